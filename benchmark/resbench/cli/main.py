@@ -1,0 +1,91 @@
+"""Entry point of ``resbench``: finds the verb, and turns errors into lines and exit codes."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+import click
+
+from resbench import __version__
+from resbench.errors import ExitCode, ResbenchError, did_you_mean
+
+VERBS = {
+    "run": "Train what a suite needs and has not run yet.",
+    "report": "Set the printed numbers beside ours, with uncertainty.",
+    "plan": "Show what would run, how long it takes, and what it can decide.",
+    "status": "Show the runs of a results folder and how far they are.",
+    "validate": "Check suite files.",
+    "verify": "Recompute every record's numbers from its predictions.",
+    "explain": "Say why one cell differs from print.",
+    "compare": "Compare two results folders, run by run.",
+    "models": "Print the networks with their counts beside the printed ones.",
+    "data": "List, check and fetch data sets.",
+    "pack": "Put finished runs into one file that travels.",
+    "merge": "Take packed runs into a results folder.",
+    "sync": "Rebuild the MLflow mirror from the results folder.",
+    "ui": "Open the MLflow UI on the mirror.",
+    "bench": "Measure speed against the loop that people use.",
+}
+"""Verb and one-line help; the help page needs no verb's module."""
+
+
+class Verbs(click.Group):
+    """A group that imports a verb's module only when it is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the verbs in the order of a user's way through them."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return a verb's command."""
+        if cmd_name not in VERBS:
+            return None
+        command = importlib.import_module(f"resbench.cli.{cmd_name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the verb, or say which was meant."""
+        if args and args[0] not in VERBS and not args[0].startswith("-"):
+            raise click.UsageError(f"unknown command '{args[0]}'.{did_you_mean(args[0], VERBS)}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the verbs from the table above."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="resbench")
+def cli() -> None:
+    """Replicate the tables of a paper and say honestly whether the numbers hold."""
+
+
+def main() -> None:
+    """Run the command line; never end in a traceback for what a user can cause."""
+    try:
+        code = cli.main(standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else ExitCode.OK)
+    except click.exceptions.Exit as done:
+        sys.exit(done.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(ExitCode.USAGE)
+    except ResbenchError as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of our output has gone (for example `| head`): end without noise.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(ExitCode.OK)
+
+
+if __name__ == "__main__":
+    main()

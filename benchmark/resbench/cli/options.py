@@ -1,0 +1,46 @@
+"""Options that several verbs share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def results_option(function: _F) -> _F:
+    """Add ``--results DIR``, by default ``results/`` of the working directory."""
+    return click.option(
+        "--results",
+        type=click.Path(path_type=Path),
+        default=Path("results"),
+        show_default=True,
+        metavar="DIR",
+        help="Results folder.",
+    )(function)
+
+
+def format_option(*formats: str, default: str) -> Callable[[_F], _F]:
+    """Add ``--format`` with the verb's formats."""
+    return click.option(
+        "--format",
+        "format_",
+        type=click.Choice(formats),
+        default=default,
+        show_default=True,
+        help="How to print.",
+    )
+
+
+def data_option(function: _F) -> _F:
+    """Add the repeatable ``--data NAME=PATH``."""
+    return click.option(
+        "--data",
+        "data",
+        multiple=True,
+        metavar="NAME=PATH",
+        help="Where a data set lies: a folder of Parquet files or an official archive. Repeatable.",
+    )(function)

@@ -1,0 +1,47 @@
+"""Errors a user can cause, and the exit codes of every command.
+
+A :class:`ResbenchError` reaches the user as one line per problem, without a traceback: the place,
+what is wrong, why, and what to do. Anything else that escapes is a defect of resbench.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """Process exit codes; signals end with 128 + their number (130, 143)."""
+
+    OK = 0
+    RUNS_FAILED = 1
+    USAGE = 2
+    ENVIRONMENT = 3
+    NOT_REPRODUCED = 4
+
+
+class ResbenchError(Exception):
+    """What the user reads: one or more complete lines."""
+
+    exit_code = ExitCode.ENVIRONMENT
+
+
+class UsageError(ResbenchError):
+    """The command line or a suite is wrong (exit 2)."""
+
+    exit_code = ExitCode.USAGE
+
+
+class EnvironmentFault(ResbenchError):
+    """Disk, data, device or permission (exit 3)."""
+
+    exit_code = ExitCode.ENVIRONMENT
+
+
+def did_you_mean(name: str, allowed: Iterable[str]) -> str:
+    """Return ``" Did you mean 'x'? Allowed: a, b."``, or only the second half when nothing is near."""
+    names = [str(item) for item in allowed]
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    hint = f" Did you mean '{near[0]}'?" if near else ""
+    return f"{hint} Allowed: {', '.join(names)}."

@@ -1,0 +1,1 @@
+"""Suites: strict YAML files, their schema, expansion into runs, and run identity."""

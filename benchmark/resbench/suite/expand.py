@@ -1,0 +1,302 @@
+"""From a suite to its cells: layers of settings become one checked specification a cell.
+
+Layers, each over the last: protocol, the suite's ``base``, the levels of its matrix, the tier, the
+command line, the scale. Every leaf remembers its place in a file and the layer that set it, so that
+an error points at a line and the ledger can say where each hyperparameter comes from.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from resbench.errors import UsageError, did_you_mean
+from resbench.suite.catalog import PAPER, Loaded
+from resbench.suite.claims import ParsedClaim, parse_claim
+from resbench.suite.document import Document, DocumentError, Position, Problem, validate
+from resbench.suite.schema import Shrunk, Tier
+from resbench.suite.spec import Engine, Precision, RunSpec
+
+Path_ = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class DataChoice:
+    """A data set as it is at hand: the name in suites, the name in tables, its content identity."""
+
+    name: str
+    label: str
+    id: str
+    printed: bool
+
+
+@dataclass(frozen=True)
+class Context:
+    """How a suite is run, apart from the suite itself. Stored with every run."""
+
+    engine: Engine
+    precision: Precision
+    data: Mapping[str, DataChoice]
+    tier: str = PAPER.name
+    scale: float = 1.0
+    overrides: tuple[tuple[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """One hyperparameter: its value, its place in a file, and the layer that set it."""
+
+    value: Any
+    position: Position
+    layer: str
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One combination of the matrix: what one place of the table needs to have run."""
+
+    suite: str
+    id: str
+    levels: Mapping[str, str]
+    spec: RunSpec | None
+    """The specification at the suite's first seed; None where the cell is skipped."""
+    skip: str | None = None
+    leaves: Mapping[Path_, Leaf] = field(default_factory=dict, repr=False)
+
+    def at_seed(self, seed: int) -> RunSpec:
+        """Return the run of this cell at one seed."""
+        assert self.spec is not None, f"{self.suite} {self.id} is skipped: {self.skip}"
+        return self.spec.model_copy(update={"seed": seed})
+
+
+@dataclass(frozen=True)
+class Expanded:
+    """A suite under one context."""
+
+    loaded: Loaded
+    tier: Tier
+    context: Context
+    cells: tuple[Cell, ...]
+    seeds: tuple[int, ...]
+
+    def cell(self, cell_id: str) -> Cell:
+        """Return a cell by id, ``LEVEL/LEVEL`` in the order of the matrix's axes."""
+        for cell in self.cells:
+            if cell.id == cell_id:
+                return cell
+        raise UsageError(
+            f"unknown cell '{cell_id}' in suite '{self.loaded.suite.name}'."
+            f"{did_you_mean(cell_id, [cell.id for cell in self.cells])}"
+        )
+
+    def cell_of(self, row: str, column: str) -> Cell:
+        """Return the cell behind one place of the table."""
+        suite = self.loaded.suite
+        levels = {suite.table.rows: row, **suite.table.columns[column].where}
+        return self.cell("/".join(levels[axis] for axis in suite.matrix))
+
+
+def expand(
+    loaded: Loaded,
+    context: Context,
+    tier: tuple[Tier, Document | None] = (PAPER, None),
+    seeds: tuple[int, ...] | None = None,
+) -> Expanded:
+    """Expand a suite into its cells, checking every specification.
+
+    Raises:
+        DocumentError: all problems, each with file, line and column.
+        UsageError: an override that names nothing.
+    """
+    _check_places(loaded)
+    suite = loaded.suite
+    chosen = seeds or tier[0].seeds or suite.seeds
+    cells, problems = [], []
+    for combination in itertools.product(*suite.matrix.values()):
+        levels = dict(zip(suite.matrix, combination, strict=True))
+        cell_id = "/".join(combination)
+        skip = next(
+            (s.reason for s in suite.skips if s.where.items() <= levels.items()),
+            None if suite.train else "this table is counted, not trained",
+        )
+        if skip:
+            cells.append(Cell(suite.name, cell_id, levels, None, skip))
+            continue
+        try:
+            leaves = _layered(loaded, levels, context, tier)
+            spec = _checked(leaves, loaded.document, context, chosen[0])
+            cells.append(Cell(suite.name, cell_id, levels, spec, None, leaves))
+        except DocumentError as error:
+            problems += [p for p in error.problems if p not in problems]
+    if problems:
+        raise DocumentError(problems)
+    return Expanded(loaded, tier[0], context, tuple(cells), chosen)
+
+
+def parsed_claims(expanded: Expanded) -> list[ParsedClaim]:
+    """Return the suite's claims, parsed, in order."""
+    ids = [cell.id for cell in expanded.cells]
+    return [parse_claim(claim.claim, ids) for claim in expanded.loaded.suite.claims]
+
+
+def _check_places(loaded: Loaded) -> None:
+    """Every place of the table is one cell, and every claim speaks of cells that exist."""
+    suite, document, problems = loaded.suite, loaded.document, []
+    for name, column in suite.table.columns.items():
+        open_axes = [a for a in suite.matrix if a != suite.table.rows and a not in column.where]
+        if open_axes:
+            place = document.at(("table", "columns", name))
+            problems.append(Problem(place, f"column '{name}' leaves the axis '{open_axes[0]}' open"))
+    ids = ["/".join(levels) for levels in itertools.product(*suite.matrix.values())]
+    for i, claim in enumerate(suite.claims):
+        try:
+            parse_claim(claim.claim, ids)
+        except ValueError as error:
+            problems.append(Problem(document.at(("claims", i, "claim")), str(error)))
+    if problems:
+        raise DocumentError(problems)
+
+
+def _layered(
+    loaded: Loaded, levels: Mapping[str, str], context: Context, tier: tuple[Tier, Document | None]
+) -> dict[Path_, Leaf]:
+    leaves: dict[Path_, Leaf] = {}
+    protocol = loaded.protocol
+    for part in ("model", "data", "training"):
+        _apply(leaves, (part,), getattr(protocol, part), f"protocol {protocol.name}",
+               lambda path: loaded.protocol_document.at(path))  # fmt: skip
+    for part, value in loaded.suite.base.items():
+        _apply(leaves, (part,), value, "suite", lambda path: loaded.document.at(("base", *path)))
+    for axis, level in levels.items():
+        for key, value in loaded.suite.matrix[axis][level].set.items():
+            place = loaded.document.at(("matrix", axis, level, "set", key))
+            _apply(leaves, tuple(key.split(".")), value, f"matrix {axis}", lambda _, p=place: p)
+    _apply_tier(leaves, *tier)
+    for key, value in context.overrides:
+        _check_override(key, leaves)
+        place = Position(Path(f"--set {key}"), 1, 1)
+        _apply(leaves, tuple(key.split(".")), value, "command line", lambda _, p=place: p)
+    _apply_scale(leaves, context.scale)
+    return leaves
+
+
+def _apply(
+    leaves: dict[Path_, Leaf],
+    path: Path_,
+    value: Any,
+    layer: str,
+    position: Callable[[Path_], Position],
+) -> None:
+    """Set one path; mappings merge key by key, except that a whole ``model`` replaces a model."""
+    replaces = path == ("model",) and isinstance(value, dict) and "family" in value
+    for known in list(leaves):
+        is_below, is_above = known[: len(path)] == path, path[: len(known)] == known
+        if is_above or (is_below and (replaces or not isinstance(value, dict))):
+            del leaves[known]
+    if isinstance(value, dict):
+        for key, item in value.items():
+            _apply(leaves, (*path, key), item, layer, position)
+    else:
+        leaves[path] = Leaf(value, position(path), layer)
+
+
+def _apply_tier(leaves: dict[Path_, Leaf], tier: Tier, document: Document | None) -> None:
+    if document is None:
+        return
+    layer = f"tier {tier.name}"
+    family = leaves.get(("model", "family"))
+    parts: list[tuple[Path_, Mapping[str, Any]]] = [(("set",), tier.set)]
+    if family is not None and family.value in tier.families:
+        parts.append((("families", family.value), tier.families[family.value]))
+    for at, settings in parts:
+        for key, value in settings.items():
+            place = document.at((*at, key))
+            _apply(leaves, tuple(key.split(".")), value, layer, lambda _, p=place: p)
+    if tier.schedule is not None:
+        _resize(leaves, tier.schedule, layer, document.at(("schedule",)))
+
+
+def _apply_scale(leaves: dict[Path_, Leaf], scale: float) -> None:
+    total, unit = leaves.get(("training", "schedule", "total")), _schedule_unit(leaves)
+    if scale != 1.0 and total is not None and isinstance(total.value, int | float):
+        shrunk = Shrunk.model_construct(unit=unit, total=total.value * scale)
+        _resize(leaves, shrunk, "scale", Position(Path(f"--scale {scale:g}"), 1, 1))
+
+
+def _schedule_unit(leaves: Mapping[Path_, Leaf]) -> Any:
+    unit = leaves.get(("training", "schedule", "unit"))
+    return unit.value if unit else None
+
+
+def _resize(leaves: dict[Path_, Leaf], to: Shrunk, layer: str, position: Position) -> None:
+    """Give the schedule another length, keeping its drops, warm-up and patience at their fractions."""
+    root: Path_ = ("training", "schedule")
+    total = leaves[(*root, "total")].value
+    factor = to.total / total
+
+    def length(value: float) -> int | float:
+        scaled = value * factor
+        return max(1, round(scaled)) if to.unit == "step" else round(scaled, 4)
+
+    drops = [{**drop, "at": length(drop["at"])} for drop in leaves[(*root, "drops")].value]
+    new: dict[Path_, Any] = {
+        (*root, "unit"): to.unit,
+        (*root, "total"): length(total),
+        (*root, "drops"): drops,
+    }
+    warmup, patience = (*root, "warmup", "until"), ("training", "early_stopping", "patience")
+    if warmup in leaves:
+        new[warmup] = length(leaves[warmup].value)
+    if patience in leaves:
+        new[patience] = max(1, round(leaves[patience].value * factor))
+    for path, value in new.items():
+        leaves[path] = Leaf(value, position, layer)
+
+
+def _check_override(key: str, leaves: Mapping[Path_, Leaf]) -> None:
+    known = {".".join(path[:n]) for path in leaves for n in range(1, len(path) + 1)}
+    if key not in known:
+        raise UsageError(f"--set {key}: unknown setting.{did_you_mean(key, sorted(known))}")
+
+
+def _checked(
+    leaves: Mapping[Path_, Leaf], document: Document, context: Context, seed: int
+) -> RunSpec:
+    value: dict[str, Any] = {
+        "tier": context.tier,
+        "scale": context.scale,
+        "engine": context.engine,
+        "precision": context.precision,
+        "seed": seed,
+    }
+    for path, leaf in leaves.items():
+        node = value
+        for part in path[:-1]:
+            node = node.setdefault(part, {})
+        node[path[-1]] = leaf.value
+    name = value.get("data", {}).get("name")
+    if "data" in value:
+        choice = context.data.get(name) if isinstance(name, str) else None
+        value["data"]["id"] = choice.id if choice else "unknown"
+
+    def at(path: tuple[str | int, ...]) -> Position:
+        for n in range(len(path), 0, -1):
+            near = [leaf for known, leaf in leaves.items() if known[:n] == path[:n]]
+            if near:
+                return near[0].position
+        return document.at(())
+
+    spec = validate(RunSpec, document, value=value, at=at)
+    assert isinstance(spec, RunSpec)
+    return spec
+
+
+def data_names(loaded: Loaded) -> Iterator[str]:
+    """Yield each data set that the suite names, once."""
+    suite = loaded.suite
+    named = [loaded.protocol.data.get("name"), suite.base.get("data", {}).get("name")]
+    named += [level.set.get("data.name") for axis in suite.matrix.values() for level in axis.values()]
+    yield from dict.fromkeys(name for name in named if isinstance(name, str))

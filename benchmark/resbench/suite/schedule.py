@@ -1,0 +1,63 @@
+"""A schedule as the source states it, turned into optimizer steps. No torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from resbench.errors import UsageError
+from resbench.suite.spec import RunSpec
+
+
+@dataclass(frozen=True)
+class Steps:
+    """A run in optimizer steps; an epoch is as many full batches as the training set holds."""
+
+    total: int
+    per_epoch: int
+    base_lr: float
+    changes: tuple[tuple[int, float], ...]
+    """(step, learning rate from that step on), in order, beginning at step 0."""
+
+    @property
+    def epochs(self) -> int:
+        """Number of epochs; the last may be shorter."""
+        return -(-self.total // self.per_epoch)
+
+    def in_epoch(self, epoch: int) -> range:
+        """Return the steps of a 1-based epoch."""
+        return range((epoch - 1) * self.per_epoch, min(epoch * self.per_epoch, self.total))
+
+    def lr(self, step: int) -> float:
+        """Return the learning rate in force at a 0-based step."""
+        return next(lr for at, lr in reversed(self.changes) if at <= step)
+
+
+def resolve(spec: RunSpec, train_images: int) -> Steps:
+    """Resolve a run's schedule for a training set of ``train_images`` images.
+
+    The incomplete last batch of an epoch is left out (a new permutation is drawn for the next), so
+    160,000 iterations at batch 64 are 204.9 epochs of 781 batches, where the paper's own wrap-around
+    gives 204.8.
+
+    Raises:
+        UsageError: when the training set is smaller than one batch.
+    """
+    training, schedule = spec.training, spec.training.schedule
+    per_epoch = train_images // training.batch_size
+    if per_epoch == 0:
+        raise UsageError(
+            f"batch_size {training.batch_size} is larger than the training set of {train_images} "
+            "images. Lower training.batch_size or raise data.train_images."
+        )
+
+    def steps(value: float) -> int:
+        return round(value * (per_epoch if schedule.unit == "epoch" else 1))
+
+    lr = training.optim.lr
+    changes = [(0, lr)]
+    if schedule.warmup is not None:
+        changes = [(0, schedule.warmup.lr), (steps(schedule.warmup.until), lr)]
+    for drop in sorted(schedule.drops, key=lambda drop: drop.at):
+        lr *= drop.factor
+        changes.append((steps(drop.at), lr))
+    return Steps(max(1, steps(schedule.total)), per_epoch, training.optim.lr, tuple(changes))

@@ -1,0 +1,213 @@
+"""The schema of suite, protocol and tier files (``version: 1``)."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StringConstraints, field_validator, model_validator
+
+from resbench.suite.spec import Frozen, PositiveNumber
+
+Identifier = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
+Text = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
+Metric = Literal[
+    "test_top1_err",
+    "train_top1_err",
+    "val_in_train_err",
+    "params_m",
+    "train_time_min",
+    "layer",
+    "output_size",
+    "depth",
+]
+Split = Literal["test", "val", "train", "train_aug", "val_in_train", "unspecified", "unknown"]
+Origin = Literal["paper", "report", "report-code", "inferred", "deviation"]
+Settings = dict[str, Any]
+"""Dotted paths of the run specification and their values, for example ``model.width: 0.25``."""
+
+ERROR_METRICS = frozenset({"test_top1_err", "train_top1_err", "val_in_train_err"})
+TEXT_METRICS = frozenset({"layer", "output_size"})
+
+
+class Mark(Frozen):
+    """Where a hyperparameter comes from."""
+
+    origin: Origin
+    place: Text
+    reason: Text | None = None
+
+
+class Source(Frozen):
+    """A document and the place in it that prints the table."""
+
+    key: Literal["wang2017", "report2019", "he2016"]
+    place: Text
+
+
+class Level(Frozen):
+    """One value of a matrix axis: a row or a column of the table."""
+
+    label: Text
+    set: Settings = {}
+
+
+class Skip(Frozen):
+    """Combinations that are not run, and why."""
+
+    where: dict[Identifier, Identifier]
+    reason: Text
+
+
+class Column(Frozen):
+    """One column of the table: which level of the other axes, and which number of the run."""
+
+    label: Text
+    where: dict[Identifier, Identifier] = {}
+    metric: Metric = "test_top1_err"
+
+
+class Table(Frozen):
+    """The table's shape in the source."""
+
+    rows: Identifier
+    columns: Annotated[dict[Identifier, Column], Field(min_length=1)]
+    row_header: Text = "network"
+
+
+class PaperValue(Frozen):
+    """One printed place: the number, where it stands, and what it really is."""
+
+    value: Annotated[str, StringConstraints(max_length=64)] | None
+    """As printed, quoted so that the printed precision survives; null for a blank cell."""
+    facts: tuple[str, ...] = ()
+    """Identifiers of the collected facts, so that no printed number is left out."""
+    place: Text | None = None
+    metric: Metric | None = None
+    """Which of our numbers is the same quantity, where it is not the column's."""
+    claims: Split | None = None
+    """The split that the source claims."""
+    really: Split | None = None
+    """The split that it is, by the authors' own logs; equal to ``claims`` when not given."""
+    note: Text | None = None
+
+    @property
+    def half_width(self) -> float:
+        """Half a unit of the last printed place."""
+        decimals = len(self.value.partition(".")[2]) if self.value else 0
+        return 0.5 * 10.0**-decimals
+
+
+class Claim(Frozen):
+    """A sentence of a source as an inequality over cells.
+
+    ``claim`` is ``error(ROW/COLUMN) < error(...)``, with ``<``, ``>``, ``~`` (equivalent within
+    ``margin_pp``), chained for an order over levels, or ``gap(CELL, CELL) < gap(CELL, CELL)``.
+    """
+
+    id: Identifier
+    text: Text
+    place: Text
+    claim: Text
+    metric: Literal["test_top1_err", "train_top1_err", "val_in_train_err"] = "test_top1_err"
+    printed_pp: str | None = None
+    """The printed difference in percentage points."""
+    margin_pp: PositiveNumber | None = None
+    alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+
+
+class Suite(Frozen):
+    """One file, one table."""
+
+    version: Literal[1]
+    name: Identifier
+    title: Text
+    description: Text | None = None
+    sources: Annotated[tuple[Source, ...], Field(min_length=1)]
+    protocol: Identifier
+    train: bool = True
+    base: dict[str, Any] = {}
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
+    matrix: Annotated[dict[Identifier, dict[Identifier, Level]], Field(min_length=1)]
+    skips: tuple[Skip, ...] = ()
+    table: Table
+    printed: dict[Identifier, dict[Identifier, PaperValue]] = {}
+    footnotes: tuple[Text, ...] = ()
+    claims: tuple[Claim, ...] = ()
+    provenance: dict[str, Mark] = {}
+
+    @field_validator("seeds")
+    @classmethod
+    def _distinct(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) != len(seeds):
+            raise ValueError("seeds must differ from each other")
+        return seeds
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Suite:
+        problems = [*self._axis_problems(), *self._printed_problems()]
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    def _axis_problems(self) -> list[str]:
+        problems = []
+        if self.table.rows not in self.matrix:
+            problems.append(f"table.rows names no axis of the matrix: '{self.table.rows}'")
+        places = [(f"skips[{i}]", skip.where) for i, skip in enumerate(self.skips)]
+        places += [(f"table.columns.{k}", c.where) for k, c in self.table.columns.items()]
+        for place, where in places:
+            for axis, level in where.items():
+                if axis not in self.matrix:
+                    problems.append(f"{place} names no axis of the matrix: '{axis}'")
+                elif level not in self.matrix[axis]:
+                    problems.append(f"{place} names no level of '{axis}': '{level}'")
+        return problems
+
+    def _printed_problems(self) -> list[str]:
+        problems = []
+        rows = self.matrix.get(self.table.rows, {})
+        for row, columns in self.printed.items():
+            if row not in rows:
+                problems.append(f"printed.{row} names no row of the table")
+            for name, printed in columns.items():
+                column = self.table.columns.get(name)
+                if column is None:
+                    problems.append(f"printed.{row}.{name} names no column of the table")
+                elif column.metric not in TEXT_METRICS and printed.value is not None:
+                    if not re.fullmatch(r"\d+(\.\d+)?", printed.value):
+                        problems.append(f"printed.{row}.{name}: '{printed.value}' is no number")
+        return problems
+
+
+class Protocol(Frozen):
+    """How the networks are trained: partial run specifications, each with its marks."""
+
+    version: Literal[1]
+    name: Identifier
+    title: Text
+    description: Text | None = None
+    model: dict[str, Any]
+    data: dict[str, Any]
+    training: dict[str, Any]
+    provenance: dict[str, Mark]
+
+
+class Shrunk(Frozen):
+    """A schedule of another length with its drops at the same fractions."""
+
+    unit: Literal["step", "epoch"]
+    total: PositiveNumber
+
+
+class Tier(Frozen):
+    """A named departure from the paper's scale; part of every run key."""
+
+    version: Literal[1]
+    name: Identifier
+    title: Text
+    description: Text
+    set: Settings = {}
+    families: dict[Literal["wang2017", "he2016", "report2019"], Settings] = {}
+    schedule: Shrunk | None = None
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] | None = None

@@ -1,0 +1,1 @@
+"""The worker: one run from a specification to a record."""

@@ -1,0 +1,67 @@
+"""Why a run may have to stop between two steps: a signal, or the end of a budget."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any
+
+Emit = Callable[[dict[str, Any]], None]
+
+
+class Interrupted(Exception):
+    """A signal asked the worker to stop; the run can go on from its last checkpoint."""
+
+
+class OutOfBudget(Exception):
+    """The next epoch would end after the deadline; the run can go on later."""
+
+
+@dataclass
+class Control:
+    """Checked before every step."""
+
+    emit: Emit
+    deadline: float | None = None
+    heartbeat_s: float = 1.0
+    stop: bool = False
+    _last: float = field(default=0.0)
+
+    def install(self) -> None:
+        """Stop at the next step after SIGTERM or SIGINT; at once after a second one."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        if self.stop:
+            raise SystemExit(128 + number)
+        self.stop = True
+
+    def before_step(self, keys: list[str], step: int, total: int) -> None:
+        """Report progress now and then.
+
+        Raises:
+            Interrupted: a signal has come.
+            OutOfBudget: the deadline has passed.
+        """
+        if self.stop:
+            raise Interrupted
+        now = time.monotonic()
+        if self.deadline is not None and now >= self.deadline:
+            raise OutOfBudget
+        if now - self._last >= self.heartbeat_s:
+            self._last = now
+            self.emit({"event": "step", "keys": keys, "step": step, "steps": total})
+
+    def before_epoch(self, expected_s: float | None) -> None:
+        """Refuse an epoch that would not be finished in time.
+
+        Raises:
+            OutOfBudget: ``expected_s`` is longer than what is left.
+        """
+        if self.deadline is not None and expected_s is not None:
+            if time.monotonic() + expected_s > self.deadline:
+                raise OutOfBudget

@@ -1,0 +1,81 @@
+"""Settings under which the same run gives the same bits, and what must match to resume one."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch
+
+from resbench.errors import EnvironmentFault
+
+
+def prepare(device: torch.device, threads: int) -> None:
+    """Make the process deterministic: thread count, algorithms, no reduced-precision matmul."""
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True)
+    # Filling new memory with NaN is a debugging aid of the deterministic mode; it costs a kernel an
+    # allocation and changes no result.
+    torch.utils.deterministic.fill_uninitialized_memory = False
+    if device.type == "cuda":
+        if os.environ.get("CUBLAS_WORKSPACE_CONFIG") is None:
+            raise EnvironmentFault(
+                "CUBLAS_WORKSPACE_CONFIG is not set in the worker; cuBLAS would not be deterministic."
+            )
+        torch.backends.cudnn.deterministic = True
+        torch.backends.cudnn.benchmark = False
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = False
+
+
+def find_device(name: str) -> torch.device:
+    """Return a usable device for ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Raises:
+        EnvironmentFault: no such device, or one too old for this build of torch.
+    """
+    device = torch.device(name)
+    if device.type == "cpu":
+        return device
+    if not torch.cuda.is_available():
+        raise EnvironmentFault(
+            f"device {name}: this torch ({torch.__version__}) sees no CUDA device. "
+            "Use --devices cpu, or install a CUDA build of torch and a driver."
+        )
+    index = device.index or 0
+    if index >= torch.cuda.device_count():
+        raise EnvironmentFault(
+            f"device {name}: only {torch.cuda.device_count()} CUDA device(s) are visible."
+        )
+    major, minor = torch.cuda.get_device_capability(index)
+    if major < 7:
+        raise EnvironmentFault(
+            f"device {name} has compute capability {major}.{minor}; CUDA graphs and bf16 here need "
+            "7.0 (Volta) or newer. Use --devices cpu or --engine eager on another device."
+        )
+    return torch.device("cuda", index)
+
+
+def signature(device: torch.device) -> dict[str, Any]:
+    """Return what must be equal for a resumed run to continue bit for bit."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name()
+    return {
+        "torch": torch.__version__,
+        "device": device.type,
+        "device_name": name,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def cpu_name() -> str:
+    """Return the processor's model name as the kernel reports it."""
+    try:
+        with open("/proc/cpuinfo") as file:
+            for line in file:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    import platform
+
+    return platform.processor() or platform.machine()

@@ -1,0 +1,133 @@
+"""How the steps of an epoch are driven: one launch at a time, or as one CUDA graph.
+
+Both engines run :meth:`Lane.train_step`, so a run is the same computation under either. The graph
+engine drives several lanes at once on parallel streams; each lane touches only its own tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from resbench.models.units import ResidualUnit
+from resbench.train.lane import Diverged, Lane
+from resbench.train.state import dump, restore
+
+OnStep = Callable[[int], None]
+WARMUP_STEPS = 3
+
+
+class Engine(Protocol):
+    """Drives lanes through the steps of one epoch."""
+
+    def run_epoch(self, steps: range, on_step: OnStep) -> None:
+        """Run the 0-based ``steps``; every lane has begun the epoch."""
+
+
+class EagerEngine:
+    """The plain loop: one lane, one kernel launch after the other."""
+
+    def __init__(self, lane: Lane) -> None:
+        self.lane = lane
+
+    def run_epoch(self, steps: range, on_step: OnStep) -> None:
+        """Run the steps; on a CPU a loss that is not finite ends the run before its update.
+
+        Raises:
+            Diverged: on a CPU, at once; on a GPU when the totals are read.
+        """
+        lane, draws, batch = self.lane, self.lane.draws, self.lane.spec.training.batch_size
+        for position, step in enumerate(steps):
+            on_step(step)
+            lane.use_lr(step)
+            chosen = slice(position * batch, (position + 1) * batch)
+            loss = lane.train_step(draws.index[chosen], draws.params[chosen])
+            if lane.device.type == "cpu" and not loss.isfinite():
+                raise Diverged(step + 1)
+
+
+class GraphEngine:
+    """One CUDA graph that holds a whole step of every lane.
+
+    The graph reads its place in the epoch from a device counter and the learning rate from a device
+    tensor, so that an epoch is a row of replays without a copy or a sync in between.
+    """
+
+    def __init__(self, lanes: Sequence[Lane], *, compile_units: bool) -> None:
+        self.lanes = list(lanes)
+        first = self.lanes[0]
+        self.device = first.device
+        batch = first.spec.training.batch_size
+        self.position = torch.zeros((), dtype=torch.int64, device=self.device)
+        self.within_B = torch.arange(batch, device=self.device)
+        self.static = [(torch.empty_like(l.draws.index), torch.empty_like(l.draws.params)) for l in lanes]
+        if compile_units:
+            for lane in self.lanes:
+                for module in lane.model.modules():
+                    if isinstance(module, ResidualUnit):
+                        module.compile()
+        self.streams = [torch.cuda.Stream(self.device) for _ in self.lanes]
+        self.graph = torch.cuda.CUDAGraph()
+        self._capture()
+
+    def run_epoch(self, steps: range, on_step: OnStep) -> None:
+        """Replay the graph once a step."""
+        for lane, (index, params) in zip(self.lanes, self.static, strict=True):
+            index[: len(lane.draws.index)].copy_(lane.draws.index)
+            params[: len(lane.draws.params)].copy_(lane.draws.params)
+        self.position.zero_()
+        for step in steps:
+            on_step(step)
+            for lane in self.lanes:
+                lane.use_lr(step)
+            self.graph.replay()
+
+    def _step(self) -> None:
+        offset_B = self.position * len(self.within_B) + self.within_B
+        origin = torch.cuda.current_stream(self.device)
+        for lane, stream, static in zip(self.lanes, self.streams, self.static, strict=True):
+            stream.wait_stream(origin)
+            with torch.cuda.stream(stream):
+                self._lane_step(lane, offset_B, *static)
+        for stream in self.streams:
+            origin.wait_stream(stream)
+        self.position.add_(1)
+
+    @staticmethod
+    def _lane_step(lane: Lane, offset_B: Tensor, index: Tensor, params: Tensor) -> None:
+        lane.train_step(index.index_select(0, offset_B), params.index_select(0, offset_B))
+
+    def _capture(self) -> None:
+        """Warm up on a side stream, put every state back, then capture one step."""
+        before = [dump(lane.model, lane.optimizer, {}) for lane in self.lanes]
+        for lane, (index, params) in zip(self.lanes, self.static, strict=True):
+            index.copy_(lane.draws.index)
+            params.copy_(lane.draws.params)
+            lane.use_lr(0)
+        side = torch.cuda.Stream(self.device)
+        side.wait_stream(torch.cuda.current_stream(self.device))
+        with torch.cuda.stream(side):
+            for _ in range(WARMUP_STEPS):
+                self._step()
+                self.position.zero_()
+        torch.cuda.current_stream(self.device).wait_stream(side)
+        for lane in self.lanes:
+            lane.optimizer.zero_grad(set_to_none=True)
+        with torch.cuda.graph(self.graph):
+            self._step()
+        for lane, payload in zip(self.lanes, before, strict=True):
+            restore(payload, lane.model, lane.optimizer)
+            for counter in (lane.loss_sum, lane.wrong, lane.not_finite, lane.finite_steps):
+                counter.zero_()
+
+
+def make_engine(lanes: Sequence[Lane]) -> Engine:
+    """Return the engine that the lanes' specification names; every lane has begun an epoch."""
+    name = lanes[0].spec.engine
+    if name == "eager":
+        assert len(lanes) == 1, "the eager engine drives one run"
+        return EagerEngine(lanes[0])
+    return GraphEngine(lanes, compile_units=name == "graph+compile")

@@ -1,0 +1,65 @@
+"""Where and with what code a run was made."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import subprocess
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import resbench
+from resbench.store.records import Code
+from resbench.train.determinism import cpu_name, signature
+
+NUMERIC_PACKAGES = ("models", "data", "train", "suite")
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """Return versions and hardware as plain values."""
+    return {
+        **signature(device),
+        "python": platform.python_version(),
+        "cuda": torch.version.cuda if device.type == "cuda" else None,
+        "cpu": f"{cpu_name()}, {os.cpu_count()} logical cores",
+        "os": f"{platform.system()} {platform.machine()}",
+    }
+
+
+@lru_cache(maxsize=1)
+def code_version() -> Code:
+    """Return the package version, the checkout's commit where there is one, and a source digest.
+
+    The digest covers the modules that can change a number, so that two records from checkouts with
+    local changes can still be told apart.
+    """
+    package = Path(resbench.__file__).parent
+    digest = hashlib.sha256()
+    for name in NUMERIC_PACKAGES:
+        for path in sorted((package / name).rglob("*.py")):
+            digest.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes())
+    commit = _git(package, "rev-parse", "HEAD")
+    dirty = bool(_git(package, "status", "--porcelain", "--", ".")) if commit else None
+    return Code(
+        version=resbench.__version__,
+        commit=commit,
+        dirty=dirty,
+        source_sha256=digest.hexdigest(),
+    )
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    if folder.parent.name != "benchmark":
+        return None  # installed from a wheel: an enclosing repository is not ours
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments],
+            capture_output=True, text=True, timeout=10, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

@@ -1,0 +1,164 @@
+"""One run's live state on a device: network, optimizer, images, counters.
+
+Shape suffixes: B batch, C channels, H height, W width, K classes.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from resbench.data.pipeline import Pipeline
+from resbench.models import build, initialize
+from resbench.suite.spec import RunSpec, derive_seed
+from resbench.train.images import Prepared
+from resbench.train.optim import build_optimizer, set_lr
+from resbench.suite.schedule import Steps, resolve
+
+EVAL_BATCH = {"cpu": 250, "cuda": 1000}
+
+
+class Diverged(Exception):
+    """The loss was not finite at a step; the weights are those before that step."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__(f"loss not finite at step {step}")
+        self.step = step
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Mean cross-entropy (nats), top-1 error (percent), and what was predicted, image by image."""
+
+    loss: float
+    top1_err: float
+    pred: np.ndarray
+    prob_true: np.ndarray
+
+
+class Lane:
+    """The state that one training step changes, and the step itself.
+
+    The random numbers of an epoch are drawn outside of the step, on the host, from seeds that depend
+    on the run's seed and the epoch only.
+    """
+
+    def __init__(self, spec: RunSpec, images: Prepared, device: torch.device) -> None:
+        self.spec, self.device, self.images = spec, device, images
+        self.steps: Steps = resolve(spec, len(images.train_images))
+        training = spec.training
+        model = build(
+            **spec.model.model_dump(),
+            num_classes=images.num_classes,
+            bn_eps=training.bn_eps,
+            bn_momentum=training.bn_momentum,
+        )
+        init = torch.Generator().manual_seed(derive_seed(spec.seed, "init"))
+        initialize(model, training.init, init)
+        self.model: nn.Module = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.optimizer = build_optimizer(self.model, training.optim, device)
+        self.pipeline = Pipeline(
+            images.train_images,
+            images.train_labels,
+            augment=images.augment,
+            normalise=training.normalise,
+            device=device,
+        )
+        self.lr = float("nan")
+        self.loss_sum = torch.zeros((), dtype=torch.float64, device=device)
+        self.wrong = torch.zeros((), dtype=torch.int64, device=device)
+        # On a GPU a loss that is not finite is noted on the device and the fused optimizer skips its
+        # step, so that no step has to wait for the host.
+        self.not_finite = torch.zeros((), dtype=torch.float32, device=device)
+        self.finite_steps = torch.zeros((), dtype=torch.int64, device=device)
+        if device.type == "cuda":
+            self.optimizer.found_inf = self.not_finite  # type: ignore[attr-defined]
+
+    def autocast(self) -> AbstractContextManager[None]:
+        """Return the run's precision: bf16 autocast over fp32 weights, or nothing."""
+        enabled = self.spec.precision == "bf16"
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=enabled)  # type: ignore[return-value]
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Draw order, augmentation and labels of a 1-based epoch, and clear the counters."""
+        seed = self.spec.seed
+        if self.spec.data.noise == "redrawn":
+            noisy = self.images.noisy_labels(derive_seed(seed, "noise", epoch))
+            self.pipeline.labels.copy_(torch.from_numpy(noisy))
+        self.draws = self.pipeline.draw_epoch(
+            len(self.steps.in_epoch(epoch)),
+            self.spec.training.batch_size,
+            torch.Generator().manual_seed(derive_seed(seed, "order", epoch)),
+            torch.Generator().manual_seed(derive_seed(seed, "augment", epoch)),
+        ).to(self.device)
+        torch.manual_seed(derive_seed(seed, "dropout", epoch))
+        for counter in (self.loss_sum, self.wrong, self.not_finite, self.finite_steps):
+            counter.zero_()
+        self.model.train()
+
+    def use_lr(self, step: int) -> None:
+        """Put the schedule's learning rate in force."""
+        lr = self.steps.lr(step)
+        if lr != self.lr:
+            set_lr(self.optimizer, lr)
+            self.lr = lr
+
+    def train_step(self, index_B: Tensor, params_BP: Tensor) -> Tensor:
+        """Do one optimizer step on the images ``index_B``; return the loss (a scalar tensor)."""
+        x_BCHW = self.pipeline.gather(index_B, params_BP)
+        label_B = self.pipeline.labels.index_select(0, index_B)
+        self.optimizer.zero_grad(set_to_none=True)
+        with self.autocast():
+            logits_BK = self.model(x_BCHW)
+        loss = F.cross_entropy(logits_BK.float(), label_B)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if self.device.type == "cuda":
+            # Stays 1 once it was 1: nothing is updated after a loss that is not finite.
+            self.not_finite.copy_(torch.maximum(self.not_finite, (~loss.isfinite()).float()))
+            self.finite_steps.add_((self.not_finite == 0).long())
+        elif not loss.isfinite():
+            return loss.detach()
+        self.optimizer.step()
+        self.loss_sum.add_(loss.detach().double())
+        self.wrong.add_((logits_BK.detach().argmax(1) != label_B).sum())
+        return loss.detach()
+
+    def epoch_totals(self, steps: range) -> tuple[float, float]:
+        """Return the epoch's mean training loss and top-1 error in percent; the only sync.
+
+        Raises:
+            Diverged: a loss of the epoch was not finite.
+        """
+        if self.not_finite.item():
+            raise Diverged(steps.start + int(self.finite_steps.item()) + 1)
+        images = len(steps) * self.spec.training.batch_size
+        return self.loss_sum.item() / len(steps), 100.0 * self.wrong.item() / images
+
+    @torch.inference_mode()
+    def evaluate(self, images_NHWC: np.ndarray, labels: np.ndarray) -> Evaluation:
+        """Evaluate uint8 images [N, H, W, 3], in order, without augmentation."""
+        self.model.eval()
+        logits = []
+        for x_BCHW in self.pipeline.eval_batches(images_NHWC, EVAL_BATCH[self.device.type]):
+            with self.autocast():
+                logits.append(self.model(x_BCHW).float())
+        return score(torch.cat(logits).cpu(), labels)
+
+
+def score(logits_NK: Tensor, labels: np.ndarray) -> Evaluation:
+    """Turn logits [N, K] and true labels [N] into an evaluation, in float64."""
+    log_p = F.log_softmax(logits_NK.double(), dim=1)
+    true = torch.from_numpy(labels)
+    log_p_true = log_p.gather(1, true[:, None]).squeeze(1)
+    pred = logits_NK.argmax(1)
+    return Evaluation(
+        loss=float(-log_p_true.mean()),
+        top1_err=100.0 * float((pred != true).double().mean()),
+        pred=pred.numpy().astype(np.int16),
+        prob_true=log_p_true.exp().numpy().astype(np.float32),
+    )

@@ -1,0 +1,123 @@
+"""The end of a run: predictions and, last, the record."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from resbench.models import build, count_macs, count_parameters
+from resbench.store.metrics import EpochTiming, read_epochs
+from resbench.store.predictions import Predictions, write_predictions
+from resbench.store.records import (
+    DataFacts,
+    Environment,
+    ModelFacts,
+    Result,
+    RunRecord,
+    Timing,
+    write_record,
+)
+from resbench.suite.spec import derive_seed
+from resbench.train.environment import code_version, environment
+
+if TYPE_CHECKING:
+    from resbench.train.track import Track
+
+PURPOSES = ("init", "order", "augment", "noise", "dropout")
+
+
+def write_result(track: Track) -> None:
+    """Write predictions and the record of a run that has ended."""
+    if track.diverged_step is None:
+        assert track.evaluation is not None
+        write_predictions(
+            track.folder.predictions,
+            Predictions(
+                track.evaluation.pred,
+                track.evaluation.prob_true,
+                track.lane.images.test_labels.astype(np.int16),
+            ),
+        )
+    write_record(track.folder, _record(track))
+
+
+def _record(track: Track) -> RunRecord:
+    lane, job = track.lane, track.job
+    diverged = track.diverged_step is not None
+    shape = lane.images.train_images.shape
+    return RunRecord(
+        key=job.key,
+        spec=job.spec,
+        context=job.context,
+        status="diverged" if diverged else "done",
+        result=_result(track),
+        reason=f"the loss was not finite at step {track.diverged_step}" if diverged else None,
+        model=_model_facts(lane.spec.model.model_dump_json(), lane.images.num_classes, shape[1]),
+        data=_data_facts(track),
+        environment=Environment(
+            **environment(lane.device), engine_notes=tuple(track.progress.changes)
+        ),
+        code=code_version(),
+        seeds={purpose: derive_seed(lane.spec.seed, purpose) for purpose in PURPOSES},
+        timing=_timing(track),
+    )
+
+
+def _result(track: Track) -> Result:
+    last, progress = track.last_metrics, track.progress
+    done = track.diverged_step is None
+    return Result(
+        epoch=progress.epoch,
+        step=last.step if last else 0,
+        test_top1_err=last.test_top1_err if last and done else None,
+        test_loss=last.test_loss if last and done else None,
+        train_top1_err=last.train_top1_err if last and done else None,
+        train_loss=last.train_loss if last and done else None,
+        val_in_train_err=last.val_in_train_err if last and done else None,
+        best_test_top1_err=progress.best_test_top1_err if progress.best_epoch else None,
+        best_epoch=progress.best_epoch or None,
+    )
+
+
+def _data_facts(track: Track) -> DataFacts:
+    images, source = track.lane.images, track.job.source
+    noise_hash, transition = images.noise
+    return DataFacts(
+        name=source["name"],
+        label=source["label"],
+        id=source["id"],
+        fingerprint=images.fingerprint,
+        printed=source["printed"],
+        train_images=len(images.train_images),
+        test_images=len(images.test_images),
+        noise_hash=noise_hash,
+        noise_transition=transition,
+    )
+
+
+def _timing(track: Track) -> Timing:
+    rows = read_epochs(track.folder.timing, EpochTiming)
+    train_s = sum(row.duration_s for row in rows)
+    eval_s = sum(row.eval_s for row in rows)
+    seen = sum(row.duration_s * row.images_per_s for row in rows)
+    return Timing(
+        started=track.progress.started or datetime.now(UTC).isoformat(timespec="seconds"),
+        train_s=round(train_s, 3),
+        eval_s=round(eval_s, 3),
+        total_s=round(train_s + eval_s, 3),
+        images_per_s=round(seen / train_s, 2) if train_s else 0.0,
+        resumed=track.progress.pieces - 1,
+        pieces=track.progress.pieces,
+    )
+
+
+@lru_cache(maxsize=64)
+def _model_facts(model_json: str, num_classes: int, image_px: int) -> ModelFacts:
+    with torch.device("meta"):
+        model = build(**json.loads(model_json), num_classes=num_classes)
+    return ModelFacts(parameters=count_parameters(model), macs=count_macs(model, image_px))

@@ -1,0 +1,229 @@
+"""A run on its way to a record: what is written at the end of each epoch, and how it goes on."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from safetensors import SafetensorError
+
+from resbench.errors import EnvironmentFault
+from resbench.store.job import Job
+from resbench.store.atomic import write_atomic
+from resbench.store.envelope import load_checkpoint, save_checkpoint, set_aside
+from resbench.store.layout import RunFolder
+from resbench.store.metrics import EpochMetrics, EpochTiming, append_epoch, read_epochs, rewind
+from resbench.train.control import Emit
+from resbench.train.determinism import signature
+from resbench.train.lane import Evaluation, Lane
+from resbench.train.recording import write_result
+from resbench.train.state import dump, read_meta, restore
+
+CHECKPOINT_SHARE = 0.02
+"""At most this share of a run's time goes into writing checkpoints."""
+
+
+@dataclass
+class Progress:
+    """Counters that a checkpoint carries beside the tensors."""
+
+    epoch: int = 0
+    best_test_top1_err: float = float("inf")
+    best_epoch: int = 0
+    stopping_best: float = float("inf")
+    stopping_wait: int = 0
+    pieces: int = 0
+    """Attempts that contributed epochs."""
+    signature: dict[str, Any] = field(default_factory=dict)
+    started: str = ""
+    """UTC, ISO 8601."""
+    changes: list[str] = field(default_factory=list)
+    """Differences of environment under which the run was resumed by permission."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values; infinity becomes null."""
+        return {k: None if v == float("inf") else v for k, v in asdict(self).items()}
+
+    @staticmethod
+    def from_json(value: dict[str, Any]) -> Progress:
+        """Return the counters that :meth:`to_json` wrote."""
+        bests = ("best_test_top1_err", "stopping_best")
+        return Progress(**{k: float("inf") if v is None and k in bests else v for k, v in value.items()})
+
+
+class Track:
+    """One lane with its folder."""
+
+    def __init__(self, job: Job, folder: RunFolder, lane: Lane, emit: Emit) -> None:
+        self.job, self.folder, self.lane, self.emit = job, folder, lane, emit
+        self.key = job.key
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        self.progress = Progress(started=now, signature=signature(lane.device))
+        self.outcome: str | None = None
+        self.evaluation: Evaluation | None = None
+        self.diverged_step: int | None = None
+        self._saved_epoch = 0
+        self._saved_at = time.monotonic()
+        self._save_cost_s = 0.0
+        self._last_epoch_s: float | None = None
+        self.last_metrics: EpochMetrics | None = None
+
+    # -- going on --------------------------------------------------------------------------------
+
+    def resume(self) -> None:
+        """Take up the last sound checkpoint, if there is one, and drop later metrics.
+
+        Raises:
+            EnvironmentFault: it was written under another torch, device or thread count.
+        """
+        while (loaded := load_checkpoint(self.folder)).payload is not None:
+            self._warn(*loaded.warnings)
+            try:
+                progress = Progress.from_json(read_meta(loaded.payload))
+                restore(loaded.payload, self.lane.model, self.lane.optimizer)
+            except (ValueError, KeyError, TypeError, SafetensorError) as error:
+                assert loaded.path is not None
+                aside = set_aside(loaded.path)
+                self._warn(f"{loaded.path}: {error}; set aside as {aside.name}.")
+            else:
+                self.progress = self._resumable(progress)
+                break
+        else:
+            self._warn(*loaded.warnings)
+        self.progress.pieces += 1
+        self._saved_epoch = self.progress.epoch
+        for path in (self.folder.metrics, self.folder.timing):
+            rewind(path, self.progress.epoch)
+        rows = read_epochs(self.folder.metrics, EpochMetrics)
+        self.last_metrics = rows[-1] if rows else None
+
+    def _warn(self, *texts: str) -> None:
+        for text in texts:
+            self.emit({"event": "warning", "keys": [self.key], "text": text})
+
+    def _resumable(self, progress: Progress) -> Progress:
+        now = signature(self.lane.device)
+        changes = [
+            f"{name}: {progress.signature.get(name)} -> {value}"
+            for name, value in now.items()
+            if progress.signature.get(name) != value
+        ]
+        if changes and not self.job.accept_environment:
+            raise EnvironmentFault(
+                f"run {self.key[:16]} was begun in another environment ({'; '.join(changes)}); its "
+                "numbers would not be those of one environment. Go on there, or pass "
+                "--accept-environment to resume here and have the record say so."
+            )
+        progress.changes += [f"epoch {progress.epoch}: {change}" for change in changes]
+        progress.signature = now
+        return progress
+
+    @property
+    def done_epochs(self) -> int:
+        """Number of whole epochs behind this run."""
+        return self.progress.epoch
+
+    @property
+    def expected_epoch_s(self) -> float | None:
+        """Seconds that the next epoch should take, where known."""
+        return self._last_epoch_s if self._last_epoch_s is not None else self.job.epoch_s
+
+    @property
+    def finished(self) -> bool:
+        """Whether the schedule or early stopping has ended the run."""
+        stopping = self.lane.spec.training.early_stopping
+        stopped = stopping is not None and self.progress.stopping_wait >= stopping.patience
+        return stopped or self.progress.epoch >= self.lane.steps.epochs
+
+    # -- an epoch's end --------------------------------------------------------------------------
+
+    def end_epoch(
+        self,
+        epoch: int,
+        steps: range,
+        train_loss: float,
+        train_top1_err: float,
+        *,
+        duration_s: float,
+        packed: int,
+    ) -> None:
+        """Evaluate, append the epoch's lines, and write a checkpoint when it is time."""
+        start = time.perf_counter()
+        images = self.lane.images
+        self.evaluation = self.lane.evaluate(images.test_images, images.test_labels)
+        val: Evaluation | None = None
+        if n := self.lane.spec.training.val_in_train:
+            val = self.lane.evaluate(images.train_images[-n:], images.clean_labels[-n:])
+        metrics = EpochMetrics(
+            epoch=epoch,
+            step=steps.stop,
+            lr=self.lane.lr,
+            train_loss=train_loss,
+            train_top1_err=train_top1_err,
+            test_loss=self.evaluation.loss,
+            test_top1_err=self.evaluation.top1_err,
+            val_in_train_loss=val.loss if val else None,
+            val_in_train_err=val.top1_err if val else None,
+        )
+        self._count(metrics)
+        eval_s = time.perf_counter() - start
+        timing = EpochTiming(
+            epoch=epoch,
+            duration_s=round(duration_s, 4),
+            images_per_s=round(len(steps) * self.lane.spec.training.batch_size / duration_s, 2),
+            eval_s=round(eval_s, 4),
+            packed=packed,
+        )
+        # Timing first: a kill between the two leaves a row too many there, which resuming drops.
+        append_epoch(self.folder.timing, timing)
+        append_epoch(self.folder.metrics, metrics)
+        self.last_metrics = metrics
+        self._last_epoch_s = duration_s + eval_s
+        self.emit({"event": "epoch", "keys": [self.key], "epochs": self.lane.steps.epochs,
+                   "steps": self.lane.steps.total, **metrics.model_dump(), **timing.model_dump()})  # fmt: skip
+        age = time.monotonic() - self._saved_at
+        if not self.finished and age * CHECKPOINT_SHARE >= self._save_cost_s:
+            self.checkpoint()
+
+    def _count(self, metrics: EpochMetrics) -> None:
+        progress = self.progress
+        progress.epoch = metrics.epoch
+        if metrics.test_top1_err < progress.best_test_top1_err:
+            progress.best_test_top1_err = metrics.test_top1_err
+            progress.best_epoch = metrics.epoch
+        watched = metrics.val_in_train_err
+        if watched is not None and watched < progress.stopping_best:
+            progress.stopping_best, progress.stopping_wait = watched, 0
+        else:
+            progress.stopping_wait += 1
+
+    def checkpoint(self) -> None:
+        """Write the state of the last whole epoch, unless it is written already.
+
+        Only valid at an epoch's end: between epochs the weights are those of ``done_epochs``.
+        """
+        if self._saved_epoch == self.progress.epoch:
+            return
+        start = time.perf_counter()
+        payload = dump(self.lane.model, self.lane.optimizer, self.progress.to_json())
+        save_checkpoint(self.folder, payload)
+        self._saved_epoch, self._saved_at = self.progress.epoch, time.monotonic()
+        self._save_cost_s = time.perf_counter() - start
+
+    # -- the end ---------------------------------------------------------------------------------
+
+    def diverge(self, step: int) -> None:
+        """End the run at a loss that was not finite (1-based step)."""
+        self.diverged_step = step
+        if not self.folder.metrics.exists():
+            write_atomic(self.folder.metrics, b"")
+        self.finish()
+
+    def finish(self) -> None:
+        """Write predictions and, last, the record; then the checkpoints go."""
+        write_result(self)
+        self.outcome = "done" if self.diverged_step is None else "diverged"
+        for path in (self.folder.checkpoint, self.folder.checkpoint_prev):
+            path.unlink(missing_ok=True)

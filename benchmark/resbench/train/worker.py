@@ -1,0 +1,58 @@
+"""The worker process: takes jobs on standard input, one line each, and answers with events.
+
+Started by the runner as ``python -m resbench.train.worker``. It ends when its input ends or its
+parent dies. Standard output carries events only; everything else goes to standard error, which the
+runner keeps in a log.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import sys
+from typing import Any
+
+from resbench.store.job import Job
+from resbench.train.control import Control
+
+
+PR_SET_PDEATHSIG = 1
+
+
+def main() -> None:
+    """Serve jobs until the input ends."""
+    _die_with_parent()
+    events = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # a stray print() must not break the line protocol
+
+    def emit(event: dict[str, Any]) -> None:
+        events.write(json.dumps(event, allow_nan=False) + "\n")
+
+    control = Control(emit)
+    control.install()
+    from resbench.train.run import run_group  # imports torch, once for all jobs of this process
+
+    emit({"event": "ready"})
+    for line in sys.stdin:
+        jobs = [Job.parse(item) for item in json.loads(line)]
+        for key, outcome, text in run_group(jobs, control):
+            emit({"event": "end", "keys": [key], "outcome": outcome, "text": text})
+        emit({"event": "ready"})
+        if control.stop:
+            return
+
+
+def _die_with_parent() -> None:
+    """Ask the kernel to end this process with its parent (Linux); elsewhere the input's end does."""
+    if sys.platform != "linux":
+        return
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    parent = os.environ.get("RESBENCH_PARENT")
+    if parent is not None and int(parent) != os.getppid():
+        sys.exit(1)  # it died before the call above
+
+
+if __name__ == "__main__":
+    main()

@@ -96,7 +96,7 @@ def _data_facts(track: Track) -> DataFacts:
         train_images=len(images.train_images),
         test_images=len(images.test_images),
         noise_hash=noise_hash,
-        noise_transition=transition,
+        noise_transition=None if transition is None else tuple(transition),
     )
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import traceback
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import torch
 
 from resbench.data.images import Images
 from resbench.data.sources import Source, load
-from resbench.errors import EnvironmentFault, ResbenchError
+from resbench.errors import ResbenchError, StorageFault
 from resbench.store.atomic import sweep
 from resbench.store.job import Job, Outcome
 from resbench.store.layout import RunFolder
@@ -23,6 +24,7 @@ from resbench.store.locks import try_lock
 from resbench.store.records import read_record, write_spec
 from resbench.store.state import Status, write_state
 from resbench.suite.spec import RunSpec
+from resbench.train.calibrate import calibrate
 from resbench.train.control import Control, Interrupted, OutOfBudget
 from resbench.train.determinism import find_device, prepare
 from resbench.train.images import prepare as prepare_images
@@ -32,6 +34,7 @@ from resbench.train.track import Track
 
 End = tuple[str, Outcome, str]
 """Key, outcome, and what to tell the user."""
+CALIBRATION_STEPS = {"cpu": 3, "cuda": 50}
 STATUS: dict[str, Status] = {
     "oom": Status.OOM,
     "failed": Status.FAILED,
@@ -51,6 +54,20 @@ def run_group(jobs: list[Job], control: Control) -> Iterator[End]:
                       "text": f"not enough memory for {len(jobs)} runs at once; one at a time"})  # fmt: skip
         ends = [end for job in jobs for end in _attempt([job], control)]
     yield from ends
+
+
+def measure(job: Job) -> dict[str, Any]:
+    """Calibrate the kind of run that a job is; return the event with its speed."""
+    text, rates = "", (0.0, 0.0)
+    try:
+        device = find_device(job.device)
+        prepare(device, job.threads)
+        steps = CALIBRATION_STEPS[device.type]
+        rates = calibrate(_spec(job), device, steps)
+    except (ResbenchError, RuntimeError, MemoryError) as error:
+        text = _first_line(error)
+    return {"event": "measured", "keys": [job.key], "text": text,
+            "train_images_per_s": rates[0], "eval_images_per_s": rates[1]}  # fmt: skip
 
 
 def _attempt(jobs: list[Job], control: Control) -> list[End]:
@@ -78,7 +95,7 @@ def _attempt(jobs: list[Job], control: Control) -> list[End]:
             outcome, text = "budget", "resumable"
         except ResbenchError as error:
             outcome, text = "failed", str(error)
-            if isinstance(error, EnvironmentFault):
+            if isinstance(error, StorageFault):
                 control.emit({"event": "fault", "keys": [job.key for job in jobs], "text": text})
         except (MemoryError, torch.OutOfMemoryError) as error:
             outcome, text = "oom", _first_line(error)
@@ -104,15 +121,34 @@ def _enter(job: Job, device: torch.device, control: Control, locks: ExitStack) -
         return job.key, "locked", "another process is at it"
     locks.enter_context(lock)
     sweep(folder.path)
+    locks.enter_context(_log_to(folder.log))
     if folder.record.exists():
         return job.key, read_record(folder).status, "already recorded"
     write_spec(folder, job.spec, job.context)
-    spec = RunSpec.model_validate_json(json.dumps(job.spec), strict=True)
+    spec = _spec(job)
     images = prepare_images(spec, _load(json.dumps(job.source, sort_keys=True)))
     track = Track(job, folder, Lane(spec, images, device), control.emit)
     track.resume()
     write_state(folder, Status.RUNNING, epoch=track.done_epochs)
     return track
+
+
+def _spec(job: Job) -> RunSpec:
+    return RunSpec.model_validate_json(json.dumps(job.spec), strict=True)
+
+
+@contextmanager
+def _log_to(path: Path) -> Iterator[None]:
+    """Send standard error, also that of native code, to a run's log."""
+    before = os.dup(2)
+    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+    try:
+        os.dup2(log, 2)
+        yield
+    finally:
+        os.dup2(before, 2)
+        os.close(log)
+        os.close(before)
 
 
 @lru_cache(maxsize=2)

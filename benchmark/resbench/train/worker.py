@@ -1,4 +1,6 @@
-"""The worker process: takes jobs on standard input, one line each, and answers with events.
+"""The worker process: takes work on standard input, one line each, and answers with events.
+
+A list of jobs is trained, a single job is only measured.
 
 Started by the runner as ``python -m resbench.train.worker``. It ends when its input ends or its
 parent dies. Standard output carries events only; everything else goes to standard error, which the
@@ -32,13 +34,16 @@ def main() -> None:
 
     control = Control(emit)
     control.install()
-    from resbench.train.run import run_group  # imports torch, once for all jobs of this process
+    from resbench.train.run import measure, run_group  # imports torch, once for all jobs of this process
 
     emit({"event": "ready"})
     for line in sys.stdin:
-        jobs = [Job.parse(item) for item in json.loads(line)]
-        for key, outcome, text in run_group(jobs, control):
-            emit({"event": "end", "keys": [key], "outcome": outcome, "text": text})
+        request = json.loads(line)
+        if isinstance(request, dict):
+            emit(measure(Job.parse(request)))
+        else:
+            for key, outcome, text in run_group([Job.parse(job) for job in request], control):
+                emit({"event": "end", "keys": [key], "outcome": outcome, "text": text})
         emit({"event": "ready"})
         if control.stop:
             return

@@ -1,0 +1,98 @@
+# `make demo` and `make test` work on a fresh machine with Python >= 3.11 and make.
+#
+#   make demo PYTHON=/path/to/python3.12   names the interpreter of a new .venv
+#   make demo UV_TORCH_BACKEND=cpu         names the build of torch (cpu, cu126, ...), see `install`
+#   make test JOBS=8                       sets the number of test processes
+
+VENV ?= .venv
+PYTHON ?= python3.11 python3.12 python3.13 python3
+JOBS ?= 2
+
+BIN := $(VENV)/bin
+PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest
+
+# uv does not read pip's configuration, so a wheel folder set there is handed over (mostly none).
+FIND_LINKS = $(sort $(PIP_FIND_LINKS) $(shell $(BIN)/pip config get global.find-links 2>/dev/null))
+UV_INSTALL = $(BIN)/uv pip install --python $(BIN)/python -c constraints.txt -b constraints.txt \
+	$(addprefix --find-links ,$(FIND_LINKS))
+
+# PyPI's torch for Linux carries gigabytes of CUDA. Unless torch is here already, in the environment
+# or in a wheel folder, uv takes the build that fits the driver (CPU when there is none) from
+# PyTorch's own index; where that index does not answer within seconds, PyPI's will do.
+define install
+	@set -e; torch="$(UV_INSTALL) --quiet --dry-run --no-deps torch"; \
+	if [ -z "$$UV_TORCH_BACKEND" ] && ! $$torch --no-index 2>/dev/null \
+		&& UV_HTTP_TIMEOUT=5 UV_HTTP_RETRIES=0 $$torch --torch-backend=auto 2>/dev/null; \
+	then export UV_TORCH_BACKEND=auto; fi; \
+	$(UV_INSTALL) --compile-bytecode -e '$(1)'
+	@touch $@
+endef
+
+.PHONY: help demo test lint test-gpu test-deep bench reports constraints clean
+
+help:
+	@echo "make demo         run the smoke suite and print its report"
+	@echo "make test         run linters, layer rules and tests"
+	@echo "make lint         run linters and layer rules"
+	@echo "make test-gpu     run the tests that need a CUDA device"
+	@echo "make test-deep    run the long test campaigns"
+	@echo "make bench        measure the speed goals"
+	@echo "make reports      rebuild reports/ from results/"
+	@echo "make constraints  resolve constraints.txt anew"
+	@echo "make clean        remove caches, builds and the demo"
+	@echo "Each installs what it needs into $(VENV) first."
+
+demo: $(VENV)/installed
+	$(BIN)/resbench run smoke --results demo/results
+	$(BIN)/resbench report smoke --results demo/results
+
+test: lint
+	$(PYTEST) -n $(JOBS) --dist worksteal
+
+lint: $(VENV)/installed-test
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test-gpu: $(VENV)/installed-test
+	$(PYTEST) -m gpu
+
+test-deep: $(VENV)/installed-test
+	$(PYTEST) -n $(JOBS) --dist worksteal -m slow
+
+bench: $(VENV)/installed
+	$(BIN)/resbench bench
+
+reports: $(VENV)/installed
+	$(BIN)/resbench report --all --results results --output reports
+
+$(VENV)/installed: pyproject.toml constraints.txt | $(BIN)/uv
+	$(call install,.)
+
+$(VENV)/installed-test: $(VENV)/installed
+	$(call install,.[test])
+
+$(BIN)/uv:
+	@for python in $(PYTHON); do \
+		if "$$python" -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' \
+			2>/dev/null; then found=$$python; break; fi; done; \
+	if [ -z "$$found" ]; then echo "make: none of '$(PYTHON)' is Python >= 3.11 with venv: install" \
+		"one (Debian: python3 and python3-venv) or name it: make PYTHON=/path/to/python" >&2; \
+		exit 1; fi; \
+	"$$found" -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
+
+# One version of each package for all platforms; torch pins the CUDA packages of its build itself.
+# The MLflow mirror was measured with SQLAlchemy 2.0.
+constraints: | $(BIN)/uv
+	printf 'uv\nsqlalchemy<2.1\n' | $(BIN)/uv pip compile --quiet --upgrade --universal \
+		--fork-strategy fewest --no-annotate --no-header --all-extras -o $(VENV)/resolved.txt \
+		pyproject.toml -
+	{ grep '^#' constraints.txt; sed -E 's/ ;.*//; /^(cuda|nvidia|triton)/d' $(VENV)/resolved.txt; } \
+		> $(VENV)/pins.txt
+	mv $(VENV)/pins.txt constraints.txt
+
+clean:
+	rm -rf build demo dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find benchmark tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,33 @@
+"""``resbench merge``: take packed runs into a results folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from resbench.cli.options import results_option
+from resbench.errors import ExitCode
+
+
+@click.command("merge")
+@click.argument("archives", nargs=-1, required=True, type=click.Path(path_type=Path),
+                metavar="FILE.tar...")  # fmt: skip
+@results_option
+@click.option("--evidence", is_flag=True, help="Write into the repository's own evidence.")
+def command(archives: tuple[Path, ...], results: Path, evidence: bool) -> int:
+    """Take the runs of packed files into a results folder, each whole or not at all.
+
+    A run that is here already stays; when the other one differs it is refused, with the reason.
+    """
+    from resbench.store.merge import merge
+
+    report = merge(results.absolute(), archives, evidence=evidence)
+    for name, reason in report.refused:
+        click.echo(f"refused {name}: {reason}", err=True)
+    click.echo(
+        f"{len(report.added)} added, {len(report.identical)} here already, "
+        f"{len(report.refused)} refused",
+        err=True,
+    )
+    return ExitCode.RUNS_FAILED if report.refused else ExitCode.OK

@@ -1,0 +1,29 @@
+"""``resbench pack``: put finished runs into one file that travels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from resbench.cli.options import results_option
+from resbench.errors import EnvironmentFault
+
+
+@click.command("pack")
+@click.argument("out", type=click.Path(path_type=Path), metavar="FILE.tar")
+@results_option
+@click.option("--checkpoints", is_flag=True, help="Take unfinished runs along, to go on elsewhere.")
+def command(out: Path, results: Path, checkpoints: bool) -> None:
+    """Write the finished runs of a results folder, with their predictions, to one tar file.
+
+    The same runs give the same bytes. `resbench merge` checks every file before it takes it in.
+    """
+    from resbench.store.archive import pack
+
+    if not results.is_dir():
+        raise EnvironmentFault(f"{results}: no such results folder. Name it with --results.")
+    report = pack(results.absolute(), out, include_checkpoints=checkpoints)
+    for name, reason in report.skipped:
+        click.echo(f"left out {name}: {reason}", err=True)
+    click.echo(f"{len(report.packed)} runs in {out} ({out.stat().st_size / 1e6:.1f} MB)", err=True)

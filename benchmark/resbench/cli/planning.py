@@ -1,0 +1,177 @@
+"""From command-line options to expanded suites; shared by the verbs that plan."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from resbench.errors import EnvironmentFault, UsageError
+
+if TYPE_CHECKING:
+    from resbench.data.sources import Source
+    from resbench.runner.devices import Device
+    from resbench.suite.expand import Expanded
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked to run, and how."""
+
+    suites: tuple[str, ...]
+    data: tuple[str, ...] = ()
+    tier: str = "paper"
+    scale: float = 1.0
+    seeds: str | None = None
+    set_: tuple[str, ...] = ()
+    devices: str = "auto"
+    jobs: int | None = None
+    engine: str | None = None
+    precision: str | None = None
+
+
+def planning_options(function: _F) -> _F:
+    """Add the options of :class:`Request`."""
+    options = [
+        click.argument("suites", nargs=-1, required=True, metavar="SUITE..."),
+        click.option("--tier", default="paper", show_default=True, metavar="NAME",
+                     help="Scale of the experiment: paper, tiny, or another tier file."),
+        click.option("--scale", type=float, default=1.0, metavar="X",
+                     help="Shorten the schedule to this fraction, drops at the same fractions."),
+        click.option("--seeds", metavar="LIST",
+                     help="Seeds instead of the suite's: '3' for 1 to 3, or '1,5,9'."),
+        click.option("--set", "set_", multiple=True, metavar="KEY=VALUE",
+                     help="Override one setting, for example training.optim.lr=0.05. Repeatable."),
+        click.option("--devices", default="auto", show_default=True, metavar="LIST",
+                     help="auto, cpu, cuda, or cuda:0,cuda:1."),
+        click.option("-j", "--jobs", type=click.IntRange(min=1), metavar="N",
+                     help="Workers (CPU default: one a core)."),
+        click.option("--engine", type=click.Choice(["eager", "graph", "graph+compile"]),
+                     help="Default: graph on a GPU, eager on a CPU."),
+        click.option("--precision", type=click.Choice(["fp32", "bf16"]),
+                     help="Default: bf16 with a graph engine, else fp32."),
+    ]  # fmt: skip
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def resolve(request: Request) -> tuple[list[Expanded], dict[str, Source], list[Device]]:
+    """Load and expand the suites of a request on this machine's data and devices.
+
+    Raises:
+        ResbenchError: every problem that the user can mend.
+    """
+    from resbench.data.locations import parse_locations
+    from resbench.data.sources import identify
+    from resbench.runner.devices import choose
+    from resbench.suite.catalog import load_suite, load_tier
+    from resbench.suite.expand import Context, DataChoice, data_names, expand
+
+    if not 0 < request.scale <= 1:
+        raise UsageError(f"--scale {request.scale:g}: must be above 0 and at most 1.")
+    loaded = [load_suite(name) for name in dict.fromkeys(request.suites)]
+    tier = load_tier(request.tier)
+    overrides = parse_overrides(request.set_)
+    devices = choose(request.devices, request.jobs)
+    engine = request.engine or ("graph" if devices[0].is_gpu else "eager")
+    if engine != "eager" and not devices[0].is_gpu:
+        raise UsageError(f"--engine {engine}: CUDA graphs need a GPU. Use --engine eager.")
+    locations = parse_locations(request.data)
+    named = [dict(overrides).get("data.name")]
+    names = dict.fromkeys(n for suite in loaded for n in [*data_names(suite), *named] if n)
+    sources = {name: identify(name, locations) for name in names}
+    choices = {n: DataChoice(n, s.label, s.id, s.printed) for n, s in sources.items()}
+    context = Context(
+        engine=engine,  # type: ignore[arg-type]
+        precision=request.precision or ("fp32" if engine == "eager" else "bf16"),  # type: ignore[arg-type]
+        data=choices,
+        tier=tier[0].name,
+        scale=request.scale,
+        overrides=overrides,
+    )
+    seeds = parse_seeds(request.seeds) if request.seeds else None
+    return [expand(suite, context, tier, seeds) for suite in loaded], sources, devices
+
+
+def parse_overrides(pairs: Sequence[str]) -> tuple[tuple[str, Any], ...]:
+    """Parse ``KEY=VALUE``; a value is JSON where it can be, else text."""
+    parsed = []
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise UsageError(f"--set {pair}: must be KEY=VALUE, like training.optim.lr=0.05.")
+        try:
+            parsed.append((key, json.loads(value, parse_constant=_refuse_constant)))
+        except ValueError:
+            parsed.append((key, value))
+    return tuple(parsed)
+
+
+def _refuse_constant(name: str) -> float:
+    raise UsageError(f"--set: {name} is not a number that a run can have.")
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """Parse ``3`` (seeds 1 to 3) or ``1,5,9``."""
+    if re.fullmatch(r"[1-9]\d{0,3}", text):
+        return tuple(range(1, int(text) + 1))
+    if re.fullmatch(r"\d{1,9}(,\d{1,9})+,?", text):
+        seeds = tuple(int(part) for part in text.rstrip(",").split(","))
+        if len(set(seeds)) == len(seeds):
+            return seeds
+    raise UsageError(f"--seeds {text}: give how many ('3' for 1 to 3) or a list ('1,5,9').")
+
+
+def parse_duration(option: str, text: str) -> float:
+    """Parse ``90s``, ``9m``, ``1h30m`` into seconds."""
+    match = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", text)
+    if match is None or not any(match.groups()):
+        raise UsageError(f"{option} {text}: give a duration like 90s, 9m or 1h30m.")
+    hours, minutes, seconds = (int(part or 0) for part in match.groups())
+    total = 3600 * hours + 60 * minutes + seconds
+    if total == 0:
+        raise UsageError(f"{option} {text}: must be longer than nothing.")
+    return float(total)
+
+
+def deadline(budget: str | None, until: str | None) -> float | None:
+    """Return the monotonic time of ``--budget 9m`` or ``--until 07:30``, whichever is sooner."""
+    ends = []
+    if budget is not None:
+        ends.append(time.monotonic() + parse_duration("--budget", budget))
+    if until is not None:
+        match = re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", until)
+        if match is None:
+            raise UsageError(f"--until {until}: give a time of day like 07:30.")
+        now = datetime.now()
+        end = now.replace(hour=int(match[1]), minute=int(match[2]), second=0, microsecond=0)
+        end += timedelta(days=end <= now)
+        ends.append(time.monotonic() + (end - now).total_seconds())
+    return min(ends) if ends else None
+
+
+def require_data(sources: dict[str, Source], names: set[str]) -> None:
+    """Refuse to start where a data set that runs need is not at hand.
+
+    Raises:
+        EnvironmentFault: one line a missing data set, with what to do.
+    """
+    from resbench.data.catalog import data_dir, how_to_get
+
+    missing = [
+        f"{name}: not at hand. Run `resbench data fetch {name}`, name a folder that has it with "
+        f"--data {name}=FOLDER, or {how_to_get(name, data_dir())}."
+        for name in sorted(names)
+        if sources[name].kind == "archive" and sources[name].path is None
+    ]
+    if missing:
+        raise EnvironmentFault("\n".join(missing))

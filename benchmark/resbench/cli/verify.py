@@ -1,0 +1,51 @@
+"""``resbench verify``: recompute every record's numbers from its predictions."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from resbench.cli.options import format_option, results_option
+from resbench.errors import EnvironmentFault, ExitCode
+
+
+@click.command("verify")
+@results_option
+@format_option("text", "json", default="text")
+def command(results: Path, format_: str) -> int:
+    """Check that every record fits its key, its files and its predictions.
+
+    A record that was edited, copied or forged is named. Exit 1 when anything does not fit.
+    """
+    from resbench.store.scan import scan
+    from resbench.store.verify import verify_run
+    from resbench.store.layout import RunFolder
+
+    if not results.is_dir():
+        raise EnvironmentFault(f"{results}: no such results folder. Name it with --results.")
+    found = scan(results)
+    problems, verified = list(found.problems), 0
+    for key in sorted(found.records):
+        wrong = verify_run(RunFolder(results, key))
+        problems += wrong
+        verified += not wrong
+    if format_ == "json":
+        rows = [
+            {
+                "key": key,
+                "test_top1_err": record.result.test_top1_err,
+                "status": record.status,
+                "code": record.code.model_dump(),
+                "data": {"id": record.data.id, "fingerprint": record.data.fingerprint},
+                "predictions": record.files.get("predictions.npz"),
+            }
+            for key, record in sorted(found.records.items())
+        ]
+        click.echo(json.dumps({"records": rows, "problems": problems}, indent=1))
+    else:
+        for problem in problems:
+            click.echo(problem)
+        click.echo(f"{verified} records verified, {len(problems)} problems")
+    return ExitCode.RUNS_FAILED if problems else ExitCode.OK

@@ -1,0 +1,97 @@
+"""What decoding a data set once has told us: its fingerprint, and its pixels.
+
+Two kinds of file, each written whole or not at all, so that processes may race: ``KEY.json`` with
+the fingerprint of the files whose digest is KEY, and ``FINGERPRINT.npz`` with decoded arrays, which
+are hashed again whenever they are read. A cache that cannot be written costs time, never a run.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+import platformdirs
+
+if TYPE_CHECKING:
+    from resbench.data.images import Images
+
+_log = logging.getLogger(__name__)
+
+
+def cache_dir() -> Path:
+    """Return the cache folder (``RESBENCH_CACHE_DIR`` overrides)."""
+    return Path(os.environ.get("RESBENCH_CACHE_DIR") or platformdirs.user_cache_dir("resbench"))
+
+
+def read_fingerprint(key: str) -> str | None:
+    """Return the fingerprint stored for the files with digest ``key``, if any."""
+    try:
+        fingerprint = json.loads((cache_dir() / f"{key}.json").read_bytes())["fingerprint"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    valid = isinstance(fingerprint, str) and re.fullmatch("[0-9a-f]{64}", fingerprint)
+    return fingerprint if valid else None
+
+
+def write_fingerprint(key: str, fingerprint: str) -> None:
+    """Store the fingerprint of the files with digest ``key``."""
+    content = json.dumps({"fingerprint": fingerprint}).encode()
+    _write(cache_dir() / f"{key}.json", lambda file: file.write(content))
+
+
+def read_images(fingerprint: str, num_classes: int) -> Images | None:
+    """Return the stored images with this fingerprint; None where they are absent or damaged."""
+    import numpy as np
+
+    from resbench.data.images import Images
+
+    try:
+        with (
+            (cache_dir() / f"{fingerprint}.npz").open("rb") as file,
+            np.load(file, allow_pickle=False) as stored,
+        ):
+            images = Images(
+                **{name: stored[name] for name in _ARRAYS},
+                num_classes=num_classes,
+                class_names=tuple(stored["class_names"].tolist()),
+            )
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+        return None
+    return images if images.fingerprint == fingerprint else None
+
+
+def write_images(images: Images) -> None:
+    """Store decoded images under their fingerprint."""
+    import numpy as np
+
+    arrays = {name: getattr(images, name) for name in _ARRAYS}
+    _write(
+        cache_dir() / f"{images.fingerprint}.npz",
+        lambda file: np.savez(file, class_names=np.array(images.class_names), **arrays),
+    )
+
+
+_ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
+
+
+def _write(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Write beside ``path``, then rename; a failure is logged and leaves nothing behind."""
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
+            temporary = Path(file.name)
+            write(file)
+        temporary.replace(path)
+    except OSError as error:
+        _log.warning("%s: not cached: %s. Data will be decoded again next time.", path, error)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)

@@ -1,0 +1,82 @@
+"""The data sets that a suite may name, and the archives they are published in.
+
+Nothing heavy is imported here: ``resbench plan`` reads these facts.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+from resbench.errors import UsageError, did_you_mean
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A published archive of pickled batches (https://www.cs.toronto.edu/~kriz/cifar.html)."""
+
+    filename: str
+    md5: str
+    folder: str
+    train: tuple[str, ...]
+    test: tuple[str, ...]
+    meta: str
+    labels_key: str
+    names_key: str
+
+    @property
+    def url(self) -> str:
+        """Where the archive is published."""
+        return f"https://www.cs.toronto.edu/~kriz/{self.filename}"
+
+
+ARCHIVES = {
+    "cifar10": Archive(
+        filename="cifar-10-python.tar.gz",
+        md5="c58f30108f718f92721af3b95e74349a",
+        folder="cifar-10-batches-py",
+        train=tuple(f"data_batch_{i}" for i in range(1, 6)),
+        test=("test_batch",),
+        meta="batches.meta",
+        labels_key="labels",
+        names_key="label_names",
+    ),
+    "cifar100": Archive(
+        filename="cifar-100-python.tar.gz",
+        md5="eb9058c3a382ffc7106e4002c42a8d85",
+        folder="cifar-100-python",
+        train=("train",),
+        test=("test",),
+        meta="meta",
+        labels_key="fine_labels",
+        names_key="fine_label_names",
+    ),
+}
+PARQUET_LABELS = {"cifar10": "label", "cifar100": "fine_label"}
+NUM_CLASSES = {"cifar10": 10, "cifar100": 100, "digits": 10}
+SIDE_PX = 32
+"""Height and width of a CIFAR image."""
+DIGITS_FINGERPRINT = "c45ea931edacb36176cac15896e57ac7b79aaa5dc01cb14aa0633602200ebd92"
+
+
+def data_dir() -> Path:
+    """Return the folder of downloaded archives (``RESBENCH_DATA_DIR`` overrides)."""
+    return Path(os.environ.get("RESBENCH_DATA_DIR") or platformdirs.user_data_dir("resbench"))
+
+
+def published_archive(name: str) -> Archive:
+    """Return the archive of a data set that is published as one; else raise UsageError."""
+    if name == "digits":
+        raise UsageError("digits: comes with scikit-learn and has no other location.")
+    if name not in ARCHIVES:
+        raise UsageError(f"unknown data set '{name}'.{did_you_mean(name, ARCHIVES)}")
+    return ARCHIVES[name]
+
+
+def how_to_get(name: str, directory: Path) -> str:
+    """Say in one sentence how to get the archive of ``name`` without ``resbench data fetch``."""
+    archive = ARCHIVES[name]
+    return f"download {archive.url} (MD5 {archive.md5}) to {directory / archive.filename}"

@@ -1,0 +1,96 @@
+"""Folders of Parquet files in the layout of the public uoft-cs/cifar10 and cifar100 sets.
+
+Files ``train-*.parquet`` and ``test-*.parquet`` with the columns ``img`` {bytes, path} (an encoded
+32x32 RGB image) and ``label``, for cifar100 ``fine_label`` (an integer).
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from resbench.data.catalog import NUM_CLASSES, PARQUET_LABELS, SIDE_PX
+from resbench.data.images import Images, Part, UInt8Array, check_labels, join_parts
+from resbench.errors import EnvironmentFault
+
+
+def read_parquet(name: str, folder: Path, files: dict[str, list[Path]]) -> Images:
+    """Decode the ``files`` of both splits (see :func:`resbench.data.sources.parquet_files`).
+
+    Raises EnvironmentFault naming the file, and the row where there is one.
+    """
+    parts: dict[str, list[Part]] = {"train": [], "test": []}
+    class_names: tuple[str, ...] = ()
+    for split, paths in files.items():
+        for path in paths:
+            table = _read_table(path, PARQUET_LABELS[name])
+            labels = table[PARQUET_LABELS[name]].to_numpy().astype(np.int64)
+            check_labels(labels, NUM_CLASSES[name], str(path))
+            parts[split].append((_decode(table["img"], path), labels))
+            class_names = class_names or _class_names(table.schema, PARQUET_LABELS[name])
+    class_names = class_names or tuple(str(i) for i in range(NUM_CLASSES[name]))
+    return join_parts(str(folder), parts["train"], parts["test"], class_names, NUM_CLASSES[name])
+
+
+def _read_table(path: Path, column: str) -> pa.Table:
+    try:
+        file = pq.ParquetFile(path)
+        _check_columns(file.schema_arrow, column, path)
+        table = file.read(columns=["img", column])
+    except (OSError, pa.ArrowException) as error:
+        raise EnvironmentFault(f"{path}: not a readable Parquet file: {error}.") from error
+    if table[column].null_count:
+        raise EnvironmentFault(f"{path}: {table[column].null_count} rows have no {column}.")
+    return table
+
+
+def _check_columns(schema: pa.Schema, column: str, path: Path) -> None:
+    """Raise EnvironmentFault unless the two columns are there with their types."""
+    fields = {field.name: field.type for field in schema}
+    img, label = fields.get("img"), fields.get(column)
+    binary = img is not None and pa.types.is_struct(img) and img.get_field_index("bytes") >= 0
+    if not binary or label is None or not pa.types.is_integer(label):
+        found = ", ".join(f"{field.name}: {field.type}" for field in schema)
+        raise EnvironmentFault(
+            f"{path}: expected the columns img {{bytes, path}} and {column} (integer), "
+            f"found {found}."
+        )
+
+
+def _class_names(schema: pa.Schema, column: str) -> tuple[str, ...]:
+    """Return the names that the datasets library stores in the schema, or nothing."""
+    try:
+        info = json.loads((schema.metadata or {})[b"huggingface"])
+        return tuple(str(name) for name in info["info"]["features"][column]["names"])
+    except (KeyError, TypeError, ValueError):
+        return ()
+
+
+def _decode(column: pa.ChunkedArray, path: Path) -> UInt8Array:
+    """Return uint8 ``[N, 32, 32, 3]`` of a column of encoded images."""
+    images = np.empty((len(column), SIDE_PX, SIDE_PX, 3), np.uint8)
+    encoded = column.flatten()[column.type.get_field_index("bytes")]
+    for row, data in enumerate(encoded):
+        place = f"{path}: row {row}"
+        try:
+            with Image.open(io.BytesIO(data.as_py()), formats=("PNG", "JPEG")) as image:
+                if image.size != (SIDE_PX, SIDE_PX) or image.mode != "RGB":
+                    width, height = image.size
+                    raise EnvironmentFault(
+                        f"{place}: the image is {width}x{height} {image.mode}, "
+                        f"expected {SIDE_PX}x{SIDE_PX} RGB."
+                    )
+                images[row] = np.asarray(image)
+        except EnvironmentFault:
+            raise
+        except Exception as error:  # Pillow's decoders raise whatever they stumble upon
+            reason = re.sub(r" at 0x[0-9a-f]+", "", str(error)) or type(error).__name__
+            raise EnvironmentFault(f"{place}: the image cannot be decoded: {reason}.") from error
+    return images

@@ -1,0 +1,220 @@
+"""Training batches from one packed tensor, and test batches.
+
+A pixel is one int32 (R, G, B, 0), so that a batch is one ``index_select``. Everything random is
+drawn for a whole epoch on the CPU; a step only gathers, which is the same on every device.
+
+Shape suffixes: B batch, H and W height and width, C colour, K parameters of one image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from resbench.data.augment import Augment, draw
+from resbench.data.images import Int64Array, UInt8Array
+from resbench.errors import UsageError
+
+Normalise = Literal["mean_image", "channel_mean_std", "channel_mean_std_per_split", "none"]
+
+
+@dataclass(frozen=True, eq=False)
+class Statistics:
+    """``x = (image - mean) * scale`` with images and mean in 0..255.
+
+    Both are float32 ``[H, W, 3]``, also where a colour has one value: broadcasting over the last
+    axis alone is ten times slower on a CPU.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def to(self, device: torch.device | str) -> Statistics:
+        """Return the same statistics on ``device``."""
+        return Statistics(self.mean.to(device), self.scale.to(device))
+
+
+def fit_statistics(images: UInt8Array, normalise: Normalise) -> Statistics:
+    """Return what ``normalise`` subtracts and divides by, fitted on ``[N, H, W, 3]`` images.
+
+    mean_image: the mean image, no division by a deviation (Wang et al. 2017, section 4.1).
+    Inferred: pixels are in 0..1; the paper does not say, and the batch normalisation after the
+    first convolution cancels the unit. channel_mean_std: one mean and deviation a colour; the
+    ``_per_split`` form fits each evaluated set on itself. none: 0..1 as it is.
+    """
+    count = len(images)
+    mean, deviation = np.zeros(3), np.ones(3)
+    if normalise == "mean_image":
+        mean = images.sum(axis=0, dtype=np.int64) / count
+    elif normalise != "none":
+        square = np.zeros(images.shape[1:], np.int64)
+        for part in np.array_split(images, count // 1000 + 1):  # bounds the memory
+            square += np.square(part, dtype=np.uint16).sum(axis=0, dtype=np.int64)
+        mean = (images.sum(axis=0, dtype=np.int64) / count).mean(axis=(0, 1))
+        deviation = np.sqrt((square / count).mean(axis=(0, 1)) - mean**2) / 255
+        if not (deviation > 0).all():
+            raise UsageError(f"normalise: {normalise}: a colour is constant, nothing to divide by.")
+    scale = 1 / (255 * deviation)
+    mean_HWC, scale_HWC = (np.broadcast_to(x, images.shape[1:]) for x in (mean, scale))
+    return Statistics(*(torch.tensor(x, dtype=torch.float32) for x in (mean_HWC, scale_HWC)))
+
+
+@dataclass(frozen=True, eq=False)
+class EpochDraws:
+    """All that is random in an epoch, batch after batch.
+
+    Shapes: index int64 ``[steps * B]``, params ``[steps * B, K]`` (see
+    :func:`resbench.data.augment.draw`).
+    """
+
+    index: Tensor
+    params: Tensor
+
+    def to(self, device: torch.device | str) -> EpochDraws:
+        """Return the same draws on ``device``."""
+        return EpochDraws(self.index.to(device), self.params.to(device))
+
+
+class Pipeline:
+    """The training images on a device, and how a batch is made of them.
+
+    ``labels`` (int64 ``[N]``, on the device) may be overwritten between epochs.
+    """
+
+    def __init__(
+        self,
+        train_images: UInt8Array,
+        train_labels: Int64Array,
+        *,
+        augment: Augment,
+        normalise: Normalise,
+        device: torch.device | str = "cpu",
+        statistics: Statistics | None = None,
+    ) -> None:
+        """Pack ``[N, H, W, 3]`` images onto ``device``.
+
+        ``statistics`` replace those of ``train_images``, for instance by those of a whole set that
+        a subset was taken from.
+        """
+        self.augment = augment
+        self.normalise = normalise
+        self.device = torch.device(device)
+        self.labels = torch.tensor(train_labels, device=self.device)
+        fitted = statistics or fit_statistics(train_images, normalise)
+        self.statistics = fitted.to(self.device)
+        self._count, self._height, self._width = train_images.shape[:3]
+        self._pad = augment.pad_px if augment.kind == "crop_flip" else 0
+        self._packed = _pack(train_images, self._pad, self.device)
+        self._rows = torch.arange(self._height, device=self.device)
+        self._columns = torch.arange(self._width, device=self.device)
+
+    def draw_epoch(
+        self,
+        n_steps: int,
+        batch_size: int,
+        order_generator: torch.Generator,
+        augment_generator: torch.Generator,
+    ) -> EpochDraws:
+        """Draw an epoch on the CPU: a permutation, cut to ``n_steps`` batches, and parameters.
+
+        Raises UsageError where the epoch has more images than the training set.
+        """
+        n = n_steps * batch_size
+        if n > self._count:
+            raise UsageError(
+                f"{n_steps} steps of batch_size {batch_size} need {n} images an epoch, the "
+                f"training set has {self._count}. Lower batch_size or take more images."
+            )
+        index = torch.randperm(self._count, generator=order_generator)[:n]
+        side_px = (self._height, self._width)
+        return EpochDraws(index, draw(self.augment, n, side_px, augment_generator))
+
+    def gather(self, index_B: Tensor, params_BK: Tensor) -> Tensor:
+        """Return the augmented, normalised batch: float32 ``[B, 3, H, W]`` in channels_last.
+
+        A function of tensors on the pipeline's device that can be captured in a CUDA graph. The
+        labels of the batch are ``labels[index_B]``.
+        """
+        height, width = self._height, self._width
+        if self.augment.kind == "crop_flip":
+            packed = self._packed.index_select(
+                0, self._crop_positions(index_B, params_BK).flatten()
+            )
+        else:
+            packed = self._packed.view(-1, height, width).index_select(0, index_B)
+        x_BHWC = packed.view(torch.uint8).view(-1, height, width, 4)[..., :3].float()
+        if self.augment.kind == "affine":
+            x_BHWC = self._warp(x_BHWC, params_BK)
+        return _normalised(x_BHWC, self.statistics)
+
+    def statistics_for(self, images: UInt8Array) -> Statistics:
+        """Return the statistics for evaluating ``images``: their own, or the training set's."""
+        if self.normalise == "channel_mean_std_per_split":
+            return fit_statistics(images, self.normalise).to(self.device)
+        return self.statistics
+
+    def normalise_eval(
+        self, images: UInt8Array | Tensor, statistics: Statistics | None = None
+    ) -> Tensor:
+        """Return plain uint8 ``[B, H, W, 3]`` images as a batch like :meth:`gather`'s."""
+        x_BHWC = torch.as_tensor(images, device=self.device).float()
+        return _normalised(x_BHWC, statistics or self.statistics)
+
+    def eval_batches(self, images: UInt8Array, batch_size: int) -> Iterator[Tensor]:
+        """Yield all ``images`` in order as batches; the last one may be smaller."""
+        statistics = self.statistics_for(images)
+        for start in range(0, len(images), batch_size):
+            yield self.normalise_eval(images[start : start + batch_size], statistics)
+
+    def _crop_positions(self, index_B: Tensor, params_B3: Tensor) -> Tensor:
+        """Return where each pixel of the crops is packed, int64 ``[B, H, W]``."""
+        top_B1, left_B1, mirrored_B1 = params_B3.split(1, dim=1)
+        image_rows = index_B[:, None] * (self._height + self._pad)
+        rows_BH = image_rows + top_B1 + self._rows
+        mirror_W = self._columns.flip(0)
+        columns_BW = left_B1 + torch.where(mirrored_B1 == 1, mirror_W, self._columns)
+        return rows_BH[:, :, None] * (self._width + self._pad) + columns_BW[:, None, :]
+
+    def _warp(self, x_BHWC: Tensor, params_B6: Tensor) -> Tensor:
+        """Resample linearly at the affine positions, the nearest pixel beyond the border."""
+        half_h, half_w = (self._height - 1) / 2, (self._width - 1) / 2
+        rows_H1 = (self._rows - half_h)[:, None]
+        columns_W = self._columns - half_w
+        # Written out rather than affine_grid: its matrix product loses digits to TF32 and autocast.
+        a, b, row, c, d, column = params_B6[:, :, None, None].unbind(1)
+        y_BHW = (a * rows_H1 + b * columns_W + row) / half_h
+        x_BHW = (c * rows_H1 + d * columns_W + column) / half_w
+        warped_BCHW = F.grid_sample(
+            x_BHWC.permute(0, 3, 1, 2),
+            torch.stack([x_BHW, y_BHW], dim=-1),
+            mode="bilinear",
+            padding_mode="border",
+            align_corners=True,
+        )
+        return warped_BCHW.permute(0, 2, 3, 1).contiguous()
+
+
+def _pack(images: UInt8Array, pad: int, device: torch.device) -> Tensor:
+    """Return ``[N, H, W, 3]`` images as flat int32 pixels, padded with zeros.
+
+    Each row has its zeros on the left only and each image on top only: what lies right of a row
+    and below an image are the zeros of the next one, and of a tail after the last.
+    """
+    count, height, width = images.shape[:3]
+    rows, columns = height + pad, width + pad
+    tail = pad * (columns + 1)
+    packed = torch.zeros(count * rows * columns + tail, dtype=torch.int32, device=device)
+    pixels = packed[: count * rows * columns].view(torch.uint8).view(count, rows, columns, 4)
+    pixels[:, pad:, pad:, :3] = torch.tensor(images, device=device)
+    return packed
+
+
+def _normalised(x_BHWC: Tensor, statistics: Statistics) -> Tensor:
+    """Normalise float pixels in place; ``[B, H, W, 3]`` in memory is channels_last."""
+    return x_BHWC.sub_(statistics.mean).mul_(statistics.scale).permute(0, 3, 1, 2)

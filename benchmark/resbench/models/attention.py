@@ -1,0 +1,135 @@
+"""Attention Modules: soft masks, their activations, and how a mask meets its trunk.
+
+Shape suffixes: B batch, C channels, H height, W width. A mask maps ``x_BCHW`` to a tensor of the
+same shape. Source: Wang et al. 2017, https://arxiv.org/abs/1704.06904, section 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from resbench.models.units import BNReLU, PreActUnit, Settings, conv
+from resbench.models.upsample import upsample_bilinear
+
+Activation = Callable[[Tensor], Tensor]
+
+
+def channel_attention(x_BCHW: Tensor) -> Tensor:
+    """Wang et al. 2017, Eq. 5: ``x / ||x||_2`` over the channels of each position, no sigmoid."""
+    return F.normalize(x_BCHW, dim=1).type_as(x_BCHW)
+
+
+def spatial_attention(x_BCHW: Tensor) -> Tensor:
+    """Wang et al. 2017, Eq. 6: ``sigmoid((x - mean) / std)`` over each sample's feature map."""
+    var, mean = torch.var_mean(x_BCHW, dim=(2, 3), correction=0, keepdim=True)
+    return torch.sigmoid((x_BCHW - mean) * torch.rsqrt(var + 1e-5))
+
+
+ACTIVATIONS: dict[str, Activation] = {
+    "mixed": torch.sigmoid,  # Wang et al. 2017, Eq. 4
+    "channel": channel_attention,
+    "spatial": spatial_attention,
+}
+
+
+class AttentionModule(nn.Module):
+    """Units before, trunk and soft mask side by side, units after.
+
+    ``H = (1 + M) * T`` for attention residual learning ("arl", Wang et al. 2017, Eq. 3) or
+    ``H = M * T`` for naive attention learning ("nal").
+    """
+
+    def __init__(
+        self, before: nn.Module, trunk: nn.Module, mask: nn.Module, after: nn.Module, learning: str
+    ) -> None:
+        super().__init__()
+        self.before = before
+        self.trunk = trunk
+        self.mask = mask
+        self.after = after
+        self.residual = learning == "arl"
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Return the module's output, of the input's shape."""
+        x_BCHW = self.before(x_BCHW)
+        T_BCHW, M_BCHW = self.trunk(x_BCHW), self.mask(x_BCHW)
+        # addcmul reads T and M once and writes once; (1 + M) * T would write 1 + M as well.
+        H_BCHW = torch.addcmul(T_BCHW, M_BCHW, T_BCHW) if self.residual else M_BCHW * T_BCHW
+        return self.after(H_BCHW)
+
+
+def unit_chain(count: int, channels: int, mid: int, settings: Settings) -> nn.Sequential:
+    """Return ``count`` units that keep shape and channels."""
+    return nn.Sequential(*(PreActUnit(channels, mid, channels, 1, settings) for _ in range(count)))
+
+
+class EncoderDecoderMask(nn.Module):
+    """Bottom-up top-down mask with ``poolings`` levels (Wang et al. 2017, Fig. 2).
+
+    Down: max-pool and r units a level, 2r units at the bottom. Up: bilinear to the size of the
+    level above, add a unit of what that level held, r units; a last bilinear to the input's size,
+    two 1x1 convolutions, the activation. ``pooled=False`` keeps the same units at full resolution.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        mid: int,
+        *,
+        poolings: int,
+        r: int,
+        activation: Activation,
+        settings: Settings,
+        pooled: bool = True,
+    ) -> None:
+        super().__init__()
+
+        def units(count: int) -> nn.Sequential:
+            return unit_chain(count, channels, mid, settings)
+
+        def pool() -> nn.Module:
+            return nn.MaxPool2d(3, stride=2, padding=1) if pooled else nn.Identity()
+
+        levels = range(poolings - 1)
+        self.down = nn.ModuleList(nn.Sequential(pool(), *units(r)) for _ in levels)
+        self.bottom = nn.Sequential(pool(), *units(2 * r))
+        self.skips = nn.ModuleList(PreActUnit(channels, mid, channels, 1, settings) for _ in levels)
+        self.up = nn.ModuleList(units(r) for _ in levels)
+        self.tail = nn.Sequential(
+            BNReLU(channels, settings),
+            conv(channels, channels),
+            BNReLU(channels, settings),
+            conv(channels, channels),
+        )
+        self.activation = activation
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Return the mask, of the input's shape."""
+        size, kept = x_BCHW.shape[-2:], []
+        for down in self.down:
+            x_BCHW = down(x_BCHW)
+            kept.append(x_BCHW)
+        x_BCHW = self.bottom(x_BCHW)
+        for skip, up in zip(self.skips, self.up, strict=True):
+            k_BCHW = kept.pop()
+            x_BCHW = up(upsample_bilinear(x_BCHW, k_BCHW.shape[-2:]) + skip(k_BCHW))
+        return self.activation(self.tail(upsample_bilinear(x_BCHW, size)))
+
+
+class LocalMask(nn.Module):
+    """Local-convolution mask (Wang et al. 2017, Table 4): three units at full resolution."""
+
+    def __init__(
+        self, channels: int, mid: int, *, activation: Activation, settings: Settings
+    ) -> None:
+        super().__init__()
+        self.units = unit_chain(3, channels, mid, settings)
+        self.activation = activation
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Return the mask, of the input's shape."""
+        return self.activation(self.units(x_BCHW))

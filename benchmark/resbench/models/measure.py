@@ -1,0 +1,102 @@
+"""A network measured without being trained or stored: its rows as architecture tables print them.
+
+It is built on the meta device, which keeps shapes and no numbers, so the largest costs no memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from resbench.models.attention import AttentionModule
+from resbench.models.units import GlobalMean, ResidualUnit
+from resbench.models.zoo import (
+    StageSize,
+    build,
+    count_macs,
+    count_parameters,
+    count_with_bn_statistics,
+    output_sizes,
+    trunk_depth,
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of an architecture table, as built."""
+
+    name: str
+    layer: str
+    """In the notation of the report's Table 5: ``5x5x32, stride=1``, ``(32,32,128)``, ``x2``."""
+    size: str
+    """Output height x width x channels, or classes."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What can be counted on one network; MACs per image, forward."""
+
+    rows: tuple[Row, ...]
+    parameters: int
+    with_bn_statistics: int
+    macs: int
+    trunk_depth: int
+
+
+def measure(
+    family: str, name: str, *, num_classes: int = 10, image_px: int = 32, **options: Any
+) -> Measured:
+    """Build a network on the meta device and measure it; arguments and errors as of ``build``."""
+    with torch.device("meta"):
+        model = build(family, name, num_classes=num_classes, **options)
+    sizes = output_sizes(model, image_px)
+    before = [(image_px, image_px, 3), *(stage.size for stage in sizes)]
+    layers = [_layer(layer, size) for layer, size in zip(model.children(), before, strict=False)]
+    return Measured(
+        tuple(_row(stage, layer) for stage, layer in zip(sizes, layers, strict=True)),
+        count_parameters(model),
+        count_with_bn_statistics(model),
+        count_macs(model, image_px),
+        trunk_depth(model),
+    )
+
+
+def _row(stage: StageSize, layer: str) -> Row:
+    return Row(stage.row, layer, str(stage))
+
+
+def _layer(module: nn.Module, input_size: Sequence[int]) -> str:
+    match module:
+        case nn.Conv2d():
+            side, stride = module.kernel_size[0], module.stride[0]
+            return f"{side}x{side}x{module.out_channels}, stride={stride}"
+        case nn.MaxPool2d():
+            return f"{module.kernel_size}x{module.kernel_size} stride={module.stride}"
+        case GlobalMean():  # an average pooling as large as its input
+            return f"{input_size[0]}x{input_size[1]} stride=1"
+        case nn.Dropout():
+            return f"{module.p:g}"
+        case nn.Linear():
+            return f"{module.in_features} to {module.out_features}"
+        case ResidualUnit():
+            return _widths(module)
+        case nn.Sequential() if all(isinstance(part, ResidualUnit) for part in module):
+            return f"{_widths(module[-1])} x{len(module)}"
+        case nn.Sequential() if all(isinstance(part, AttentionModule) for part in module):
+            return f"x{len(module)}"
+        case _:
+            return type(module).__name__
+
+
+def _widths(unit: nn.Module) -> str:
+    """Return the output channels of a unit's convolutions, those on its shortcut left out."""
+    convs = [
+        part
+        for name, part in unit.named_modules()
+        if isinstance(part, nn.Conv2d) and not name.startswith("shortcut")
+    ]
+    return f"({','.join(str(conv.out_channels) for conv in convs)})"

@@ -1,0 +1,58 @@
+"""Bilinear up-sampling as two products with fixed matrices.
+
+Shape suffixes: B batch, C channels, h and w the sizes before, H and W the sizes after.
+
+torch's own bilinear kernel adds with atomics in its CUDA backward, so it is slow or refused where
+results have to be repeatable, and it is slow on a CPU. A product with a constant matrix is exact,
+deterministic in both directions, and keeps channels_last.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+
+def interpolation_matrix(
+    size_in: int, size_out: int, dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    """Return the (size_out, size_in) matrix of 1-D linear interpolation, corners aligned.
+
+    Output ``i`` reads position ``i * (size_in - 1) / (size_out - 1)`` of the input; computed in
+    fp64, then cast.
+    """
+    position = torch.arange(size_out, dtype=torch.float64, device=device)
+    position = position * ((size_in - 1) / max(size_out - 1, 1))
+    pixel = torch.arange(size_in, dtype=torch.float64, device=device)
+    return (1 - (position[:, None] - pixel).abs()).clamp(min=0).to(dtype)
+
+
+@lru_cache(maxsize=256)
+def _shared_matrix(size_in: int, size_out: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    # Made on the CPU: a CUDA graph captured without a warm-up then fails at the copy, where a
+    # matrix made during capture would live in the graph's memory and be garbage outside it.
+    # Inference mode is left: a matrix first needed in evaluation must serve a later backward.
+    with torch.inference_mode(False):
+        return interpolation_matrix(size_in, size_out, dtype, torch.device("cpu")).to(device)
+
+
+def upsample_bilinear(x_BChw: Tensor, size: torch.Size | tuple[int, int]) -> Tensor:
+    """Resize to ``size`` (H, W) like ``F.interpolate(mode="bilinear", align_corners=True)``.
+
+    The memory format of the input (contiguous or channels_last) is kept.
+    """
+    h, w = x_BChw.shape[-2:]
+    if (h, w) == tuple(size):
+        return x_BChw
+    # A compiler cannot see into the cache; in its graph the matrix folds into a constant.
+    matrix = interpolation_matrix if torch.compiler.is_compiling() else _shared_matrix
+    rows_Hh = matrix(h, size[0], x_BChw.dtype, x_BChw.device)
+    cols_Ww = matrix(w, size[1], x_BChw.dtype, x_BChw.device)
+    if not x_BChw.is_contiguous(memory_format=torch.channels_last):
+        return rows_Hh @ (x_BChw @ cols_Ww.mT)
+    x_BhwC = x_BChw.permute(0, 2, 3, 1)
+    x_BhWC = cols_Ww @ x_BhwC
+    x_BHWC = (rows_Hh @ x_BhWC.flatten(2)).unflatten(2, x_BhWC.shape[2:])
+    return x_BHWC.permute(0, 3, 1, 2)

@@ -1,0 +1,154 @@
+"""Build a network by name, and measure it: parameters, MACs, depth, output sizes.
+
+MACs and sizes come from a real forward on the meta device, which computes shapes and no numbers,
+so that the largest network costs no memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.utils.flop_counter import FlopCounterMode
+
+from resbench.models.attention import AttentionModule
+from resbench.models.catalogue import resolve_options
+from resbench.models.report2019 import report2019
+from resbench.models.resnet import he2016
+from resbench.models.units import ResidualUnit, Settings
+from resbench.models.wang2017 import wang2017
+
+FAMILIES: Mapping[str, Callable[..., nn.Sequential]] = {
+    "wang2017": wang2017,
+    "he2016": he2016,
+    "report2019": report2019,
+}
+
+
+def build(
+    family: str,
+    name: str,
+    *,
+    num_classes: int = 10,
+    width: float = 1.0,
+    bn_eps: float = 1e-5,
+    bn_momentum: float = 0.1,
+    **options: Any,
+) -> nn.Sequential:
+    """Build a network for RGB images; its logits are (B, num_classes).
+
+    Weights are torch's defaults until ``initialize`` draws them from a generator. Inside
+    ``with torch.device("meta")`` nothing is allocated.
+
+    Args:
+        family: "wang2017", "he2016" or "report2019".
+        name: a network of that family, for example "attention-56".
+        num_classes: outputs of the classifier.
+        width: multiplies every channel number but the image's and the classes', rounded to a
+            multiple of 4.
+        bn_eps: epsilon of batch normalisation.
+        bn_momentum: weight of the new batch in the running statistics (Keras 0.99 is 0.01 here).
+        options: of the family, see ``catalogue.OPTIONS``.
+
+    Raises:
+        ValueError: unknown family, name or option, or a value out of range.
+    """
+    resolved = resolve_options(family, name, options)
+    if num_classes < 1 or not 0 < width < float("inf"):
+        raise ValueError(
+            f"num_classes must be at least 1 and width above 0, got {num_classes} and {width}."
+        )
+    settings = Settings(width=width, bn_eps=bn_eps, bn_momentum=bn_momentum)
+    return FAMILIES[family](name, num_classes, settings, **resolved)
+
+
+def residual_units(model: nn.Module) -> Iterator[ResidualUnit]:
+    """Yield every residual unit, masks included: the pieces worth compiling one by one."""
+    return (module for module in model.modules() if isinstance(module, ResidualUnit))
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Return the number of trainable parameters."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def count_with_bn_statistics(model: nn.Module) -> int:
+    """Return parameters plus running means and variances, the total that Keras prints."""
+    return count_parameters(model) + sum(buffer.numel() for buffer in model.buffers())
+
+
+def trunk_depth(model: nn.Module) -> int:
+    """Return the weighted layers from image to logits, past masks and shortcuts.
+
+    36 m + 20 for wang2017 with {p=1, t=2, r=1} (Wang et al. 2017, section 4.1).
+    """
+    if isinstance(model, ResidualUnit):
+        return model.depth
+    if isinstance(model, nn.Conv2d | nn.Linear):
+        return 1
+    skipped = model.mask if isinstance(model, AttentionModule) else None
+    return sum(trunk_depth(child) for child in model.children() if child is not skipped)
+
+
+def count_macs(model: nn.Module, image_px: int = 32) -> int:
+    """Return multiply-accumulates of one forward pass of one image.
+
+    Convolutions and the classifier count; batch normalisation, element-wise products, pooling and
+    up-sampling do not. (Up-sampling as dense products would add work that interpolation, which
+    reads four neighbours, does not have.)
+    """
+    with FlopCounterMode(display=False) as counter:
+        _meta_forward(model, image_px)
+    flops = counter.get_flop_counts()["Global"]
+    counted = (torch.ops.aten.convolution, torch.ops.aten.addmm)
+    return sum(flops.get(op, 0) for op in counted) // (2 * META_BATCH)
+
+
+@dataclass(frozen=True)
+class StageSize:
+    """Output size of one row of an architecture table."""
+
+    row: str
+    size: tuple[int, ...]
+    """(H, W, C), or (classes,) for the classifier."""
+
+    def __str__(self) -> str:
+        return "x".join(map(str, self.size))
+
+
+def output_sizes(model: nn.Sequential, image_px: int = 32) -> list[StageSize]:
+    """Return the output size of every row of the network's architecture table, in order."""
+    sizes: list[StageSize] = []
+
+    def record(row: str) -> Callable[[nn.Module, Any, Tensor], None]:
+        def hook(module: nn.Module, _: Any, output: Tensor) -> None:
+            channels, *positions = output.shape[1:]
+            if not positions and not isinstance(module, nn.Linear):
+                positions = [1, 1]  # pooled features, which the tables write as 1x1xC
+            sizes.append(StageSize(row, (*positions, channels)))
+
+        return hook
+
+    handles = [row.register_forward_hook(record(name)) for name, row in model.named_children()]
+    try:
+        _meta_forward(model, image_px)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return sizes
+
+
+# Batch normalisation refuses to train on one value a channel, which 1x1 maps of one image are.
+META_BATCH = 2
+
+
+@torch.no_grad()
+def _meta_forward(model: nn.Module, image_px: int) -> None:
+    """Run the model's forward on meta copies of its tensors; the model itself is left alone."""
+    tensors = {name: p.detach().to("meta") for name, p in model.named_parameters()}
+    tensors |= {name: buffer.to("meta") for name, buffer in model.named_buffers()}
+    functional_call(model, tensors, torch.empty(META_BATCH, 3, image_px, image_px, device="meta"))

@@ -1,0 +1,218 @@
+"""Printed number, ours, and the verdict, for every place of a table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from resbench.data.catalog import NUM_CLASSES
+from resbench.models.catalogue import NETWORKS, ZOO, resolve_options
+from resbench.report.collect import FilledCell, FilledTable, as_declared
+from resbench.report.labels import METRICS, SPLITS, data_label, set_label, tier_label
+from resbench.stats.verdicts import CellKind, Comparable, judge_cell
+from resbench.store.records import RunRecord
+from resbench.suite.expand import Context
+from resbench.suite.schema import ERROR_METRICS, TEXT_METRICS, Metric, PaperValue
+
+PlaceKind = CellKind | Literal["equal", "differs", "shown", "skipped"]
+
+PLANNING_SD_PP = 0.2
+"""Usual sd between seeds of CIFAR networks at the paper's schedule, until one is measured."""
+
+_OURS: dict[str, Metric] = {
+    "test": "test_top1_err",
+    "train": "train_top1_err",
+    "train_aug": "train_top1_err",
+    "val_in_train": "val_in_train_err",
+}
+"""Which of our errors is the same quantity as a printed split."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """One place of the table; errors in percent, differences in points, ours minus printed."""
+
+    row: str
+    column: str
+    metric: Metric
+    """What the printed number really is, so that like is set beside like."""
+    printed: PaperValue | None
+    cell: FilledCell
+    kind: PlaceKind
+    text: str
+    """The verdict in one sentence."""
+    values: tuple[float, ...] = ()
+    """One per seed, in the order of the cell's finished runs."""
+    ours: str | None = None
+    """What is no number: a layer, an output size."""
+    mean: float | None = None
+    sd: float | None = None
+    difference: float | None = None
+    interval: tuple[float, float] | None = None
+    """For one new run of ours, at 95 %, widened by the printed rounding."""
+    seeds_needed: int | None = None
+
+
+def judge_places(table: FilledTable) -> tuple[Place, ...]:
+    """Judge every place of a trained table, row by row."""
+    return tuple(_judge(table, place) for place in bare_places(table))
+
+
+def bare_places(table: FilledTable) -> Iterator[Place]:
+    """Yield every place of a table, row by row, not judged yet."""
+    suite = table.expanded.loaded.suite
+    for row in suite.matrix[suite.table.rows]:
+        for name, column in suite.table.columns.items():
+            printed = suite.printed.get(row, {}).get(name)
+            metric = (printed.metric if printed else None) or column.metric
+            cell = table.cells[table.expanded.cell_of(row, name).id]
+            yield Place(row, name, metric, printed, cell, "not_run", "")
+
+
+def measured(run: RunRecord, metric: Metric) -> float | None:
+    """Return one run's number; None where its protocol does not measure it."""
+    if metric == "train_time_min":
+        return run.timing.train_s / 60
+    value = getattr(run.result, metric)
+    return None if value is None else float(value)
+
+
+def parameters(cell: FilledCell) -> int | None:
+    """Return the trainable parameters of a cell's network: counted by a run, else catalogued."""
+    if cell.records:
+        return cell.records[0].model.parameters
+    spec = cell.cell.spec
+    if spec is None or spec.model.width != 1:
+        return None
+    model = spec.model.model_dump(exclude={"width"})
+    family, name = model.pop("family"), model.pop("name")
+    classes = NUM_CLASSES[spec.data.name]
+    for entry in ZOO:
+        known = entry.family == family and entry.name == name and name in NETWORKS[family]
+        if known and resolve_options(family, name, entry.options) == model:
+            return entry.parameters_10 if classes == 10 else entry.parameters_100
+    return None
+
+
+def _judge(table: FilledTable, place: Place) -> Place:
+    cell = place.cell
+    if cell.cell.spec is None:
+        return _with(place, "skipped", f"Not trained here: {cell.cell.skip}.")
+    if place.metric in TEXT_METRICS or place.metric == "depth":
+        return _with(place, "shown", "Counted by `resbench models`.")
+    if place.metric == "params_m":
+        return judge_count(place, parameters(cell), _context_reasons(table.expanded.context))
+    values = [value for run in cell.done if (value := measured(run, place.metric)) is not None]
+    if place.metric in ERROR_METRICS:
+        return _judge_error(table, place, values)
+    kind: PlaceKind = "shown" if values else "not_run"
+    text = "Not judged: measured on other hardware." if values else "Not run."
+    mean = math.fsum(values) / len(values) if values else None
+    sd = _sd(values)
+    return _with(place, kind, text, values=tuple(values), mean=mean, sd=sd)
+
+
+def judge_count(place: Place, parameters: int | None, reasons: Sequence[str] = ()) -> Place:
+    """Judge a parameter count in millions: it equals print where it rounds to it."""
+    if parameters is None:
+        return _with(place, "not_run", "Not counted yet.")
+    ours = parameters / 1e6
+    text = f"{parameters:,} parameters"
+    if place.printed is None or place.printed.value is None:
+        return _with(place, "shown", f"{text}.", mean=ours)
+    difference = ours - float(place.printed.value)
+    # A narrow network is no statement about the printed one; a full one is, in any context.
+    if reasons and place.cell.cell.spec is not None and place.cell.cell.spec.model.width != 1:
+        text = f"Not comparable: {'; '.join(reasons)}."
+        return _with(place, "not_comparable", text, mean=ours, difference=difference)
+    same = abs(difference) <= place.printed.half_width + 1e-9
+    kind: PlaceKind = "equal" if same else "differs"
+    how = "rounds to" if same else "does not round to"
+    text = f"{text}, which {how} the printed {place.printed.value} million."
+    return _with(place, kind, text, mean=ours, difference=difference)
+
+
+def _judge_error(table: FilledTable, place: Place, values: list[float]) -> Place:
+    context, cell = table.expanded.context, place.cell
+    printed = place.printed.value if place.printed else None
+    reasons = _reasons(table, place)
+    if cell.done and not values:
+        reasons = (*reasons, f"no {METRICS[place.metric]} is measured here")
+    verdict = judge_cell(
+        values,
+        printed,
+        n_test=_images(cell, place.metric),
+        comparable=Comparable(reasons),
+        planning_sd=PLANNING_SD_PP if as_declared(context) else None,
+    )
+    kind: PlaceKind = verdict.kind
+    text = verdict.text
+    if cell.done and not values:
+        kind, text = "not_comparable", f"Not comparable: {'; '.join(reasons)}."
+    elif not values and cell.diverged:
+        text = f"No result: {len(cell.diverged)} of {len(cell.seeds)} runs diverged."
+    elif values and printed is None:
+        kind, text = "shown", "The source prints no number here."
+    interval = verdict.interval
+    finite = math.isfinite(interval.low) and math.isfinite(interval.high)
+    return _with(
+        place,
+        kind,
+        text,
+        values=tuple(values),
+        mean=_finite(verdict.summary.mean),
+        sd=_finite(verdict.summary.sd),
+        difference=_finite(verdict.difference),
+        interval=(interval.low, interval.high) if finite else None,
+        seeds_needed=verdict.seeds_needed,
+    )
+
+
+def _reasons(table: FilledTable, place: Place) -> tuple[str, ...]:
+    """Return what separates ours from the printed number, a phrase each."""
+    reasons = _context_reasons(table.expanded.context)
+    choice = table.choice(place.cell)
+    if choice is not None and not choice.printed:
+        reasons.append(f"data {data_label(choice)}")
+    really = (place.printed.really or place.printed.claims) if place.printed else None
+    if really == "unknown":
+        reasons.append("which error the printed number is, is not known")
+    elif really in SPLITS and really != "unspecified" and _OURS.get(really) != place.metric:
+        reasons.append(f"printed is the {SPLITS[really]}, ours the {METRICS[place.metric]}")
+    return tuple(reasons)
+
+
+def _context_reasons(context: Context) -> list[str]:
+    reasons = []
+    if context.tier != "paper" or context.scale != 1:
+        reasons.append(tier_label(context))
+    if context.overrides:
+        reasons.append(f"settings changed, {set_label(context)}")
+    return reasons
+
+
+def _images(cell: FilledCell, metric: Metric) -> int | None:
+    """Return how many images an error was measured on."""
+    if not cell.done or cell.cell.spec is None:
+        return None
+    data = cell.done[0].data
+    if metric == "val_in_train_err":
+        return cell.cell.spec.training.val_in_train or None
+    return data.test_images if metric == "test_top1_err" else data.train_images
+
+
+def _with(place: Place, kind: PlaceKind, text: str, **fields: object) -> Place:
+    return replace(place, kind=kind, text=text, **fields)  # type: ignore[arg-type]
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _sd(values: Sequence[float]) -> float | None:
+    if len(values) < 2:
+        return None
+    mean = math.fsum(values) / len(values)
+    return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))

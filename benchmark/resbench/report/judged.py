@@ -1,0 +1,106 @@
+"""A table with everything that is said about it: verdicts, claims, marks, cost."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from resbench.report.architecture import count_places
+from resbench.report.cells import Place, judge_places
+from resbench.report.claims import JudgedClaim, judge_claims
+from resbench.report.collect import FilledTable
+from resbench.report.labels import METRICS, ORIGINS, SPLITS
+from resbench.store.records import RunRecord
+from resbench.suite.ledger import Entry, ledger
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What the runs of a table took."""
+
+    runs: int
+    device_hours: float
+    images_per_s: float | None
+    """Median over runs, in training."""
+    resumed: int
+    devices: Mapping[str, int]
+    """Runs per device name."""
+
+
+@dataclass(frozen=True)
+class JudgedTable:
+    """One table of a report."""
+
+    table: FilledTable
+    places: tuple[Place, ...]
+    claims: tuple[JudgedClaim, ...]
+    marks: tuple[Entry, ...]
+    """Every hyperparameter of every cell with its origin, each combination once."""
+    cost: Cost
+
+    @property
+    def origins(self) -> dict[str, int]:
+        """Number of hyperparameters per origin; one with two origins counts in both."""
+        paths = {(entry.path, entry.origin) for entry in self.marks}
+        counts = Counter(origin for _, origin in paths)
+        return {origin: counts[origin] for origin in ORIGINS if counts[origin]}
+
+
+def judge(table: FilledTable) -> JudgedTable:
+    """Judge one table; the counted one imports torch to count."""
+    suite = table.expanded.loaded.suite
+    places = judge_places(table) if suite.train else count_places(table)
+    trained = [cell.cell for cell in table.cells.values() if cell.cell.spec is not None]
+    marks = {(e.path, str(e.value), e.origin, e.reason): e  # fmt: skip
+             for cell in trained for e in ledger(table.expanded, cell)}
+    return JudgedTable(
+        table, places, judge_claims(table), tuple(marks.values()), cost_of(table.records)
+    )
+
+
+def cost_of(records: Sequence[RunRecord]) -> Cost:
+    """Sum up the runs' times."""
+    speeds = [run.timing.images_per_s for run in records]
+    return Cost(
+        len(records),
+        sum(run.timing.total_s for run in records) / 3600,
+        statistics.median(speeds) if speeds else None,
+        sum(run.timing.resumed > 0 for run in records),
+        Counter(run.environment.device_name for run in records),
+    )
+
+
+def place_notes(place: Place) -> list[str]:
+    """Return what a reader has to know about one place: what is printed, what it is, why not."""
+    notes = []
+    printed = place.printed
+    if place.kind == "skipped" and place.text:
+        notes.append(place.text)
+    if printed is not None:
+        really = printed.really or printed.claims
+        if printed.really and printed.really != printed.claims:
+            claimed = f"Printed as {SPLITS[printed.claims]}" if printed.claims else "Printed"
+            notes.append(f"{claimed}, it is: {SPLITS[printed.really]}. Ours: {METRICS[place.metric]}.")
+        elif really and really != "test":
+            notes.append(f"Printed: {SPLITS[really]}. Ours: {METRICS[place.metric]}.")
+        if printed.note:
+            notes.append(printed.note)
+        if printed.place:
+            notes.append(f"Printed in {printed.place}.")
+    return notes
+
+
+def number_notes(places: Iterable[Place]) -> tuple[dict[str, int], dict[tuple[str, str], list[int]]]:
+    """Number the notes of a table in reading order, equal ones once.
+
+    Returns the notes with their numbers, and the numbers of each place by row and column.
+    """
+    numbers: dict[str, int] = {}
+    at: dict[tuple[str, str], list[int]] = {}
+    for place in places:
+        at[place.row, place.column] = [
+            numbers.setdefault(note, len(numbers) + 1) for note in place_notes(place)
+        ]
+    return numbers, at

@@ -1,0 +1,147 @@
+"""Words and numbers as tables print them."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Sequence
+
+from resbench.report.collect import FilledCell, FilledTable
+from resbench.suite.catalog import Loaded, suite_folder
+from resbench.suite.expand import Context, DataChoice
+from resbench.suite.schema import Metric, Split
+
+SOURCES = {
+    "wang2017": "Wang et al. 2017",
+    "report2019": "the 2019 report",
+    "he2016": "He et al. 2016",
+}
+ORIGINS = ("paper", "report", "report-code", "inferred", "deviation")
+METRICS: dict[Metric, str] = {
+    "test_top1_err": "test error",
+    "train_top1_err": "training error under augmentation",
+    "val_in_train_err": "error on validation images that are also trained on",
+    "params_m": "parameters in millions",
+    "train_time_min": "training time in minutes",
+    "layer": "layer",
+    "output_size": "output size",
+    "depth": "weighted layers from image to logits",
+}
+SPLITS: dict[Split, str] = {
+    "test": "test error",
+    "val": "validation error",
+    "train": "training error",
+    "train_aug": METRICS["train_top1_err"],
+    "val_in_train": METRICS["val_in_train_err"],
+    "unspecified": "an error of an unnamed split",
+    "unknown": "not known",
+}
+
+
+def tier_label(context: Context) -> str:
+    """Return for example ``tier paper x0.1``."""
+    scale = "" if context.scale == 1 else f" x{context.scale:g}"
+    return f"tier {context.tier}{scale}"
+
+
+def data_label(choice: DataChoice) -> str:
+    """Return the data set's own label, with a warning where it is not the printed one."""
+    if choice.printed:
+        return choice.label
+    return f"{choice.label} (not the printed data set)"
+
+
+def set_label(context: Context) -> str:
+    """Return the overrides as they were given on the command line."""
+    return " ".join(f"--set {key}={_value(value)}" for key, value in context.overrides)
+
+
+def context_label(context: Context) -> str:
+    """Return everything that separates a table from the others of its suite."""
+    data = ", ".join(data_label(choice) for choice in context.data.values())
+    parts = [tier_label(context), f"data {data}", context.precision, f"{context.engine} engine"]
+    return " · ".join([*parts, *filter(None, [set_label(context)])])
+
+
+def source_label(loaded: Loaded) -> str:
+    """Return where the table stands in its sources."""
+    places = (f"{SOURCES[source.key]}, {source.place}" for source in loaded.suite.sources)
+    return "; ".join(places)
+
+
+def cell_label(loaded: Loaded, cell: FilledCell) -> str:
+    """Return the labels of a cell's levels, the row's first."""
+    suite = loaded.suite
+    axes = sorted(suite.matrix, key=lambda axis: axis != suite.table.rows)
+    return ", ".join(suite.matrix[axis][cell.cell.levels[axis]].label for axis in axes)
+
+
+def rerun_command(table: FilledTable) -> str:
+    """Return the command that trains what this table lacks and shows the rest as done."""
+    expanded, context = table.expanded, table.expanded.context
+    words = ["resbench", "run", _suite_argument(expanded.loaded)]
+    if context.tier != "paper":
+        words += ["--tier", context.tier]
+    if context.scale != 1:
+        words += ["--scale", f"{context.scale:g}"]
+    words += ["--engine", context.engine, "--precision", context.precision]
+    for key, value in context.overrides:
+        words += ["--set", f"{key}={_value(value)}"]
+    for choice in context.data.values():
+        if not choice.printed and choice.name != "digits":
+            words += ["--data", f"{choice.name}=PATH/{choice.label}"]
+    extra = {seed for cell in table.cells.values() for seed in cell.seeds} - set(expanded.seeds)
+    if extra:
+        words += ["--seeds", ",".join(map(str, sorted({*expanded.seeds, *extra})))]
+    return shlex.join(words)
+
+
+def percent(value: float | None, digits: int = 2) -> str:
+    """Return a number with a fixed number of decimals; nothing for None."""
+    return "" if value is None else f"{value:.{digits}f}"
+
+
+def mean_sd(mean: float | None, sd: float | None, n: int, planned: int) -> str:
+    """Return ``5.61 ± 0.12 (3)``; ``(2/3)`` where runs are missing, no sd from one run."""
+    if mean is None:
+        return f"(0/{planned})" if planned else ""
+    spread = "" if sd is None else f" ± {sd:.2f}"
+    count = str(n) if n == planned else f"{n}/{planned}"
+    return f"{mean:.2f}{spread} ({count})"
+
+
+def signed(value: float | None) -> str:
+    """Return a difference with its sign."""
+    return "" if value is None else f"{value:+.2f}"
+
+
+def p_value(value: float | None) -> str:
+    """Return a p-value with two significant digits."""
+    if value is None:
+        return ""
+    return f"{value:.2g}" if value >= 1e-4 else "<0.0001"
+
+
+def count(number: int, noun: str) -> str:
+    """Return ``1 run``, ``2 runs``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def listed(values: Sequence[object]) -> str:
+    """Return ``1, 2, 3``."""
+    return ", ".join(map(str, values))
+
+
+def _value(value: object) -> str:
+    """Return a value so that ``--set`` reads the same again: JSON where it can be, else text."""
+    if isinstance(value, str):
+        try:
+            json.loads(value)
+        except ValueError:
+            return value
+    return json.dumps(value)
+
+
+def _suite_argument(loaded: Loaded) -> str:
+    path = loaded.document.path
+    return loaded.suite.name if path.parent == suite_folder() else str(path)

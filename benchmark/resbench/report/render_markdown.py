@@ -1,0 +1,75 @@
+"""GitHub Markdown that says what the blocks say, whatever characters are in them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from tabulate import tabulate
+
+from resbench.report.blocks import Block, Command, Folded, Grid, Heading, Items, Text, plain
+
+_ALIGN = {"l": "left", "r": "right", "c": "center"}
+# An underscore between letters or digits is never emphasis; names stay readable in the source.
+_ACTIVE = re.compile(r"[\\`*\[\]<>|~$&]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
+_START = re.compile(r"^(?:[#+=-]|\d{1,9}(?=[.)]))")
+
+
+def escape(text: str) -> str:
+    """Return Markdown for this very text, on one line: no markup, HTML, link or formula."""
+    escaped = _ACTIVE.sub(r"\\\g<0>", plain(text))
+    return re.sub(r"(?i)(\bwww)\.|\b(https?|ftp|mailto|xmpp):", _broken, escaped)
+
+
+def _broken(match: re.Match[str]) -> str:
+    return rf"{match[1]}\." if match[1] else rf"{match[2]}\:"
+
+
+def at_start(text: str) -> str:
+    """Escape text that begins a block, where `-`, `#` or `1.` would begin a list or a heading."""
+    escaped = escape(text)
+    match = _START.match(escaped)
+    if match is None:
+        return escaped
+    return f"\\{escaped}" if not match[0].isdigit() else f"{match[0]}\\{escaped[match.end():]}"
+
+
+def markdown(blocks: Iterable[Block]) -> str:
+    """Return the blocks with a blank line between them."""
+    return "\n\n".join(_block(block) for block in blocks) + "\n"
+
+
+def _block(block: Block) -> str:
+    match block:
+        case Heading(level, text):
+            return f"{'#' * level} {at_start(text)}"
+        case Text(text):
+            return at_start(text)
+        case Items(items, numbered):
+            return "\n".join(
+                f"{f'{i}.' if numbered else '-'} {at_start(item)}" for i, item in enumerate(items, 1)
+            )
+        case Command(line):
+            return _fenced(line)
+        case Folded(summary, inner):
+            # The blank lines let GitHub read Markdown inside the element.
+            body = markdown(inner)
+            return f"<details>\n<summary>{_html(summary)}</summary>\n\n{body}\n</details>"
+        case Grid(header, rows, align):
+            return tabulate(
+                [[escape(cell) for cell in row] for row in rows],
+                ["<br>".join(map(escape, title.split("\n"))) for title in header],
+                tablefmt="pipe",
+                colalign=[_ALIGN[a] for a in align] if rows else None,
+                disable_numparse=True,
+            )
+
+
+def _fenced(line: str) -> str:
+    longest = max((len(run) for run in re.findall("`+", line)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}console\n$ {plain(line)}\n{fence}"
+
+
+def _html(text: str) -> str:
+    return plain(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

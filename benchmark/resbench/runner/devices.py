@@ -1,0 +1,91 @@
+"""Which devices there are, found without importing torch."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+
+from resbench.errors import EnvironmentFault, UsageError
+
+
+@dataclass(frozen=True)
+class Device:
+    """A place where one worker trains: ``cpu`` or ``cuda:N``."""
+
+    name: str
+    label: str
+
+    @property
+    def is_gpu(self) -> bool:
+        """Whether it is a CUDA device."""
+        return self.name != "cpu"
+
+
+def gpus() -> list[Device]:
+    """Return the CUDA devices that nvidia-smi lists, as CUDA_VISIBLE_DEVICES numbers them."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None or os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
+        return []
+    query = [tool, "--query-gpu=name", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    names = [line.strip() for line in done.stdout.splitlines() if line.strip()]
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible:
+        names = names[: len(visible.split(","))]
+    return [Device(f"cuda:{i}", name) for i, name in enumerate(names)]
+
+
+def choose(request: str, jobs: int | None) -> list[Device]:
+    """Return one entry a worker for ``--devices`` and ``-j``.
+
+    ``auto`` is every GPU, or else the CPU. A GPU has one worker; the CPU has ``jobs`` workers of
+    one thread each, by default one a core.
+
+    Raises:
+        UsageError: not ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or a list of those.
+        EnvironmentFault: a GPU that is not there.
+    """
+    found = gpus()
+    if request == "auto":
+        request = "cuda" if found else "cpu"
+    chosen: list[Device] = []
+    for part in request.split(","):
+        part = part.strip()
+        if part == "cpu":
+            chosen += [Device("cpu", "CPU")] * (jobs or cores())
+        elif part == "cuda":
+            if not found:
+                raise EnvironmentFault(_no_gpu("cuda"))
+            chosen += found
+        elif re.fullmatch(r"cuda:\d+", part):
+            match = [device for device in found if device.name == part]
+            if not match:
+                raise EnvironmentFault(_no_gpu(part))
+            chosen += match
+        else:
+            raise UsageError(
+                f"--devices {part}: unknown device. Use auto, cpu, cuda, or cuda:0,cuda:1."
+            )
+    if len({device.is_gpu for device in chosen}) > 1:
+        raise UsageError(f"--devices {request}: a CPU and a GPU do not share one plan; use one.")
+    return chosen[:jobs] if jobs and chosen[0].is_gpu else chosen
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _no_gpu(name: str) -> str:
+    return (
+        f"--devices {name}: nvidia-smi lists no such GPU. Use --devices cpu, or check the driver "
+        "and CUDA_VISIBLE_DEVICES."
+    )

@@ -1,0 +1,101 @@
+"""The plan: every run that suites need, each once, in the order in which it is worth most."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from resbench.data.sources import Source
+from resbench.suite.expand import Context, DataChoice, Expanded, parsed_claims
+from resbench.suite.spec import RunSpec
+
+
+@dataclass(frozen=True)
+class Place:
+    """A cell of a suite that a run serves."""
+
+    suite: str
+    cell: str
+
+
+@dataclass
+class PlannedRun:
+    """One run: its specification, and the places in tables that it fills."""
+
+    key: str
+    spec: RunSpec
+    source: Source
+    context: Context
+    seed_rank: int
+    """Position of the run's seed among the suite's, so that n grows evenly."""
+    places: list[Place] = field(default_factory=list)
+    claims: int = 0
+    """How many claims speak of it."""
+
+    @property
+    def label(self) -> str:
+        """What progress shows: the first place it serves, and the seed."""
+        more = f" +{len(self.places) - 1}" if len(self.places) > 1 else ""
+        return f"{self.places[0].suite} {self.places[0].cell}{more} seed {self.spec.seed}"
+
+    def stored_context(self) -> dict[str, Any]:
+        """Return the context as it is stored with the run."""
+        choice = self.context.data[self.spec.data.name]
+        return {
+            "tier": self.context.tier,
+            "scale": self.context.scale,
+            "engine": self.context.engine,
+            "precision": self.context.precision,
+            "data": {choice.name: choice_fields(choice)},
+            "overrides": [[key, value] for key, value in self.context.overrides],
+            "cells": [[place.suite, place.cell] for place in self.places],
+        }
+
+
+def choice_fields(choice: DataChoice) -> dict[str, Any]:
+    """Return a data choice as plain JSON values."""
+    return {
+        "name": choice.name,
+        "label": choice.label,
+        "id": choice.id,
+        "printed": choice.printed,
+    }
+
+
+def plan(suites: Sequence[Expanded], sources: dict[str, Source]) -> list[PlannedRun]:
+    """Return the runs of all suites without repetition, seeds in rounds.
+
+    Within a round the order is that of the suites and their cells; a budget reorders it by worth.
+    """
+    runs: dict[str, PlannedRun] = {}
+    for expanded in suites:
+        claimed = _claims_of(expanded)
+        for seed_rank, cell_id, spec in _specs(expanded):
+            key = spec.key
+            if key not in runs:
+                source = sources[spec.data.name]
+                runs[key] = PlannedRun(key, spec, source, expanded.context, seed_rank)
+            runs[key].places.append(Place(expanded.loaded.suite.name, cell_id))
+            runs[key].claims += claimed.get(cell_id, 0)
+    return sorted(runs.values(), key=lambda run: run.seed_rank)
+
+
+def worth(run: PlannedRun, remaining_s: float) -> float:
+    """Return what a budget is spent by: places filled and claims served, a second."""
+    return (len(run.places) + run.claims) / max(remaining_s, 1.0)
+
+
+def _specs(expanded: Expanded) -> Iterator[tuple[int, str, RunSpec]]:
+    for rank, seed in enumerate(expanded.seeds):
+        for cell in expanded.cells:
+            if cell.spec is not None:
+                yield rank, cell.id, cell.at_seed(seed)
+
+
+def _claims_of(expanded: Expanded) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for claim in parsed_claims(expanded):
+        for cell in claim.cells:
+            counts[cell] = counts.get(cell, 0) + 1
+    return counts

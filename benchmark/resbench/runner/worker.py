@@ -1,0 +1,128 @@
+"""One worker process as the parent sees it: jobs in, events out, and how it ended."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from resbench.runner.devices import Device
+from resbench.runner.plan import PlannedRun
+from resbench.store.job import Job
+
+
+class Worker:
+    """A process that trains one group of runs at a time and is used again for the next."""
+
+    def __init__(self, device: Device, threads: int) -> None:
+        self.device, self.threads = device, threads
+        self.runs: list[PlannedRun] = []
+        self.measuring: PlannedRun | None = None
+        self.since = time.monotonic()
+        self.killed_for: str | None = None
+        self._buffer = b""
+        self._log = tempfile.TemporaryFile()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "resbench.train.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            start_new_session=True,  # Ctrl-C is for the parent, which asks its workers to stop
+            env=self._environment(),
+        )
+        assert self.process.stdout is not None
+        self.descriptor = self.process.stdout.fileno()
+        os.set_blocking(self.descriptor, False)
+
+    def _environment(self) -> dict[str, str]:
+        threads = str(self.threads)
+        return {
+            **os.environ,
+            "RESBENCH_PARENT": str(os.getpid()),
+            "OMP_NUM_THREADS": threads,
+            "MKL_NUM_THREADS": threads,
+            # Two busy-waiting OpenMP teams on shared cores slow a step down twentyfold.
+            "OMP_WAIT_POLICY": "PASSIVE",
+            "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+            "PYTHONUNBUFFERED": "1",
+        }
+
+    @property
+    def busy(self) -> bool:
+        """Whether runs or a measurement are under way."""
+        return bool(self.runs) or self.measuring is not None
+
+    def start(self, runs: Sequence[PlannedRun], jobs: Sequence[Job]) -> None:
+        """Hand over a group of runs."""
+        self.runs, self.since = list(runs), time.monotonic()
+        self._send("[" + ",".join(job.line() for job in jobs) + "]")
+
+    def measure(self, run: PlannedRun, job: Job) -> None:
+        """Have a kind of run measured; it stays in the plan."""
+        self.measuring, self.since = run, time.monotonic()
+        self._send(job.line())
+
+    def _send(self, line: str) -> None:
+        assert self.process.stdin is not None
+        try:
+            self.process.stdin.write(line.encode() + b"\n")
+            self.process.stdin.flush()
+        except OSError:
+            pass  # it has just died; its output ends and the runs are accounted for there
+
+    def read(self) -> tuple[list[dict[str, Any]], bool]:
+        """Return the events that have come, and whether the output has ended."""
+        try:
+            chunk = os.read(self.descriptor, 1 << 16)
+        except BlockingIOError:
+            return [], False
+        *lines, self._buffer = (self._buffer + chunk).split(b"\n")
+        return [json.loads(line) for line in lines], not chunk
+
+    def terminate(self) -> None:
+        """Ask it to stop at the next step."""
+        self.process.terminate()
+
+    def kill(self, reason: str) -> None:
+        """End it at once; ``reason`` becomes the outcome of its runs."""
+        self.killed_for = reason
+        self.process.kill()
+
+    def close(self) -> None:
+        """Let it end by itself, and reap it."""
+        assert self.process.stdin is not None and self.process.stdout is not None
+        for stream in (self.process.stdin, self.process.stdout):
+            try:
+                stream.close()
+            except OSError:
+                pass
+        try:
+            self.process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self._log.close()
+
+    def obituary(self) -> tuple[str, str]:
+        """Return outcome and text for a process that ended without being asked."""
+        code = self.process.wait()
+        if self.killed_for is not None:
+            return "timeout", self.killed_for
+        if code == -signal.SIGKILL:
+            return "oom", "killed by signal 9 from outside, most likely for want of memory"
+        how = f"signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"exit code {code}"
+        tail = self.log_tail()
+        return "failed", f"the worker ended with {how}" + (f": {tail}" if tail else "")
+
+    def log_tail(self) -> str:
+        """Return the last line that the process wrote outside of a run."""
+        self._log.seek(0, os.SEEK_END)
+        self._log.seek(max(0, self._log.tell() - 4096))
+        lines = self._log.read().decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else ""

@@ -1,0 +1,184 @@
+"""Files that are old or new and never mixed, and JSON lines that survive a torn end.
+
+Every writer of a folder holds its lock (:mod:`resbench.store.locks`), so what a killed writer left
+behind can be recognised by its name and swept by the next holder.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from resbench.errors import EnvironmentFault, StorageFault
+
+TEMPORARY = ".tmp-"
+"""Start of every temporary name: ``.tmp-<pid>-<random>``."""
+
+_ADVICE = {
+    errno.ENOSPC: "Free some space and run again: the last good state is kept.",
+    errno.EDQUOT: "Free some space and run again: the last good state is kept.",
+    errno.EFBIG: "Raise the file size limit (ulimit -f) and run again: the last state is kept.",
+    errno.EACCES: "Change its permissions or choose another folder.",
+    errno.EPERM: "Change its permissions or choose another folder.",
+    errno.EROFS: "Choose a folder on a disk that can be written.",
+    errno.EIO: "Check the disk, then run again: the last good state is kept.",
+    errno.ELOOP: "Links are not followed here: put the real file or folder in its place.",
+}
+
+
+def fault(path: Path, error: OSError) -> EnvironmentFault:
+    """Return the user's line for ``error``: the path, the system's reason, what to do.
+
+    What every run in the folder would meet too (a full or read-only disk) is a StorageFault.
+    """
+    advice = _ADVICE.get(error.errno or 0, "Check the path and run again.")
+    kind = StorageFault if error.errno in _ADVICE and error.errno != errno.ELOOP else EnvironmentFault
+    return kind(f"{path}: {error.strerror or error}. {advice}")
+
+
+def temporary_in(folder: Path) -> Path:
+    """Return a fresh temporary name in ``folder``, recognisable by :func:`sweep`."""
+    return folder / f"{TEMPORARY}{os.getpid()}-{os.urandom(4).hex()}"
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make renames and new names in ``folder`` durable; raise OSError."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # some network file systems cannot sync a folder
+            raise
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """Yield a file that becomes ``path`` when the block ends, or leaves no trace.
+
+    On any error the old file stays and the temporary one is removed.
+
+    Raises:
+        EnvironmentFault: the system refused (no space, read-only, I/O error, permission).
+    """
+    temporary = temporary_in(path.parent)
+    try:
+        with open(temporary, "xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        fsync_folder(path.parent)
+    except BaseException as error:
+        with suppress(OSError):
+            temporary.unlink()
+        if isinstance(error, OSError):
+            raise fault(path, error) from error
+        raise
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Replace ``path`` by ``data``; a kill at any moment leaves all of it or nothing."""
+    with atomic_file(path) as file:
+        file.write(data)
+
+
+def sweep(folder: Path) -> list[Path]:
+    """Remove what killed writers left in ``folder`` and return it; only for its lock's holder."""
+    left = [Path(entry) for entry in os.scandir(folder) if entry.name.startswith(TEMPORARY)]
+    for path in left:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    return left
+
+
+def read_file(path: Path, limit: int = 64 << 20) -> bytes | None:
+    """Return the bytes of a plain file, or None when there is none.
+
+    Never follows a link, never waits on a pipe, never reads more than ``limit`` bytes.
+
+    Raises:
+        EnvironmentFault: not a plain file, larger than ``limit``, or the system refused.
+    """
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    try:
+        with open(os.open(path, flags), "rb") as file:
+            facts = os.fstat(file.fileno())
+            if not stat.S_ISREG(facts.st_mode):
+                raise EnvironmentFault(f"{path}: not a plain file. Remove it.")
+            if facts.st_size > limit:
+                raise EnvironmentFault(
+                    f"{path}: {facts.st_size} bytes, more than the {limit} such a file may have."
+                )
+            return file.read()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise fault(path, error) from error
+
+
+def dump_json(value: Any, *, indent: int | None = None, sort_keys: bool = False) -> str:
+    """Return JSON without NaN or infinity (ValueError), in ASCII so that any text can be stored."""
+    separators = (",", ":") if indent is None else (",", ": ")
+    return json.dumps(
+        value, indent=indent, sort_keys=sort_keys, separators=separators, allow_nan=False
+    )
+
+
+def load_object(data: bytes | str) -> dict[str, Any]:
+    """Parse one JSON object; ValueError says what is wrong with anything else."""
+    try:
+        value = json.loads(data, parse_constant=_no_constant)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if not isinstance(value, dict):
+        raise ValueError(f"a JSON object is needed, not a {type(value).__name__}")
+    return value
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def append_line(path: Path, row: Mapping[str, Any]) -> None:
+    """Append ``row`` as one durable JSON line, after cutting off a torn last line.
+
+    Raises:
+        ValueError: a number is not finite; nothing is written.
+        EnvironmentFault: the system refused; the file has the whole lines that it had before.
+    """
+    line = f"{dump_json(row)}\n".encode()
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        with open(os.open(path, flags, 0o666), "r+b", buffering=0) as file:
+            old = file.readall()
+            end = old.rfind(b"\n") + 1
+            try:
+                file.truncate(end)
+                file.seek(end)
+                while line:
+                    line = line[file.write(line) :]
+                os.fsync(file.fileno())
+            except OSError:
+                with suppress(OSError):
+                    file.truncate(end)
+                raise
+        if not old:
+            fsync_folder(path.parent)
+    except OSError as error:
+        raise fault(path, error) from error
+
+
+def whole_lines(path: Path) -> list[bytes]:
+    """Return the complete lines of ``path`` without their ends; a torn last one is dropped."""
+    return (read_file(path) or b"").split(b"\n")[:-1]

@@ -1,0 +1,238 @@
+"""Where things lie in a results folder, and the rule that nothing leaves it.
+
+``DIR/resbench.json`` marks the folder's kind; ``DIR/runs/<first 16 hex digits of the key>/`` is one
+run: ``spec.json`` first, ``record.json`` last. Names are made here only, from keys.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, cast
+
+from resbench.errors import EnvironmentFault, UsageError
+from resbench.store.atomic import (
+    dump_json,
+    fault,
+    fsync_folder,
+    load_object,
+    read_file,
+    temporary_in,
+    write_atomic,
+)
+from resbench.store.locks import wait_lock
+
+FORMAT = 1
+"""Version of everything below a results folder."""
+
+Kind = Literal["user", "evidence"]
+
+IDENTIFIER = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+RUN_NAME = re.compile(r"[0-9a-f]{16}")
+_KEY = re.compile(r"[0-9a-f]{64}")
+_PROBE = bytes(1 << 16)
+
+
+def check_identifier(name: str, what: str) -> str:
+    """Return ``name`` when it may become part of a path; else UsageError that names ``what``."""
+    if not IDENTIFIER.fullmatch(name):
+        raise UsageError(
+            f"{what} {name!r}: not a valid name. Use 1 to 64 of a-z, 0-9, '_' and '-', "
+            "beginning with a letter or a digit."
+        )
+    return name
+
+
+def require_folder(path: Path) -> None:
+    """Refuse anything but a real folder: a link could lead out of the results folder."""
+    try:
+        mode = path.lstat().st_mode
+    except OSError as error:
+        raise fault(path, error) from error
+    if not stat.S_ISDIR(mode):
+        kind = "a link" if stat.S_ISLNK(mode) else "not a folder"
+        raise EnvironmentFault(f"{path}: {kind}; runs lie in real folders only. Remove it.")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths of one run; ``key`` is its 64 hex digits, or the 16 that name the folder."""
+
+    results: Path
+    key: str
+
+    def __post_init__(self) -> None:
+        if not (_KEY.fullmatch(self.key) or RUN_NAME.fullmatch(self.key)):
+            raise UsageError(f"run key {self.key!r}: 64 (or the first 16) hex digits are needed.")
+
+    @property
+    def path(self) -> Path:
+        """The folder."""
+        return self.results / "runs" / self.key[:16]
+
+    @property
+    def spec(self) -> Path:
+        """Written first: the specification, its key and context."""
+        return self.path / "spec.json"
+
+    @property
+    def metrics(self) -> Path:
+        """One line an epoch, deterministic numbers only."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def timing(self) -> Path:
+        """One line an epoch, measured times."""
+        return self.path / "timing.jsonl"
+
+    @property
+    def predictions(self) -> Path:
+        """Per test image: predicted class, probability of the true class, label."""
+        return self.path / "predictions.npz"
+
+    @property
+    def record(self) -> Path:
+        """Written last: its presence is the commit."""
+        return self.path / "record.json"
+
+    @property
+    def checkpoint(self) -> Path:
+        """Newest sealed training state."""
+        return self.path / "checkpoint.bin"
+
+    @property
+    def checkpoint_prev(self) -> Path:
+        """The sealed training state before it."""
+        return self.path / "checkpoint.prev.bin"
+
+    @property
+    def state(self) -> Path:
+        """What the run does now; never decides anything."""
+        return self.path / "state.json"
+
+    @property
+    def log(self) -> Path:
+        """The worker's output."""
+        return self.path / "worker.log"
+
+    def require(self) -> None:
+        """Refuse a missing folder, and a link on the way to it."""
+        require_folder(self.results / "runs")
+        require_folder(self.path)
+
+    def create(self) -> None:
+        """Make the folder where it is missing; EnvironmentFault for links and refusals."""
+        for folder in (self.results / "runs", self.path):
+            try:
+                folder.mkdir()
+                fsync_folder(folder.parent)
+            except FileExistsError:
+                require_folder(folder)
+            except OSError as error:
+                raise fault(folder, error) from error
+
+
+@dataclass(frozen=True)
+class ResultsFolder:
+    """A folder of runs: a user's own, or the evidence shipped with the repository."""
+
+    path: Path
+
+    def __post_init__(self) -> None:
+        if "\0" in str(self.path):
+            raise UsageError(f"results folder {str(self.path)!r}: a path cannot hold a NUL.")
+
+    @property
+    def runs(self) -> Path:
+        """The folder of run folders."""
+        return self.path / "runs"
+
+    @property
+    def marker(self) -> Path:
+        """The small file that says which kind of folder this is."""
+        return self.path / "resbench.json"
+
+    def run(self, key: str) -> RunFolder:
+        """Return the paths of one run."""
+        return RunFolder(self.path, key)
+
+    def kind(self) -> Kind | None:
+        """Return the folder's kind, None where it has no marker yet."""
+        data = read_file(self.marker, limit=1 << 16)
+        if data is None:
+            return None
+        try:
+            marker = load_object(data)
+        except ValueError as error:
+            raise EnvironmentFault(
+                f"{self.marker}: damaged ({error}). Restore it, or write "
+                '{"format": 1, "kind": "user"} into it.'
+            ) from error
+        if marker.get("format") != FORMAT or marker.get("kind") not in ("user", "evidence"):
+            raise EnvironmentFault(
+                f"{self.marker}: format {marker.get('format')!r}, kind {marker.get('kind')!r}; "
+                f"this resbench knows format {FORMAT}, kind 'user' or 'evidence'. Update resbench."
+            )
+        return cast(Kind, marker["kind"])
+
+    def open_for_writing(self, *, evidence: bool = False) -> None:
+        """Make and mark the folder, and show that it can be written, before any training.
+
+        Raises:
+            UsageError: a user's run was about to be written into the evidence, or the reverse.
+            EnvironmentFault: not a folder, read-only, no space; names the path and the user.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._probe()
+            if self.kind() is None:
+                self._mark("evidence" if evidence else "user")
+            self.runs.mkdir(exist_ok=True)
+        except OSError as error:
+            reason = fault(self.path, error)
+            raise EnvironmentFault(f"results folder, user {_user()!r}: {reason}") from error
+        require_folder(self.runs)
+        self._refuse_other_kind(evidence)
+
+    def _probe(self) -> None:
+        temporary = temporary_in(self.path)
+        try:
+            with open(temporary, "xb", buffering=0) as file:
+                file.write(_PROBE)
+                os.fsync(file.fileno())
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def _mark(self, kind: Kind) -> None:
+        with wait_lock(self.path):
+            if self.kind() is not None:
+                return
+            if self.runs.is_dir() and any(self.runs.iterdir()):
+                raise EnvironmentFault(
+                    f"{self.path}: holds runs but not {self.marker.name}, which says whether they "
+                    "are a user's own or the repository's evidence. Restore that file."
+                )
+            write_atomic(self.marker, f"{dump_json({'format': FORMAT, 'kind': kind})}\n".encode())
+
+    def _refuse_other_kind(self, evidence: bool) -> None:
+        if self.kind() == "evidence" and not evidence:
+            raise UsageError(
+                f"{self.path}: holds the evidence shipped with the repository; your own runs would "
+                "mix with it. Choose another folder with --results, or add to it with --evidence."
+            )
+        if self.kind() == "user" and evidence:
+            raise UsageError(
+                f"{self.path}: holds a user's own runs and --evidence was given. "
+                "Leave --evidence out, or choose another folder with --results."
+            )
+
+
+def _user() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:  # a container's number without a name
+        return str(os.geteuid())

@@ -1,0 +1,256 @@
+"""``spec.json``, written first, and ``record.json``, written last: the run's whole story.
+
+A record is believed only when its hash, its key, its folder and its files fit each other; its
+numbers are recomputed by :mod:`resbench.store.verify`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, JsonValue, ValidationError, model_validator
+
+from resbench.errors import EnvironmentFault
+from resbench.store.atomic import dump_json, load_object, read_file, write_atomic
+from resbench.store.layout import FORMAT, RunFolder
+from resbench.store.metrics import NonNegative, Percent, Positive, Stored, first_error
+from resbench.suite.spec import NUMERICS, key_of
+
+Count = Annotated[int, Field(ge=0)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+RecordedFile = Literal["spec.json", "metrics.jsonl", "predictions.npz"]
+
+
+class Result(Stored):
+    """The numbers of the last epoch; the best epoch on the test set stands apart.
+
+    A diverged run has None for what it never measured.
+    """
+
+    epoch: Count
+    step: Count
+    test_top1_err: Percent | None
+    test_loss: float | None
+    train_top1_err: Percent | None
+    train_loss: float | None
+    val_in_train_err: Percent | None
+    best_test_top1_err: Percent | None
+    """Chosen on the test set: shown beside, never used."""
+    best_epoch: Positive | None
+
+
+class ModelFacts(Stored):
+    """Size of the network; ``macs`` for one image, in multiply-accumulates."""
+
+    parameters: Positive
+    macs: Positive
+
+
+class DataFacts(Stored):
+    """Which images the run really saw."""
+
+    name: str
+    label: str
+    """How tables name it when it is not the printed data set."""
+    id: str
+    fingerprint: str
+    """sha256 of decoded pixels and labels."""
+    printed: bool
+    """Whether these are the images the source's number was measured on."""
+    train_images: Positive
+    test_images: Positive
+    noise_hash: str | None
+    noise_transition: tuple[NonNegative, ...] | None
+    """Measured label transition matrix, row by row (true class), num_classes**2 values."""
+
+
+class Environment(Stored):
+    """Where the run was trained."""
+
+    python: str
+    torch: str
+    device: str
+    device_name: str
+    cuda: str | None
+    threads: Positive
+    cpu: str
+    os: str
+    engine_notes: tuple[str, ...]
+
+
+class Code(Stored):
+    """Version of resbench; commit and dirty are None outside a checkout."""
+
+    version: str
+    commit: str | None
+    dirty: bool | None
+    source_sha256: Sha256
+    """Digest of the modules that can change a number."""
+
+
+class Timing(Stored):
+    """Cost; durations in seconds of a monotonic clock, summed over all pieces."""
+
+    started: str
+    """UTC, ISO 8601."""
+    train_s: NonNegative
+    eval_s: NonNegative
+    total_s: NonNegative
+    images_per_s: NonNegative
+    resumed: Count
+    """How often training went on from a checkpoint."""
+    pieces: Positive
+    """How many processes worked on the run."""
+
+
+class RunRecord(Stored):
+    """One finished run. ``files`` and ``record_hash`` are filled in by :func:`write_record`."""
+
+    format: Literal[1] = 1
+    key: Sha256
+    numerics: Positive = NUMERICS
+    spec: dict[str, JsonValue]
+    """Canonical run specification."""
+    context: dict[str, JsonValue]
+    """Who asked for the run (suite, cell, ...); no part of its identity."""
+    status: Literal["done", "diverged"]
+    result: Result
+    reason: str | None
+    """Why a diverged run stopped, with its step."""
+    model: ModelFacts
+    data: DataFacts
+    environment: Environment
+    code: Code
+    seeds: dict[str, Count]
+    """Derived seed of each purpose."""
+    timing: Timing
+    files: dict[RecordedFile, Sha256] = Field(default_factory=dict)
+    record_hash: str = ""
+    """sha256 of the canonical JSON of everything else."""
+
+    @model_validator(mode="after")
+    def _status_fits(self) -> RunRecord:
+        if self.status == "diverged" and not self.reason:
+            raise ValueError("a diverged run needs its reason")
+        if self.status == "done":
+            numbers = self.result.model_dump(exclude={"val_in_train_err"})
+            missing = [name for name, value in numbers.items() if value is None]
+            if missing or self.reason:
+                raise ValueError(f"a run that is done has every result and no reason ({missing})")
+        return self
+
+
+def write_spec(run: RunFolder, spec: dict[str, Any], context: dict[str, Any]) -> None:
+    """Begin a run: store the canonical specification; a run begun before keeps its context.
+
+    Raises:
+        EnvironmentFault: the folder belongs to another key, or the system refused.
+    """
+    run.create()
+    if read_spec(run) is None:
+        begun = {"format": FORMAT, "key": key_of(spec), "numerics": NUMERICS, "context": context}
+        write_atomic(run.spec, _pretty({**begun, "spec": spec}))
+
+
+def read_spec(run: RunFolder) -> dict[str, Any] | None:
+    """Return the content of ``spec.json`` (key, numerics, context, spec), None where it is missing.
+
+    Raises:
+        EnvironmentFault: damaged, or its key is not the key of its specification or of the folder.
+    """
+    data = read_file(run.spec, limit=1 << 20)
+    if data is None:
+        return None
+    try:
+        begun = load_object(data)
+        _check_key(run, begun["key"], begun["spec"], begun["numerics"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise _refused(run.spec, error) from error
+    return begun
+
+
+def write_record(run: RunFolder, record: RunRecord) -> RunRecord:
+    """Commit a run: hash its files, write ``record.json`` and return it as written.
+
+    Raises:
+        ValueError: the record is not of this folder, or a file that it needs is missing.
+        EnvironmentFault: the system refused.
+    """
+    files = {path.name: digest for path in _recorded(run) if (digest := sha256_of(path))}
+    fields = record.model_dump(mode="json") | {"files": files}
+    fields["record_hash"] = _record_hash(fields)
+    written = RunRecord.model_validate_json(dump_json(fields))
+    _check_key(run, written.key, written.spec, written.numerics)
+    _check_files(run, written)
+    write_atomic(run.record, _pretty(fields))
+    return written
+
+
+def read_record(run: RunFolder, *, hash_files: bool = True) -> RunRecord:
+    """Return the record of a committed run after checking that everything fits.
+
+    Raises:
+        EnvironmentFault: missing, damaged, edited, copied from another run, or without its files.
+    """
+    data = read_file(run.record, limit=4 << 20)
+    if data is None:
+        raise EnvironmentFault(f"{run.record}: missing; the run is not finished.")
+    try:
+        fields = load_object(data)
+        if fields.get("record_hash") != _record_hash(fields):
+            raise ValueError("its content does not fit its record_hash: it was edited or damaged")
+        record = RunRecord.model_validate_json(data)
+        _check_key(run, record.key, record.spec, record.numerics)
+        if hash_files:
+            _check_files(run, record)
+    except ValidationError as error:
+        raise _refused(run.record, first_error(error)) from error
+    except ValueError as error:
+        raise _refused(run.record, error) from error
+    return record
+
+
+def sha256_of(path: Path) -> str | None:
+    """Return the sha256 of a plain file, in hex; None where it is missing."""
+    data = read_file(path)
+    return None if data is None else hashlib.sha256(data).hexdigest()
+
+
+def _recorded(run: RunFolder) -> tuple[Path, ...]:
+    return (run.spec, run.metrics, run.predictions)
+
+
+def _pretty(fields: dict[str, Any]) -> bytes:
+    return f"{dump_json(fields, indent=1)}\n".encode()
+
+
+def _record_hash(fields: dict[str, Any]) -> str:
+    rest = {name: value for name, value in fields.items() if name != "record_hash"}
+    return hashlib.sha256(dump_json(rest, sort_keys=True).encode()).hexdigest()
+
+
+def _check_key(run: RunFolder, key: str, spec: dict[str, Any], numerics: int) -> None:
+    if key_of(spec, numerics) != key:
+        raise ValueError("its key is not the key of its specification")
+    if not key.startswith(run.key):
+        raise ValueError(f"it belongs to run {key[:16]}, not to this folder: was it copied?")
+
+
+def _check_files(run: RunFolder, record: RunRecord) -> None:
+    needed = _recorded(run) if record.status == "done" else (run.spec,)
+    for path in needed:
+        if path.name not in record.files:
+            raise ValueError(f"{path.name} is missing from it")
+    for path in _recorded(run):
+        found = sha256_of(path)
+        if found != record.files.get(path.name):  # type: ignore[call-overload]
+            state = "is missing" if found is None else "is not the file that was recorded"
+            raise ValueError(f"{path.name} beside it {state}")
+
+
+def _refused(path: Path, why: object) -> EnvironmentFault:
+    return EnvironmentFault(
+        f"{path}: refused, {why}. Restore it, or remove {path.parent} to train this run again."
+    )

@@ -1,0 +1,76 @@
+"""All runs of a results folder at one moment, whatever state they are in."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from resbench.errors import ResbenchError
+from resbench.store.layout import RUN_NAME, RunFolder, require_folder
+from resbench.store.records import RunRecord, read_record, read_spec
+from resbench.store.state import RunState, read_state
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A run without a record; ``key`` has 16 digits where ``spec.json`` was never written."""
+
+    key: str
+    state: RunState | None
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What :func:`scan` found; ``problems`` are one-line texts with the path."""
+
+    records: dict[str, RunRecord]
+    problems: tuple[str, ...]
+    incomplete: tuple[Unfinished, ...]
+
+
+def scan(results: Path, *, hash_files: bool = True) -> Scan:
+    """Read every run of ``results``; no bad one hides the others, a missing folder holds none."""
+    records: dict[str, RunRecord] = {}
+    problems: list[str] = []
+    incomplete: list[Unfinished] = []
+    try:
+        names = _run_names(results)
+    except ResbenchError as error:
+        return Scan({}, (one_line(error),), ())
+    for name in names:
+        try:
+            found = _read(results, name, hash_files)
+        except ResbenchError as error:
+            problems.append(one_line(error))
+            continue
+        if isinstance(found, RunRecord):
+            records[found.key] = found
+        else:
+            incomplete.append(found)
+    return Scan(records, tuple(problems), tuple(incomplete))
+
+
+def one_line(error: object) -> str:
+    """Return text that a hostile name or value cannot break over lines or colour."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in str(error))
+
+
+def _run_names(results: Path) -> list[str]:
+    runs = results / "runs"
+    if not os.path.lexists(runs) and (results.is_dir() or not os.path.lexists(results)):
+        return []
+    require_folder(runs)
+    return sorted(name for name in os.listdir(runs) if not name.startswith("."))
+
+
+def _read(results: Path, name: str, hash_files: bool) -> RunRecord | Unfinished:
+    path = results / "runs" / name
+    if not RUN_NAME.fullmatch(name):
+        raise ResbenchError(f"{path}: not the name of a run (16 hex digits); ignored. Remove it.")
+    require_folder(path)
+    run = RunFolder(results, name)
+    if os.path.lexists(run.record):
+        return read_record(run, hash_files=hash_files)
+    begun = read_spec(run)
+    return Unfinished(begun["key"] if begun else name, read_state(run))

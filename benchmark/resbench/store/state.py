@@ -1,0 +1,66 @@
+"""What a run does now, for people and for ``status``; results never depend on it."""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from resbench.errors import EnvironmentFault
+from resbench.store.atomic import dump_json, load_object, read_file, write_atomic
+from resbench.store.layout import RunFolder
+from resbench.store.locks import is_locked
+
+
+class Status(StrEnum):
+    """The states of a run; only ``done`` and ``diverged`` have a record and are final."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    DONE = "done"
+    DIVERGED = "diverged"
+    OOM = "oom"
+    FAILED = "failed"
+    TIMEOUT = "timeout"
+    INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True)
+class RunState:
+    """``state.json``: who works or worked here, how far it came, why it stopped."""
+
+    status: Status
+    pid: int
+    host: str
+    epoch: int
+    reason: str | None
+    updated: str
+    """UTC, ISO 8601; shown, never compared."""
+
+
+def write_state(
+    run: RunFolder, status: Status, *, epoch: int = 0, reason: str | None = None
+) -> RunState:
+    """Write this process's state of the run; the caller holds its lock."""
+    updated = datetime.now(UTC).isoformat(timespec="seconds")
+    state = RunState(status, os.getpid(), socket.gethostname(), epoch, reason, updated)
+    write_atomic(run.state, f"{dump_json(asdict(state))}\n".encode())
+    return state
+
+
+def read_state(run: RunFolder) -> RunState | None:
+    """Return the state as it is now; None where none is readable, for it decides nothing.
+
+    A run left as running by a process that is gone is ``interrupted``.
+    """
+    try:
+        fields = load_object(read_file(run.state, limit=1 << 20) or b"{}")
+        state = RunState(**{**fields, "status": Status(str(fields.get("status")))})
+    except (EnvironmentFault, ValueError, TypeError):
+        return None
+    if state.status is Status.RUNNING and not is_locked(run.path):
+        gone = f"process {state.pid} on {state.host} is gone"
+        return replace(state, status=Status.INTERRUPTED, reason=gone)
+    return state

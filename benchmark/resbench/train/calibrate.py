@@ -1,0 +1,70 @@
+"""How fast a kind of run is on this device: a few steps on made images."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from resbench.data.augment import Augment
+from resbench.suite.spec import RunSpec
+from resbench.train.engine import WARMUP_STEPS, make_engine
+from resbench.train.images import Prepared
+from resbench.train.lane import EVAL_BATCH, Lane
+
+NATIVE_PX = {"cifar10": 32, "cifar100": 32, "digits": 16}
+CLASSES = {"cifar10": 10, "cifar100": 100, "digits": 10}
+
+
+def made_images(spec: RunSpec, n: int) -> Prepared:
+    """Return ``n`` training and test images of random pixels in a run's shape."""
+    random = np.random.default_rng(0)
+    px = spec.data.image_px or NATIVE_PX[spec.data.name]
+    images = random.integers(0, 256, (n, px, px, 3), dtype=np.uint8)
+    labels = random.integers(0, CLASSES[spec.data.name], n)
+    return Prepared(
+        train_images=images,
+        train_labels=labels,
+        clean_labels=labels,
+        test_images=images,
+        test_labels=labels,
+        num_classes=CLASSES[spec.data.name],
+        augment=Augment(**spec.training.augment.model_dump()),
+        fingerprint="",
+        noisy_labels=lambda _seed: labels,
+    )
+
+
+def calibrate(spec: RunSpec, device: torch.device, steps: int) -> tuple[float, float]:
+    """Return training and evaluation speed in images per second.
+
+    Start-up, capture and the first steps are left out.
+    """
+    batch = spec.training.batch_size
+    n = max(batch * (steps + WARMUP_STEPS), EVAL_BATCH[device.type])
+    schedule = spec.training.schedule.model_copy(update={"unit": "step", "total": 10 * n})
+    training = spec.training.model_copy(update={"schedule": schedule})
+    lane = Lane(spec.model_copy(update={"training": training}), made_images(spec, n), device)
+    lane.begin_epoch(1)
+    engine = make_engine([lane])
+    lane.begin_epoch(1)
+    engine.run_epoch(range(WARMUP_STEPS), _ignore)
+    train_s = _timed(device, lambda: engine.run_epoch(range(steps), _ignore))
+    shown = EVAL_BATCH[device.type]
+    images, labels = lane.images.test_images[:shown], lane.images.test_labels[:shown]
+    eval_s = _timed(device, lambda: lane.evaluate(images, labels))
+    return steps * batch / train_s, shown / eval_s
+
+
+def _ignore(_step: int) -> None:
+    return None
+
+
+def _timed(device: torch.device, work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - start

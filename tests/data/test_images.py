@@ -1,0 +1,70 @@
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from resbench.data.images import Images, downscale
+from resbench.errors import UsageError
+from tests.data.archives import make_images
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([(8, 4), (8, 2), (6, 2), (9, 3), (4, 4)]))
+def test_downscale_is_the_exact_mean_rounded_half_to_even(
+    seed: int, sides: tuple[int, int]
+) -> None:
+    side, px = sides
+    factor = side // px
+    random = np.random.default_rng(seed)
+    images = random.integers(0, 256, (2, side, side, 3), dtype=np.uint8)
+    images[1] = random.integers(0, 4, (side, side, 3))  # many exact halves
+    small = downscale(images, px)
+    assert small.dtype == np.uint8
+    for n, y, x, c in np.ndindex(2, px, px, 3):
+        block = images[n, y * factor : (y + 1) * factor, x * factor : (x + 1) * factor, c]
+        assert small[n, y, x, c] == round(Fraction(int(block.sum()), factor**2))
+
+
+@pytest.mark.parametrize("px", [0, 5, 64])
+def test_side_that_does_not_divide_is_refused(px: int) -> None:
+    with pytest.raises(UsageError, match=f"image_px: {px} does not divide the images' 32 px"):
+        downscale(np.zeros((1, 32, 32, 3), np.uint8), px)
+
+
+def build(**changes: object) -> Images:
+    images, labels = make_images(10, 1)
+    parts = {
+        "train_images": images,
+        "train_labels": labels,
+        "test_images": images[:5],
+        "test_labels": labels[:5],
+        "num_classes": 10,
+        "class_names": tuple("0123456789"),
+    }
+    return Images(**(parts | changes))  # type: ignore[arg-type]
+
+
+def test_fingerprint_is_of_pixels_labels_shapes_and_their_split() -> None:
+    one = build()
+    images, labels = one.train_images, one.train_labels
+    changed = images.copy()
+    changed[3, 1, 2, 0] ^= 1
+    others = [
+        build(train_images=changed),
+        build(train_labels=labels[::-1]),
+        build(train_images=images.reshape(10, 16, 64, 3)),
+        build(
+            train_images=images[:5], train_labels=labels[:5], test_images=images, test_labels=labels
+        ),
+    ]
+    assert len({one.fingerprint, *(other.fingerprint for other in others)}) == 5
+
+
+def test_fingerprint_is_not_of_memory_layout_or_names() -> None:
+    other = build(
+        train_images=np.asfortranarray(build().train_images),
+        train_labels=build().train_labels.astype(">i8"),
+        class_names=tuple("abcdefghij"),
+    )
+    assert other.fingerprint == build().fingerprint

@@ -1,0 +1,197 @@
+import io
+import os
+import random
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from resbench.data.images import Images
+from resbench.data.sources import identify, load
+from resbench.errors import EnvironmentFault
+from tests.data.archives import make_images, make_parquet_folder, png, write_parquet
+
+HEAD_FINGERPRINT = "c05b55ce06d8051100132f2daa14dc59c22760d9642906cd6e9dcb3ab94f88ed"
+TRAIN_0, TRAIN_1 = "train-00000-of-00002.parquet", "train-00001-of-00002.parquet"
+
+
+def load_folder(folder: Path, name: str = "cifar10") -> Images:
+    return load(identify(name, {name: folder}))
+
+
+def problem(folder: Path, name: str = "cifar10") -> str:
+    with pytest.raises(EnvironmentFault) as caught:
+        load_folder(folder, name)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def one_file(folder: Path, images: list[bytes], labels: np.ndarray) -> Path:
+    """A folder whose training set is one file with these rows."""
+    make_parquet_folder(folder)
+    (folder / TRAIN_1).unlink()
+    (folder / TRAIN_0).unlink()
+    path = folder / "train-0.parquet"
+    write_parquet(path, images, labels)
+    return path
+
+
+def test_files_are_joined_in_sorted_order(tmp_path: Path) -> None:
+    images = load_folder(make_parquet_folder(tmp_path / "made"))
+    expected, labels = make_images(10, 4)
+    np.testing.assert_array_equal(images.train_images, expected)
+    np.testing.assert_array_equal(images.train_labels, labels)
+    assert images.test_images.shape == (10, 32, 32, 3)
+    assert images.class_names == tuple("0123456789")
+
+
+def test_class_names_come_from_the_schema(tmp_path: Path) -> None:
+    folder = make_parquet_folder(tmp_path / "made")
+    for path in folder.iterdir():
+        names = (
+            '{"info":{"features":{"label":{"names":["a","b","c","d","e","f","g","h","i","j"]}}}}'
+        )
+        pq.write_table(pq.read_table(path).replace_schema_metadata({"huggingface": names}), path)
+    assert load_folder(folder).class_names == tuple("abcdefghij")
+
+
+def test_cifar100_reads_fine_label(tmp_path: Path) -> None:
+    images, labels = make_images(100, 1)
+    encoded = [png(image) for image in images]
+    for split in ("train", "test"):
+        write_parquet(tmp_path / f"{split}-0.parquet", encoded, labels, "fine_label")
+    np.testing.assert_array_equal(load_folder(tmp_path, "cifar100").test_labels, labels)
+
+
+def test_missing_folder_is_named(tmp_path: Path) -> None:
+    assert "nowhere: no such file or folder" in problem(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_missing_split_is_named(tmp_path: Path, split: str) -> None:
+    folder = make_parquet_folder(tmp_path / "made")
+    for path in folder.glob(f"{split}-*"):
+        path.unlink()
+    assert f"({split} is missing)" in problem(folder)
+
+
+def test_missing_part_of_a_split_is_refused(tmp_path: Path) -> None:
+    folder = make_parquet_folder(tmp_path / "made")
+    (folder / TRAIN_1).unlink()
+    assert "1 train files whose names say 00002 parts" in problem(folder)
+
+
+def test_wrong_columns_are_listed(tmp_path: Path) -> None:
+    folder = make_parquet_folder(tmp_path / "made")
+    pq.write_table(pa.table({"image": ["x"], "label": [0.5]}), folder / TRAIN_0)
+    text = problem(folder)
+    assert f"{TRAIN_0}: expected the columns img {{bytes, path}} and label (integer)" in text
+    assert "found image: string, label: double" in text
+
+
+def test_cifar10_given_as_cifar100_is_refused(tmp_path: Path) -> None:
+    assert "fine_label (integer), found img:" in problem(make_parquet_folder(tmp_path), "cifar100")
+
+
+def test_undecodable_image_names_its_row(tmp_path: Path) -> None:
+    images, labels = make_images(10, 1)
+    good = [png(image) for image in images]
+    gif = io.BytesIO()
+    Image.fromarray(images[0]).save(gif, format="GIF")
+    for bad in (b"", b"not an image", good[3][:60], good[3][:-40], gif.getvalue()):
+        path = one_file(tmp_path / "made", [*good[:3], bad, *good[4:]], labels)
+        assert f"{path}: row 3: the image cannot be decoded: " in problem(tmp_path / "made")
+
+
+def test_missing_image_and_missing_label_are_refused(tmp_path: Path) -> None:
+    folder = make_parquet_folder(tmp_path / "made")
+    table = pq.read_table(folder / TRAIN_0)
+    rows = table.to_pylist()
+    pq.write_table(
+        pa.Table.from_pylist([{"img": None, "label": 1}, *rows], schema=table.schema),
+        folder / TRAIN_0,
+    )
+    assert f"{TRAIN_0}: row 0: the image cannot be decoded" in problem(folder)
+    pq.write_table(
+        pa.Table.from_pylist([{**rows[0], "label": None}, *rows], schema=table.schema),
+        folder / TRAIN_0,
+    )
+    assert f"{TRAIN_0}: 1 rows have no label" in problem(folder)
+
+
+@pytest.mark.parametrize(
+    ("image", "found"),
+    [
+        (np.zeros((32, 31, 3), np.uint8), "31x32 RGB"),
+        (np.zeros((32, 32), np.uint8), "32x32 L"),
+        (np.zeros((32, 32, 4), np.uint8), "32x32 RGBA"),
+    ],
+)
+def test_image_of_another_size_or_mode_is_refused(
+    tmp_path: Path, image: np.ndarray, found: str
+) -> None:
+    images, labels = make_images(10, 1)
+    one_file(tmp_path, [png(image), *(png(x) for x in images[1:])], labels)
+    assert f"row 0: the image is {found}, expected 32x32 RGB" in problem(tmp_path)
+
+
+def test_labels_out_of_range_and_absent_classes_are_refused(tmp_path: Path) -> None:
+    images, labels = make_images(10, 1)
+    encoded = [png(image) for image in images]
+    one_file(tmp_path, encoded, np.where(np.arange(10) == 6, 10, labels))
+    assert "row 6: label 10 is outside 0..9" in problem(tmp_path)
+    one_file(tmp_path, encoded, np.minimum(labels, 8))
+    assert "9 classes among the training images" in problem(tmp_path)
+
+
+def test_damaged_file_is_refused_or_another_data_set(tmp_path: Path) -> None:
+    folder = make_parquet_folder(tmp_path / "made")
+    original = load_folder(folder)
+    whole, randoms = (folder / TRAIN_0).read_bytes(), random.Random(0)
+    messages = []
+    for _ in range(60):
+        at = randoms.randrange(len(whole))
+        flipped = whole[:at] + bytes([whole[at] ^ 1 << randoms.randrange(8)]) + whole[at + 1 :]
+        (folder / TRAIN_0).write_bytes(whole[:at] if randoms.random() < 0.3 else flipped)
+        try:
+            images = load_folder(folder)
+        except EnvironmentFault as error:
+            messages.append(str(error))
+            continue
+        same = np.array_equal(images.train_images, original.train_images) and np.array_equal(
+            images.train_labels, original.train_labels
+        )
+        assert (images.fingerprint == original.fingerprint) == same
+    assert len(messages) > 20
+    assert all(message.startswith(str(folder / TRAIN_0)) for message in messages)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_unreadable_file_is_named(tmp_path: Path) -> None:
+    folder = make_parquet_folder(tmp_path / "made")
+    (folder / TRAIN_0).chmod(0)
+    assert "cannot be read: Permission denied" in problem(folder)
+
+
+@pytest.mark.shared_data
+def test_real_png_images_have_their_known_fingerprint(shared_data: Path) -> None:
+    source = identify("cifar10", {"cifar10": shared_data / "cifar10-head"})
+    images = load(source)
+    assert source.label == "cifar10-head"
+    assert not source.printed
+    assert (len(images.train_images), len(images.test_images)) == (5085, 1017)
+    assert images.class_names[images.train_labels[0]] == "frog"
+    assert source.fingerprint == images.fingerprint
+    assert source.fingerprint == HEAD_FINGERPRINT
+
+
+@pytest.mark.shared_data
+def test_all_real_jpeg_images_load(shared_data: Path) -> None:
+    source = identify("cifar10", {"cifar10": shared_data / "cifar10-jpeg75"})
+    images = load(source)
+    assert (images.train_images.shape, len(images.test_labels)) == ((50_000, 32, 32, 3), 10_000)
+    np.testing.assert_array_equal(np.bincount(images.train_labels), np.full(10, 5000))
+    np.testing.assert_array_equal(np.bincount(images.test_labels), np.full(10, 1000))

@@ -1,0 +1,87 @@
+"""Initialisation: right distributions, and the same numbers wherever the model lies."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, cast
+
+import pytest
+import torch
+from torch import nn
+
+from resbench.models import build, initialize
+
+
+def small(family: str = "wang2017") -> nn.Sequential:
+    return build(family, "attention-56", width=0.25)
+
+
+def seeded(model: nn.Module, scheme: str = "he", seed: int = 0) -> dict[str, torch.Tensor]:
+    initialize(model, scheme, torch.Generator().manual_seed(seed))
+    return {key: value.clone() for key, value in model.state_dict().items()}
+
+
+@pytest.mark.parametrize("scheme", ["he", "glorot"])
+def test_the_seed_alone_decides_the_weights(scheme: str) -> None:
+    first = seeded(small(), scheme)
+    used = small()
+    used(torch.randn(2, 3, 16, 16)).sum().backward()
+    used = cast(Any, used).to(memory_format=torch.channels_last)
+    second, other = seeded(used, scheme), seeded(small(), scheme, seed=1)
+    assert all(torch.equal(value, second[key]) for key, value in first.items())
+    assert not torch.equal(first["stem.weight"], other["stem.weight"])
+
+
+def test_the_global_random_state_is_neither_read_nor_moved() -> None:
+    model = small()
+    torch.manual_seed(1)
+    state = torch.random.get_rng_state()
+    first = seeded(model)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    torch.manual_seed(2)
+    assert torch.equal(seeded(model)["fc.weight"], first["fc.weight"])
+
+
+def test_he_draws_a_normal_of_variance_2_over_fan_in_for_all_layers() -> None:
+    state = seeded(build("he2016", "resnet-164"))
+    for name, fan_in in (
+        ("stage3.9.conv2.weight", 9 * 64),
+        ("stage3.9.conv3.weight", 64),
+        ("stage3.0.shortcut.weight", 128),
+        ("fc.weight", 256),
+    ):
+        sigma = math.sqrt(2 / fan_in)
+        assert state[name].std() == pytest.approx(sigma, rel=0.05), name
+        assert state[name].abs().max() > 2.5 * sigma, name  # a uniform ends at 1.73
+
+
+def test_glorot_draws_a_uniform_bounded_by_both_fans() -> None:
+    state = seeded(small("report2019"), "glorot")
+    for name in ("stage2_attention.0.trunk.0.residual.3.weight", "fc.weight"):
+        weight = state[name]
+        field = weight[0, 0].numel()
+        bound = math.sqrt(6 / (field * (weight.shape[0] + weight.shape[1])))
+        assert 0.98 * bound < weight.abs().max() <= bound, name
+        assert weight.std() == pytest.approx(bound / math.sqrt(3), rel=0.05), name
+
+
+def test_biases_and_batch_normalisation_start_neutral_again_after_training() -> None:
+    model = small("report2019")
+    model(torch.randn(2, 3, 16, 16))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(1)
+    state = seeded(model, "glorot")
+    for name, module in model.named_modules():
+        if isinstance(module, nn.BatchNorm2d):
+            for key, value in (("weight", 1), ("bias", 0), ("running_mean", 0), ("running_var", 1)):
+                assert (state[f"{name}.{key}"] == value).all(), name
+        elif isinstance(module, nn.Conv2d | nn.Linear):
+            assert (state[f"{name}.bias"] == 0).all(), name
+
+
+def test_an_unknown_scheme_lists_the_known_ones() -> None:
+    with pytest.raises(
+        ValueError, match=r"unknown initialisation 'xavier'\. Allowed: he, glorot\."
+    ):
+        initialize(small(), "xavier", torch.Generator())

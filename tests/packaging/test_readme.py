@@ -1,0 +1,105 @@
+"""Every command that README.md shows works, or says here why a test cannot run it.
+
+A ```` ```console ```` block holds commands behind ``$ ``, continued by a closing backslash, and
+their output. A new command goes into one of the two tables below.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+README = Path(__file__).resolve().parents[2] / "README.md"
+
+# Run in the order of the README in one empty folder, with the exit code each must have.
+EXECUTED: dict[str, int] = {}
+NOT_EXECUTED = {
+    "make demo": "installs an environment of its own; other tests run the smoke suite",
+    "make test": "runs this very test",
+}
+
+
+def fences(text: str) -> list[tuple[str, str]]:
+    """Return language and body of each fenced block of a Markdown text."""
+    return re.findall(r"^```(\w*)\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def commands(text: str) -> list[str]:
+    """Return the commands of the console blocks of a Markdown text, in order."""
+    bodies = [body.replace("\\\n", " ") for language, body in fences(text) if language == "console"]
+    lines = [line for body in bodies for line in body.splitlines()]
+    return [" ".join(line[2:].split()) for line in lines if line.startswith("$ ")]
+
+
+def unlisted(text: str, *tables: Mapping[str, object]) -> list[str]:
+    """Return the commands of a Markdown text that stand in none of the tables."""
+    return [command for command in commands(text) if not any(command in table for table in tables)]
+
+
+def test_every_command_is_executed_or_excused() -> None:
+    assert unlisted(README.read_text(), EXECUTED, NOT_EXECUTED) == []
+
+
+def test_every_listed_command_stands_in_the_readme() -> None:
+    assert sorted({*EXECUTED, *NOT_EXECUTED} - {*commands(README.read_text())}) == []
+
+
+def test_no_command_hides_in_another_kind_of_block() -> None:
+    assert [body for language, body in fences(README.read_text()) if language in SHELLS] == []
+
+
+def test_commands_end_as_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scripts = Path(sys.executable).parent
+    monkeypatch.setenv("PATH", f"{scripts}{os.pathsep}{os.environ['PATH']}")
+    for variable in ("HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(variable, str(tmp_path / "home"))
+    folder = tmp_path / "work folder"
+    folder.mkdir()
+    for command in commands(README.read_text()):
+        if command in EXECUTED:
+            code, output = execute(command, folder)
+            assert code == EXECUTED[command], f"$ {command}\n{output}"
+            assert "Traceback" not in output, f"$ {command}\n{output}"
+
+
+def execute(command: str, folder: Path) -> tuple[int, str]:
+    """Run one line of shell in a folder; return its exit code and all it printed."""
+    result = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command],
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=120,
+    )
+    return result.returncode, result.stdout
+
+
+SHELLS = {"bash", "sh", "shell", "zsh", "shellsession"}
+SAMPLE = """
+```console
+$ resbench plan smoke \\
+    --format json
+{"$ not": "a command"}
+$ resbench fly
+```
+```yaml
+$ neither
+```
+"""
+
+
+def test_a_new_command_is_noticed() -> None:
+    assert commands(SAMPLE) == ["resbench plan smoke --format json", "resbench fly"]
+    assert unlisted(SAMPLE, {"resbench fly": 2}) == ["resbench plan smoke --format json"]
+
+
+def test_a_failing_command_is_noticed(tmp_path: Path) -> None:
+    assert execute("false | cat", tmp_path) == (1, "")

@@ -1,0 +1,49 @@
+"""The repository carries nothing of the machine it was written on, and no large files."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+LIMIT_BYTES = 2 * 1024**2
+# Absolute paths below somebody's home or mount, and addresses of package registries.
+FOREIGN = re.compile(
+    rb"(?<![\w.$})-])/(?:home|mnt|opt|root|Users|work)/\w[^\s'\"]*"
+    rb"|\bpypi\.org\b|\bpythonhosted\.org\b|\bregistry\.npmjs\b"
+)
+
+
+@pytest.fixture(scope="module")
+def files() -> list[Path]:
+    """Return the files that are tracked, or would be with the next ``git add``."""
+    if shutil.which("git") is None or not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout: which files are tracked is unknown")
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout
+    paths = [ROOT / name.decode() for name in listed.split(b"\0") if name]
+    return [path for path in paths if path.is_file()]
+
+
+def test_no_file_names_a_path_of_a_machine_or_a_registry(files: list[Path]) -> None:
+    found = [
+        f"{path.relative_to(ROOT)}: {match[0].decode(errors='replace')}"
+        for path in files
+        for match in FOREIGN.finditer(path.read_bytes())
+    ]
+    assert found == []
+
+
+def test_no_file_is_larger_than_2_mib(files: list[Path]) -> None:
+    assert (ROOT / "pyproject.toml") in files
+    assert [str(path) for path in files if path.stat().st_size > LIMIT_BYTES] == []
+
+
+@pytest.mark.parametrize("root", ["home", "mnt", "opt", "root", "Users", "work"])
+def test_a_path_of_a_machine_is_recognised(root: str) -> None:
+    assert FOREIGN.search(f'"data": "/{root}/someone/data"'.encode())
+    assert not FOREIGN.search(f"https://example.org/{root}/page and tests/{root}/x.py".encode())

@@ -1,0 +1,132 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from resbench.stats import ArmResult, contrast, sampling_sd, seed_contrast
+from resbench.stats.contrasts import align
+
+A = (5.31, 5.62, 5.48, 5.55, 5.20)
+B = (5.95, 5.70, 5.99, 5.81, 5.90)
+# Student 1908, hours of sleep gained under two drugs by the same ten patients
+DRUG_1 = (0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0)
+DRUG_2 = (1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4)
+errors = st.lists(st.floats(1, 99).map(lambda x: round(x, 2)), min_size=2, max_size=6)
+
+
+def arm(cell, values, seeds=None):
+    return ArmResult(cell, tuple(seeds if seeds is not None else range(len(values))), tuple(values))
+
+
+def test_paired_contrast_equals_scipys_paired_t_test():
+    ours, reference = seed_contrast([arm("a", A), arm("b", B)], (-1, 1)), stats.ttest_rel(B, A)
+    assert ours.p_above() == pytest.approx(stats.ttest_rel(B, A, alternative="greater").pvalue)
+    assert ours.p_below() == pytest.approx(stats.ttest_rel(B, A, alternative="less").pvalue)
+    interval = ours.interval(0.95)
+    assert (interval.low, interval.high) == pytest.approx(tuple(reference.confidence_interval()))
+
+
+def test_unpaired_contrast_equals_scipys_welch_test():
+    ours = seed_contrast([arm("a", A, range(5)), arm("b", B[:3], range(10, 13))], (-1, 1))
+    reference = stats.ttest_ind(B[:3], A, equal_var=False)
+    assert ours.df == pytest.approx(reference.df)
+    assert 2 * ours.p_above() == pytest.approx(reference.pvalue)
+    interval = ours.interval(0.9)
+    assert (interval.low, interval.high) == pytest.approx(tuple(reference.confidence_interval(0.9)))
+
+
+def test_student_sleep_data_give_the_published_values():
+    paired = contrast([DRUG_1, DRUG_2], (1, -1), paired=True)
+    assert paired.effect / paired.se == pytest.approx(-4.0621, abs=5e-5)
+    assert 2 * paired.p_below() == pytest.approx(0.002833, abs=5e-7)
+    welch = contrast([DRUG_1, DRUG_2], (1, -1), paired=False)
+    assert welch.effect / welch.se == pytest.approx(-1.8608, abs=5e-5)
+    assert welch.df == pytest.approx(17.776, abs=5e-4)
+    assert 2 * welch.p_below() == pytest.approx(0.07939, abs=5e-6)
+
+
+def test_a_contrast_of_four_independent_arms_has_satterthwaites_degrees_of_freedom():
+    groups = [A, B, A[:3], B[:4]]
+    ours = contrast(groups, (1, -1, -1, 1), paired=False)
+    parts = [np.var(g, ddof=1) / len(g) for g in groups]
+    df = sum(parts) ** 2 / sum(p**2 / (len(g) - 1) for p, g in zip(parts, groups, strict=True))
+    assert (ours.se, ours.df) == pytest.approx((math.sqrt(sum(parts)), df))
+    unused = contrast(groups, (-1, 1, 0, 0), paired=False)
+    assert 2 * unused.p_above() == pytest.approx(stats.ttest_ind(B, A, equal_var=False).pvalue)
+
+
+def test_arms_are_paired_by_seed_number_not_by_position():
+    shuffled = arm("b", [B[i] for i in (2, 0, 1, 4, 3)], (2, 0, 1, 4, 3))
+    assert seed_contrast([arm("a", A), shuffled], (-1, 1)) == seed_contrast(
+        [arm("a", A), arm("b", B)], (-1, 1)
+    )
+
+
+def test_an_arm_with_fewer_seeds_is_paired_on_the_seeds_it_has():
+    aligned, paired = align([arm("a", A), arm("b", B[:3], (4, 1, 3))])
+    assert paired
+    assert [a.seeds for a in aligned] == [(1, 3, 4), (1, 3, 4)]
+    assert aligned[0].errors == (A[1], A[3], A[4])
+
+
+def test_partly_shared_seeds_are_compared_without_throwing_runs_away():
+    aligned, paired = align([arm("a", A[:3], (0, 1, 2)), arm("b", B[:3], (2, 3, 4))])
+    assert not paired
+    assert [len(a.seeds) for a in aligned] == [3, 3]
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_identical_differences_are_never_certain(paired):
+    same = [(5.30, 5.30, 5.30), (5.60, 5.60, 5.60)]
+    unknown = contrast(same, (-1, 1), paired=paired)
+    assert math.isnan(unknown.p_above())
+    assert math.isinf(unknown.interval(0.9).half_width)
+    assert "spread is unknown" in unknown.reason
+    floored = contrast(same, (-1, 1), paired=paired, n_test=10_000)
+    assert floored.sd == pytest.approx(
+        math.hypot(sampling_sd(5.3, 10_000), sampling_sd(5.6, 10_000))
+    )
+    assert floored.p_above() > 0.05
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "reason"),
+    [
+        ((), (5.0, 5.1), "an arm has no runs"),
+        ((5.0,), (5.1,), "one seed"),
+        ((5.0, math.nan), (5.1, 5.2), "not finite"),
+    ],
+)
+def test_too_little_data_has_no_p_value_but_a_reason(a, b, reason):
+    for paired in (True, False):
+        ours = contrast([a, b], (-1, 1), paired=paired)
+        assert math.isnan(ours.p_above())
+        assert math.isnan(ours.p_below())
+        assert reason in ours.reason
+
+
+@given(errors, errors, st.booleans())
+def test_swapping_arms_mirrors_the_estimate(a, b, paired):
+    size = min(len(a), len(b))
+    a, b = (a[:size], b[:size]) if paired else (a, b)
+    one, two = (contrast(x, (-1, 1), paired=paired, n_test=2000) for x in ((a, b), (b, a)))
+    assert one.effect == pytest.approx(-two.effect)
+    assert one.p_above() == pytest.approx(two.p_below())
+    assert one.interval(0.95).low == pytest.approx(-two.interval(0.95).high)
+
+
+@pytest.mark.parametrize(
+    ("seeds", "values", "correct", "message"),
+    [
+        ((0, 0), (5.0, 5.1), None, "a seed occurs twice"),
+        ((0, 1), (5.0,), None, "2 seeds, 1 errors"),
+        ((0, 1), (5.0, 5.1), np.ones((3, 10), bool), r"correct is \(3, 10\)"),
+        ((0, 1), (5.0, 5.1), np.ones(2, bool), r"correct is \(2,\)"),
+    ],
+)
+def test_an_arm_whose_parts_do_not_fit_is_refused(seeds, values, correct, message):
+    with pytest.raises(ValueError, match=message):
+        ArmResult("c", seeds, values, correct)

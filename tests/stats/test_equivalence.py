@@ -1,0 +1,49 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from statsmodels.stats.weightstats import ttost_ind, ttost_paired
+
+from resbench.stats import tost
+
+A = [5.31, 5.62, 5.48, 5.55, 5.20]
+B = [5.40, 5.51, 5.59, 5.61, 5.32, 5.30]
+
+
+def test_paired_tost_equals_statsmodels():
+    a, b = np.array(A), np.array(B[:5])
+    expected = ttost_paired(b, a, -0.2, 0.2)[0]
+    assert tost(list(b - a), margin=0.2).p == pytest.approx(expected)
+
+
+def test_welch_tost_equals_statsmodels():
+    expected = ttost_ind(B, A, -0.2, 0.2, usevar="unequal")[0]
+    assert tost(A, B, margin=0.2).p == pytest.approx(expected)
+
+
+@given(
+    st.lists(st.floats(-2, 2).map(lambda x: round(x, 2)), min_size=2, max_size=6),
+    st.floats(0.05, 2),
+)
+def test_equivalent_exactly_when_the_90_percent_interval_lies_inside_the_margin(values, margin):
+    ours = tost(values, margin=margin)
+    inside = -margin < ours.interval.low and ours.interval.high < margin
+    assert bool(ours.equivalent) == inside
+    mirrored = tost([-v for v in values], margin=margin)
+    assert ours.p == pytest.approx(mirrored.p, nan_ok=True)
+
+
+@pytest.mark.parametrize("values", [[], [0.1], [0.1, 0.1, 0.1], [0.1, math.nan]])
+def test_too_little_data_is_neither_equivalent_nor_different(values):
+    ours = tost(values, margin=0.5)
+    assert ours.equivalent is None
+    assert math.isnan(ours.p)
+    assert ours.interval.reason
+
+
+@pytest.mark.parametrize("margin", [0, -1, math.nan])
+def test_a_margin_that_is_not_positive_is_refused(margin):
+    with pytest.raises(ValueError, match="margin"):
+        tost([0.1, 0.2], margin=margin)

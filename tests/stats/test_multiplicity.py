@@ -1,0 +1,44 @@
+import math
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from statsmodels.stats.multitest import multipletests
+
+from resbench.stats import holm
+
+pvalues = st.lists(st.floats(0, 1), min_size=1, max_size=12)
+
+
+@given(pvalues)
+@settings(max_examples=25)  # the reference takes 0.1 s a call
+def test_holm_equals_statsmodels(ps):
+    expected = multipletests(ps, method="holm")[1]
+    assert list(holm(ps).adjusted) == pytest.approx(list(expected))
+
+
+def test_holm_gives_the_textbook_example():
+    assert holm([0.01, 0.04, 0.03, 0.005]).adjusted == pytest.approx((0.03, 0.06, 0.06, 0.02))
+
+
+@given(pvalues, st.floats(0, 1), st.floats(0, 1))
+def test_holm_is_monotone_in_each_p_value_and_never_below_it(ps, one, two):
+    low, high = sorted((one, two))
+    smaller, larger = holm([*ps, low]).adjusted, holm([*ps, high]).adjusted
+    assert all(s <= la for s, la in zip(smaller, larger, strict=True))
+    assert all(raw <= adj <= 1 for raw, adj in zip([*ps, low], smaller, strict=True))
+
+
+@given(pvalues, st.integers(0, 12))
+def test_unknown_p_values_are_left_out_of_the_family_and_reported(ps, place):
+    place = min(place, len(ps))
+    ours = holm([*ps[:place], None, *ps[place:], math.nan])
+    assert ours.left_out == (place, len(ps) + 1)
+    assert ours.family == len(ps)
+    known = [p for p in ours.adjusted if p is not None]
+    assert known == list(holm(ps).adjusted)
+
+
+def test_holm_of_nothing_is_nothing():
+    assert holm([]).adjusted == ()
+    assert holm([None]).family == 0

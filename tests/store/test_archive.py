@@ -1,0 +1,534 @@
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import random
+import shutil
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from resbench.errors import EnvironmentFault, UsageError
+from resbench.store.archive import MANIFEST, pack
+from resbench.store.layout import ResultsFolder, RunFolder
+from resbench.store.locks import wait_lock
+from resbench.store.merge import MergeReport, merge
+from resbench.store.predictions import write_predictions
+from resbench.store.records import write_record
+from resbench.store.scan import scan
+from resbench.store.verify import verify_run
+
+from .factory import begin, finish, finished, folder_of, predictions_of, work
+
+Members = list[tuple[tarfile.TarInfo, bytes]]
+
+
+def snapshot(folder: Path) -> dict[str, bytes | str]:
+    """Everything below ``folder`` but locks: content of files, targets of links."""
+    found: dict[str, bytes | str] = {}
+    for path in folder.rglob("*"):
+        if path.is_symlink():
+            found[str(path.relative_to(folder))] = f"link to {path.readlink()}"
+        elif path.is_file() and path.name != ".lock":
+            found[str(path.relative_to(folder))] = path.read_bytes()
+    return found
+
+
+@pytest.fixture
+def packed(tmp_path: Path) -> Path:
+    """A tar of two finished runs."""
+    for seed in range(2):
+        finished(tmp_path / "there", seed)
+    pack(tmp_path / "there", tmp_path / "out.tar")
+    return tmp_path / "out.tar"
+
+
+# -- packing
+
+
+def test_same_runs_give_the_same_bytes(tmp_path: Path, packed: Path) -> None:
+    for seed in (1, 0):  # another order, other times, another folder
+        finished(tmp_path / "again", seed)
+    pack(tmp_path / "again", tmp_path / "again.tar")
+    assert (tmp_path / "again.tar").read_bytes() == packed.read_bytes()
+    with tarfile.open(packed) as tar:  # any tar program reads it
+        names = tar.getnames()
+    assert names[0] == MANIFEST
+    assert len(names) == 11
+
+
+def test_manifest_lists_each_file_with_sha256_and_size(packed: Path) -> None:
+    with tarfile.open(packed) as tar:
+        content = {member.name: tar.extractfile(member) for member in tar.getmembers()}
+        data = {name: file.read() for name, file in content.items() if file}
+    manifest = json.loads(data.pop(MANIFEST))
+    assert manifest["format"] == 1
+    assert manifest["files"] == {
+        name: {"sha256": hashlib.sha256(text).hexdigest(), "size": len(text)}
+        for name, text in data.items()
+    }
+
+
+def test_only_sound_finished_runs_are_packed(tmp_path: Path) -> None:
+    good, bad, linked = (finished(tmp_path, seed) for seed in range(3))
+    unfinished = begin(tmp_path, 3)
+    bad.metrics.write_bytes(b"")
+    linked.path.rename(tmp_path / "elsewhere")
+    linked.path.symlink_to(tmp_path / "elsewhere")
+    report = pack(tmp_path, tmp_path / "out.tar")
+    assert report.packed == (good.path.name,)
+    skipped = dict(report.skipped)
+    assert "metrics.jsonl beside it" in skipped[bad.path.name]
+    assert "a link" in skipped[linked.path.name]
+    assert "not finished" in skipped[unfinished.path.name]
+
+
+def test_chosen_keys_are_packed_and_unknown_ones_named(tmp_path: Path) -> None:
+    run, _ = (finished(tmp_path, seed) for seed in range(2))
+    missing = folder_of(tmp_path, 7)
+    report = pack(tmp_path, tmp_path / "out.tar", [run.key, missing.key])
+    assert report.packed == (run.path.name,)
+    ((name, reason),) = report.skipped
+    assert (name, "No such file" in reason) == (missing.path.name, True)
+
+
+def test_link_beside_a_run_is_not_packed(tmp_path: Path) -> None:
+    run = begin(tmp_path)
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"precious")
+    run.checkpoint_prev.unlink()
+    run.checkpoint_prev.symlink_to(secret)
+    pack(tmp_path, tmp_path / "out.tar", include_checkpoints=True)
+    with tarfile.open(tmp_path / "out.tar") as tar:
+        names = [name.split("/")[-1] for name in tar.getnames()]
+    assert names == [MANIFEST, "spec.json", "metrics.jsonl", "timing.jsonl", "checkpoint.bin"]
+
+
+def test_run_being_trained_is_not_packed(tmp_path: Path) -> None:
+    run = begin(tmp_path)
+    with wait_lock(run.path):
+        report = pack(tmp_path, tmp_path / "out.tar", include_checkpoints=True)
+    ((name, reason),) = report.skipped
+    assert (name, "is being trained now" in reason) == (run.path.name, True)
+
+
+def test_pack_into_a_missing_folder_is_named(tmp_path: Path) -> None:
+    finished(tmp_path)
+    with pytest.raises(EnvironmentFault, match=r"nowhere/out\.tar: No such file"):
+        pack(tmp_path, tmp_path / "nowhere" / "out.tar")
+
+
+# -- merging
+
+
+def test_merged_runs_are_those_that_were_packed(tmp_path: Path, packed: Path) -> None:
+    report = merge(tmp_path / "here", [packed])
+    assert len(report.added) == 2
+    assert (report.identical, report.refused) == ((), ())
+    theirs = snapshot(tmp_path / "there" / "runs")
+    assert snapshot(tmp_path / "here" / "runs") == theirs
+    assert all(verify_run(folder_of(tmp_path / "here", seed)) == () for seed in range(2))
+
+
+def test_merging_again_changes_nothing(tmp_path: Path, packed: Path) -> None:
+    first = merge(tmp_path / "here", [packed])
+    before = snapshot(tmp_path / "here")
+    assert merge(tmp_path / "here", [packed, packed]) == MergeReport((), first.added * 2, ())
+    assert snapshot(tmp_path / "here") == before
+
+
+def test_repeated_run_is_identical_whatever_its_machine_and_time(tmp_path: Path) -> None:
+    here, there = begin(tmp_path / "here"), begin(tmp_path / "there")
+    ResultsFolder(tmp_path / "marked").open_for_writing()
+    finish(here)
+    finish(there, device_name="another CPU")
+    shutil.copytree(tmp_path / "here" / "runs", tmp_path / "marked" / "runs", dirs_exist_ok=True)
+    before = snapshot(tmp_path / "marked")
+    pack(tmp_path / "there", tmp_path / "out.tar")
+    assert merge(tmp_path / "marked", [tmp_path / "out.tar"]).identical == (here.path.name,)
+    assert snapshot(tmp_path / "marked") == before  # the first is kept
+
+
+def edit_predictions(run: RunFolder) -> None:
+    other = predictions_of(0)
+    other.pred[:4] = (other.pred[:4] + 1) % 10
+    write_predictions(run.predictions, other)
+
+
+def test_conflict_is_refused_with_the_number_that_differs(tmp_path: Path) -> None:
+    merged = ResultsFolder(tmp_path / "here")
+    merged.open_for_writing()
+    mine = finished(merged.path)
+    before = snapshot(merged.path)
+    for name, shift in (("metrics", 0.125), ("predictions", 0.0)):
+        theirs = begin(tmp_path / name, shift=shift)
+        record = finish(theirs, device_name="another CPU")
+        if name == "predictions":
+            edit_predictions(theirs)
+            write_record(theirs, record)
+        pack(tmp_path / name, tmp_path / f"{name}.tar")
+    report = merge(merged.path, [tmp_path / "metrics.tar", tmp_path / "predictions.tar"])
+    (first, why_metrics), (second, why_predictions) = report.refused
+    assert first == second == mine.path.name
+    assert "metrics.jsonl, epoch 1: train_loss is 1.0 here, 1.125 there" in why_metrics
+    assert "trained here on a CPU, torch 2.13.0; there on another CPU" in why_metrics
+    assert "of 40 images have another predicted class" in why_predictions
+    assert snapshot(merged.path) == before
+
+
+def test_shorter_history_is_a_conflict_in_words(tmp_path: Path) -> None:
+    ResultsFolder(tmp_path / "here").open_for_writing()
+    finished(tmp_path / "here")
+    shorter = begin(tmp_path / "there", epochs=2)
+    finish(shorter)
+    pack(tmp_path / "there", tmp_path / "out.tar")
+    ((_, reason),) = merge(tmp_path / "here", [tmp_path / "out.tar"]).refused
+    assert "metrics.jsonl has 3 epochs here, 2 there" in reason
+
+
+def test_finished_run_takes_the_place_of_an_unfinished_one(tmp_path: Path, packed: Path) -> None:
+    ResultsFolder(tmp_path / "here").open_for_writing()
+    run = begin(tmp_path / "here", 0, epochs=1)
+    assert len(merge(tmp_path / "here", [packed]).added) == 2
+    assert verify_run(run) == ()
+    assert not run.checkpoint.exists()
+    assert snapshot(tmp_path / "here" / "runs") == snapshot(tmp_path / "there" / "runs")
+
+
+def test_unfinished_run_travels_goes_on_and_comes_back(tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    ResultsFolder(here).open_for_writing()
+    run = begin(here, epochs=2)
+    pack(here, tmp_path / "out.tar", include_checkpoints=True)
+    assert merge(there, [tmp_path / "out.tar"]).added == (run.path.name,)
+    assert merge(there, [tmp_path / "out.tar"]).identical == (run.path.name,)
+    moved = folder_of(there)
+    assert moved.checkpoint.read_bytes() == run.checkpoint.read_bytes()
+    work(moved, 0, 3)
+    ((_, reason),) = merge(there, [tmp_path / "out.tar"]).refused
+    assert "unfinished here too" in reason
+    finish(moved)
+    ((_, reason),) = merge(there, [tmp_path / "out.tar"]).refused
+    assert "finished here; the unfinished copy is not needed" in reason
+    pack(there, tmp_path / "back.tar")
+    assert merge(here, [tmp_path / "back.tar"]).added == (run.path.name,)
+    assert verify_run(run) == ()
+    unbroken = finished(tmp_path / "unbroken")
+    assert run.metrics.read_bytes() == unbroken.metrics.read_bytes()
+
+
+def test_run_being_trained_here_is_left_alone(tmp_path: Path, packed: Path) -> None:
+    ResultsFolder(tmp_path / "here").open_for_writing()
+    run = begin(tmp_path / "here", 0, epochs=1)
+    before = snapshot(run.path)
+    with wait_lock(run.path):
+        report = merge(tmp_path / "here", [packed])
+    ((name, reason),) = report.refused
+    assert (name, "being trained here now" in reason) == (run.path.name, True)
+    assert len(report.added) == 1
+    assert snapshot(run.path) == before
+
+
+def test_damaged_record_here_is_named_not_overwritten(tmp_path: Path, packed: Path) -> None:
+    merge(tmp_path / "here", [packed])
+    run = folder_of(tmp_path / "here", 0)
+    run.metrics.write_bytes(b"")
+    before = snapshot(tmp_path / "here")
+    report = merge(tmp_path / "here", [packed])
+    ((name, reason),) = report.refused
+    assert name == run.path.name
+    assert reason.startswith(f"{run.record}: refused")
+    assert snapshot(tmp_path / "here") == before
+
+
+def test_merge_into_the_evidence_needs_the_flag(tmp_path: Path, packed: Path) -> None:
+    ResultsFolder(tmp_path / "here").open_for_writing(evidence=True)
+    with pytest.raises(UsageError, match="--evidence"):
+        merge(tmp_path / "here", [packed])
+    assert len(merge(tmp_path / "here", [packed], evidence=True).added) == 2
+
+
+def test_two_merges_at_once_are_one_after_the_other(tmp_path: Path, packed: Path) -> None:
+    folder = ResultsFolder(tmp_path / "here")
+    folder.open_for_writing()
+    with wait_lock(folder.runs), pytest.raises(EnvironmentFault, match="another merge works"):
+        merge(folder.path, [packed])
+
+
+def test_what_a_killed_merge_set_aside_is_put_back(tmp_path: Path, packed: Path) -> None:
+    folder = ResultsFolder(tmp_path / "here")
+    folder.open_for_writing()
+    run = begin(folder.path, 5, epochs=1)
+    before = snapshot(run.path)
+    run.path.rename(folder.runs / f".aside-{run.path.name}")
+    leftover = folder.runs / ".tmp-1-abcd" / "runs"
+    leftover.mkdir(parents=True)
+    merge(folder.path, [packed])
+    assert snapshot(run.path) == before
+    assert not leftover.exists()
+
+
+def test_missing_archive_is_named(tmp_path: Path) -> None:
+    with pytest.raises(EnvironmentFault, match=r"none\.tar: No such file"):
+        merge(tmp_path / "here", [tmp_path / "none.tar"])
+
+
+# -- hostile archives
+
+
+def members_of(archive: Path) -> Members:
+    with tarfile.open(archive) as tar:
+        found = [(member, tar.extractfile(member)) for member in tar.getmembers()]
+        return [(member, file.read()) for member, file in found if file]
+
+
+def rebuild(
+    archive: Path, members: Members, *, relist: bool, form: int = tarfile.USTAR_FORMAT
+) -> None:
+    """Write ``members``; with ``relist`` the manifest lists whatever is there, as a forger would."""
+    files = {
+        member.name: {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
+        for member, data in members[1:]
+    }
+    if relist:
+        members[0] = (members[0][0], json.dumps({"format": 1, "files": files}).encode())
+    with tarfile.open(archive, "w", format=form) as tar:
+        for member, data in members:
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+
+
+def rename(name: str) -> Callable[[Members], None]:
+    def edit(members: Members) -> None:
+        members[1][0].name = name
+
+    return edit
+
+
+def retype(kind: bytes) -> Callable[[Members], None]:
+    def edit(members: Members) -> None:
+        members[1][0].type = kind
+        members[1][0].linkname = "/etc/passwd"
+
+    return edit
+
+
+def manifest(data: bytes) -> Callable[[Members], None]:
+    def edit(members: Members) -> None:
+        members[0] = (members[0][0], data)
+
+    return edit
+
+
+def second_of_a_name(members: Members) -> None:
+    members.append(members[1])
+
+
+def extra(name: str) -> Callable[[Members], None]:
+    def edit(members: Members) -> None:
+        members.append((tarfile.TarInfo(name), b"x"))
+
+    return edit
+
+
+RUN = "runs/0123456789abcdef"
+NO_PLACE = "has no place in it"
+HOSTILE: dict[str, tuple[Callable[[Members], object], str]] = {
+    "parent": (rename("../outside"), NO_PLACE),
+    "parent inside": (rename(f"{RUN}/../../../outside"), NO_PLACE),
+    "absolute": (rename("/tmp/resbench-outside"), NO_PLACE),
+    "dot": (rename(f"./{RUN}/record.json"), NO_PLACE),
+    "double slash": (rename(f"runs//{RUN[5:]}/record.json"), NO_PLACE),
+    "upper case": (rename(f"{RUN}/RECORD.JSON"), NO_PLACE),
+    "upper hex": (rename("runs/0123456789ABCDEF/record.json"), NO_PLACE),
+    "backslash": (rename(f"{RUN}\\record.json"), NO_PLACE),
+    "newline": (rename(f"{RUN}/record.json\n"), NO_PLACE),
+    "other file": (rename(f"{RUN}/state.json"), NO_PLACE),
+    "lock": (rename(f"{RUN}/.lock"), NO_PLACE),
+    "marker": (rename("resbench.json"), NO_PLACE),
+    "deeper": (rename(f"{RUN}/runs/record.json"), NO_PLACE),
+    "long": (rename(f"{RUN}/{'x' * 300}/record.json"), NO_PLACE),
+    "unicode": (rename(f"{RUN}/rec\u043erd.json"), "not a plain tar"),
+    "symlink": (retype(tarfile.SYMTYPE), NO_PLACE),
+    "hard link": (retype(tarfile.LNKTYPE), NO_PLACE),
+    "device": (retype(tarfile.CHRTYPE), NO_PLACE),
+    "block device": (retype(tarfile.BLKTYPE), NO_PLACE),
+    "pipe": (retype(tarfile.FIFOTYPE), NO_PLACE),
+    "folder": (retype(tarfile.DIRTYPE), NO_PLACE),
+    "contiguous": (retype(tarfile.CONTTYPE), NO_PLACE),
+    "twice": (second_of_a_name, "is in it twice"),
+    "second manifest": (extra(MANIFEST), ""),
+}
+UNLISTED: dict[str, tuple[Callable[[Members], object], str]] = {
+    "no manifest": (lambda members: members.pop(0), f"does not begin with {MANIFEST}"),
+    "member lost": (lambda members: members.pop(3), "is in its manifest only"),
+    "not listed": (extra(f"{RUN}/record.json"), "not in its manifest"),
+    "newer format": (manifest(b'{"format": 2, "files": {}}'), "format 2; this resbench reads 1"),
+    "manifest damaged": (manifest(b"{"), f"{MANIFEST}: Expecting"),
+    "manifest a list": (manifest(b"[]"), f"{MANIFEST}: a JSON object is needed"),
+    "manifest deep": (manifest(b"[" * 100_000), f"{MANIFEST}: nested too deeply"),
+    "edited": (lambda m: m.__setitem__(1, (m[1][0], b"x")), "does not fit the sha256"),
+}
+
+
+@pytest.mark.parametrize("case", [*HOSTILE, *UNLISTED])
+def test_hostile_archive_is_refused_and_changes_nothing(
+    tmp_path: Path, packed: Path, case: str
+) -> None:
+    edit, said = (HOSTILE | UNLISTED)[case]
+    members = members_of(packed)
+    edit(members)
+    rebuild(packed, members, relist=case in HOSTILE, form=tarfile.GNU_FORMAT)
+    folder = ResultsFolder(tmp_path / "here")
+    folder.open_for_writing()
+    before = snapshot(tmp_path)
+    report = merge(folder.path, [packed])
+    assert (report.added, report.identical) == ((), ())
+    ((name, reason),) = report.refused
+    assert name == str(packed)
+    assert said in reason
+    assert reason.isprintable()
+    assert snapshot(tmp_path) == before
+    assert not Path("/tmp/resbench-outside").exists()
+
+
+def test_control_the_forgers_tool_makes_archives_that_are_taken(
+    tmp_path: Path, packed: Path
+) -> None:
+    for relist in (False, True):
+        rebuild(packed, members_of(packed), relist=relist, form=tarfile.GNU_FORMAT)
+        report = merge(tmp_path / f"here{relist}", [packed])
+        assert (len(report.added), report.refused) == (2, ())
+
+
+def test_a_sound_archive_after_a_hostile_one_is_taken(tmp_path: Path, packed: Path) -> None:
+    hostile = tmp_path / "hostile.tar"
+    hostile.write_bytes(b"\x1f\x8b" + bytes(2000))
+    report = merge(tmp_path / "here", [hostile, packed])
+    assert len(report.added) == 2
+    assert [name for name, _ in report.refused] == [str(hostile)]
+
+
+def forged_header(size: bytes, kind: bytes = b"0") -> bytes:
+    header = bytearray(tarfile.TarInfo(MANIFEST).tobuf(tarfile.USTAR_FORMAT))
+    header[124:136], header[156:157] = size, kind
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    return bytes(header)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        forged_header(b"77777777777\0"),  # 8 GiB claimed
+        forged_header(b"\xff" * 12),  # a negative size: older tarfile readers loop for ever
+        forged_header(b"\x80" + b"\x7f" * 11),  # 2**87 bytes claimed
+        forged_header(b"junkjunkjunk"),
+        forged_header(b"00000001000\0", b"L") * 5000,  # long-name headers, one in another
+        forged_header(b"00000001000\0", b"x") * 5000,  # extended headers
+        forged_header(b"00000001000\0", b"S"),  # a sparse file
+        b"",
+        b"x" * 511,
+        bytes(512),
+        bytes(10240),
+    ],
+    ids=lambda data: f"{len(data)} bytes",
+)
+def test_hostile_header_is_refused_at_once(tmp_path: Path, data: bytes) -> None:
+    archive = tmp_path / "out.tar"
+    archive.write_bytes(data)
+    report = merge(tmp_path / "here", [archive])
+    assert [name for name, _ in report.refused] == [str(archive)]
+    assert report.added == ()
+
+
+def test_archive_cut_anywhere_adds_nothing(tmp_path: Path, packed: Path) -> None:
+    whole = packed.read_bytes()
+    folder = ResultsFolder(tmp_path / "here")
+    folder.open_for_writing()
+    before = snapshot(folder.path)
+    last = len(whole.rstrip(b"\0"))
+    for cut in [*range(0, last, 1009), last - 1]:
+        packed.write_bytes(whole[:cut])
+        report = merge(folder.path, [packed])
+        assert len(report.refused) == 1
+        assert snapshot(folder.path) == before
+
+
+def test_of_80_bit_flips_none_changes_what_is_merged(tmp_path: Path, packed: Path) -> None:
+    whole = packed.read_bytes()
+    theirs = snapshot(tmp_path / "there" / "runs")
+    seeded = random.Random(3)
+    refused = 0
+    for _ in range(80):
+        damaged = bytearray(whole)
+        damaged[seeded.randrange(len(whole))] ^= 1 << seeded.randrange(8)
+        packed.write_bytes(damaged)
+        report = merge(tmp_path / "here", [packed])
+        found = snapshot(tmp_path / "here" / "runs")
+        if report.refused:
+            refused += 1
+            assert found == {}
+        else:  # the flip was in padding
+            assert found == theirs
+            shutil.rmtree(tmp_path / "here")
+    assert refused > 20
+
+
+def forge_record(members: Members) -> None:
+    index = next(i for i, (member, _) in enumerate(members) if member.name.endswith("record.json"))
+    fields = json.loads(members[index][1])
+    fields["result"]["test_top1_err"] = 0.5
+    members[index] = (members[index][0], json.dumps(fields).encode())
+
+
+def swap_records(members: Members) -> None:
+    first, second = (
+        i for i, (member, _) in enumerate(members) if member.name.endswith("record.json")
+    )
+    members[first], members[second] = (
+        (members[first][0], members[second][1]),
+        (members[second][0], members[first][1]),
+    )
+
+
+def drop_spec(members: Members) -> None:
+    del members[2]
+
+
+def hide_checkpoint(members: Members) -> None:
+    name = members[1][0].name.replace("record.json", "checkpoint.bin")
+    members.append((tarfile.TarInfo(name), b"hostile"))
+
+
+def leave_unrecorded(members: Members) -> None:
+    del members[1]
+
+
+@pytest.mark.parametrize(
+    ("edit", "said", "refused"),
+    [
+        (forge_record, "record_hash", 1),
+        (swap_records, "belongs to run", 2),
+        (drop_spec, "spec.json beside it is missing", 1),
+        (hide_checkpoint, "brings a checkpoint", 1),
+        (leave_unrecorded, "neither a finished nor an unfinished run", 1),
+    ],
+)
+def test_forged_run_in_a_fitting_archive_is_refused_by_name(
+    tmp_path: Path, packed: Path, edit: Callable[[Members], None], said: str, refused: int
+) -> None:
+    members = members_of(packed)
+    edit(members)
+    rebuild(packed, members, relist=True)
+    report = merge(tmp_path / "here", [packed])
+    assert (len(report.refused), len(report.added)) == (refused, 2 - refused)
+    for name, reason in report.refused:
+        assert said in reason
+        assert not (tmp_path / "here" / "runs" / name).exists()
+        assert ".tmp-" not in reason
+    assert scan(tmp_path / "here").problems == ()
+    assert len(scan(tmp_path / "here").records) == 2 - refused

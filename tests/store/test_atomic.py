@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from resbench.errors import EnvironmentFault
+from resbench.store.atomic import (
+    append_line,
+    atomic_file,
+    dump_json,
+    load_object,
+    read_file,
+    sweep,
+    temporary_in,
+    whole_lines,
+    write_atomic,
+)
+
+ROWS = [{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.25}, {"epoch": 3, "loss": 0.125}]
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_write_replaces_the_whole_file_and_leaves_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    write_atomic(path, b"a long first text")
+    write_atomic(path, b"short")
+    assert path.read_bytes() == b"short"
+    assert names(tmp_path) == ["a.json"]
+
+
+def test_error_while_writing_keeps_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    write_atomic(path, b"old")
+    with pytest.raises(KeyboardInterrupt), atomic_file(path) as file:
+        file.write(b"half of the n")
+        raise KeyboardInterrupt
+    assert path.read_bytes() == b"old"
+    assert names(tmp_path) == ["a.json"]
+
+
+def test_refused_rename_names_the_path_and_the_reason(tmp_path: Path) -> None:
+    (tmp_path / "a.json" / "in the way").mkdir(parents=True)
+    with pytest.raises(EnvironmentFault, match=r"a\.json: Is a directory\. "):
+        write_atomic(tmp_path / "a.json", b"new")
+    assert names(tmp_path) == ["a.json"]
+
+
+def test_missing_folder_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "nowhere" / "a.json"
+    with pytest.raises(EnvironmentFault, match=r"nowhere/a\.json: No such file or directory"):
+        write_atomic(path, b"new")
+
+
+def test_new_files_follow_the_umask(tmp_path: Path) -> None:
+    old = os.umask(0o027)
+    try:
+        write_atomic(tmp_path / "a", b"")
+        append_line(tmp_path / "b", {})
+    finally:
+        os.umask(old)
+    assert [(tmp_path / name).stat().st_mode & 0o777 for name in "ab"] == [0o640, 0o640]
+
+
+def test_planted_link_is_replaced_or_refused_but_never_followed(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.write_bytes(b"precious\n")
+    link = tmp_path / "metrics.jsonl"
+    link.symlink_to(outside)
+    with pytest.raises(EnvironmentFault, match="Links are not followed"):
+        append_line(link, ROWS[0])
+    with pytest.raises(EnvironmentFault, match="Links are not followed"):
+        read_file(link)
+    write_atomic(link, b"new")
+    assert not link.is_symlink()
+    assert outside.read_bytes() == b"precious\n"
+
+
+def test_reading_a_pipe_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "record.json")
+    with pytest.raises(EnvironmentFault, match="not a plain file"):
+        read_file(tmp_path / "record.json")
+
+
+def test_reading_more_than_the_limit_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "big"
+    with path.open("wb") as file:
+        file.truncate(1 << 40)  # sparse: takes no disk, and would take a terabyte of memory
+    with pytest.raises(EnvironmentFault, match="1099511627776 bytes, more than"):
+        read_file(path)
+
+
+def test_sweep_takes_temporaries_only_files_and_folders(tmp_path: Path) -> None:
+    temporary_in(tmp_path).write_bytes(b"x")
+    staging = temporary_in(tmp_path)
+    (staging / "runs").mkdir(parents=True)
+    (tmp_path / "record.json").write_bytes(b"{}")
+    assert len(sweep(tmp_path)) == 2
+    assert names(tmp_path) == ["record.json"]
+
+
+def test_sweep_removes_a_planted_link_not_its_target(tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    target.mkdir()
+    (target / "precious").write_bytes(b"x")
+    (tmp_path / ".tmp-1-link").symlink_to(target)
+    sweep(tmp_path)
+    assert names(tmp_path) == ["target"]
+    assert names(target) == ["precious"]
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
+def test_no_number_that_json_lacks_is_written(tmp_path: Path, number: float) -> None:
+    path = tmp_path / "metrics.jsonl"
+    append_line(path, ROWS[0])
+    with pytest.raises(ValueError, match="JSON"):
+        append_line(path, {"loss": number})
+    assert path.read_bytes() == b'{"epoch":1,"loss":0.5}\n'
+
+
+@pytest.mark.parametrize("text", ['{"a": NaN}', '{"a": -Infinity}', "[1]", "", "{", "[" * 100_000])
+def test_what_is_no_json_object_is_a_value_error(text: str) -> None:
+    with pytest.raises(ValueError, match=r"\w"):
+        load_object(text)
+
+
+def test_any_text_survives_json() -> None:
+    value = {"path": os.fsdecode(b"\xff\xfe"), "name": "Ünïcode \u2028 \x1b[31m"}
+    text = dump_json(value)
+    assert text.isascii()
+    assert load_object(text) == value
+
+
+def test_line_cut_at_every_byte_is_dropped_and_repaired(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    for row in ROWS:
+        append_line(path, row)
+    whole = path.read_bytes()
+    ends = [i + 1 for i, byte in enumerate(whole) if byte == ord("\n")]
+    for cut in range(len(whole) + 1):
+        path.write_bytes(whole[:cut])
+        kept = sum(end <= cut for end in ends)
+        assert [json.loads(line) for line in whole_lines(path)] == ROWS[:kept]
+        for row in ROWS[kept:]:
+            append_line(path, row)
+        assert path.read_bytes() == whole
+
+
+TEXT = st.text(max_size=20)
+VALUE = st.one_of(TEXT, st.integers(), st.floats(allow_nan=False, allow_infinity=False))
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows=st.lists(st.dictionaries(TEXT, VALUE, max_size=3), max_size=5), data=st.data())
+def test_any_rows_cut_anywhere_leave_a_prefix(
+    rows: list[dict[str, object]], data: st.DataObject
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "rows.jsonl"
+        for row in rows:
+            append_line(path, row)
+        whole = path.read_bytes() if rows else b""
+        cut = data.draw(st.integers(0, len(whole)))
+        path.write_bytes(whole[:cut])
+        found = [load_object(line) for line in whole_lines(path)]
+        assert found == rows[: len(found)]
+        assert len(found) == whole[:cut].count(b"\n")

@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import pickle
+import random
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from resbench.errors import EnvironmentFault
+from resbench.store.envelope import (
+    MAGIC,
+    Damaged,
+    load_checkpoint,
+    open_sealed,
+    save_checkpoint,
+    seal,
+    set_aside,
+)
+from resbench.store.layout import RunFolder
+
+FIRST, SECOND = b"first " * 200, b"second " * 300
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    """A run with two generations of checkpoints."""
+    run = RunFolder(tmp_path, "ab" * 32)
+    run.create()
+    save_checkpoint(run, FIRST)
+    save_checkpoint(run, SECOND)
+    return run
+
+
+@given(st.binary(max_size=300))
+def test_sealing_keeps_any_payload(payload: bytes) -> None:
+    assert open_sealed(seal(payload)) == payload
+
+
+def test_none_of_300_bit_flips_is_accepted() -> None:
+    sealed = seal(FIRST)
+    seeded = random.Random(300)
+    accepted = 0
+    for _ in range(300):
+        bit = seeded.randrange(8 * len(sealed))
+        damaged = bytearray(sealed)
+        damaged[bit // 8] ^= 1 << bit % 8
+        try:
+            open_sealed(bytes(damaged))
+            accepted += 1
+        except Damaged:
+            pass
+    assert accepted == 0
+
+
+def test_every_bit_of_the_header_is_checked() -> None:
+    sealed = seal(b"payload")
+    for bit in range(8 * len(sealed)):
+        damaged = bytearray(sealed)
+        damaged[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(Damaged):
+            open_sealed(bytes(damaged))
+
+
+def test_bytes_added_at_the_end_are_noticed() -> None:
+    with pytest.raises(Damaged, match="7 bytes where 6 were written"):
+        open_sealed(seal(b"states") + b"\0")
+
+
+def test_newest_checkpoint_is_loaded_and_one_before_it_kept(run: RunFolder) -> None:
+    loaded = load_checkpoint(run)
+    assert (loaded.payload, loaded.path, loaded.warnings) == (SECOND, run.checkpoint, ())
+    assert open_sealed(run.checkpoint_prev.read_bytes()) == FIRST
+    names = sorted(path.name for path in run.path.iterdir())
+    assert names == ["checkpoint.bin", "checkpoint.prev.bin"]
+
+
+LENGTH = len(seal(SECOND))
+
+
+@pytest.mark.parametrize("cut", [0, 1, 7, 8, 20, 40, 47, 48, LENGTH // 2, LENGTH - 1])
+def test_cut_checkpoint_is_named_set_aside_and_the_previous_one_used(
+    run: RunFolder, cut: int
+) -> None:
+    whole = run.checkpoint.read_bytes()
+    run.checkpoint.write_bytes(whole[:cut])
+    loaded = load_checkpoint(run)
+    assert (loaded.payload, loaded.path) == (FIRST, run.checkpoint_prev)
+    (warning,) = loaded.warnings
+    assert warning.startswith(f"{run.checkpoint}: ")
+    assert warning.endswith("set aside as checkpoint.bin.corrupt.")
+    assert run.path.joinpath("checkpoint.bin.corrupt").read_bytes() == whole[:cut]
+    # Going on from there keeps the good one as the previous generation.
+    save_checkpoint(run, b"third")
+    assert open_sealed(run.checkpoint_prev.read_bytes()) == FIRST
+    assert load_checkpoint(run).payload == b"third"
+
+
+def test_with_both_damaged_the_run_begins_anew_and_both_are_named(run: RunFolder) -> None:
+    run.checkpoint.write_bytes(b"")
+    run.checkpoint_prev.write_bytes(seal(FIRST)[:-1])
+    loaded = load_checkpoint(run)
+    assert (loaded.payload, loaded.path) == (None, None)
+    assert [warning.split(":")[0] for warning in loaded.warnings] == [
+        str(run.checkpoint),
+        str(run.checkpoint_prev),
+    ]
+    assert sorted(path.name for path in run.path.iterdir()) == [
+        "checkpoint.bin.corrupt",
+        "checkpoint.prev.bin.corrupt",
+    ]
+
+
+def test_without_checkpoints_nothing_is_loaded(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path, "ab" * 32)
+    run.create()
+    loaded = load_checkpoint(run)
+    assert (loaded.payload, loaded.path, loaded.warnings) == (None, None, ())
+
+
+class Hostile:
+    """Unpickling it makes a file."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[object, tuple[Path]]:
+        return (Path.touch, (self.marker,))
+
+
+def test_hostile_pickle_is_never_executed(run: RunFolder) -> None:
+    marker = run.path / "executed"
+    hostile = pickle.dumps(Hostile(marker))
+    run.checkpoint.write_bytes(hostile)
+    loaded = load_checkpoint(run)
+    assert loaded.payload == FIRST
+    assert "does not begin as a checkpoint of resbench" in loaded.warnings[0]
+    save_checkpoint(run, hostile)  # inside a valid envelope: handed on as bytes
+    assert load_checkpoint(run).payload == hostile
+    assert not marker.exists()
+    pickle.loads(hostile)  # control: it would have acted
+    assert marker.exists()
+
+
+def test_unusable_payload_can_be_set_aside_by_the_trainer(run: RunFolder) -> None:
+    loaded = load_checkpoint(run)
+    assert loaded.path is not None
+    assert set_aside(loaded.path).name == "checkpoint.bin.corrupt"
+    assert load_checkpoint(run).payload == FIRST
+
+
+def test_checkpoint_that_is_a_link_is_refused_and_left_alone(
+    run: RunFolder, tmp_path: Path
+) -> None:
+    outside = tmp_path / "outside"
+    outside.write_bytes(seal(b"another run's state"))
+    run.checkpoint.unlink()
+    run.checkpoint.symlink_to(outside)
+    with pytest.raises(EnvironmentFault, match=r"checkpoint\.bin: .*Links are not followed"):
+        load_checkpoint(run)
+    assert run.checkpoint.is_symlink()
+
+
+def test_the_file_begins_with_its_name() -> None:
+    assert seal(b"").startswith(MAGIC)
+    assert len(seal(b"")) == 48

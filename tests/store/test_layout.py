@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from resbench.errors import EnvironmentFault, UsageError
+from resbench.store.archive import pack
+from resbench.store.layout import ResultsFolder, RunFolder, check_identifier
+from resbench.store.locks import try_lock
+from resbench.store.merge import merge
+from resbench.store.scan import scan
+from resbench.store.verify import verify_run
+
+from .factory import finished, folder_of
+
+HOSTILE = [
+    "",
+    ".",
+    "..",
+    "../x",
+    "/etc/passwd",
+    "a/b",
+    "a\\b",
+    "a\0b",
+    "a b",
+    "a\n",
+    "-a",
+    "_a",
+    ".a",
+    "A",
+    "ä",
+    "а",  # Cyrillic
+    "ﬁ",  # a ligature
+    "a" * 65,
+    "a.b",
+    "~",
+    "$HOME",
+    "%2e%2e",
+]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_name_is_refused(name: str) -> None:
+    with pytest.raises(UsageError, match="not a valid name"):
+        check_identifier(name, "suite")
+
+
+@pytest.mark.parametrize("name", ["a", "0", "table4_noise", "a-b_c", "a" * 64])
+def test_plain_name_is_taken(name: str) -> None:
+    assert check_identifier(name, "suite") == name
+
+
+@pytest.mark.parametrize("key", [*HOSTILE, "0" * 15, "0" * 63, "0" * 65, "g" * 64, "A" * 64])
+def test_only_hex_keys_make_paths(tmp_path: Path, key: str) -> None:
+    with pytest.raises(UsageError, match="run key"):
+        RunFolder(tmp_path, key)
+
+
+def test_every_path_of_a_run_lies_in_its_folder(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path, "0123456789abcdef" * 4)
+    assert run.path == tmp_path / "runs" / "0123456789abcdef"
+    properties = [name for name, value in vars(RunFolder).items() if isinstance(value, property)]
+    assert len(properties) == 10
+    for name in properties:
+        path = getattr(run, name)
+        assert path == run.path or path.parent == run.path
+
+
+@pytest.mark.parametrize("planted", ["runs", "run"])
+def test_planted_link_leads_nothing_out_of_the_results(tmp_path: Path, planted: str) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    results = tmp_path / "results"
+    run = folder_of(results)
+    link = run.path if planted == "run" else run.path.parent
+    link.parent.mkdir(parents=True)
+    link.symlink_to(outside)
+    with pytest.raises(EnvironmentFault, match=f"{link.name}: a link; "):
+        run.create()
+    assert list(outside.iterdir()) == []
+    assert len(scan(results).problems) == 1
+    assert not scan(results).incomplete
+
+
+def test_planted_link_refuses_opening(tmp_path: Path) -> None:
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "runs").symlink_to(tmp_path / "outside")
+    with pytest.raises(EnvironmentFault, match="runs: a link; "):
+        ResultsFolder(tmp_path / "results").open_for_writing()
+
+
+def test_new_folder_is_marked_as_the_users_own(tmp_path: Path) -> None:
+    folder = ResultsFolder(tmp_path / "a" / "b")
+    assert folder.kind() is None
+    for _ in range(2):
+        folder.open_for_writing()
+        assert folder.kind() == "user"
+    assert folder.marker.read_text() == '{"format":1,"kind":"user"}\n'
+    assert sorted(path.name for path in folder.path.iterdir()) == [".lock", "resbench.json", "runs"]
+
+
+def test_own_runs_and_evidence_never_mix_by_accident(tmp_path: Path) -> None:
+    evidence, own = ResultsFolder(tmp_path / "evidence"), ResultsFolder(tmp_path / "own")
+    evidence.open_for_writing(evidence=True)
+    own.open_for_writing()
+    with pytest.raises(UsageError, match=r"evidence: holds the evidence .* --results, .* --evidence"):
+        evidence.open_for_writing()
+    with pytest.raises(UsageError, match=r"own: holds a user's own runs"):
+        own.open_for_writing(evidence=True)
+    evidence.open_for_writing(evidence=True)
+    assert (evidence.kind(), own.kind()) == ("evidence", "user")
+
+
+def test_runs_without_a_marker_are_not_guessed_about(tmp_path: Path) -> None:
+    finished(tmp_path)
+    with pytest.raises(EnvironmentFault, match=r"holds runs but not resbench\.json"):
+        ResultsFolder(tmp_path).open_for_writing()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("{", "damaged"),
+        ("[]", "damaged"),
+        ('{"format": 2, "kind": "user"}', "format 2"),
+        ('{"format": 1, "kind": "x"}', "kind 'x'"),
+    ],
+)
+def test_unreadable_marker_is_named(tmp_path: Path, content: str, said: str) -> None:
+    (tmp_path / "resbench.json").write_text(content)
+    with pytest.raises(EnvironmentFault, match=rf"resbench\.json: .*{said}"):
+        ResultsFolder(tmp_path).open_for_writing()
+
+
+def test_what_cannot_be_a_results_folder_is_named_with_its_user(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    for path in (tmp_path / "file", tmp_path / "file" / "below", tmp_path / ("x" * 300)):
+        with pytest.raises(EnvironmentFault, match=r"results folder, user '\w+': .*/(file|x+)"):
+            ResultsFolder(path).open_for_writing()
+
+
+def test_path_with_a_nul_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"NUL"):
+        ResultsFolder(Path("a\0b"))
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Iterator[Path]:
+    """Another working directory, given back afterwards."""
+    old = Path.cwd()
+    os.chdir(tmp_path)
+    yield tmp_path
+    os.chdir(old)
+
+
+@pytest.mark.parametrize("name", ["plain", "a b", "é日本", "100%", "#1", "%2e%2e", "'\"", "*?["])
+def test_results_are_the_same_in_folders_of_any_name(elsewhere: Path, name: str) -> None:
+    results = Path(name) / "results"
+    ResultsFolder(results).open_for_writing()
+    run = finished(results)
+    lock = try_lock(run.path)
+    assert lock is not None
+    lock.release()
+    assert verify_run(run) == ()
+    assert pack(results, elsewhere / "out.tar").packed == (run.path.name,)
+    report = merge(Path(name) / "merged", [elsewhere / "out.tar"])
+    assert (report.added, report.refused) == ((run.path.name,), ())
+    copy = folder_of(Path(name) / "merged")
+    for path in (run.metrics, run.predictions, run.record):
+        assert path.read_bytes() == (copy.path / path.name).read_bytes()
+
+
+def test_no_decision_is_made_by_times_of_files(tmp_path: Path) -> None:
+    runs = [finished(tmp_path, seed) for seed in range(2)]
+    before = scan(tmp_path)
+    for run, time_s in zip(runs, (0, 4_102_444_800), strict=True):  # 1970 and 2100
+        for path in [*run.path.iterdir(), run.path]:
+            os.utime(path, (time_s, time_s))
+    assert scan(tmp_path) == before
+    assert [verify_run(run) for run in runs] == [(), ()]

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from resbench.errors import EnvironmentFault
+from resbench.store.envelope import load_checkpoint
+from resbench.store.metrics import EpochMetrics, EpochTiming, append_epoch, read_epochs, rewind
+
+from .factory import begin, metrics_of, work
+
+ROW = (
+    '{"epoch":1,"step":10,"lr":0.1,"train_loss":1.5,"train_top1_err":30.0,'
+    '"test_loss":2.0,"test_top1_err":40.0}'
+)
+
+
+def test_rows_come_back_as_written_in_a_fixed_form(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    row = EpochMetrics.model_validate_json(ROW)
+    with_val = metrics_of(0, 2).model_copy(update={"val_in_train_err": 1.25})
+    append_epoch(path, row)
+    append_epoch(path, with_val)
+    assert path.read_text().splitlines()[0] == ROW
+    assert read_epochs(path, EpochMetrics) == [row, with_val]
+
+
+def test_missing_file_holds_no_epochs(tmp_path: Path) -> None:
+    assert read_epochs(tmp_path / "metrics.jsonl", EpochMetrics) == []
+
+
+@pytest.mark.parametrize("epoch", [1, 3, 4])
+def test_epochs_follow_each_other(tmp_path: Path, epoch: int) -> None:
+    path = tmp_path / "timing.jsonl"
+    timing = EpochTiming(epoch=1, duration_s=1.0, images_per_s=2.0, eval_s=0.5)
+    append_epoch(path, timing)
+    with pytest.raises(ValueError, match=f"epoch {epoch} cannot follow epoch 1"):
+        append_epoch(path, timing.model_copy(update={"epoch": epoch}))
+    assert len(read_epochs(path, EpochTiming)) == 1
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_a_number_that_is_not_finite_makes_no_row(number: float) -> None:
+    fields = EpochMetrics.model_validate_json(ROW).model_dump()
+    with pytest.raises(ValidationError, match="finite"):
+        EpochMetrics(**{**fields, "test_loss": number})
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (("1.5", "NaN"), "train_loss"),
+        (("1.5", "1e999"), "train_loss"),
+        (("1.5", '"1.5"'), "train_loss"),
+        (("40.0", "140.0"), "test_top1_err"),
+        (('"lr"', '"rate"'), "lr"),
+        (('"epoch":1', '"epoch":2'), "epoch 2 where 1 was due"),
+        (('"epoch":1', '"epoch":true'), "epoch"),
+        ((ROW, ""), "EOF"),
+        ((ROW, ROW[:50]), "EOF"),
+        ((ROW, "\0" * 30), "expected value"),
+        ((ROW, "[1]"), "object|instance"),
+    ],
+)
+def test_damage_before_the_last_line_names_file_and_line(
+    tmp_path: Path, damage: tuple[str, str], said: str
+) -> None:
+    path = tmp_path / "metrics.jsonl"
+    second = ROW.replace('"epoch":1', '"epoch":2')
+    path.write_text(f"{ROW}\n{second}\n")
+    assert len(read_epochs(path, EpochMetrics)) == 2  # control
+    path.write_text(f"{ROW.replace(*damage)}\n{second}\n")
+    with pytest.raises(EnvironmentFault, match=rf"metrics\.jsonl:1: damaged \(.*({said})"):
+        read_epochs(path, EpochMetrics)
+    before = path.read_bytes()
+    with pytest.raises(EnvironmentFault, match=r"metrics\.jsonl:1: damaged"):
+        append_epoch(path, metrics_of(0, 3))
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("killed_in", [1, 2, 3, 4])
+@pytest.mark.parametrize("torn", ["", '{"epoch":', "x" * 5])
+def test_interrupted_and_unbroken_runs_have_identical_metrics(
+    tmp_path: Path, killed_in: int, torn: str
+) -> None:
+    unbroken = begin(tmp_path / "unbroken", epochs=5)
+    run = begin(tmp_path / "broken", epochs=killed_in)
+    with run.metrics.open("a") as file:  # the next epoch's line, torn by the kill
+        file.write(torn)
+    run.checkpoint.write_bytes(b"")  # and the newest checkpoint is lost: back to the one before
+    loaded = load_checkpoint(run)
+    epoch = int(loaded.payload.split()[-1]) if loaded.payload else 0
+    assert epoch == killed_in - 1
+    for path in (run.metrics, run.timing):
+        rewind(path, epoch)
+        assert len(path.read_bytes().splitlines()) == epoch
+    for next_epoch in range(epoch + 1, 6):
+        work(run, 0, next_epoch)
+    assert run.metrics.read_bytes() == unbroken.metrics.read_bytes()
+    assert run.checkpoint.read_bytes() == unbroken.checkpoint.read_bytes()
+
+
+def test_epochs_lost_before_the_checkpoint_are_named(tmp_path: Path) -> None:
+    run = begin(tmp_path, epochs=2)
+    with pytest.raises(EnvironmentFault, match="2 epochs, but the checkpoint is of epoch 3"):
+        rewind(run.metrics, 3)
+
+
+def test_rewinding_nothing_makes_nothing(tmp_path: Path) -> None:
+    rewind(tmp_path / "metrics.jsonl", 0)
+    assert list(tmp_path.iterdir()) == []

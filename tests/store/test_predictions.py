@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from resbench.errors import EnvironmentFault
+from resbench.store.predictions import (
+    Predictions,
+    error_from_predictions,
+    read_predictions,
+    write_predictions,
+)
+
+from .factory import predictions_of
+
+FIXED = Predictions(
+    np.arange(10, dtype=np.int16),
+    np.arange(10, dtype=np.float32) / 16,
+    np.arange(10, dtype=np.int16)[::-1],
+)
+
+
+def test_predictions_come_back_as_written(tmp_path: Path) -> None:
+    path = tmp_path / "predictions.npz"
+    write_predictions(path, predictions_of(3))
+    found = read_predictions(path)
+    for name in ("pred", "prob_true", "label"):
+        array = getattr(found, name)
+        assert array.dtype == getattr(predictions_of(3), name).dtype
+        assert (array == getattr(predictions_of(3), name)).all()
+    with np.load(path, allow_pickle=False) as plain:  # any reader of npz
+        assert set(plain) == {"pred", "prob_true", "label"}
+
+
+def test_bytes_depend_on_the_arrays_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "predictions.npz"
+    for now in (0.0, 4_102_444_800.0):
+        monkeypatch.setattr(time, "time", lambda now=now: now)
+        write_predictions(path, FIXED)
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == (
+            "f67a8a1c4db9f7d0c824d573ae63505e19f03dbd889494605de786680bb710eb"
+        ), "the format changed: packs of other machines would conflict"
+
+
+def test_error_is_that_of_a_plain_count() -> None:
+    for seed in range(5):
+        predictions = predictions_of(seed, images=97)
+        wrong = sum(p != t for p, t in zip(predictions.pred, predictions.label, strict=True))
+        loss = sum(-np.log(float(p)) for p in predictions.prob_true) / 97
+        error, mean = error_from_predictions(predictions)
+        assert error == 100 * wrong / 97
+        assert mean == pytest.approx(loss, rel=1e-12)
+
+
+def test_loss_of_an_impossible_class_is_finite() -> None:
+    one = np.zeros(1, np.int16)
+    error, loss = error_from_predictions(Predictions(one, np.zeros(1, np.float32), one))
+    assert error == 0
+    assert loss == pytest.approx(87.336, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "said"),
+    [
+        ("pred", np.zeros(10, np.int64), "int64"),
+        ("pred", np.zeros(9, np.int16), r"shape \(9,\)"),
+        ("prob_true", np.full(10, np.nan, np.float32), "between 0 and 1"),
+        ("prob_true", np.full(10, 1.5, np.float32), "between 0 and 1"),
+        ("prob_true", np.zeros((10, 1), np.float32), r"shape \(10, 1\)"),
+    ],
+)
+def test_arrays_of_another_kind_are_no_predictions(
+    name: str, array: np.ndarray, said: str
+) -> None:
+    arrays = {"pred": FIXED.pred, "prob_true": FIXED.prob_true, "label": FIXED.label}
+    with pytest.raises(ValueError, match=said):
+        Predictions(**{**arrays, name: array})
+
+
+class Hostile:
+    def __init__(self, marker: str) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return (os.mkdir, (self.marker,))
+
+
+def member(array: np.ndarray, *, allow_pickle: bool = False) -> bytes:
+    buffer = io.BytesIO()
+    np.lib.format.write_array(buffer, array, (1, 0), allow_pickle=allow_pickle)
+    return buffer.getvalue()
+
+
+GOOD = {
+    "pred.npy": member(FIXED.pred),
+    "prob_true.npy": member(FIXED.prob_true),
+    "label.npy": member(FIXED.label),
+}
+
+
+def write_zip(path: Path, members: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> None:
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+
+
+def test_hostile_pickle_in_an_npz_is_never_executed(tmp_path: Path) -> None:
+    marker = tmp_path / "executed"
+    array = np.array([Hostile(str(marker))], dtype=object)
+    pickled = member(array, allow_pickle=True)
+    path = tmp_path / "predictions.npz"
+    write_zip(path, {**GOOD, "pred.npy": pickled})
+    with pytest.raises(EnvironmentFault, match="pred holds object"):
+        read_predictions(path)
+    assert not marker.exists()
+    np.load(io.BytesIO(pickled), allow_pickle=True)  # control: it would have acted
+    assert marker.exists()
+
+
+def lying_header() -> bytes:
+    whole = GOOD["pred.npy"]
+    assert b"(10,), }        " in whole
+    return whole.replace(b"(10,), }        ", b"(9999999999,), }")
+
+
+def test_unfit_zip_is_named_and_takes_no_memory(tmp_path: Path) -> None:
+    path = tmp_path / "predictions.npz"
+    write_zip(path, GOOD)
+    assert (read_predictions(path).label == FIXED.label).all()  # control
+    bomb = {**GOOD, "pred.npy": member(np.zeros(50_000_000, np.int16))}
+    write_zip(path, bomb, zipfile.ZIP_DEFLATED)
+    assert path.stat().st_size < 200_000
+    with pytest.raises(EnvironmentFault, match="pred is compressed"):
+        read_predictions(path)
+    write_zip(path, {**GOOD, "pred.npy": lying_header()})
+    with pytest.raises(EnvironmentFault, match=r"holds 10 values .* \(9999999999,\)"):
+        read_predictions(path)
+    for members in ({**GOOD, "../x": b""}, dict(reversed(GOOD.items())), {}):
+        write_zip(path, members)
+        with pytest.raises(EnvironmentFault, match=r"predictions\.npz: not readable"):
+            read_predictions(path)
+
+
+def test_damage_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "predictions.npz"
+    with pytest.raises(EnvironmentFault, match=r"predictions\.npz: missing"):
+        read_predictions(path)
+    write_predictions(path, FIXED)
+    whole = path.read_bytes()
+    for cut in range(0, len(whole), 37):
+        path.write_bytes(whole[:cut])
+        with pytest.raises(EnvironmentFault, match=r"predictions\.npz: not readable"):
+            read_predictions(path)
+    body = whole.index(b"NUMPY") + 130  # within the values: only the zip's CRC can tell
+    path.write_bytes(whole[:body] + bytes([whole[body] ^ 1]) + whole[body + 1 :])
+    with pytest.raises(EnvironmentFault, match="Bad CRC"):
+        read_predictions(path)

@@ -1,0 +1,345 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from resbench.errors import EnvironmentFault
+from resbench.store.atomic import dump_json
+from resbench.store.layout import RunFolder
+from resbench.store.records import RunRecord, read_record, read_spec, write_record, write_spec
+from resbench.store.scan import one_line, scan
+from resbench.store.state import Status, write_state
+from resbench.store.verify import verify_run
+from resbench.suite.spec import NUMERICS, key_of
+
+from .factory import IMAGES, begin, finish, finished, folder_of, predictions_of, record_of, spec_of
+
+
+def fields_of(run: RunFolder) -> dict[str, Any]:
+    return json.loads(run.record.read_text())
+
+
+def forge(run: RunFolder, fields: dict[str, Any]) -> None:
+    """Write a record whose hash fits, as a careful forger would."""
+    rest = {name: value for name, value in fields.items() if name != "record_hash"}
+    digest = hashlib.sha256(dump_json(rest, sort_keys=True).encode()).hexdigest()
+    run.record.write_text(json.dumps({**rest, "record_hash": digest}))
+
+
+def test_record_comes_back_as_written(tmp_path: Path) -> None:
+    run = begin(tmp_path)
+    written = finish(run)
+    assert read_record(run) == written
+    assert set(written.files) == {"spec.json", "metrics.jsonl", "predictions.npz"}
+    assert written.numerics == NUMERICS
+    assert written.seeds["order"] == 2**62 + 1
+    assert verify_run(run) == ()
+
+
+def test_spec_is_written_first_and_keeps_its_first_context(tmp_path: Path) -> None:
+    run = begin(tmp_path, epochs=0)
+    write_spec(run, spec_of(0), {"suite": "another"})
+    begun = read_spec(run)
+    assert begun is not None
+    assert begun["context"] == {"suite": "smoke"}
+    assert (begun["key"], begun["spec"]) == (run.key, spec_of(0))
+
+
+def test_spec_of_another_run_is_refused(tmp_path: Path) -> None:
+    run = begin(tmp_path, 0, epochs=0)
+    shutil.copy(begin(tmp_path, 1, epochs=0).spec, run.spec)
+    with pytest.raises(EnvironmentFault, match=r"spec\.json: refused, it belongs to run"):
+        read_spec(run)
+
+
+def test_unfinished_run_has_no_record(tmp_path: Path) -> None:
+    run = begin(tmp_path)
+    with pytest.raises(EnvironmentFault, match=r"record\.json: missing; the run is not finished"):
+        read_record(run)
+
+
+@pytest.mark.parametrize("name", ["metrics", "predictions"])
+def test_record_is_not_written_before_its_files(tmp_path: Path, name: str) -> None:
+    run = finished(tmp_path)
+    run.record.unlink()
+    record = record_of(run, 0)
+    getattr(run, name).unlink()
+    with pytest.raises(ValueError, match="missing"):
+        write_record(run, record)
+    assert not run.record.exists()
+
+
+def test_record_of_another_run_is_not_written(tmp_path: Path) -> None:
+    one, other = finished(tmp_path, 0), finished(tmp_path, 1)
+    before = other.record.read_bytes()
+    with pytest.raises(ValueError, match="belongs to run"):
+        write_record(other, read_record(one))
+    assert other.record.read_bytes() == before
+
+
+def test_diverged_run_holds_no_number_and_its_reason(tmp_path: Path) -> None:
+    run = begin(tmp_path, epochs=2)
+    base = record_of(run, 0)
+    nothing = dict.fromkeys(type(base.result).model_fields, None)
+    result = base.result.model_copy(update={**nothing, "epoch": 2, "step": 27})
+    diverged = {"status": "diverged", "result": result, "reason": "loss is NaN at step 27"}
+    write_record(run, base.model_copy(update=diverged))
+    assert read_record(run).result.test_top1_err is None
+    assert "NaN" not in run.record.read_text().replace("loss is NaN", "")
+    assert verify_run(run) == ()
+    for wrong in ({"reason": None}, {"status": "done"}, {"status": "done", "reason": None}):
+        with pytest.raises(ValidationError, match=r"needs its reason|has every result"):
+            write_record(run, base.model_copy(update={**diverged, **wrong}))
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_number_that_is_not_finite_makes_no_record(tmp_path: Path, number: float) -> None:
+    run = begin(tmp_path)
+    record = record_of(run, 0)
+    with pytest.raises(ValidationError, match="finite"):
+        type(record.result)(**{**record.result.model_dump(), "test_loss": number})
+    with pytest.raises(ValueError, match="JSON"):
+        write_record(run, record.model_copy(update={"context": {"x": number}}))
+    assert not run.record.exists()
+
+
+def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    for name, inner in items:
+        if isinstance(inner, dict | list) and inner:
+            yield from leaves(inner, (*path, name))
+        else:
+            yield (*path, name)
+
+
+def test_every_edit_of_a_record_is_noticed(tmp_path: Path) -> None:
+    run = finished(tmp_path)
+    original = fields_of(run)
+    paths = list(leaves(original))
+    assert len(paths) > 50
+    for path in paths:
+        edited = json.loads(json.dumps(original))
+        inner = edited
+        for name in path[:-1]:
+            inner = inner[name]
+        inner[path[-1]] = "edited" if inner[path[-1]] != "edited" else "again"
+        run.record.write_text(json.dumps(edited))
+        with pytest.raises(EnvironmentFault, match=r"record\.json: refused, .* record_hash"):
+            read_record(run)
+        del inner[path[-1]]
+        run.record.write_text(json.dumps(edited))
+        with pytest.raises(EnvironmentFault, match=r"record\.json: refused"):
+            read_record(run)
+    run.record.write_text(json.dumps(original))  # control: other white space, same content
+    read_record(run)
+
+
+Forgery = Callable[[dict[str, Any]], object]
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        (lambda f: f["spec"].update(seed=9), "key is not the key of its specification"),
+        (lambda f: f.update(numerics=2), "key is not the key of its specification"),
+        (lambda f: f.update(key="0" * 64), "key is not the key of its specification"),
+        (lambda f: f.update(spec=spec_of(9), key=key_of(spec_of(9))), "was it copied"),
+        (lambda f: f.update(extra=1), "extra: "),
+        (lambda f: f.update(format=2), "format: "),
+        (lambda f: f.update(status="great"), "status: "),
+        (lambda f: f["result"].update(test_top1_err="5"), r"result\.test_top1_err: "),
+        (lambda f: f["result"].update(test_top1_err=None), "has every result"),
+        (lambda f: f["result"].update(test_top1_err=-1.0), r"result\.test_top1_err: "),
+        (lambda f: f["files"].pop("predictions.npz"), r"predictions\.npz is missing from it"),
+        (lambda f: f["files"].update({"metrics.jsonl": "0" * 64}), r"metrics\.jsonl beside it"),
+        (lambda f: f["files"].update({"../x": "0" * 64}), "files"),
+    ],
+)
+def test_forged_record_with_a_fitting_hash_is_named(
+    tmp_path: Path, edit: Forgery, said: str
+) -> None:
+    run = finished(tmp_path)
+    fields = fields_of(run)
+    forge(run, fields)
+    read_record(run)  # control: the forger's tool makes valid records
+    edit(fields)
+    forge(run, fields)
+    with pytest.raises(EnvironmentFault, match=rf"record\.json: refused, .*{said}"):
+        read_record(run)
+
+
+@pytest.mark.parametrize("name", ["spec", "metrics", "predictions"])
+def test_deleted_or_edited_file_beside_a_record_is_named(tmp_path: Path, name: str) -> None:
+    run = finished(tmp_path)
+    path: Path = getattr(run, name)
+    path.write_bytes(path.read_bytes() + b" ")
+    with pytest.raises(EnvironmentFault, match=rf"{path.name} beside it is not the file"):
+        read_record(run)
+    path.unlink()
+    with pytest.raises(EnvironmentFault, match=rf"{path.name} beside it is missing"):
+        read_record(run)
+    assert read_record(run, hash_files=False).status == "done"
+
+
+def test_copied_record_is_named(tmp_path: Path) -> None:
+    run, other = finished(tmp_path, 0), folder_of(tmp_path, 1)
+    shutil.copytree(run.path, other.path)
+    with pytest.raises(EnvironmentFault, match=f"it belongs to run {run.path.name}.*copied"):
+        read_record(other)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("test_top1_err", 1.0, "the predictions give"),
+        ("test_loss", 0.01, "the predictions give"),
+        ("train_loss", 0.01, r"metrics\.jsonl gives"),
+        ("best_epoch", 2, r"metrics\.jsonl gives 1"),
+        ("best_test_top1_err", 0.0, r"metrics\.jsonl gives"),
+        ("epoch", 2, r"metrics\.jsonl gives 3"),
+    ],
+)
+def test_forged_number_is_found_by_recomputing(
+    tmp_path: Path, name: str, value: float, said: str
+) -> None:
+    run = finished(tmp_path)
+    fields = fields_of(run)
+    fields["result"][name] = value
+    forge(run, fields)
+    read_record(run)  # everything fits but the number
+    problems = verify_run(run)
+    assert any(f"{name} is {value}" in problem for problem in problems)
+    assert any(re.search(said, problem) for problem in problems)
+
+
+def test_wrong_number_of_images_is_found(tmp_path: Path) -> None:
+    run = finished(tmp_path)
+    fields = fields_of(run)
+    fields["data"]["test_images"] = IMAGES + 1
+    forge(run, fields)
+    assert [p for p in verify_run(run) if f"but {IMAGES} are predicted" in p]
+    assert len(predictions_of(0).label) == IMAGES
+
+
+def test_scan_tells_finished_unfinished_and_bad_apart(tmp_path: Path) -> None:
+    good = [finished(tmp_path, seed) for seed in range(3)]
+    running, killed, bad = (begin(tmp_path, seed, epochs=1) for seed in (3, 4, 5))
+    write_state(killed, Status.RUNNING, epoch=1)
+    bad.record.write_text("{")
+    RunFolder(tmp_path, "0" * 16).create()  # killed before spec.json
+    found = scan(tmp_path)
+    assert set(found.records) == {run.key for run in good}
+    states = {run.key: run.state for run in found.incomplete}
+    assert set(states) == {running.key, killed.key, "0" * 16}
+    assert states[running.key] is None
+    state = states[killed.key]
+    assert state is not None
+    assert state.status is Status.INTERRUPTED
+    (problem,) = found.problems
+    assert problem.startswith(f"{bad.record}: refused, ")
+
+
+def test_scan_of_nothing_finds_nothing(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "missing"):
+        found = scan(path)
+        assert (found.records, found.problems, found.incomplete) == ({}, (), ())
+
+
+def plant_pipe(run: RunFolder) -> None:
+    run.record.unlink()
+    os.mkfifo(run.record)
+
+
+def plant_folder(run: RunFolder) -> None:
+    run.record.unlink()
+    run.record.mkdir()
+
+
+def plant_link(run: RunFolder) -> None:
+    run.path.rename(run.path.with_name(".elsewhere"))
+    run.path.symlink_to(run.path.with_name(".elsewhere"))
+
+
+def plant_file(run: RunFolder) -> None:
+    shutil.rmtree(run.path)
+    run.path.write_text("")
+
+
+def plant_name(run: RunFolder) -> None:
+    run.path.rename(run.path.with_name("copy\n\x1b[31mof it"))
+
+
+BAD: list[Callable[[RunFolder], object]] = [
+    plant_pipe,
+    plant_folder,
+    plant_link,
+    plant_file,
+    plant_name,
+    lambda run: run.record.write_bytes(b""),
+    lambda run: run.record.write_bytes(b"\xff" * 100),
+    lambda run: run.record.write_bytes(b"[" * 200_000),
+    lambda run: run.record.write_bytes(b'{"a":' * 200_000),
+    lambda run: run.record.write_bytes(b"9" * 10_000),
+    lambda run: run.record.write_bytes(b'{"record_hash": NaN}'),
+    lambda run: run.record.write_bytes(b'{"record_hash": "\\ud800"}'),
+    lambda run: os.truncate(run.record, 1 << 40),
+    lambda run: run.predictions.unlink(),
+]
+
+
+@pytest.mark.parametrize("spoil", BAD)
+def test_one_bad_run_is_one_line_and_hides_no_other(
+    tmp_path: Path, spoil: Callable[[RunFolder], object]
+) -> None:
+    run, good = finished(tmp_path, 0), finished(tmp_path, 1)
+    spoil(run)
+    found = scan(tmp_path)
+    assert set(found.records) == {good.key}
+    (problem,) = found.problems
+    assert problem.startswith(str(tmp_path))
+    assert problem.isprintable()
+
+
+def test_seeded_damage_of_a_record_never_escapes_as_another_error(tmp_path: Path) -> None:
+    run = finished(tmp_path)
+    whole = run.record.read_bytes()
+    key = run.key
+    seeded = random.Random(25)
+    for _ in range(300):
+        damaged = bytearray(whole)
+        damaged[seeded.randrange(len(whole))] ^= 1 << seeded.randrange(8)
+        run.record.write_bytes(damaged)
+        found = scan(tmp_path)
+        if found.records:  # white space only
+            assert json.loads(damaged) == json.loads(whole)
+        assert len(found.records) + len(found.problems) == 1
+        assert set(found.records) <= {key}
+
+
+def test_hostile_text_stays_on_one_line() -> None:
+    assert one_line("a\nb\x1b[31m\u202e\r é") == "a\\nb\\x1b[31m\\u202e\\r é"
+
+
+@pytest.mark.slow
+def test_scan_of_1000_runs_takes_less_than_3_s(tmp_path: Path) -> None:
+    for seed in range(1000):
+        finished(tmp_path, seed)
+    began = time.process_time()
+    assert len(scan(tmp_path).records) == 1000
+    assert time.process_time() - began < 3
+
+
+def test_record_schema_is_closed() -> None:
+    assert RunRecord.model_config["extra"] == "forbid"
+    assert RunRecord.model_config["frozen"] is True

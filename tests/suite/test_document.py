@@ -1,0 +1,403 @@
+"""Suite files: what is read, what is refused and in which words, and at what cost."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import re
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+
+from resbench.errors import ExitCode, UsageError
+from resbench.suite.document import (
+    MAX_BYTES,
+    MAX_NODES,
+    Document,
+    DocumentError,
+    Position,
+    Problem,
+    load_document,
+    parse_document,
+    validate,
+)
+
+CORPUS = Path(__file__).parents[1] / "corpus" / "yaml"
+FILE = Path("x.yaml")
+Identifier = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Optim(Strict):
+    lr: Annotated[float, Field(gt=0)]
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    nesterov: bool = True
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.0001
+
+
+class Attention(Strict):
+    family: Literal["attention"]
+    mask: Literal["local", "encoder-decoder"] = "local"
+    optim: Optim | None = None
+
+
+class Plain(Strict):
+    family: Literal["plain", "attention-free"]
+    depth: int = 164
+
+
+Network = Annotated[Attention | Plain, Field(discriminator="family")]
+
+
+class Drop(Strict):
+    at: Annotated[int | float, Field(gt=0)]
+
+
+class Suite(Strict):
+    version: Literal[1] = 1
+    name: Identifier = "x"
+    title: Annotated[str, Field(min_length=1, max_length=20)] = "t"
+    optim: Optim | None = None
+    model: Network | None = None
+    models: tuple[Network, ...] = ()
+    drops: tuple[Drop, ...] = ()
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1, max_length=9)] = (
+        0,
+    )
+    levels: dict[Identifier, Optim] = {}
+    families: dict[Literal["attention", "plain"], dict[str, Any]] = {}
+    printed: str | None = None
+    unit: Literal["step", "epoch"] | None = None
+    loose: str | Optim | list[int] = ""
+
+    @field_validator("seeds")
+    @classmethod
+    def _distinct(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) != len(seeds):
+            raise ValueError("seeds must differ from each other")
+        return seeds
+
+
+class Report(Strict):
+    name: Identifier
+    optim: Optim
+
+
+def corpus(name: str) -> list[Any]:
+    """One table: an input after each ``#### name``, what it gives after ``#### gives``."""
+    text = (CORPUS / f"{name}.txt").read_text(encoding="utf-8")
+    parts = re.split(r"^#### (.*)\n", text, flags=re.MULTILINE)[1:]
+    cases = list(zip(parts[0::4], parts[1::4], parts[2::4], parts[3::4], strict=True))
+    assert cases
+    assert {gives for _, _, gives, _ in cases} == {"gives"}
+    return [pytest.param(text, expected.rstrip("\n"), id=name) for name, text, _, expected in cases]
+
+
+def outcome(data: bytes, model: type[BaseModel] | None = None) -> str:
+    """What a file gives, as a corpus shows it: the value as JSON, or the error."""
+    FILE.write_bytes(data)
+    try:
+        document = load_document(FILE)
+        if model is not None:
+            return validate(model, document).model_dump_json(exclude_unset=True)
+    except DocumentError as error:
+        return str(error)
+    return json.dumps(document.value, ensure_ascii=False)
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize(("text", "expected"), [*corpus("values"), *corpus("refused")])
+def test_a_text_gives_exactly_this_value_or_error(text: str, expected: str) -> None:
+    assert outcome(text.encode()) == expected
+
+
+@pytest.mark.parametrize(("text", "expected"), corpus("bytes"))
+def test_bytes_give_exactly_this_value_or_error(text: str, expected: str) -> None:
+    data = text.removesuffix("\n").encode().decode("unicode_escape").encode("latin-1")
+    assert outcome(data) == expected
+
+
+@pytest.mark.parametrize(("text", "expected"), corpus("schema"))
+def test_the_schema_gives_exactly_this_value_or_error(text: str, expected: str) -> None:
+    assert outcome(text.encode(), Suite) == expected
+
+
+def test_a_file_that_cannot_be_read_is_one_line() -> None:
+    Path("folder").mkdir()
+    for name, reason in {
+        "none.yaml": "No such file or directory",
+        "folder": "Is a directory",
+        "x" * 300: "File name too long",
+        "a\0b": "embedded null byte",
+    }.items():
+        with pytest.raises(UsageError) as caught:
+            load_document(Path(name))
+        assert str(caught.value) == f"{name}: cannot read this file: {reason}. Check the path."
+        assert caught.value.exit_code is ExitCode.USAGE
+
+
+def test_a_file_without_permission_is_one_line() -> None:
+    FILE.write_text("a: 1")
+    FILE.chmod(0)
+    code = """
+import os, sys
+from pathlib import Path
+from resbench.errors import UsageError
+from resbench.suite.document import load_document
+if os.geteuid() == 0:
+    os.setuid(65534)
+try:
+    load_document(Path(sys.argv[1]))
+except UsageError as error:
+    print(error)
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", code, FILE], capture_output=True, text=True, check=False
+    )
+    assert run.stdout == "x.yaml: cannot read this file: Permission denied. Check the path.\n"
+
+
+def test_a_document_error_survives_pickling_and_sorts_its_problems() -> None:
+    later, sooner = (Problem(Position(FILE, line, 1), "m.") for line in (10, 9))
+    error = pickle.loads(pickle.dumps(DocumentError([later, sooner, later])))
+    assert error.problems == (sooner, later)
+    assert str(error) == "x.yaml:9:1: m.\nx.yaml:10:1: m."
+
+
+def test_a_path_knows_its_nearest_place() -> None:
+    document = parse_document("# head\na:\n  - b: 1\n    c: {d: 2}\n", FILE)
+    for path, place in {
+        (): "x.yaml:2:1",
+        ("a",): "x.yaml:2:1",
+        ("a", 0): "x.yaml:3:5",
+        ("a", 0, "c"): "x.yaml:4:5",
+        ("a", 0, "c", "d"): "x.yaml:4:9",
+        ("a", 0, "c", "e", "f"): "x.yaml:4:5",
+        ("z", 3): "x.yaml:2:1",
+    }.items():
+        assert str(document.at(path)) == place
+
+
+def test_other_values_are_validated_at_the_places_the_caller_names() -> None:
+    document = parse_document("a: 1", FILE)
+    asked = []
+
+    def at(path: tuple[str | int, ...]) -> Position:
+        asked.append(path)
+        return Position(Path("--set"), 1, len(asked))
+
+    value = {"optim": {"lr": float("nan"), "momentum": float("inf")}}
+    with pytest.raises(DocumentError) as caught:
+        validate(Report, document, value=value, at=at)
+    assert {*asked} == {(), ("optim", "lr"), ("optim", "momentum")}
+    assert {problem.message for problem in caught.value.problems} == {
+        "missing key 'name'.",
+        "'lr' in 'optim' must be a finite number, not the number nan.",
+        "'momentum' in 'optim' must be a finite number, not the number inf.",
+    }
+    with pytest.raises(DocumentError, match="missing key 'name'"):
+        validate(Report, document, value={})
+
+
+SCALARS = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(10**18) + 1, 10**18 - 1),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=8),
+    st.text(st.sampled_from("é漢😀 -:#'\"[]{},&*!|>%@`"), max_size=8),
+)
+VALUES = st.dictionaries(
+    st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=8),
+    st.recursive(
+        SCALARS,
+        lambda inner: st.one_of(
+            st.lists(inner, max_size=4), st.dictionaries(st.text("ab é", max_size=3), inner)
+        ),
+        max_leaves=12,
+    ),
+    max_size=4,
+)
+
+
+class Free(BaseModel):
+    anything: dict[str, Any]
+
+
+@settings(max_examples=150, deadline=None)
+@given(VALUES, st.sampled_from([None, 1]))
+def test_json_reads_as_itself_with_every_key_in_its_place(value: Any, indent: int | None) -> None:
+    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    document = parse_document(text, FILE)
+    assert repr(document.value) == repr(value), "types and bits, not only equality"
+    lines = text.split("\n")
+    for path, place in document.positions.items():
+        node: Any = value
+        for part in path:
+            node = node[part]
+        shown = path[-1] if path and isinstance(path[-1], str) else node
+        start = json.dumps(shown, ensure_ascii=False, indent=indent).split("\n")[0]
+        assert lines[place.line - 1][place.column - 1 :].startswith(start)
+    checked = validate(Free, document, value={"anything": document.value})
+    assert repr(checked.anything) == repr(value)
+
+
+VALID = """\
+# a suite of every shape
+version: 1
+name: attention-56
+title: Attention
+optim: {lr: 0.1, momentum: 0.9, nesterov: true, weight_decay: 1e-4}
+model:
+  family: attention
+  mask: "local"
+  optim:
+    lr: 1e-3
+models:
+  - {family: attention-free, depth: 3}
+  - family: plain
+drops:
+- at: 0.5
+- at: 64000
+seeds: [3, 4]
+levels:
+  low: {lr: 0.01}
+families:
+  plain: {any: [thing, 'it''s', null]}
+printed: "4.90"
+loose: [1, 2]
+"""
+PIECES = st.sampled_from(
+    [
+        *VALID.splitlines(keepends=True),
+        *re.findall(r"[\w.]+|\W", VALID),
+        *("010", ".nan", "1e999", "64_000", "True", "~", "null", "{}", "[]", "<<: "),
+        *("&a ", "*a", "!!str ", "!<", "%YAML 1.1\n", "---\n", "...\n", "? ", "| ", ">-\n"),
+        *("\t", "\r", "\r\n", "\0", "\x85", "\u2028", "\ufeff", "[" * 40, "- " * 40),
+        *("\\UFFFFFFFF", "\\x4", '"\\ud800"'),
+    ]
+)
+
+
+@st.composite
+def mutants(draw: st.DrawFn) -> str:
+    """The valid suite with a few pieces cut out, put in or put over others."""
+    text = VALID
+    for _ in range(draw(st.integers(1, 4))):
+        start = draw(st.integers(0, len(text)))
+        end = min(len(text), start + draw(st.integers(0, 12)))
+        text = text[:start] + draw(st.one_of(st.just(""), PIECES)) + text[end:]
+    return text
+
+
+def assert_is_refused_in_words(error: DocumentError, data: bytes) -> None:
+    lines = re.split(r"\r\n|\r|\n", data.decode(errors="replace"))
+    for line in str(error).split("\n"):
+        match = re.fullmatch(r"x\.yaml:(\d+):(\d+): (\S.*[.])", line)
+        assert match, line
+        row, column, message = int(match[1]), int(match[2]), match[3]
+        assert 1 <= row <= len(lines)
+        assert 1 <= column <= len(lines[row - 1]) + 1
+        assert message.isprintable()
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.one_of(st.binary(max_size=60), st.text(max_size=60).map(lambda t: t.encode())))
+@example(b"%YAML 9.9")
+@example(b"a: 1\n...\n%YAML 1.99\n---\n")
+@example(b'"\\U00110000"')
+@example(b'a: "\\')
+@example(b"!%zz")
+def test_any_bytes_are_a_document_or_an_error_in_words(data: bytes) -> None:
+    FILE.write_bytes(data)
+    try:
+        assert isinstance(load_document(FILE), Document)
+    except DocumentError as error:
+        assert_is_refused_in_words(error, data)
+
+
+@settings(max_examples=600, deadline=None)
+@given(mutants())
+@example(VALID)
+def test_a_damaged_suite_is_a_suite_or_an_error_in_words(text: str) -> None:
+    try:
+        assert isinstance(validate(Suite, parse_document(text, FILE)), Suite)
+    except DocumentError as error:
+        assert_is_refused_in_words(error, text.encode(errors="surrogatepass"))
+
+
+ANCHORS = "anchors ('&name') and aliases ('*name') are not supported"
+TOO_DEEP = "nested deeper than 32 levels"
+TOO_MANY = f"more than {MAX_NODES} values in one file"
+BOMBS = {
+    "aliases": (
+        "a: &a [x, x]\n"
+        + "".join(f"{b}: &{b} [{f'*{a}, ' * 9}]\n" for a, b in pairwise("abcdefghijklmnopqrst")),
+        ANCHORS,
+    ),
+    "merges": (
+        "a: &a {x: 1}\n" + "".join(f"b{i}: &b{i}\n  <<: [{'*a, ' * 9}]\n" for i in range(1000)),
+        ANCHORS,
+    ),
+    "one megabyte": ("a: b\n" * 200_000, "the file is larger than 256 KiB"),
+    "deep lists in a block": ("- " * 5000, TOO_DEEP),
+    "deep mappings in a block": ("".join(f"{' ' * i}a:\n" for i in range(700)), TOO_DEEP),
+    "deep keys in a block": ("? " * 5000, TOO_DEEP),
+    "deep lists in flow": ("[" * 5000, TOO_DEEP),
+    "deep mappings in flow": ("{a: " * 5000, TOO_DEEP),
+    "deep and closed": ("[" * 5000 + "]" * 5000, TOO_DEEP),
+    "many values": ("a: [" + "1," * 100_000, TOO_MANY),
+    "many keys": ("".join(f"k{i}: v\n" for i in range(20_000)), TOO_MANY),
+    "many anchors": ("a: [" + "&a ," * 60_000, TOO_MANY),
+    "one long text": ("a: " + "x " * (MAX_BYTES // 2 - 2), "accepted"),
+}
+GUARDED = """
+import resource, sys, time
+resource.setrlimit(resource.RLIMIT_AS, (100 << 20, 100 << 20))
+from pathlib import Path
+from resbench.suite.document import DocumentError, load_document
+for name in sys.argv[1:]:
+    start = time.process_time()
+    try:
+        bytearray(90 << 20) if name == "control" else load_document(Path(name))
+        outcome = "accepted"
+    except DocumentError as error:
+        outcome = error.problems[-1].message
+    except MemoryError:
+        outcome = "out of memory"
+    print(time.process_time() - start, outcome)
+"""
+
+
+def test_bombs_are_refused_in_a_second_and_100_megabytes() -> None:
+    names = [f"{i}.yaml" for i in range(len(BOMBS))]
+    for name, (text, _) in zip(names, BOMBS.values(), strict=True):
+        Path(name).write_text(text)
+    command = [sys.executable, "-c", GUARDED, *names, "control"]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    *lines, control = run.stdout.splitlines()
+    for (name, (_, expected)), line in zip(BOMBS.items(), lines, strict=True):
+        seconds, _, message = line.partition(" ")
+        assert message.startswith(expected), name
+        assert float(seconds) < 1.0, name
+    assert control.endswith("out of memory"), "the limit must bite"
+
+
+def test_the_module_loads_without_torch_and_mlflow() -> None:
+    code = "import sys, resbench.suite.document; print({'torch', 'mlflow'} & {*sys.modules})"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout == "set()\n"

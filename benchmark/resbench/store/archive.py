@@ -159,7 +159,7 @@ def unpack(archive: Path, folder: Path) -> list[str]:
         listed = _manifest(file, members)
         for name, size in members:
             entry = listed.pop(name, None)
-            if entry is None:
+            if entry is None or name == MANIFEST:
                 raise Refused(f"{name!r} is in it twice or not in its manifest")
             target = folder / name
             target.parent.mkdir(parents=True, exist_ok=True)

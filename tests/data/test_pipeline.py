@@ -104,11 +104,11 @@ def test_draws_fill_their_ranges_evenly() -> None:
     a, b, _, c, d, _ = draw(AFFINE, n, (32, 32), generator()).double().unbind(1)
     angle = torch.rad2deg(torch.atan2(c, a))
     zoom_rows, zoom_columns = torch.hypot(a, c), torch.hypot(b, d)
-    for values, low, high in ((angle, -20, 20), (zoom_rows, 0.8, 1.2), (zoom_columns, 0.8, 1.2)):
-        assert low - 1e-5 <= values.min() < low + 0.001 * (high - low)
-        assert high - 0.001 * (high - low) < values.max() <= high + 1e-5
+    for drawn, low, high in ((angle, -20, 20), (zoom_rows, 0.8, 1.2), (zoom_columns, 0.8, 1.2)):
+        assert low - 1e-5 <= drawn.min() < low + 0.001 * (high - low)
+        assert high - 0.001 * (high - low) < drawn.max() <= high + 1e-5
         spread = (high - low) / 12**0.5
-        assert (values.mean() - (low + high) / 2).abs() < 5 * spread / n**0.5
+        assert (drawn.mean() - (low + high) / 2).abs() < 5 * spread / n**0.5
     assert torch.corrcoef(torch.stack([zoom_rows, zoom_columns]))[0, 1].abs() < 5 / n**0.5
 
 

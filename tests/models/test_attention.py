@@ -58,11 +58,20 @@ def test_arl_is_one_plus_mask_times_trunk_and_nal_is_mask_times_trunk(family: st
             assert (part["H"] - other).abs().max() > 0.1
 
 
-@pytest.mark.parametrize("mask", ["encoder-decoder", "local", "local_same_units"])
+@pytest.mark.parametrize("mask", ["encoder-decoder", "local_same_units"])
 def test_a_mixed_mask_lies_strictly_between_0_and_1(mask: str) -> None:
     for part in observe(network("wang2017", mask=mask)):
         M = part["mask"]
         assert 0 < M.min() < 0.5 < M.max() < 1
+
+
+def test_a_local_mask_is_the_sigmoid_of_three_units_and_nothing_else() -> None:
+    for module in modules(network("wang2017", mask="local").eval()):
+        units = module.mask.get_submodule("units")
+        assert len(list(units.children())) == 3
+        assert set(dict(module.mask.named_children())) == {"units"}
+        x = torch.randn(2, next(units.parameters()).shape[0], 8, 8)
+        torch.testing.assert_close(module.mask(x), torch.sigmoid(units(x)))
 
 
 def test_a_channel_mask_has_unit_norm_at_every_position_and_no_sigmoid() -> None:

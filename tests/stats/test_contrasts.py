@@ -1,9 +1,13 @@
+from __future__ import annotations
+
 import math
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from scipy import stats
 
 from resbench.stats import ArmResult, contrast, sampling_sd, seed_contrast
@@ -17,11 +21,11 @@ DRUG_2 = (1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4)
 errors = st.lists(st.floats(1, 99).map(lambda x: round(x, 2)), min_size=2, max_size=6)
 
 
-def arm(cell, values, seeds=None):
+def arm(cell: str, values: Sequence[float], seeds: Iterable[int] | None = None) -> ArmResult:
     return ArmResult(cell, tuple(seeds if seeds is not None else range(len(values))), tuple(values))
 
 
-def test_paired_contrast_equals_scipys_paired_t_test():
+def test_paired_contrast_equals_scipys_paired_t_test() -> None:
     ours, reference = seed_contrast([arm("a", A), arm("b", B)], (-1, 1)), stats.ttest_rel(B, A)
     assert ours.p_above() == pytest.approx(stats.ttest_rel(B, A, alternative="greater").pvalue)
     assert ours.p_below() == pytest.approx(stats.ttest_rel(B, A, alternative="less").pvalue)
@@ -29,7 +33,7 @@ def test_paired_contrast_equals_scipys_paired_t_test():
     assert (interval.low, interval.high) == pytest.approx(tuple(reference.confidence_interval()))
 
 
-def test_unpaired_contrast_equals_scipys_welch_test():
+def test_unpaired_contrast_equals_scipys_welch_test() -> None:
     ours = seed_contrast([arm("a", A, range(5)), arm("b", B[:3], range(10, 13))], (-1, 1))
     reference = stats.ttest_ind(B[:3], A, equal_var=False)
     assert ours.df == pytest.approx(reference.df)
@@ -38,7 +42,7 @@ def test_unpaired_contrast_equals_scipys_welch_test():
     assert (interval.low, interval.high) == pytest.approx(tuple(reference.confidence_interval(0.9)))
 
 
-def test_student_sleep_data_give_the_published_values():
+def test_student_sleep_data_give_the_published_values() -> None:
     paired = contrast([DRUG_1, DRUG_2], (1, -1), paired=True)
     assert paired.effect / paired.se == pytest.approx(-4.0621, abs=5e-5)
     assert 2 * paired.p_below() == pytest.approx(0.002833, abs=5e-7)
@@ -48,7 +52,7 @@ def test_student_sleep_data_give_the_published_values():
     assert 2 * welch.p_below() == pytest.approx(0.07939, abs=5e-6)
 
 
-def test_a_contrast_of_four_independent_arms_has_satterthwaites_degrees_of_freedom():
+def test_a_contrast_of_four_independent_arms_has_satterthwaites_degrees_of_freedom() -> None:
     groups = [A, B, A[:3], B[:4]]
     ours = contrast(groups, (1, -1, -1, 1), paired=False)
     parts = [np.var(g, ddof=1) / len(g) for g in groups]
@@ -58,28 +62,28 @@ def test_a_contrast_of_four_independent_arms_has_satterthwaites_degrees_of_freed
     assert 2 * unused.p_above() == pytest.approx(stats.ttest_ind(B, A, equal_var=False).pvalue)
 
 
-def test_arms_are_paired_by_seed_number_not_by_position():
+def test_arms_are_paired_by_seed_number_not_by_position() -> None:
     shuffled = arm("b", [B[i] for i in (2, 0, 1, 4, 3)], (2, 0, 1, 4, 3))
     assert seed_contrast([arm("a", A), shuffled], (-1, 1)) == seed_contrast(
         [arm("a", A), arm("b", B)], (-1, 1)
     )
 
 
-def test_an_arm_with_fewer_seeds_is_paired_on_the_seeds_it_has():
+def test_an_arm_with_fewer_seeds_is_paired_on_the_seeds_it_has() -> None:
     aligned, paired = align([arm("a", A), arm("b", B[:3], (4, 1, 3))])
     assert paired
     assert [a.seeds for a in aligned] == [(1, 3, 4), (1, 3, 4)]
     assert aligned[0].errors == (A[1], A[3], A[4])
 
 
-def test_partly_shared_seeds_are_compared_without_throwing_runs_away():
+def test_partly_shared_seeds_are_compared_without_throwing_runs_away() -> None:
     aligned, paired = align([arm("a", A[:3], (0, 1, 2)), arm("b", B[:3], (2, 3, 4))])
     assert not paired
     assert [len(a.seeds) for a in aligned] == [3, 3]
 
 
 @pytest.mark.parametrize("paired", [True, False])
-def test_identical_differences_are_never_certain(paired):
+def test_identical_differences_are_never_certain(paired: bool) -> None:
     same = [(5.30, 5.30, 5.30), (5.60, 5.60, 5.60)]
     unknown = contrast(same, (-1, 1), paired=paired)
     assert math.isnan(unknown.p_above())
@@ -100,7 +104,9 @@ def test_identical_differences_are_never_certain(paired):
         ((5.0, math.nan), (5.1, 5.2), "not finite"),
     ],
 )
-def test_too_little_data_has_no_p_value_but_a_reason(a, b, reason):
+def test_too_little_data_has_no_p_value_but_a_reason(
+    a: Sequence[float], b: Sequence[float], reason: str
+) -> None:
     for paired in (True, False):
         ours = contrast([a, b], (-1, 1), paired=paired)
         assert math.isnan(ours.p_above())
@@ -109,7 +115,9 @@ def test_too_little_data_has_no_p_value_but_a_reason(a, b, reason):
 
 
 @given(errors, errors, st.booleans())
-def test_swapping_arms_mirrors_the_estimate(a, b, paired):
+def test_swapping_arms_mirrors_the_estimate(
+    a: Sequence[float], b: Sequence[float], paired: bool
+) -> None:
     size = min(len(a), len(b))
     a, b = (a[:size], b[:size]) if paired else (a, b)
     one, two = (contrast(x, (-1, 1), paired=paired, n_test=2000) for x in ((a, b), (b, a)))
@@ -127,6 +135,11 @@ def test_swapping_arms_mirrors_the_estimate(a, b, paired):
         ((0, 1), (5.0, 5.1), np.ones(2, bool), r"correct is \(2,\)"),
     ],
 )
-def test_an_arm_whose_parts_do_not_fit_is_refused(seeds, values, correct, message):
+def test_an_arm_whose_parts_do_not_fit_is_refused(
+    seeds: tuple[int, ...],
+    values: tuple[float, ...],
+    correct: NDArray[np.bool_] | None,
+    message: str,
+) -> None:
     with pytest.raises(ValueError, match=message):
         ArmResult("c", seeds, values, correct)

@@ -6,12 +6,19 @@ In the second the images are drawn anew as well, which only the (seed, image) bo
 cover. Rates and sizes: 5 % on 10,000 images (CIFAR-10) and 40 % on 2,000 (a CPU tier).
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
 import numpy as np
 import pytest
+from numpy.random import Generator
+from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
 from resbench.stats import (
     ArmResult,
+    Operator,
     contrast,
     evaluate_claim,
     finalise,
@@ -22,24 +29,26 @@ from resbench.stats import (
     wilson,
 )
 
+Correct = NDArray[np.bool_]
+
 SETTINGS = pytest.mark.parametrize(("rate", "images"), [(5.0, 10_000), (40.0, 2_000)])
 SEEDS = pytest.mark.parametrize("n", [3, 5])
 SEED_SD = 0.2  # points
 
 
-def runs(rng, rate, images, *shape, seed_sd=SEED_SD):
+def runs(rng: Generator, rate: float, images: int, *shape: int) -> NDArray[np.float64]:
     """Errors in percent of runs on fixed test images."""
-    p = (rate + seed_sd * rng.standard_normal(shape)) / 100
+    p = (rate + SEED_SD * rng.standard_normal(shape)) / 100
     return rng.binomial(images, p) / images * 100
 
 
-def within_nominal(hits):
+def within_nominal(hits: Sequence[bool], most: float = 0.965) -> None:
     """95 % give or take 1.5; 4,000 repetitions leave a standard error of 0.35."""
     assert len(hits) >= 4000
-    assert 0.935 <= np.mean(hits) <= 0.965
+    assert 0.935 <= np.mean(hits) <= most
 
 
-def arms(errors, paired):
+def arms(errors: NDArray[np.float64], paired: bool) -> list[ArmResult]:
     """One ArmResult per row, on common or on separate seeds."""
     n = errors.shape[1]
     return [
@@ -52,7 +61,7 @@ def arms(errors, paired):
 
 @SETTINGS
 @SEEDS
-def test_t_and_prediction_intervals_cover_95_percent(rate, images, n):
+def test_t_and_prediction_intervals_cover_95_percent(rate: float, images: int, n: int) -> None:
     rng = np.random.default_rng(n)
     samples, new = runs(rng, rate, images, 4000, n), runs(rng, rate, images, 4000)
     within_nominal([t_interval(v).contains(rate) for v in samples])
@@ -62,25 +71,30 @@ def test_t_and_prediction_intervals_cover_95_percent(rate, images, n):
 @SETTINGS
 @SEEDS
 @pytest.mark.parametrize("paired", [True, False])
-def test_seed_level_differences_cover_95_percent(rate, images, n, paired):
+def test_seed_level_differences_cover_95_percent(
+    rate: float, images: int, n: int, paired: bool
+) -> None:
     rng = np.random.default_rng(n)
     a, b = runs(rng, rate, images, 4000, n), runs(rng, rate + 0.4, images, 4000, n)
     within_nominal(
         [
             contrast(pair, (-1, 1), paired=paired).interval(0.95).contains(0.4)
             for pair in zip(a, b, strict=True)
-        ]
+        ],
+        most=0.965 if paired else 0.975,  # Welch at n = 3 covers 96.5 % of normal samples
     )
 
 
 @SETTINGS
-def test_wilson_covers_95_percent(rate, images):
+def test_wilson_covers_95_percent(rate: float, images: int) -> None:
     errors = np.random.default_rng(0).binomial(images, rate / 100, 4000)
     cached = {k: wilson(int(k), images).contains(rate) for k in np.unique(errors)}
     within_nominal([cached[k] for k in errors])
 
 
-def networks(rng, n, images, rate, gap, seed_sd=SEED_SD):
+def networks(
+    rng: Generator, n: int, images: int, rate: float, gap: float, seed_sd: float = SEED_SD
+) -> Iterator[Correct]:
     """Two [seeds, images] arrays on newly drawn images; common hardness, arm and run effects."""
     hardness = np.sqrt(0.8) * rng.standard_normal(images, dtype=np.float32)
     common = rng.standard_normal((n, 1), dtype=np.float32)
@@ -96,7 +110,9 @@ def networks(rng, n, images, rate, gap, seed_sd=SEED_SD):
         yield rng.random((n, images), dtype=np.float32) >= p_wrong
 
 
-def plain_resampling(correct_a, correct_b, rng, resamples=400):
+def plain_resampling(
+    correct_a: Correct, correct_b: Correct, rng: Generator, resamples: int = 400
+) -> tuple[float, float]:
     """The textbook form: seeds and images with replacement, percentile interval."""
     difference = 100.0 * (correct_a.astype(np.float32) - correct_b)
     n, images = difference.shape
@@ -110,7 +126,7 @@ def plain_resampling(correct_a, correct_b, rng, resamples=400):
 
 @SETTINGS
 @SEEDS
-def test_seed_image_bootstrap_covers_new_seeds_and_images(rate, images, n):
+def test_seed_image_bootstrap_covers_new_seeds_and_images(rate: float, images: int, n: int) -> None:
     rng = np.random.default_rng(n)
     hits = []
     for seed in range(600):
@@ -121,9 +137,9 @@ def test_seed_image_bootstrap_covers_new_seeds_and_images(rate, images, n):
     assert 0.935 <= np.mean(hits) <= 0.98
 
 
-def test_plain_resampling_of_three_seeds_would_not_cover():
+def test_plain_resampling_of_three_seeds_would_not_cover() -> None:
     rng = np.random.default_rng(0)
-    hits = {"plain": [], "ours": []}
+    hits: dict[str, list[bool]] = {"plain": [], "ours": []}
     for seed in range(200):
         a, b = networks(rng, 3, 10_000, 5.0, 0.4, seed_sd=1.0)
         low, high = plain_resampling(a, b, rng)
@@ -136,7 +152,9 @@ def test_plain_resampling_of_three_seeds_would_not_cover():
 
 @SETTINGS
 @SEEDS
-def test_a_true_print_is_called_better_or_worse_in_5_percent(rate, images, n):
+def test_a_true_print_is_called_better_or_worse_in_5_percent(
+    rate: float, images: int, n: int
+) -> None:
     rng = np.random.default_rng(n)
     samples, printed = runs(rng, rate, images, 4000, n), runs(rng, rate, images, 4000)
     kinds = [
@@ -147,18 +165,26 @@ def test_a_true_print_is_called_better_or_worse_in_5_percent(rate, images, n):
 
 
 @SEEDS
-def test_a_print_two_points_off_is_never_called_replicated(n):
+def test_a_print_two_points_off_is_never_called_replicated(n: int) -> None:
     rng = np.random.default_rng(n)
     kinds = [judge_cell(v, "7.00", n_test=10_000).kind for v in runs(rng, 5.0, 10_000, 2000, n)]
     assert kinds.count("replicated") == 0
     assert kinds.count("better") > (1200 if n == 3 else 1990)
 
 
-def alarms(operator, cells, *, n, paired, margin=None, repetitions=1000):
+def alarms(
+    operator: Operator,
+    cells: Sequence[tuple[float, int]],
+    *,
+    n: int,
+    paired: bool,
+    margin: float | None = None,
+    repetitions: int = 1000,
+) -> Callable[[str], float]:
     """Rates of each kind over repetitions; cells are (rate, images) pairs."""
     rng = np.random.default_rng(n + 10 * paired)
     errors = np.stack([runs(rng, r, images, repetitions, n) for r, images in cells], axis=1)
-    kinds = []
+    kinds: list[str] = []
     for sample in errors:
         side = arms(sample, paired)
         pairs = list(zip(side[::2], side[1::2], strict=True)) if operator == "gap_grows" else side
@@ -172,7 +198,9 @@ LIMIT = 0.07  # 5 % and three standard errors of 1,000 repetitions
 @SETTINGS
 @SEEDS
 @pytest.mark.parametrize("paired", [True, False])
-def test_equal_arms_are_ordered_in_at_most_5_percent(rate, images, n, paired):
+def test_equal_arms_are_ordered_in_at_most_5_percent(
+    rate: float, images: int, n: int, paired: bool
+) -> None:
     rate_of = alarms("<", [(rate, images)] * 2, n=n, paired=paired)
     assert 0.025 <= rate_of("confirmed") <= LIMIT
     assert 0.025 <= rate_of("contradicted") <= LIMIT
@@ -182,21 +210,23 @@ def test_equal_arms_are_ordered_in_at_most_5_percent(rate, images, n, paired):
 
 @SETTINGS
 @SEEDS
-def test_a_true_printed_difference_is_called_not_confirmed_in_at_most_5_percent(rate, images, n):
+def test_a_true_printed_difference_is_called_not_confirmed_in_at_most_5_percent(
+    rate: float, images: int, n: int
+) -> None:
     rate_of = alarms("<", [(rate, images), (rate + 0.4, images)], n=n, paired=True)
     assert rate_of("not_confirmed") <= LIMIT
     assert rate_of("contradicted") <= 0.05
 
 
 @SEEDS
-def test_arms_a_whole_margin_apart_are_called_equivalent_in_at_most_5_percent(n):
+def test_arms_a_whole_margin_apart_are_called_equivalent_in_at_most_5_percent(n: int) -> None:
     rate_of = alarms("~", [(5.0, 10_000), (6.0, 10_000)], n=n, paired=True, margin=1.0)
     assert 0.02 <= rate_of("confirmed") <= LIMIT
     assert rate_of("contradicted") <= LIMIT
 
 
 @SEEDS
-def test_a_monotone_claim_with_a_flat_step_is_confirmed_in_at_most_5_percent(n):
+def test_a_monotone_claim_with_a_flat_step_is_confirmed_in_at_most_5_percent(n: int) -> None:
     cells = [(9.0, 10_000), (5.0, 10_000), (5.0, 10_000)]
     rate_of = alarms("monotone_decreasing", cells, n=n, paired=True)
     assert 0.02 <= rate_of("confirmed") <= LIMIT
@@ -205,7 +235,9 @@ def test_a_monotone_claim_with_a_flat_step_is_confirmed_in_at_most_5_percent(n):
 
 @SEEDS
 @pytest.mark.parametrize("paired", [True, False])
-def test_gaps_that_do_not_grow_are_called_growing_in_at_most_5_percent(n, paired):
+def test_gaps_that_do_not_grow_are_called_growing_in_at_most_5_percent(
+    n: int, paired: bool
+) -> None:
     cells = [
         (5.5, 10_000),
         (5.9, 10_000),
@@ -219,7 +251,7 @@ def test_gaps_that_do_not_grow_are_called_growing_in_at_most_5_percent(n, paired
     assert 0.025 <= rate_of("contradicted") <= LIMIT
 
 
-def test_one_seed_of_equal_arms_is_never_confirmed_but_misleads_mcnemar():
+def test_one_seed_of_equal_arms_is_never_confirmed_but_misleads_mcnemar() -> None:
     rng = np.random.default_rng(0)
     kinds = []
     for _ in range(300):
@@ -227,11 +259,11 @@ def test_one_seed_of_equal_arms_is_never_confirmed_but_misleads_mcnemar():
         sides = [ArmResult(c, (0,), (100 * (1 - x.mean()),), x) for c, x in (("a", a), ("b", b))]
         kinds.append(evaluate_claim("<", sides).kind)
     assert set(kinds) <= {"direction_only", "inconclusive"}
-    # Far more than 5 %: a test over images knows nothing of the seeds. This is why it decides nothing.
+    # Far more than 5 %: a test over images knows nothing of the seeds, so it decides nothing.
     assert kinds.count("direction_only") / 300 > 0.07
 
 
-def test_a_suite_of_five_false_claims_has_a_false_confirmation_in_at_most_5_percent():
+def test_a_suite_of_five_false_claims_has_a_false_confirmation_in_at_most_5_percent() -> None:
     rng = np.random.default_rng(0)
     raw = corrected = 0
     for sample in runs(rng, 5.0, 10_000, 300, 5, 2, 3):

@@ -1,4 +1,7 @@
+from __future__ import annotations
+
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -12,13 +15,13 @@ A = [5.31, 5.62, 5.48, 5.55, 5.20]
 B = [5.40, 5.51, 5.59, 5.61, 5.32, 5.30]
 
 
-def test_paired_tost_equals_statsmodels():
+def test_paired_tost_equals_statsmodels() -> None:
     a, b = np.array(A), np.array(B[:5])
     expected = ttost_paired(b, a, -0.2, 0.2)[0]
     assert tost(list(b - a), margin=0.2).p == pytest.approx(expected)
 
 
-def test_welch_tost_equals_statsmodels():
+def test_welch_tost_equals_statsmodels() -> None:
     expected = ttost_ind(B, A, -0.2, 0.2, usevar="unequal")[0]
     assert tost(A, B, margin=0.2).p == pytest.approx(expected)
 
@@ -27,7 +30,9 @@ def test_welch_tost_equals_statsmodels():
     st.lists(st.floats(-2, 2).map(lambda x: round(x, 2)), min_size=2, max_size=6),
     st.floats(0.05, 2),
 )
-def test_equivalent_exactly_when_the_90_percent_interval_lies_inside_the_margin(values, margin):
+def test_equivalent_exactly_when_the_90_percent_interval_lies_inside_the_margin(
+    values: Sequence[float], margin: float
+) -> None:
     ours = tost(values, margin=margin)
     inside = -margin < ours.interval.low and ours.interval.high < margin
     assert bool(ours.equivalent) == inside
@@ -36,7 +41,7 @@ def test_equivalent_exactly_when_the_90_percent_interval_lies_inside_the_margin(
 
 
 @pytest.mark.parametrize("values", [[], [0.1], [0.1, 0.1, 0.1], [0.1, math.nan]])
-def test_too_little_data_is_neither_equivalent_nor_different(values):
+def test_too_little_data_is_neither_equivalent_nor_different(values: Sequence[float]) -> None:
     ours = tost(values, margin=0.5)
     assert ours.equivalent is None
     assert math.isnan(ours.p)
@@ -44,6 +49,6 @@ def test_too_little_data_is_neither_equivalent_nor_different(values):
 
 
 @pytest.mark.parametrize("margin", [0, -1, math.nan])
-def test_a_margin_that_is_not_positive_is_refused(margin):
+def test_a_margin_that_is_not_positive_is_refused(margin: float) -> None:
     with pytest.raises(ValueError, match="margin"):
         tost([0.1, 0.2], margin=margin)

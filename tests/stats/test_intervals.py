@@ -1,4 +1,7 @@
+from __future__ import annotations
+
 import math
+from collections.abc import Callable, Sequence
 
 import pytest
 from hypothesis import given
@@ -8,6 +11,7 @@ from statsmodels.regression.linear_model import OLS
 from statsmodels.stats.proportion import proportion_confint
 
 from resbench.stats import (
+    Interval,
     prediction_interval,
     sampling_sd,
     summarise,
@@ -19,20 +23,20 @@ ERRORS = [5.31, 5.62, 5.48, 5.55, 5.20]
 percent = st.floats(0, 100, allow_nan=False)
 
 
-def test_t_interval_equals_scipy():
+def test_t_interval_equals_scipy() -> None:
     expected = stats.ttest_1samp(ERRORS, 0).confidence_interval(0.9)
     ours = t_interval(ERRORS, 0.9)
     assert (ours.low, ours.high) == pytest.approx(tuple(expected))
 
 
-def test_prediction_interval_equals_statsmodels():
+def test_prediction_interval_equals_statsmodels() -> None:
     fit = OLS(ERRORS, [1.0] * len(ERRORS)).fit()
     expected = fit.get_prediction([1.0]).conf_int(obs=True, alpha=0.05)[0]
     ours = prediction_interval(ERRORS)
     assert (ours.low, ours.high) == pytest.approx(tuple(expected))
 
 
-def test_intervals_equal_the_spacecraft_example_of_hahn_and_meeker():
+def test_intervals_equal_the_spacecraft_example_of_hahn_and_meeker() -> None:
     # Hahn 1970, Statistical intervals for a normal population I: mean 50.10, s 1.31, factors
     # 1.24 for the mean and 3.04 for one future unit.
     volts = [51.4, 49.5, 48.7, 49.3, 51.6]
@@ -42,7 +46,7 @@ def test_intervals_equal_the_spacecraft_example_of_hahn_and_meeker():
     assert prediction_interval(volts).half_width / summary.sd == pytest.approx(3.04, abs=0.005)
 
 
-def test_printed_rounding_widens_the_prediction_interval_on_both_sides():
+def test_printed_rounding_widens_the_prediction_interval_on_both_sides() -> None:
     plain, widened = prediction_interval(ERRORS), prediction_interval(ERRORS, half_width=0.05)
     assert widened.low == pytest.approx(plain.low - 0.05)
     assert widened.high == pytest.approx(plain.high + 0.05)
@@ -57,14 +61,16 @@ def test_printed_rounding_widens_the_prediction_interval_on_both_sides():
         (1, 29, 0.0061, 0.1718),
     ],
 )
-def test_wilson_equals_newcombes_published_table_and_statsmodels(errors, n, low, high):
+def test_wilson_equals_newcombes_published_table_and_statsmodels(
+    errors: int, n: int, low: float, high: float
+) -> None:
     ours = wilson(errors, n)
     assert (ours.low / 100, ours.high / 100) == pytest.approx((low, high), abs=5e-5)
     reference = proportion_confint(errors, n, method="wilson")
     assert (ours.low / 100, ours.high / 100) == pytest.approx(reference, abs=1e-12)
 
 
-def test_wilson_of_no_images_is_everything_and_of_impossible_counts_an_error():
+def test_wilson_of_no_images_is_everything_and_of_impossible_counts_an_error() -> None:
     nothing = wilson(0, 0)
     assert (nothing.low, nothing.high, nothing.reason) == (0, 100, "no images")
     with pytest.raises(ValueError, match="7 errors among 5 images"):
@@ -82,14 +88,16 @@ def test_wilson_of_no_images_is_everything_and_of_impossible_counts_an_error():
         ([5.5, 5.5, 5.5], "identical values: the spread is unknown"),
     ],
 )
-def test_too_little_data_gives_an_unbounded_interval_with_a_reason(interval, values, reason):
+def test_too_little_data_gives_an_unbounded_interval_with_a_reason(
+    interval: Callable[..., Interval], values: Sequence[float], reason: str
+) -> None:
     ours = interval(values)
     assert (ours.low, ours.high) == (-math.inf, math.inf)
     assert reason in ours.reason
 
 
 @pytest.mark.parametrize("value", [0.0, 5.5, 100.0])
-def test_identical_values_never_give_a_zero_width_interval(value):
+def test_identical_values_never_give_a_zero_width_interval(value: float) -> None:
     ours = t_interval([value] * 3, n_test=10_000)
     sd = sampling_sd(value, 10_000)
     assert ours.half_width == pytest.approx(stats.t.ppf(0.975, 2) * sd / math.sqrt(3))
@@ -98,14 +106,16 @@ def test_identical_values_never_give_a_zero_width_interval(value):
     assert summarise([value] * 3, 10_000).sd == 0
 
 
-def test_sampling_sd_is_the_binomial_one():
+def test_sampling_sd_is_the_binomial_one() -> None:
     assert sampling_sd(5.0, 10_000) == pytest.approx(
         100 * stats.binom(10_000, 0.05).std() / 1e4, 1e-3
     )
 
 
 @given(st.lists(percent, max_size=6), st.floats(0.5, 0.99))
-def test_intervals_are_ordered_around_the_mean_and_nested(values, level):
+def test_intervals_are_ordered_around_the_mean_and_nested(
+    values: Sequence[float], level: float
+) -> None:
     mean_of, new = t_interval(values, level), prediction_interval(values, level, 0.005)
     assert new.low <= mean_of.low <= mean_of.high <= new.high
     if values:
@@ -115,7 +125,9 @@ def test_intervals_are_ordered_around_the_mean_and_nested(values, level):
 
 
 @given(st.integers(1, 20_000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
-def test_wilson_contains_the_observed_rate_and_mirrors_errors_and_successes(case):
+def test_wilson_contains_the_observed_rate_and_mirrors_errors_and_successes(
+    case: tuple[int, int],
+) -> None:
     errors, n = case
     ours, mirrored = wilson(errors, n), wilson(n - errors, n)
     assert ours.low - 1e-9 <= 100 * errors / n <= ours.high + 1e-9
@@ -123,6 +135,6 @@ def test_wilson_contains_the_observed_rate_and_mirrors_errors_and_successes(case
 
 
 @pytest.mark.parametrize("level", [0, 1, 95])
-def test_a_level_outside_0_and_1_is_refused(level):
+def test_a_level_outside_0_and_1_is_refused(level: float) -> None:
     with pytest.raises(ValueError, match="level"):
         t_interval(ERRORS, level)

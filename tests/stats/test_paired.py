@@ -1,3 +1,5 @@
+from __future__ import annotations
+
 import math
 import time
 
@@ -5,19 +7,24 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from statsmodels.stats.contingency_tables import mcnemar as reference_mcnemar
 
 from resbench.stats import contrast, hierarchical_bootstrap, mcnemar, wilson
 
+Correct = NDArray[np.bool_]
 
-def discordant(b, c, both=12):
+
+def discordant(b: int, c: int, both: int = 12) -> tuple[Correct, Correct]:
     """Two [images] arrays with b images right only in A and c only in B."""
     right_a = np.array([True] * b + [False] * c + [True] * both)
     right_b = np.array([False] * b + [True] * c + [True] * both)
     return right_a, right_b
 
 
-def networks(seeds, images, rate_a, rate_b, rng):
+def networks(
+    seeds: int, images: int, rate_a: float, rate_b: float, rng: np.random.Generator
+) -> tuple[Correct, Correct]:
     """Two [seeds, images] arrays; an image is as hard in every run of an arm."""
     hard = rng.random(images)
     noise = rng.normal(0, 0.01, (2 * seeds, images))
@@ -25,7 +32,7 @@ def networks(seeds, images, rate_a, rate_b, rng):
     return right[:seeds], right[seeds:]
 
 
-def test_mcnemar_gives_the_published_values_of_fagerland():
+def test_mcnemar_gives_the_published_values_of_fagerland() -> None:
     # Fagerland et al. 2013, Table 1: airway hyper-responsiveness, 1 and 7 discordant of 21
     ours = mcnemar(*discordant(1, 7))
     assert (ours.b, ours.c) == (1, 7)
@@ -34,24 +41,24 @@ def test_mcnemar_gives_the_published_values_of_fagerland():
 
 
 @given(st.integers(0, 60), st.integers(0, 60))
-def test_mcnemar_equals_statsmodels_and_mirrors(b, c):
+def test_mcnemar_equals_statsmodels_and_mirrors(b: int, c: int) -> None:
     ours, mirrored = mcnemar(*discordant(b, c)), mcnemar(*discordant(c, b))
     assert ours.p_exact == pytest.approx(reference_mcnemar([[9, b], [c, 9]], exact=True).pvalue)
     assert (ours.p_exact, ours.p_mid) == pytest.approx((mirrored.p_exact, mirrored.p_mid))
     assert 0 < ours.p_mid <= ours.p_exact <= 1
 
 
-def test_mcnemar_without_a_discordant_image_finds_nothing():
+def test_mcnemar_without_a_discordant_image_finds_nothing() -> None:
     ours = mcnemar(*discordant(0, 0))
     assert (ours.p_exact, ours.p_mid) == (1, 1)
 
 
-def test_mcnemar_refuses_arrays_over_different_images():
+def test_mcnemar_refuses_arrays_over_different_images() -> None:
     with pytest.raises(ValueError, match="are not one"):
         mcnemar(np.ones(5, bool), np.ones(6, bool))
 
 
-def test_bootstrap_over_images_that_never_change_is_the_seed_level_t_interval():
+def test_bootstrap_over_images_that_never_change_is_the_seed_level_t_interval() -> None:
     # Each image's errors per seed are the same pattern, so images carry no noise of their own.
     right_a = np.repeat([[True], [True], [True]], 4000, axis=1)
     right_b = right_a.copy()
@@ -64,7 +71,7 @@ def test_bootstrap_over_images_that_never_change_is_the_seed_level_t_interval():
     )
 
 
-def test_bootstrap_of_one_seed_per_arm_covers_the_images_only_and_says_so():
+def test_bootstrap_of_one_seed_per_arm_covers_the_images_only_and_says_so() -> None:
     # Arm A is always right, so the difference is B's error rate: Wilson is the reference.
     right_b = (np.arange(2000) >= 100)[None]
     ours = hierarchical_bootstrap(np.ones((1, 2000), bool), right_b, paired_seeds=True)
@@ -75,7 +82,7 @@ def test_bootstrap_of_one_seed_per_arm_covers_the_images_only_and_says_so():
 
 
 @pytest.mark.parametrize("paired", [True, False])
-def test_swapping_arms_mirrors_the_bootstrap(paired):
+def test_swapping_arms_mirrors_the_bootstrap(paired: bool) -> None:
     a, b = networks(4, 2000, 5, 6, np.random.default_rng(1))
     one = hierarchical_bootstrap(a, b, paired_seeds=paired, resamples=20_000)
     two = hierarchical_bootstrap(b, a, paired_seeds=paired, resamples=20_000)
@@ -84,7 +91,7 @@ def test_swapping_arms_mirrors_the_bootstrap(paired):
     assert one.p_b_worse == pytest.approx(1 - two.p_b_worse, abs=0.02)
 
 
-def test_bootstrap_repeats_bit_for_bit_and_depends_on_its_seed():
+def test_bootstrap_repeats_bit_for_bit_and_depends_on_its_seed() -> None:
     a, b = networks(3, 1000, 20, 22, np.random.default_rng(2))
     first, again, other = (
         hierarchical_bootstrap(a, b, paired_seeds=True, seed=s) for s in (5, 5, 6)
@@ -93,14 +100,14 @@ def test_bootstrap_repeats_bit_for_bit_and_depends_on_its_seed():
     assert first != other
 
 
-def test_bootstrap_accepts_predictions_stored_as_0_and_1():
+def test_bootstrap_accepts_predictions_stored_as_0_and_1() -> None:
     a, b = networks(3, 1000, 20, 22, np.random.default_rng(2))
     as_bytes = hierarchical_bootstrap(a.astype("u1"), b.astype("u1"), paired_seeds=True)
     assert as_bytes == hierarchical_bootstrap(a, b, paired_seeds=True)
     assert mcnemar(a[0].astype("u1"), b[0].astype("u1")) == mcnemar(a[0], b[0])
 
 
-def test_bootstrap_of_equal_networks_or_of_nothing_is_defined():
+def test_bootstrap_of_equal_networks_or_of_nothing_is_defined() -> None:
     a, _ = networks(3, 1000, 20, 22, np.random.default_rng(2))
     same = hierarchical_bootstrap(a, a, paired_seeds=True)
     assert same.mean == 0
@@ -112,14 +119,14 @@ def test_bootstrap_of_equal_networks_or_of_nothing_is_defined():
         assert math.isinf(nothing.interval.half_width)
 
 
-def test_bootstrap_refuses_arrays_that_do_not_match():
+def test_bootstrap_refuses_arrays_that_do_not_match() -> None:
     with pytest.raises(ValueError, match="same images"):
         hierarchical_bootstrap(np.ones((3, 10), bool), np.ones((3, 9), bool), paired_seeds=False)
     with pytest.raises(ValueError, match="cannot be paired"):
         hierarchical_bootstrap(np.ones((3, 10), bool), np.ones((2, 10), bool), paired_seeds=True)
 
 
-def test_bootstrap_of_5_seeds_and_10000_images_takes_under_2_seconds():
+def test_bootstrap_of_5_seeds_and_10000_images_takes_under_2_seconds() -> None:
     a, b = networks(5, 10_000, 5, 6, np.random.default_rng(3))
     start = time.perf_counter()
     hierarchical_bootstrap(a, b, paired_seeds=True, resamples=2000)

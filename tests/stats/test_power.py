@@ -1,3 +1,5 @@
+from __future__ import annotations
+
 import itertools
 import math
 
@@ -20,8 +22,8 @@ SIDES = [(True, 1), (False, 2)]
 @pytest.mark.parametrize(("n_a", "n_b"), [(3, 3), (5, 5), (3, 8)])
 @pytest.mark.parametrize("alpha", [0.05, 0.005])
 def test_detectable_difference_of_independent_arms_equals_statsmodels(
-    n_a, n_b, alpha, one_sided, tails
-):
+    n_a: int, n_b: int, alpha: float, one_sided: bool, tails: int
+) -> None:
     ours = minimum_detectable_difference(n_a, n_b, 0.2, alpha=alpha, one_sided=one_sided)
     power = TTestIndPower().power(ours / 0.2, n_a, alpha / tails, n_b / n_a, alternative="larger")
     assert power == pytest.approx(0.8, abs=1e-6)
@@ -29,19 +31,21 @@ def test_detectable_difference_of_independent_arms_equals_statsmodels(
 
 @pytest.mark.parametrize(("one_sided", "tails"), SIDES)
 @pytest.mark.parametrize("n", [3, 5, 20])
-def test_detectable_difference_of_paired_arms_equals_statsmodels(n, one_sided, tails):
+def test_detectable_difference_of_paired_arms_equals_statsmodels(
+    n: int, one_sided: bool, tails: int
+) -> None:
     ours = minimum_detectable_difference(n, n, 0.28, power=0.9, paired=True, one_sided=one_sided)
     power = TTestPower().power(ours / 0.28, n, 0.05 / tails, alternative="larger")
     assert power == pytest.approx(0.9, abs=1e-6)
 
 
 @pytest.mark.parametrize("effect", [0.0, 0.1, 0.5])
-def test_two_sided_power_counts_the_far_tail_as_statsmodels_does(effect):
+def test_two_sided_power_counts_the_far_tail_as_statsmodels_does(effect: float) -> None:
     expected = TTestIndPower().power(effect, 5, 0.05, alternative="two-sided")
     assert detection_power(effect / math.sqrt(2 / 5), 8, 0.05, False) == pytest.approx(expected)
 
 
-def test_seeds_needed_gives_cohens_published_sizes():
+def test_seeds_needed_gives_cohens_published_sizes() -> None:
     # Cohen 1988, Table 2.4.1: d = 0.5, two-sided 0.05, power 0.8 takes 64 per group
     assert seeds_needed(0.5, 1.0, one_sided=False) == 64
     assert seeds_needed(0.8, 1.0, one_sided=False) == 26
@@ -50,9 +54,12 @@ def test_seeds_needed_gives_cohens_published_sizes():
 
 @given(st.floats(0.25, 3), st.booleans(), st.booleans())
 @settings(max_examples=40)
-def test_seeds_needed_is_the_smallest_number_with_the_power(delta, paired, one_sided):
+def test_seeds_needed_is_the_smallest_number_with_the_power(
+    delta: float, paired: bool, one_sided: bool
+) -> None:
     seeds = seeds_needed(delta, 0.5, paired=paired, one_sided=one_sided)
     kind, alpha = (TTestPower if paired else TTestIndPower), 0.05 if one_sided else 0.025
+    assert seeds is not None
     power = [kind().power(delta / 0.5, n, alpha, alternative="larger") for n in (seeds, seeds - 1)]
     assert power[0] >= 0.8 - 1e-6
     assert seeds == 2 or power[1] < 0.8
@@ -60,12 +67,12 @@ def test_seeds_needed_is_the_smallest_number_with_the_power(delta, paired, one_s
 
 @given(st.integers(2, 30), st.floats(0.05, 2), st.booleans())
 @settings(max_examples=40)
-def test_detectable_difference_and_seeds_needed_agree(n, sd, paired):
+def test_detectable_difference_and_seeds_needed_agree(n: int, sd: float, paired: bool) -> None:
     least = minimum_detectable_difference(n, n, sd, paired=paired)
     assert seeds_needed(least * 1.0001, sd, paired=paired) == n
 
 
-def test_power_of_a_simulated_comparison_is_the_computed_one():
+def test_power_of_a_simulated_comparison_is_the_computed_one() -> None:
     rng = np.random.default_rng(0)
     least = minimum_detectable_difference(3, 3, 0.2)
     a, b = rng.normal(0, 0.2, (20_000, 3)), rng.normal(least, 0.2, (20_000, 3))
@@ -73,21 +80,26 @@ def test_power_of_a_simulated_comparison_is_the_computed_one():
     assert found.mean() == pytest.approx(0.8, abs=0.01)
 
 
-def test_more_arms_in_a_contrast_bring_degrees_of_freedom():
-    assert seeds_for_contrast(1.0, 1.0, 4) < seeds_for_contrast(1.0, 1.0, 1)
+def test_more_arms_in_a_contrast_bring_degrees_of_freedom() -> None:
+    four, one = seeds_for_contrast(1.0, 1.0, 4), seeds_for_contrast(1.0, 1.0, 1)
+    assert four is not None
+    assert one is not None
+    assert four < one
     assert seeds_needed(1.0, 1.0) == seeds_for_contrast(1.0, math.sqrt(2), 2)
 
 
 @pytest.mark.parametrize("one_sided", [True, False])
 @pytest.mark.parametrize("df", [1, 2, 4, 30, 1998])
 @pytest.mark.parametrize("alpha", [0.05, 0.001])
-def test_power_is_finite_and_rises_with_the_difference_at_every_scale(df, alpha, one_sided):
+def test_power_is_finite_and_rises_with_the_difference_at_every_scale(
+    df: int, alpha: float, one_sided: bool
+) -> None:
     power = [detection_power(x, df, alpha, one_sided) for x in np.geomspace(0.01, 1e5, 60)]
     assert all(0 <= p <= 1 for p in power)
     assert all(later >= earlier - 1e-9 for earlier, later in itertools.pairwise(power))
 
 
-def test_what_cannot_be_detected_or_known_is_infinite_or_none():
+def test_what_cannot_be_detected_or_known_is_infinite_or_none() -> None:
     assert minimum_detectable_difference(1, 1, 0.2) == math.inf
     assert minimum_detectable_difference(0, 5, 0.2) == math.inf
     for sd in (0.0, math.nan, math.inf, -1.0):
@@ -100,6 +112,8 @@ def test_what_cannot_be_detected_or_known_is_infinite_or_none():
 @pytest.mark.parametrize("alpha", [0.05, 0.05 / 40])
 @pytest.mark.parametrize("power", [0.5, 0.8, 0.99])
 @pytest.mark.parametrize("n", [2, 3, 100])
-def test_detectable_difference_is_found_at_the_extremes_of_a_plan(n, power, alpha):
+def test_detectable_difference_is_found_at_the_extremes_of_a_plan(
+    n: int, power: float, alpha: float
+) -> None:
     least = minimum_detectable_difference(n, n, 0.2, alpha=alpha, power=power, paired=True)
     assert detection_power(least / 0.2 * math.sqrt(n), n - 1, alpha, True) == pytest.approx(power)

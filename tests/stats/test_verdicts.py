@@ -1,4 +1,7 @@
+from __future__ import annotations
+
 import math
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
@@ -26,17 +29,19 @@ percent = st.floats(0, 100).map(lambda x: round(x, 2))
         ("1e1", 10, 5),
     ],
 )
-def test_the_printed_precision_is_read_from_the_text(printed, value, half_unit):
+def test_the_printed_precision_is_read_from_the_text(
+    printed: str, value: float, half_unit: float
+) -> None:
     assert parse_printed(printed) == pytest.approx((value, half_unit))
 
 
 @pytest.mark.parametrize("printed", ["", "5.52%", "nan", "inf", "five"])
-def test_a_printed_value_that_is_no_decimal_is_refused(printed):
+def test_a_printed_value_that_is_no_decimal_is_refused(printed: str) -> None:
     with pytest.raises(ValueError, match="printed value"):
         parse_printed(printed)
 
 
-def test_a_printed_number_inside_a_narrow_prediction_interval_is_replicated():
+def test_a_printed_number_inside_a_narrow_prediction_interval_is_replicated() -> None:
     verdict = judge_cell(NEAR, "5.52", n_test=10_000)
     assert verdict.kind == "replicated"
     assert verdict.interval == prediction_interval(NEAR, 0.95, 0.005)
@@ -47,14 +52,14 @@ def test_a_printed_number_inside_a_narrow_prediction_interval_is_replicated():
 
 
 @pytest.mark.parametrize(("printed", "kind"), [("6.52", "better"), ("4.52", "worse")])
-def test_a_printed_number_outside_is_better_or_worse(printed, kind):
+def test_a_printed_number_outside_is_better_or_worse(printed: str, kind: str) -> None:
     verdict = judge_cell(NEAR, printed, n_test=10_000)
     assert verdict.kind == kind
     assert verdict.text.startswith(kind.capitalize())
     assert "one draw" in verdict.text
 
 
-def test_the_printed_rounding_decides_at_the_edge():
+def test_the_printed_rounding_decides_at_the_edge() -> None:
     values = (5.44, 5.65, 5.53)
     edge = prediction_interval(values).high
     assert 6.05 < edge < 6.09
@@ -62,7 +67,7 @@ def test_the_printed_rounding_decides_at_the_edge():
     assert judge_cell(values, "6.10", n_test=10_000).kind == "better"
 
 
-def test_a_wide_interval_is_inconclusive_and_says_how_many_seeds_narrow_it():
+def test_a_wide_interval_is_inconclusive_and_says_how_many_seeds_narrow_it() -> None:
     values = (5.1, 5.5, 5.9)
     verdict = judge_cell(values, "5.52", n_test=10_000)
     assert verdict.kind == "inconclusive"
@@ -71,13 +76,13 @@ def test_a_wide_interval_is_inconclusive_and_says_how_many_seeds_narrow_it():
     assert "About 9 seeds" in verdict.text
 
 
-def test_runs_that_differ_too_much_are_never_promised_a_decision():
+def test_runs_that_differ_too_much_are_never_promised_a_decision() -> None:
     verdict = judge_cell((4.0, 5.5, 7.0), "5.52", n_test=10_000)
     assert (verdict.kind, verdict.seeds_needed) == ("inconclusive", None)
     assert "No number of seeds" in verdict.text
 
 
-def test_one_run_is_never_replicated_however_close():
+def test_one_run_is_never_replicated_however_close() -> None:
     verdict = judge_cell((5.52,), "5.52", n_test=10_000)
     assert verdict.kind == "inconclusive"
     assert "how many is not known yet" in verdict.text
@@ -85,7 +90,7 @@ def test_one_run_is_never_replicated_however_close():
     assert (planned.kind, planned.seeds_needed) == ("inconclusive", 3)
 
 
-def test_identical_runs_are_judged_with_the_noise_of_the_test_set():
+def test_identical_runs_are_judged_with_the_noise_of_the_test_set() -> None:
     verdict = judge_cell((5.50,) * 3, "5.60", n_test=10_000)
     assert verdict.kind == "inconclusive"
     assert verdict.interval.half_width > 0.9
@@ -95,26 +100,26 @@ def test_identical_runs_are_judged_with_the_noise_of_the_test_set():
     assert "the spread is unknown" in unknown.text
 
 
-def test_a_value_that_is_not_finite_is_never_averaged_away():
+def test_a_value_that_is_not_finite_is_never_averaged_away() -> None:
     verdict = judge_cell((5.5, math.nan, 5.6), "5.52", n_test=10_000)
     assert verdict.kind == "inconclusive"
     assert "1 of 3 values are not finite" in verdict.text
 
 
-def test_no_runs_is_not_run():
+def test_no_runs_is_not_run() -> None:
     verdict = judge_cell((), "5.52", n_test=10_000)
     assert (verdict.kind, verdict.text) == ("not_run", "Not run.")
     assert math.isnan(verdict.difference)
 
 
-def test_other_data_tier_or_split_is_not_comparable_and_named():
+def test_other_data_tier_or_split_is_not_comparable_and_named() -> None:
     why = Comparable(("data: digits, not CIFAR-10", "split: printed is a training error"))
     verdict = judge_cell(NEAR, "5.52", n_test=360, comparable=why)
     assert verdict.kind == "not_comparable"
     assert "digits, not CIFAR-10; split: printed is a training error" in verdict.text
 
 
-def test_a_blank_printed_cell_is_not_comparable():
+def test_a_blank_printed_cell_is_not_comparable() -> None:
     verdict = judge_cell(NEAR, None, n_test=10_000)
     assert verdict.kind == "not_comparable"
     assert "prints no number" in verdict.text
@@ -122,7 +127,9 @@ def test_a_blank_printed_cell_is_not_comparable():
 
 
 @given(st.lists(percent, max_size=6), percent, st.sampled_from([None, 360, 10_000]))
-def test_replicated_never_means_further_apart_than_the_resolution(values, printed, n_test):
+def test_replicated_never_means_further_apart_than_the_resolution(
+    values: Sequence[float], printed: float, n_test: int | None
+) -> None:
     verdict = judge_cell(values, f"{printed:.2f}", n_test=n_test)
     if verdict.kind == "replicated":
         assert len(values) >= 2
@@ -132,7 +139,7 @@ def test_replicated_never_means_further_apart_than_the_resolution(values, printe
 
 
 @given(st.lists(percent, min_size=2, max_size=5), percent)
-def test_mirrored_errors_swap_better_and_worse(values, printed):
+def test_mirrored_errors_swap_better_and_worse(values: Sequence[float], printed: float) -> None:
     swap = {"better": "worse", "worse": "better"}
     one = judge_cell(values, f"{printed:.2f}", n_test=2000).kind
     two = judge_cell([100 - v for v in values], f"{100 - printed:.2f}", n_test=2000).kind

@@ -288,7 +288,7 @@ def members_of(archive: Path) -> Members:
 def rebuild(
     archive: Path, members: Members, *, relist: bool, form: int = tarfile.USTAR_FORMAT
 ) -> None:
-    """Write ``members``; with ``relist`` the manifest lists whatever is there, as a forger would."""
+    """Write ``members``; with ``relist`` the manifest is made to fit, as a forger would."""
     files = {
         member.name: {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
         for member, data in members[1:]
@@ -360,7 +360,7 @@ HOSTILE: dict[str, tuple[Callable[[Members], object], str]] = {
     "folder": (retype(tarfile.DIRTYPE), NO_PLACE),
     "contiguous": (retype(tarfile.CONTTYPE), NO_PLACE),
     "twice": (second_of_a_name, "is in it twice"),
-    "second manifest": (extra(MANIFEST), ""),
+    "second manifest": (extra(MANIFEST), "is in it twice"),
 }
 UNLISTED: dict[str, tuple[Callable[[Members], object], str]] = {
     "no manifest": (lambda members: members.pop(0), f"does not begin with {MANIFEST}"),

@@ -40,9 +40,14 @@ def test_write_replaces_the_whole_file_and_leaves_nothing_else(tmp_path: Path) -
 def test_error_while_writing_keeps_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     write_atomic(path, b"old")
-    with pytest.raises(KeyboardInterrupt), atomic_file(path) as file:
-        file.write(b"half of the n")
-        raise KeyboardInterrupt
+
+    def interrupted() -> None:
+        with atomic_file(path) as file:
+            file.write(b"half of the n")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert path.read_bytes() == b"old"
     assert names(tmp_path) == ["a.json"]
 

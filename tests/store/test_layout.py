@@ -107,7 +107,9 @@ def test_own_runs_and_evidence_never_mix_by_accident(tmp_path: Path) -> None:
     evidence, own = ResultsFolder(tmp_path / "evidence"), ResultsFolder(tmp_path / "own")
     evidence.open_for_writing(evidence=True)
     own.open_for_writing()
-    with pytest.raises(UsageError, match=r"evidence: holds the evidence .* --results, .* --evidence"):
+    with pytest.raises(
+        UsageError, match=r"evidence: holds the evidence .* --results, .* --evidence"
+    ):
         evidence.open_for_writing()
     with pytest.raises(UsageError, match=r"own: holds a user's own runs"):
         own.open_for_writing(evidence=True)

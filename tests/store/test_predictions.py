@@ -6,6 +6,7 @@ import os
 import time
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from .factory import predictions_of
 
 FIXED = Predictions(
     np.arange(10, dtype=np.int16),
-    np.arange(10, dtype=np.float32) / 16,
+    np.arange(10, dtype=np.float32) / np.float32(16),
     np.arange(10, dtype=np.int16)[::-1],
 )
 
@@ -39,9 +40,7 @@ def test_predictions_come_back_as_written(tmp_path: Path) -> None:
         assert set(plain) == {"pred", "prob_true", "label"}
 
 
-def test_bytes_depend_on_the_arrays_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_bytes_depend_on_the_arrays_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "predictions.npz"
     for now in (0.0, 4_102_444_800.0):
         monkeypatch.setattr(time, "time", lambda now=now: now)
@@ -78,10 +77,12 @@ def test_loss_of_an_impossible_class_is_finite() -> None:
         ("prob_true", np.zeros((10, 1), np.float32), r"shape \(10, 1\)"),
     ],
 )
-def test_arrays_of_another_kind_are_no_predictions(
-    name: str, array: np.ndarray, said: str
-) -> None:
-    arrays = {"pred": FIXED.pred, "prob_true": FIXED.prob_true, "label": FIXED.label}
+def test_arrays_of_another_kind_are_no_predictions(name: str, array: np.ndarray, said: str) -> None:
+    arrays: dict[str, Any] = {
+        "pred": FIXED.pred,
+        "prob_true": FIXED.prob_true,
+        "label": FIXED.label,
+    }
     with pytest.raises(ValueError, match=said):
         Predictions(**{**arrays, name: array})
 

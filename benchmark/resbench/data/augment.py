@@ -19,7 +19,8 @@ class Augment:
     """Which transformation, with the parameters of every kind.
 
     ``crop_flip`` (Wang et al. 2017, section 4.1): zeros on each side, a random crop of the
-    image's size, a mirror image half the time. ``affine`` (report2019): what Keras'
+    image's size, a mirror image half the time. Inferred: the zeros are black pixels, as the mean
+    image is subtracted after the crop. ``affine`` (report2019): what Keras'
     ImageDataGenerator does with rotation_range, width_shift_range = height_shift_range, zoom_range
     and horizontal_flip, filling with the nearest pixel.
     """

@@ -35,9 +35,8 @@ def transition_matrix(
 ) -> npt.NDArray[np.float64]:
     """Return the observed ``Q`` ``[C, C]``: row i is how the labels of class i are spread.
 
-    The row of a class without images is NaN.
+    The row of a class without images is zero.
     """
     pairs = np.bincount(clean * num_classes + noisy, minlength=num_classes**2)
     counts = pairs.reshape(num_classes, num_classes).astype(np.float64)
-    total = counts.sum(axis=1, keepdims=True)
-    return np.divide(counts, total, out=np.full_like(counts, np.nan), where=total > 0)
+    return counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)

@@ -78,7 +78,8 @@ def identify(name: str, locations: Mapping[str, Path]) -> Source:
     try:
         return _located(name, locations[name])
     except OSError as error:
-        raise EnvironmentFault(f"{locations[name]}: cannot be read: {error.strerror}.") from error
+        place = error.filename or locations[name]
+        raise EnvironmentFault(f"{place}: cannot be read: {error.strerror}.") from error
 
 
 def load(source: Source) -> Images:
@@ -125,9 +126,7 @@ def _located(name: str, location: Path) -> Source:
     path, md5 = _split_md5(location)
     if path.is_dir():
         if md5 is not None:
-            raise UsageError(
-                f"--data {name}={location}: #md5= vouches for an archive, not a folder."
-            )
+            raise UsageError(f"{name}={location}: #md5= vouches for an archive, not for a folder.")
         if (path / archive.filename).is_file():
             return _published(name, path / archive.filename)
         return _own(name, "parquet", path, None)

@@ -73,6 +73,9 @@ class EncoderDecoderMask(nn.Module):
     Down: max-pool and r units a level, 2r units at the bottom. Up: bilinear to the size of the
     level above, add a unit of what that level held, r units; a last bilinear to the input's size,
     two 1x1 convolutions, the activation. ``pooled=False`` keeps the same units at full resolution.
+
+    Inferred, as the paper only draws them: padding of the pooling, aligned corners of the
+    interpolation, the unit on each skip, BN-ReLU in the tail (reasons in provenance.py).
     """
 
     def __init__(

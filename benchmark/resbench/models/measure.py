@@ -15,7 +15,6 @@ from torch import nn
 from resbench.models.attention import AttentionModule
 from resbench.models.units import GlobalMean, ResidualUnit
 from resbench.models.zoo import (
-    StageSize,
     build,
     count_macs,
     count_parameters,
@@ -37,36 +36,39 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What can be counted on one network; MACs per image, forward."""
+class Size:
+    """What can be counted on one network without running it."""
 
-    rows: tuple[Row, ...]
     parameters: int
     with_bn_statistics: int
-    macs: int
     trunk_depth: int
 
 
-def measure(
-    family: str, name: str, *, num_classes: int = 10, image_px: int = 32, **options: Any
-) -> Measured:
-    """Build a network on the meta device and measure it; arguments and errors as of ``build``."""
-    with torch.device("meta"):
-        model = build(family, name, num_classes=num_classes, **options)
-    sizes = output_sizes(model, image_px)
-    before = [(image_px, image_px, 3), *(stage.size for stage in sizes)]
-    layers = [_layer(layer, size) for layer, size in zip(model.children(), before, strict=False)]
-    return Measured(
-        tuple(_row(stage, layer) for stage, layer in zip(sizes, layers, strict=True)),
-        count_parameters(model),
-        count_with_bn_statistics(model),
-        count_macs(model, image_px),
-        trunk_depth(model),
+def size(family: str, name: str, **options: Any) -> Size:
+    """Count a network; arguments and errors as of ``build``."""
+    model = _on_meta(family, name, options)
+    return Size(count_parameters(model), count_with_bn_statistics(model), trunk_depth(model))
+
+
+def macs(family: str, name: str, *, image_px: int = 32, **options: Any) -> int:
+    """Return multiply-accumulates of one image, forward, as ``count_macs`` counts them."""
+    return count_macs(_on_meta(family, name, options), image_px)
+
+
+def architecture(family: str, name: str, *, image_px: int = 32, **options: Any) -> tuple[Row, ...]:
+    """Return a network's rows in order; arguments and errors as of ``build``."""
+    model = _on_meta(family, name, options)
+    stages = output_sizes(model, image_px)
+    inputs = [(image_px, image_px, 3), *(stage.size for stage in stages[:-1])]
+    return tuple(
+        Row(stage.row, _layer(layer, before), str(stage))
+        for stage, layer, before in zip(stages, model.children(), inputs, strict=True)
     )
 
 
-def _row(stage: StageSize, layer: str) -> Row:
-    return Row(stage.row, layer, str(stage))
+def _on_meta(family: str, name: str, options: dict[str, Any]) -> nn.Sequential:
+    with torch.device("meta"):
+        return build(family, name, **options)
 
 
 def _layer(module: nn.Module, input_size: Sequence[int]) -> str:

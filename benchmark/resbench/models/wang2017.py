@@ -20,8 +20,10 @@ from resbench.models.attention import (
 from resbench.models.catalogue import WANG2017, ModulePlan
 from resbench.models.units import BNReLU, GlobalMean, PreActUnit, Settings, conv
 
-# Bottleneck width, output channels, stride of the first unit, poolings of the masks. Three stages
-# at 32, 16 and 8 px with 3, 2 and 1 poolings give the skips {2, 1, 0} and a 4x4 bottom in each.
+# Bottleneck width, output channels, stride of the first unit, poolings of the masks.
+# Inferred, the paper prints none of them for CIFAR: widths and strides are ResNet's, and give the
+# printed 1.9 M and 5.1 M parameters; 3, 2 and 1 poolings at 32, 16 and 8 px give the skips
+# {2, 1, 0} of the ImageNet networks and a 4x4 bottom in each stage.
 STAGES = ((16, 64, 1, 3), (32, 128, 2, 2), (64, 256, 2, 1))
 
 

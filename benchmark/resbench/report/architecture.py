@@ -5,8 +5,9 @@ Only here does a report build networks, on the meta device; torch is imported wh
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from resbench.data.catalog import NUM_CLASSES
@@ -17,35 +18,35 @@ from resbench.report.collect import FilledTable
 from resbench.suite.catalog import Loaded
 
 if TYPE_CHECKING:
-    from resbench.models.measure import Measured
+    from resbench.models.measure import Row, Size
 
 
 def count_places(table: FilledTable) -> tuple[Place, ...]:
     """Fill the places of a table that is counted, from the networks that its columns name."""
     loaded = table.expanded.loaded
-    places = []
-    for place in bare_places(table):
-        network = _network_of(loaded, place.cell.cell.levels)
-        places.append(_judge(place, network))
-    return tuple(places)
+    return tuple(
+        _judge(place, *_network_of(loaded, place.cell.cell.levels)) for place in bare_places(table)
+    )
 
 
-def zoo() -> list[tuple[ZooEntry, Measured, Measured]]:
-    """Measure every network of the catalogue, for 10 and for 100 classes."""
-    return [
-        tuple([entry, *(_measured(entry.family, entry.name, n, entry.options) for n in (10, 100))])
-        for entry in ZOO
-    ]
+def zoo() -> Iterator[tuple[ZooEntry, Size, Size, int]]:
+    """Yield every network of the catalogue, counted for 10 and for 100 classes, and its MACs."""
+    from resbench.models.measure import macs, size
+
+    for entry in ZOO:
+        network = (entry.family, entry.name)
+        ten, hundred = (size(*network, num_classes=n, **entry.options) for n in (10, 100))
+        yield entry, ten, hundred, macs(*network, **entry.options)
 
 
-def _judge(place: Place, network: Measured) -> Place:
+def _judge(place: Place, rows: tuple[Row, ...], size: Size) -> Place:
     printed = place.printed.value if place.printed else None
     if place.metric == "params_m":
         # The report counted as Keras does, with the running statistics.
-        return judge_count(place, network.with_bn_statistics)
-    row = next((row for row in network.rows if row.name == place.row), None)
+        return judge_count(place, size.with_bn_statistics)
+    row = next((row for row in rows if row.name == place.row), None)
     if place.metric == "depth":
-        found = str(network.trunk_depth)
+        found = str(size.trunk_depth)
     elif row is not None:
         found = row.layer if place.metric == "layer" else row.size
     else:
@@ -57,7 +58,7 @@ def _judge(place: Place, network: Measured) -> Place:
     return replace(place, kind="equal" if same else "differs", text=text, ours=found)
 
 
-def _network_of(loaded: Loaded, levels: Mapping[str, str]) -> Measured:
+def _network_of(loaded: Loaded, levels: Mapping[str, str]) -> tuple[tuple[Row, ...], Size]:
     """Measure the network that a suite's model settings and the levels of a cell describe."""
     model = {**loaded.protocol.model, **loaded.suite.base.get("model", {})}
     data = loaded.suite.base.get("data", {}).get("name", "cifar10")
@@ -69,20 +70,14 @@ def _network_of(loaded: Loaded, levels: Mapping[str, str]) -> Measured:
                 model[key.removeprefix("model.")] = value
             elif key == "data.name":
                 data = value
-    family, name = model.pop("family"), model.pop("name")
     try:
-        return _measured(family, name, NUM_CLASSES[data], model)
-    except (ValueError, KeyError) as error:
-        raise UsageError(f"{loaded.document.path}: cannot count {family} {name}: {error}") from None
+        return _measured(**model, num_classes=NUM_CLASSES[data])
+    except (ValueError, TypeError, KeyError) as error:
+        raise UsageError(f"{loaded.document.path}: cannot count this network: {error}") from None
 
 
-_known: dict[str, Measured] = {}
+@cache
+def _measured(**network: Any) -> tuple[tuple[Row, ...], Size]:
+    from resbench.models.measure import architecture, size
 
-
-def _measured(family: str, name: str, classes: int, options: Mapping[str, Any]) -> Measured:
-    from resbench.models.measure import measure
-
-    key = repr((family, name, classes, sorted(options.items())))
-    if key not in _known:
-        _known[key] = measure(family, name, num_classes=classes, **options)
-    return _known[key]
+    return architecture(**network), size(**network)

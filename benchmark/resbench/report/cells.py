@@ -29,6 +29,8 @@ _OURS: dict[str, Metric] = {
 }
 """Which of our errors is the same quantity as a printed split."""
 
+SPLIT_REASONS = ("which error the printed number is", "printed is the")
+
 
 @dataclass(frozen=True)
 class Place:
@@ -155,6 +157,8 @@ def _judge_error(table: FilledTable, place: Place, values: list[float]) -> Place
         text = f"No result: {len(cell.diverged)} of {len(cell.seeds)} runs diverged."
     elif values and printed is None:
         kind, text = "shown", "The source prints no number here."
+    if any(reason.startswith(SPLIT_REASONS) for reason in reasons):
+        verdict = replace(verdict, difference=math.nan)  # unlike errors are not ranked
     interval = verdict.interval
     finite = math.isfinite(interval.low) and math.isfinite(interval.high)
     return _with(
@@ -178,9 +182,9 @@ def _reasons(table: FilledTable, place: Place) -> tuple[str, ...]:
         reasons.append(f"data {data_label(choice)}")
     really = (place.printed.really or place.printed.claims) if place.printed else None
     if really == "unknown":
-        reasons.append("which error the printed number is, is not known")
+        reasons.append(f"{SPLIT_REASONS[0]}, is not known")
     elif really in SPLITS and really != "unspecified" and _OURS.get(really) != place.metric:
-        reasons.append(f"printed is the {SPLITS[really]}, ours the {METRICS[place.metric]}")
+        reasons.append(f"{SPLIT_REASONS[1]} {SPLITS[really]}, ours the {METRICS[place.metric]}")
     return tuple(reasons)
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from resbench.report.collect import FilledCell, FilledTable
+from resbench.store.records import RunRecord
 from resbench.suite.catalog import Loaded, suite_folder
 from resbench.suite.expand import Context, DataChoice
 from resbench.suite.schema import Metric, Split
@@ -76,6 +77,14 @@ def cell_label(loaded: Loaded, cell: FilledCell) -> str:
     return ", ".join(suite.matrix[axis][cell.cell.levels[axis]].label for axis in axes)
 
 
+def code_label(run: RunRecord) -> str:
+    """Return the version of resbench that made a run, with its commit or its source's digest."""
+    code = run.code
+    if code.commit is None:
+        return f"{code.version} source {code.source_sha256[:10]}"
+    return f"{code.version} {code.commit[:10]}{' and changes' if code.dirty else ''}"
+
+
 def rerun_command(table: FilledTable) -> str:
     """Return the command that trains what this table lacks and shows the rest as done."""
     expanded, context = table.expanded, table.expanded.context
@@ -101,10 +110,8 @@ def percent(value: float | None, digits: int = 2) -> str:
     return "" if value is None else f"{value:.{digits}f}"
 
 
-def mean_sd(mean: float | None, sd: float | None, n: int, planned: int) -> str:
+def mean_sd(mean: float, sd: float | None, n: int, planned: int) -> str:
     """Return ``5.61 ± 0.12 (3)``; ``(2/3)`` where runs are missing, no sd from one run."""
-    if mean is None:
-        return f"(0/{planned})" if planned else ""
     spread = "" if sd is None else f" ± {sd:.2f}"
     count = str(n) if n == planned else f"{n}/{planned}"
     return f"{mean:.2f}{spread} ({count})"
@@ -127,7 +134,12 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def listed(values: Sequence[object]) -> str:
+def sentence(text: str) -> str:
+    """Return text with a capital first letter."""
+    return text[:1].upper() + text[1:]
+
+
+def listed(values: Iterable[object]) -> str:
     """Return ``1, 2, 3``."""
     return ", ".join(map(str, values))
 

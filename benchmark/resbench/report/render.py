@@ -10,27 +10,27 @@ from collections.abc import Callable, Mapping
 from resbench.report.blocks import Page
 
 
-def render_markdown(page: Page) -> str:
+def _markdown(page: Page) -> str:
     """Return GitHub Markdown."""
     from resbench.report.render_markdown import markdown
 
     return markdown(page.blocks)
 
 
-def render_rich(page: Page) -> str:
+def _rich(page: Page) -> str:
     """Return the page for a terminal, in colour where standard output shows it."""
     from resbench.report.render_rich import terminal
 
     return terminal(page.blocks)
 
 
-def render_json(page: Page) -> str:
+def _json(page: Page) -> str:
     """Return everything; ``schema`` counts up when a field changes its meaning or goes away."""
     return json.dumps(page.data, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def render_csv(page: Page) -> str:
-    """Return the page's rows under one header; lists are joined by spaces, nothing is empty."""
+def _csv(page: Page) -> str:
+    """Return the page's rows under one header; lists are joined by spaces."""
     file = io.StringIO()
     if page.rows:
         writer = csv.DictWriter(file, list(page.rows[0]), lineterminator="\n")
@@ -46,8 +46,8 @@ def render_csv(page: Page) -> str:
 
 
 RENDERERS: Mapping[str, Callable[[Page], str]] = {
-    "rich": render_rich,
-    "markdown": render_markdown,
-    "csv": render_csv,
-    "json": render_json,
+    "rich": _rich,
+    "markdown": _markdown,
+    "csv": _csv,
+    "json": _json,
 }

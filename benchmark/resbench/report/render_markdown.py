@@ -11,27 +11,30 @@ from resbench.report.blocks import Block, Command, Folded, Grid, Heading, Items,
 
 _ALIGN = {"l": "left", "r": "right", "c": "center"}
 # An underscore between letters or digits is never emphasis; names stay readable in the source.
+_CODE = re.compile(r"(`(?! )[^`]+(?<! )`)")
+# An underscore between letters or digits is never emphasis; names stay readable in the source.
 _ACTIVE = re.compile(r"[\\`*\[\]<>|~$&]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
-_START = re.compile(r"^(?:[#+=-]|\d{1,9}(?=[.)]))")
+_LINK = re.compile(r"(?i)\bwww(?=\.)|\b(?:https?|ftp|mailto|xmpp)(?=:)")
+_START = re.compile(r"(?=[#+=-])|\d{1,9}(?=[.)])")
 
 
 def escape(text: str) -> str:
-    """Return Markdown for this very text, on one line: no markup, HTML, link or formula."""
-    escaped = _ACTIVE.sub(r"\\\g<0>", plain(text))
-    return re.sub(r"(?i)(\bwww)\.|\b(https?|ftp|mailto|xmpp):", _broken, escaped)
+    """Return Markdown that shows this very text on one line: no markup, HTML, link or formula.
 
-
-def _broken(match: re.Match[str]) -> str:
-    return rf"{match[1]}\." if match[1] else rf"{match[2]}\:"
+    Only a pair of backticks keeps its meaning, for suites name options in their notes.
+    """
+    parts = _CODE.split(plain(text))
+    # Inside a code span nothing is active but the bar of a table.
+    parts[1::2] = [part.replace("|", r"\|") for part in parts[1::2]]
+    parts[::2] = [_LINK.sub(r"\g<0>\\", _ACTIVE.sub(r"\\\g<0>", part)) for part in parts[::2]]
+    return "".join(parts)
 
 
 def at_start(text: str) -> str:
     """Escape text that begins a block, where `-`, `#` or `1.` would begin a list or a heading."""
     escaped = escape(text)
     match = _START.match(escaped)
-    if match is None:
-        return escaped
-    return f"\\{escaped}" if not match[0].isdigit() else f"{match[0]}\\{escaped[match.end():]}"
+    return escaped if match is None else f"{match[0]}\\{escaped[match.end() :]}"
 
 
 def markdown(blocks: Iterable[Block]) -> str:

@@ -165,6 +165,7 @@ def _text(kind: ClaimKind, e: Evidence, adjusted: float | None) -> str:
     notes = [e.estimate.reason] if e.estimate.reason else []
     if e.n < MIN_SEEDS:
         notes.append(f"fewer than {MIN_SEEDS} seeds decide nothing")
-    if kind in ("direction_only", "inconclusive") and e.seeds_needed is not None:
+    undecided = kind in ("direction_only", "inconclusive")
+    if undecided and e.seeds_needed is not None and e.seeds_needed > e.n:
         notes.append(f"about {e.seeds_needed} seeds per arm would decide it")
     return f"{_MEANING[kind]}: {'; '.join([', '.join(parts), *notes])}."

@@ -1,0 +1,205 @@
+"""The report as plain values: what ``--format json`` and ``--format csv`` print.
+
+``SCHEMA`` counts up when a field changes its meaning or goes away; new fields may come at any time.
+Errors are in percent, differences in percentage points (ours minus printed), times in seconds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from resbench import __version__
+from resbench.report.cells import Place
+from resbench.report.claims import JudgedClaim
+from resbench.report.collect import FilledCell, FilledTable, Results, seed_of
+from resbench.report.judged import JudgedTable, place_notes
+from resbench.report.labels import rerun_command
+from resbench.store.records import RunRecord
+
+SCHEMA = 1
+
+
+def report_data(tables: Sequence[JudgedTable], results: Results, ledger: bool) -> dict[str, Any]:
+    """Return the whole report."""
+    return {
+        "schema": SCHEMA,
+        "resbench": __version__,
+        "runs": len(results.scan.records),
+        "problems": list(results.problems),
+        "tables": [table_data(table, ledger) for table in tables],
+    }
+
+
+def report_rows(tables: Sequence[JudgedTable]) -> list[dict[str, Any]]:
+    """Return one flat row per place and context."""
+    return [_row(table, place) for table in tables for place in table.places]
+
+
+def table_data(judged: JudgedTable, ledger: bool) -> dict[str, Any]:
+    """Return one table in one context."""
+    table, suite = judged.table, judged.table.expanded.loaded.suite
+    return {
+        "suite": suite.name,
+        "title": suite.title,
+        "sources": [source.model_dump() for source in suite.sources],
+        "context": context_data(table),
+        "rows": {row: level.label for row, level in suite.matrix[suite.table.rows].items()},
+        "columns": {name: column.label for name, column in suite.table.columns.items()},
+        "places": [place_data(place) for place in judged.places],
+        "footnotes": list(suite.footnotes),
+        "claims": [claim_data(claim) for claim in judged.claims],
+        "cells": [cell_data(cell) for cell in table.cells.values()],
+        "cost": {
+            "runs": judged.cost.runs,
+            "device_hours": judged.cost.device_hours,
+            "images_per_s": judged.cost.images_per_s,
+            "resumed": judged.cost.resumed,
+            "devices": dict(judged.cost.devices),
+        },
+        "origins": judged.origins,
+        "settings": [
+            {
+                "path": mark.path,
+                "value": mark.value,
+                "origin": mark.origin,
+                "place": mark.place,
+                "reason": mark.reason,
+                "layer": mark.layer,
+            }
+            for mark in judged.marks
+            if ledger or mark.origin == "deviation"
+        ],
+        "command": rerun_command(table) if suite.train else None,
+    }
+
+
+def context_data(table: FilledTable) -> dict[str, Any]:
+    """Return what separates a table from the others of its suite."""
+    context = table.expanded.context
+    return {
+        "tier": context.tier,
+        "scale": context.scale,
+        "engine": context.engine,
+        "precision": context.precision,
+        "overrides": [list(pair) for pair in context.overrides],
+        "data": {
+            name: {"label": choice.label, "id": choice.id, "printed": choice.printed}
+            for name, choice in context.data.items()
+        },
+    }
+
+
+def place_data(place: Place) -> dict[str, Any]:
+    """Return one place of the table."""
+    printed, cell = place.printed, place.cell
+    return {
+        "row": place.row,
+        "column": place.column,
+        "cell": cell.cell.id,
+        "metric": place.metric,
+        "printed": None if printed is None else printed.value,
+        "printed_place": None if printed is None else printed.place,
+        "claims": None if printed is None else printed.claims,
+        "really": None if printed is None else printed.really or printed.claims,
+        "ours": place.ours,
+        "n": len(place.values),
+        "planned": len(cell.seeds),
+        "diverged": len(cell.diverged),
+        "values": list(place.values),
+        "mean": place.mean,
+        "sd": place.sd,
+        "difference": place.difference,
+        "verdict": place.kind,
+        "verdict_text": place.text,
+        "interval": None if place.interval is None else list(place.interval),
+        "seeds_needed": place.seeds_needed,
+        "notes": place_notes(place),
+    }
+
+
+def claim_data(judged: JudgedClaim) -> dict[str, Any]:
+    """Return one claim with its verdict."""
+    claim, verdict = judged.claim, judged.verdict
+    interval = None if verdict.kind == "not_run" else verdict.interval
+    return {
+        "id": claim.id,
+        "text": claim.text,
+        "place": claim.place,
+        "claim": claim.claim,
+        "metric": claim.metric,
+        "alpha": claim.alpha,
+        "margin_pp": claim.margin_pp,
+        "printed_pp": claim.printed_pp,
+        "effect_pp": _finite(verdict.effect_pp),
+        "interval": [_finite(interval.low), _finite(interval.high)] if interval else None,
+        "n": verdict.n,
+        "p": verdict.raw_p,
+        "p_holm": verdict.adjusted_p,
+        "verdict": verdict.kind,
+        "verdict_text": verdict.text,
+        "seeds_needed": verdict.seeds_needed,
+    }
+
+
+def cell_data(cell: FilledCell) -> dict[str, Any]:
+    """Return one combination of the matrix with its runs."""
+    return {
+        "cell": cell.cell.id,
+        "levels": dict(cell.cell.levels),
+        "skip": cell.cell.skip,
+        "seeds": list(cell.seeds),
+        "missing": missing(cell),
+        "runs": [run_data(run) for run in cell.records],
+    }
+
+
+def missing(cell: FilledCell) -> list[int]:
+    """Return the seeds that are asked for and have no finished run."""
+    there = {seed_of(run) for run in cell.records}
+    return [seed for seed in cell.seeds if seed not in there]
+
+
+def run_data(run: RunRecord) -> dict[str, Any]:
+    """Return one run: its key leads to the folder with everything else."""
+    return {
+        "key": run.key,
+        "seed": seed_of(run),
+        "status": run.status,
+        "reason": run.reason,
+        **run.result.model_dump(),
+        "parameters": run.model.parameters,
+        "macs": run.model.macs,
+        "data_fingerprint": run.data.fingerprint,
+        "code": run.code.model_dump(),
+        "device": run.environment.device_name,
+        "images_per_s": run.timing.images_per_s,
+        "train_s": run.timing.train_s,
+        "total_s": run.timing.total_s,
+        "resumed": run.timing.resumed,
+    }
+
+
+def _row(judged: JudgedTable, place: Place) -> dict[str, Any]:
+    context = context_data(judged.table)
+    data = [f"{name}={choice['label']}" for name, choice in context["data"].items()]
+    rest = place_data(place)
+    low, high = rest.pop("interval") or (None, None)
+    for name in ("verdict_text", "notes", "printed_place"):
+        del rest[name]
+    overrides = [f"{key}={value}" for key, value in context["overrides"]]
+    return {
+        "suite": judged.table.expanded.loaded.suite.name,
+        **{name: context[name] for name in ("tier", "scale", "engine", "precision")},
+        "overrides": overrides,
+        "data": data,
+        **rest,
+        "interval_low": low,
+        "interval_high": high,
+        "runs": [run.key[:16] for run in place.cell.records],
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,137 @@
+"""The runner's side of the mirror: it hands events over and never waits, nor hears of MLflow."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import queue
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from resbench.errors import ResbenchError
+from resbench.tracking.settings import environment, find_store
+
+QUEUE = 10_000
+"""Events that wait at most; more are dropped and left to `resbench sync`."""
+
+
+@dataclass(frozen=True)
+class MirrorSummary:
+    """What became of the runs that ended in this session."""
+
+    mirrored: int
+    missing: int
+    """Runs that `resbench sync` has to fill in."""
+    warnings: tuple[str, ...]
+    addresses: tuple[str, ...] = ()
+    """Pages of a tracking server, one a suite."""
+
+
+class MirrorClient:
+    """A mirror process on the other end of a pipe. No method raises or blocks, but :meth:`close`.
+
+    ``uri`` is the MLflow store, by default as :func:`resbench.tracking.settings.find_store` finds
+    it.
+    """
+
+    def __init__(self, uri: str | None, results: Path) -> None:
+        self.uri, self.results = uri, results
+        self.warnings: list[str] = []
+        """One line each, as they come."""
+        self._addresses: list[str] = []
+        self._queue: queue.Queue[dict[str, Any]] = queue.Queue(QUEUE)
+        self._ended: set[str] = set()
+        self._mirrored: set[str] = set()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log = tempfile.TemporaryFile()
+        self._threads: list[threading.Thread] = []
+
+    def start(self) -> None:
+        """Start the process; where that cannot be, say so in one warning and take events still."""
+        if importlib.util.find_spec("mlflow") is None:
+            self.warnings.append("mlflow is not installed; mirror later with `resbench sync`")
+            return
+        try:
+            store = find_store(self.results, self.uri)
+            command = [sys.executable, "-m", "resbench.tracking.mirror", "--uri", store.uri]
+            self._process = subprocess.Popen(
+                [*command, "--results", str(store.results)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._log,
+                start_new_session=True,  # Ctrl-C is for the parent, which still has ends to tell
+                env={**os.environ, **environment()},
+            )
+        except (ResbenchError, OSError) as error:
+            self.warnings.append(f"not mirrored to MLflow: {error}")
+            return
+        for target in (self._write, self._read):
+            thread = threading.Thread(target=target, args=[self._process], daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def send(self, event: dict[str, Any]) -> None:
+        """Hand an event over, or drop it when the mirror is far behind or gone."""
+        if event["event"] == "end" and event["outcome"] != "locked":
+            self._ended.add(event["key"])
+        if self._process is not None:
+            with suppress(queue.Full):
+                self._queue.put_nowait(event)
+
+    def close(self, timeout_s: float = 5.0) -> MirrorSummary:
+        """Let the mirror finish for at most ``timeout_s``, then end it."""
+        if self._process is not None:
+            deadline = time.monotonic() + timeout_s
+            with suppress(queue.Full):
+                self._queue.put({"event": "quit"}, timeout=timeout_s)
+            try:
+                self._process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+            for thread in self._threads:
+                thread.join(1.0)
+        self._log.close()
+        missing = len(self._ended - self._mirrored)
+        if missing:
+            self.warnings.append(
+                f"{missing} runs are not in the MLflow mirror yet: run `resbench sync`"
+            )
+        mirrored = len(self._ended & self._mirrored)
+        return MirrorSummary(mirrored, missing, tuple(self.warnings), tuple(self._addresses))
+
+    def _write(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdin is not None
+        with suppress(OSError):
+            while True:
+                event = self._queue.get()
+                process.stdin.write(json.dumps(event).encode() + b"\n")
+                process.stdin.flush()
+                if event["event"] == "quit":
+                    return
+        while True:  # it has died: keep the queue empty
+            self._queue.get()
+
+    def _read(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            answer = json.loads(line)
+            if answer["event"] == "mirrored":
+                self._mirrored.add(answer["key"])
+            elif answer["event"] == "warning":
+                self.warnings.append(answer["text"])
+            elif answer["event"] == "address":
+                self._addresses.append(answer["url"])
+        if code := process.wait():
+            self.warnings.append(f"the MLflow mirror ended with exit code {code}{self._last_line()}")
+
+    def _last_line(self) -> str:
+        ...

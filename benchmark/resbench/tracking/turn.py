@@ -1,0 +1,62 @@
+"""Taking turns: one process writes to a store at a time, and none waits for long."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from resbench.errors import EnvironmentFault
+from resbench.store.atomic import fault
+from resbench.tracking.settings import Store
+
+_POLL_S = 0.05
+
+
+@contextmanager
+def turn(store: Store, wait_s: float) -> Iterator[None]:
+    """Hold the store's lock for a block; the system frees it when its holder dies.
+
+    Raises:
+        EnvironmentFault: another process has the lock, or the database itself, after ``wait_s``.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        store.lock.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(store.lock, flags, 0o666)
+    except OSError as error:
+        raise fault(store.lock, error) from error
+    try:
+        _wait(descriptor, store, time.monotonic() + wait_s)
+        if store.database is not None and store.database.exists():
+            _probe(store.database, wait_s)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _wait(descriptor: int, store: Store, deadline: float) -> None:
+    while True:
+        try:
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise EnvironmentFault(
+                    f"{store.shown}: another resbench writes to it now. Try again later."
+                ) from None
+            time.sleep(_POLL_S)
+
+
+def _probe(database: Path, wait_s: float) -> None:
+    """Find out whether a stranger holds the database: MLflow itself would wait 20 s for it."""
+    try:
+        with closing(sqlite3.connect(f"{database.as_uri()}?mode=rw", wait_s, uri=True)) as opened:
+            opened.execute("BEGIN IMMEDIATE")
+            opened.rollback()
+    except sqlite3.Error as error:
+        advice = "Close what uses it, or remove it: the files have everything."
+        raise EnvironmentFault(f"{database}: {error}. {advice}") from error

@@ -1,0 +1,81 @@
+"""One storage action in a process that waits, stopped, until it is traced.
+
+``python -m tests.faults.storage_driver ACTION``; each line on stdin names a folder. For each, a child is forked
+and its id printed once it has stopped; then what it says, then ``end STATUS``. Forking from one
+warm process makes a campaign of hundreds of kills affordable.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from resbench.errors import ResbenchError
+from resbench.store.atomic import write_atomic
+from resbench.store.layout import ResultsFolder
+from resbench.store.merge import merge
+
+from ..store.factory import EPOCHS, finish, folder_of, work
+
+OLD, NEW = b"old " * 5000, b"new content " * 5000
+
+
+def replace(folder: Path) -> None:
+    write_atomic(folder / "file", NEW)
+
+
+def replace_carelessly(folder: Path) -> None:
+    """What most code does: the control."""
+    (folder / "file").write_bytes(NEW)
+
+
+def epoch(folder: Path) -> None:
+    work(folder_of(folder), 0, EPOCHS)
+
+
+def commit(folder: Path) -> None:
+    finish(folder_of(folder), 0)
+
+
+def take_in(folder: Path) -> None:
+    report = merge(folder, [folder / "packed.tar"])
+    assert not report.refused, report.refused
+
+
+def mark(folder: Path) -> None:
+    ResultsFolder(folder / "results").open_for_writing()
+
+
+ACTIONS: dict[str, Callable[[Path], None]] = {
+    "replace": replace,
+    "replace_carelessly": replace_carelessly,
+    "epoch": epoch,
+    "commit": commit,
+    "merge": take_in,
+    "mark": mark,
+}
+
+
+def main() -> None:
+    action = ACTIONS[sys.argv[1]]
+    for line in sys.stdin:
+        child = os.fork()
+        if not child:
+            os.kill(os.getpid(), signal.SIGSTOP)
+            try:
+                action(Path(line.removesuffix("\n")))
+            except ResbenchError as error:
+                print(f"fault {error}", flush=True)
+                os._exit(3)
+            os._exit(0)
+        os.waitpid(child, os.WUNTRACED)
+        print(child, flush=True)
+        _, status = os.waitpid(child, 0)
+        print(f"end {os.waitstatus_to_exitcode(status)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,146 @@
+"""Promise 6: a full or failing disk keeps the last good state, leaves no temporary, is named."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from resbench.errors import EnvironmentFault
+from resbench.store.atomic import append_line, write_atomic
+from resbench.store.envelope import load_checkpoint, save_checkpoint
+from resbench.store.layout import ResultsFolder, RunFolder
+
+from .storage_strike import driver
+from .test_storage_kills import prepare
+
+ERRORS = [
+    ("write", "ENOSPC", "No space left on device"),
+    ("fsync", "EIO", "Input/output error"),
+    ("/^rename", "ENOSPC", "No space left on device"),
+    ("openat", "EROFS", "Read-only file system"),
+]
+
+
+@pytest.mark.parametrize("action", ["replace", "epoch", "commit", "merge"])
+def test_refused_system_call_is_named_and_loses_nothing(tmp_path: Path, action: str) -> None:
+    template = tmp_path / "template"
+    check = prepare(action, template)
+    struck = 0
+    with driver(action) as process:
+        for call, error, reason in ERRORS:
+            for k in (1, 2, 4, 7):
+                folder = tmp_path / "struck"
+                shutil.copytree(template, folder)
+                status, said = process.strike(folder, f"{call}:error={error}:when={k}")
+                if status:
+                    struck += 1
+                    assert status == 3, f"{call} {k}: {said}"
+                    assert said.startswith("fault ")
+                    assert reason in said
+                    assert str(folder) in said
+                    left = [path.name for path in folder.rglob(".tmp-*")]
+                    assert left == [], f"{call} {k}"
+                assert check(folder) == [], f"{call} {k}"
+                shutil.rmtree(folder)
+    assert struck >= 4
+
+
+LIMITED = """
+import resource, sys
+from pathlib import Path
+from resbench.errors import EnvironmentFault
+from resbench.store.atomic import append_line, write_atomic
+folder = Path(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+try:
+    {action}
+except EnvironmentFault as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("action", "name"),
+    [
+        ('write_atomic(folder / "a.json", bytes(5000))', "a.json"),
+        ('append_line(folder / "rows.jsonl", {{"text": "x" * 5000}})', "rows.jsonl"),
+    ],
+)
+def test_file_beyond_the_limit_is_refused_whole(tmp_path: Path, action: str, name: str) -> None:
+    write_atomic(tmp_path / "a.json", b"old")
+    append_line(tmp_path / "rows.jsonl", {"epoch": 1})
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    code = LIMITED.format(action=action.format())
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(f"{tmp_path / name}: File too large. ")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_control_a_careless_writer_loses_the_old_file(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_bytes(b"old" * 500)
+    code = LIMITED.format(action='(folder / "a.json").write_bytes(bytes(5000))')
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "File too large" in done.stderr
+    assert (tmp_path / "a.json").read_bytes() == bytes(1000)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 4 MB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("no file system can be mounted here (not root, or no permission)")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_full_disk_keeps_the_last_checkpoint_and_goes_on_when_there_is_room(
+    small_disk: Path,
+) -> None:
+    run = RunFolder(small_disk, "ab" * 32)
+    run.create()
+    first, second = os.urandom(1 << 20), os.urandom(1 << 20)
+    save_checkpoint(run, first)
+    (small_disk / "filler").write_bytes(bytes(5 << 19))
+    with pytest.raises(EnvironmentFault, match=r"checkpoint\.bin: No space left on device\. Free"):
+        save_checkpoint(run, second)
+    assert sorted(path.name for path in run.path.iterdir()) == ["checkpoint.bin"]
+    assert load_checkpoint(run).payload == first
+    (small_disk / "filler").unlink()
+    save_checkpoint(run, second)
+    assert load_checkpoint(run).payload == second
+
+
+def test_line_on_a_full_disk_is_taken_back(small_disk: Path) -> None:
+    path = small_disk / "rows.jsonl"
+    append_line(path, {"text": "x" * 4000})
+    whole = path.read_bytes()
+    with (small_disk / "filler").open("wb", buffering=0) as filler:
+        try:
+            while True:
+                filler.write(bytes(4096))
+        except OSError:
+            pass
+    with pytest.raises(EnvironmentFault, match=r"rows\.jsonl: No space left on device"):
+        append_line(path, {"text": "y" * 8000})
+    assert path.read_bytes() == whole
+
+
+def test_full_disk_is_told_before_training(small_disk: Path) -> None:
+    (small_disk / "filler").write_bytes(bytes((4 << 20) - 8192))
+    began = time.monotonic()
+    with pytest.raises(EnvironmentFault, match=r"user '\w+': .*results: No space left on device"):
+        ResultsFolder(small_disk / "results").open_for_writing()
+    assert time.monotonic() - began < 1
+    assert list((small_disk / "results").iterdir()) == []

@@ -1,0 +1,178 @@
+"""Complete, valid runs with made predictions: every one passes all checks of the store."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from resbench.report.collect import declared
+from resbench.store.layout import RunFolder
+from resbench.store.metrics import EpochMetrics, EpochTiming, append_epoch
+from resbench.store.predictions import Predictions, error_from_predictions, write_predictions
+from resbench.store.records import (
+    Code,
+    DataFacts,
+    Environment,
+    ModelFacts,
+    Result,
+    RunRecord,
+    Timing,
+    write_record,
+    write_spec,
+)
+from resbench.suite.catalog import load_suite, load_tier
+from resbench.suite.expand import DataChoice, Expanded, expand
+from resbench.suite.spec import RunSpec
+
+IMAGES = 1000
+JPEG = DataChoice("cifar10", "cifar10-jpeg75", f"sha256:{'7' * 64}", False)
+
+
+def suite_under(name: str, **changes: Any) -> Expanded:
+    """A suite under its own context with changes: ``tier``, ``scale``, ``data``, ``overrides``."""
+    expanded = declared(load_suite(name))
+    data = {**expanded.context.data, **changes.pop("data", {})}
+    context = replace(expanded.context, **changes, data=data)
+    return expand(expanded.loaded, context, load_tier(context.tier))
+
+
+def stored_context(expanded: Expanded, spec: RunSpec) -> dict[str, Any]:
+    """The context as the runner stores it."""
+    context, choice = expanded.context, expanded.context.data[spec.data.name]
+    return {
+        "tier": context.tier,
+        "scale": context.scale,
+        "engine": context.engine,
+        "precision": context.precision,
+        "data": {choice.name: vars(choice)},
+        "overrides": [list(pair) for pair in context.overrides],
+    }
+
+
+def begin(results: Path, expanded: Expanded, cell: str, seed: int) -> RunFolder:
+    """A run that has its specification and nothing else."""
+    spec = expanded.cell(cell).at_seed(seed)
+    run = RunFolder(results, spec.key)
+    results.mkdir(parents=True, exist_ok=True)
+    write_spec(run, spec.canonical(), stored_context(expanded, spec))
+    return run
+
+
+def finish(
+    results: Path,
+    expanded: Expanded,
+    cell: str,
+    seed: int,
+    error: float,
+    *,
+    best: float | None = None,
+    train: float = 1.25,
+    val: float | None = None,
+    device: str = "a GPU",
+) -> RunRecord:
+    """A finished run whose predictions are wrong on ``error`` percent of the images."""
+    run = begin(results, expanded, cell, seed)
+    predictions = made_predictions(error, seed)
+    percent, loss = error_from_predictions(predictions)
+    spec = expanded.cell(cell).at_seed(seed)
+    val = spec.training.val_in_train and (2.5 if val is None else val) or None
+    best = percent if best is None else best
+    for epoch, test in enumerate([best, percent], 1):
+        append_epoch(run.timing, EpochTiming(epoch=epoch, duration_s=60, images_per_s=900, eval_s=1))
+        append_epoch(
+            run.metrics,
+            EpochMetrics(
+                epoch=epoch,
+                step=epoch,
+                lr=0.1,
+                train_loss=0.05,
+                train_top1_err=train,
+                test_loss=loss,
+                test_top1_err=test,
+                val_in_train_loss=None if val is None else 0.1,
+                val_in_train_err=val,
+            ),
+        )
+    write_predictions(run.predictions, predictions)
+    result = Result(
+        epoch=2,
+        step=2,
+        test_top1_err=percent,
+        test_loss=loss,
+        train_top1_err=train,
+        train_loss=0.05,
+        val_in_train_err=val,
+        best_test_top1_err=best,
+        best_epoch=1 if best <= percent else 2,
+    )
+    return write_record(run, _record(expanded, spec, result, device))
+
+
+def diverge(results: Path, expanded: Expanded, cell: str, seed: int) -> RunRecord:
+    """A run that stopped at a loss that is no number."""
+    run = begin(results, expanded, cell, seed)
+    spec = expanded.cell(cell).at_seed(seed)
+    nothing = dict.fromkeys(Result.model_fields)
+    result = Result(**{**nothing, "epoch": 0, "step": 7})
+    reason = "the loss is nan at step 7"
+    return write_record(run, _record(expanded, spec, result, "a GPU", reason))
+
+
+def made_predictions(error: float, seed: int) -> Predictions:
+    """Images in order of classes; the wrong ones are drawn by the seed."""
+    label = (np.arange(IMAGES) % 10).astype(np.int16)
+    wrong = np.random.default_rng(seed).permutation(IMAGES)[: round(IMAGES * error / 100)]
+    pred, prob = label.copy(), np.full(IMAGES, 0.9, np.float32)
+    pred[wrong], prob[wrong] = (label[wrong] + 1) % 10, 0.05
+    return Predictions(pred, prob, label)
+
+
+def _record(
+    expanded: Expanded, spec: RunSpec, result: Result, device: str, diverged: str | None = None
+) -> RunRecord:
+    choice = expanded.context.data[spec.data.name]
+    return RunRecord(
+        key=spec.key,
+        spec=spec.canonical(),
+        context=stored_context(expanded, spec),
+        status="diverged" if diverged else "done",
+        reason=diverged,
+        result=result,
+        model=ModelFacts(parameters=1_030_362, macs=122_800_000),
+        data=DataFacts(
+            name=choice.name,
+            label=choice.label,
+            id=choice.id,
+            fingerprint="ab" * 32,
+            printed=choice.printed,
+            train_images=50_000,
+            test_images=IMAGES,
+            noise_hash=None,
+            noise_transition=None,
+        ),
+        environment=Environment(
+            python="3.11.7",
+            torch="2.13.0",
+            device="cuda:0",
+            device_name=device,
+            cuda="13.0",
+            threads=1,
+            cpu="a CPU",
+            os="Linux",
+            engine_notes=(),
+        ),
+        code=Code(version="0.1.0", commit="c0ffee" * 6, dirty=False, source_sha256="0" * 64),
+        seeds={"order": 1},
+        timing=Timing(
+            started="2026-01-01T00:00:00+00:00",
+            train_s=1200.0,
+            eval_s=60.0,
+            total_s=1260.0,
+            images_per_s=900.0,
+            resumed=0,
+            pieces=1,
+        ),
+    )

@@ -1,8 +1,8 @@
 """One storage action in a process that waits, stopped, until it is traced.
 
-``python -m tests.faults.storage_driver ACTION``; each line on stdin names a folder. For each, a child is forked
-and its id printed once it has stopped; then what it says, then ``end STATUS``. Forking from one
-warm process makes a campaign of hundreds of kills affordable.
+``python -m tests.faults.storage_driver ACTION``; each line on stdin names a folder. For each, a
+child is forked and its id printed once it has stopped; then what it says, then ``end STATUS``.
+Forking from one warm process makes a campaign of hundreds of kills affordable.
 """
 
 from __future__ import annotations

@@ -36,14 +36,14 @@ class Driver:
         assert tracer.stderr is not None
         first = tracer.stderr.readline()
         os.kill(child, signal.SIGCONT)
-        words = self.line()
-        while not words.startswith("end "):
-            words += self.line()
+        said: list[str] = []
+        while not (last := self.line()).startswith("end "):
+            assert self.process.poll() is None, "the driver died"
+            said.append(last)
         tracer.communicate()
         if "attached" not in first:
             pytest.skip(f"strace cannot attach here: {first.strip()}")
-        said, _, status = words.rpartition("end ")
-        return int(status), said
+        return int(last.removeprefix("end ")), "\n".join(said)
 
     def line(self) -> str:
         assert self.process.stdout is not None

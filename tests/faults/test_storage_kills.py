@@ -20,6 +20,7 @@ from resbench.store.scan import scan
 from resbench.store.verify import verify_run
 
 from ..store.factory import EPOCHS, begin, finish, finished, folder_of, work
+from .storage_strike import driver
 
 SYSCALLS = (
     "openat",

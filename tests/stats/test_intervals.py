@@ -36,10 +36,10 @@ def test_prediction_interval_equals_statsmodels() -> None:
     assert (ours.low, ours.high) == pytest.approx(tuple(expected))
 
 
-def test_intervals_equal_the_spacecraft_example_of_hahn_and_meeker() -> None:
-    # Hahn 1970, Statistical intervals for a normal population I: mean 50.10, s 1.31, factors
-    # 1.24 for the mean and 3.04 for one future unit.
-    volts = [51.4, 49.5, 48.7, 49.3, 51.6]
+def test_intervals_equal_the_circuit_pack_example_of_hahn_and_meeker() -> None:
+    # Hahn and Meeker 1991, section 3.2: mean 50.10, s 1.31; their factors for n = 5 are 1.24 for
+    # the mean and 3.04 for one future unit.
+    volts = [50.3, 48.3, 49.6, 50.4, 51.9]
     summary = summarise(volts)
     assert (round(summary.mean, 2), round(summary.sd, 2)) == (50.10, 1.31)
     assert t_interval(volts).half_width / summary.sd == pytest.approx(1.24, abs=0.005)

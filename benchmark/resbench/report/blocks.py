@@ -30,11 +30,13 @@ class Text:
 
 @dataclass(frozen=True)
 class Grid:
-    """A table; ``align`` has one of l, r, c per column."""
+    """A table; ``align`` has l or r per column."""
 
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     align: str
+    groups: tuple[int, ...] = ()
+    """How many columns after the first belong together, where a narrow page has to part them."""
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ _OURS: dict[str, Metric] = {
 }
 """Which of our errors is the same quantity as a printed split."""
 
-SPLIT_REASONS = ("which error the printed number is", "printed is the")
+SPLIT_REASONS = ("the split of the printed number", "printed is the")
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ def _reasons(table: FilledTable, place: Place) -> tuple[str, ...]:
         reasons.append(f"data {data_label(choice)}")
     really = (place.printed.really or place.printed.claims) if place.printed else None
     if really == "unknown":
-        reasons.append(f"{SPLIT_REASONS[0]}, is not known")
+        reasons.append(f"{SPLIT_REASONS[0]} is not known")
     elif really in SPLITS and really != "unspecified" and _OURS.get(really) != place.metric:
         reasons.append(f"{SPLIT_REASONS[1]} {SPLITS[really]}, ours the {METRICS[place.metric]}")
     return tuple(reasons)

@@ -134,6 +134,12 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def superscript(numbers: Iterable[int]) -> str:
+    """Return the numbers of notes, raised."""
+    digits = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+    return " ".join(str(number).translate(digits) for number in numbers)
+
+
 def sentence(text: str) -> str:
     """Return text with a capital first letter."""
     return text[:1].upper() + text[1:]

@@ -24,6 +24,7 @@ from resbench.report.labels import (
     sentence,
     signed,
     source_label,
+    superscript,
 )
 from resbench.suite.schema import ERROR_METRICS
 
@@ -36,7 +37,6 @@ MARKS: dict[PlaceKind, tuple[str, str]] = {
     "differs": ("≠", "differs from print"),
     "not_comparable": ("○", "not comparable"),
 }
-SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def report_page(tables: Sequence[JudgedTable], results: Results, *, ledger: bool = False) -> Page:
@@ -88,6 +88,7 @@ def _main_grid(judged: JudgedTable, numbers: dict[tuple[str, str], list[int]]) -
     """Return the table in the source's shape; a column becomes printed, ours, difference."""
     suite = judged.table.expanded.loaded.suite
     header, columns = [suite.table.row_header], [[_row_label(judged, r) for r in _rows(judged)]]
+    groups = []
     for name, column in suite.table.columns.items():
         places = [place for place in judged.places if place.column == name]
         parts = {
@@ -96,14 +97,15 @@ def _main_grid(judged: JudgedTable, numbers: dict[tuple[str, str], list[int]]) -
             "difference": [_difference(place) for place in places],
         }
         shown = [part for part, texts in parts.items() if part == "ours" or any(texts)]
-        notes = [_superscript(numbers[place.row, name]) for place in places]
+        notes = [superscript(numbers[place.row, name]) for place in places]
         noted = parts[shown[0]]
         parts[shown[0]] = [f"{text} {n}".strip() for text, n in zip(noted, notes, strict=True)]
         titles = shown if len(shown) > 1 else [""]
+        groups.append(len(shown))
         header += [f"{column.label}\n{titles[0]}".strip(), *titles[1:]]
         columns += [parts[part] for part in shown]
     rows = tuple(zip(*columns, strict=True))
-    return Grid(tuple(header), rows, "l" + "r" * (len(header) - 1))
+    return Grid(tuple(header), rows, "l" + "r" * (len(header) - 1), tuple(groups))
 
 
 def _rows(judged: JudgedTable) -> list[str]:
@@ -118,10 +120,6 @@ def _row_label(judged: JudgedTable, row: str) -> str:
 
 def _printed(place: Place) -> str:
     return (place.printed.value or "") if place.printed else ""
-
-
-def _superscript(numbers: list[int]) -> str:
-    return " ".join(str(number).translate(SUPERSCRIPTS) for number in numbers)
 
 
 def _ours(place: Place) -> str:
@@ -175,16 +173,16 @@ def _claims(judged: JudgedTable) -> Iterator[Block]:
             claim.printed_pp or "",
             signed(verdict.effect_pp),
             f"{low:+.2f} to {high:+.2f}" if math.isfinite(high - low) else "unknown",
+            verdict.kind.replace("_", " "),
             str(verdict.n),
             p_value(verdict.raw_p),
             p_value(verdict.adjusted_p),
-            verdict.kind.replace("_", " "),
         ))  # fmt: skip
     if rows:
         levels = listed({f"{1 - 2 * item.claim.alpha:.0%}" for item in judged.claims})
-        header = ("claim", "printed\npp", "ours\npp", f"interval\n{levels}", "seeds", "p", "p\nHolm",
-                  "verdict")  # fmt: skip
-        yield Grid(header, tuple(rows), "lrrrrrrl")
+        header = ("claim", "printed\npp", "ours\npp", f"interval\n{levels}", "verdict", "seeds", "p",
+                  "p\nHolm")  # fmt: skip
+        yield Grid(header, tuple(rows), "lrrrlrrr", (4, 3))
     waiting = [
         f"{item.claim.text} ({item.claim.place}"
         + (f"; printed {item.claim.printed_pp} pp)" if item.claim.printed_pp else ")")
@@ -209,7 +207,7 @@ def _cells_grid(judged: JudgedTable) -> Grid:
         lost = listed([seed_of(run) for run in cell.diverged])
         rows.append((
             cell_label(judged.table.expanded.loaded, cell),
-            " ".join(filter(None, [seeds, f"diverged: {lost}" if lost else ""])),
+            "; ".join(filter(None, [seeds, f"diverged: {lost}" if lost else ""])),
             _mean([result.test_top1_err for result in results]),
             _mean([result.train_top1_err for result in results]),
             _mean([result.val_in_train_err for result in results]),
@@ -221,7 +219,8 @@ def _cells_grid(judged: JudgedTable) -> Grid:
     if not validated:
         del header[4]
         rows = [row[:4] + row[5:] for row in rows]
-    return Grid(tuple(header), tuple(rows), "ll" + "r" * (len(header) - 2))
+    groups = (len(header) - 4, 3)
+    return Grid(tuple(header), tuple(rows), "ll" + "r" * (len(header) - 2), groups)
 
 
 def _mean(values: Sequence[float | None]) -> str:

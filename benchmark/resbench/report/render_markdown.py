@@ -9,7 +9,7 @@ from tabulate import tabulate
 
 from resbench.report.blocks import Block, Command, Folded, Grid, Heading, Items, Text, plain
 
-_ALIGN = {"l": "left", "r": "right", "c": "center"}
+_ALIGN = {"l": "left", "r": "right"}
 # An underscore between letters or digits is never emphasis; names stay readable in the source.
 _CODE = re.compile(r"(`(?! )[^`]+(?<! )`)")
 # An underscore between letters or digits is never emphasis; names stay readable in the source.
@@ -58,7 +58,7 @@ def _block(block: Block) -> str:
             # The blank lines let GitHub read Markdown inside the element.
             body = markdown(inner)
             return f"<details>\n<summary>{_html(summary)}</summary>\n\n{body}\n</details>"
-        case Grid(header, rows, align):
+        case Grid(header, rows, align, _):
             return tabulate(
                 [[escape(cell) for cell in row] for row in rows],
                 ["<br>".join(map(escape, title.split("\n"))) for title in header],

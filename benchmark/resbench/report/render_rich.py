@@ -5,9 +5,10 @@ from __future__ import annotations
 import io
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console, RenderableType
 from rich.padding import Padding
 from rich.table import Table
@@ -15,7 +16,9 @@ from rich.text import Text as Styled
 
 from resbench.report.blocks import Block, Command, Folded, Grid, Heading, Items, Text, plain
 
-_JUSTIFY = {"l": "left", "r": "right", "c": "center"}
+_GAP = 2
+_READABLE = 16
+"""A column of words may wrap down to this width."""
 _TITLES = {1: "bold magenta", 2: "bold cyan"}
 
 
@@ -28,26 +31,29 @@ def terminal(blocks: Iterable[Block], width: int | None = None) -> str:
         highlight=False,
     )
     for block in blocks:
-        console.print(_renderable(block), soft_wrap=isinstance(block, Command))
+        for part in _renderables(block, console.width):
+            console.print(part, soft_wrap=isinstance(block, Command))
     output = console.file
     assert isinstance(output, io.StringIO)
     return output.getvalue()
 
 
-def _renderable(block: Block) -> RenderableType:
+def _renderables(block: Block, width: int) -> Iterator[RenderableType]:
     match block:
         case Heading(level, text):
-            return Padding(Styled(plain(text), _TITLES.get(level, "bold")), (1, 0, 0, 0))
+            yield Padding(Styled(plain(text), _TITLES.get(level, "bold")), (1, 0, 0, 0))
         case Text(text):
-            return Styled(plain(text))
+            yield Styled(plain(text))
         case Items(items, numbered):
-            return _items(items, numbered)
+            yield _items(items, numbered)
         case Command(line):
-            return Styled(f"$ {plain(line)}", "green")
+            yield Styled(f"$ {plain(line)}", "green")
         case Folded(summary, _):
-            return Styled(f"{plain(summary)} (in --format markdown and json)", "dim")
+            yield Styled(f"{plain(summary)}: see --format markdown or json", "dim")
         case Grid():
-            return _grid(block)
+            yield ""
+            for columns in _parts(block, width):
+                yield _grid(block, columns)
 
 
 def _items(items: tuple[str, ...], numbered: bool) -> Table:
@@ -59,11 +65,38 @@ def _items(items: tuple[str, ...], numbered: bool) -> Table:
     return table
 
 
-def _grid(grid: Grid) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for title, align in zip(grid.header, grid.align, strict=True):
-        header = Styled("\n".join(map(plain, title.split("\n"))))
-        table.add_column(header, justify=_JUSTIFY[align], no_wrap=align == "r")  # type: ignore[arg-type]
+def _parts(grid: Grid, width: int) -> list[list[int]]:
+    """Return the columns of each table to print: all, or groups of them where all are too wide."""
+    widths = [
+        max([_widest(title) for title in grid.header[i].split("\n")] + [
+            _widest(row[i]) if align == "l" else cell_len(row[i]) for row in grid.rows
+        ])
+        for i, align in enumerate(grid.align)
+    ]  # fmt: skip
+    parts: list[list[int]] = [[0]]
+    first = 1
+    for size in grid.groups or [len(grid.header) - 1]:
+        group = list(range(first, first + size))
+        if len(parts[-1]) > 1 and sum(widths[i] + _GAP for i in parts[-1] + group) > width + _GAP:
+            parts.append([0])
+        parts[-1] += group
+        first += size
+    return parts
+
+
+def _widest(text: str) -> int:
+    """Return the least width of a text that may wrap."""
+    return min(_READABLE, cell_len(text))
+
+
+def _grid(grid: Grid, columns: list[int]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, _GAP - 1, 0, 0))
+    for i in columns:
+        header = Styled("\n".join(map(plain, grid.header[i].split("\n"))))
+        right = grid.align[i] == "r"
+        table.add_column(
+            header, justify="right" if right else "left", no_wrap=right, overflow="fold"
+        )
     for row in grid.rows:
-        table.add_row(*(Styled(plain(cell)) for cell in row))
+        table.add_row(*(Styled(plain(row[i])) for i in columns))
     return table

@@ -94,7 +94,7 @@ def prediction_interval(
 ) -> Interval:
     """Return the interval for one new run: mean +- (t s sqrt(1 + 1/n) + half_width).
 
-    Source: Hahn and Meeker 1991, section 4.7. `half_width` is half a unit in the last printed
+    Source: Hahn and Meeker 1991, chapter 4. `half_width` is half a unit in the last printed
     place, because the new run is only known rounded.
     """
     return _around_mean(summarise(values, n_test), level, new_runs=1, half_width=half_width)

@@ -37,6 +37,12 @@ class Mark(Frozen):
     place: Text
     reason: Text | None = None
 
+    @model_validator(mode="after")
+    def _reasoned(self) -> Mark:
+        if self.origin in {"inferred", "deviation"} and self.reason is None:
+            raise ValueError(f"origin '{self.origin}' needs a reason")
+        return self
+
 
 class Source(Frozen):
     """A document and the place in it that prints the table."""

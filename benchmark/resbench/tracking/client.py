@@ -51,8 +51,9 @@ class MirrorClient:
         self._ended: set[str] = set()
         self._mirrored: set[str] = set()
         self._process: subprocess.Popen[bytes] | None = None
-        self._log = tempfile.TemporaryFile()
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
         self._threads: list[threading.Thread] = []
+        self._gone = self._killed = False
 
     def start(self) -> None:
         """Start the process; where that cannot be, say so in one warning and take events still."""
@@ -82,56 +83,64 @@ class MirrorClient:
         """Hand an event over, or drop it when the mirror is far behind or gone."""
         if event["event"] == "end" and event["outcome"] != "locked":
             self._ended.add(event["key"])
-        if self._process is not None:
+        if self._process is not None and not self._gone:
             with suppress(queue.Full):
                 self._queue.put_nowait(event)
 
     def close(self, timeout_s: float = 5.0) -> MirrorSummary:
         """Let the mirror finish for at most ``timeout_s``, then end it."""
         if self._process is not None:
-            deadline = time.monotonic() + timeout_s
-            with suppress(queue.Full):
-                self._queue.put({"event": "quit"}, timeout=timeout_s)
-            try:
-                self._process.wait(max(0.0, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-            for thread in self._threads:
-                thread.join(1.0)
+            self._end(self._process, time.monotonic() + timeout_s)
         self._log.close()
         missing = len(self._ended - self._mirrored)
         if missing:
             self.warnings.append(
-                f"{missing} runs are not in the MLflow mirror yet: run `resbench sync`"
+                f"runs that are not in the MLflow mirror yet: {missing}. Run `resbench sync`."
             )
         mirrored = len(self._ended & self._mirrored)
         return MirrorSummary(mirrored, missing, tuple(self.warnings), tuple(self._addresses))
 
+    def _end(self, process: subprocess.Popen[bytes], deadline: float) -> None:
+        try:
+            self._queue.put({"event": "quit"}, timeout=max(0.0, deadline - time.monotonic()))
+            process.wait(max(0.0, deadline - time.monotonic()))
+        except (queue.Full, subprocess.TimeoutExpired):
+            self._killed = True
+            process.kill()
+            process.wait()
+        for thread in self._threads:
+            thread.join(1.0)
+
     def _write(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdin is not None
-        with suppress(OSError):
-            while True:
-                event = self._queue.get()
+        with suppress(OSError), process.stdin:
+            while (event := self._queue.get())["event"] != "quit":
                 process.stdin.write(json.dumps(event).encode() + b"\n")
                 process.stdin.flush()
-                if event["event"] == "quit":
-                    return
-        while True:  # it has died: keep the queue empty
-            self._queue.get()
+            process.stdin.write(b'{"event": "quit"}\n')
+        self._gone = True
 
     def _read(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdout is not None
-        for line in process.stdout:
-            answer = json.loads(line)
-            if answer["event"] == "mirrored":
-                self._mirrored.add(answer["key"])
-            elif answer["event"] == "warning":
-                self.warnings.append(answer["text"])
-            elif answer["event"] == "address":
-                self._addresses.append(answer["url"])
-        if code := process.wait():
-            self.warnings.append(f"the MLflow mirror ended with exit code {code}{self._last_line()}")
+        with process.stdout:
+            for line in process.stdout:
+                self._hear(json.loads(line))
+        code = process.wait()
+        if code and not self._killed:
+            self._gone = True
+            self.warnings.append(
+                f"the MLflow mirror ended with exit code {code}{self._last_line()}"
+            )
+
+    def _hear(self, answer: dict[str, Any]) -> None:
+        if answer["event"] == "mirrored":
+            self._mirrored.add(answer["key"])
+        elif answer["event"] == "warning":
+            self.warnings.append(answer["text"])
+        elif answer["event"] == "address":
+            self._addresses.append(answer["url"])
 
     def _last_line(self) -> str:
-        ...
+        self._log.seek(0)
+        lines = self._log.read().decode(errors="replace").strip().splitlines()
+        return f": {lines[-1]}" if lines else ""

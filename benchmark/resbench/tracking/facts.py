@@ -118,10 +118,10 @@ def read_facts(run: RunFolder, *, status: Status | None = None) -> Facts | None:
     status = status or (state.status if state else Status.INTERRUPTED)
     facts = with_epochs(begun(spec["key"], spec["spec"], spec["context"]), run)
     reason = state.reason if state and status is state.status else None
-    tags = {"resbench.status": status, "resbench.reason": reason}
+    tags = {**facts.tags, **_texts({"resbench.reason": reason})}
     return replace(
         facts,
-        tags={**facts.tags, **_texts(tags)},
+        tags=tags,
         status=status,
         started_ms=int(run.spec.stat().st_mtime * 1000),
         artifacts=_artifacts(run),
@@ -151,7 +151,6 @@ def _recorded(run: RunFolder, record: RunRecord) -> Facts:
     last = record.result.epoch
     commit = f" {record.code.commit[:12]}" if record.code.commit else ""
     tags = {
-        "resbench.status": record.status,
         "resbench.reason": record.reason,
         "resbench.data": record.data.label,
         "resbench.printed_data": record.data.printed,
@@ -185,10 +184,8 @@ def _cell(name: Any) -> str:
 def _data(data: Mapping[str, Any]) -> DataFacts:
     name, content = str(data["name"]), str(data["id"])
     archive = ARCHIVES.get(name)
-    published = archive is not None and content == f"md5:{archive.md5}"
-    return DataFacts(
-        one_line(name), one_line(content)[:_DIGEST], archive.url if published else None, data
-    )
+    url = archive.url if archive and content == f"md5:{archive.md5}" else None
+    return DataFacts(one_line(name), one_line(content)[:_DIGEST], url, data)
 
 
 def _flat(prefix: str, value: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -15,10 +15,9 @@ import json
 import os
 import select
 import signal
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -80,6 +79,8 @@ class Mirror:
             return
         if event["event"] == "epoch" and live.due is None:
             live.due = time.monotonic() + EPOCHS_S
+        elif event["event"] == "end" and event["outcome"] == "locked":
+            del self.live[event["key"]]  # the session that has it mirrors it
         elif event["event"] == "end":
             self._sample([live])
             outcome = event["outcome"]
@@ -92,7 +93,9 @@ class Mirror:
         except ResbenchError as error:
             return self._warn(error)
         pid = event.get("pid")
-        self.live[event["key"]] = Live(facts, pid)
+        live = self.live[event["key"]] = Live(facts, pid)
+        if RunFolder(self.results, event["key"]).record.exists():
+            live.due = None  # it was finished elsewhere; its end comes next
         if pid is not None:
             self._sampler.watch(pid)
 
@@ -108,13 +111,18 @@ class Mirror:
         dues = [live.due for live in self.live.values() if live.due is not None]
         return max(0.0, min([self._sample_due, *dues]) - time.monotonic())
 
-    def finish(self) -> None:
-        """Write everything once more; runs that nobody ended are told as their files are now."""
+    def finish(self, patience_s: float) -> None:
+        """Write everything once more; runs that nobody ended are told as their files are now.
+
+        Workers that die with their parent have ``patience_s`` to do so.
+        """
+        deadline = time.monotonic() + patience_s
         for key, live in list(self.live.items()):
             folder = RunFolder(self.results, key).path
-            if live.ended is None and is_locked(folder):
-                continue  # another session works on it
-            self._write(key, live, over=True)
+            while (locked := is_locked(folder)) and time.monotonic() < deadline:
+                time.sleep(0.05)
+            if live.ended or not locked:  # else another session works on it
+                self._write(key, live, over=True)
 
     def _write(self, key: str, live: Live, *, over: bool = False) -> bool:
         """Bring MLflow up to date with one run; say whether that worked."""
@@ -133,6 +141,7 @@ class Mirror:
             self._warn(error)
             return False
         live.samples, live.due = [], None
+        self._announce(facts)
         if facts.ended:
             del self.live[key]
             self.say({"event": "mirrored", "key": key})
@@ -144,6 +153,12 @@ class Mirror:
             if each.pid in samples:
                 each.samples = [*each.samples[1 - _SAMPLES :], samples[each.pid]]
                 each.due = time.monotonic() if each.due is None else each.due
+
+    def _announce(self, facts: Facts) -> None:
+        for suite, _ in facts.cells:
+            if self.writer.store.database is None and suite not in self._said:
+                self._said.add(suite)
+                self.say({"event": "address", "url": self.writer.address(suite)})
 
     def _warn(self, error: ResbenchError) -> None:
         if (text := str(error)) not in self._said:  # a dead server is one warning
@@ -168,28 +183,29 @@ def main() -> None:
     store = find_store(options.results, options.uri)
     mirror = Mirror(store.results, Writer(store, WAIT_S), say)
     say({"event": "ready"})
-    for events in _events(mirror):
-        for event in events:
-            mirror.handle(event)
-    mirror.finish()
+    orphaned = _serve(mirror)
+    if orphaned:
+        timer = threading.Timer(LAST_WORDS_S, os._exit, [1])
+        timer.daemon = True
+        timer.start()
+    mirror.finish(patience_s=2.0 if orphaned else 0.0)
 
 
-def _events(mirror: Mirror) -> Iterator[list[dict[str, Any]]]:
-    """Yield events as they come, and let the mirror work while none do."""
+def _serve(mirror: Mirror) -> bool:
+    """Handle events as they come and work in between; say whether they ended without ``quit``."""
     buffer, pause_s = b"", 0.0
     while True:
         if not select.select([0], [], [], pause_s)[0]:
             pause_s = mirror.work()
             continue
-        chunk = os.read(0, 1 << 16)
+        chunk, pause_s = os.read(0, 1 << 16), 0.0
         *lines, buffer = (buffer + chunk).split(b"\n")
-        events = [json.loads(line) for line in lines]
-        yield events
-        if not chunk:  # the parent is gone without a word
-            threading.Timer(LAST_WORDS_S, os._exit, [1]).start()
-        if not chunk or {"event": "quit"} in events:
-            return
-        pause_s = 0.0
+        for event in map(json.loads, lines):
+            if event["event"] == "quit":
+                return False
+            mirror.handle(event)
+        if not chunk:
+            return True
 
 
 if __name__ == "__main__":

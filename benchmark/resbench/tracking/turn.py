@@ -17,19 +17,23 @@ from resbench.tracking.settings import Store
 _POLL_S = 0.05
 
 
+class Unreachable(EnvironmentFault):
+    """The store does not answer now, whatever is asked of it."""
+
+
 @contextmanager
 def turn(store: Store, wait_s: float) -> Iterator[None]:
     """Hold the store's lock for a block; the system frees it when its holder dies.
 
     Raises:
-        EnvironmentFault: another process has the lock, or the database itself, after ``wait_s``.
+        Unreachable: another process has the lock, or the database itself, after ``wait_s``.
     """
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     try:
         store.lock.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(store.lock, flags, 0o666)
     except OSError as error:
-        raise fault(store.lock, error) from error
+        raise Unreachable(str(fault(store.lock, error))) from error
     try:
         _wait(descriptor, store, time.monotonic() + wait_s)
         if store.database is not None and store.database.exists():
@@ -45,7 +49,7 @@ def _wait(descriptor: int, store: Store, deadline: float) -> None:
             return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() >= deadline:
-                raise EnvironmentFault(
+                raise Unreachable(
                     f"{store.shown}: another resbench writes to it now. Try again later."
                 ) from None
             time.sleep(_POLL_S)
@@ -59,4 +63,4 @@ def _probe(database: Path, wait_s: float) -> None:
             opened.rollback()
     except sqlite3.Error as error:
         advice = "Close what uses it, or remove it: the files have everything."
-        raise EnvironmentFault(f"{database}: {error}. {advice}") from error
+        raise Unreachable(f"{database}: {error}. {advice}") from error

@@ -13,9 +13,9 @@ import os
 import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import zip_longest
-from contextlib import contextmanager
 from typing import Any
 
 import psutil
@@ -25,12 +25,12 @@ from resbench.store.scan import one_line
 from resbench.tracking.facts import MLFLOW_STATUS, Facts, Point
 from resbench.tracking.settings import Store, environment, experiment_page
 from resbench.tracking.system import Sample
-from resbench.tracking.turn import turn
+from resbench.tracking.turn import Unreachable, turn
 
 os.environ.update(environment())
 
-from mlflow import MlflowClient  # noqa: E402
-from mlflow.entities import (  # noqa: E402
+from mlflow import MlflowClient
+from mlflow.entities import (
     Dataset,
     DatasetInput,
     InputTag,
@@ -39,14 +39,14 @@ from mlflow.entities import (  # noqa: E402
     Run,
     RunTag,
 )
-from mlflow.exceptions import MlflowException  # noqa: E402
+from mlflow.exceptions import MlflowException
 
 Place = tuple[str, str, str]
 """Suite, cell and key."""
 
 SUITE_TAG, CELL_TAG, KEY_TAG = "resbench.suite", "resbench.cell", "resbench.key"
 VERSION_TAG = "resbench.mirrored"
-HOST_TAG, PID_TAG = "resbench.host", "resbench.pid"
+HOST_TAG, PID_TAG, REASON_TAG = "resbench.host", "resbench.pid", "resbench.reason"
 _METRICS, _TEXTS = 800, 100
 """Metrics, and parameters or tags, in one request: MLflow takes 1,000 in all."""
 
@@ -72,7 +72,10 @@ class Mirrored:
 
 
 class Writer:
-    """One MLflow store. Every method may raise EnvironmentFault, and nothing else."""
+    """One MLflow store. Where it does not answer, methods raise Unreachable.
+
+    ``wait_s`` is how long to wait for another process that writes.
+    """
 
     def __init__(self, store: Store, wait_s: float) -> None:
         self.store, self.wait_s = store, wait_s
@@ -92,7 +95,11 @@ class Writer:
         return experiment_page(self.store.uri, self.experiments[suite])
 
     def write(self, facts: Facts, samples: Sequence[Sample] = (), pid: int | None = None) -> None:
-        """Make MLflow say ``facts``; ``pid`` is the process that trains."""
+        """Make MLflow say ``facts``; ``pid`` is the process that trains.
+
+        Raises:
+            EnvironmentFault: MLflow refuses this run; others may pass.
+        """
         with self._turn():
             for suite, cell in facts.cells:
                 place = (suite, cell, facts.key)
@@ -110,7 +117,8 @@ class Writer:
             found = {}
             for run in self._search(f"tags.`{KEY_TAG}` != ''"):
                 suite, cell, key, version = (
-                    run.data.tags.get(tag, "") for tag in (SUITE_TAG, CELL_TAG, KEY_TAG, VERSION_TAG)
+                    run.data.tags.get(tag, "")
+                    for tag in (SUITE_TAG, CELL_TAG, KEY_TAG, VERSION_TAG)
                 )
                 found[suite, cell, key] = "" if run.info.status == "RUNNING" else version
             return found
@@ -182,11 +190,11 @@ class Writer:
         start_ms = facts.started_ms or int(time.time() * 1000)
         run = self._client.create_run(self._experiment(suite), start_ms, tags, name)
         data = facts.data
-        source = ("http", {"url": data.url}) if data.url else ("code", {"tags": {}})
-        dataset = Dataset(
-            data.name, data.digest, source[0], json.dumps(source[1]),
-            profile=json.dumps(data.profile),
-        )  # fmt: skip
+        kind, source = (
+            ("http", f'{{"url": "{data.url}"}}') if data.url else ("code", '{"tags": {}}')
+        )
+        profile = json.dumps(data.profile)
+        dataset = Dataset(data.name, data.digest, kind, source, profile=profile)
         tag = InputTag("mlflow.data.context", "train and test")
         self._client.log_inputs(run.info.run_id, [DatasetInput(dataset, [tag])])
         return Mirrored(run.info.run_id, start_ms, "RUNNING", tags)
@@ -194,10 +202,13 @@ class Writer:
     def _tell(
         self, known: Mirrored, facts: Facts, samples: Sequence[Sample], pid: int | None
     ) -> None:
-        tags = dict(facts.tags)
+        tags = {**facts.tags, "resbench.status": facts.status.value}
         if not facts.ended:
-            tags |= {HOST_TAG: socket.gethostname(), PID_TAG: str(pid), "resbench.status": "running"}
+            tags |= {HOST_TAG: socket.gethostname(), PID_TAG: str(pid)}
         self._log(known, facts, tags, samples)
+        if REASON_TAG in known.tags and REASON_TAG not in tags:  # of an earlier attempt
+            self._client.delete_tag(known.run_id, REASON_TAG)
+            del known.tags[REASON_TAG]
         status = MLFLOW_STATUS[facts.status]
         if known.status != status:
             if facts.ended:
@@ -247,9 +258,11 @@ class Writer:
         except ResbenchError:
             raise
         except Exception as error:  # whatever lies below MLflow: sockets, SQL, migrations
-            raise EnvironmentFault(
-                f"{self.store.shown}: {_why(error)}. Nothing is lost: "
-                "`resbench sync` fills the mirror from the files when it can be reached."
+            text = f"{self.store.shown}: {_why(error)}."
+            if isinstance(error, MlflowException) and error.get_http_status_code() < 500:
+                raise EnvironmentFault(f"{text} MLflow refused what it was told.") from error
+            raise Unreachable(
+                f"{text} Nothing is lost: `resbench sync` fills the mirror from the files later."
             ) from error
 
 

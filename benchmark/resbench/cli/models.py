@@ -1,0 +1,24 @@
+"""``resbench models``: the networks, counted beside the printed counts."""
+
+from __future__ import annotations
+
+import click
+
+from resbench.cli.options import format_option
+
+
+@click.command("models")
+@format_option("rich", "markdown", "json", "csv", default="rich")
+def command(format_: str) -> None:
+    """Print the networks with their counts beside the printed ones.
+
+    Table 5 of the report row by row as built, then every network of both sources. Counting builds
+    each network without memory and takes some seconds.
+    """
+    from resbench.report.collect import declared, fill_declared
+    from resbench.report.networks import models_page
+    from resbench.report.render import RENDERERS
+    from resbench.suite.catalog import load_suite
+
+    table = fill_declared(load_suite("table5_architecture"))
+    click.echo(RENDERERS[format_](models_page(table)), nl=False)

@@ -1,0 +1,123 @@
+"""The protocol ledger: where each hyperparameter of a run comes from, and why it is what it is.
+
+The last layer that set a value decides. A protocol and a suite mark what they set, by the longest
+path in their ``provenance`` that covers it; the axes of a matrix are the table's own variables and
+come from its first source; tier, command line and scale depart from the source by their nature.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from resbench.suite.catalog import PAPER
+from resbench.suite.expand import Cell, Expanded, Leaf
+from resbench.suite.schema import Mark, Origin, Suite
+from resbench.suite.spec import RunSpec
+
+Keys = tuple[str, ...]
+
+UNMARKED = "set here without saying where it comes from"
+"""Reason of a value that no ``provenance`` covers; no shipped suite has one."""
+
+_ORIGINS: dict[str, Origin] = {"wang2017": "paper", "he2016": "paper", "report2019": "report"}
+_FRAMEWORKS = {"wang2017": "Caffe", "he2016": "Caffe", "report2019": "TensorFlow"}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One hyperparameter of a run."""
+
+    path: str
+    """Dotted path in the run specification."""
+    value: Any
+    origin: Origin
+    place: str
+    reason: str | None
+    layer: str
+    """What set it: ``protocol NAME``, ``suite``, ``matrix AXIS``, ``tier NAME``, ..."""
+
+
+def ledger(expanded: Expanded, cell: Cell) -> list[Entry]:
+    """Return an entry for every leaf of a cell's specification; none for a skipped cell."""
+    if cell.spec is None:
+        return []
+    entries = []
+    for path, value in _leaves(cell.spec.canonical()):
+        leaf = cell.leaves.get(path)
+        mark = _mark(expanded, path, leaf) if leaf else _context_mark(expanded, path, cell.spec)
+        layer = leaf.layer if leaf else "context"
+        entries.append(Entry(".".join(path), value, mark.origin, mark.place, mark.reason, layer))
+    return entries
+
+
+def _leaves(value: Mapping[str, Any], path: Keys = ()) -> Iterator[tuple[Keys, Any]]:
+    """Yield what is no mapping; a list is one leaf."""
+    for key, item in value.items():
+        if isinstance(item, dict):
+            yield from _leaves(item, (*path, key))
+        else:
+            yield (*path, key), item
+
+
+def _mark(expanded: Expanded, path: Keys, leaf: Leaf) -> Mark:
+    """Mark what a file or the command line sets."""
+    loaded = expanded.loaded
+    match leaf.layer.split()[0]:
+        case "protocol":
+            mark = _covering(loaded.protocol.provenance, path)
+        case "suite":
+            mark = _covering(loaded.suite.provenance, path)
+        case "matrix":
+            mark = _covering(loaded.suite.provenance, path) or _source_mark(loaded.suite)
+        case "tier":
+            mark = _deviation(leaf.layer, expanded.tier.title)
+        case "scale":
+            mark = _deviation(f"--scale {expanded.context.scale:g}", "a shorter schedule")
+        case _:
+            mark = _deviation(f"--set {'.'.join(path)}", "set on the command line")
+    return mark or _deviation(str(leaf.position), UNMARKED)
+
+
+def _covering(provenance: Mapping[str, Mark], path: Keys) -> Mark | None:
+    """Return the mark of the longest dotted path that is the leaf or holds it."""
+    prefixes = (".".join(path[:n]) for n in range(len(path), 0, -1))
+    return next((provenance[prefix] for prefix in prefixes if prefix in provenance), None)
+
+
+def _source_mark(suite: Suite) -> Mark:
+    source = suite.sources[0]
+    return Mark(origin=_ORIGINS[source.key], place=source.place)
+
+
+def _deviation(place: str, reason: str) -> Mark:
+    return Mark(origin="deviation", place=place, reason=reason)
+
+
+def _inferred(reason: str) -> Mark:
+    return Mark(origin="inferred", place="not stated", reason=reason)
+
+
+def _context_mark(expanded: Expanded, path: Keys, spec: RunSpec) -> Mark:
+    """Mark what no file sets: the images at hand, and how the run is computed."""
+    suite = expanded.loaded.suite
+    framework = _FRAMEWORKS[suite.sources[0].key]
+    choice = expanded.context.data.get(spec.data.name)
+    match path:
+        case ("data", "id") if choice is None or not choice.printed:
+            label = choice.label if choice else spec.data.name
+            return _deviation(f"data {label}", "not the data set of the printed numbers")
+        case ("tier",) if spec.tier != PAPER.name:
+            return _deviation(f"tier {spec.tier}", expanded.tier.title)
+        case ("scale",) if spec.scale != 1:
+            return _deviation(f"--scale {spec.scale:g}", "a shorter schedule")
+        case ("engine",):
+            return _deviation(f"engine {spec.engine}", f"PyTorch where the source used {framework}")
+        case ("precision",) if spec.precision == "fp32":
+            return _inferred(f"the default of {framework} at the time")
+        case ("precision",):
+            return _deviation(f"precision {spec.precision}", f"fp32 was the default of {framework}")
+        case ("seed",):
+            return _inferred("the source names no seeds; ours are the suite's")
+    return _source_mark(suite)

@@ -1,0 +1,81 @@
+"""JSON Schema of suite, protocol and tier files, for completion and checks in editors.
+
+``python -m resbench.suite.schema_files`` writes them to ``suites/schema/``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import BaseModel
+
+from resbench.suite.catalog import suite_folder
+from resbench.suite.schema import Protocol, Suite, Tier
+from resbench.suite.spec import RunSpec
+
+FILES: dict[str, type[BaseModel]] = {"suite": Suite, "protocol": Protocol, "tier": Tier}
+PARTS = ("model", "data", "training")
+"""The parts of a run specification that files set."""
+
+
+def schema(model: type[BaseModel]) -> dict[str, Any]:
+    """Return the JSON Schema of one kind of file.
+
+    pydantic sees settings as free mappings, because files set a specification bit by bit and only
+    the whole is checked. Here they are described by the specification's own fields, none required.
+    """
+    result = model.model_json_schema()
+    run = RunSpec.model_json_schema()
+    definitions = {name: _partial(item) for name, item in run["$defs"].items()}
+    definitions["Data"]["properties"].pop("id")  # known from the images, never set
+    parts = {part: _any_of(run["properties"][part]) for part in PARTS}
+    mapping = {"type": "object", "additionalProperties": False, "properties": parts}
+    paths = sorted(set(_paths(mapping, definitions)))
+    settings = {"type": "object", "propertyNames": {"enum": paths}}
+
+    properties = result["properties"]
+    if model is Suite:
+        properties["base"] = mapping
+        result["$defs"]["Level"]["properties"]["set"] = settings
+    elif model is Protocol:
+        properties.update(parts)
+    else:
+        properties["set"] = settings
+        properties["families"]["additionalProperties"] = settings
+    result["$defs"] = {**result.get("$defs", {}), **definitions}
+    return result
+
+
+def main() -> None:
+    """Write every schema beside the suites."""
+    folder = suite_folder() / "schema"
+    folder.mkdir(exist_ok=True)
+    for name, model in FILES.items():
+        text = json.dumps(schema(model), indent=2, sort_keys=True) + "\n"
+        (folder / f"{name}.json").write_text(text, encoding="utf-8")
+
+
+def _partial(definition: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in definition.items() if key != "required"}
+
+
+def _any_of(field: dict[str, Any]) -> dict[str, Any]:
+    """A part of a tagged union may come without its tag."""
+    return {"anyOf": field["oneOf"]} if "oneOf" in field else field
+
+
+def _paths(node: dict[str, Any], definitions: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    """Yield every dotted path below a schema node; a path may come twice."""
+    if "$ref" in node:
+        node = definitions[node["$ref"].rpartition("/")[2]]
+    for branch in node.get("anyOf", ()):
+        yield from _paths(branch, definitions, prefix)
+    for name, child in node.get("properties", {}).items():
+        yield f"{prefix}{name}"
+        yield from _paths(child, definitions, f"{prefix}{name}.")
+
+
+if __name__ == "__main__":
+    main()

@@ -109,9 +109,13 @@ def differs(folder: Path) -> list[str]:
 
 
 def merges(folder: Path) -> list[str]:
-    """Each run is wholly in or wholly out, and merging again brings all in."""
+    """Each run is wholly in or wholly out, none is lost, and merging again brings all in."""
+    ResultsFolder(folder).open_for_writing()
     before = scan(folder)
     complaints = list(before.problems)
+    run = folder_of(folder, 0)
+    if run.key not in before.records and load_checkpoint(run).payload is None:
+        complaints.append("the unfinished run is lost")
     again = merge(folder, [folder / "packed.tar"])
     complaints += [reason for _, reason in again.refused]
     after = scan(folder)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from resbench.report.collect import declared
+from resbench.report.declared import declared
 from resbench.store.layout import RunFolder
 from resbench.store.metrics import EpochMetrics, EpochTiming, append_epoch
 from resbench.store.predictions import Predictions, error_from_predictions, write_predictions
@@ -78,10 +78,15 @@ def finish(
     predictions = made_predictions(error, seed)
     percent, loss = error_from_predictions(predictions)
     spec = expanded.cell(cell).at_seed(seed)
-    val = spec.training.val_in_train and (2.5 if val is None else val) or None
+    if spec.training.val_in_train == 0:
+        val = None
+    elif val is None:
+        val = 2.5
     best = percent if best is None else best
     for epoch, test in enumerate([best, percent], 1):
-        append_epoch(run.timing, EpochTiming(epoch=epoch, duration_s=60, images_per_s=900, eval_s=1))
+        append_epoch(
+            run.timing, EpochTiming(epoch=epoch, duration_s=60, images_per_s=900, eval_s=1)
+        )
         append_epoch(
             run.metrics,
             EpochMetrics(
@@ -115,8 +120,8 @@ def diverge(results: Path, expanded: Expanded, cell: str, seed: int) -> RunRecor
     """A run that stopped at a loss that is no number."""
     run = begin(results, expanded, cell, seed)
     spec = expanded.cell(cell).at_seed(seed)
-    nothing = dict.fromkeys(Result.model_fields)
-    result = Result(**{**nothing, "epoch": 0, "step": 7})
+    nothing: dict[str, Any] = dict.fromkeys(Result.model_fields)
+    result = Result(**(nothing | {"epoch": 0, "step": 7}))
     reason = "the loss is nan at step 7"
     return write_record(run, _record(expanded, spec, result, "a GPU", reason))
 

@@ -258,7 +258,7 @@ def test_two_merges_at_once_are_one_after_the_other(tmp_path: Path, packed: Path
         merge(folder.path, [packed])
 
 
-def test_what_a_killed_merge_set_aside_is_put_back(tmp_path: Path, packed: Path) -> None:
+def test_what_a_killed_merge_set_aside_is_put_back(tmp_path: Path) -> None:
     folder = ResultsFolder(tmp_path / "here")
     folder.open_for_writing()
     run = begin(folder.path, 5, epochs=1)
@@ -266,7 +266,7 @@ def test_what_a_killed_merge_set_aside_is_put_back(tmp_path: Path, packed: Path)
     run.path.rename(folder.runs / f".aside-{run.path.name}")
     leftover = folder.runs / ".tmp-1-abcd" / "runs"
     leftover.mkdir(parents=True)
-    merge(folder.path, [packed])
+    folder.open_for_writing()
     assert snapshot(run.path) == before
     assert not leftover.exists()
 

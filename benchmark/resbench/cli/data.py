@@ -22,7 +22,7 @@ def command() -> None:
 @format_option("table", "json", default="table")
 def list_(data: tuple[str, ...], format_: str) -> None:
     """Show which data sets are at hand, where, and which of them are the printed ones."""
-    from resbench.data.catalog import NUM_CLASSES, how_to_get, data_dir
+    from resbench.data.catalog import NUM_CLASSES, data_dir, how_to_get
     from resbench.data.locations import parse_locations
     from resbench.data.sources import identify
 
@@ -43,7 +43,9 @@ def list_(data: tuple[str, ...], format_: str) -> None:
         printed = "the printed data set" if row["printed"] else f"label {row['label']}"
         click.echo(f"{row['name']:9} {where}  ({printed}, {row['id'][:23]})")
         if not row["at_hand"]:
-            click.echo(f"{'':9} resbench data fetch {row['name']}, or {how_to_get(row['name'], data_dir())}")
+            click.echo(
+                f"{'':9} resbench data fetch {row['name']}, or {how_to_get(row['name'], data_dir())}"
+            )
 
 
 @command.command("check")

@@ -15,10 +15,10 @@ def command(format_: str) -> None:
     Table 5 of the report row by row as built, then every network of both sources. Counting builds
     each network without memory and takes some seconds.
     """
-    from resbench.report.collect import declared, fill_declared
+    from resbench.report.collect import empty
     from resbench.report.networks import models_page
     from resbench.report.render import RENDERERS
     from resbench.suite.catalog import load_suite
 
-    table = fill_declared(load_suite("table5_architecture"))
-    click.echo(RENDERERS[format_](models_page(table)), nl=False)
+    page = models_page(empty(load_suite("table5_architecture")))
+    click.echo(RENDERERS[format_](page), nl=False)

@@ -12,8 +12,8 @@ from resbench.cli.options import results_option
 from resbench.errors import ExitCode
 
 if TYPE_CHECKING:
-    from resbench.report.collect import Results
     from resbench.report.judged import JudgedTable
+    from resbench.report.reading import Results
     from resbench.suite.catalog import Loaded
 
 SUFFIXES = {".md": "markdown", ".csv": "csv", ".json": "json"}
@@ -22,10 +22,18 @@ SUFFIXES = {".md": "markdown", ".csv": "csv", ".json": "json"}
 @click.command("report")
 @click.argument("suites", nargs=-1, metavar="[SUITE]...")
 @results_option
-@click.option("--format", "format_", type=click.Choice(["rich", "markdown", "csv", "json"]),
-              help="Default: rich on a terminal, else by the output's suffix, else markdown.")  # fmt: skip
-@click.option("--output", type=click.Path(path_type=Path), metavar="FILE",
-              help="Write to this file, replacing it at once.")  # fmt: skip
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["rich", "markdown", "csv", "json"]),
+    help="Default: by the suffix of --output, rich on a terminal, else markdown.",
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write to this file; it is replaced at once.",
+)
 @click.option("--ledger", is_flag=True, help="Add every setting with its origin.")
 @click.option("--strict", is_flag=True, help="Exit 4 when a claim is not confirmed.")
 def command(
@@ -41,18 +49,20 @@ def command(
     Without SUITE: every shipped suite. A report reads files only and is right at any moment,
     however much has run.
     """
-    from resbench.report.collect import fill, read_results
+    from resbench.report.collect import finished
     from resbench.report.judged import judge
     from resbench.report.page import report_page
+    from resbench.report.reading import read_results
     from resbench.report.render import RENDERERS
     from resbench.suite.catalog import load_suite
 
-    loaded = [load_suite(name) for name in dict.fromkeys(suites)]
+    named = [load_suite(name) for name in dict.fromkeys(suites)]
     found = read_results(results)
-    tables = [judge(t) for suite in loaded or shipped(found) for t in fill(suite, found)]
-    text = RENDERERS[format_ or _default(output)](report_page(tables, found, ledger=ledger))
+    tables = [judge(t) for suite in named or _shipped(found) for t in finished(suite, found)]
+    page = report_page(tables, found, ledger=ledger)
+    text = RENDERERS[format_ or _default(output)](page)
     if output is None:
-        click.echo(text, nl=not text.endswith("\n"))
+        click.echo(text, nl=False)
     else:
         from resbench.store.atomic import write_atomic
 
@@ -60,7 +70,7 @@ def command(
     return _strict(tables) if strict else ExitCode.OK
 
 
-def shipped(results: Results) -> list[Loaded]:
+def _shipped(results: Results) -> list[Loaded]:
     """Return every shipped suite, smoke only where it was run."""
     from resbench.report.collect import fill
     from resbench.suite.catalog import load_suite, suite_names
@@ -76,19 +86,20 @@ def _default(output: Path | None) -> str:
 
 
 def _strict(tables: list[JudgedTable]) -> int:
-    """Name the claims that are not confirmed where the source's own conditions hold, else anywhere."""
-    open_ = [
-        f"{table.label}: {item.claim.id}: {item.verdict.text}"
-        for table in decisive(tables)
-        for item in table.claims
-        if item.verdict.kind != "confirmed"
-    ]
-    for line in open_:
-        click.echo(line, err=True)
-    return ExitCode.NOT_REPRODUCED if open_ else ExitCode.OK
+    """Name the claims that are not confirmed; return the exit code.
 
+    Where a suite was run as its source declares it, on the printed data, only that table counts.
+    """
+    from resbench.report.labels import context_label
 
-def decisive(tables: list[JudgedTable]) -> list[JudgedTable]:
-    """Return the tables whose claims count: those on printed data at the paper's tier, else all."""
     own = {table.suite for table in tables if table.as_printed}
-    return [table for table in tables if table.as_printed or table.suite not in own]
+    code = ExitCode.OK
+    for table in tables:
+        if table.suite in own and not table.as_printed:
+            continue
+        place = f"{table.suite}, {context_label(table.table.expanded.context)}"
+        for item in table.claims:
+            if item.verdict.kind != "confirmed":
+                click.echo(f"{place}: {item.claim.id}: {item.verdict.text}", err=True)
+                code = ExitCode.NOT_REPRODUCED
+    return code

@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 @planning_options
 @data_option
 @results_option
-@click.option("--cell", "cells", multiple=True, metavar="CELL", help="Only these cells. Repeatable.")
+@click.option(
+    "--cell", "cells", multiple=True, metavar="CELL", help="Only these cells. Repeatable."
+)
 @click.option("--budget", metavar="TIME", help="Put everything down in time: 9m, 1h30m.")
 @click.option("--until", metavar="HH:MM", help="Put everything down by this time of day.")
 @click.option("--timeout", metavar="TIME", help="Longest time for one attempt at a run.")
@@ -71,7 +73,9 @@ def command(results: Path, cells: tuple[str, ...], **options: Any) -> int:
     todo = [run for run in runs if run.key not in found.records]
     done = len(runs) - len(todo)
     if not todo:
-        click.echo(f"All {done} runs are recorded in {results}. {_next(request, results)}", err=True)
+        click.echo(
+            f"All {done} runs are recorded in {results}. {_next(request, results)}", err=True
+        )
         return ExitCode.OK
     require_data(sources, {run.spec.data.name for run in todo})
     click.echo(
@@ -98,9 +102,7 @@ def _only(runs: list[PlannedRun], cells: Sequence[str]) -> list[PlannedRun]:
     return [run for run in runs if any(place.cell in cells for place in run.places)]
 
 
-def _conclude(
-    summary: Summary, todo: list[PlannedRun], request: Request, results: Path
-) -> int:
+def _conclude(summary: Summary, todo: list[PlannedRun], request: Request, results: Path) -> int:
     """Print what came of it; return the exit code."""
     parts = {
         "done": summary.count("done"),
@@ -108,7 +110,9 @@ def _conclude(
         "failed": summary.count("failed", "oom", "timeout"),
         "left": len(summary.left),
     }
-    click.echo(", ".join(f"{n} {word}" for word, n in parts.items() if n or word == "done"), err=True)
+    click.echo(
+        ", ".join(f"{n} {word}" for word, n in parts.items() if n or word == "done"), err=True
+    )
     if summary.left and not summary.faults:
         nothing_started = not summary.outcomes and summary.signal is None
         if nothing_started:

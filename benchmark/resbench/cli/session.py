@@ -11,7 +11,7 @@ import click
 from resbench.runner.devices import Device
 from resbench.runner.plan import PlannedRun
 from resbench.runner.progress import Progress
-from resbench.runner.session import Session, Settings, Summary
+from resbench.runner.session import Listener, Session, Settings, Summary
 from resbench.runner.throughput import Throughput
 
 if TYPE_CHECKING:
@@ -66,13 +66,20 @@ def work(
 
         mirror = MirrorClient(options["tracking_uri"], results)
         mirror.start()
+    patience_s = 0.0  # a second signal ends everything at once; `resbench sync` makes it good
     try:
         with Progress(len(runs), len(devices), throughput) as progress:
-            progress.expect(list(runs), devices[0].name)
-            listeners = [progress] if mirror is None else [progress, _Mirror(mirror)]
-            return Session(runs, settings, throughput, listeners).run()
+            progress.expect(list(runs), devices[0])
+            listeners: list[Listener] = [progress]
+            if mirror is not None:
+                listeners.append(_Mirror(mirror))
+            summary = Session(runs, settings, throughput, listeners).run()
+            patience_s = 5.0 + 0.5 * len(runs)
+            return summary
     finally:
         if mirror is not None:
-            summary = mirror.close(timeout_s=5.0 + 0.5 * len(runs))
-            for warning in summary.warnings:
+            closed = mirror.close(patience_s)
+            for warning in closed.warnings:
                 click.echo(f"warning: {warning}", err=True)
+            for address in closed.addresses:
+                click.echo(f"MLflow: {address}", err=True)

@@ -6,20 +6,19 @@ from pathlib import Path
 
 import click
 
-from resbench.cli.options import results_option
+from resbench.cli.options import format_option, results_option
 
 
 @click.command("status")
 @click.argument("suites", nargs=-1, metavar="[SUITE]...")
 @results_option
-@click.option("--format", "format_", type=click.Choice(["rich", "markdown", "json"]), default="rich",
-              show_default=True, help="How to print.")  # fmt: skip
+@format_option("rich", "markdown", "json", default="rich")
 def command(suites: tuple[str, ...], results: Path, format_: str) -> None:
     """Show the runs of a results folder and how far they are.
 
     Every shipped suite and every SUITE named besides is looked at.
     """
-    from resbench.report.collect import read_results
+    from resbench.report.reading import read_results
     from resbench.report.render import RENDERERS
     from resbench.report.status import status_page
     from resbench.suite.catalog import load_suite, suite_names

@@ -35,6 +35,7 @@ def command(results: Path, tracking_uri: str | None, port: int | None) -> int:
         raise EnvironmentFault(f"{store.database}: no mirror yet. Make it with `resbench sync`.")
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _leave)  # the server must not outlive us
+    click.echo("Starting the MLflow UI, which takes some seconds.", err=True)
     try:
         with serving(store, port) as ui:
             pages = ui.pages()

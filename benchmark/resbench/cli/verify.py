@@ -19,9 +19,9 @@ def command(results: Path, format_: str) -> int:
 
     A record that was edited, copied or forged is named. Exit 1 when anything does not fit.
     """
+    from resbench.store.layout import RunFolder
     from resbench.store.scan import scan
     from resbench.store.verify import verify_run
-    from resbench.store.layout import RunFolder
 
     if not results.is_dir():
         raise EnvironmentFault(f"{results}: no such results folder. Name it with --results.")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -46,18 +47,18 @@ class Size:
 
 def size(family: str, name: str, **options: Any) -> Size:
     """Count a network; arguments and errors as of ``build``."""
-    model = _on_meta(family, name, options)
+    model = _on_meta(family, name, **options)
     return Size(count_parameters(model), count_with_bn_statistics(model), trunk_depth(model))
 
 
 def macs(family: str, name: str, *, image_px: int = 32, **options: Any) -> int:
     """Return multiply-accumulates of one image, forward, as ``count_macs`` counts them."""
-    return count_macs(_on_meta(family, name, options), image_px)
+    return count_macs(_on_meta(family, name, **options), image_px)
 
 
 def architecture(family: str, name: str, *, image_px: int = 32, **options: Any) -> tuple[Row, ...]:
     """Return a network's rows in order; arguments and errors as of ``build``."""
-    model = _on_meta(family, name, options)
+    model = _on_meta(family, name, **options)
     stages = output_sizes(model, image_px)
     inputs = [(image_px, image_px, 3), *(stage.size for stage in stages[:-1])]
     return tuple(
@@ -66,9 +67,11 @@ def architecture(family: str, name: str, *, image_px: int = 32, **options: Any) 
     )
 
 
-def _on_meta(family: str, name: str, options: dict[str, Any]) -> nn.Sequential:
+@lru_cache(maxsize=4)
+def _on_meta(family: str, name: str, **options: Any) -> nn.Sequential:
+    # In evaluation batch normalisation is half the work, and nothing measured here changes.
     with torch.device("meta"):
-        return build(family, name, **options)
+        return build(family, name, **options).eval()
 
 
 def _layer(module: nn.Module, input_size: Sequence[int]) -> str:

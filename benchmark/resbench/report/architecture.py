@@ -34,9 +34,9 @@ def zoo() -> Iterator[tuple[ZooEntry, Size, Size, int]]:
     from resbench.models.measure import macs, size
 
     for entry in ZOO:
-        network = (entry.family, entry.name)
-        ten, hundred = (size(*network, num_classes=n, **entry.options) for n in (10, 100))
-        yield entry, ten, hundred, macs(*network, **entry.options)
+        network: dict[str, Any] = {"family": entry.family, "name": entry.name, **entry.options}
+        ten, hundred = (size(**network, num_classes=n) for n in (10, 100))
+        yield entry, ten, hundred, macs(**network, num_classes=10)
 
 
 def _judge(place: Place, rows: tuple[Row, ...], size: Size) -> Place:

@@ -12,6 +12,9 @@ from typing import Any
 
 from resbench.store.scan import one_line
 
+SCHEMA = 1
+"""Of every ``--format json``: counts up when a field changes its meaning or goes away."""
+
 
 @dataclass(frozen=True)
 class Heading:

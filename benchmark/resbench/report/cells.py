@@ -9,7 +9,8 @@ from typing import Literal
 
 from resbench.data.catalog import NUM_CLASSES
 from resbench.models.catalogue import NETWORKS, ZOO, resolve_options
-from resbench.report.collect import FilledCell, FilledTable, as_declared
+from resbench.report.collect import FilledCell, FilledTable
+from resbench.report.declared import as_declared
 from resbench.report.labels import METRICS, SPLITS, data_label, set_label, tier_label
 from resbench.stats.verdicts import CellKind, Comparable, judge_cell
 from resbench.store.records import RunRecord

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from resbench.report.claims import contrast_of
-from resbench.report.collect import declared
-from resbench.suite.catalog import load_suite, load_tier, tier_names
+from resbench.report.contrast import contrast_of
+from resbench.report.declared import declared
+from resbench.suite.catalog import load_suite, load_tier, suite_folder
 from resbench.suite.document import DocumentError, Problem
 from resbench.suite.expand import Expanded, expand, parsed_claims
 
@@ -21,7 +21,7 @@ def check_suite(name: str) -> dict[str, Any]:
     loaded = load_suite(name)
     expanded = declared(loaded)
     _check_claims(expanded)
-    for tier in tier_names():
+    for tier in (path.stem for path in sorted((suite_folder() / "tiers").glob("*.yaml"))):
         expand(loaded, replace(expanded.context, tier=tier), load_tier(tier))
     suite = loaded.suite
     trained = [cell for cell in expanded.cells if cell.spec is not None]

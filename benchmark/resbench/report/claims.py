@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 
 from resbench.errors import ResbenchError
 from resbench.report.cells import PLANNING_SD_PP, measured
-from resbench.report.collect import FilledCell, FilledTable, as_declared, seed_of
+from resbench.report.collect import FilledCell, FilledTable
+from resbench.report.contrast import contrast_of
+from resbench.report.declared import as_declared
+from resbench.report.reading import seed_of
 from resbench.stats.claims import ClaimVerdict, evaluate_claim, finalise
 from resbench.stats.contrasts import ArmResult
-from resbench.stats.evidence import Operator
 from resbench.store.layout import RunFolder
 from resbench.store.predictions import read_predictions
 from resbench.suite.claims import ParsedClaim
@@ -40,24 +42,6 @@ def judge_claims(table: FilledTable) -> tuple[JudgedClaim, ...]:
     verdicts = [_judge(table, c, p, kept) for c, p in zip(suite.claims, parsed, strict=True)]
     pairs = zip(suite.claims, finalise(verdicts), strict=True)
     return tuple(JudgedClaim(claim, verdict) for claim, verdict in pairs)
-
-
-def contrast_of(parsed: ParsedClaim) -> tuple[Operator, list[tuple[str, ...]]]:
-    """Return the test that decides a claim and its cells, a pair per ``gap()``, in its order.
-
-    Raises:
-        ValueError: a claim that no test here decides.
-    """
-    rises, cells = parsed.operator == "<", [term.cells for term in parsed.terms]
-    if parsed.terms[0].kind == "gap":
-        if parsed.operator == "~":
-            raise ValueError("'~' compares two error() terms; gaps are compared with < or >")
-        # gap(a, b) is error(a) - error(b); the test looks at error(second) - error(first).
-        ordered = cells if rises else cells[::-1]
-        return "gap_grows", [(b, a) for a, b in ordered]
-    if len(cells) == 2:
-        return parsed.operator, cells
-    return ("monotone_increasing" if rises else "monotone_decreasing"), cells
 
 
 def _judge(table: FilledTable, claim: Claim, parsed: ParsedClaim, kept: Kept) -> ClaimVerdict:

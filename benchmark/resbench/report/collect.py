@@ -9,56 +9,19 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
-from resbench.data.catalog import ARCHIVES
 from resbench.errors import ResbenchError
-from resbench.store.layout import RunFolder
-from resbench.store.records import RunRecord, read_spec
-from resbench.store.scan import Scan, scan
-from resbench.store.state import RunState
+from resbench.report.declared import declared, published
+from resbench.report.reading import Begun, Results, Setting, identity_of, seed_of, setting_of
+from resbench.store.records import RunRecord
 from resbench.suite.catalog import PAPER, Loaded, load_tier
 from resbench.suite.expand import Cell, Context, DataChoice, Expanded, data_names, expand
 from resbench.suite.spec import NUMERICS
-
-
-@dataclass(frozen=True)
-class Begun:
-    """A run without a record, as its folder says."""
-
-    key: str
-    seed: int
-    state: RunState | None
-
-
-@dataclass(frozen=True)
-class Setting:
-    """How runs were made, apart from suite and seed; only runs of one setting share a table."""
-
-    context: Context
-    """Tier, scale, engine, precision and overrides; its ``data`` is empty."""
-    choices: Mapping[str, tuple[DataChoice, ...]]
-    """Per data set name, what it stood for."""
-
-
-@dataclass(frozen=True)
-class Results:
-    """A results folder at one moment; runs are indexed by their specification without its seed."""
-
-    path: Path
-    scan: Scan
-    settings: tuple[Setting, ...]
-    runs: Mapping[str, tuple[RunRecord, ...]] = field(repr=False)
-    begun: Mapping[str, tuple[Begun, ...]] = field(repr=False)
-    problems: tuple[str, ...] = ()
-    """Everything that was refused, a line each, with its path."""
 
 
 @dataclass(frozen=True)
@@ -105,68 +68,6 @@ class FilledTable:
         return None if spec is None else self.expanded.context.data[spec.data.name]
 
 
-def read_results(path: Path) -> Results:
-    """Scan a results folder; a missing one holds nothing."""
-    found = scan(path)
-    index = _Index()
-    for record in found.records.values():
-        place = RunFolder(path, record.key).record
-        index.add(place, record.spec, record.numerics, record.context, record)
-    for unfinished in found.incomplete:
-        run = RunFolder(path, unfinished.key)
-        stored = read_spec(run)
-        if stored is None:
-            index.problems.append(f"{run.path}: begun and left without spec.json. Remove it.")
-            continue
-        begun = Begun(stored["key"], stored["spec"].get("seed", -1), unfinished.state)
-        index.add(run.spec, stored["spec"], stored["numerics"], stored["context"], begun)
-    settings = (
-        Setting(context, {name: tuple(ids.values()) for name, ids in index.choices[key].items()})
-        for key, context in index.contexts.items()
-    )
-    runs = {i: tuple(sorted(r, key=seed_of)) for i, r in index.runs.items()}
-    begun_ = {i: tuple(sorted(b, key=lambda b: b.seed)) for i, b in index.begun.items()}
-    return Results(
-        path, found, tuple(settings), runs, begun_, (*found.problems, *index.problems)
-    )
-
-
-class _Index:
-    """Collects runs by identity and the settings they were made in."""
-
-    def __init__(self) -> None:
-        self.contexts: dict[str, Context] = {}
-        self.choices: dict[str, dict[str, dict[str, DataChoice]]] = {}
-        self.runs: dict[str, list[RunRecord]] = defaultdict(list)
-        self.begun: dict[str, list[Begun]] = defaultdict(list)
-        self.problems: list[str] = []
-
-    def add(
-        self, place: Path, spec: Mapping[str, Any], numerics: int, stored: Any, run: RunRecord | Begun
-    ) -> None:
-        try:
-            context, choice = _context(spec, stored)
-        except ValueError as error:
-            self.problems.append(f"{place}: in no table, its context is not readable ({error}).")
-            return
-        key = json.dumps(_setting(context), sort_keys=True)
-        self.contexts.setdefault(key, replace(context, data={}))
-        ids = self.choices.setdefault(key, {}).setdefault(choice.name, {})
-        ids.setdefault(choice.id, choice)
-        identity = _identity(spec, numerics)
-        if isinstance(run, RunRecord):
-            self.runs[identity].append(run)
-        else:
-            self.begun[identity].append(run)
-
-
-def seed_of(record: RunRecord) -> int:
-    """Return the seed of a run."""
-    seed = record.spec["seed"]
-    assert isinstance(seed, int)
-    return seed
-
-
 def fill(loaded: Loaded, results: Results) -> list[FilledTable]:
     """Return the suite's tables, one per context that adds runs to those before it.
 
@@ -185,34 +86,25 @@ def fill(loaded: Loaded, results: Results) -> list[FilledTable]:
         if not table.keys <= shown:
             shown |= table.keys
             tables.append(table)
-    return tables or [_filled(declared(loaded), results)]
+    return tables or [empty(loaded)]
+
+
+def finished(loaded: Loaded, results: Results) -> list[FilledTable]:
+    """Return the suite's tables that have a finished run, else the empty one."""
+    return [table for table in fill(loaded, results) if table.records] or [empty(loaded)]
+
+
+def empty(loaded: Loaded) -> FilledTable:
+    """Return the suite's table as its source declares it, without a run."""
+    expanded = declared(loaded)
+    cells = {c.id: FilledCell(c, expanded.seeds if c.spec else ()) for c in expanded.cells}
+    return FilledTable(expanded, cells, Path())
 
 
 def orphans(tables: Iterable[FilledTable], results: Results) -> list[RunRecord]:
     """Return the finished runs that stand behind none of the tables."""
     used = set[str]().union(*(table.keys for table in tables))
     return [record for key, record in results.scan.records.items() if key not in used]
-
-
-def declared(loaded: Loaded) -> Expanded:
-    """Return the suite as its source declares it, on the published data sets."""
-    data = {name: published(name) for name in data_names(loaded)}
-    return expand(loaded, Context("eager", "fp32", data))
-
-
-def published(name: str) -> DataChoice:
-    """Return the data set that printed numbers are about, whether or not it is on this machine."""
-    if name in ARCHIVES:
-        return DataChoice(name, name, f"md5:{ARCHIVES[name].md5}", True)
-    from resbench.data.sources import identify
-
-    source = identify(name, {})
-    return DataChoice(name, source.label, source.id, source.printed)
-
-
-def as_declared(context: Context) -> bool:
-    """Whether the context leaves the suite's own settings alone: paper tier, whole schedule."""
-    return context.tier == PAPER.name and context.scale == 1 and not context.overrides
 
 
 def _expansions(loaded: Loaded, results: Results) -> Iterator[tuple[Setting, Expanded]]:
@@ -258,7 +150,7 @@ def _filled(expanded: Expanded, results: Results) -> FilledTable:
 def _filled_cell(cell: Cell, seeds: Sequence[int], results: Results) -> FilledCell:
     if cell.spec is None:
         return FilledCell(cell, ())
-    identity = _identity(cell.spec.canonical(), NUMERICS)
+    identity = identity_of(cell.spec.canonical(), NUMERICS)
     runs, begun = results.runs.get(identity, ()), results.begun.get(identity, ())
     found = [seed_of(run) for run in runs] + [run.seed for run in begun]
     return FilledCell(
@@ -268,39 +160,6 @@ def _filled_cell(cell: Cell, seeds: Sequence[int], results: Results) -> FilledCe
         tuple(run for run in runs if run.status == "diverged"),
         begun,
     )
-
-
-def _identity(spec: Mapping[str, Any], numerics: int) -> str:
-    """Return what all seeds of a cell share: equal exactly when keys at one seed are equal."""
-    rest = {name: value for name, value in spec.items() if name != "seed"}
-    return json.dumps([numerics, rest], sort_keys=True, separators=(",", ":"))
-
-
-@cache
-def _stored_context() -> TypeAdapter[Context]:
-    return TypeAdapter(Context)
-
-
-def _context(spec: Mapping[str, Any], stored: Any) -> tuple[Context, DataChoice]:
-    """Read a run's context and its own data set from it; ValueError in one line."""
-    try:
-        context = _stored_context().validate_python(stored)
-        name, id_ = spec["data"]["name"], spec["data"]["id"]
-        choice = context.data[name]
-        if type(spec["seed"]) is not int:
-            raise ValueError("its seed is no whole number")
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"nothing at {error}") from None
-    # The identity decides what is printed data, not a flag that anyone can set.
-    return context, DataChoice(name, choice.label, id_, id_ == published(name).id and choice.printed)
-
-
-def _setting(context: Context) -> list[Any]:
-    overrides = [list(pair) for pair in context.overrides]
-    return [context.tier, context.scale, context.engine, context.precision, overrides]
 
 
 def _order(context: Context) -> tuple[Any, ...]:
@@ -316,5 +175,5 @@ def _order(context: Context) -> tuple[Any, ...]:
         [choice.label for choice in context.data.values()],
         context.engine,
         context.precision,
-        json.dumps(_setting(context)),
+        json.dumps(setting_of(context)),
     )

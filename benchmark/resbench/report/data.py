@@ -1,24 +1,23 @@
 """The report as plain values: what ``--format json`` and ``--format csv`` print.
 
-``SCHEMA`` counts up when a field changes its meaning or goes away; new fields may come at any time.
 Errors are in percent, differences in percentage points (ours minus printed), times in seconds.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from resbench import __version__
+from resbench.report.blocks import SCHEMA
 from resbench.report.cells import Place
 from resbench.report.claims import JudgedClaim
-from resbench.report.collect import FilledCell, FilledTable, Results, seed_of
+from resbench.report.collect import FilledCell
 from resbench.report.judged import JudgedTable, place_notes
-from resbench.report.labels import rerun_command
+from resbench.report.labels import context_data, rerun_command
+from resbench.report.reading import Results, seed_of
 from resbench.store.records import RunRecord
-
-SCHEMA = 1
 
 
 def report_data(tables: Sequence[JudgedTable], results: Results, ledger: bool) -> dict[str, Any]:
@@ -72,22 +71,6 @@ def table_data(judged: JudgedTable, ledger: bool) -> dict[str, Any]:
             if ledger or mark.origin == "deviation"
         ],
         "command": rerun_command(table) if suite.train else None,
-    }
-
-
-def context_data(table: FilledTable) -> dict[str, Any]:
-    """Return what separates a table from the others of its suite."""
-    context = table.expanded.context
-    return {
-        "tier": context.tier,
-        "scale": context.scale,
-        "engine": context.engine,
-        "precision": context.precision,
-        "overrides": [list(pair) for pair in context.overrides],
-        "data": {
-            name: {"label": choice.label, "id": choice.id, "printed": choice.printed}
-            for name, choice in context.data.items()
-        },
     }
 
 

@@ -11,6 +11,7 @@ from resbench.report.architecture import count_places
 from resbench.report.cells import Place, judge_places
 from resbench.report.claims import JudgedClaim, judge_claims
 from resbench.report.collect import FilledTable
+from resbench.report.declared import as_declared
 from resbench.report.labels import METRICS, ORIGINS, SPLITS
 from resbench.store.records import RunRecord
 from resbench.suite.ledger import Entry, ledger
@@ -41,10 +42,20 @@ class JudgedTable:
     cost: Cost
 
     @property
+    def suite(self) -> str:
+        """Name of the suite."""
+        return self.table.expanded.loaded.suite.name
+
+    @property
+    def as_printed(self) -> bool:
+        """Whether the source's own conditions hold: settings as declared, on the printed data."""
+        context = self.table.expanded.context
+        return as_declared(context) and all(choice.printed for choice in context.data.values())
+
+    @property
     def origins(self) -> dict[str, int]:
         """Number of hyperparameters per origin; one with two origins counts in both."""
-        paths = {(entry.path, entry.origin) for entry in self.marks}
-        counts = Counter(origin for _, origin in paths)
+        counts = Counter(origin for _, origin in {(e.path, e.origin) for e in self.marks})
         return {origin: counts[origin] for origin in ORIGINS if counts[origin]}
 
 
@@ -52,9 +63,10 @@ def judge(table: FilledTable) -> JudgedTable:
     """Judge one table; the counted one imports torch to count."""
     suite = table.expanded.loaded.suite
     places = judge_places(table) if suite.train else count_places(table)
-    trained = [cell.cell for cell in table.cells.values() if cell.cell.spec is not None]
-    marks = {(e.path, str(e.value), e.origin, e.reason): e  # fmt: skip
-             for cell in trained for e in ledger(table.expanded, cell)}
+    entries = (
+        entry for cell in table.cells.values() for entry in ledger(table.expanded, cell.cell)
+    )
+    marks = {(e.path, str(e.value), e.origin, e.reason): e for e in entries}
     return JudgedTable(
         table, places, judge_claims(table), tuple(marks.values()), cost_of(table.records)
     )
@@ -82,7 +94,9 @@ def place_notes(place: Place) -> list[str]:
         really = printed.really or printed.claims
         if printed.really and printed.really != printed.claims:
             claimed = f"Printed as {SPLITS[printed.claims]}" if printed.claims else "Printed"
-            notes.append(f"{claimed}, it is: {SPLITS[printed.really]}. Ours: {METRICS[place.metric]}.")
+            notes.append(
+                f"{claimed}, it is: {SPLITS[printed.really]}. Ours: {METRICS[place.metric]}."
+            )
         elif really and really != "test":
             notes.append(f"Printed: {SPLITS[really]}. Ours: {METRICS[place.metric]}.")
         if printed.note:
@@ -92,7 +106,9 @@ def place_notes(place: Place) -> list[str]:
     return notes
 
 
-def number_notes(places: Iterable[Place]) -> tuple[dict[str, int], dict[tuple[str, str], list[int]]]:
+def number_notes(
+    places: Iterable[Place],
+) -> tuple[dict[str, int], dict[tuple[str, str], list[int]]]:
     """Number the notes of a table in reading order, equal ones once.
 
     Returns the notes with their numbers, and the numbers of each place by row and column.

@@ -5,19 +5,20 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterable
+from typing import Any
 
 from resbench.report.collect import FilledCell, FilledTable
 from resbench.store.records import RunRecord
 from resbench.suite.catalog import Loaded, suite_folder
 from resbench.suite.expand import Context, DataChoice
-from resbench.suite.schema import Metric, Split
+from resbench.suite.schema import Metric, Origin, Split
 
 SOURCES = {
     "wang2017": "Wang et al. 2017",
     "report2019": "the 2019 report",
     "he2016": "He et al. 2016",
 }
-ORIGINS = ("paper", "report", "report-code", "inferred", "deviation")
+ORIGINS: tuple[Origin, ...] = ("paper", "report", "report-code", "inferred", "deviation")
 METRICS: dict[Metric, str] = {
     "test_top1_err": "test error",
     "train_top1_err": "training error under augmentation",
@@ -64,10 +65,32 @@ def context_label(context: Context) -> str:
     return " · ".join([*parts, *filter(None, [set_label(context)])])
 
 
+def context_data(table: FilledTable) -> dict[str, Any]:
+    """Return what separates a table from the others of its suite."""
+    context = table.expanded.context
+    return {
+        "tier": context.tier,
+        "scale": context.scale,
+        "engine": context.engine,
+        "precision": context.precision,
+        "overrides": [list(pair) for pair in context.overrides],
+        "data": {
+            name: {"label": choice.label, "id": choice.id, "printed": choice.printed}
+            for name, choice in context.data.items()
+        },
+    }
+
+
 def source_label(loaded: Loaded) -> str:
     """Return where the table stands in its sources."""
     places = (f"{SOURCES[source.key]}, {source.place}" for source in loaded.suite.sources)
     return "; ".join(places)
+
+
+def place_label(loaded: Loaded, row: str, column: str) -> str:
+    """Return the labels of a place's row and column."""
+    table = loaded.suite.table
+    return f"{loaded.suite.matrix[table.rows][row].label}, {table.columns[column].label}"
 
 
 def cell_label(loaded: Loaded, cell: FilledCell) -> str:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from resbench.models.catalogue import ZooEntry
 from resbench.report.architecture import zoo
-from resbench.report.blocks import Grid, Heading, Items, Page, Text
+from resbench.report.blocks import SCHEMA, Grid, Heading, Items, Page, Text
 from resbench.report.collect import FilledTable
-from resbench.report.data import SCHEMA, place_data
+from resbench.report.data import place_data
 from resbench.report.judged import judge
 from resbench.report.labels import SOURCES, superscript
 from resbench.report.page import MARKS, table_blocks
@@ -17,8 +17,15 @@ from resbench.stats.verdicts import parse_printed
 if TYPE_CHECKING:
     from resbench.models.measure import Size
 
-HEADER = ("network", "parameters\n10 classes", "100 classes", "with BN\nstatistics", "printed", "MACs (M)",
-          "depth")  # fmt: skip
+HEADER = (
+    "network",
+    "parameters\n10 classes",
+    "100 classes",
+    "with BN\nstatistics",
+    "printed",
+    "MACs (M)",
+    "depth",
+)
 
 
 def models_page(table: FilledTable) -> Page:

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import json
-import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from resbench.report.blocks import Block, Command, Folded, Grid, Heading, Items, Page, Text
+from resbench.report.blocks import Block, Command, Grid, Heading, Items, Page, Text
 from resbench.report.cells import Place, PlaceKind
-from resbench.report.collect import Results, seed_of
 from resbench.report.data import report_data, report_rows
+from resbench.report.details import (
+    cells_grid,
+    claims_blocks,
+    cost_line,
+    provenance_blocks,
+    runs_block,
+    words_blocks,
+)
 from resbench.report.judged import JudgedTable, number_notes
 from resbench.report.labels import (
-    cell_label,
-    code_label,
     context_label,
     count,
-    listed,
     mean_sd,
-    p_value,
     percent,
     rerun_command,
     sentence,
@@ -26,6 +28,7 @@ from resbench.report.labels import (
     source_label,
     superscript,
 )
+from resbench.report.reading import Results
 from resbench.suite.schema import ERROR_METRICS
 
 MARKS: dict[PlaceKind, tuple[str, str]] = {
@@ -49,14 +52,39 @@ def report_page(tables: Sequence[JudgedTable], results: Results, *, ledger: bool
     if results.problems:
         blocks += [Text(f"Refused or damaged, in no table: {len(results.problems)}.")]
         blocks += [Items(results.problems)]
+    if len(tables) > 1:
+        blocks.append(_overview(tables))
     suite = None
     for table in tables:
         loaded = table.table.expanded.loaded
         if loaded.suite.name != suite:
             suite = loaded.suite.name
-            blocks += [Heading(2, f"{suite}: {loaded.suite.title}"), Text(f"{sentence(source_label(loaded))}.")]
+            blocks += [
+                Heading(2, f"{suite}: {loaded.suite.title}"),
+                Text(f"{sentence(source_label(loaded))}."),
+            ]
         blocks += table_blocks(table, ledger=ledger)
     return Page(tuple(blocks), report_data(tables, results, ledger), report_rows(tables))
+
+
+def _overview(tables: Sequence[JudgedTable]) -> Grid:
+    """Return one row per table: how much has run and what came of it."""
+    rows = []
+    for judged in tables:
+        kinds = Counter(place.kind for place in judged.places if place.kind in MARKS)
+        verdicts = [f"{kinds[kind]} {MARKS[kind][0]}" for kind in MARKS if kinds[kind]]
+        confirmed = sum(item.verdict.kind == "confirmed" for item in judged.claims)
+        asked = sum(len(cell.seeds) for cell in judged.table.cells.values())
+        trained = judged.table.expanded.loaded.suite.train
+        rows.append((
+            judged.suite,
+            context_label(judged.table.expanded.context) if judged.cost.runs else "",
+            f"{judged.cost.runs}/{asked}" if trained else "counted",
+            " ".join(verdicts),
+            f"{confirmed}/{len(judged.claims)}" if judged.claims else "",
+        ))  # fmt: skip
+    header = ("suite", "context", "runs", "places", "claims\nconfirmed")
+    return Grid(header, tuple(rows), "llrrr")
 
 
 def table_blocks(judged: JudgedTable, *, ledger: bool = False) -> Iterator[Block]:
@@ -71,23 +99,24 @@ def table_blocks(judged: JudgedTable, *, ledger: bool = False) -> Iterator[Block
         yield Items(tuple(notes), numbered=True)
     if suite.footnotes:
         yield Items(suite.footnotes)
-    yield from _claims(judged)
+    yield from claims_blocks(judged)
     if judged.cost.runs:
-        yield _cells_grid(judged)
-        yield Text(_cost(judged))
-    yield from _provenance(judged, ledger)
+        yield cells_grid(judged)
+        yield Text(cost_line(judged))
+    yield from provenance_blocks(judged, ledger)
     if suite.train:
         yield Text("To train what is missing and keep what is there:")
         yield Command(rerun_command(judged.table))
-    yield from _in_words(judged)
+    yield from words_blocks(judged)
     if judged.cost.runs:
-        yield _runs(judged)
+        yield runs_block(judged)
 
 
 def _main_grid(judged: JudgedTable, numbers: dict[tuple[str, str], list[int]]) -> Grid:
     """Return the table in the source's shape; a column becomes printed, ours, difference."""
     suite = judged.table.expanded.loaded.suite
-    header, columns = [suite.table.row_header], [[_row_label(judged, r) for r in _rows(judged)]]
+    rows = suite.matrix[suite.table.rows].values()
+    header, columns = [suite.table.row_header], [[level.label for level in rows]]
     groups = []
     for name, column in suite.table.columns.items():
         places = [place for place in judged.places if place.column == name]
@@ -104,18 +133,8 @@ def _main_grid(judged: JudgedTable, numbers: dict[tuple[str, str], list[int]]) -
         groups.append(len(shown))
         header += [f"{column.label}\n{titles[0]}".strip(), *titles[1:]]
         columns += [parts[part] for part in shown]
-    rows = tuple(zip(*columns, strict=True))
-    return Grid(tuple(header), rows, "l" + "r" * (len(header) - 1), tuple(groups))
-
-
-def _rows(judged: JudgedTable) -> list[str]:
-    suite = judged.table.expanded.loaded.suite
-    return list(suite.matrix[suite.table.rows])
-
-
-def _row_label(judged: JudgedTable, row: str) -> str:
-    suite = judged.table.expanded.loaded.suite
-    return suite.matrix[suite.table.rows][row].label
+    cells = tuple(zip(*columns, strict=True))
+    return Grid(tuple(header), cells, "l" + "r" * (len(header) - 1), tuple(groups))
 
 
 def _printed(place: Place) -> str:
@@ -159,141 +178,3 @@ def _legend(judged: JudgedTable) -> Iterator[Block]:
             if place.kind == "not_comparable"
         )
         yield Text(f"Not comparable here: {' | '.join(reasons)}.")
-
-
-def _claims(judged: JudgedTable) -> Iterator[Block]:
-    """Yield the claims that have runs as a grid, and name the others."""
-    rows = []
-    for claim, verdict in ((item.claim, item.verdict) for item in judged.claims):
-        if verdict.kind == "not_run":
-            continue
-        low, high = verdict.interval.low, verdict.interval.high
-        rows.append((
-            f"{claim.text} ({claim.place})",
-            claim.printed_pp or "",
-            signed(verdict.effect_pp),
-            f"{low:+.2f} to {high:+.2f}" if math.isfinite(high - low) else "unknown",
-            verdict.kind.replace("_", " "),
-            str(verdict.n),
-            p_value(verdict.raw_p),
-            p_value(verdict.adjusted_p),
-        ))  # fmt: skip
-    if rows:
-        levels = listed({f"{1 - 2 * item.claim.alpha:.0%}" for item in judged.claims})
-        header = ("claim", "printed\npp", "ours\npp", f"interval\n{levels}", "verdict", "seeds", "p",
-                  "p\nHolm")  # fmt: skip
-        yield Grid(header, tuple(rows), "lrrrlrrr", (4, 3))
-    waiting = [
-        f"{item.claim.text} ({item.claim.place}"
-        + (f"; printed {item.claim.printed_pp} pp)" if item.claim.printed_pp else ")")
-        for item in judged.claims
-        if item.verdict.kind == "not_run"
-    ]
-    if waiting:
-        yield Folded(f"Claims without runs here ({len(waiting)})", (Items(tuple(waiting)),))
-
-
-def _cells_grid(judged: JudgedTable) -> Grid:
-    """Return every cell with all its errors: like meets like, and best-on-test is named so."""
-    validated = any(run.result.val_in_train_err is not None for run in judged.table.records)
-    header = ["cell", "seeds", "test", "train\naugmented", "validation\nin train"]
-    header += ["best on test\n(not used for verdicts)", "parameters", "images/s", "hours"]
-    rows = []
-    for cell in judged.table.cells.values():
-        if not cell.records:
-            continue
-        runs, results = cell.records, [run.result for run in cell.done]
-        seeds = listed([seed_of(run) for run in cell.done])
-        lost = listed([seed_of(run) for run in cell.diverged])
-        rows.append((
-            cell_label(judged.table.expanded.loaded, cell),
-            "; ".join(filter(None, [seeds, f"diverged: {lost}" if lost else ""])),
-            _mean([result.test_top1_err for result in results]),
-            _mean([result.train_top1_err for result in results]),
-            _mean([result.val_in_train_err for result in results]),
-            _mean([result.best_test_top1_err for result in results]),
-            f"{runs[0].model.parameters:,}",
-            f"{sum(run.timing.images_per_s for run in runs) / len(runs):,.0f}",
-            f"{sum(run.timing.total_s for run in runs) / 3600:.2f}",
-        ))  # fmt: skip
-    if not validated:
-        del header[4]
-        rows = [row[:4] + row[5:] for row in rows]
-    groups = (len(header) - 4, 3)
-    return Grid(tuple(header), tuple(rows), "ll" + "r" * (len(header) - 2), groups)
-
-
-def _mean(values: Sequence[float | None]) -> str:
-    known = [value for value in values if value is not None]
-    return percent(sum(known) / len(known)) if known else ""
-
-
-def _cost(judged: JudgedTable) -> str:
-    cost = judged.cost
-    devices = ", ".join(f"{name} ({count(n, 'run')})" for name, n in cost.devices.items())
-    parts = [count(cost.runs, "run"), f"{cost.device_hours:.2f} device hours", devices]
-    if cost.images_per_s is not None:
-        parts.append(f"{cost.images_per_s:,.0f} images/s (median)")
-    if cost.resumed:
-        parts.append(f"{cost.resumed} resumed")
-    return f"Cost: {', '.join(parts)}."
-
-
-def _provenance(judged: JudgedTable, ledger: bool) -> Iterator[Block]:
-    if not judged.marks:
-        return
-    badges = " · ".join(f"{origin} {n}" for origin, n in judged.origins.items())
-    yield Text(f"Where the settings come from: {badges}.")
-    deviations: dict[str, list[str]] = {}
-    for mark in judged.marks:
-        if mark.origin == "deviation":
-            known = deviations.setdefault(f"{mark.layer}: {mark.reason}", [])
-            known.append(f"{mark.path} = {json.dumps(mark.value)}")
-    if deviations:
-        yield Items(tuple(
-            f"deviation, {reason}: {listed(list(dict.fromkeys(settings)))}"
-            for reason, settings in deviations.items()
-        ))  # fmt: skip
-    if ledger:
-        rows = tuple(
-            (mark.path, json.dumps(mark.value), mark.origin, mark.place, mark.reason or "", mark.layer)
-            for mark in judged.marks
-        )
-        header = ("setting", "value", "origin", "place", "reason", "set by")
-        yield Folded("Ledger of every setting", (Grid(header, rows, "llllll"),))
-
-
-def _in_words(judged: JudgedTable) -> Iterator[Block]:
-    suite = judged.table.expanded.loaded.suite
-    silent = ("not_run", "shown", "skipped", "equal", "not_comparable")
-    words = [
-        f"{_row_label(judged, place.row)}, {suite.table.columns[place.column].label}: {place.text}"
-        for place in judged.places
-        if place.kind not in silent
-    ]
-    words += [
-        f"{item.claim.text} {item.verdict.text}"
-        for item in judged.claims
-        if item.verdict.kind != "not_run"
-    ]
-    if words:
-        yield Folded("Verdicts in words", (Items(tuple(words)),))
-
-
-def _runs(judged: JudgedTable) -> Folded:
-    header = ("cell", "seed", "status", "test", "run", "code", "data fingerprint", "device")
-    rows = [
-        (
-            cell_label(judged.table.expanded.loaded, cell),
-            str(seed_of(run)),
-            run.status,
-            percent(run.result.test_top1_err),
-            run.key[:16],
-            code_label(run),
-            run.data.fingerprint[:16],
-            run.environment.device_name,
-        )
-        for cell in judged.table.cells.values()
-        for run in cell.records
-    ]
-    return Folded(f"Runs ({len(rows)})", (Grid(header, tuple(rows), "lrlrllll"),))

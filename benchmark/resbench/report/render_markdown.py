@@ -49,9 +49,9 @@ def _block(block: Block) -> str:
         case Text(text):
             return at_start(text)
         case Items(items, numbered):
-            return "\n".join(
-                f"{f'{i}.' if numbered else '-'} {at_start(item)}" for i, item in enumerate(items, 1)
-            )
+            marks = [f"{i}." if numbered else "-" for i in range(1, len(items) + 1)]
+            pairs = zip(marks, items, strict=True)
+            return "\n".join(f"{mark} {at_start(item)}" for mark, item in pairs)
         case Command(line):
             return _fenced(line)
         case Folded(summary, inner):

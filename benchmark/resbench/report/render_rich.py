@@ -17,8 +17,8 @@ from rich.text import Text as Styled
 from resbench.report.blocks import Block, Command, Folded, Grid, Heading, Items, Text, plain
 
 _GAP = 2
-_READABLE = 16
-"""A column of words may wrap down to this width."""
+_WORDS, _READABLE = 26, 16
+"""A longer text than the first may wrap, down to the second."""
 _TITLES = {1: "bold magenta", 2: "bold cyan"}
 
 
@@ -86,7 +86,8 @@ def _parts(grid: Grid, width: int) -> list[list[int]]:
 
 def _widest(text: str) -> int:
     """Return the least width of a text that may wrap."""
-    return min(_READABLE, cell_len(text))
+    width = cell_len(text)
+    return width if width <= _WORDS else _READABLE
 
 
 def _grid(grid: Grid, columns: list[int]) -> Table:
@@ -94,8 +95,9 @@ def _grid(grid: Grid, columns: list[int]) -> Table:
     for i in columns:
         header = Styled("\n".join(map(plain, grid.header[i].split("\n"))))
         right = grid.align[i] == "r"
+        whole = right or all(cell_len(row[i]) <= _WORDS for row in grid.rows)
         table.add_column(
-            header, justify="right" if right else "left", no_wrap=right, overflow="fold"
+            header, justify="right" if right else "left", no_wrap=whole, overflow="fold"
         )
     for row in grid.rows:
         table.add_row(*(Styled(plain(row[i])) for i in columns))

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from resbench.report.blocks import Block, Grid, Heading, Items, Page, Text
-from resbench.report.collect import Begun, FilledTable, Results, fill, orphans
-from resbench.report.data import SCHEMA, context_data
-from resbench.report.labels import context_label, count, rerun_command
+from resbench.report.blocks import SCHEMA, Block, Grid, Heading, Items, Page, Text
+from resbench.report.collect import FilledTable, fill, orphans
+from resbench.report.labels import context_data, context_label, count, rerun_command
+from resbench.report.reading import Begun, Results
 from resbench.store.state import Status
 from resbench.suite.catalog import Loaded
 

@@ -23,6 +23,11 @@ class Device:
         """Whether it is a CUDA device."""
         return self.name != "cpu"
 
+    @property
+    def kind(self) -> str:
+        """What speeds are kept by: ``cpu``, or the GPU's name."""
+        return self.label if self.is_gpu else self.name
+
 
 def gpus() -> list[Device]:
     """Return the CUDA devices that nvidia-smi lists, as CUDA_VISIBLE_DEVICES numbers them."""
@@ -35,9 +40,12 @@ def gpus() -> list[Device]:
     except (OSError, subprocess.SubprocessError):
         return []
     names = [line.strip() for line in done.stdout.splitlines() if line.strip()]
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible:
-        names = names[: len(visible.split(","))]
+    if visible := os.environ.get("CUDA_VISIBLE_DEVICES"):
+        chosen = [item.strip() for item in visible.split(",")]
+        if all(item.isdigit() for item in chosen):
+            names = [names[int(item)] for item in chosen if int(item) < len(names)]
+        else:  # UUIDs, which the query above does not list
+            names = names[: len(chosen)]
     return [Device(f"cuda:{i}", name) for i, name in enumerate(names)]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
@@ -11,6 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from resbench.runner.devices import Device
 from resbench.runner.plan import PlannedRun
 from resbench.runner.throughput import Throughput
 
@@ -19,7 +21,11 @@ MARKS = {
     "diverged": ("diverged", "yellow"),
     "budget": ("put down", "cyan"),
     "interrupted": ("interrupted", "cyan"),
+    "locked": ("waiting", "cyan"),
 }
+
+SHOWN = {"step", "steps", "epoch", "epochs", "test_top1_err", "images_per_s"}
+"""What of an event is displayed."""
 
 
 def duration(seconds: float) -> str:
@@ -32,6 +38,41 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+@dataclass
+class _Live:
+    """What is known of a run that is under way."""
+
+    run: PlannedRun
+    device: str
+    began_at: float
+    step: int = 0
+    steps: int = 0
+    epoch: int = 0
+    epochs: int = 0
+    test_top1_err: float | None = None
+    images_per_s: float | None = None
+
+    def update(self, event: dict[str, Any]) -> None:
+        for name in SHOWN & event.keys():
+            setattr(self, name, event[name])
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds to its end, at the speed of its last epoch."""
+        if self.images_per_s is None:
+            return None
+        return (self.steps - self.step) * self.run.spec.training.batch_size / self.images_per_s
+
+    @property
+    def cells(self) -> list[str]:
+        """What the display shows of it."""
+        share = f"{100 * self.step / self.steps:.0f} %" if self.steps else "starting"
+        epoch = f"epoch {self.epoch} of {self.epochs}" if self.epochs else ""
+        error = "" if self.test_top1_err is None else f"test error {self.test_top1_err:.2f} %"
+        speed = "" if self.images_per_s is None else f"{self.images_per_s:,.0f} images/s"
+        return [self.run.label, self.device, share, epoch, error, speed]
+
+
 class Progress:
     """A live display on a terminal; plain lines, one an ended run, elsewhere."""
 
@@ -39,16 +80,18 @@ class Progress:
         self.console = Console(file=sys.stderr, highlight=False)
         self.total, self.workers, self.throughput = total, workers, throughput
         self.ended_runs = 0
-        self.left_s: dict[str, float] = {}
-        self.under_way: dict[str, dict[str, Any]] = {}
-        self.began_at: dict[str, float] = {}
-        self.labels: dict[str, str] = {}
+        self.expected_s: dict[str, float] = {}
+        """Run key -> seconds, for the runs that have not begun."""
+        self.under_way: dict[str, _Live] = {}
         self.live: Live | None = None
 
     def __enter__(self) -> Progress:
         if self.console.is_terminal:
             self.live = Live(
-                console=self.console, get_renderable=self._table, refresh_per_second=4, transient=True
+                console=self.console,
+                get_renderable=self._table,
+                refresh_per_second=4,
+                transient=True,
             )
             self.live.start()
         return self
@@ -57,64 +100,55 @@ class Progress:
         if self.live is not None:
             self.live.stop()
 
-    def expect(self, runs: list[PlannedRun], device: str) -> None:
+    def expect(self, runs: list[PlannedRun], device: Device) -> None:
         """Note how long the runs of the plan should take, where that is known."""
         for run in runs:
-            seconds = self.throughput.seconds(run.spec, device)
+            seconds = self.throughput.seconds(run.spec, device.kind)
             if seconds is not None:
-                self.left_s[run.key] = seconds
+                self.expected_s[run.key] = seconds
 
     def began(self, run: PlannedRun, device: str, pid: int) -> None:
         """Show a run as under way."""
-        self.under_way[run.key] = {"device": device}
-        self.began_at[run.key] = time.monotonic()
-        self.labels[run.key] = run.label
+        self.under_way[run.key] = _Live(run, device, time.monotonic())
 
     def event(self, run: PlannedRun, event: dict[str, Any]) -> None:
         """Update a run; print warnings at once."""
         if event["event"] == "warning":
-            self.console.print(Text(f"warning: {event['text']}", "yellow"))
-            return
-        state = self.under_way.setdefault(run.key, {})
-        state |= {k: v for k, v in event.items() if k not in ("event", "keys")}
-        if "images_per_s" in event:
-            left = (event["steps"] - event["step"]) * run.spec.training.batch_size
-            self.left_s[run.key] = left / event["images_per_s"]
+            self.console.print(Text(f"warning: {event['text']}", "yellow"), soft_wrap=True)
+        else:
+            self.under_way[run.key].update(event)
 
     def ended(self, run: PlannedRun, outcome: str, text: str) -> None:
         """Print how a run ended."""
-        self.ended_runs += 1
-        state = self.under_way.pop(run.key, {})
-        self.left_s.pop(run.key, None)
-        took = duration(time.monotonic() - self.began_at.pop(run.key, time.monotonic()))
+        live = self.under_way.pop(run.key)
+        if outcome != "locked":
+            self.ended_runs += 1
+            self.expected_s.pop(run.key, None)
         word, colour = MARKS.get(outcome, (outcome.upper(), "red"))
         line = Text(f"[{self.ended_runs}/{self.total}] ")
         line.append(word, colour)
         line.append(f"  {run.label}")
-        if outcome == "done" and "test_top1_err" in state:
-            line.append(f"  test error {state['test_top1_err']:.2f} %")
-        line.append(f"  {took}")
+        if outcome == "done" and live.test_top1_err is not None:
+            line.append(f"  test error {live.test_top1_err:.2f} %")
+        if outcome != "locked":
+            line.append(f"  {duration(time.monotonic() - live.began_at)}")
         if text:
             line.append(f"  {text}")
         self.console.print(line, soft_wrap=True)
 
     def remaining_s(self) -> float | None:
         """Return the expected time to the end, once every run's is known."""
-        unknown = self.total - self.ended_runs - len(self.left_s)
-        return None if unknown > 0 else sum(self.left_s.values()) / max(1, self.workers)
+        left = dict(self.expected_s)
+        for key, live in self.under_way.items():
+            if live.left_s is not None:
+                left[key] = live.left_s
+        unknown = self.total - self.ended_runs - len(left)
+        return None if unknown > 0 else sum(left.values()) / max(1, self.workers)
 
     def _table(self) -> Table:
         table = Table.grid(padding=(0, 2))
-        for key, state in self.under_way.items():
-            share = state["step"] / state["steps"] if "step" in state else 0.0
-            table.add_row(
-                self.labels[key],
-                state.get("device", ""),
-                f"{100 * share:.0f} %",
-                f"epoch {state['epoch']}/{state['epochs']}" if "epoch" in state else "starting",
-                f"test {state['test_top1_err']:.2f} %" if "test_top1_err" in state else "",
-                f"{state['images_per_s']:.0f} img/s" if "images_per_s" in state else "",
-            )
+        for live in self.under_way.values():
+            table.add_row(*live.cells)
         left = self.remaining_s()
         eta = f", about {duration(left)} left" if left is not None else ""
         table.add_row(Text(f"{self.ended_runs} of {self.total} runs{eta}", "bold"))

@@ -10,14 +10,17 @@ import selectors
 import signal
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
+from resbench.errors import ResbenchError
 from resbench.runner.devices import Device
-from resbench.runner.plan import PlannedRun, worth
-from resbench.runner.throughput import Throughput, kind_of
+from resbench.runner.order import Queue
+from resbench.runner.plan import PlannedRun
+from resbench.runner.throughput import Throughput
 from resbench.runner.worker import Worker
 from resbench.store.job import Job
 from resbench.store.layout import RunFolder
@@ -53,7 +56,7 @@ class Listener(Protocol):
         """A worker said something about a run."""
 
     def ended(self, run: PlannedRun, outcome: str, text: str) -> None:
-        """An attempt at a run is over."""
+        """An attempt at a run is over; after ``locked`` another may follow."""
 
 
 @dataclass
@@ -67,6 +70,10 @@ class Summary:
     faults: list[str] = field(default_factory=list)
     """Faults of the environment that stopped the whole plan."""
     signal: int | None = None
+    epochs: int = 0
+    """Whole epochs trained."""
+    epoch_s: float | None = None
+    """Expected seconds of the shortest epoch of what is left, where known."""
 
     def count(self, *outcomes: str) -> int:
         """Return how many runs ended in one of ``outcomes``."""
@@ -84,13 +91,14 @@ class Session:
         listeners: Sequence[Listener] = (),
     ) -> None:
         self.settings, self.throughput, self.listeners = settings, throughput, listeners
-        self.queue = list(runs)
+        self.queue = Queue(
+            runs, settings.results, throughput, deadline=settings.deadline, pack=settings.pack
+        )
         self.elsewhere: list[PlannedRun] = []
         self.summary = Summary()
         self.selector = selectors.DefaultSelector()
         self.slots: list[Worker | None] = [None] * len(settings.devices)
         self._lock_poll = 0.0
-        self.measured: set[str] = set()
 
     def run(self) -> Summary:
         """Work until nothing is left that can make progress."""
@@ -106,9 +114,11 @@ class Session:
             self.selector.close()
             for number, handler in previous.items():
                 signal.signal(number, handler)
-        self.summary.left += self.queue + self.elsewhere
+        summary = self.summary
+        summary.left += self.queue.runs + self.elsewhere
+        summary.epoch_s = self.queue.shortest_epoch_s(self.settings.devices[0], summary.left)
         self.throughput.save()
-        return self.summary
+        return summary
 
     # -- handing out -----------------------------------------------------------------------------
 
@@ -125,59 +135,14 @@ class Session:
             worker = self.slots[i]
             if self._stopping() or (worker is not None and worker.busy):
                 continue
-            unknown = self._unmeasured(device)
+            unknown = self.queue.take_unmeasured(device)
             if unknown is not None:
-                self._measure(i, device, unknown)
+                self._worker(i, device).measure(unknown, self._job(unknown, device))
                 assigned = True
-            elif group := self._next_group(device):
+            elif group := self.queue.take(device):
                 self._start(i, device, group)
                 assigned = True
         return assigned
-
-    def _next_group(self, device: Device) -> list[PlannedRun]:
-        order = self.queue
-        if self.settings.deadline is not None:
-            order = self._by_worth(device)
-        if not order:
-            return []
-        first = order[0]
-        limit = self.settings.pack if device.is_gpu and packable(first) else 1
-        group = [run for run in order if pack_kind(run) == pack_kind(first)][:limit]
-        for run in group:
-            self.queue.remove(run)
-        return group
-
-    def _by_worth(self, device: Device) -> list[PlannedRun]:
-        """Order by round of seeds, then worth a second; leave out what cannot end an epoch."""
-        assert self.settings.deadline is not None
-        left_s = self.settings.deadline - time.monotonic()
-        ranked = []
-        for run in self.queue:
-            epoch_s = self.throughput.epoch_seconds(run.spec, device.name)
-            if left_s <= 0 or (epoch_s is not None and epoch_s > left_s):
-                continue
-            remaining = self.throughput.seconds(run.spec, device.name, self._done_epochs(run))
-            rank = -worth(run, remaining) if remaining is not None else -len(run.places)
-            ranked.append((run.seed_rank, rank, run))
-        return [run for *_, run in sorted(ranked, key=lambda item: item[:2])]
-
-    def _done_epochs(self, run: PlannedRun) -> int:
-        state = read_state(RunFolder(self.settings.results, run.key))
-        return state.epoch if state is not None else 0
-
-    def _unmeasured(self, device: Device) -> PlannedRun | None:
-        """Return a run whose speed a budget needs to know and nobody has measured."""
-        if self.settings.deadline is None or time.monotonic() > self.settings.deadline:
-            return None
-        for run in self.queue:
-            kind = kind_of(run.spec, device.name)
-            if kind not in self.measured and self.throughput.seconds(run.spec, device.name) is None:
-                return run
-        return None
-
-    def _measure(self, slot: int, device: Device, run: PlannedRun) -> None:
-        self.measured.add(kind_of(run.spec, device.name))
-        self._worker(slot, device).measure(run, self._job(run, device))
 
     def _worker(self, slot: int, device: Device) -> Worker:
         worker = self.slots[slot]
@@ -206,7 +171,7 @@ class Session:
             device=device.name,
             threads=self.settings.threads,
             deadline=self.settings.deadline,
-            epoch_s=self.throughput.epoch_seconds(run.spec, device.name),
+            epoch_s=self.throughput.epoch_seconds(run.spec, device.kind),
             accept_environment=self.settings.accept_environment,
         )
 
@@ -223,45 +188,54 @@ class Session:
                 self._bury(entry.data, worker)
 
     def _handle(self, worker: Worker, event: dict[str, Any]) -> None:
-        if event["event"] == "fault" and event["text"] not in self.summary.faults:
-            self.summary.faults.append(event["text"])
-        if event["event"] == "measured":
+        kind = event["event"]
+        worker.heard(kind)
+        if kind == "fault":
+            self._fault(event["text"])
+        elif kind == "measured":
             self._learn(worker, event)
         for run in [run for run in worker.runs if run.key in event.get("keys", ())]:
-            if event["event"] == "end":
+            if kind == "end":
                 worker.runs.remove(run)
                 self._end(run, event["outcome"], event["text"])
             else:
+                self.summary.epochs += kind == "epoch"
                 for listener in self.listeners:
                     listener.event(run, event)
+
+    def _fault(self, text: str) -> None:
+        if text not in self.summary.faults:
+            self.summary.faults.append(text)
 
     def _learn(self, worker: Worker, event: dict[str, Any]) -> None:
         run, worker.measuring = worker.measuring, None
         if run is not None and event["train_images_per_s"] > 0:
             rates = event["train_images_per_s"], event["eval_images_per_s"]
-            self.throughput.learn(run.spec, worker.device.name, *rates)
+            self.throughput.learn(run.spec, worker.device.kind, *rates)
 
     def _end(self, run: PlannedRun, outcome: str, text: str) -> None:
+        for listener in self.listeners:
+            listener.ended(run, outcome, text)
         if outcome == "locked":
             self.elsewhere.append(run)
             return
         self.summary.outcomes[run.key] = outcome
         if outcome in ("interrupted", "budget"):
             self.summary.left.append(run)
-        for listener in self.listeners:
-            listener.ended(run, outcome, text)
 
     def _bury(self, slot: int, worker: Worker) -> None:
         """A worker's output has ended: account for the runs it held, and free its slot."""
         self.selector.unregister(worker.descriptor)
         self.slots[slot] = None
-        outcome, text = worker.obituary() if worker.busy else ("", "")
-        for run in worker.runs:
-            tail = self._last_line(run)
-            text = f"{text}; its log ends: {tail}" if tail else text
-            self._note(run, outcome, text)
-            self._end(run, outcome, text)
-        worker.runs, worker.measuring = [], None
+        if worker.busy:
+            outcome, text = worker.obituary()
+            if outcome == "failed" and not worker.ready:
+                self._fault(f"A worker cannot start: {text}")
+            for run in worker.runs:
+                last = self._last_line(run)
+                why = f"{text}; its log ends: {last}" if last else text
+                self._note(run, outcome, why)
+                self._end(run, outcome, why)
         worker.close()
 
     def _last_line(self, run: PlannedRun) -> str:
@@ -274,26 +248,29 @@ class Session:
         return lines[-1] if lines else ""
 
     def _note(self, run: PlannedRun, outcome: str, text: str) -> None:
-        """Write the state that the dead worker could not write."""
+        """Write the state that the dead worker could not write; it decides nothing."""
         folder = RunFolder(self.settings.results, run.key)
         if not folder.path.is_dir():
             return
-        with (lock := try_lock(folder.path)) or _Nothing():
+        with suppress(ResbenchError):
+            lock = try_lock(folder.path)
             if lock is not None:
-                epoch = self._done_epochs(run)
-                write_state(folder, Status(outcome), epoch=epoch, reason=text)
+                with lock:
+                    state = read_state(folder)
+                    epoch = state.epoch if state else 0
+                    write_state(folder, Status(outcome), epoch=epoch, reason=text)
 
     # -- limits ----------------------------------------------------------------------------------
 
     def _check_limits(self) -> None:
         limit = self.settings.timeout_s
         for worker in self.slots:
-            if worker is None or not worker.busy or worker.killed_for is not None:
+            if worker is None or not worker.busy:
                 continue
             if limit is not None and time.monotonic() - worker.since > limit:
                 worker.kill(f"longer than --timeout {limit:g} s")
-            elif self.summary.faults and not self.summary.signal:
-                worker.terminate()
+            elif self._stopping():
+                worker.stop()
 
     def _waiting_for_others(self) -> bool:
         """Look after runs that another process works on; take up what it has put down."""
@@ -303,46 +280,21 @@ class Session:
             return False
         if time.monotonic() - self._lock_poll > LOCK_POLL_S:
             self._lock_poll = time.monotonic()
-            free = [
+            at_work = [
                 run
                 for run in self.elsewhere
-                if not is_locked(RunFolder(self.settings.results, run.key).path)
+                if is_locked(RunFolder(self.settings.results, run.key).path)
             ]
-            self.queue += free
-            self.elsewhere = [run for run in self.elsewhere if run not in free]
-        if not self._busy():
-            time.sleep(POLL_S)
+            self.queue.put_back(run for run in self.elsewhere if run not in at_work)
+            self.elsewhere = at_work
         return True
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        if self.summary.signal is not None:
-            for worker in self.slots:
-                if worker is not None:
-                    worker.process.kill()
-            raise SystemExit(128 + number)
-        self.summary.signal = number
+        """Ask the workers to stop, from the loop; at a second signal end them and this process."""
+        if self.summary.signal is None:
+            self.summary.signal = number
+            return
         for worker in self.slots:
             if worker is not None:
-                worker.terminate()
-
-
-class _Nothing:
-    """A context that holds nothing, where a lock was not to be had."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, *_: object) -> None:
-        return None
-
-
-def pack_kind(run: PlannedRun) -> tuple[str, ...]:
-    """Return what runs must share to be trained in one step: all but seed and label noise."""
-    data = run.spec.data.model_copy(update={"clean_ratio": 1.0, "noise": "fixed"})
-    spec = run.spec.model_copy(update={"seed": 0, "data": data})
-    return (spec.model_dump_json(), run.source.id)
-
-
-def packable(run: PlannedRun) -> bool:
-    """Say whether packing leaves a run's bits alone: dropout would share its generator."""
-    return run.spec.engine != "eager" and not getattr(run.spec.model, "dropout", 0.0)
+                worker.process.kill()
+        raise SystemExit(128 + number)

@@ -10,30 +10,38 @@ from pathlib import Path
 from typing import Any
 
 import platformdirs
+from pydantic import ValidationError
 
 from resbench.store.records import RunRecord
 from resbench.suite.schedule import resolve
 from resbench.suite.spec import RunSpec
 
-TRAIN_SIZES = {"cifar10": (50_000, 10_000), "cifar100": (50_000, 10_000), "digits": (1437, 360)}
+TRAIN_SIZES = {"cifar10": (50_000, 10_000), "cifar100": (50_000, 10_000), "digits": (1438, 359)}
 """Training and test images of the data sets, for planning before they are loaded."""
 
 
 @dataclass
 class Throughput:
-    """Known rates; the newest measurement of a kind of run wins."""
+    """Known rates; the newest measurement of a kind of run wins.
+
+    ``device`` is everywhere a :attr:`resbench.runner.devices.Device.kind`.
+    """
 
     rates: dict[str, tuple[float, float]] = field(default_factory=dict)
     """Kind of run -> (training images/s, share of evaluation on top of training time)."""
 
     @staticmethod
     def measured(records: Iterable[RunRecord]) -> Throughput:
-        """Collect rates from the calibration cache, then from records."""
+        """Collect rates from the calibration cache, then from records, the newest last."""
         known = Throughput(_read_cache())
-        for record in records:
+        for record in sorted(records, key=lambda record: record.timing.started):
             if record.timing.train_s > 0 and record.timing.images_per_s > 0:
-                spec = RunSpec.model_validate_json(json.dumps(record.spec), strict=True)
-                kind = kind_of(spec, record.environment.device)
+                try:
+                    spec = RunSpec.model_validate_json(json.dumps(record.spec), strict=True)
+                except ValidationError:  # of another version of resbench
+                    continue
+                where = record.environment
+                kind = kind_of(spec, "cpu" if where.device == "cpu" else where.device_name)
                 share = record.timing.eval_s / record.timing.train_s
                 known.rates[kind] = (record.timing.images_per_s, share)
         return known
@@ -72,11 +80,13 @@ class Throughput:
 
 
 def kind_of(spec: RunSpec, device: str) -> str:
-    """Return what a rate depends on: device, engine, precision, network, image size and batch."""
+    """Return what a rate depends on: device, engine, precision, network, image size and batch.
+
+    ``device`` is a :attr:`resbench.runner.devices.Device.kind`.
+    """
     model = spec.model.model_dump_json()
-    kind = device.partition(":")[0]
     size = spec.data.image_px or "native"
-    return f"{kind} {spec.engine} {spec.precision} {model} {size} {spec.training.batch_size}"
+    return f"{device} {spec.engine} {spec.precision} {model} {size} {spec.training.batch_size}"
 
 
 def train_images(spec: RunSpec) -> int:

@@ -10,11 +10,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from resbench.runner.devices import Device
 from resbench.runner.plan import PlannedRun
 from resbench.store.job import Job
+
+COMMAND = (sys.executable, "-P", "-m", "resbench.train.worker")
+"""``-P``: a module in the user's working directory must not stand in for one of ours."""
 
 
 class Worker:
@@ -25,11 +29,15 @@ class Worker:
         self.runs: list[PlannedRun] = []
         self.measuring: PlannedRun | None = None
         self.since = time.monotonic()
-        self.killed_for: str | None = None
+        self.ready = False
+        """Whether it has started up."""
+        self._idle = True
+        self._asked_to_stop = False
+        self._killed_for: str | None = None
         self._buffer = b""
-        self._log = tempfile.TemporaryFile()
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "resbench.train.worker"],
+            COMMAND,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -55,26 +63,25 @@ class Worker:
 
     @property
     def busy(self) -> bool:
-        """Whether runs or a measurement are under way."""
-        return bool(self.runs) or self.measuring is not None
+        """Whether it holds work, or has not said yet that it will take more."""
+        return bool(self.runs) or self.measuring is not None or not self._idle
 
     def start(self, runs: Sequence[PlannedRun], jobs: Sequence[Job]) -> None:
         """Hand over a group of runs."""
-        self.runs, self.since = list(runs), time.monotonic()
+        self.runs = list(runs)
         self._send("[" + ",".join(job.line() for job in jobs) + "]")
 
     def measure(self, run: PlannedRun, job: Job) -> None:
         """Have a kind of run measured; it stays in the plan."""
-        self.measuring, self.since = run, time.monotonic()
+        self.measuring = run
         self._send(job.line())
 
     def _send(self, line: str) -> None:
+        self.since, self._idle = time.monotonic(), False
         assert self.process.stdin is not None
-        try:
+        with suppress(OSError):  # it has just died; its runs are accounted for at its output's end
             self.process.stdin.write(line.encode() + b"\n")
             self.process.stdin.flush()
-        except OSError:
-            pass  # it has just died; its output ends and the runs are accounted for there
 
     def read(self) -> tuple[list[dict[str, Any]], bool]:
         """Return the events that have come, and whether the output has ended."""
@@ -85,23 +92,29 @@ class Worker:
         *lines, self._buffer = (self._buffer + chunk).split(b"\n")
         return [json.loads(line) for line in lines], not chunk
 
-    def terminate(self) -> None:
-        """Ask it to stop at the next step."""
-        self.process.terminate()
+    def heard(self, event: str) -> None:
+        """Take note of what it said about itself."""
+        self.ready = self.ready or event == "ready"
+        self._idle = self._idle or event == "idle"
+
+    def stop(self) -> None:
+        """Ask it to stop at the next step; once, for a second time would end it at once."""
+        if not self._asked_to_stop:
+            self._asked_to_stop = True
+            self.process.terminate()
 
     def kill(self, reason: str) -> None:
         """End it at once; ``reason`` becomes the outcome of its runs."""
-        self.killed_for = reason
+        self._killed_for = reason
         self.process.kill()
 
     def close(self) -> None:
         """Let it end by itself, and reap it."""
-        assert self.process.stdin is not None and self.process.stdout is not None
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
         for stream in (self.process.stdin, self.process.stdout):
-            try:
+            with suppress(OSError):
                 stream.close()
-            except OSError:
-                pass
         try:
             self.process.wait(timeout=30)
         except subprocess.TimeoutExpired:
@@ -110,13 +123,15 @@ class Worker:
         self._log.close()
 
     def obituary(self) -> tuple[str, str]:
-        """Return outcome and text for a process that ended without being asked."""
+        """Return outcome and text for a process that ended with work in hand."""
         code = self.process.wait()
-        if self.killed_for is not None:
-            return "timeout", self.killed_for
+        if self._killed_for is not None:
+            return "timeout", self._killed_for
+        if self._asked_to_stop and code in (-signal.SIGTERM, 128 + signal.SIGTERM):
+            return "interrupted", "stopped before its next checkpoint"
         if code == -signal.SIGKILL:
             return "oom", "killed by signal 9 from outside, most likely for want of memory"
-        how = f"signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"exit code {code}"
+        how = f"signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"exit code {code}"
         tail = self.log_tail()
         return "failed", f"the worker ended with {how}" + (f": {tail}" if tail else "")
 

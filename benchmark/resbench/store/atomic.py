@@ -39,7 +39,9 @@ def fault(path: Path, error: OSError) -> EnvironmentFault:
     What every run in the folder would meet too (a full or read-only disk) is a StorageFault.
     """
     advice = _ADVICE.get(error.errno or 0, "Check the path and run again.")
-    kind = StorageFault if error.errno in _ADVICE and error.errno != errno.ELOOP else EnvironmentFault
+    kind = (
+        StorageFault if error.errno in _ADVICE and error.errno != errno.ELOOP else EnvironmentFault
+    )
     return kind(f"{path}: {error.strerror or error}. {advice}")
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import pwd
 import re
+import shutil
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,12 +25,15 @@ from resbench.store.atomic import (
     temporary_in,
     write_atomic,
 )
-from resbench.store.locks import wait_lock
+from resbench.store.locks import try_lock, wait_lock
 
 FORMAT = 1
 """Version of everything below a results folder."""
 
 Kind = Literal["user", "evidence"]
+
+ASIDE = ".aside-"
+"""Start of the name of an unfinished run while a merge puts the finished one in its place."""
 
 IDENTIFIER = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 RUN_NAME = re.compile(r"[0-9a-f]{16}")
@@ -192,17 +196,19 @@ class ResultsFolder:
             if self.kind() is None:
                 self._mark("evidence" if evidence else "user")
             self.runs.mkdir(exist_ok=True)
+            require_folder(self.runs)
+            self._refuse_other_kind(evidence)
+            self._recover()
         except OSError as error:
             reason = fault(self.path, error)
             raise EnvironmentFault(f"results folder, user {_user()!r}: {reason}") from error
-        require_folder(self.runs)
-        self._refuse_other_kind(evidence)
 
     def _probe(self) -> None:
         temporary = temporary_in(self.path)
         try:
-            with open(temporary, "xb", buffering=0) as file:
+            with open(temporary, "xb") as file:
                 file.write(_PROBE)
+                file.flush()
                 os.fsync(file.fileno())
         finally:
             temporary.unlink(missing_ok=True)
@@ -217,6 +223,19 @@ class ResultsFolder:
                     "are a user's own or the repository's evidence. Restore that file."
                 )
             write_atomic(self.marker, f"{dump_json({'format': FORMAT, 'kind': kind})}\n".encode())
+
+    def _recover(self) -> None:
+        """Put back what a killed merge had set aside, or finish removing it."""
+        lock = try_lock(self.runs)
+        if lock is None:
+            return  # a merge is at work
+        with lock:
+            for aside in self.runs.glob(f"{ASIDE}*"):
+                target = self.runs / aside.name.removeprefix(ASIDE)
+                if os.path.lexists(target):
+                    shutil.rmtree(aside)
+                else:
+                    aside.rename(target)
 
     def _refuse_other_kind(self, evidence: bool) -> None:
         if self.kind() == "evidence" and not evidence:

@@ -13,13 +13,12 @@ from resbench.errors import EnvironmentFault, ResbenchError
 from resbench.store.archive import UNFINISHED, Refused, unpack
 from resbench.store.atomic import fault, fsync_folder, read_file, temporary_in
 from resbench.store.envelope import Damaged, open_sealed
-from resbench.store.layout import ResultsFolder, RunFolder
+from resbench.store.layout import ASIDE, ResultsFolder, RunFolder
 from resbench.store.locks import try_lock
 from resbench.store.metrics import EpochMetrics, EpochTiming, Stored, read_epochs
 from resbench.store.records import RunRecord, read_record, read_spec
 from resbench.store.scan import one_line
 
-_ASIDE = ".aside-"
 _Kind = Literal["added", "identical", "refused"]
 _Outcome = tuple[_Kind, str, str]
 
@@ -52,7 +51,6 @@ def merge(results: Path, archives: Sequence[Path], *, evidence: bool = False) ->
     outcomes: list[_Outcome] = []
     with lock:
         try:
-            _recover(folder.runs)
             for archive in archives:
                 outcomes += _merge_one(results, archive)
         except OSError as error:
@@ -83,16 +81,6 @@ def _merge_one(results: Path, archive: Path) -> list[_Outcome]:
     return outcomes
 
 
-def _recover(runs: Path) -> None:
-    """Put back what a killed merge had set aside, or finish removing it."""
-    for aside in runs.glob(f"{_ASIDE}*"):
-        target = runs / aside.name.removeprefix(_ASIDE)
-        if os.path.lexists(target):
-            shutil.rmtree(aside)
-        else:
-            os.rename(aside, target)
-
-
 def _admit(staged: RunFolder, target: RunFolder) -> _Kind:
     """Move a checked run in; raise when it is unsound or differs from the one that is here."""
     theirs = _checked(staged)
@@ -111,7 +99,7 @@ def _admit(staged: RunFolder, target: RunFolder) -> _Kind:
             if all(_same(target.path / name, staged.path / name) for name in UNFINISHED):
                 return "identical"
             raise Refused("is unfinished here too; finish it on one machine, then merge")
-        aside = target.path.with_name(f"{_ASIDE}{target.path.name}")
+        aside = target.path.with_name(f"{ASIDE}{target.path.name}")
         os.rename(target.path, aside)
         _move(staged.path, target.path)
         shutil.rmtree(aside)

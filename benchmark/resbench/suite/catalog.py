@@ -9,7 +9,7 @@ from typing import TypeVar
 from pydantic import BaseModel
 
 from resbench.errors import UsageError, did_you_mean
-from resbench.suite.document import Document, Problem, DocumentError, load_document, validate
+from resbench.suite.document import Document, DocumentError, Problem, load_document, validate
 from resbench.suite.schema import Protocol, Suite, Tier
 
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -30,7 +30,11 @@ def suite_folder() -> Path:
     """Return the shipped suites: ``suites/`` of a checkout, or the copy inside the wheel."""
     package = Path(__file__).resolve().parents[1]
     checkout = package.parents[1] / "suites"
-    return checkout if package.parent.name == "benchmark" and checkout.is_dir() else package / "_suites"
+    return (
+        checkout
+        if package.parent.name == "benchmark" and checkout.is_dir()
+        else package / "_suites"
+    )
 
 
 def suite_names() -> list[str]:
@@ -43,7 +47,9 @@ def find_suite(name: str) -> Path:
     path = Path(name)
     if path.suffix in {".yaml", ".yml"} or len(path.parts) > 1:
         if not path.is_file():
-            raise UsageError(f"{name}: no such suite file. Shipped suites: {', '.join(suite_names())}.")
+            raise UsageError(
+                f"{name}: no such suite file. Shipped suites: {', '.join(suite_names())}."
+            )
         return path
     if name not in suite_names():
         raise UsageError(f"unknown suite '{name}'.{did_you_mean(name, suite_names())}")
@@ -84,7 +90,9 @@ def _validated(model: type[_Model], document: Document) -> _Model:
 
 def _check_name(name: str, path: Path, document: Document) -> None:
     if name != path.stem:
-        problem = Problem(document.at(("name",)), f"name '{name}' differs from the file's, '{path.stem}'")
+        problem = Problem(
+            document.at(("name",)), f"name '{name}' differs from the file's, '{path.stem}'"
+        )
         raise DocumentError([problem])
 
 

@@ -149,7 +149,9 @@ def _check_places(loaded: Loaded) -> None:
         open_axes = [a for a in suite.matrix if a != suite.table.rows and a not in column.where]
         if open_axes:
             place = document.at(("table", "columns", name))
-            problems.append(Problem(place, f"column '{name}' leaves the axis '{open_axes[0]}' open"))
+            problems.append(
+                Problem(place, f"column '{name}' leaves the axis '{open_axes[0]}' open")
+            )
     ids = ["/".join(levels) for levels in itertools.product(*suite.matrix.values())]
     for i, claim in enumerate(suite.claims):
         try:
@@ -298,5 +300,7 @@ def data_names(loaded: Loaded) -> Iterator[str]:
     """Yield each data set that the suite names, once."""
     suite = loaded.suite
     named = [loaded.protocol.data.get("name"), suite.base.get("data", {}).get("name")]
-    named += [level.set.get("data.name") for axis in suite.matrix.values() for level in axis.values()]
+    named += [
+        level.set.get("data.name") for axis in suite.matrix.values() for level in axis.values()
+    ]
     yield from dict.fromkeys(name for name in named if isinstance(name, str))

@@ -19,9 +19,11 @@ NUMERICS = 1
 Engine = Literal["eager", "graph", "graph+compile"]
 Precision = Literal["fp32", "bf16"]
 
+
 def _whole(value: int | float) -> int | float:
     """One specification has one spelling: 150.0 is 150."""
     return int(value) if float(value).is_integer() else value
+
 
 Ratio = Annotated[float, Field(ge=0, le=1)]
 PositiveNumber = Annotated[int | float, Field(gt=0), AfterValidator(_whole)]

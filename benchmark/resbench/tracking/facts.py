@@ -9,6 +9,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from resbench.data.catalog import ARCHIVES
 from resbench.errors import EnvironmentFault
 from resbench.store.layout import IDENTIFIER, RunFolder
@@ -29,11 +31,13 @@ MLFLOW_STATUS = {
 }
 MAX_TEXT = 5000
 """Characters of a parameter or tag: below every limit of MLflow's stores."""
+MAX_NAME = 200
+"""Characters of a data set's name."""
 _DIGEST = 36
 _ARTIFACTS = ("spec.json", "record.json", "predictions.npz", "worker.log")
 
 Point = tuple[str, int]
-"""Name of a metric, and epoch."""
+"""Name of a metric, and epoch; results stand at 0, where MLflow draws bars instead of lines."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,12 @@ def begun(key: str, spec: Any, context: Any) -> Facts:
             "resbench.printed_data": choice["printed"],
         }
         facts = Facts(
-            key, cells, int(spec["seed"]), _data(data), _texts(_flat("", spec)), _texts(tags)
+            key,
+            cells,
+            int(spec["seed"]),
+            _data(data, choice["label"]),
+            _texts(_flat("", spec)),
+            _texts(tags),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _unplaced(key, f"{type(error).__name__} {error}") from error
@@ -135,20 +144,19 @@ def with_epochs(facts: Facts, run: RunFolder) -> Facts:
     points: dict[Point, float] = {}
     seconds, elapsed = {}, 0.0
     for row in read_epochs(run.metrics, EpochMetrics):
-        values = row.model_dump(exclude={"epoch", "step"}, exclude_none=True)
+        points |= _points("metrics", row.epoch, row, "epoch", "step")
         if time := times.get(row.epoch):
-            values |= time.model_dump(exclude={"epoch", "packed"})
+            points |= _points("timing", row.epoch, time, "epoch", "packed")
             elapsed += time.duration_s + time.eval_s
-        points |= {(name, row.epoch): float(value) for name, value in values.items()}
         seconds[row.epoch] = elapsed
     return replace(facts, points=points, seconds=seconds)
 
 
 def _recorded(run: RunFolder, record: RunRecord) -> Facts:
     facts = with_epochs(begun(record.key, record.spec, record.context), run)
-    results = record.result.model_dump(exclude={"epoch", "step"}, exclude_none=True)
-    results |= {"images_per_s": record.timing.images_per_s, "total_s": record.timing.total_s}
-    last = record.result.epoch
+    results = _points("result", 0, record.result, "epoch", "step")
+    cost = {"images_per_s": record.timing.images_per_s, "total_s": record.timing.total_s}
+    results |= {(f"result/{name}", 0): value for name, value in cost.items()}
     commit = f" {record.code.commit[:12]}" if record.code.commit else ""
     tags = {
         "resbench.reason": record.reason,
@@ -165,10 +173,16 @@ def _recorded(run: RunFolder, record: RunRecord) -> Facts:
         tags={**facts.tags, **_texts(tags)},
         status=Status(record.status),
         started_ms=int(datetime.fromisoformat(record.timing.started).timestamp() * 1000),
-        points={**facts.points, **{(f"result/{k}", last): float(v) for k, v in results.items()}},
+        points={**facts.points, **results},
         artifacts=_artifacts(run),
         version=record.record_hash,
     )
+
+
+def _points(section: str, step: int, row: BaseModel, *without: str) -> dict[Point, float]:
+    """Name metrics after the file they are in; MLflow's charts are grouped by that."""
+    values = row.model_dump(exclude=set(without), exclude_none=True)
+    return {(f"{section}/{name}", step): float(value) for name, value in values.items()}
 
 
 def _suite(name: Any) -> str:
@@ -181,11 +195,10 @@ def _cell(name: Any) -> str:
     return "/".join(_suite(part) for part in str(name).split("/"))
 
 
-def _data(data: Mapping[str, Any]) -> DataFacts:
-    name, content = str(data["name"]), str(data["id"])
-    archive = ARCHIVES.get(name)
+def _data(data: Mapping[str, Any], label: str) -> DataFacts:
+    content, archive = str(data["id"]), ARCHIVES.get(data["name"])
     url = archive.url if archive and content == f"md5:{archive.md5}" else None
-    return DataFacts(one_line(name), one_line(content)[:_DIGEST], url, data)
+    return DataFacts(one_line(label)[:MAX_NAME], one_line(content)[:_DIGEST], url, data)
 
 
 def _flat(prefix: str, value: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -37,6 +37,8 @@ RETRY_S = 10.0
 """Pause after a failure."""
 SAMPLE_S = 10.0
 """Between two samples of system metrics, as MLflow does."""
+SHORTEST_S = 1.0
+"""The least."""
 LAST_WORDS_S = 30.0
 """How long the process outlives a parent that died."""
 WAIT_S = 2.0
@@ -58,6 +60,8 @@ class Live:
     due: float | None = 0.0
     """Monotonic time of the next write; None while there is nothing new."""
     samples: list[Sample] = field(default_factory=list)
+    sampled: float = field(default_factory=time.monotonic)
+    """When system metrics were last taken; a share of the CPU needs some time to be measured."""
 
 
 class Mirror:
@@ -148,11 +152,14 @@ class Mirror:
         return True
 
     def _sample(self, live: list[Live]) -> None:
+        now = time.monotonic()
+        live = [each for each in live if now - each.sampled >= SHORTEST_S]
         samples = self._sampler.sample(each.pid for each in live if each.pid is not None)
         for each in live:
             if each.pid in samples:
                 each.samples = [*each.samples[1 - _SAMPLES :], samples[each.pid]]
-                each.due = time.monotonic() if each.due is None else each.due
+                each.sampled = now
+                each.due = now if each.due is None else each.due
 
     def _announce(self, facts: Facts) -> None:
         for suite, _ in facts.cells:

@@ -47,6 +47,7 @@ Place = tuple[str, str, str]
 SUITE_TAG, CELL_TAG, KEY_TAG = "resbench.suite", "resbench.cell", "resbench.key"
 VERSION_TAG = "resbench.mirrored"
 HOST_TAG, PID_TAG, REASON_TAG = "resbench.host", "resbench.pid", "resbench.reason"
+_SOURCE = {"mlflow.source.name": "resbench run", "mlflow.source.type": "LOCAL"}
 _METRICS, _TEXTS = 800, 100
 """Metrics, and parameters or tags, in one request: MLflow takes 1,000 in all."""
 
@@ -185,7 +186,7 @@ class Writer:
 
     def _create(self, place: Place, facts: Facts) -> Mirrored:
         suite, cell, _ = place
-        tags = {SUITE_TAG: suite, CELL_TAG: cell, **facts.tags}
+        tags = {SUITE_TAG: suite, CELL_TAG: cell, **_SOURCE, **facts.tags}
         name = f"{cell} seed {facts.seed}"
         start_ms = facts.started_ms or int(time.time() * 1000)
         run = self._client.create_run(self._experiment(suite), start_ms, tags, name)

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from resbench.data.augment import Augment
-from resbench.suite.spec import RunSpec
-from resbench.train.engine import WARMUP_STEPS, make_engine
+from resbench.suite.spec import RunSpec, Schedule
+from resbench.train.engine import WARMUP_STEPS, OnStep, make_engine
 from resbench.train.images import Prepared
 from resbench.train.lane import EVAL_BATCH, Lane
 
@@ -37,29 +37,29 @@ def made_images(spec: RunSpec, n: int) -> Prepared:
     )
 
 
-def calibrate(spec: RunSpec, device: torch.device, steps: int) -> tuple[float, float]:
+def calibrate(
+    spec: RunSpec, device: torch.device, steps: int, on_step: OnStep
+) -> tuple[float, float]:
     """Return training and evaluation speed in images per second.
 
-    Start-up, capture and the first steps are left out.
+    Start-up, capture and the first steps are left out. ``on_step`` may raise to end it early.
     """
     batch = spec.training.batch_size
     n = max(batch * (steps + WARMUP_STEPS), EVAL_BATCH[device.type])
-    schedule = spec.training.schedule.model_copy(update={"unit": "step", "total": 10 * n})
-    training = spec.training.model_copy(update={"schedule": schedule})
+    # A learning rate at which nothing diverges on images that mean nothing.
+    optim = spec.training.optim.model_copy(update={"lr": 1e-6})
+    schedule = Schedule(unit="step", total=10 * n, drops=(), warmup=None)
+    training = spec.training.model_copy(update={"optim": optim, "schedule": schedule})
     lane = Lane(spec.model_copy(update={"training": training}), made_images(spec, n), device)
     lane.begin_epoch(1)
     engine = make_engine([lane])
     lane.begin_epoch(1)
-    engine.run_epoch(range(WARMUP_STEPS), _ignore)
-    train_s = _timed(device, lambda: engine.run_epoch(range(steps), _ignore))
+    engine.run_epoch(range(WARMUP_STEPS), on_step)
+    train_s = _timed(device, lambda: engine.run_epoch(range(steps), on_step))
     shown = EVAL_BATCH[device.type]
     images, labels = lane.images.test_images[:shown], lane.images.test_labels[:shown]
     eval_s = _timed(device, lambda: lane.evaluate(images, labels))
     return steps * batch / train_s, shown / eval_s
-
-
-def _ignore(_step: int) -> None:
-    return None
 
 
 def _timed(device: torch.device, work: Callable[[], object]) -> float:

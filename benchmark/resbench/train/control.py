@@ -28,7 +28,7 @@ class Control:
     deadline: float | None = None
     heartbeat_s: float = 1.0
     stop: bool = False
-    _last: float = field(default=0.0)
+    _last: float = field(default=float("-inf"))
 
     def install(self) -> None:
         """Stop at the next step after SIGTERM or SIGINT; at once after a second one."""
@@ -40,28 +40,22 @@ class Control:
             raise SystemExit(128 + number)
         self.stop = True
 
-    def before_step(self, keys: list[str], step: int, total: int) -> None:
-        """Report progress now and then.
+    def check(self, expected_s: float = 0.0) -> None:
+        """Say whether ``expected_s`` more seconds of work may begin.
 
         Raises:
             Interrupted: a signal has come.
-            OutOfBudget: the deadline has passed.
+            OutOfBudget: the work would end after the deadline.
         """
         if self.stop:
             raise Interrupted
-        now = time.monotonic()
-        if self.deadline is not None and now >= self.deadline:
+        if self.deadline is not None and time.monotonic() + expected_s >= self.deadline:
             raise OutOfBudget
+
+    def before_step(self, keys: list[str], step: int, total: int) -> None:
+        """Check, and report progress now and then."""
+        self.check()
+        now = time.monotonic()
         if now - self._last >= self.heartbeat_s:
             self._last = now
             self.emit({"event": "step", "keys": keys, "step": step, "steps": total})
-
-    def before_epoch(self, expected_s: float | None) -> None:
-        """Refuse an epoch that would not be finished in time.
-
-        Raises:
-            OutOfBudget: ``expected_s`` is longer than what is left.
-        """
-        if self.deadline is not None and expected_s is not None:
-            if time.monotonic() + expected_s > self.deadline:
-                raise OutOfBudget

@@ -20,8 +20,10 @@ def prepare(device: torch.device, threads: int) -> None:
     if device.type == "cuda":
         if os.environ.get("CUBLAS_WORKSPACE_CONFIG") is None:
             raise EnvironmentFault(
-                "CUBLAS_WORKSPACE_CONFIG is not set in the worker; cuBLAS would not be deterministic."
+                "CUBLAS_WORKSPACE_CONFIG is not set in this process; cuBLAS would not be "
+                "deterministic. Set it to :4096:8."
             )
+        torch.cuda.set_device(device)  # a graph is captured on a stream of the current device
         torch.backends.cudnn.deterministic = True
         torch.backends.cudnn.benchmark = False
         torch.backends.cuda.matmul.allow_tf32 = False
@@ -45,13 +47,14 @@ def find_device(name: str) -> torch.device:
     index = device.index or 0
     if index >= torch.cuda.device_count():
         raise EnvironmentFault(
-            f"device {name}: only {torch.cuda.device_count()} CUDA device(s) are visible."
+            f"device {name}: only {torch.cuda.device_count()} CUDA device(s) are visible. "
+            "Name one of them with --devices, or check CUDA_VISIBLE_DEVICES."
         )
     major, minor = torch.cuda.get_device_capability(index)
     if major < 7:
         raise EnvironmentFault(
-            f"device {name} has compute capability {major}.{minor}; CUDA graphs and bf16 here need "
-            "7.0 (Volta) or newer. Use --devices cpu or --engine eager on another device."
+            f"device {name}: compute capability {major}.{minor}, and 7.0 (Volta) or newer is "
+            "needed. Use another GPU or --devices cpu."
         )
     return torch.device("cuda", index)
 

@@ -10,10 +10,11 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from resbench.models.units import ResidualUnit
-from resbench.train.lane import Diverged, Lane
+from resbench.models import residual_units
+from resbench.train.lane import Lane, diverged_at
+from resbench.train.optim import set_capturable
 from resbench.train.state import dump, restore
 
 OnStep = Callable[[int], None]
@@ -46,7 +47,7 @@ class EagerEngine:
             chosen = slice(position * batch, (position + 1) * batch)
             loss = lane.train_step(draws.index[chosen], draws.params[chosen])
             if lane.device.type == "cpu" and not loss.isfinite():
-                raise Diverged(step + 1)
+                raise diverged_at(step)
 
 
 class GraphEngine:
@@ -63,12 +64,13 @@ class GraphEngine:
         batch = first.spec.training.batch_size
         self.position = torch.zeros((), dtype=torch.int64, device=self.device)
         self.within_B = torch.arange(batch, device=self.device)
-        self.static = [(torch.empty_like(l.draws.index), torch.empty_like(l.draws.params)) for l in lanes]
+        self.static = [
+            (torch.empty_like(lane.draws.index), torch.empty_like(lane.draws.params))
+            for lane in self.lanes
+        ]
         if compile_units:
             for lane in self.lanes:
-                for module in lane.model.modules():
-                    if isinstance(module, ResidualUnit):
-                        module.compile()
+                _compile_units(lane.model)
         self.streams = [torch.cuda.Stream(self.device) for _ in self.lanes]
         self.graph = torch.cuda.CUDAGraph()
         self._capture()
@@ -115,13 +117,27 @@ class GraphEngine:
                 self.position.zero_()
         torch.cuda.current_stream(self.device).wait_stream(side)
         for lane in self.lanes:
-            lane.optimizer.zero_grad(set_to_none=True)
+            lane.optimizer.zero_grad(set_to_none=True)  # the captured step makes its own gradients
+            set_capturable(lane.optimizer, True)
         with torch.cuda.graph(self.graph):
             self._step()
+        for lane in self.lanes:
+            set_capturable(lane.optimizer, False)
         for lane, payload in zip(self.lanes, before, strict=True):
             restore(payload, lane.model, lane.optimizer)
             for counter in (lane.loss_sum, lane.wrong, lane.not_finite, lane.finite_steps):
                 counter.zero_()
+
+
+def _compile_units(model: nn.Module) -> None:
+    """Compile every residual unit for its own shapes.
+
+    All units share the code of one ``forward``, of which torch keeps 8 versions before it falls
+    back, silently, to no compilation at all: a deep network has more shapes than that.
+    """
+    torch._dynamo.config.recompile_limit = 256
+    for unit in residual_units(model):
+        unit.compile(dynamic=False)
 
 
 def make_engine(lanes: Sequence[Lane]) -> Engine:

@@ -15,20 +15,16 @@ from torch import Tensor, nn
 
 from resbench.data.pipeline import Pipeline
 from resbench.models import build, initialize
+from resbench.suite.schedule import Steps, resolve
 from resbench.suite.spec import RunSpec, derive_seed
 from resbench.train.images import Prepared
 from resbench.train.optim import build_optimizer, set_lr
-from resbench.suite.schedule import Steps, resolve
 
 EVAL_BATCH = {"cpu": 250, "cuda": 1000}
 
 
 class Diverged(Exception):
-    """The loss was not finite at a step; the weights are those before that step."""
-
-    def __init__(self, step: int) -> None:
-        super().__init__(f"loss not finite at step {step}")
-        self.step = step
+    """A loss was not finite; the text says at which step, counted from 1."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +131,7 @@ class Lane:
             Diverged: a loss of the epoch was not finite.
         """
         if self.not_finite.item():
-            raise Diverged(steps.start + int(self.finite_steps.item()) + 1)
+            raise diverged_at(steps.start + int(self.finite_steps.item()))
         images = len(steps) * self.spec.training.batch_size
         return self.loss_sum.item() / len(steps), 100.0 * self.wrong.item() / images
 
@@ -148,6 +144,11 @@ class Lane:
             with self.autocast():
                 logits.append(self.model(x_BCHW).float())
         return score(torch.cat(logits).cpu(), labels)
+
+
+def diverged_at(step: int) -> Diverged:
+    """Return what to raise where the loss of a 0-based step was not finite."""
+    return Diverged(f"the loss was not finite at step {step + 1}")
 
 
 def score(logits_NK: Tensor, labels: np.ndarray) -> Evaluation:

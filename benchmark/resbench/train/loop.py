@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from resbench.train.control import Control
+from resbench.train.control import Control, Interrupted, OutOfBudget
 from resbench.train.engine import Engine, make_engine
 from resbench.train.lane import Diverged
 from resbench.train.track import Track
@@ -23,8 +23,8 @@ def train(tracks: list[Track], control: Control) -> None:
     while live:
         epoch = live[0].done_epochs + 1
         try:
-            control.before_epoch(live[0].expected_epoch_s)
-        except Exception:
+            control.check(live[0].expected_epoch_s)
+        except (Interrupted, OutOfBudget):
             for track in live:
                 track.checkpoint()
             raise
@@ -33,9 +33,11 @@ def train(tracks: list[Track], control: Control) -> None:
         keys = [track.key for track in live]
         start = time.perf_counter()
         try:
-            engine.run_epoch(steps, lambda s: control.before_step(keys, s, live[0].lane.steps.total))
+            engine.run_epoch(
+                steps, lambda s: control.before_step(keys, s, live[0].lane.steps.total)
+            )
         except Diverged as diverged:
-            live[0].diverge(diverged.step)
+            live[0].diverge(diverged)
             return
         ended = _end_epoch(live, epoch, steps, start)
         if ended:
@@ -64,12 +66,14 @@ def _end_epoch(live: list[Track], epoch: int, steps: range, start: float) -> lis
     duration_s = time.perf_counter() - start
     ended = []
     for track, total in zip(live, totals, strict=True):
-        if isinstance(total, Diverged):
-            track.diverge(total.step)
-            ended.append(track)
-        else:
+        try:
+            if isinstance(total, Diverged):
+                raise total
             track.end_epoch(epoch, steps, *total, duration_s=duration_s, packed=len(live))
             if track.finished:
                 track.finish()
-                ended.append(track)
+        except Diverged as diverged:
+            track.diverge(diverged)
+        if track.outcome is not None:
+            ended.append(track)
     return ended

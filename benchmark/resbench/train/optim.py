@@ -46,6 +46,16 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
             group["lr"] = lr
 
 
+def set_capturable(optimizer: torch.optim.Optimizer, capturable: bool) -> None:
+    """Let a step be captured in a CUDA graph; Adam asks for the flag, and warns of it elsewhere.
+
+    A fused step is the same with and without it: its counters are on the device in any case.
+    """
+    for group in optimizer.param_groups:
+        if "capturable" in group:
+            group["capturable"] = capturable
+
+
 def _groups(model: nn.Module, optim: Optim) -> list[tuple[list[nn.Parameter], float]]:
     if optim.decay == "all":
         return [(list(model.parameters()), optim.weight_decay)]

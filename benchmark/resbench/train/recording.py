@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -33,7 +32,7 @@ PURPOSES = ("init", "order", "augment", "noise", "dropout")
 
 def write_result(track: Track) -> None:
     """Write predictions and the record of a run that has ended."""
-    if track.diverged_step is None:
+    if track.diverged is None:
         assert track.evaluation is not None
         write_predictions(
             track.folder.predictions,
@@ -48,15 +47,14 @@ def write_result(track: Track) -> None:
 
 def _record(track: Track) -> RunRecord:
     lane, job = track.lane, track.job
-    diverged = track.diverged_step is not None
     shape = lane.images.train_images.shape
     return RunRecord(
         key=job.key,
         spec=job.spec,
         context=job.context,
-        status="diverged" if diverged else "done",
+        status="done" if track.diverged is None else "diverged",
         result=_result(track),
-        reason=f"the loss was not finite at step {track.diverged_step}" if diverged else None,
+        reason=None if track.diverged is None else str(track.diverged),
         model=_model_facts(lane.spec.model.model_dump_json(), lane.images.num_classes, shape[1]),
         data=_data_facts(track),
         environment=Environment(
@@ -70,7 +68,7 @@ def _record(track: Track) -> RunRecord:
 
 def _result(track: Track) -> Result:
     last, progress = track.last_metrics, track.progress
-    done = track.diverged_step is None
+    done = track.diverged is None
     return Result(
         epoch=progress.epoch,
         step=last.step if last else 0,
@@ -106,7 +104,7 @@ def _timing(track: Track) -> Timing:
     eval_s = sum(row.eval_s for row in rows)
     seen = sum(row.duration_s * row.images_per_s for row in rows)
     return Timing(
-        started=track.progress.started or datetime.now(UTC).isoformat(timespec="seconds"),
+        started=track.progress.started,
         train_s=round(train_s, 3),
         eval_s=round(eval_s, 3),
         total_s=round(train_s + eval_s, 3),

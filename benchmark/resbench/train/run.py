@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import json
 import os
 import traceback
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,7 @@ import torch
 
 from resbench.data.images import Images
 from resbench.data.sources import Source, load
-from resbench.errors import ResbenchError, StorageFault
-from resbench.store.atomic import sweep
+from resbench.errors import EnvironmentFault, ResbenchError, StorageFault
 from resbench.store.job import Job, Outcome
 from resbench.store.layout import RunFolder
 from resbench.store.locks import try_lock
@@ -35,37 +35,36 @@ from resbench.train.track import Track
 End = tuple[str, Outcome, str]
 """Key, outcome, and what to tell the user."""
 CALIBRATION_STEPS = {"cpu": 3, "cuda": 50}
-STATUS: dict[str, Status] = {
-    "oom": Status.OOM,
-    "failed": Status.FAILED,
-    "interrupted": Status.INTERRUPTED,
-    "budget": Status.INTERRUPTED,
-}
 
 
-def run_group(jobs: list[Job], control: Control) -> Iterator[End]:
-    """Run jobs of one architecture together, or a single one; yield how each ended.
+class _Shared(EnvironmentFault):
+    """The device or the data set: every run of the plan would meet it too."""
+
+
+def run_group(jobs: list[Job], control: Control) -> list[End]:
+    """Run jobs of one architecture together, or a single one; return how each ended.
 
     When memory does not suffice for all of them they are run one at a time.
     """
-    ends = list(_attempt(jobs, control))
+    ends = _attempt(jobs, control)
     if len(jobs) > 1 and any(outcome == "oom" for _, outcome, _ in ends):
-        control.emit({"event": "warning", "keys": [job.key for job in jobs],
-                      "text": f"not enough memory for {len(jobs)} runs at once; one at a time"})  # fmt: skip
+        text = f"not enough memory for {len(jobs)} runs at once; one at a time"
+        control.emit({"event": "warning", "keys": [jobs[0].key], "text": text})
         ends = [end for job in jobs for end in _attempt([job], control)]
-    yield from ends
+    return ends
 
 
-def measure(job: Job) -> dict[str, Any]:
-    """Calibrate the kind of run that a job is; return the event with its speed."""
+def measure(job: Job, control: Control) -> dict[str, Any]:
+    """Calibrate the kind of run that a job is; return the event with its speed, 0 if it failed."""
+    control.deadline = job.deadline
     text, rates = "", (0.0, 0.0)
     try:
-        device = find_device(job.device)
-        prepare(device, job.threads)
+        device = _device(job)
         steps = CALIBRATION_STEPS[device.type]
-        rates = calibrate(_spec(job), device, steps)
-    except (ResbenchError, RuntimeError, MemoryError) as error:
-        text = _first_line(error)
+        rates = calibrate(_spec(job), device, steps, lambda _: control.check())
+    except Exception as error:
+        text = _outcome(error, control)[1]  # the run itself meets it again, and has an end
+    _free_memory()
     return {"event": "measured", "keys": [job.key], "text": text,
             "train_images_per_s": rates[0], "eval_images_per_s": rates[1]}  # fmt: skip
 
@@ -75,57 +74,44 @@ def _attempt(jobs: list[Job], control: Control) -> list[End]:
     control.deadline = jobs[0].deadline
     ends: list[End] = []
     tracks: list[Track] = []
-    with ExitStack() as locks:
-        outcome: Outcome
-        try:
-            device = find_device(jobs[0].device)
-            prepare(device, jobs[0].threads)
-            for job in jobs:
-                entered = _enter(job, device, control, locks)
-                if isinstance(entered, Track):
-                    tracks.append(entered)
-                else:
-                    ends.append(entered)
-            for together in _same_epoch(tracks):
-                train(together, control)
-            outcome, text = "done", ""
-        except Interrupted:
-            outcome, text = "interrupted", "resumable from its last checkpoint"
-        except OutOfBudget:
-            outcome, text = "budget", "resumable"
-        except ResbenchError as error:
-            outcome, text = "failed", str(error)
-            if isinstance(error, StorageFault):
-                control.emit({"event": "fault", "keys": [job.key for job in jobs], "text": text})
-        except (MemoryError, torch.OutOfMemoryError) as error:
-            outcome, text = "oom", _first_line(error)
-        except RuntimeError as error:
-            outcome, text = _runtime_error(error)
-        except Exception as error:
-            traceback.print_exc()
-            outcome, text = "failed", f"{type(error).__name__}: {_first_line(error)} (see its log)"
-        ends += _close(jobs, {key for key, _, _ in ends}, tracks, outcome, text)
+    with ExitStack() as held:
+        for job in jobs:
+            entered = _enter(job, control, held)
+            if isinstance(entered, Track):
+                tracks.append(entered)
+            else:
+                ends.append(entered)
+        ends += _train(tracks, control)
     del tracks
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    _free_memory()
     return ends
 
 
-def _enter(job: Job, device: torch.device, control: Control, locks: ExitStack) -> Track | End:
+def _enter(job: Job, control: Control, held: ExitStack) -> Track | End:
     """Lock a run's folder and take up the run where it stands."""
     folder = RunFolder(Path(job.results), job.key)
-    folder.create()
-    lock = try_lock(folder.path)
-    if lock is None:
-        return job.key, "locked", "another process is at it"
-    locks.enter_context(lock)
-    sweep(folder.path)
-    locks.enter_context(_log_to(folder.log))
-    if folder.record.exists():
-        return job.key, read_record(folder).status, "already recorded"
+    try:
+        folder.create()
+        lock = try_lock(folder.path)
+        if lock is None:
+            return job.key, "locked", "another process is at it"
+        held.enter_context(lock)
+        held.enter_context(_log_to(folder.log))
+    except (ResbenchError, OSError) as error:
+        return job.key, *_outcome(error, control)
+    try:
+        if folder.record.exists():
+            return job.key, read_record(folder).status, "already recorded"
+        return _take_up(job, folder, control)
+    except Exception as error:
+        outcome, text = _outcome(error, control)
+        _note(folder, outcome, 0, text)
+        return job.key, outcome, text
+
+
+def _take_up(job: Job, folder: RunFolder, control: Control) -> Track:
+    device, spec = _device(job), _spec(job)
     write_spec(folder, job.spec, job.context)
-    spec = _spec(job)
     images = prepare_images(spec, _load(json.dumps(job.source, sort_keys=True)))
     track = Track(job, folder, Lane(spec, images, device), control.emit)
     track.resume()
@@ -133,15 +119,61 @@ def _enter(job: Job, device: torch.device, control: Control, locks: ExitStack) -
     return track
 
 
+def _train(tracks: list[Track], control: Control) -> list[End]:
+    """Train tracks to their ends, those together that start at one epoch and can share a graph."""
+    why: tuple[Outcome, str] = ("failed", "")
+    groups: dict[int, list[Track]] = {}
+    for track in tracks:
+        groups.setdefault(track.done_epochs, []).append(track)
+    try:
+        for together in groups.values():
+            train(together, control)
+    except Exception as error:
+        why = _outcome(error, control)
+    ends: list[End] = []
+    for track in tracks:
+        outcome, text = why
+        if track.outcome is not None:
+            outcome, text = track.outcome, str(track.diverged or "")
+        elif outcome in ("interrupted", "budget"):
+            text = track.where
+        _note(track.folder, outcome, track.done_epochs, text)
+        ends.append((track.key, outcome, text))
+    return ends
+
+
+def _device(job: Job) -> torch.device:
+    """Return the job's device, with this process prepared for it."""
+    try:
+        device = find_device(job.device)
+        prepare(device, job.threads)
+    except EnvironmentFault as error:
+        raise _Shared(str(error)) from error
+    return device
+
+
 def _spec(job: Job) -> RunSpec:
     return RunSpec.model_validate_json(json.dumps(job.spec), strict=True)
+
+
+@lru_cache(maxsize=2)
+def _load(source_json: str) -> Images:
+    """Load a data set once for all jobs of this process."""
+    fields = json.loads(source_json)
+    path = fields.pop("path")
+    try:
+        return load(Source(**fields, path=Path(path) if path is not None else None))
+    except EnvironmentFault as error:
+        raise _Shared(str(error)) from error
 
 
 @contextmanager
 def _log_to(path: Path) -> Iterator[None]:
     """Send standard error, also that of native code, to a run's log."""
+    log = os.open(
+        path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666
+    )
     before = os.dup(2)
-    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
     try:
         os.dup2(log, 2)
         yield
@@ -151,58 +183,48 @@ def _log_to(path: Path) -> Iterator[None]:
         os.close(before)
 
 
-@lru_cache(maxsize=2)
-def _load(source_json: str) -> Images:
-    """Load a data set once for all jobs of this process."""
-    fields = json.loads(source_json)
-    path = fields.pop("path")
-    return load(Source(**fields, path=Path(path) if path is not None else None))
+def _note(folder: RunFolder, outcome: Outcome, epoch: int, text: str) -> None:
+    """Write the state of a run whose lock is held."""
+    status = Status.INTERRUPTED if outcome == "budget" else Status(outcome)
+    with suppress(ResbenchError):  # the disk refuses; the end is told to the parent all the same
+        write_state(folder, status, epoch=epoch, reason=text or None)
 
 
-def _same_epoch(tracks: list[Track]) -> list[list[Track]]:
-    """Group tracks by the epoch they start from; only those can share a graph."""
-    groups: dict[int, list[Track]] = {}
-    for track in tracks:
-        groups.setdefault(track.done_epochs, []).append(track)
-    return list(groups.values())
+def _outcome(error: Exception, control: Control) -> tuple[Outcome, str]:
+    """Return what an error makes of a run; tell the parent what every run would meet."""
+    if isinstance(error, Interrupted):
+        return "interrupted", ""
+    if isinstance(error, OutOfBudget):
+        return "budget", ""
+    if isinstance(error, StorageFault | _Shared):
+        control.emit({"event": "fault", "keys": [], "text": str(error)})
+    if isinstance(error, ResbenchError):
+        return "failed", str(error)
+    line = next(iter(str(error).splitlines()), type(error).__name__)
+    if _out_of_memory(error):
+        return "oom", line
+    traceback.print_exception(error)
+    kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+    return "failed", f"{kind}{line} (see its log)"
 
 
-def _close(
-    jobs: list[Job], ended: set[str], tracks: list[Track], outcome: Outcome, text: str
-) -> list[End]:
-    """Give every job that has no end yet its end, and note it in the run's folder."""
-    ends: list[End] = []
-    by_key = {track.key: track for track in tracks}
-    for job in jobs:
-        if job.key in ended:
-            continue
-        track = by_key.get(job.key)
-        if track is not None and track.outcome is not None:
-            ends.append((job.key, track.outcome, ""))
-            status = Status(track.outcome)
-        else:
-            ends.append((job.key, outcome, text))
-            status = STATUS.get(outcome, Status.FAILED)
-        _note(job, track, status, text)
-    return ends
+def _out_of_memory(error: BaseException | None) -> bool:
+    """Say whether memory ran out; the end of a failed capture may hide that behind its own error."""
+    while error is not None:
+        if isinstance(error, MemoryError | torch.OutOfMemoryError):
+            return True
+        if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+            return True
+        text = str(error)
+        if isinstance(error, RuntimeError) and (
+            "can't allocate memory" in text or "out of memory" in text or "ALLOC_FAILED" in text
+        ):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
-def _note(job: Job, track: Track | None, status: Status, text: str) -> None:
-    folder = RunFolder(Path(job.results), job.key)
-    try:
-        write_state(folder, status, epoch=track.done_epochs if track else 0, reason=text or None)
-    except ResbenchError:
-        pass  # the disk refuses; the state decides nothing, and the end is told to the parent
-
-
-def _runtime_error(error: RuntimeError) -> tuple[Outcome, str]:
-    text = str(error)
-    if "can't allocate memory" in text or "out of memory" in text:
-        return "oom", _first_line(error)
-    traceback.print_exc()
-    return "failed", f"{_first_line(error)} (see its log)"
-
-
-def _first_line(error: BaseException) -> str:
-    lines: list[Any] = str(error).splitlines()
-    return str(lines[0]) if lines else type(error).__name__
+def _free_memory() -> None:
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -16,34 +16,45 @@ def dump(model: nn.Module, optimizer: torch.optim.Optimizer, meta: dict[str, Any
 
     Random state is not stored: every epoch derives its own from the seed and the epoch number.
     """
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _named(model, optimizer)}
+    tensors = {
+        name: tensor.detach().cpu().contiguous() for name, tensor in _named(model, optimizer)
+    }
     return save(tensors, {"meta": json.dumps(meta, sort_keys=True, allow_nan=False)})
 
 
-def restore(payload: bytes, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """Copy a dumped state into a model and optimizer of the same specification; return the counters.
+def restore(payload: bytes, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Copy a dumped state into a model and optimizer of the same specification.
 
     Raises:
-        ValueError: the payload does not fit the network.
+        ValueError: the payload does not fit the network, which is left as it was.
     """
     tensors = load(payload)
     targets = dict(_named(model, optimizer))
     if tensors.keys() != targets.keys():
         odd = sorted(tensors.keys() ^ targets.keys())
-        raise ValueError(f"the checkpoint does not fit the network: {odd[0]} and {len(odd) - 1} more")
+        raise ValueError(
+            f"the checkpoint does not fit the network: {odd[0]} and {len(odd) - 1} more"
+        )
+    for name, target in targets.items():
+        if tensors[name].shape != target.shape:
+            raise ValueError(f"the checkpoint does not fit the network: shape of {name}")
     with torch.no_grad():
         for name, target in targets.items():
-            if tensors[name].shape != target.shape:
-                raise ValueError(f"the checkpoint does not fit the network: shape of {name}")
             target.copy_(tensors[name])
-    return read_meta(payload)
 
 
 def read_meta(payload: bytes) -> dict[str, Any]:
-    """Return the counters of a dumped state without its tensors."""
+    """Return the counters of a dumped state without its tensors.
+
+    Raises:
+        ValueError, KeyError, TypeError, RecursionError: it was never a dumped state.
+    """
     length = int.from_bytes(payload[:8], "little")
     header = json.loads(payload[8 : 8 + length])
-    return json.loads(header["__metadata__"]["meta"])
+    meta = json.loads(header["__metadata__"]["meta"])
+    if not isinstance(meta, dict):
+        raise ValueError(f"its counters are a {type(meta).__name__}")
+    return meta
 
 
 def _named(

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 from safetensors import SafetensorError
 
 from resbench.errors import EnvironmentFault
-from resbench.store.job import Job
 from resbench.store.atomic import write_atomic
 from resbench.store.envelope import load_checkpoint, save_checkpoint, set_aside
+from resbench.store.job import Job
 from resbench.store.layout import RunFolder
 from resbench.store.metrics import EpochMetrics, EpochTiming, append_epoch, read_epochs, rewind
 from resbench.train.control import Emit
 from resbench.train.determinism import signature
-from resbench.train.lane import Evaluation, Lane
+from resbench.train.lane import Diverged, Evaluation, Lane
 from resbench.train.recording import write_result
 from resbench.train.state import dump, read_meta, restore
 
@@ -49,8 +50,8 @@ class Progress:
     @staticmethod
     def from_json(value: dict[str, Any]) -> Progress:
         """Return the counters that :meth:`to_json` wrote."""
-        bests = ("best_test_top1_err", "stopping_best")
-        return Progress(**{k: float("inf") if v is None and k in bests else v for k, v in value.items()})
+        unset = [k for k in ("best_test_top1_err", "stopping_best") if value[k] is None]
+        return Progress(**value | dict.fromkeys(unset, float("inf")))
 
 
 class Track:
@@ -61,9 +62,9 @@ class Track:
         self.key = job.key
         now = datetime.now(UTC).isoformat(timespec="seconds")
         self.progress = Progress(started=now, signature=signature(lane.device))
-        self.outcome: str | None = None
+        self.outcome: Literal["done", "diverged"] | None = None
         self.evaluation: Evaluation | None = None
-        self.diverged_step: int | None = None
+        self.diverged: Diverged | None = None
         self._saved_epoch = 0
         self._saved_at = time.monotonic()
         self._save_cost_s = 0.0
@@ -83,7 +84,7 @@ class Track:
             try:
                 progress = Progress.from_json(read_meta(loaded.payload))
                 restore(loaded.payload, self.lane.model, self.lane.optimizer)
-            except (ValueError, KeyError, TypeError, SafetensorError) as error:
+            except (ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
                 assert loaded.path is not None
                 aside = set_aside(loaded.path)
                 self._warn(f"{loaded.path}: {error}; set aside as {aside.name}.")
@@ -126,9 +127,14 @@ class Track:
         return self.progress.epoch
 
     @property
-    def expected_epoch_s(self) -> float | None:
-        """Seconds that the next epoch should take, where known."""
-        return self._last_epoch_s if self._last_epoch_s is not None else self.job.epoch_s
+    def expected_epoch_s(self) -> float:
+        """Seconds that the next epoch should take, 0 where nothing is known."""
+        return self._last_epoch_s if self._last_epoch_s is not None else self.job.epoch_s or 0.0
+
+    @property
+    def where(self) -> str:
+        """How far the run is, in words."""
+        return f"after epoch {self.done_epochs} of {self.lane.steps.epochs}"
 
     @property
     def finished(self) -> bool:
@@ -149,13 +155,19 @@ class Track:
         duration_s: float,
         packed: int,
     ) -> None:
-        """Evaluate, append the epoch's lines, and write a checkpoint when it is time."""
+        """Evaluate, append the epoch's lines, and write a checkpoint when it is time.
+
+        Raises:
+            Diverged: the last step has left weights whose loss is not finite; nothing is written.
+        """
         start = time.perf_counter()
         images = self.lane.images
         self.evaluation = self.lane.evaluate(images.test_images, images.test_labels)
         val: Evaluation | None = None
         if n := self.lane.spec.training.val_in_train:
             val = self.lane.evaluate(images.train_images[-n:], images.clean_labels[-n:])
+        if not math.isfinite(self.evaluation.loss + (val.loss if val else 0.0)):
+            raise Diverged(f"the evaluated loss was not finite after step {steps.stop}")
         metrics = EpochMetrics(
             epoch=epoch,
             step=steps.stop,
@@ -214,9 +226,9 @@ class Track:
 
     # -- the end ---------------------------------------------------------------------------------
 
-    def diverge(self, step: int) -> None:
-        """End the run at a loss that was not finite (1-based step)."""
-        self.diverged_step = step
+    def diverge(self, diverged: Diverged) -> None:
+        """End the run at a loss that was not finite."""
+        self.diverged = diverged
         if not self.folder.metrics.exists():
             write_atomic(self.folder.metrics, b"")
         self.finish()
@@ -224,6 +236,6 @@ class Track:
     def finish(self) -> None:
         """Write predictions and, last, the record; then the checkpoints go."""
         write_result(self)
-        self.outcome = "done" if self.diverged_step is None else "diverged"
+        self.outcome = "done" if self.diverged is None else "diverged"
         for path in (self.folder.checkpoint, self.folder.checkpoint_prev):
             path.unlink(missing_ok=True)

@@ -1,6 +1,7 @@
 """The worker process: takes work on standard input, one line each, and answers with events.
 
-A list of jobs is trained, a single job is only measured.
+A list of jobs is trained, a single job is only measured. ``ready`` says that it has started,
+``idle`` that it takes the next line.
 
 Started by the runner as ``python -m resbench.train.worker``. It ends when its input ends or its
 parent dies. Standard output carries events only; everything else goes to standard error, which the
@@ -19,12 +20,11 @@ from typing import Any
 from resbench.store.job import Job
 from resbench.train.control import Control
 
-
 PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
-    """Serve jobs until the input ends."""
+    """Serve jobs until the input ends, a signal comes, or a GPU is not to be trusted any more."""
     _die_with_parent()
     events = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # a stray print() must not break the line protocol
@@ -34,19 +34,24 @@ def main() -> None:
 
     control = Control(emit)
     control.install()
-    from resbench.train.run import measure, run_group  # imports torch, once for all jobs of this process
+    from resbench.train.run import measure, run_group  # torch, once for all jobs of this process
 
     emit({"event": "ready"})
     for line in sys.stdin:
         request = json.loads(line)
         if isinstance(request, dict):
-            emit(measure(Job.parse(request)))
+            event = measure(Job.parse(request), control)
+            emit(event)
+            failed, device = bool(event["text"]), request["device"]
         else:
-            for key, outcome, text in run_group([Job.parse(job) for job in request], control):
+            ends = run_group([Job.parse(job) for job in request], control)
+            for key, outcome, text in ends:
                 emit({"event": "end", "keys": [key], "outcome": outcome, "text": text})
-        emit({"event": "ready"})
-        if control.stop:
-            return
+            failed = any(outcome == "failed" for _, outcome, _ in ends)
+            device = request[0]["device"]
+        if control.stop or (failed and device != "cpu"):
+            return  # no CUDA context is sound after an error: the next run gets a new process
+        emit({"event": "idle"})
 
 
 def _die_with_parent() -> None:

@@ -1,0 +1,31 @@
+"""``resbench compare``: two sets of runs against each other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from resbench.cli.options import format_option, results_option
+from resbench.errors import ExitCode
+
+
+@click.command("compare")
+@click.argument("a", metavar="A")
+@click.argument("b", metavar="B")
+@results_option
+@format_option("rich", "json", "markdown", default="rich")
+def command(a: str, b: str, results: Path, format_: str) -> int:
+    """Compare two results folders, run by run.
+
+    A and B are folders, or tags of the runs in --results: tier=cpu, engine=graph,precision=bf16.
+    Runs of one key must be identical, else exit 1; other runs are compared cell by cell, paired by
+    seed and test image.
+    """
+    from resbench.report.compare import compare, select
+    from resbench.report.compare_page import compare_page
+    from resbench.report.render import RENDERERS
+
+    found = compare(select(a, results), select(b, results))
+    click.echo(RENDERERS[format_](compare_page(found)), nl=False)
+    return ExitCode.RUNS_FAILED if found.disagreeing else ExitCode.OK

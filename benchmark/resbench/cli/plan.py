@@ -1,0 +1,97 @@
+"""``resbench plan``: what would run, how long it takes, and what it can decide."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from resbench.cli.options import data_option, format_option, results_option
+from resbench.cli.planning import Request, planning_options, resolve
+
+if TYPE_CHECKING:
+    from resbench.data.sources import Source
+    from resbench.report.planned import Estimate
+    from resbench.runner.devices import Device
+    from resbench.runner.plan import PlannedRun
+    from resbench.store.scan import Scan
+
+
+@click.command("plan")
+@planning_options
+@data_option
+@results_option
+@format_option("rich", "json", "markdown", default="rich")
+def command(results: Path, format_: str, **options: Any) -> None:
+    """Show what would run, how long it takes, and what it can decide.
+
+    Nothing is trained or written; data sets need not be at hand.
+    """
+    from resbench.report.planned import Machine, plan_page
+    from resbench.report.render import RENDERERS
+    from resbench.runner.plan import plan
+    from resbench.store.scan import scan
+
+    request = Request(**{name: options[name] for name in Request.__dataclass_fields__})
+    suites, sources, devices = resolve(request)
+    runs, found = plan(suites, sources), scan(results)
+    for problem in found.problems:
+        click.echo(f"warning: {problem}", err=True)
+    used = {run.spec.data.name for run in runs}
+    machine = Machine(
+        devices[0].label,
+        len(devices),
+        {name: _missing(source) for name, source in sources.items() if name in used},
+    )
+    page = plan_page(suites, _estimates(runs, found, devices), machine, _run_command())
+    click.echo(RENDERERS[format_](page), nl=False)
+
+
+def _estimates(runs: list[PlannedRun], found: Scan, devices: list[Device]) -> list[Estimate]:
+    from resbench.report.planned import Estimate
+    from resbench.runner.throughput import Throughput
+
+    throughput = Throughput.measured(found.records.values())
+    begun = {run.key: run.state.epoch for run in found.incomplete if run.state is not None}
+    fresh: dict[tuple[str, str], float | None] = {}  # all seeds of a cell take as long
+    estimates = []
+    for run in runs:
+        places = tuple((place.suite, place.cell) for place in run.places)
+        record, epochs = found.records.get(run.key), begun.get(run.key, 0)
+        left: float | None = 0.0
+        if record is None and epochs:
+            left = throughput.seconds(run.spec, devices[0].name, epochs)
+        elif record is None:
+            if places[0] not in fresh:
+                fresh[places[0]] = throughput.seconds(run.spec, devices[0].name)
+            left = fresh[places[0]]
+        estimates.append(Estimate(places, run.spec.seed, record, epochs, left))
+    return estimates
+
+
+def _missing(source: Source) -> str | None:
+    """Say what to do for a data set that is not at hand; None where it is."""
+    from resbench.data.catalog import data_dir, how_to_get
+
+    if source.kind != "archive" or source.path is not None:
+        return None
+    return (
+        f"run `resbench data fetch {source.name}`, name a folder that has it with "
+        f"--data {source.name}=FOLDER, or {how_to_get(source.name, data_dir())}"
+    )
+
+
+def _run_command() -> str:
+    """Return the command line that runs this very plan."""
+    words = sys.argv[1:]
+    words[words.index("plan")] = "run"
+    kept = []
+    skip = False
+    for word in words:
+        if not (skip or word.startswith("--format")):
+            kept.append(word)
+        skip = word == "--format"
+    return shlex.join(["resbench", *kept])

@@ -1,0 +1,28 @@
+"""A suite as its source declares it: the paper's tier, on the published data sets."""
+
+from __future__ import annotations
+
+from resbench.data.catalog import ARCHIVES
+from resbench.suite.catalog import PAPER, Loaded
+from resbench.suite.expand import Context, DataChoice, Expanded, data_names, expand
+
+
+def declared(loaded: Loaded) -> Expanded:
+    """Expand the suite as declared; engine and precision are the plain ones."""
+    data = {name: published(name) for name in data_names(loaded)}
+    return expand(loaded, Context("eager", "fp32", data))
+
+
+def published(name: str) -> DataChoice:
+    """Return the data set that printed numbers are about, whether or not it is on this machine."""
+    if name in ARCHIVES:
+        return DataChoice(name, name, f"md5:{ARCHIVES[name].md5}", True)
+    from resbench.data.sources import identify
+
+    source = identify(name, {})
+    return DataChoice(name, source.label, source.id, source.printed)
+
+
+def as_declared(context: Context) -> bool:
+    """Whether the context leaves the suite's own settings alone: paper tier, whole schedule."""
+    return context.tier == PAPER.name and context.scale == 1 and not context.overrides

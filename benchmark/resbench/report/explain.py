@@ -1,0 +1,182 @@
+"""Why one cell differs from print, ranked by how much each reason can explain."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from resbench.errors import UsageError
+from resbench.report.architecture import count_places
+from resbench.report.blocks import SCHEMA, Block, Command, Heading, Items, Page, Text
+from resbench.report.cells import Place, judge_places
+from resbench.report.collect import FilledTable, empty, fill
+from resbench.report.data import context_data, place_data
+from resbench.report.declared import declared
+from resbench.report import findings, symptoms
+from resbench.report.findings import Finding, Subject
+from resbench.report.judged import place_notes
+from resbench.report.labels import (
+    cell_label,
+    context_label,
+    mean_sd,
+    rerun_command,
+    sentence,
+    signed,
+    source_label,
+)
+from resbench.report.reading import Results
+from resbench.store.layout import RunFolder
+from resbench.store.metrics import EpochMetrics, read_epochs
+from resbench.suite.catalog import Loaded
+from resbench.suite.schema import ERROR_METRICS
+
+
+CHECKS: tuple[Callable[[Subject], Iterator[Finding]], ...] = (
+    findings.what_is_printed,
+    findings.settings,
+    symptoms.fit,
+    symptoms.seeds,
+    symptoms.curve,
+    symptoms.checkpoint,
+    symptoms.label_noise,
+    findings.architecture,
+    findings.inferred,
+    findings.images,
+    findings.code,
+)
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """One cell in one context."""
+
+    table: FilledTable
+    places: tuple[Place, ...]
+    findings: tuple[Finding, ...]
+    """What explains most first, what is ruled out last."""
+
+
+def explain(loaded: Loaded, name: str, results: Results) -> list[Explanation]:
+    """Explain a cell in every context that has runs of it, the closest to print first.
+
+    ``name`` is a cell, ``LEVEL/LEVEL`` in the order of the matrix, or a place, ``ROW/COLUMN``.
+    Without a run there is one explanation, of what is known before.
+
+    Raises:
+        UsageError: neither a cell nor a place of the suite.
+    """
+    source = declared(loaded)
+    cell, column = _find(loaded, name)
+    source.cell(cell)
+    tables = [table for table in fill(loaded, results) if table.cells[cell].records]
+    found = []
+    for table in tables or [empty(loaded)]:
+        judged = judge_places(table) if loaded.suite.train else count_places(table)
+        places = tuple(
+            place
+            for place in judged
+            if place.cell.cell.id == cell and column in (None, place.column)
+        )
+        found.append(Explanation(table, places, _findings(table, cell, places)))
+    return found
+
+
+def explain_page(loaded: Loaded, name: str, results: Results) -> Page:
+    """Return the answer for all contexts."""
+    found = explain(loaded, name, results)
+    cell = found[0].table.cells[_find(loaded, name)[0]]
+    title = f"{loaded.suite.name} {name}: {cell_label(loaded, cell)}"
+    blocks: list[Block] = [Heading(1, title), Text(f"{sentence(source_label(loaded))}.")]
+    if loaded.suite.train and not cell.records:
+        blocks.append(Text(f"Not run yet in {results.path}. What can be said before:"))
+    for explanation in found:
+        blocks += _blocks(explanation)
+    data = {
+        "schema": SCHEMA,
+        "suite": loaded.suite.name,
+        "cell": cell.cell.id,
+        "contexts": [_data(explanation, cell.cell.id) for explanation in found],
+    }
+    return Page(tuple(blocks), data)
+
+
+def sentence_of(finding: Finding) -> str:
+    """Return a finding on one line: how much, what, the evidence, why it matters."""
+    weights = {
+        "not_comparable": "not comparable",
+        "unknown": "size unknown",
+        "ruled_out": "ruled out",
+    }
+    weight = weights.get(finding.weight) or f"up to {finding.points:.2f} pp"
+    return f"{weight} · {finding.about}: {finding.evidence.rstrip('.')}. {finding.why}"
+
+
+def _find(loaded: Loaded, name: str) -> tuple[str, str | None]:
+    """Return the cell, and the column where one place was named."""
+    source = declared(loaded)
+    if any(cell.id == name for cell in source.cells):
+        return name, None
+    row, _, column = name.rpartition("/")
+    table = loaded.suite.table
+    if row in loaded.suite.matrix[table.rows] and column in table.columns:
+        return source.cell_of(row, column).id, column
+    source.cell(name)
+    raise UsageError(f"unknown cell '{name}' in suite '{loaded.suite.name}'.")
+
+
+def _findings(table: FilledTable, name: str, places: tuple[Place, ...]) -> tuple[Finding, ...]:
+    cell = table.cells[name]
+    if cell.cell.spec is None:
+        return ()
+    runs = (RunFolder(table.results, run.key).metrics for run in cell.done)
+    epochs = tuple(tuple(read_epochs(path, EpochMetrics)) for path in runs)
+    subject = Subject(table, declared(table.expanded.loaded), cell, places, epochs)
+    found = [finding for check in CHECKS for finding in check(subject)]
+    return tuple(sorted(found, key=lambda finding: finding.rank))
+
+
+def _blocks(explanation: Explanation) -> Iterator[Block]:
+    table = explanation.table
+    if table.expanded.loaded.suite.train:
+        yield Heading(2, sentence(context_label(table.expanded.context)))
+    for place in explanation.places:
+        yield Text(_place_line(table, place))
+    if explanation.findings:
+        yield Items(tuple(sentence_of(finding) for finding in explanation.findings), numbered=True)
+    if table.expanded.loaded.suite.train:
+        yield Text("To train what is missing:")
+        yield Command(rerun_command(table))
+
+
+def _place_line(table: FilledTable, place: Place) -> str:
+    label = table.expanded.loaded.suite.table.columns[place.column].label
+    printed = place.printed.value if place.printed else None
+    parts = [f"{label}: {f'printed {printed}' if printed else 'nothing printed'}"]
+    if place.mean is not None and place.metric in ERROR_METRICS:
+        seeds = len(place.values), len(place.cell.seeds)
+        parts.append(f"ours {mean_sd(place.mean, place.sd, *seeds)}")
+    elif place.ours or place.mean is not None:
+        parts.append(f"ours {place.ours or f'{place.mean:.3f}'}")
+    if place.difference is not None and place.metric in ERROR_METRICS:
+        parts.append(f"difference {signed(place.difference)}")
+    notes = place_notes(place) if place.cell.cell.spec is None else []
+    return " ".join(filter(None, [f"{', '.join(parts)}.", place.text, *notes]))
+
+
+def _data(explanation: Explanation, cell: str) -> dict[str, Any]:
+    return {
+        "context": context_data(explanation.table),
+        "runs": [run.key for run in explanation.table.cells[cell].records],
+        "places": [place_data(place) for place in explanation.places],
+        "findings": [
+            {
+                "weight": finding.weight,
+                "points": finding.points if finding.weight in ("explains", "ruled_out") else None,
+                "about": finding.about,
+                "evidence": finding.evidence,
+                "why": finding.why,
+            }
+            for finding in explanation.findings
+        ],
+    }

@@ -1,0 +1,235 @@
+"""What separates our number from the printed one before any result is looked at, a check each.
+
+Every check looks at one cell in one context and yields findings, each with the number that shows
+it; :mod:`resbench.report.symptoms` has those of the results, and :mod:`resbench.report.explain`
+ranks them all. Differences are percentage points of error.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from resbench.models.catalogue import NETWORKS, ZOO, ZooEntry, resolve_options
+from resbench.report.cells import Place, parameters
+from resbench.report.collect import FilledCell, FilledTable
+from resbench.report.judged import place_notes
+from resbench.report.labels import METRICS, SPLITS, code_label, count, listed
+from resbench.store.metrics import EpochMetrics
+from resbench.suite.expand import Cell, Expanded
+from resbench.suite.ledger import Entry, ledger
+from resbench.suite.schedule import resolve
+from resbench.suite.schema import ERROR_METRICS
+from resbench.suite.spec import RunSpec
+
+Weight = Literal["not_comparable", "explains", "unknown", "ruled_out"]
+
+NOTICEABLE_PP = 0.1
+"""Less than this is printed as explaining next to nothing."""
+
+_WHOLE = {"digits": 1437}
+"""Training images of a whole set; a CIFAR set has 50,000."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One possible reason."""
+
+    about: str
+    evidence: str
+    """What was found, with its number."""
+    why: str
+    """Why it matters."""
+    points: float | None = None
+    """The most that it can explain; infinite: the numbers are not about one thing; None: unknown;
+    0: looked at and ruled out."""
+
+    @property
+    def weight(self) -> Weight:
+        """Which kind of answer it is."""
+        if self.points is None:
+            return "unknown"
+        if math.isinf(self.points):
+            return "not_comparable"
+        return "explains" if self.points > 0 else "ruled_out"
+
+    @property
+    def rank(self) -> tuple[int, float]:
+        """Sort key: what explains most first, what is ruled out last."""
+        points = self.points if self.points is not None else 0.0
+        if self.weight == "unknown":
+            return (2, 0.0)
+        if self.weight == "explains":
+            return (1 if points >= NOTICEABLE_PP else 3, -points)
+        return (0, 0.0) if self.weight == "not_comparable" else (4, 0.0)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One cell in one context."""
+
+    table: FilledTable
+    declared: Expanded
+    """The suite as its source declares it."""
+    cell: FilledCell
+    places: tuple[Place, ...]
+    """The places of the table that the cell fills, judged."""
+    epochs: tuple[tuple[EpochMetrics, ...], ...]
+    """Of the finished runs."""
+
+    @property
+    def spec(self) -> RunSpec:
+        """The cell's specification at its first seed."""
+        assert self.cell.cell.spec is not None
+        return self.cell.cell.spec
+
+    @property
+    def place(self) -> Place | None:
+        """The printed error that is to be explained."""
+        printed = (p for p in self.places if p.printed and p.printed.value)
+        return next((p for p in printed if p.metric in ERROR_METRICS), None)
+
+    def mean(self, values: Callable[[EpochMetrics], float]) -> float:
+        """Return the mean over runs of a number of their last epoch."""
+        return math.fsum(values(rows[-1]) for rows in self.epochs) / len(self.epochs)
+
+
+def what_is_printed(subject: Subject) -> Iterator[Finding]:
+    """Compare the split that the source names with the one that the number is of."""
+    for place in subject.places:
+        if place.printed is None or place.metric not in ERROR_METRICS:
+            continue
+        claimed, really = place.printed.claims, place.printed.really or place.printed.claims
+        notes = " ".join(place_notes(place))
+        unlike = place.mean is not None and place.difference is None
+        if place.printed.value and (unlike or really == "unknown"):
+            yield Finding(
+                "the printed number",
+                f"{place.printed.value}: {notes}",
+                "Another quantity: no difference to it means anything.",
+                math.inf,
+            )
+        elif really and really != "test" and really != claimed:
+            yield Finding(
+                "the printed number",
+                f"{place.printed.value} is printed as {SPLITS[claimed or 'unspecified']} and is the "
+                f"{SPLITS[really]}; ours beside it is the {METRICS[place.metric]}",
+                "Like stands beside like, so the split explains nothing; as a test error it would.",
+                0.0,
+            )
+        elif notes:
+            yield Finding("the printed number", notes, "It tells what the number stands for.")
+
+
+def settings(subject: Subject) -> Iterator[Finding]:
+    """Name the deviations in force, by what set them, with the values that the source has."""
+    groups: dict[str, list[Entry]] = {}
+    for entry in ledger(subject.table.expanded, subject.cell.cell):
+        if entry.origin == "deviation":
+            groups.setdefault(entry.place or entry.layer, []).append(entry)
+    for place, entries in groups.items():
+        changed = listed(_changes(entries, subject.declared.cell(subject.cell.cell.id)))
+        reason = entries[0].reason or ""
+        if entries[0].path == "data.id":
+            evidence, why = reason, "Other images have other errors."
+        elif place.startswith(("tier ", "--scale", "--set")):
+            evidence = f"{changed}; {_work(subject)}" if changed else _work(subject)
+            why = "Another experiment: its errors say nothing about the printed ones."
+        else:
+            evidence, why = f"{reason}{f': {changed}' if changed else ''}", "A knowing difference."
+        decisive = place.startswith(("tier ", "--scale", "--set", "data "))
+        yield Finding(place, evidence, why, math.inf if decisive else None)
+
+
+def inferred(subject: Subject) -> Iterator[Finding]:
+    """Name the settings that the source leaves open."""
+    paths = [e.path for e in ledger(subject.table.expanded, subject.cell.cell)
+             if e.origin == "inferred" and e.path not in ("seed", "precision")]  # fmt: skip
+    if paths:
+        why = "The source does not state them; its authors may have chosen otherwise."
+        yield Finding(f"{count(len(paths), 'inferred setting')}", listed(paths), why)
+
+
+def architecture(subject: Subject) -> Iterator[Finding]:
+    """Compare parameters and multiply-accumulates with the catalogue and with print."""
+    ours, entry = parameters(subject.cell), _entry(subject.spec)
+    if ours is None or entry is None:
+        return
+    hundred = subject.spec.data.name == "cifar100"
+    expected = entry.parameters_100 if hundred else entry.parameters_10
+    name, printed = "size of the network", f", printed {entry.printed}" if entry.printed else ""
+    if subject.spec.model.width != 1:
+        share = f"{ours:,} parameters, {100 * ours / expected:.1f} % of {expected:,}"
+        yield Finding(name, share, "A narrow network fits less than the printed one.")
+        return
+    macs = [run.model.macs / 1e6 for run in subject.cell.records]
+    work = f", {macs[0]:.1f} M multiply-accumulates, {entry.macs_m:.1f} M expected" if macs else ""
+    off = macs and subject.spec.data.image_px is None and abs(macs[0] - entry.macs_m) > 0.06
+    evidence = f"{ours:,} parameters, {expected:,} expected{printed}{work}"
+    unresolved = entry.note is not None and entry.note.startswith("unresolved")
+    if ours != expected or off or unresolved:
+        why = entry.note or "It is not the network that the catalogue describes."
+        yield Finding(name, evidence, f"{why[0].upper()}{why[1:]}.".replace("..", "."))
+    else:
+        yield Finding(name, evidence, "The network has the size that it should have.", 0.0)
+
+
+def images(subject: Subject) -> Iterator[Finding]:
+    """Compare the fingerprints of the images that the runs saw."""
+    prints = dict.fromkeys(run.data.fingerprint[:16] for run in subject.cell.records)
+    if len(prints) > 1:
+        yield Finding("images", f"fingerprints {listed(prints)}", "The runs saw different images.")
+    elif len(subject.cell.records) > 1:
+        same = f"fingerprint {listed(prints)} in {count(len(subject.cell.records), 'run')}"
+        yield Finding("images", same, "All runs saw the same images.", 0.0)
+
+
+def code(subject: Subject) -> Iterator[Finding]:
+    """Name the versions of resbench behind the runs."""
+    versions = dict.fromkeys(code_label(run) for run in subject.cell.records)
+    if len(versions) > 1:
+        yield Finding("code", listed(versions), "Several versions: compare them seed by seed.")
+    elif versions:
+        yield Finding("code", listed(versions), "All runs are by one version.", 0.0)
+
+
+def _changes(entries: Sequence[Entry], source: Cell) -> Iterator[str]:
+    """Yield ``model.width 0.25 (source 1.0)`` for each scalar that a source sets otherwise."""
+    for entry in entries:
+        leaf = source.leaves.get(tuple(entry.path.split(".")))
+        if leaf is not None and leaf.value != entry.value and not isinstance(entry.value, list):
+            yield f"{entry.path} {_plain(entry.value)} (source {_plain(leaf.value)})"
+
+
+def _plain(value: object) -> str:
+    return "none" if value is None else value if isinstance(value, str) else json.dumps(value)
+
+
+def _work(subject: Subject) -> str:
+    ours = _images_seen(subject.spec)
+    spec = subject.declared.cell(subject.cell.cell.id).spec
+    theirs = _images_seen(spec) if spec is not None else ours
+    return (
+        f"trains on {ours:,} images in all, {100 * ours / theirs:.3g} % of the source's {theirs:,}"
+    )
+
+
+def _images_seen(spec: RunSpec) -> int:
+    data = spec.data
+    whole = _WHOLE.get(data.name, 50_000)
+    n = min(data.train_images or whole, data.first or whole)
+    return resolve(spec, n).total * spec.training.batch_size
+
+
+def _entry(spec: RunSpec) -> ZooEntry | None:
+    """Return the catalogue's row of a network, whatever its width."""
+    options = spec.model.model_dump(exclude={"width", "family", "name"})
+    family, name = spec.model.family, spec.model.name
+    for entry in ZOO:
+        known = entry.family == family and entry.name == name and name in NETWORKS[family]
+        if known and resolve_options(family, name, entry.options) == options:
+            return entry
+    return None

@@ -1,0 +1,204 @@
+"""The page of `resbench plan`: what is done and to do, how long it takes, what it can decide."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from resbench.report.blocks import SCHEMA, Block, Command, Grid, Heading, Items, Page, Text
+from resbench.report.labels import context_label, count, listed, percent, sentence
+from resbench.report.power import Power, claim_powers, power_data
+from resbench.store.records import RunRecord
+from resbench.suite.expand import Expanded
+
+UNKNOWN = "unknown: measured at the first run"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One run of a plan; a run that serves several places is one."""
+
+    places: tuple[tuple[str, str], ...]
+    """(suite, cell)."""
+    seed: int
+    record: RunRecord | None
+    begun_epochs: int
+    left_s: float | None
+    """Expected seconds that are left on one worker; None where no rate is known."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where the plan would run."""
+
+    device: str
+    workers: int
+    data: Mapping[str, str | None]
+    """What to do for each data set that is not at hand; None where it is."""
+
+
+def plan_page(
+    suites: Sequence[Expanded], runs: Sequence[Estimate], machine: Machine, command: str
+) -> Page:
+    """Return the plan of all suites under one context."""
+    by_place: dict[tuple[str, str], list[Estimate]] = {}
+    for run in runs:
+        for place in run.places:
+            by_place.setdefault(place, []).append(run)
+    todo = [run for run in runs if run.record is None]
+    blocks: list[Block] = [Heading(1, "Plan"), Text(_total(todo, len(runs), machine))]
+    missing = [f"{name} is not at hand: {what}" for name, what in machine.data.items() if what]
+    blocks += [Items(tuple(missing))] if missing else []
+    if todo:
+        blocks += [Command(command)]
+    data = []
+    for expanded in suites:
+        name = expanded.loaded.suite.name
+        cells = {c.id: by_place.get((name, c.id), []) for c in expanded.cells if c.spec is not None}
+        records = {id_: [r.record for r in found if r.record] for id_, found in cells.items()}
+        powers = claim_powers(expanded, records)
+        blocks += _suite_blocks(expanded, cells, powers)
+        data.append({
+            "suite": name,
+            "title": expanded.loaded.suite.title,
+            "seeds": list(expanded.seeds),
+            "cells": [_cell_data(id_, found) for id_, found in cells.items()],
+            "claims": [power_data(power) for power in powers],
+        })  # fmt: skip
+    plain = {
+        "schema": SCHEMA,
+        "context": context_label(suites[0].context),
+        "device": machine.device,
+        "workers": machine.workers,
+        "data_missing": {name: what for name, what in machine.data.items() if what},
+        "runs": {"done": len(runs) - len(todo), "todo": len(todo)},
+        "left_s": _sum(todo),
+        "unknown_runs": sum(run.left_s is None for run in todo),
+        "suites": data,
+    }
+    return Page(tuple(blocks), plain)
+
+
+def duration(seconds: float) -> str:
+    """Return for example ``45 s``, ``12 min``, ``3 h 20 min``, ``4 days``."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 100:
+        return f"{minutes} min"
+    if minutes < 48 * 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes / 1440:.1f} days"
+
+
+def _total(todo: Sequence[Estimate], runs: int, machine: Machine) -> str:
+    done = f"{runs - len(todo)} recorded"
+    if not runs:
+        return "Nothing to train: these tables are counted."
+    if not todo:
+        return f"All {count(runs, 'run')} are recorded."
+    text = f"{count(len(todo), 'run')} to do, {done}; {count(machine.workers, 'worker')} on {machine.device}."
+    unknown, known = sum(run.left_s is None for run in todo), _sum(todo)
+    if unknown == len(todo):
+        return f"{text} Time: {UNKNOWN}."
+    # The last run of a plan leaves the other workers idle, so the longest one is a bound as well.
+    longest = max(run.left_s or 0.0 for run in todo)
+    time = duration(max(known / machine.workers, longest))
+    if unknown:
+        return f"{text} Time: {time} and {count(unknown, 'run')} of unknown length."
+    return f"{text} Time: about {time} in all."
+
+
+def _sum(runs: Sequence[Estimate]) -> float:
+    return math.fsum(run.left_s or 0.0 for run in runs)
+
+
+def _suite_blocks(
+    expanded: Expanded, cells: Mapping[str, Sequence[Estimate]], powers: Sequence[Power]
+) -> Iterator[Block]:
+    suite = expanded.loaded.suite
+    yield Heading(2, f"{suite.name}: {suite.title}")
+    if not cells:
+        yield Text("Counted, not trained: see `resbench report`.")
+        return
+    yield Text(f"{sentence(context_label(expanded.context))} · seeds {listed(expanded.seeds)}.")
+    rows = tuple(_row(expanded, id_, runs) for id_, runs in cells.items())
+    yield Grid(("cell", "done", "to do", "one run", "left"), rows, "lrrrr")
+    shared = {place[0] for runs in cells.values() for run in runs for place in run.places}
+    if shared > {suite.name}:
+        yield Text(
+            f"Shared with {listed(sorted(shared - {suite.name}))}: such a run is trained once."
+        )
+    if powers:
+        yield from _power_blocks(powers)
+
+
+def _row(expanded: Expanded, cell: str, runs: Sequence[Estimate]) -> tuple[str, ...]:
+    todo = [run for run in runs if run.record is None]
+    begun = sum(run.begun_epochs > 0 for run in todo)
+    fresh = [run.left_s for run in todo if not run.begun_epochs]
+    one = next((seconds for seconds in fresh if seconds is not None), None)
+    if one is None:
+        took = [run.record.timing.total_s for run in runs if run.record]
+        one = sum(took) / len(took) if took else None
+    unknown = any(run.left_s is None for run in todo)
+    return (
+        cell,
+        str(len(runs) - len(todo)),
+        f"{len(todo)}" + (f" ({begun} begun)" if begun else ""),
+        "unknown" if one is None else duration(one),
+        "unknown" if unknown else duration(_sum(todo)) if todo else "",
+    )
+
+
+def _power_blocks(powers: Sequence[Power]) -> Iterator[Block]:
+    yield Text("What the claims can decide, before anything more is trained:")
+    rows = tuple(
+        (
+            power.claim.text,
+            _points(power.printed_pp),
+            str(power.seeds),
+            percent(power.spread.sd_pp),
+            _points(power.detectable_pp),
+            _points(power.detectable_holm_pp),
+            power.answer,
+        )
+        for power in powers
+    )
+    header = (
+        "claim",
+        "printed\npp",
+        "seeds",
+        "sd\npp",
+        "detects\npp",
+        "after Holm\npp",
+        "decides print",
+    )
+    yield Grid(header, rows, "lrrrrrl")
+    sources = listed(dict.fromkeys(f"{p.spread.sd_pp:.2f} {p.spread.source}" for p in powers))
+    few = "; fewer than 3 seeds decide nothing" if powers[0].seeds < 3 else ""
+    yield Text(
+        "Detects: the smallest true difference that these seeds, paired, find with probability 0.8 at "
+        f"the claim's alpha, and after Holm's correction for {count(len(powers), 'claim')}{few}. "
+        f"Printed: of a chain its weakest step. Sd of one run: {sources}."
+    )
+
+
+def _points(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:.2f}" if math.isfinite(value) else "nothing"
+
+
+def _cell_data(cell: str, runs: Sequence[Estimate]) -> dict[str, Any]:
+    return {
+        "cell": cell,
+        "done": [run.seed for run in runs if run.record],
+        "todo": [
+            {"seed": run.seed, "begun_epochs": run.begun_epochs, "left_s": run.left_s}
+            for run in runs
+            if run.record is None
+        ],
+    }

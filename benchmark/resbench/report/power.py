@@ -1,0 +1,217 @@
+"""What the claims of a suite can detect at the planned seeds, before anything is trained."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from resbench.report.cells import PLANNING_SD_PP, measured
+from resbench.report.contrast import contrast_of
+from resbench.report.declared import as_declared
+from resbench.store.records import RunRecord
+from resbench.suite.claims import ParsedClaim
+from resbench.suite.expand import Expanded, parsed_claims
+from resbench.suite.schema import Claim, Metric
+
+Runs = Mapping[str, Sequence[RunRecord]]
+"""Finished runs by cell id."""
+
+OWN_DF = 4
+"""A claim's own cells give its sd once they have this many degrees of freedom, as 2 x 3 runs do."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The sd of one cell's errors between seeds, in percentage points."""
+
+    sd_pp: float
+    source: str
+    """Where the number comes from, a phrase."""
+    measured: bool
+
+
+@dataclass(frozen=True)
+class Power:
+    """What one claim's test can see; percentage points, arms paired by seed."""
+
+    claim: Claim
+    seeds: int
+    """Planned, per arm."""
+    spread: Spread
+    printed_pp: float | None
+    """The printed effect as the test sees it: of a chain its weakest step; None if not printed."""
+    detectable_pp: float
+    """The smallest true effect found with power 0.8 at the claim's alpha; infinite if none."""
+    detectable_holm_pp: float
+    """The same where Holm asks most: at alpha divided by the number of the suite's claims."""
+    seeds_needed: int | None
+    """To find the printed effect with power 0.8 at alpha; None if unknown or beyond 100."""
+
+    @property
+    def answer(self) -> str:
+        """How many seeds would decide it, in a few words."""
+        if self.printed_pp is None:
+            return "size not printed"
+        if self.printed_pp <= 0:
+            return "print does not show it"
+        if self.seeds_needed is None:
+            return "over 100 seeds"
+        return (
+            f"{self.seeds} are enough"
+            if self.seeds_needed <= self.seeds
+            else f"{self.seeds_needed} seeds"
+        )
+
+
+def claim_powers(expanded: Expanded, runs: Runs) -> tuple[Power, ...]:
+    """Return what each claim of a suite can detect at its planned seeds.
+
+    The sd is measured in ``runs`` of this context where there are any two of one cell, else assumed.
+    Arms count as independent at one seed; what they share makes the real test more powerful.
+    """
+    claims = expanded.loaded.suite.claims
+    pairs = zip(claims, parsed_claims(expanded), strict=True)
+    return tuple(_power(expanded, claim, parsed, runs, len(claims)) for claim, parsed in pairs)
+
+
+def power_data(power: Power) -> dict[str, Any]:
+    """Return one claim's power as plain values."""
+    return {
+        "id": power.claim.id,
+        "text": power.claim.text,
+        "place": power.claim.place,
+        "alpha": power.claim.alpha,
+        "seeds": power.seeds,
+        "sd_pp": power.spread.sd_pp,
+        "sd_source": power.spread.source,
+        "sd_measured": power.spread.measured,
+        "printed_pp": power.printed_pp,
+        "margin_pp": power.claim.margin_pp,
+        "detectable_pp": _finite(power.detectable_pp),
+        "detectable_holm_pp": _finite(power.detectable_holm_pp),
+        "seeds_needed": power.seeds_needed,
+        "answer": power.answer,
+    }
+
+
+def printed_effect(expanded: Expanded, claim: Claim, parsed: ParsedClaim) -> float | None:
+    """Return a claim's effect in the printed numbers, positive as claimed, in points.
+
+    The printed table is judged as if it were one seed, so the effect is the one that the claim's
+    test looks at: the difference, the weakest step of a chain, the rise of a gap. None where a cell
+    has no printed number of the claim's metric and the claim states no difference either.
+    """
+    from resbench.stats.claims import evaluate_claim
+    from resbench.stats.contrasts import ArmResult
+
+    printed = _printed_errors(expanded, claim.metric)
+    operator, cells = contrast_of(parsed)
+    if printed.keys() >= set(parsed.cells):
+        arms = {name: ArmResult(name, (0,), (printed[name],)) for name in parsed.cells}
+        if operator == "gap_grows":
+            return evaluate_claim(operator, [(arms[a], arms[b]) for a, b in cells]).effect_pp
+        single = [arms[name] for (name,) in cells]
+        return evaluate_claim(operator, single, margin=claim.margin_pp).effect_pp
+    if claim.printed_pp is None or operator.startswith("monotone"):
+        return None  # of a chain, only the whole range may be stated
+    return float(claim.printed_pp)
+
+
+def _power(expanded: Expanded, claim: Claim, parsed: ParsedClaim, runs: Runs, claims: int) -> Power:
+    from resbench.stats.evidence import MIN_SEEDS, POWER
+    from resbench.stats.power import minimum_detectable_difference, seeds_for_contrast
+
+    operator, cells = contrast_of(parsed)
+    seeds, spread = len(expanded.seeds), _spread(expanded, claim, parsed, runs)
+    contrast_sd = spread.sd_pp * _weights_norm(operator, len(cells))
+    printed = printed_effect(expanded, claim, parsed)
+    # Equivalence: at a true difference of 0 each of two tests may miss half as often.
+    power = POWER if claim.margin_pp is None else (1 + POWER) / 2
+    sought = printed if claim.margin_pp is None else float(claim.margin_pp)
+
+    def detectable(alpha: float) -> float:
+        if seeds < MIN_SEEDS:
+            return math.inf
+        return minimum_detectable_difference(
+            seeds, seeds, contrast_sd, alpha=alpha, power=power, paired=True
+        )
+
+    needed = seeds_for_contrast(sought or 0.0, contrast_sd, 1, alpha=claim.alpha, power=power)
+    return Power(
+        claim,
+        seeds,
+        spread,
+        printed,
+        detectable(claim.alpha),
+        detectable(claim.alpha / claims),
+        None if needed is None else max(MIN_SEEDS, needed),
+    )
+
+
+def _weights_norm(operator: str, levels: int) -> float:
+    """Return the sd of a claim's contrast at one seed per arm, in sds of one run.
+
+    Two arms are weighted -1 and +1; the gaps of ``gap_grows`` by their least-squares slope over the
+    levels' index, times the number of steps (`resbench.stats.evidence`).
+    """
+    if operator != "gap_grows":
+        return math.sqrt(2)
+    steps = levels - 1
+    return math.sqrt(2) * steps / math.sqrt(sum((i - steps / 2) ** 2 for i in range(levels)))
+
+
+def _spread(expanded: Expanded, claim: Claim, parsed: ParsedClaim, runs: Runs) -> Spread:
+    for cells, whose in ((parsed.cells, "the claim's cells"), (runs, "this table's cells")):
+        sd, df = _pooled(_errors(runs.get(cell, ()), claim.metric) for cell in cells)
+        if sd > 0 and df >= (OWN_DF if cells is parsed.cells else 1):
+            return Spread(sd, f"measured, {df + _groups(cells, runs)} runs of {whose}", True)
+    if as_declared(expanded.context):
+        return Spread(PLANNING_SD_PP, "assumed, the usual sd at the paper's schedule", False)
+    from resbench.stats.intervals import sampling_sd
+
+    images = _test_images(expanded, parsed)
+    reason = f"assumed, the most that chance flips of {images:,} test images give"
+    return Spread(sampling_sd(50.0, images), reason, False)
+
+
+def _groups(cells: Iterable[str], runs: Runs) -> int:
+    return sum(len(runs.get(cell, ())) > 1 for cell in cells)
+
+
+def _errors(records: Iterable[RunRecord], metric: Metric) -> list[float]:
+    found = [measured(run, metric) for run in records if run.status == "done"]
+    return [value for value in found if value is not None]
+
+
+def _pooled(cells: Iterable[Sequence[float]]) -> tuple[float, int]:
+    """Return the sd within cells, pooled, and its degrees of freedom."""
+    squares, df = 0.0, 0
+    for values in cells:
+        if len(values) > 1:
+            mean = math.fsum(values) / len(values)
+            squares += math.fsum((value - mean) ** 2 for value in values)
+            df += len(values) - 1
+    return (math.sqrt(squares / df) if df else 0.0), df
+
+
+def _test_images(expanded: Expanded, parsed: ParsedClaim) -> int:
+    specs = [expanded.cell(cell).spec for cell in parsed.cells]
+    return min(((s.data.test_images or 10_000) for s in specs if s is not None), default=10_000)
+
+
+def _printed_errors(expanded: Expanded, metric: Metric) -> dict[str, float]:
+    """Return the printed numbers that are this metric, by cell id."""
+    suite = expanded.loaded.suite
+    return {
+        expanded.cell_of(row, name).id: float(printed.value)
+        for row, columns in suite.printed.items()
+        for name, printed in columns.items()
+        if printed.value is not None
+        and (printed.metric or suite.table.columns[name].metric) == metric
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

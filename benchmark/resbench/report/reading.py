@@ -1,0 +1,158 @@
+"""A results folder at one moment, indexed by what decides which cell a run belongs to."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from resbench.data.catalog import NUM_CLASSES
+from resbench.errors import ResbenchError
+from resbench.report.declared import published
+from resbench.store.layout import RunFolder
+from resbench.store.records import RunRecord, read_spec
+from resbench.store.scan import Scan, one_line, scan
+from resbench.store.state import RunState
+from resbench.suite.expand import Context, DataChoice
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A run without a record, as its folder says."""
+
+    key: str
+    seed: int
+    state: RunState | None
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How runs were made, apart from suite and seed; only runs of one setting share a table."""
+
+    context: Context
+    """Tier, scale, engine, precision and overrides; its ``data`` is empty."""
+    choices: Mapping[str, tuple[DataChoice, ...]]
+    """Per data set name, what it stood for."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """A results folder at one moment; runs are indexed by their specification without its seed."""
+
+    path: Path
+    scan: Scan
+    settings: tuple[Setting, ...]
+    runs: Mapping[str, tuple[RunRecord, ...]] = field(repr=False)
+    begun: Mapping[str, tuple[Begun, ...]] = field(repr=False)
+    problems: tuple[str, ...] = ()
+    """Everything that was refused, a line each, with its path."""
+
+
+def read_results(path: Path) -> Results:
+    """Scan a results folder; a missing one holds nothing."""
+    found = scan(path)
+    index = _Index()
+    for record in found.records.values():
+        place = RunFolder(path, record.key).record
+        index.add(place, record.spec, record.numerics, record.context, record)
+    for unfinished in found.incomplete:
+        run = RunFolder(path, unfinished.key)
+        try:
+            stored = read_spec(run)
+        except ResbenchError as error:
+            index.problems.append(one_line(error))
+            continue
+        if stored is None:
+            index.problems.append(f"{run.path}: begun and left without spec.json. Remove it.")
+            continue
+        begun = Begun(stored["key"], stored["spec"].get("seed", -1), unfinished.state)
+        index.add(run.spec, stored["spec"], stored["numerics"], stored["context"], begun)
+    settings = (
+        Setting(context, {name: tuple(ids.values()) for name, ids in index.choices[key].items()})
+        for key, context in index.contexts.items()
+    )
+    runs = {i: tuple(sorted(r, key=seed_of)) for i, r in index.runs.items()}
+    begun_ = {i: tuple(sorted(b, key=lambda b: b.seed)) for i, b in index.begun.items()}
+    return Results(path, found, tuple(settings), runs, begun_, (*found.problems, *index.problems))
+
+
+class _Index:
+    """Collects runs by identity and the settings they were made in."""
+
+    def __init__(self) -> None:
+        self.contexts: dict[str, Context] = {}
+        self.choices: dict[str, dict[str, dict[str, DataChoice]]] = {}
+        self.runs: dict[str, list[RunRecord]] = defaultdict(list)
+        self.begun: dict[str, list[Begun]] = defaultdict(list)
+        self.problems: list[str] = []
+
+    def add(
+        self,
+        place: Path,
+        spec: Mapping[str, Any],
+        numerics: int,
+        stored: Any,
+        run: RunRecord | Begun,
+    ) -> None:
+        try:
+            context, choice = _context(spec, stored)
+        except ValueError as error:
+            why = one_line(f"{place}: in no table, its context is not readable ({error}).")
+            self.problems.append(why)
+            return
+        key = json.dumps(setting_of(context), sort_keys=True)
+        self.contexts.setdefault(key, replace(context, data={}))
+        ids = self.choices.setdefault(key, {}).setdefault(choice.name, {})
+        ids.setdefault(choice.id, choice)
+        identity = identity_of(spec, numerics)
+        if isinstance(run, RunRecord):
+            self.runs[identity].append(run)
+        else:
+            self.begun[identity].append(run)
+
+
+def seed_of(record: RunRecord) -> int:
+    """Return the seed of a run."""
+    seed = record.spec["seed"]
+    assert isinstance(seed, int)
+    return seed
+
+
+def identity_of(spec: Mapping[str, Any], numerics: int) -> str:
+    """Return what all seeds of a cell share: equal exactly when keys at one seed are equal."""
+    rest = {name: value for name, value in spec.items() if name != "seed"}
+    return json.dumps([numerics, rest], sort_keys=True, separators=(",", ":"))
+
+
+@cache
+def _stored_context() -> TypeAdapter[Context]:
+    return TypeAdapter(Context)
+
+
+def _context(spec: Mapping[str, Any], stored: Any) -> tuple[Context, DataChoice]:
+    """Read a run's context and its own data set from it; ValueError in one line."""
+    try:
+        context = _stored_context().validate_python(stored)
+        name, id_ = spec["data"]["name"], spec["data"]["id"]
+        choice = context.data[name]
+        if name not in NUM_CLASSES or type(spec["seed"]) is not int:
+            raise ValueError(f"data set {name!r}, seed {spec['seed']!r}")
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"nothing at {error}") from None
+    # The identity decides what is printed data, not a flag that anyone can set.
+    return context, DataChoice(name, choice.label, id_, id_ == published(name).id)
+
+
+def setting_of(context: Context) -> list[Any]:
+    """Return what has to be equal for two runs to share a table, data set apart."""
+    overrides = [list(pair) for pair in context.overrides]
+    return [context.tier, context.scale, context.engine, context.precision, overrides]

@@ -1,0 +1,158 @@
+"""The protocol ledger: every hyperparameter of every run says where it comes from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from resbench.errors import UsageError
+from resbench.suite.catalog import load_suite, load_tier, suite_names
+from resbench.suite.expand import Context, DataChoice, Expanded, expand
+from resbench.suite.ledger import UNMARKED, Entry, ledger
+
+DATA = {name: DataChoice(name, name, "md5:0", True) for name in ("cifar10", "cifar100", "digits")}
+
+
+def expanded(name: str, **context: Any) -> Expanded:
+    made = Context(**{"engine": "eager", "precision": "fp32", "data": DATA, **context})
+    return expand(load_suite(name), made, load_tier(made.tier))
+
+
+def entries(name: str, cell: str, **context: Any) -> dict[str, Entry]:
+    made = expanded(name, **context)
+    return {entry.path: entry for entry in ledger(made, made.cell(cell))}
+
+
+def leaf_paths(value: Any, path: str = "") -> set[str]:
+    if not isinstance(value, dict):
+        return {path}
+    return {leaf for key, item in value.items() for leaf in leaf_paths(item, f"{path}.{key}")}
+
+
+@pytest.mark.parametrize("name", suite_names())
+def test_no_hyperparameter_of_any_run_lacks_its_mark(name: str) -> None:
+    made = expanded(name)
+    for cell in made.cells:
+        found = ledger(made, cell)
+        leaves = leaf_paths(cell.spec.canonical()) if cell.spec else set()
+        assert {f".{entry.path}" for entry in found} == leaves
+        assert len(found) == len(leaves)
+        for entry in found:
+            assert entry.reason != UNMARKED, f"{name} {cell.id} {entry.path}"
+            assert entry.reason or entry.origin not in {"inferred", "deviation"}
+
+
+def test_no_mark_is_about_nothing() -> None:
+    marks, covered = set(), set()
+    for name in suite_names():
+        made = expanded(name)
+        suite, protocol = made.loaded.suite, made.loaded.protocol
+        if not suite.train:
+            continue
+        marks |= {(name, mark) for mark in suite.provenance}
+        marks |= {(protocol.name, mark) for mark in protocol.provenance}
+        for entry in (entry for cell in made.cells for entry in ledger(made, cell)):
+            layer = entry.layer.split()[0]
+            file = {"suite": name, "matrix": name, "protocol": protocol.name}.get(layer)
+            keys = entry.path.split(".")
+            covered |= {(file, ".".join(keys[:n])) for n in range(1, len(keys) + 1)}
+    assert marks - covered == set()
+
+
+def test_the_longest_marked_path_decides() -> None:
+    found = entries("table1_arl_vs_nal", "attention-56/arl")
+    assert found["training.optim.lr"].origin == "paper"
+    assert found["training.optim.decay"].origin == "inferred"
+    assert found["model.mask"].origin == "paper"
+    assert found["model.width"].origin == "inferred"
+
+
+def test_the_last_layer_that_set_a_value_decides() -> None:
+    found = entries("optimizer", "nesterov-sgd/lr-1e-1")
+    assert found["training.optim.lr"].layer == "matrix lr"
+    assert found["model.name"].layer == "suite"
+    assert found["training.batch_size"].layer == "protocol report2019"
+    changed = entries("optimizer", "nesterov-sgd/lr-1e-1", overrides=(("training.optim.lr", 0.05),))
+    entry = changed["training.optim.lr"]
+    assert (entry.layer, entry.origin, entry.place) == (
+        "command line", "deviation", "--set training.optim.lr"
+    )  # fmt: skip
+
+
+def test_an_axis_of_the_table_comes_from_the_tables_source() -> None:
+    found = entries("table4_noise", "noise-70/attention-92")
+    assert (found["data.clean_ratio"].origin, found["data.clean_ratio"].place) == (
+        "paper", "Table 5"
+    )  # fmt: skip
+    found = entries("table6_arl_vs_nal_report", "attention-92/nal")
+    assert (found["model.learning"].origin, found["model.learning"].place) == ("report", "Table 6")
+
+
+def test_every_value_that_a_tier_or_a_scale_changes_is_a_deviation() -> None:
+    cell = "attention-92/nal"
+    paper = entries("table6_arl_vs_nal_report", cell)
+    for context, layer in (({"tier": "tiny"}, "tier tiny"), ({"scale": 0.2}, "scale")):
+        changed = entries("table6_arl_vs_nal_report", cell, **context)
+        differing = {path for path, entry in changed.items() if entry.value != paper[path].value}
+        assert len(differing) > 3
+        for path in differing:
+            assert changed[path].origin == "deviation", path
+            assert changed[path].layer in {layer, "context"} or path == "seed"
+
+
+def test_other_images_than_the_printed_are_a_deviation_named_by_their_label() -> None:
+    data = {"cifar10": DataChoice("cifar10", "cifar10-jpeg75", "sha256:1", False)}
+    found = entries("table3_mask", "local", data=data)["data.id"]
+    assert (found.origin, found.place) == ("deviation", "data cifar10-jpeg75")
+    assert entries("table3_mask", "local")["data.id"].origin == "paper"
+
+
+def test_bf16_is_a_deviation_and_fp32_is_inferred() -> None:
+    assert entries("table3_mask", "local", precision="bf16")["precision"].origin == "deviation"
+    assert entries("table3_mask", "local")["precision"].origin == "inferred"
+
+
+def test_a_skipped_cell_has_no_hyperparameters() -> None:
+    made = expanded("depth")
+    assert ledger(made, made.cell("wrn-28-10/cifar10")) == []
+
+
+SUITE = """\
+version: 1
+name: mine
+title: Mine
+sources: [{key: wang2017, place: Table 3}]
+protocol: wang2017
+base:
+  data: {name: digits}
+  model: {name: attention-56}
+  training: {batch_size: 32}
+seeds: [1]
+matrix: {a: {b: {label: B}}}
+table: {rows: a, columns: {error: {label: Error}}}
+provenance:
+  data: {origin: deviation, place: mine, reason: at hand}
+"""
+
+
+def test_a_users_unmarked_setting_is_a_deviation_with_its_place_in_the_file(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(SUITE, encoding="utf-8")
+    found = entries(str(path), "b")
+    assert found["data.name"].reason == "at hand"
+    entry = found["training.batch_size"]
+    assert (entry.origin, entry.reason) == ("deviation", UNMARKED)
+    assert entry.place == f"{path}:9:14"
+
+
+@pytest.mark.parametrize("origin", ["inferred", "deviation"])
+def test_a_guess_or_a_departure_without_a_reason_is_refused(tmp_path: Path, origin: str) -> None:
+    path = tmp_path / "mine.yaml"
+    mark = "{origin: deviation, place: mine, reason: at hand}"
+    path.write_text(SUITE.replace(mark, f"{{origin: {origin}, place: mine}}"), encoding="utf-8")
+    with pytest.raises(UsageError, match=rf"mine\.yaml:14:3: .*origin '{origin}' needs a reason"):
+        load_suite(str(path))

@@ -1,0 +1,302 @@
+"""The shipped suites: they expand, print what the sources print, and claim what the print holds."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from decimal import Decimal
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from resbench.errors import UsageError
+from resbench.suite.catalog import (
+    Loaded,
+    find_suite,
+    load_suite,
+    load_tier,
+    suite_folder,
+    suite_names,
+)
+from resbench.suite.claims import Term
+from resbench.suite.expand import Cell, Context, DataChoice, Expanded, expand, parsed_claims
+from resbench.suite.ledger import ledger
+from resbench.suite.schedule import resolve
+from resbench.suite.schema import ERROR_METRICS, Claim, PaperValue, Suite
+from resbench.suite.schema_files import FILES, schema
+
+TABLES = {
+    "table1_arl_vs_nal",
+    "table2_depth",
+    "table3_mask",
+    "table4_noise",
+    "table5_architecture",
+    "table6_arl_vs_nal_report",
+    "table7_cifar10_report",
+    "table8_cifar100_report",
+    "optimizer",
+    "attention_type",
+    "depth",
+    "smoke",
+}
+NAMES = suite_names()
+DATA = {name: DataChoice(name, name, "md5:0", True) for name in ("cifar10", "cifar100", "digits")}
+FACTS = Path(__file__).parents[1] / "corpus" / "facts.csv"
+YAML_FILES = sorted(suite_folder().rglob("*.yaml"))
+MEASURED = {
+    "train_aug": "train_top1_err",
+    "train": "train_top1_err",
+    "val_in_train": "val_in_train_err",
+    "test": "test_top1_err",
+}
+
+
+@cache
+def loaded(name: str) -> Loaded:
+    return load_suite(name)
+
+
+@cache
+def expanded(name: str, tier: str = "paper") -> Expanded:
+    context = Context("eager", "fp32", DATA, tier)
+    return expand(loaded(name), context, load_tier(tier))
+
+
+@cache
+def facts() -> dict[str, dict[str, str]]:
+    with FACTS.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len({row["id"] for row in rows}) == len(rows)
+    return {row["id"]: row for row in rows}
+
+
+def trained(name: str, tier: str = "paper") -> list[Cell]:
+    return [cell for cell in expanded(name, tier).cells if cell.spec is not None]
+
+
+def printed(name: str) -> Iterator[tuple[str, str, PaperValue]]:
+    for row, columns in loaded(name).suite.printed.items():
+        for column, value in columns.items():
+            yield row, column, value
+
+
+def metric_of(name: str, column: str, value: PaperValue) -> str:
+    return value.metric or loaded(name).suite.table.columns[column].metric
+
+
+def words(name: str) -> str:
+    """Everything that a suite says to the reader beside its numbers."""
+    notes = [value.note or "" for _, _, value in printed(name)]
+    return " ".join([*loaded(name).suite.footnotes, *notes])
+
+
+def is_number(text: str) -> bool:
+    return re.fullmatch(r"\d+(\.\d+)?(e-\d+)?", text) is not None
+
+
+def test_every_table_of_both_sources_is_a_suite() -> None:
+    assert set(NAMES) >= TABLES
+    used = {loaded(name).protocol.name for name in NAMES}
+    assert used == {path.stem for path in suite_folder().glob("protocols/*.yaml")}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_cell_expands_to_a_run_of_its_own(name: str) -> None:
+    cells = trained(name)
+    assert len({cell.spec.key for cell in cells if cell.spec}) == len(cells)
+    assert bool(cells) == loaded(name).suite.train
+    assert len(parsed_claims(expanded(name))) == len(loaded(name).suite.claims)
+
+
+def test_a_run_of_two_tables_has_one_key() -> None:
+    def key(suite: str, cell: str) -> str:
+        return expanded(suite).cell(cell).at_seed(1).key
+
+    attention_56 = {
+        key("table1_arl_vs_nal", "attention-56/arl"),
+        key("table2_depth", "attention-56/cifar10"),
+        key("table3_mask", "encoder-decoder"),
+        key("attention_type", "mixed"),
+        key("depth", "attention-56/cifar10"),
+    }
+    assert len(attention_56) == 1
+    report_56 = {
+        key("table6_arl_vs_nal_report", "attention-56/arl"),
+        key("table7_cifar10_report", "attention-56"),
+        key("optimizer", "adam/lr-1e-4"),
+    }
+    assert len(report_56) == 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_printed_value_is_the_value_of_its_facts(name: str) -> None:
+    for row, column, value in printed(name):
+        assert value.facts, f"{name} {row}/{column} names no fact"
+        for fact in value.facts:
+            assert facts()[fact]["value"] == (value.value or ""), f"{name} {row}/{column}"
+
+
+def test_every_fact_with_a_home_is_printed_there_and_nowhere_else() -> None:
+    homes = defaultdict(set)
+    for name in NAMES:
+        for row, column, value in printed(name):
+            for fact in value.facts:
+                homes[fact].add(f"{name}:{row}/{column}")
+    for fact, entry in facts().items():
+        stated = set(entry["home"].split()) if fact in homes else set()
+        assert stated == homes[fact], fact
+
+
+HOMELESS = [row for row in facts().values() if re.match(r"\w+: ", row["home"])]
+
+
+def test_every_fact_has_a_home_or_a_use() -> None:
+    assert len(facts()) == 203
+    housed = {fact for name in NAMES for *_, value in printed(name) for fact in value.facts}
+    assert housed | {row["id"] for row in HOMELESS} == set(facts())
+
+
+@pytest.mark.parametrize("row", HOMELESS, ids=lambda row: row["id"])
+def test_a_fact_outside_the_tables_is_used_where_it_says(row: dict[str, str]) -> None:
+    kind, _, rest = row["home"].partition(": ")
+    value = row["value"]
+    if kind == "footnote":
+        assert re.search(rf"(?<![\d.]){re.escape(value)}(?![\d]|\.\d)", words(rest))
+    elif kind == "claim":
+        name, claim_id = rest.split()
+        claims = {claim.id: claim for claim in loaded(name).suite.claims}
+        assert claims[claim_id].printed_pp == value
+    elif kind == "setting":
+        name, cell, path = rest.split()
+        setting: Any = expanded(name).cell(cell).at_seed(1).canonical()
+        for key in path.split("."):
+            setting = setting[key]
+        if isinstance(setting, list) and is_number(value):
+            assert float(value) in {drop["at"] for drop in setting}
+        elif isinstance(setting, int | float) and is_number(value):
+            assert setting == float(value)
+    else:
+        assert kind == "none"
+        assert rest
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_printed_error_is_set_beside_our_error_on_the_same_images(name: str) -> None:
+    for row, column, value in printed(name):
+        metric = metric_of(name, column, value)
+        really = value.really or value.claims or "test"
+        if metric in ERROR_METRICS and really in MEASURED:
+            assert MEASURED[really] == metric, f"{name} {row}/{column}"
+        if value.really is not None:
+            assert value.claims is not None, f"{name} {row}/{column}"
+
+
+@pytest.mark.parametrize("name", ["table6_arl_vs_nal_report", "table7_cifar10_report",
+                                  "table8_cifar100_report"])  # fmt: skip
+def test_no_error_that_the_report_prints_is_ranked_as_a_test_error(name: str) -> None:
+    errors = [v for _, c, v in printed(name) if metric_of(name, c, v) in ERROR_METRICS]
+    assert len(errors) == 4
+    assert all(value.really not in {None, "test"} for value in errors)
+
+
+def paper_error(name: str, claim: Claim, cell: str) -> Decimal | None:
+    """Return the printed error of a cell in the claim's metric, if the source prints one."""
+    for row, column, value in printed(name):
+        is_it = expanded(name).cell_of(row, column).id == cell
+        if is_it and value.value is not None and metric_of(name, column, value) == claim.metric:
+            return Decimal(value.value)
+    return None
+
+
+def paper_terms(name: str, claim: Claim, terms: tuple[Term, ...]) -> list[Decimal] | None:
+    """Return the printed value of each term; None where one is not printed."""
+    values = []
+    for term in terms:
+        errors = [paper_error(name, claim, cell) for cell in term.cells]
+        if None in errors:
+            return None
+        first, *rest = [error for error in errors if error is not None]
+        values.append(first - sum(rest))
+    return values
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [(name, i) for name in NAMES for i in range(len(loaded(name).suite.claims))],
+)
+def test_a_claim_holds_in_the_printed_numbers_with_the_printed_margin(
+    name: str, number: int
+) -> None:
+    claim, parsed = loaded(name).suite.claims[number], parsed_claims(expanded(name))[number]
+    values = paper_terms(name, claim, parsed.terms)
+    if values is None:
+        assert claim.printed_pp is None
+        return
+    assert parsed.operator == "<"
+    assert all(low < high for low, high in pairwise(values))
+    if parsed.terms[0].kind == "error":
+        assert claim.printed_pp == str(values[-1] - values[0])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_tier_tiny_is_two_short_epochs_of_a_narrow_network(name: str) -> None:
+    for cell in trained(name, "tiny"):
+        assert cell.spec is not None
+        data, training = cell.spec.data, cell.spec.training
+        assert cell.spec.model.width <= 0.25
+        assert data.train_images is not None
+        assert training.val_in_train <= data.train_images
+        steps = resolve(cell.spec, data.train_images)
+        assert steps.epochs == 2
+        assert steps.total <= 16
+
+
+def test_tier_tiny_keeps_cells_apart() -> None:
+    for name in NAMES:
+        tiny, paper = trained(name, "tiny"), trained(name)
+        keys = {cell.spec.key for cell in [*tiny, *paper] if cell.spec}
+        assert len(keys) == len(tiny) + len(paper), name
+
+
+def test_an_edit_of_a_shipped_suite_is_checked_like_any_other(tmp_path: Path) -> None:
+    text = find_suite("table4_noise").read_text(encoding="utf-8")
+    path = tmp_path / "table4_noise.yaml"
+    path.write_text(text.replace('"5.15"', "5.15"), encoding="utf-8")
+    line = text[: text.index('"5.15"')].count("\n") + 1
+    with pytest.raises(UsageError, match=rf"table4_noise\.yaml:{line}:\d+: .*Quote it\."):
+        load_suite(str(path))
+
+
+@pytest.mark.parametrize("path", YAML_FILES, ids=lambda path: path.stem)
+def test_every_file_names_the_schema_that_its_editor_needs(path: Path) -> None:
+    first, *_ = path.read_text(encoding="utf-8").splitlines()
+    found = re.fullmatch(r"# yaml-language-server: \$schema=(\S+)", first)
+    assert found is not None
+    kind = {"protocols": "protocol", "tiers": "tier"}.get(path.parent.name, "suite")
+    assert (path.parent / found[1]).resolve() == suite_folder() / "schema" / f"{kind}.json"
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_the_published_schema_is_that_of_the_code(kind: str) -> None:
+    text = (suite_folder() / "schema" / f"{kind}.json").read_text(encoding="utf-8")
+    assert json.loads(text) == schema(FILES[kind]), "run python -m resbench.suite.schema_files"
+
+
+def settings_known_to_editors() -> set[str]:
+    return set(schema(Suite)["$defs"]["Level"]["properties"]["set"]["propertyNames"]["enum"])
+
+
+def test_the_published_schema_knows_every_setting_and_no_other() -> None:
+    known = settings_known_to_editors()
+    used = {entry.path for name in NAMES for cell in trained(name)
+            for entry in ledger(expanded(name), cell)}  # fmt: skip
+    never_set = {"data.id", "tier", "scale", "engine", "precision", "seed"}
+    assert used - known == never_set
+    assert known - used <= {path for path in known if any(u.startswith(f"{path}.") for u in used)}
+    assert "training.optm.lr" not in known

@@ -43,9 +43,8 @@ def list_(data: tuple[str, ...], format_: str) -> None:
         printed = "the printed data set" if row["printed"] else f"label {row['label']}"
         click.echo(f"{row['name']:9} {where}  ({printed}, {row['id'][:23]})")
         if not row["at_hand"]:
-            click.echo(
-                f"{'':9} resbench data fetch {row['name']}, or {how_to_get(row['name'], data_dir())}"
-            )
+            by_hand = how_to_get(row["name"], data_dir())
+            click.echo(f"{'':9} resbench data fetch {row['name']}, or {by_hand}")
 
 
 @command.command("check")

@@ -74,7 +74,9 @@ def main() -> None:
     except click.exceptions.Exit as done:
         sys.exit(done.exit_code)
     except click.ClickException as error:
-        error.show()
+        context = getattr(error, "ctx", None)
+        where = context.command_path if context else "resbench"
+        print(f"{where}: {_sentence(error)} See `{where} --help`.", file=sys.stderr)
         sys.exit(ExitCode.USAGE)
     except ResbenchError as error:
         print(error, file=sys.stderr)
@@ -85,6 +87,12 @@ def main() -> None:
         # The reader of our output has gone (for example `| head`): end without noise.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(ExitCode.OK)
+
+
+def _sentence(error: click.ClickException) -> str:
+    """Return click's message as one line that ends."""
+    text = " ".join(error.format_message().split())
+    return text if text.endswith((".", "?", "!")) else f"{text}."
 
 
 if __name__ == "__main__":

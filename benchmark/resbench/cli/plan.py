@@ -63,10 +63,10 @@ def _estimates(runs: list[PlannedRun], found: Scan, devices: list[Device]) -> li
         record, epochs = found.records.get(run.key), begun.get(run.key, 0)
         left: float | None = 0.0
         if record is None and epochs:
-            left = throughput.seconds(run.spec, devices[0].name, epochs)
+            left = throughput.seconds(run.spec, devices[0].kind, epochs)
         elif record is None:
             if places[0] not in fresh:
-                fresh[places[0]] = throughput.seconds(run.spec, devices[0].name)
+                fresh[places[0]] = throughput.seconds(run.spec, devices[0].kind)
             left = fresh[places[0]]
         estimates.append(Estimate(places, run.spec.seed, record, epochs, left))
     return estimates

@@ -17,6 +17,7 @@ from resbench.errors import EnvironmentFault, UsageError
 if TYPE_CHECKING:
     from resbench.data.sources import Source
     from resbench.runner.devices import Device
+    from resbench.suite.catalog import Loaded
     from resbench.suite.expand import Expanded
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -73,12 +74,12 @@ def resolve(request: Request) -> tuple[list[Expanded], dict[str, Source], list[D
     from resbench.data.locations import parse_locations
     from resbench.data.sources import identify
     from resbench.runner.devices import choose
-    from resbench.suite.catalog import load_suite, load_tier
+    from resbench.suite.catalog import load_tier
     from resbench.suite.expand import Context, DataChoice, data_names, expand
 
     if not 0 < request.scale <= 1:
         raise UsageError(f"--scale {request.scale:g}: must be above 0 and at most 1.")
-    loaded = [load_suite(name) for name in dict.fromkeys(request.suites)]
+    loaded = _load(request.suites)
     tier = load_tier(request.tier)
     overrides = parse_overrides(request.set_)
     devices = choose(request.devices, request.jobs)
@@ -86,8 +87,7 @@ def resolve(request: Request) -> tuple[list[Expanded], dict[str, Source], list[D
     if engine != "eager" and not devices[0].is_gpu:
         raise UsageError(f"--engine {engine}: CUDA graphs need a GPU. Use --engine eager.")
     locations = parse_locations(request.data)
-    named = [dict(overrides).get("data.name")]
-    names = dict.fromkeys(n for suite in loaded for n in [*data_names(suite), *named] if n)
+    names = dict.fromkeys(n for suite in loaded for n in data_names(suite, tier[0], overrides))
     sources = {name: identify(name, locations) for name in names}
     choices = {n: DataChoice(n, s.label, s.id, s.printed) for n, s in sources.items()}
     context = Context(
@@ -102,6 +102,23 @@ def resolve(request: Request) -> tuple[list[Expanded], dict[str, Source], list[D
     return [expand(suite, context, tier, seeds) for suite in loaded], sources, devices
 
 
+def _load(names: Sequence[str]) -> list[Loaded]:
+    """Load suites by path or name; one of them given twice is one, two of one name are refused."""
+    from resbench.suite.catalog import find_suite, load_suite
+
+    by_file = {find_suite(name).resolve(): name for name in names}
+    loaded: dict[str, Loaded] = {}
+    for path, given in by_file.items():
+        suite = load_suite(given)
+        other = loaded.setdefault(suite.suite.name, suite)
+        if other is not suite:
+            raise UsageError(
+                f"{path}: its name '{suite.suite.name}' is that of {other.document.path} too. "
+                "Give one of the two suites another name."
+            )
+    return list(loaded.values())
+
+
 def parse_overrides(pairs: Sequence[str]) -> tuple[tuple[str, Any], ...]:
     """Parse ``KEY=VALUE``; a value is JSON where it can be, else text."""
     parsed = []
@@ -110,14 +127,10 @@ def parse_overrides(pairs: Sequence[str]) -> tuple[tuple[str, Any], ...]:
         if not equals or not key:
             raise UsageError(f"--set {pair}: must be KEY=VALUE, like training.optim.lr=0.05.")
         try:
-            parsed.append((key, json.loads(value, parse_constant=_refuse_constant)))
-        except ValueError:
+            parsed.append((key, json.loads(value, parse_constant=str)))
+        except (ValueError, RecursionError):
             parsed.append((key, value))
     return tuple(parsed)
-
-
-def _refuse_constant(name: str) -> float:
-    raise UsageError(f"--set: {name} is not a number that a run can have.")
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
@@ -133,7 +146,7 @@ def parse_seeds(text: str) -> tuple[int, ...]:
 
 def parse_duration(option: str, text: str) -> float:
     """Parse ``90s``, ``9m``, ``1h30m`` into seconds."""
-    match = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", text)
+    match = re.fullmatch(r"(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6})s)?", text)
     if match is None or not any(match.groups()):
         raise UsageError(f"{option} {text}: give a duration like 90s, 9m or 1h30m.")
     hours, minutes, seconds = (int(part or 0) for part in match.groups())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,9 +18,10 @@ from resbench.cli.planning import (
     require_data,
     resolve,
 )
-from resbench.errors import ExitCode, UsageError
+from resbench.errors import ExitCode, UsageError, did_you_mean
 
 if TYPE_CHECKING:
+    from resbench.runner.devices import Device
     from resbench.runner.plan import PlannedRun
     from resbench.runner.session import Summary
 
@@ -35,12 +36,25 @@ if TYPE_CHECKING:
 @click.option("--budget", metavar="TIME", help="Put everything down in time: 9m, 1h30m.")
 @click.option("--until", metavar="HH:MM", help="Put everything down by this time of day.")
 @click.option("--timeout", metavar="TIME", help="Longest time for one attempt at a run.")
-@click.option("--pack", type=click.IntRange(1, 16), default=1, metavar="N",
-              help="Train up to N seeds of one network at once on a GPU.")  # fmt: skip
-@click.option("--threads", type=click.IntRange(1, 256), default=1, show_default=True,
-              help="CPU threads a worker; part of what a resumed run must match.")  # fmt: skip
-@click.option("--accept-environment", is_flag=True,
-              help="Resume runs that were begun in another environment, and mark them.")  # fmt: skip
+@click.option(
+    "--pack",
+    type=click.IntRange(1, 16),
+    default=1,
+    metavar="N",
+    help="Train up to N seeds of one network at once on a GPU.",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(1, 256),
+    default=1,
+    show_default=True,
+    help="CPU threads a worker; part of what a resumed run must match.",
+)
+@click.option(
+    "--accept-environment",
+    is_flag=True,
+    help="Resume runs that were begun in another environment, and mark them.",
+)
 @click.option("--evidence", is_flag=True, help="Write into the repository's own evidence.")
 @click.option("--tracking-uri", metavar="URI", help="MLflow store of the mirror.")
 @click.option("--no-mirror", is_flag=True, help="Do not mirror to MLflow now.")
@@ -55,46 +69,38 @@ def command(results: Path, cells: tuple[str, ...], **options: Any) -> int:
     from resbench.store.layout import ResultsFolder
     from resbench.store.scan import scan
 
-    fields = Request.__dataclass_fields__
-    request = Request(**{name: options[name] for name in fields})
+    request = Request(**{name: options[name] for name in Request.__dataclass_fields__})
     end = deadline(options["budget"], options["until"])
-    timeout = options["timeout"] and parse_duration("--timeout", options["timeout"])
+    timeout_s = parse_duration("--timeout", options["timeout"]) if options["timeout"] else None
     suites, sources, devices = resolve(request)
     runs = plan(suites, sources)
-    runs = _only(runs, cells) if cells else runs
     if not runs:
-        click.echo("Nothing to train: these tables are counted. See `resbench report`.", err=True)
+        _say("Nothing to train: these tables are counted. See `resbench report`.")
         return ExitCode.OK
+    runs = _only(runs, cells) if cells else runs
     folder = ResultsFolder(results.absolute())
     folder.open_for_writing(evidence=options["evidence"])
     found = scan(folder.path)
     for problem in found.problems:
-        click.echo(f"warning: {problem}", err=True)
+        _say(f"warning: {problem}")
     todo = [run for run in runs if run.key not in found.records]
     done = len(runs) - len(todo)
     if not todo:
-        click.echo(
-            f"All {done} runs are recorded in {results}. {_next(request, results)}", err=True
-        )
+        _say(f"Nothing to do: {_count(done, 'run')} recorded in {results}. {_next(request, results)}")
         return ExitCode.OK
     require_data(sources, {run.spec.data.name for run in todo})
-    click.echo(
-        f"{len(todo)} runs to do, {done} recorded; {len(devices)} worker(s) on "
-        f"{devices[0].label}; results in {results}",
-        err=True,
-    )
+    devices = devices[: len(todo)]
+    _say(f"{_count(len(todo), 'run')} to do, {done} recorded in {results}; {_where(devices)}")
     from resbench.cli.session import work
 
     summary = work(
         todo, folder.path, devices, Throughput.measured(found.records.values()),
-        deadline=end, timeout_s=timeout or None, options=options,
+        deadline=end, timeout_s=timeout_s, options=options,
     )  # fmt: skip
-    return _conclude(summary, todo, request, results)
+    return _conclude(summary, request, results)
 
 
 def _only(runs: list[PlannedRun], cells: Sequence[str]) -> list[PlannedRun]:
-    from resbench.errors import did_you_mean
-
     known = dict.fromkeys(place.cell for run in runs for place in run.places)
     for cell in cells:
         if cell not in known:
@@ -102,42 +108,59 @@ def _only(runs: list[PlannedRun], cells: Sequence[str]) -> list[PlannedRun]:
     return [run for run in runs if any(place.cell in cells for place in run.places)]
 
 
-def _conclude(summary: Summary, todo: list[PlannedRun], request: Request, results: Path) -> int:
+def _conclude(summary: Summary, request: Request, results: Path) -> int:
     """Print what came of it; return the exit code."""
+    failed = summary.count("failed", "oom", "timeout")
     parts = {
         "done": summary.count("done"),
         "diverged": summary.count("diverged"),
-        "failed": summary.count("failed", "oom", "timeout"),
+        "failed": failed,
         "left": len(summary.left),
     }
-    click.echo(
-        ", ".join(f"{n} {word}" for word, n in parts.items() if n or word == "done"), err=True
-    )
-    if summary.left and not summary.faults:
-        nothing_started = not summary.outcomes and summary.signal is None
-        if nothing_started:
-            click.echo(
-                "No epoch of a run that is left fits into the time given; nothing was started.",
-                err=True,
-            )
-        labels = [run.label for run in summary.left]
-        shown = "; ".join(labels[:5]) + (f"; and {len(labels) - 5} more" if len(labels) > 5 else "")
-        click.echo(f"left: {shown}. Run the same command again to go on.", err=True)
+    _say(", ".join(f"{n} {word}" for word, n in parts.items() if n or word == "done"))
+    if failed:
+        _say(f"What failed is tried again next time; logs: {results}/runs/*/worker.log")
     for fault in summary.faults:
-        click.echo(fault, err=True)
+        _say(fault)
+    if summary.left:
+        _say_what_is_left(summary)
     if summary.faults:
         return ExitCode.ENVIRONMENT
     if summary.signal is not None:
         return 128 + summary.signal
-    if parts["failed"]:
-        logs = results / "runs"
-        click.echo(f"Failed runs are tried again next time; their logs are under {logs}.", err=True)
-        return ExitCode.RUNS_FAILED
-    if sys.stderr.isatty() or not summary.left:
-        click.echo(_next(request, results), err=True)
-    return ExitCode.OK
+    if parts["done"] or parts["diverged"]:
+        _say(_next(request, results))
+    return ExitCode.RUNS_FAILED if failed else ExitCode.OK
+
+
+def _say_what_is_left(summary: Summary) -> None:
+    """List what can go on; after a budget in which no epoch fitted, say how long one takes."""
+    from resbench.runner.progress import duration
+
+    stopped = summary.signal is not None or summary.faults
+    if not summary.epochs and not stopped:
+        takes = (
+            "" if summary.epoch_s is None else f", the shortest about {duration(summary.epoch_s)}"
+        )
+        _say(f"The time given is shorter than one epoch of any run that is left{takes}.")
+    labels = [run.label for run in summary.left]
+    more = f"; and {len(labels) - 5} more" if len(labels) > 5 else ""
+    _say(f"Left: {'; '.join(labels[:5])}{more}. The same command goes on.")
+
+
+def _where(devices: Sequence[Device]) -> str:
+    labels = dict.fromkeys(device.label for device in devices)
+    return f"{_count(len(devices), 'worker')} on {', '.join(labels)}"
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
 def _next(request: Request, results: Path) -> str:
-    where = "" if results == Path("results") else f" --results {results}"
-    return f"See `resbench report {' '.join(request.suites)}{where}`."
+    where = "" if results == Path("results") else f" --results {shlex.quote(str(results))}"
+    return f"See `resbench report {' '.join(map(shlex.quote, request.suites))}{where}`."
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)

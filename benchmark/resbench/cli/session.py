@@ -50,7 +50,6 @@ def work(
     options: dict[str, Any],
 ) -> Summary:
     """Work through ``runs`` with the options of ``resbench run``."""
-    devices = devices[: len(runs)]
     settings = Settings(
         results=results,
         devices=devices,

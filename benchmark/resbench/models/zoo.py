@@ -1,19 +1,17 @@
 """Build a network by name, and measure it: parameters, MACs, depth, output sizes.
 
-MACs and sizes come from a real forward on the meta device, which computes shapes and no numbers,
-so that the largest network costs no memory.
+MACs and sizes come from a forward pass of one image, on the device where the network is: the meta
+device computes shapes and no numbers, so that the largest network costs no memory there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
-from torch.utils.flop_counter import FlopCounterMode
 
 from resbench.models.attention import AttentionModule
 from resbench.models.catalogue import resolve_options
@@ -101,11 +99,15 @@ def count_macs(model: nn.Module, image_px: int = 32) -> int:
     up-sampling do not. (Up-sampling as dense products would add work that interpolation, which
     reads four neighbours, does not have.)
     """
-    with FlopCounterMode(display=False) as counter:
-        _meta_forward(model, image_px)
-    flops = counter.get_flop_counts()["Global"]
-    counted = (torch.ops.aten.convolution, torch.ops.aten.addmm)
-    return sum(flops.get(op, 0) for op in counted) // (2 * META_BATCH)
+    macs = 0
+
+    def count(layer: nn.Module, _: Any, output: Tensor) -> None:
+        nonlocal macs
+        macs += output.numel() * cast(Tensor, layer.weight)[0].numel()
+
+    layers = [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    _forward_once(model, image_px, dict.fromkeys(layers, count))
+    return macs
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ def output_sizes(model: nn.Sequential, image_px: int = 32) -> list[StageSize]:
     """Return the output size of every row of the network's architecture table, in order."""
     sizes: list[StageSize] = []
 
-    def record(row: str) -> Callable[[nn.Module, Any, Tensor], None]:
+    def record(row: str) -> Hook:
         def hook(module: nn.Module, _: Any, output: Tensor) -> None:
             channels, *positions = output.shape[1:]
             if not positions and not isinstance(module, nn.Linear):
@@ -133,22 +135,26 @@ def output_sizes(model: nn.Sequential, image_px: int = 32) -> list[StageSize]:
 
         return hook
 
-    handles = [row.register_forward_hook(record(name)) for name, row in model.named_children()]
-    try:
-        _meta_forward(model, image_px)
-    finally:
-        for handle in handles:
-            handle.remove()
+    _forward_once(model, image_px, {row: record(name) for name, row in model.named_children()})
     return sizes
 
 
-# Batch normalisation refuses to train on one value a channel, which 1x1 maps of one image are.
-META_BATCH = 2
+Hook = Callable[[nn.Module, Any, Tensor], None]
 
 
 @torch.no_grad()
-def _meta_forward(model: nn.Module, image_px: int) -> None:
-    """Run the model's forward on meta copies of its tensors; the model itself is left alone."""
-    tensors = {name: p.detach().to("meta") for name, p in model.named_parameters()}
-    tensors |= {name: buffer.to("meta") for name, buffer in model.named_buffers()}
-    functional_call(model, tensors, torch.empty(META_BATCH, 3, image_px, image_px, device="meta"))
+def _forward_once(model: nn.Module, image_px: int, hooks: Mapping[nn.Module, Hook]) -> None:
+    """Pass one black image through a model in evaluation mode, and leave the model as it was.
+
+    A layer's hook is called with the layer, its arguments and its output.
+    """
+    x_BCHW = torch.zeros(1, 3, image_px, image_px, device=next(model.parameters()).device)
+    in_training = [module for module in model.modules() if module.training]
+    handles = [layer.register_forward_hook(hook) for layer, hook in hooks.items()]
+    try:
+        model.eval()(x_BCHW)
+    finally:
+        for module in in_training:
+            module.training = True
+        for handle in handles:
+            handle.remove()

@@ -173,7 +173,7 @@ def _order(context: Context) -> tuple[Any, ...]:
         len(printed) > 1,
         printed != {True},
         [choice.label for choice in context.data.values()],
+        context.precision != "fp32",
         context.engine,
-        context.precision,
         json.dumps(setting_of(context)),
     )

@@ -8,6 +8,7 @@ paired by seed and by test image. Differences are percentage points, B minus A.
 from __future__ import annotations
 
 import itertools
+import json
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -148,8 +149,8 @@ def _tag(text: str) -> Callable[[RunRecord], bool]:
 def _shared(a: Side, b: Side, key: str) -> SameKey:
     run = a.records[key]
     places = _places(run) or _places(b.records[key]) or ["no cell"]
-    sides = [(RunFolder(side.results, key), side.records[key]) for side in (a, b)]
-    return same_key(*sides, f"{places[0]} seed {seed_of(run)}")
+    ours, theirs = ((RunFolder(side.results, key), side.records[key]) for side in (a, b))
+    return same_key(ours, theirs, f"{places[0]} seed {seed_of(run)}")
 
 
 Context = str
@@ -176,8 +177,8 @@ def _places(run: RunRecord) -> list[str]:
 def _context(run: RunRecord) -> Context:
     parts = [f"tier {run.spec['tier']}", f"x{run.spec['scale']:g}", run.data.label]
     parts += [str(run.spec["precision"]), str(run.spec["engine"])]
-    overrides = run.context.get("overrides")
-    parts += [f"--set {key}={value}" for key, value in overrides] if overrides else []  # type: ignore[union-attr]
+    if overrides := run.context.get("overrides"):
+        parts.append(f"overrides {json.dumps(overrides)}")
     return " ".join([*parts, f"numerics {run.numerics}"])
 
 
@@ -229,7 +230,7 @@ def _arm(name: str, runs: Mapping[int, RunRecord], kept: Kept) -> ArmResult:
 
 
 def _correct(runs: Sequence[tuple[Side, RunRecord]]) -> Kept:
-    """Return which test images each finished run got right; nothing where they saw different ones."""
+    """Return which test images each finished run got right; nothing where the images differ."""
     kept, labels = {}, None
     for side, run in runs:
         if run.status != "done":

@@ -70,9 +70,9 @@ def _cell_blocks(found: Comparison) -> Iterator[Block]:
     header = ("cell", "A", "B", "B - A\npp", "95%", "p", "p\nHolm", "p\nimages", "verdict")
     yield Grid(header, tuple(_row(pair) for pair in found.cells), "lrrrrrrrl")
     yield Text(
-        "Test errors in percent, mean ± sd over seeds (how many). p: t-test over seeds, paired where "
-        "they are common; p images: for other test images, the (seed, image) bootstrap, at one seed "
-        "McNemar's mid-p of these two networks."
+        "Test errors in percent, mean ± sd over seeds (how many). p: t-test over seeds, paired "
+        "where they are common; p images: for other test images, the (seed, image) bootstrap, at "
+        "one seed McNemar's mid-p of these two networks."
     )
 
 

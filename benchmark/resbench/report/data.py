@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from resbench import __version__
-from resbench.report.blocks import SCHEMA
+from resbench.report.blocks import SCHEMA, plain
 from resbench.report.cells import Place
 from resbench.report.claims import JudgedClaim
 from resbench.report.collect import FilledCell
@@ -166,12 +166,12 @@ def run_data(run: RunRecord) -> dict[str, Any]:
 
 def _row(judged: JudgedTable, place: Place) -> dict[str, Any]:
     context = context_data(judged.table)
-    data = [f"{name}={choice['label']}" for name, choice in context["data"].items()]
+    data = [plain(f"{name}={choice['label']}") for name, choice in context["data"].items()]
     rest = place_data(place)
     low, high = rest.pop("interval") or (None, None)
     for name in ("verdict_text", "notes", "printed_place"):
         del rest[name]
-    overrides = [f"{key}={value}" for key, value in context["overrides"]]
+    overrides = [plain(f"{key}={value}") for key, value in context["overrides"]]
     return {
         "suite": judged.table.expanded.loaded.suite.name,
         **{name: context[name] for name in ("tier", "scale", "engine", "precision")},

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 
-from resbench.report.blocks import Block, Folded, Grid, Items, Text
+from resbench.report.blocks import Block, Folded, Grid, Heading, Items, Text
 from resbench.report.judged import JudgedTable
 from resbench.report.labels import (
     cell_label,
@@ -38,6 +38,8 @@ def claims_blocks(judged: JudgedTable) -> Iterator[Block]:
             p_value(verdict.raw_p),
             p_value(verdict.adjusted_p),
         ))  # fmt: skip
+    if judged.claims:
+        yield Heading(4, "Claims")
     if rows:
         levels = listed({f"{1 - 2 * item.claim.alpha:.0%}" for item in judged.claims})
         header = ("claim", "printed\npp", "ours\npp", f"interval\n{levels}", "verdict")
@@ -79,7 +81,7 @@ def cells_grid(judged: JudgedTable) -> Grid:
             f"{sum(run.timing.total_s for run in runs) / 3600:.2f}",
         ]
         rows.append(tuple(row))
-    groups = (len(header) - 4, 3)
+    groups = (1,) * (len(header) - 1)
     return Grid(tuple(header), tuple(rows), "ll" + "r" * (len(header) - 2), groups)
 
 

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from resbench.errors import UsageError
+from resbench.report import findings, symptoms
 from resbench.report.architecture import count_places
 from resbench.report.blocks import SCHEMA, Block, Command, Heading, Items, Page, Text
 from resbench.report.cells import Place, judge_places
 from resbench.report.collect import FilledTable, empty, fill
 from resbench.report.data import context_data, place_data
 from resbench.report.declared import declared
-from resbench.report import findings, symptoms
-from resbench.report.findings import Finding, Subject
+from resbench.report.findings import Finding, Subject, Weight
 from resbench.report.judged import place_notes
 from resbench.report.labels import (
     cell_label,
@@ -31,7 +31,6 @@ from resbench.store.metrics import EpochMetrics, read_epochs
 from resbench.suite.catalog import Loaded
 from resbench.suite.schema import ERROR_METRICS
 
-
 CHECKS: tuple[Callable[[Subject], Iterator[Finding]], ...] = (
     findings.what_is_printed,
     findings.settings,
@@ -45,6 +44,13 @@ CHECKS: tuple[Callable[[Subject], Iterator[Finding]], ...] = (
     findings.images,
     findings.code,
 )
+
+
+WEIGHTS: dict[Weight, str] = {
+    "not_comparable": "not comparable",
+    "unknown": "size unknown",
+    "ruled_out": "ruled out",
+}
 
 
 @dataclass(frozen=True)
@@ -103,12 +109,7 @@ def explain_page(loaded: Loaded, name: str, results: Results) -> Page:
 
 def sentence_of(finding: Finding) -> str:
     """Return a finding on one line: how much, what, the evidence, why it matters."""
-    weights = {
-        "not_comparable": "not comparable",
-        "unknown": "size unknown",
-        "ruled_out": "ruled out",
-    }
-    weight = weights.get(finding.weight) or f"up to {finding.points:.2f} pp"
+    weight = WEIGHTS.get(finding.weight) or f"up to {finding.points:.2f} pp"
     return f"{weight} · {finding.about}: {finding.evidence.rstrip('.')}. {finding.why}"
 
 

@@ -115,8 +115,8 @@ def what_is_printed(subject: Subject) -> Iterator[Finding]:
         elif really and really != "test" and really != claimed:
             yield Finding(
                 "the printed number",
-                f"{place.printed.value} is printed as {SPLITS[claimed or 'unspecified']} and is the "
-                f"{SPLITS[really]}; ours beside it is the {METRICS[place.metric]}",
+                f"{place.printed.value} is printed as {SPLITS[claimed or 'unspecified']} and is the"
+                f" {SPLITS[really]}; ours beside it is the {METRICS[place.metric]}",
                 "Like stands beside like, so the split explains nothing; as a test error it would.",
                 0.0,
             )

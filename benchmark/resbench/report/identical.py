@@ -78,7 +78,10 @@ def _images(a: RunFolder, b: RunFolder) -> str:
         return "other test images"
     changed = int(np.count_nonzero(x.pred != y.pred))
     apart = float(np.abs(x.prob_true - y.prob_true).max())
-    return f"{changed} of {count(len(x.label), 'image')} classified differently, probabilities up to {apart:.2g} apart"
+    return (
+        f"{changed} of {count(len(x.label), 'image')} classified differently, "
+        f"probabilities up to {apart:.2g} apart"
+    )
 
 
 def _conditions(a: RunRecord, b: RunRecord) -> Iterator[str]:

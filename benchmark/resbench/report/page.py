@@ -56,14 +56,14 @@ def report_page(tables: Sequence[JudgedTable], results: Results, *, ledger: bool
         blocks.append(_overview(tables))
     suite = None
     for table in tables:
-        loaded = table.table.expanded.loaded
-        if loaded.suite.name != suite:
-            suite = loaded.suite.name
+        loaded, first = table.table.expanded.loaded, table.suite != suite
+        if first:
+            suite = table.suite
             blocks += [
                 Heading(2, f"{suite}: {loaded.suite.title}"),
                 Text(f"{sentence(source_label(loaded))}."),
             ]
-        blocks += table_blocks(table, ledger=ledger)
+        blocks += table_blocks(table, ledger=ledger, notes_above=not first)
     return Page(tuple(blocks), report_data(tables, results, ledger), report_rows(tables))
 
 
@@ -87,20 +87,28 @@ def _overview(tables: Sequence[JudgedTable]) -> Grid:
     return Grid(header, tuple(rows), "llrrr")
 
 
-def table_blocks(judged: JudgedTable, *, ledger: bool = False) -> Iterator[Block]:
-    """Yield one table in one context with everything that belongs to it."""
+def table_blocks(
+    judged: JudgedTable, *, ledger: bool = False, notes_above: bool = False
+) -> Iterator[Block]:
+    """Yield one table in one context with everything that belongs to it.
+
+    Notes are about the printed numbers, so they are the same in every context of a suite and stand
+    below its first table only.
+    """
     suite = judged.table.expanded.loaded.suite
     if suite.train:
         yield Heading(3, sentence(context_label(judged.table.expanded.context)))
     notes, numbers = number_notes(judged.places)
     yield _main_grid(judged, numbers)
     yield from _legend(judged)
-    if notes:
-        yield Items(tuple(notes), numbered=True)
-    if suite.footnotes:
-        yield Items(suite.footnotes)
+    if notes_above and notes:
+        yield Text("Notes as above.")
+    elif not notes_above:
+        yield from [Items(tuple(notes), numbered=True)] if notes else []
+        yield from [Items(suite.footnotes)] if suite.footnotes else []
     yield from claims_blocks(judged)
     if judged.cost.runs:
+        yield Heading(4, "Every cell, last epoch")
         yield cells_grid(judged)
         yield Text(cost_line(judged))
     yield from provenance_blocks(judged, ledger)

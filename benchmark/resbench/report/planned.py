@@ -99,7 +99,8 @@ def _total(todo: Sequence[Estimate], runs: int, machine: Machine) -> str:
         return "Nothing to train: these tables are counted."
     if not todo:
         return f"All {count(runs, 'run')} are recorded."
-    text = f"{count(len(todo), 'run')} to do, {done}; {count(machine.workers, 'worker')} on {machine.device}."
+    where = f"{count(machine.workers, 'worker')} on {machine.device}"
+    text = f"{count(len(todo), 'run')} to do, {done}; {where}."
     unknown, known = sum(run.left_s is None for run in todo), _sum(todo)
     if unknown == len(todo):
         return f"{text} Time: {UNKNOWN}."
@@ -180,8 +181,8 @@ def _power_blocks(powers: Sequence[Power]) -> Iterator[Block]:
     sources = listed(dict.fromkeys(f"{p.spread.sd_pp:.2f} {p.spread.source}" for p in powers))
     few = "; fewer than 3 seeds decide nothing" if powers[0].seeds < 3 else ""
     yield Text(
-        "Detects: the smallest true difference that these seeds, paired, find with probability 0.8 at "
-        f"the claim's alpha, and after Holm's correction for {count(len(powers), 'claim')}{few}. "
+        "Detects: the smallest true difference that these seeds, paired, find with probability 0.8 "
+        f"at the claim's alpha, and after Holm's correction for {count(len(powers), 'claim')}{few}. "
         f"Printed: of a chain its weakest step. Sd of one run: {sources}."
     )
 

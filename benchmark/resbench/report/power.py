@@ -68,7 +68,7 @@ class Power:
 def claim_powers(expanded: Expanded, runs: Runs) -> tuple[Power, ...]:
     """Return what each claim of a suite can detect at its planned seeds.
 
-    The sd is measured in ``runs`` of this context where there are any two of one cell, else assumed.
+    The sd is measured in ``runs`` of this context where a cell has two of them, else assumed.
     Arms count as independent at one seed; what they share makes the real test more powerful.
     """
     claims = expanded.loaded.suite.claims
@@ -117,6 +117,12 @@ def printed_effect(expanded: Expanded, claim: Claim, parsed: ParsedClaim) -> flo
     if claim.printed_pp is None or operator.startswith("monotone"):
         return None  # of a chain, only the whole range may be stated
     return float(claim.printed_pp)
+
+
+def printed_effects(expanded: Expanded) -> list[float | None]:
+    """Return `printed_effect` of each claim of a suite, in order."""
+    pairs = zip(expanded.loaded.suite.claims, parsed_claims(expanded), strict=True)
+    return [printed_effect(expanded, claim, parsed) for claim, parsed in pairs]
 
 
 def _power(expanded: Expanded, claim: Claim, parsed: ParsedClaim, runs: Runs, claims: int) -> Power:

@@ -26,7 +26,7 @@ def _rich(page: Page) -> str:
 
 def _json(page: Page) -> str:
     """Return everything; ``schema`` counts up when a field changes its meaning or goes away."""
-    return json.dumps(page.data, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(page.data, indent=1, allow_nan=False) + "\n"
 
 
 def _csv(page: Page) -> str:

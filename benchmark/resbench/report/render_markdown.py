@@ -10,8 +10,8 @@ from tabulate import tabulate
 from resbench.report.blocks import Block, Command, Folded, Grid, Heading, Items, Text, plain
 
 _ALIGN = {"l": "left", "r": "right"}
-# An underscore between letters or digits is never emphasis; names stay readable in the source.
-_CODE = re.compile(r"(`(?! )[^`]+(?<! )`)")
+# A bar would end the cell of a table even inside a code span.
+_CODE = re.compile(r"((?<!`)`(?! )[^`|]+(?<! )`(?!`))")
 # An underscore between letters or digits is never emphasis; names stay readable in the source.
 _ACTIVE = re.compile(r"[\\`*\[\]<>|~$&]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 _LINK = re.compile(r"(?i)\bwww(?=\.)|\b(?:https?|ftp|mailto|xmpp)(?=:)")
@@ -24,8 +24,6 @@ def escape(text: str) -> str:
     Only a pair of backticks keeps its meaning, for suites name options in their notes.
     """
     parts = _CODE.split(plain(text))
-    # Inside a code span nothing is active but the bar of a table.
-    parts[1::2] = [part.replace("|", r"\|") for part in parts[1::2]]
     parts[::2] = [_LINK.sub(r"\g<0>\\", _ACTIVE.sub(r"\\\g<0>", part)) for part in parts[::2]]
     return "".join(parts)
 
@@ -60,12 +58,17 @@ def _block(block: Block) -> str:
             return f"<details>\n<summary>{_html(summary)}</summary>\n\n{body}\n</details>"
         case Grid(header, rows, align, _):
             return tabulate(
-                [[escape(cell) for cell in row] for row in rows],
+                [[_cell(cell, a) for cell, a in zip(row, align, strict=True)] for row in rows],
                 ["<br>".join(map(escape, title.split("\n"))) for title in header],
                 tablefmt="pipe",
                 colalign=[_ALIGN[a] for a in align] if rows else None,
                 disable_numparse=True,
             )
+
+
+def _cell(text: str, align: str) -> str:
+    """Escape a cell; a number stays whole, for `5.61 ± 0.12 (3)` on three lines cannot be read."""
+    return escape(text).replace(" ", "\u00a0") if align == "r" else escape(text)
 
 
 def _fenced(line: str) -> str:

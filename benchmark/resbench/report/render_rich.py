@@ -52,8 +52,10 @@ def _renderables(block: Block, width: int) -> Iterator[RenderableType]:
             yield Styled(f"{plain(summary)}: see --format markdown or json", "dim")
         case Grid():
             yield ""
-            for columns in _parts(block, width):
-                yield _grid(block, columns)
+            widths = _widths(block)
+            for columns in _parts(block, widths, width):
+                fits = sum(widths[i] + _GAP for i in columns) <= width + _GAP
+                yield _grid(block, columns, fits)
 
 
 def _items(items: tuple[str, ...], numbered: bool) -> Table:
@@ -65,14 +67,20 @@ def _items(items: tuple[str, ...], numbered: bool) -> Table:
     return table
 
 
-def _parts(grid: Grid, width: int) -> list[list[int]]:
-    """Return the columns of each table to print: all, or groups of them where all are too wide."""
-    widths = [
-        max([_widest(title) for title in grid.header[i].split("\n")] + [
-            _widest(row[i]) if align == "l" else cell_len(row[i]) for row in grid.rows
-        ])
+def _widths(grid: Grid) -> list[int]:
+    """Return the least width of each column; numbers never wrap."""
+    return [
+        max(
+            *(_widest(title) for title in grid.header[i].split("\n")),
+            *(cell_len(row[i]) if align == "r" else _widest(row[i]) for row in grid.rows),
+            0,
+        )
         for i, align in enumerate(grid.align)
-    ]  # fmt: skip
+    ]
+
+
+def _parts(grid: Grid, widths: list[int], width: int) -> list[list[int]]:
+    """Return the columns of each table to print: all, or groups of them where all are too wide."""
     parts: list[list[int]] = [[0]]
     first = 1
     for size in grid.groups or [len(grid.header) - 1]:
@@ -90,14 +98,14 @@ def _widest(text: str) -> int:
     return width if width <= _WORDS else _READABLE
 
 
-def _grid(grid: Grid, columns: list[int]) -> Table:
+def _grid(grid: Grid, columns: list[int], fits: bool) -> Table:
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, _GAP - 1, 0, 0))
     for i in columns:
         header = Styled("\n".join(map(plain, grid.header[i].split("\n"))))
         right = grid.align[i] == "r"
         whole = right or all(cell_len(row[i]) <= _WORDS for row in grid.rows)
         table.add_column(
-            header, justify="right" if right else "left", no_wrap=whole, overflow="fold"
+            header, justify="right" if right else "left", no_wrap=whole and fits, overflow="fold"
         )
     for row in grid.rows:
         table.add_row(*(Styled(plain(row[i])) for i in columns))

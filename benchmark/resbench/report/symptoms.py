@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from resbench.report.findings import NOTICEABLE_PP, Finding, Subject
 from resbench.report.labels import count, listed
+from resbench.stats.intervals import sampling_sd
 
 FAR_SDS = 4.5
 """Of 10 x 10 rates drawn as they should be, none lies this far off once in 1,000 runs."""
@@ -63,15 +64,16 @@ def curve(subject: Subject) -> Iterator[Finding]:
     errors = [math.fsum(rows[i].test_top1_err for rows in subject.epochs) for i in range(n)]
     before, last = (math.fsum(part) / k / len(subject.epochs) for part in
                     (errors[n - 2 * k : n - k], errors[n - k :]))  # fmt: skip
-    lr = subject.epochs[0][-1].lr
-    evidence = (
-        f"test error {before:.2f}, then {last:.2f} % in the last {k} of {n} epochs, lr {lr:.3g}"
-    )
-    if before - last >= NOTICEABLE_PP:
+    tested = sum(run.data.test_images for run in subject.cell.done)
+    noise = sampling_sd(last, tested)
+    fall = f"test error {before:.2f}, then {last:.2f} % in the last {count(k, 'epoch')} of {n}"
+    evidence = f"{fall}, lr {subject.epochs[0][-1].lr:.3g}; chance moves it by {noise:.2f} pp"
+    if before - last > max(NOTICEABLE_PP, noise):
         why = "Still falling at the end: training longer may go on with it."
         yield Finding("learning curve", evidence, why, before - last)
     else:
-        yield Finding("learning curve", evidence, "Flat at the end: its schedule was used up.", 0.0)
+        why = "No clear fall at the end: its schedule was used up."
+        yield Finding("learning curve", evidence, why, 0.0)
 
 
 def checkpoint(subject: Subject) -> Iterator[Finding]:

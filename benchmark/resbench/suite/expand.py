@@ -8,17 +8,17 @@ an error points at a line and the ledger can say where each hyperparameter comes
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from resbench.errors import UsageError, did_you_mean
 from resbench.suite.catalog import PAPER, Loaded
 from resbench.suite.claims import ParsedClaim, parse_claim
 from resbench.suite.document import Document, DocumentError, Position, Problem, validate
 from resbench.suite.schema import Shrunk, Tier
-from resbench.suite.spec import Engine, Precision, RunSpec
+from resbench.suite.spec import DataName, Engine, Precision, RunSpec
 
 Path_ = tuple[str, ...]
 
@@ -175,14 +175,18 @@ def _layered(
     for axis, level in levels.items():
         for key, value in loaded.suite.matrix[axis][level].set.items():
             place = loaded.document.at(("matrix", axis, level, "set", key))
-            _apply(leaves, tuple(key.split(".")), value, f"matrix {axis}", lambda _, p=place: p)
+            _apply(leaves, tuple(key.split(".")), value, f"matrix {axis}", _always(place))
     _apply_tier(leaves, *tier)
     for key, value in context.overrides:
         _check_override(key, leaves)
         place = Position(Path(f"--set {key}"), 1, 1)
-        _apply(leaves, tuple(key.split(".")), value, "command line", lambda _, p=place: p)
+        _apply(leaves, tuple(key.split(".")), value, "command line", _always(place))
     _apply_scale(leaves, context.scale)
     return leaves
+
+
+def _always(place: Position) -> Callable[[Path_], Position]:
+    return lambda _: place
 
 
 def _apply(
@@ -211,12 +215,12 @@ def _apply_tier(leaves: dict[Path_, Leaf], tier: Tier, document: Document | None
     layer = f"tier {tier.name}"
     family = leaves.get(("model", "family"))
     parts: list[tuple[Path_, Mapping[str, Any]]] = [(("set",), tier.set)]
-    if family is not None and family.value in tier.families:
+    if family is not None and isinstance(family.value, str) and family.value in tier.families:
         parts.append((("families", family.value), tier.families[family.value]))
     for at, settings in parts:
         for key, value in settings.items():
             place = document.at((*at, key))
-            _apply(leaves, tuple(key.split(".")), value, layer, lambda _, p=place: p)
+            _apply(leaves, tuple(key.split(".")), value, layer, _always(place))
     if tier.schedule is not None:
         _resize(leaves, tier.schedule, layer, document.at(("schedule",)))
 
@@ -234,7 +238,20 @@ def _schedule_unit(leaves: Mapping[Path_, Leaf]) -> Any:
 
 
 def _resize(leaves: dict[Path_, Leaf], to: Shrunk, layer: str, position: Position) -> None:
-    """Give the schedule another length, keeping its drops, warm-up and patience at their fractions."""
+    """Give the schedule another length, with drops, warm-up and patience at their fractions.
+
+    Nothing has been checked yet: a schedule that makes no sense is left as it is, for the check
+    that follows to name what is wrong in its place.
+    """
+    try:
+        new = _resized(leaves, to)
+    except (KeyError, TypeError, ValueError, ZeroDivisionError, OverflowError):
+        return
+    for path, value in new.items():
+        leaves[path] = Leaf(value, position, layer)
+
+
+def _resized(leaves: Mapping[Path_, Leaf], to: Shrunk) -> dict[Path_, Any]:
     root: Path_ = ("training", "schedule")
     total = leaves[(*root, "total")].value
     factor = to.total / total
@@ -254,8 +271,7 @@ def _resize(leaves: dict[Path_, Leaf], to: Shrunk, layer: str, position: Positio
         new[warmup] = length(leaves[warmup].value)
     if patience in leaves:
         new[patience] = max(1, round(leaves[patience].value * factor))
-    for path, value in new.items():
-        leaves[path] = Leaf(value, position, layer)
+    return new
 
 
 def _check_override(key: str, leaves: Mapping[Path_, Leaf]) -> None:
@@ -274,15 +290,23 @@ def _checked(
         "precision": context.precision,
         "seed": seed,
     }
+    parts = ("model", "data", "training")
+    foreign = {path[0]: leaf.position for path, leaf in leaves.items() if path[0] not in parts}
+    if foreign:
+        raise DocumentError(
+            [Problem(at, f"unknown key '{name}'.{did_you_mean(name, parts)}")
+             for name, at in foreign.items()]
+        )  # fmt: skip
     for path, leaf in leaves.items():
         node = value
         for part in path[:-1]:
             node = node.setdefault(part, {})
         node[path[-1]] = leaf.value
-    name = value.get("data", {}).get("name")
-    if "data" in value:
+    data = value.get("data")
+    if isinstance(data, dict):
+        name = data.get("name")
         choice = context.data.get(name) if isinstance(name, str) else None
-        value["data"]["id"] = choice.id if choice else "unknown"
+        data["id"] = choice.id if choice else "unknown"
 
     def at(path: tuple[str | int, ...]) -> Position:
         for n in range(len(path), 0, -1):
@@ -296,11 +320,17 @@ def _checked(
     return spec
 
 
-def data_names(loaded: Loaded) -> Iterator[str]:
-    """Yield each data set that the suite names, once."""
+def data_names(
+    loaded: Loaded, tier: Tier = PAPER, overrides: Sequence[tuple[str, Any]] = ()
+) -> list[str]:
+    """Return each data set that some layer of a suite's settings names, once."""
     suite = loaded.suite
-    named = [loaded.protocol.data.get("name"), suite.base.get("data", {}).get("name")]
-    named += [
-        level.set.get("data.name") for axis in suite.matrix.values() for level in axis.values()
-    ]
-    yield from dict.fromkeys(name for name in named if isinstance(name, str))
+    layers: list[Mapping[str, Any]] = [{"data": loaded.protocol.data}, suite.base]
+    layers += [level.set for axis in suite.matrix.values() for level in axis.values()]
+    layers += [tier.set, *tier.families.values(), dict(overrides)]
+    named = []
+    for settings in layers:
+        whole = settings.get("data")
+        named += [whole.get("name")] if isinstance(whole, dict) else []
+        named += [settings.get("data.name")]
+    return [name for name in get_args(DataName) if name in named]

@@ -36,8 +36,8 @@ def resolve(spec: RunSpec, train_images: int) -> Steps:
     """Resolve a run's schedule for a training set of ``train_images`` images.
 
     The incomplete last batch of an epoch is left out (a new permutation is drawn for the next), so
-    160,000 iterations at batch 64 are 204.9 epochs of 781 batches, where the paper's own wrap-around
-    gives 204.8.
+    160,000 iterations at batch 64 are 204.9 epochs of 781 batches, where the paper's own
+    wrap-around gives 204.8.
 
     Raises:
         UsageError: when the training set is smaller than one batch.

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
-from resbench.suite.spec import Frozen, PositiveNumber
+from resbench.suite.spec import Frozen, PositiveNumber, Seed
 
 Identifier = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
@@ -133,7 +133,7 @@ class Suite(Frozen):
     protocol: Identifier
     train: bool = True
     base: dict[str, Any] = {}
-    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]
     matrix: Annotated[dict[Identifier, dict[Identifier, Level]], Field(min_length=1)]
     skips: tuple[Skip, ...] = ()
     table: Table
@@ -216,4 +216,4 @@ class Tier(Frozen):
     set: Settings = {}
     families: dict[Literal["wang2017", "he2016", "report2019"], Settings] = {}
     schedule: Shrunk | None = None
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] | None = None
+    seeds: tuple[Seed, ...] | None = None

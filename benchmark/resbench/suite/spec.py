@@ -11,13 +11,14 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 NUMERICS = 1
 """Bumped by hand whenever the same specification would give other numbers than before."""
 
 Engine = Literal["eager", "graph", "graph+compile"]
 Precision = Literal["fp32", "bf16"]
+DataName = Literal["cifar10", "cifar100", "digits"]
 
 
 def _whole(value: int | float) -> int | float:
@@ -28,6 +29,7 @@ def _whole(value: int | float) -> int | float:
 Ratio = Annotated[float, Field(ge=0, le=1)]
 PositiveNumber = Annotated[int | float, Field(gt=0), AfterValidator(_whole)]
 PositiveInt = Annotated[int, Field(gt=0)]
+Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
 
 class Frozen(BaseModel):
@@ -81,9 +83,9 @@ Model = Annotated[WangModel | HeModel | ReportModel, Field(discriminator="family
 class Data(Frozen):
     """Which images, which of them, and how their training labels are corrupted."""
 
-    name: Literal["cifar10", "cifar100", "digits"]
+    name: DataName
     id: str
-    """Content identity: ``md5:`` of an official archive or ``sha256:`` of decoded pixels and labels."""
+    """Content identity: ``md5:`` of a published archive, or ``sha256:`` of pixels and labels."""
     image_px: PositiveInt | None
     """Side length after average pooling; null keeps the native size."""
     first: PositiveInt | None
@@ -165,6 +167,12 @@ class Training(Frozen):
     val_in_train: Annotated[int, Field(ge=0)]
     """The last N images of the training set, evaluated although they are trained on."""
 
+    @model_validator(mode="after")
+    def _watches_something(self) -> Training:
+        if self.early_stopping and not self.val_in_train:
+            raise ValueError("early_stopping watches val_in_train, which must be greater than 0")
+        return self
+
 
 class RunSpec(Frozen):
     """Everything that decides a result, one seed."""
@@ -176,7 +184,7 @@ class RunSpec(Frozen):
     scale: Annotated[float, Field(gt=0, le=1)]
     engine: Engine
     precision: Precision
-    seed: Annotated[int, Field(ge=0, le=2**31 - 1)]
+    seed: Seed
 
     def canonical(self) -> dict[str, Any]:
         """Plain JSON values, every field present."""

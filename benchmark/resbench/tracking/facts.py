@@ -94,6 +94,7 @@ def begun(key: str, spec: Any, context: Any) -> Facts:
             "resbench.tier": spec["tier"],
             "resbench.data": choice["label"],
             "resbench.printed_data": choice["printed"],
+            "resbench.set": _overrides(context["overrides"]),
         }
         facts = Facts(
             key,
@@ -193,6 +194,10 @@ def _suite(name: Any) -> str:
 
 def _cell(name: Any) -> str:
     return "/".join(_suite(part) for part in str(name).split("/"))
+
+
+def _overrides(pairs: Any) -> str | None:
+    return " ".join(f"{key}={json.dumps(value)}" for key, value in pairs) or None
 
 
 def _data(data: Mapping[str, Any], label: str) -> DataFacts:

@@ -65,6 +65,7 @@ def serving(store: Store, port: int | None = None) -> Iterator[Ui]:
     chosen = _free_port(port)
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", store.uri]
     command += ["--host", HOST, "--port", str(chosen), "--workers", "1"]
+    command += ["--artifacts-destination", store.artifacts or ""]  # not the working directory
     # Without the executor of jobs, of which we have none, it starts in a third of the time.
     settings = {**environment(), "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     with tempfile.TemporaryFile() as log:

@@ -13,10 +13,13 @@ from resbench.errors import EnvironmentFault
 def prepare(device: torch.device, threads: int) -> None:
     """Make the process deterministic: thread count, algorithms, no reduced-precision matmul."""
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True)
+    if device.type == "cpu":
+        torch.set_deterministic_debug_mode("error")  # the next line without importing the compiler
+    else:
+        torch.use_deterministic_algorithms(True)
     # Filling new memory with NaN is a debugging aid of the deterministic mode; it costs a kernel an
     # allocation and changes no result.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     if device.type == "cuda":
         if os.environ.get("CUBLAS_WORKSPACE_CONFIG") is None:
             raise EnvironmentFault(

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from resbench.models import residual_units
 from resbench.train.lane import Lane, diverged_at
-from resbench.train.optim import set_capturable
 from resbench.train.state import dump, restore
 
 OnStep = Callable[[int], None]
@@ -117,12 +116,9 @@ class GraphEngine:
                 self.position.zero_()
         torch.cuda.current_stream(self.device).wait_stream(side)
         for lane in self.lanes:
-            lane.optimizer.zero_grad(set_to_none=True)  # the captured step makes its own gradients
-            set_capturable(lane.optimizer, True)
+            lane.optimizer.zero_grad()  # the captured step makes its own gradients
         with torch.cuda.graph(self.graph):
             self._step()
-        for lane in self.lanes:
-            set_capturable(lane.optimizer, False)
         for lane, payload in zip(self.lanes, before, strict=True):
             restore(payload, lane.model, lane.optimizer)
             for counter in (lane.loss_sum, lane.wrong, lane.not_finite, lane.finite_steps):

@@ -40,8 +40,8 @@ class Evaluation:
 class Lane:
     """The state that one training step changes, and the step itself.
 
-    The random numbers of an epoch are drawn outside of the step, on the host, from seeds that depend
-    on the run's seed and the epoch only.
+    The random numbers of an epoch are drawn outside of the step, on the host, from seeds that
+    depend on the run's seed and the epoch only.
     """
 
     def __init__(self, spec: RunSpec, images: Prepared, device: torch.device) -> None:
@@ -68,17 +68,17 @@ class Lane:
         self.lr = float("nan")
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=device)
         self.wrong = torch.zeros((), dtype=torch.int64, device=device)
-        # On a GPU a loss that is not finite is noted on the device and the fused optimizer skips its
-        # step, so that no step has to wait for the host.
+        # On a GPU a loss that is not finite is noted on the device and the fused optimizer skips
+        # its step, so that no step has to wait for the host.
         self.not_finite = torch.zeros((), dtype=torch.float32, device=device)
         self.finite_steps = torch.zeros((), dtype=torch.int64, device=device)
         if device.type == "cuda":
-            self.optimizer.found_inf = self.not_finite  # type: ignore[attr-defined]
+            self.optimizer.found_inf = self.not_finite
 
     def autocast(self) -> AbstractContextManager[None]:
         """Return the run's precision: bf16 autocast over fp32 weights, or nothing."""
         enabled = self.spec.precision == "bf16"
-        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=enabled)  # type: ignore[return-value]
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=enabled)
 
     def begin_epoch(self, epoch: int) -> None:
         """Draw order, augmentation and labels of a 1-based epoch, and clear the counters."""
@@ -108,11 +108,11 @@ class Lane:
         """Do one optimizer step on the images ``index_B``; return the loss (a scalar tensor)."""
         x_BCHW = self.pipeline.gather(index_B, params_BP)
         label_B = self.pipeline.labels.index_select(0, index_B)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         with self.autocast():
             logits_BK = self.model(x_BCHW)
         loss = F.cross_entropy(logits_BK.float(), label_B)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         if self.device.type == "cuda":
             # Stays 1 once it was 1: nothing is updated after a loss that is not finite.
             self.not_finite.copy_(torch.maximum(self.not_finite, (~loss.isfinite()).float()))

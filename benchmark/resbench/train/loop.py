@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from resbench.train.control import Control, Interrupted, OutOfBudget
-from resbench.train.engine import Engine, make_engine
+from resbench.train.engine import Engine, OnStep, make_engine
 from resbench.train.lane import Diverged
 from resbench.train.track import Track
 
@@ -30,12 +30,9 @@ def train(tracks: list[Track], control: Control) -> None:
             raise
         engine = _begin(live, engine, epoch)
         steps = live[0].lane.steps.in_epoch(epoch)
-        keys = [track.key for track in live]
         start = time.perf_counter()
         try:
-            engine.run_epoch(
-                steps, lambda s: control.before_step(keys, s, live[0].lane.steps.total)
-            )
+            engine.run_epoch(steps, _before_step(live, control))
         except Diverged as diverged:
             live[0].diverge(diverged)
             return
@@ -43,6 +40,11 @@ def train(tracks: list[Track], control: Control) -> None:
         if ended:
             live = [track for track in live if track not in ended]
             engine = None
+
+
+def _before_step(live: list[Track], control: Control) -> OnStep:
+    keys, total = [track.key for track in live], live[0].lane.steps.total
+    return lambda step: control.before_step(keys, step, total)
 
 
 def _begin(live: list[Track], engine: Engine | None, epoch: int) -> Engine:

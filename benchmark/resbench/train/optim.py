@@ -6,70 +6,96 @@ the start. Zeros give the same first step: 0.9 * 0 + g = g.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.optim.adam import adam
+from torch.optim.sgd import sgd
 
 from resbench.suite.spec import Optim
 
 
-def build_optimizer(model: nn.Module, optim: Optim, device: torch.device) -> torch.optim.Optimizer:
+class Optimizer:
+    """SGD or Adam by torch's fused kernels.
+
+    ``torch.optim``'s classes take the same steps, bit for bit, but import the compiler when they
+    are first used, which costs a process more time than importing torch.
+    """
+
+    def __init__(self, param_groups: list[dict[str, Any]], optim: Optim) -> None:
+        """Take groups with ``params``, ``weight_decay`` and ``lr``, as torch's optimizers do."""
+        self.param_groups, self.optim = param_groups, optim
+        self.state = {p: _zero_state(p, optim) for group in param_groups for p in group["params"]}
+        self.found_inf: Tensor | None = None
+        """Where it holds 1, on a GPU, a step changes nothing."""
+
+    def zero_grad(self) -> None:
+        """Drop the gradients."""
+        for parameter in self.state:
+            parameter.grad = None
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Update every parameter by its gradient."""
+        for group in self.param_groups:
+            params, lr, weight_decay = group["params"], group["lr"], group["weight_decay"]
+            grads = [parameter.grad for parameter in params]
+            if self.optim.name == "sgd":
+                sgd(
+                    params, grads, self._states(params, "momentum_buffer"), fused=True,
+                    found_inf=self.found_inf, weight_decay=weight_decay, lr=lr, dampening=0.0,
+                    momentum=self.optim.momentum, nesterov=self.optim.nesterov, maximize=False,
+                )  # fmt: skip
+            else:
+                averages = (self._states(params, name) for name in ("exp_avg", "exp_avg_sq"))
+                adam(
+                    params, grads, *averages, [], self._states(params, "step"), fused=True,
+                    found_inf=self.found_inf, weight_decay=weight_decay, lr=lr, beta1=0.9,
+                    beta2=0.999, eps=1e-8, amsgrad=False, maximize=False,
+                )  # fmt: skip
+
+    def _states(self, params: list[nn.Parameter], name: str) -> list[Any]:
+        return [self.state[parameter].get(name) for parameter in params]
+
+
+def build_optimizer(model: nn.Module, optim: Optim, device: torch.device) -> Optimizer:
     """Return SGD or Adam over the groups that decay and that do not.
 
     Weight decay is coupled L2: ``g + weight_decay * w``. On CUDA the learning rate is a tensor, so
     that a drop needs no new capture.
     """
+    lr = torch.tensor(optim.lr, device=device) if device.type == "cuda" else optim.lr
     groups = [
-        {"params": params, "weight_decay": decay}
+        {"params": params, "weight_decay": decay, "lr": lr}
         for params, decay in _groups(model, optim)
         if params
     ]
-    lr = torch.tensor(optim.lr, device=device) if device.type == "cuda" else optim.lr
-    optimizer: torch.optim.Optimizer
-    if optim.name == "sgd":
-        optimizer = torch.optim.SGD(
-            groups, lr=lr, momentum=optim.momentum, nesterov=optim.nesterov, fused=True
-        )
-    else:
-        optimizer = torch.optim.Adam(groups, lr=lr, fused=True)
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            optimizer.state[parameter] = _zero_state(parameter, optim)
-    return optimizer
+    return Optimizer(groups, optim)
 
 
-def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
+def set_lr(optimizer: Optimizer, lr: float) -> None:
     """Set the learning rate of every group, in place where it is a tensor."""
     for group in optimizer.param_groups:
-        if isinstance(group["lr"], torch.Tensor):
+        if isinstance(group["lr"], Tensor):
             group["lr"].fill_(lr)
         else:
             group["lr"] = lr
 
 
-def set_capturable(optimizer: torch.optim.Optimizer, capturable: bool) -> None:
-    """Let a step be captured in a CUDA graph; Adam asks for the flag, and warns of it elsewhere.
-
-    A fused step is the same with and without it: its counters are on the device in any case.
-    """
-    for group in optimizer.param_groups:
-        if "capturable" in group:
-            group["capturable"] = capturable
-
-
 def _groups(model: nn.Module, optim: Optim) -> list[tuple[list[nn.Parameter], float]]:
     if optim.decay == "all":
         return [(list(model.parameters()), optim.weight_decay)]
-    modules = [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
-    if optim.decay == "fc":
-        modules = [m for m in modules if isinstance(m, nn.Linear)][-1:]
-    kernels = {id(module.weight) for module in modules}
+    layers = [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    last = [layer for layer in layers if isinstance(layer, nn.Linear)][-1:]
+    kernels = {id(layer.weight) for layer in (last if optim.decay == "fc" else layers)}
     decayed = [p for p in model.parameters() if id(p) in kernels]
     others = [p for p in model.parameters() if id(p) not in kernels]
     return [(decayed, optim.weight_decay), (others, 0.0)]
 
 
-def _zero_state(parameter: nn.Parameter, optim: Optim) -> dict[str, torch.Tensor]:
-    def zeros() -> torch.Tensor:
+def _zero_state(parameter: nn.Parameter, optim: Optim) -> dict[str, Tensor]:
+    def zeros() -> Tensor:
         return torch.zeros_like(parameter, memory_format=torch.preserve_format)
 
     if optim.name == "sgd":

@@ -22,7 +22,7 @@ from resbench.store.job import Job, Outcome
 from resbench.store.layout import RunFolder
 from resbench.store.locks import try_lock
 from resbench.store.records import read_record, write_spec
-from resbench.store.state import Status, write_state
+from resbench.store.state import Status, read_state, write_state
 from resbench.suite.spec import RunSpec
 from resbench.train.calibrate import calibrate
 from resbench.train.control import Control, Interrupted, OutOfBudget
@@ -105,7 +105,8 @@ def _enter(job: Job, control: Control, held: ExitStack) -> Track | End:
         return _take_up(job, folder, control)
     except Exception as error:
         outcome, text = _outcome(error, control)
-        _note(folder, outcome, 0, text)
+        state = read_state(folder)
+        _note(folder, outcome, state.epoch if state else 0, text)
         return job.key, outcome, text
 
 
@@ -209,7 +210,7 @@ def _outcome(error: Exception, control: Control) -> tuple[Outcome, str]:
 
 
 def _out_of_memory(error: BaseException | None) -> bool:
-    """Say whether memory ran out; the end of a failed capture may hide that behind its own error."""
+    """Say whether memory ran out; the end of a failed capture hides that behind its own error."""
     while error is not None:
         if isinstance(error, MemoryError | torch.OutOfMemoryError):
             return True

@@ -10,8 +10,10 @@ import torch
 from safetensors.torch import load, save
 from torch import nn
 
+from resbench.train.optim import Optimizer
 
-def dump(model: nn.Module, optimizer: torch.optim.Optimizer, meta: dict[str, Any]) -> bytes:
+
+def dump(model: nn.Module, optimizer: Optimizer, meta: dict[str, Any]) -> bytes:
     """Serialise weights, running statistics, optimizer state and the run's counters.
 
     Random state is not stored: every epoch derives its own from the seed and the epoch number.
@@ -22,7 +24,7 @@ def dump(model: nn.Module, optimizer: torch.optim.Optimizer, meta: dict[str, Any
     return save(tensors, {"meta": json.dumps(meta, sort_keys=True, allow_nan=False)})
 
 
-def restore(payload: bytes, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+def restore(payload: bytes, model: nn.Module, optimizer: Optimizer) -> None:
     """Copy a dumped state into a model and optimizer of the same specification.
 
     Raises:
@@ -58,7 +60,7 @@ def read_meta(payload: bytes) -> dict[str, Any]:
 
 
 def _named(
-    model: nn.Module, optimizer: torch.optim.Optimizer
+    model: nn.Module, optimizer: Optimizer
 ) -> Iterator[tuple[str, torch.Tensor]]:
     for name, tensor in model.state_dict().items():
         yield f"model.{name}", tensor

@@ -193,8 +193,16 @@ class Track:
         append_epoch(self.folder.metrics, metrics)
         self.last_metrics = metrics
         self._last_epoch_s = duration_s + eval_s
-        self.emit({"event": "epoch", "keys": [self.key], "epochs": self.lane.steps.epochs,
-                   "steps": self.lane.steps.total, **metrics.model_dump(), **timing.model_dump()})  # fmt: skip
+        self.emit(
+            {
+                "event": "epoch",
+                "keys": [self.key],
+                "epochs": self.lane.steps.epochs,
+                "steps": self.lane.steps.total,
+                **metrics.model_dump(),
+                **timing.model_dump(),
+            }
+        )
         age = time.monotonic() - self._saved_at
         if not self.finished and age * CHECKPOINT_SHARE >= self._save_cost_s:
             self.checkpoint()

@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def _die_with_parent() -> None:
-    """Ask the kernel to end this process with its parent (Linux); elsewhere the input's end does."""
+    """Have the kernel end this process with its parent; beyond Linux the input's end does."""
     if sys.platform != "linux":
         return
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)

@@ -1,0 +1,80 @@
+"""What the replication report is written from, and the few forms its Markdown takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from resbench.report.blocks import Block
+from resbench.report.judged import JudgedTable
+from resbench.report.labels import data_label, listed, set_label, tier_label
+from resbench.report.reading import Results
+from resbench.report.render_markdown import escape, markdown
+from resbench.store.records import RunRecord
+
+JUDGED = ("replicated", "better", "worse", "inconclusive")
+
+Tables = Mapping[str, Sequence[JudgedTable]]
+"""By suite name; the context closest to print first."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the page is written from."""
+
+    results: Results
+    tables: Tables
+    verified: int
+    """Records whose numbers their predictions give back."""
+    figures: Mapping[str, str]
+    """Alternative text by file name, relative to the page."""
+
+    @property
+    def records(self) -> list[RunRecord]:
+        """Every finished run."""
+        return list(self.results.scan.records.values())
+
+    @property
+    def run(self) -> list[JudgedTable]:
+        """The tables with runs, all contexts."""
+        return [table for tables in self.tables.values() for table in tables if table.cost.runs]
+
+    @property
+    def settings(self) -> dict[str, list[JudgedTable]]:
+        """The tables with runs by setting, in words."""
+        found: dict[str, list[JudgedTable]] = {}
+        for table in self.run:
+            found.setdefault(setting(table), []).append(table)
+        return found
+
+
+def setting(table: JudgedTable) -> str:
+    """Return what a number holds for: tier, scale, data set, overrides, precision."""
+    context = table.table.expanded.context
+    data = listed(data_label(choice) for choice in context.data.values())
+    return " · ".join(
+        filter(None, [tier_label(context), data, set_label(context), context.precision])
+    )
+
+
+def page_link(suite: str) -> str:
+    """Return a link to the page of a suite."""
+    return f"[{suite}]({suite}.md)"
+
+
+def as_markdown(block: Block) -> str:
+    """Return one block."""
+    return markdown([block]).rstrip("\n")
+
+
+def bullets(lines: Sequence[str]) -> str:
+    """Return a list of lines that are Markdown already."""
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def figure_links(evidence: Evidence, start: str, end: str = "") -> Iterator[str]:
+    """Yield the figures whose file names begin and end so."""
+    for path, alt in evidence.figures.items():
+        name = path.removeprefix("figures/").removesuffix(".svg")
+        if name.startswith(start) and name.endswith(end):
+            yield f"![{escape(alt)}]({path})"

@@ -1,0 +1,330 @@
+"""Figures of a judged table, as SVG that depends on the records alone: no dates, no random ids.
+
+seaborn and matplotlib take seconds to import, so only the functions here import them. Colours are
+seaborn's colour-blind palette; ours is filled and solid, printed is open and dashed.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from resbench.report.blocks import plain
+from resbench.report.judged import JudgedTable
+from resbench.report.labels import (
+    cell_label,
+    count,
+    data_label,
+    listed,
+    place_label,
+    sentence,
+    set_label,
+    tier_label,
+)
+from resbench.report.power import printed_effects
+from resbench.stats.claims import ClaimKind
+from resbench.store.layout import RunFolder
+from resbench.store.metrics import EpochMetrics, read_epochs
+from resbench.suite.expand import Context
+from resbench.suite.schema import ERROR_METRICS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+WIDTH_IN = 9.0
+"""About the width of a README on a screen, at 100 pixels an inch."""
+
+STYLE: Mapping[str, Any] = {
+    "svg.hashsalt": "resbench",
+    "font.family": "DejaVu Sans",  # shipped with matplotlib: the same letters everywhere
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.labelsize": 9,
+    "legend.fontsize": 8,
+    "legend.title_fontsize": 8,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
+
+
+def learning_curves(judged: JudgedTable) -> Figure | None:
+    """Draw errors over epochs, a panel per column of the matrix, and the time of a run.
+
+    The form of the 2019 report's figures 2 to 4. None without a finished run.
+    """
+    rows = list(_epoch_rows(judged))
+    if not rows:
+        return None
+    import pandas as pd
+    import seaborn as sns
+
+    frame = pd.DataFrame(rows)
+    panels, hues = (list(dict.fromkeys(frame[name])) for name in ("panel", "row"))
+    with _style():
+        figure, *parts = _canvas(WIDTH_IN, 3.6, [*[1.0] * len(panels), 0.7])
+        colours = dict(zip(hues, sns.color_palette("colorblind", len(hues)), strict=True))
+        for axes, panel in zip(parts, panels, strict=False):
+            sns.lineplot(
+                frame[frame["panel"] == panel], x="epoch", y="error", hue="row", hue_order=hues,
+                palette=colours, style="images", style_order=["test", "training, augmented"],
+                errorbar="sd", legend=axes is parts[0], ax=axes,
+            )  # fmt: skip
+            axes.set(title=panel, xlabel="epoch", ylabel="error (%)" if axes is parts[0] else "")
+            axes.set_ylim(0.9 * frame["error"].min(), 1.02 * frame["error"].max())
+        times = frame.drop_duplicates("run")
+        cells = times["cell"].tolist()
+        sns.barplot(
+            times, x="minutes", y="cell", hue="row", hue_order=hues, palette=colours,
+            errorbar=None, legend=False, order=list(dict.fromkeys(cells)), ax=parts[-1],
+        )  # fmt: skip
+        parts[-1].set(title="time of a run", xlabel="minutes", ylabel="")
+        _legend_below(figure, parts[0], skip=("row", "images"))
+        _title(figure, [judged], f"mean ± sd of {_seeds(judged)}")
+    return figure
+
+
+def noise(judged: JudgedTable) -> Figure | None:
+    """Draw errors over label noise with the printed points; None for a table without levels."""
+    rows = list(_noise_rows(judged))
+    if len({row["noise"] for row in rows if row["whose"] == "ours"}) < 2:
+        return None
+    import pandas as pd
+    import seaborn as sns
+
+    frame = pd.DataFrame(rows)
+    with _style():
+        figure, axes = _canvas(WIDTH_IN * 0.75, 3.8)
+        sns.lineplot(
+            frame, x="noise", y="error", hue="network", style="whose", palette="colorblind",
+            hue_order=list(dict.fromkeys(frame["network"])), style_order=["ours", "printed"],
+            markers={"ours": "o", "printed": "D"}, dashes={"ours": "", "printed": (3, 2)},
+            errorbar="sd", err_style="bars", ax=axes,
+        )  # fmt: skip
+        for line in axes.lines:
+            if line.is_dashed():
+                line.set(markerfacecolor="white", markeredgecolor=line.get_color())
+        axes.set(xlabel="training labels corrupted (%)", ylabel="test error (%)")
+        axes.set_xticks(sorted(set(frame["noise"])))
+        axes.set_ylim(0)
+        _legend_below(figure, axes, skip=("network", "whose"))
+        _title(figure, [judged], f"mean ± sd of {_seeds(judged)}")
+    return figure
+
+
+def printed_cells(judged: JudgedTable) -> Figure | None:
+    """Draw every printed error beside ours with the interval for one new run; None without runs."""
+    places = [
+        place
+        for place in judged.places
+        if place.values and place.metric in ERROR_METRICS and place.printed and place.printed.value
+    ]
+    if not places:
+        return None
+    import seaborn as sns
+
+    with _style():
+        figure, axes = _canvas(WIDTH_IN * 0.75, 1.5 + 0.28 * len(places))
+        blue, seen = sns.color_palette("colorblind")[0], set[str]()
+        for i, place in enumerate(places):
+            printed = float(place.printed.value or 0) if place.printed else 0.0
+            axes.plot(printed, i, **_PRINTED, label=_once("printed", seen))
+            if place.interval is not None:
+                label = _once("95% interval for one new run of ours", seen)
+                axes.plot(place.interval, [i, i], color=blue, linewidth=2, alpha=0.6, label=label)
+            each = [i] * len(place.values)
+            axes.plot(place.values, each, "o", color=blue, ms=3.5, label=_once("our runs", seen))
+        loaded = judged.table.expanded.loaded
+        _name_rows(axes, [_wrapped(place_label(loaded, p.row, p.column), 40) for p in places])
+        axes.set(xlabel="error (%)")
+        axes.set_xlim(0, min(100.0, axes.get_xlim()[1]))
+        _legend_below(figure, axes)
+        alike = any(place.kind != "not_comparable" for place in places)
+        _title(figure, [judged], "printed and ours" + ("" if alike else ", not comparable"))
+    return figure
+
+
+def claims(tables: Sequence[JudgedTable]) -> Figure | None:
+    """Draw the effect of every claim with runs beside the printed one; tables of one context."""
+    rows = [
+        (item, printed)
+        for table in tables
+        for item, printed in zip(table.claims, printed_effects(table.table.expanded), strict=True)
+        if item.verdict.kind != "not_run"
+    ]
+    if not rows:
+        return None
+    import seaborn as sns
+
+    with _style():
+        figure, axes = _canvas(WIDTH_IN, 1.5 + 0.36 * len(rows))
+        palette = sns.color_palette("colorblind")
+        axes.axvline(0, color="0.3", linewidth=1)
+        seen: set[str] = set()
+        axes.plot([], [], **_PRINTED, label="printed")
+        for i, (item, printed) in enumerate(rows):
+            verdict, colour = item.verdict, palette[_COLOURS[item.verdict.kind]]
+            low, high = verdict.interval.low, verdict.interval.high
+            if math.isfinite(high - low):
+                axes.plot([low, high], [i, i], color=colour, linewidth=2)
+            label = verdict.kind.replace("_", " ")
+            axes.plot(verdict.effect_pp, i, "o", color=colour, label=_once(label, seen))
+            if printed is not None:
+                axes.plot(printed, i, **_PRINTED)
+        _name_rows(axes, [_wrapped(item.claim.text.rstrip("."), 52) for item, _ in rows])
+        sizes = [abs(x) for i, p in rows for x in (i.verdict.effect_pp, p or 0.0)]
+        reach = 1.8 * max(sizes)  # an interval from two seeds may be far wider: it runs off
+        axes.set_xlim(max(axes.get_xlim()[0], -reach), min(axes.get_xlim()[1], reach))
+        axes.set(xlabel="effect in the claimed direction (percentage points)")
+        _legend_below(figure, axes)
+        level = {f"{i.verdict.interval.level:.0%}" for i, _ in rows}
+        _title(figure, tables, f"effect and {' or '.join(sorted(level))} interval over seeds")
+    return figure
+
+
+def svg(figure: Figure) -> bytes:
+    """Return a figure as SVG; the same records give the same bytes."""
+    buffer = io.BytesIO()
+    with _style():
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    return buffer.getvalue()
+
+
+# Places in the colour-blind palette, in which 2 is green, 9 sky blue, 3 vermilion, 7 grey.
+_COLOURS: Mapping[ClaimKind, int] = {
+    "confirmed": 2,
+    "direction_only": 9,
+    "not_confirmed": 1,
+    "contradicted": 3,
+    "inconclusive": 7,
+}
+_PRINTED: Mapping[str, Any] = {
+    "marker": "D",
+    "linestyle": "none",
+    "markersize": 5,
+    "markerfacecolor": "white",
+    "markeredgecolor": "black",
+}
+
+
+@contextmanager
+def _style() -> Iterator[None]:
+    import seaborn as sns
+    from matplotlib import rc_context
+
+    settings: Any = {**sns.axes_style("whitegrid"), **STYLE}
+    with rc_context(settings):
+        yield
+
+
+def _canvas(width: float, height: float, ratios: Sequence[float] = (1.0,)) -> Any:
+    """Return a figure and its axes side by side; no window, no state of pyplot."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    parts = figure.subplots(1, len(ratios), width_ratios=ratios, squeeze=False)
+    return figure, *parts[0]
+
+
+def _title(figure: Figure, tables: Sequence[JudgedTable], what: str) -> None:
+    """Say which table, which tier and which data set the figure is about."""
+    expanded = tables[0].table.expanded
+    about = expanded.loaded.suite.title if len(tables) == 1 else "Claims of the sources"
+    context = expanded.context
+    data = listed(data_label(choice) for choice in context.data.values())
+    where = " ".join([f"{sentence(tier_label(context))}, data {data}.", *_set(context)])
+    width = round(figure.get_figwidth() * 13)
+    lines = [_wrapped(about, width), _wrapped(f"{where} {sentence(what)}.", width)]
+    figure.suptitle("\n".join(lines), fontsize=9)
+
+
+def _set(context: Context) -> list[str]:
+    return [f"{set_label(context)}."] if context.overrides else []
+
+
+def _legend_below(figure: Figure, axes: Axes, skip: Sequence[str] = ()) -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    shown = [(h, label) for h, label in zip(handles, labels, strict=True) if label not in skip]
+    if axes.get_legend() is not None:
+        axes.get_legend().remove()  # type: ignore[union-attr]
+    columns = max(1, min(len(shown), round(figure.get_figwidth() / 2.1)))
+    figure.legend(
+        [h for h, _ in shown], [label for _, label in shown],
+        loc="outside lower center", ncols=columns, frameon=False,
+    )  # fmt: skip
+
+
+def _name_rows(axes: Axes, names: Sequence[str]) -> None:
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.grid(axis="y", visible=False)
+
+
+def _once(label: str, seen: set[str]) -> str:
+    """Return the label for its first marker only; matplotlib hides those with an underscore."""
+    if label in seen:
+        return f"_{label}"
+    seen.add(label)
+    return label
+
+
+def _wrapped(text: str, width: int) -> str:
+    # A pair of dollar signs would be read as a formula.
+    return textwrap.fill(plain(text).replace("$", r"\$"), width)
+
+
+def _short(label: str) -> str:
+    """Leave out what a label says in brackets."""
+    return re.sub(r"\s*\(.*?\)", "", label) or label
+
+
+def _seeds(judged: JudgedTable) -> str:
+    numbers = {len(cell.done) for cell in judged.table.cells.values() if cell.done}
+    low, high = min(numbers), max(numbers)
+    return count(high, "seed") if low == high else f"{low} to {high} seeds"
+
+
+def _epoch_rows(judged: JudgedTable) -> Iterator[dict[str, Any]]:
+    """Yield two points an epoch of every finished run: test, and training under augmentation."""
+    loaded = judged.table.expanded.loaded
+    rows, matrix = loaded.suite.table.rows, loaded.suite.matrix
+    for cell in judged.table.cells.values():
+        levels = cell.cell.levels
+        others = [matrix[axis][levels[axis]].label for axis in matrix if axis != rows]
+        point = {
+            "row": _wrapped(_short(matrix[rows][levels[rows]].label), 30),
+            "panel": _wrapped(_short(", ".join(others)), 30),
+            "cell": _wrapped(_short(cell_label(loaded, cell)), 26),
+        }
+        for run in cell.done:
+            own = {**point, "run": run.key, "minutes": run.timing.total_s / 60}
+            path = RunFolder(judged.table.results, run.key).metrics
+            for epoch in read_epochs(path, EpochMetrics):
+                at = {**own, "epoch": epoch.epoch}
+                yield {**at, "images": "test", "error": epoch.test_top1_err}
+                yield {**at, "images": "training, augmented", "error": epoch.train_top1_err}
+
+
+def _noise_rows(judged: JudgedTable) -> Iterator[dict[str, Any]]:
+    suite = judged.table.expanded.loaded.suite
+    for place in judged.places:
+        spec = place.cell.cell.spec
+        if spec is None or place.metric != "test_top1_err" or spec.data.clean_ratio == 1:
+            continue
+        levels = place.cell.cell.levels
+        names = [
+            suite.matrix[axis][level].label for axis, level in levels.items()
+            if "data.clean_ratio" not in suite.matrix[axis][level].set
+        ]  # fmt: skip
+        point = {"network": ", ".join(names), "noise": round(100 * (1 - spec.data.clean_ratio), 6)}
+        for value in place.values:
+            yield {**point, "whose": "ours", "error": value}
+        if place.printed and place.printed.value:
+            yield {**point, "whose": "printed", "error": float(place.printed.value)}

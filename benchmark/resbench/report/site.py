@@ -1,0 +1,175 @@
+"""``reports/``: every suite's page, the figures and the replication report, from records alone.
+
+The same records give the same bytes: nothing here knows the time, the machine or its own version.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from resbench.errors import EnvironmentFault
+from resbench.report import figures
+from resbench.report.blocks import Heading, Text
+from resbench.report.collect import fill
+from resbench.report.evidence import Evidence, as_markdown, page_link, setting
+from resbench.report.judged import JudgedTable, judge
+from resbench.report.labels import sentence, source_label
+from resbench.report.page import table_blocks
+from resbench.report.reading import Results, read_results
+from resbench.report.render_markdown import escape, markdown
+from resbench.report.summary import claims_grid, replication_report
+from resbench.store.atomic import fault, read_file, write_atomic
+from resbench.store.layout import RunFolder
+from resbench.store.verify import verify_run
+from resbench.suite.catalog import load_suite, suite_names
+from resbench.suite.expand import Context
+
+GENERATED = "<!-- Generated from records by `resbench report --site`: do not edit. -->"
+BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+
+
+def write_site(results: Path, folder: Path) -> list[Path]:
+    """Write the pages of a results folder, and return the files that changed.
+
+    Pages and figures of an earlier run that are no longer made are removed. A README.md beside the
+    folder gets the claims and their figure between its `results:begin` and `results:end` marks.
+
+    Raises:
+        EnvironmentFault: the folder holds pages that this did not write, or cannot be written.
+    """
+    index = folder / "README.md"
+    if index.exists() and GENERATED not in index.read_text("utf-8", "replace"):
+        raise EnvironmentFault(
+            f"{index}: not written by resbench; its folder would be overwritten. Choose another."
+        )
+    evidence, files = build_site(read_results(results))
+    try:
+        (folder / "figures").mkdir(parents=True, exist_ok=True)
+        for stale in _generated(folder) - files.keys():
+            (folder / stale).unlink()
+    except OSError as error:
+        raise fault(folder, error) from error
+    changed = [folder / name for name, content in files.items() if _write(folder / name, content)]
+    readme = folder.absolute().parent / "README.md"
+    return changed + ([readme] if _refresh(readme, readme_block(evidence, folder.name)) else [])
+
+
+def build_site(results: Results) -> tuple[Evidence, dict[str, bytes]]:
+    """Return what the pages are made of, and every file by its path below the folder."""
+    tables: dict[str, Sequence[JudgedTable]] = {}
+    for name in suite_names():
+        loaded = load_suite(name)
+        filled = fill(loaded, results)
+        if name != "smoke" or any(table.keys for table in filled):
+            tables[name] = [judge(table) for table in filled]
+    drawn = {f"figures/{name}.svg": found for name, found in _draw(tables).items()}
+    verified = sum(not verify_run(RunFolder(results.path, key)) for key in results.scan.records)
+    alt = {path: text for path, (_, text) in drawn.items()}
+    evidence = Evidence(results, tables, verified, alt)
+    files = {path: content for path, (content, _) in drawn.items()}
+    files |= {f"{name}.md": _suite_page(found, alt).encode() for name, found in tables.items()}
+    index = f"{GENERATED}\n\n{replication_report(evidence)}\n{_contents(tables)}"
+    return evidence, files | {"README.md": index.encode()}
+
+
+def readme_block(evidence: Evidence, folder: str) -> str:
+    """Return the claims, a figure and the way on, for the README above the folder."""
+    parts = []
+    for name, tables in evidence.settings.items():
+        grid = claims_grid(tables)
+        if grid is not None:
+            parts += [f"What the committed runs say, {escape(name)}:", as_markdown(grid)]
+    for path, alt in evidence.figures.items():
+        if path.startswith("figures/claims-"):
+            parts.append(f"![{escape(alt)}]({folder}/{path})")
+    parts.append(
+        f"[{folder}/]({folder}/README.md) has the tables, what differs from print and why, and the "
+        "runs behind every number."
+    )
+    return "\n\n".join(parts)
+
+
+def _suite_page(tables: Sequence[JudgedTable], alt: Mapping[str, str]) -> str:
+    loaded = tables[0].table.expanded.loaded
+    head = [
+        Heading(1, f"{loaded.suite.name}: {loaded.suite.title}"),
+        Text(f"{sentence(source_label(loaded))}."),
+    ]
+    parts = [GENERATED, markdown(head).rstrip("\n"), "[All tables](README.md)"]
+    for i, table in enumerate(tables):
+        blocks = table_blocks(table, ledger=True, notes_above=i > 0)
+        parts.append(markdown(blocks).rstrip("\n"))
+        start = f"figures/{loaded.suite.name}-{slug(table.table.expanded.context)}-"
+        parts += [
+            f"![{escape(text)}]({path})" for path, text in alt.items() if path.startswith(start)
+        ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _contents(tables: Mapping[str, Sequence[JudgedTable]]) -> str:
+    lines = [
+        f"- {page_link(name)}: {escape(found[0].table.expanded.loaded.suite.title)}"
+        for name, found in tables.items()
+    ]
+    return "\n".join(["## Every suite", "", *lines]) + "\n"
+
+
+def _draw(tables: Mapping[str, Sequence[JudgedTable]]) -> dict[str, tuple[bytes, str]]:
+    """Return every figure by name, as SVG with its alternative text."""
+    drawn: dict[str, tuple[bytes, str]] = {}
+    contexts: dict[str, list[JudgedTable]] = {}
+    kinds = {
+        "curves": (figures.learning_curves, "Errors over epochs and the time of a run"),
+        "printed": (figures.printed_cells, "Printed errors and ours"),
+        "noise": (figures.noise, "Test error over label noise"),
+    }
+    for table in (table for found in tables.values() for table in found if table.cost.runs):
+        where = slug(table.table.expanded.context)
+        contexts.setdefault(where, []).append(table)
+        for kind, (draw, text) in kinds.items():
+            figure = draw(table)
+            if figure is not None:
+                alt = f"{text}: {table.suite}, {setting(table)}"
+                drawn[f"{table.suite}-{where}-{kind}"] = figures.svg(figure), alt
+    for where, found in contexts.items():
+        figure = figures.claims(found)
+        if figure is not None:
+            alt = f"Effects of the claims, printed and ours: {setting(found[0])}"
+            drawn[f"claims-{where}"] = figures.svg(figure), alt
+    return drawn
+
+
+def slug(context: Context) -> str:
+    """Return a context as a part of a file name, distinct for distinct contexts."""
+    scale = "" if context.scale == 1 else f"-x{context.scale:g}"
+    data = "-".join(choice.label for choice in context.data.values())
+    text = json.dumps([list(pair) for pair in context.overrides], sort_keys=True)
+    changed = f"-set-{hashlib.sha256(text.encode()).hexdigest()[:6]}" if context.overrides else ""
+    engine = context.engine.replace("+", "-")
+    return f"{context.tier}{scale}-{data}-{context.precision}-{engine}{changed}"
+
+
+def _generated(folder: Path) -> set[str]:
+    """Return the pages and figures that lie there, those of this writer only."""
+    pages = {path.name for path in folder.glob("*.md") if GENERATED in path.read_text("utf-8")}
+    return pages | {f"figures/{path.name}" for path in folder.glob("figures/*.svg")}
+
+
+def _write(path: Path, content: bytes) -> bool:
+    if read_file(path) == content:
+        return False
+    write_atomic(path, content)
+    return True
+
+
+def _refresh(readme: Path, block: str) -> bool:
+    """Put a block between the marks of a README; False where it has none, or has the block."""
+    text = (read_file(readme) or b"").decode("utf-8", "replace")
+    before, begin, rest = text.partition(f"{BEGIN}\n")
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        return False
+    return _write(readme, f"{before}{begin}{block}\n{end}{after}".encode())

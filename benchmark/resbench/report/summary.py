@@ -1,0 +1,227 @@
+"""The replication report of one page, written from records: every number in it is computed.
+
+The prose is Markdown; each sentence links the page whose table it is from. What a tier, a data set
+or the number of seeds does not allow is not said: the verdicts decide that, not the prose.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from resbench.report import lessons
+from resbench.report.blocks import Grid
+from resbench.report.cells import Place
+from resbench.report.evidence import (
+    JUDGED,
+    Evidence,
+    as_markdown,
+    bullets,
+    figure_links,
+    page_link,
+    setting,
+)
+from resbench.report.judged import JudgedTable
+from resbench.report.labels import count, listed, mean_sd, p_value, sentence, signed
+from resbench.report.page import MARKS
+from resbench.report.power import printed_effects
+from resbench.report.render_markdown import escape
+from resbench.suite.schema import ERROR_METRICS
+
+
+def replication_report(evidence: Evidence) -> str:
+    """Return the whole page as Markdown."""
+    sections = [
+        ("", [_abstract(evidence)]),
+        ("Scope", _scope(evidence)),
+        ("Claims", _claims(evidence)),
+        ("Method", _method(evidence)),
+        ("Printed and ours", _tables(evidence)),
+        ("What was easy", lessons.easy(evidence)),
+        ("What was hard", lessons.hard(evidence)),
+        ("What differs, and why", lessons.differs(evidence)),
+        ("What the 2019 report's numbers are", lessons.report_numbers(evidence)),
+        ("Where the runs come from", lessons.provenance(evidence)),
+    ]
+    parts = ["# What the committed runs show"]
+    for title, paragraphs in sections:
+        body = list(paragraphs)
+        if body:
+            parts += [f"## {title}"] if title else []
+            parts += body
+    return "\n\n".join(parts) + "\n"
+
+
+def claims_grid(tables: Sequence[JudgedTable]) -> Grid | None:
+    """Return every claim with runs, its verdict, and what it holds for; None without any."""
+    rows = []
+    for table in tables:
+        effects = printed_effects(table.table.expanded)
+        for item, printed in zip(table.claims, effects, strict=True):
+            verdict = item.verdict
+            if verdict.kind != "not_run":
+                low, high = verdict.interval.low, verdict.interval.high
+                rows.append((
+                    item.claim.text,
+                    signed(printed),
+                    signed(verdict.effect_pp),
+                    f"{low:+.2f} to {high:+.2f}" if math.isfinite(high - low) else "unknown",
+                    str(verdict.n),
+                    p_value(verdict.adjusted_p),
+                    verdict.kind.replace("_", " "),
+                ))  # fmt: skip
+    header = ("claim", "printed\npp", "ours\npp", "interval", "seeds", "p\nHolm", "verdict")
+    return Grid(header, tuple(rows), "lrrrrrl") if rows else None
+
+
+def verdict_counts(tables: Sequence[JudgedTable]) -> str:
+    """Return for example ``3 confirmed, 2 inconclusive``."""
+    kinds = Counter(item.verdict.kind for table in tables for item in table.claims)
+    del kinds["not_run"]
+    return listed(f"{n} {kind.replace('_', ' ')}" for kind, n in kinds.most_common())
+
+
+def _abstract(evidence: Evidence) -> str:
+    if not evidence.records:
+        return "No run is recorded yet."
+    asked = sum(len(tables[0].claims) for tables in evidence.tables.values())
+    parts = [
+        f"{count(len(evidence.records), 'run')} are recorded, in "
+        f"{count(len(evidence.settings), 'setting')}; the two sources make {asked} claims."
+    ]
+    for name, tables in evidence.settings.items():
+        counts = verdict_counts(tables)
+        if counts:
+            parts.append(f"In {escape(name)}: {counts}.")
+    if not any(table.as_printed for table in evidence.run):
+        parts.append(
+            "No setting is the printed one, so no printed number is judged, and every verdict on a "
+            "claim holds for its setting alone."
+        )
+    return " ".join(parts)
+
+
+def _scope(evidence: Evidence) -> Iterator[str]:
+    rows = []
+    for name, tables in evidence.settings.items():
+        runs = {run.key: run for table in tables for run in table.table.records}
+        seeds = Counter(len(cell.done) for t in tables for cell in t.table.cells.values())
+        del seeds[0]
+        sizes = {(r.data.train_images, r.data.test_images) for r in runs.values()}
+        hours = sum(run.timing.total_s for run in runs.values()) / 3600
+        rows.append((
+            name,
+            listed(table.suite for table in tables),
+            str(len(runs)),
+            " to ".join(str(n) for n in sorted({min(seeds), max(seeds)})) if seeds else "0",
+            listed(f"{train:,} + {test:,}" for train, test in sorted(sizes)),
+            f"{hours:.1f}",
+        ))  # fmt: skip
+    header = (
+        "setting",
+        "suites",
+        "runs",
+        "seeds\na cell",
+        "images\ntraining + test",
+        "device\nhours",
+    )
+    if rows:
+        yield as_markdown(Grid(header, tuple(rows), "llrrrr"))
+    kinds = Counter(_best_kind(evidence, suite) for suite in _printed_errors(evidence))
+    total, judged = sum(kinds.values()), sum(kinds[kind] for kind in JUDGED)
+    verdicts = listed(f"{kinds[kind]} {kind}" for kind in JUDGED if kinds[kind])
+    yield (
+        f"Of {total} printed errors in the suites {judged} were run at the printed setting"
+        + (f" ({verdicts})" if verdicts else "")
+        + f", {kinds['not_comparable']} in another one, {kinds['not_run']} not at all. A setting is "
+        "the printed one on the published data set, at the source's width, schedule and batch."
+    )
+
+
+def _printed_errors(evidence: Evidence) -> Iterator[tuple[str, str, str]]:
+    """Yield suite, row and column of every printed error of a trained table."""
+    for name, tables in evidence.tables.items():
+        for place in tables[0].places:
+            trained = place.kind != "skipped" and place.metric in ERROR_METRICS
+            if trained and place.printed and place.printed.value:
+                yield name, place.row, place.column
+
+
+def _best_kind(evidence: Evidence, where: tuple[str, str, str]) -> str:
+    """Return the verdict on a place in the context that says most about it."""
+    suite, *at = where
+    kinds = [p.kind for t in evidence.tables[suite] for p in t.places if [p.row, p.column] == at]
+    order = (*JUDGED, "not_comparable", "not_run")
+    return min(kinds, key=lambda kind: order.index(kind) if kind in order else len(order))
+
+
+def _claims(evidence: Evidence) -> Iterator[str]:
+    for name, tables in evidence.settings.items():
+        grid = claims_grid(tables)
+        if grid is not None:
+            pages = listed(page_link(table.suite) for table in tables if table.claims)
+            yield f"**{escape(sentence(name))}** ({pages}):"
+            yield as_markdown(grid)
+    yield from figure_links(evidence, "claims")
+    waiting = sum(
+        all(table.claims[i].verdict.kind == "not_run" for table in tables)
+        for tables in evidence.tables.values()
+        for i in range(len(tables[0].claims))
+    )
+    yield (
+        "Effects are percentage points, positive as claimed; of a chain, its weakest step. "
+        f"{count(waiting, 'claim')} have no run in any setting; the suites' pages list them."
+    )
+
+
+def _method(evidence: Evidence) -> Iterator[str]:
+    protocols = dict.fromkeys(t.table.expanded.loaded.protocol.title for t in evidence.run)
+    yield bullets([
+        f"Training follows {listed(protocols)}; each setting of it is marked as the source's, "
+        "inferred or a deviation in the ledger of every suite's page.",
+        "The last epoch is scored. The best epoch on the test set is shown beside it and never used.",
+        "Arms of a claim share their seeds: the same order of images, the same augmentation, the "
+        "same corrupted labels. Tests are paired over seeds, and Holm's correction covers the "
+        "claims of a suite; fewer than three seeds decide nothing.",
+        "The formulas, their sources and their measured coverage are in docs/statistics.md.",
+    ])  # fmt: skip
+
+
+def _tables(evidence: Evidence) -> Iterator[str]:
+    for tables in evidence.tables.values():
+        table = tables[0]
+        if table.cost.runs and any(place.values for place in table.places):
+            loaded = table.table.expanded.loaded
+            yield f"**{escape(loaded.suite.title)}**, {escape(setting(table))} ({page_link(table.suite)}):"
+            yield as_markdown(compact_grid(table))
+            yield from figure_links(evidence, f"{table.suite}-", "-noise")
+    yield "Ours: mean ± sd over seeds (how many), last epoch."
+
+
+def compact_grid(table: JudgedTable) -> Grid:
+    """Return a table in the source's shape: printed and ours for every column of errors."""
+    suite = table.table.expanded.loaded.suite
+    columns = [
+        name for name in suite.table.columns
+        if any(p.column == name and p.metric in ERROR_METRICS for p in table.places)
+    ]  # fmt: skip
+    at = {(place.row, place.column): place for place in table.places}
+    header = [suite.table.row_header]
+    for name in columns:
+        header += [f"{suite.table.columns[name].label}\nprinted", "ours"]
+    rows = [
+        (level.label, *(text for name in columns for text in _printed_and_ours(at[row, name])))
+        for row, level in suite.matrix[suite.table.rows].items()
+    ]
+    return Grid(tuple(header), tuple(rows), "l" + "r" * (len(header) - 1))
+
+
+def _printed_and_ours(place: Place) -> tuple[str, str]:
+    printed = (place.printed.value or "") if place.printed else ""
+    if place.mean is None:
+        lost = len(place.cell.diverged)
+        return printed, f"{lost} diverged" if lost else ""
+    ours = mean_sd(place.mean, place.sd, len(place.values), len(place.cell.seeds))
+    mark = MARKS[place.kind][0] if place.kind in JUDGED else ""
+    return printed, f"{ours} {mark}".strip()

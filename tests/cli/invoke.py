@@ -1,0 +1,48 @@
+"""Runs the command line as the console script does, in this process or in one of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from resbench.cli import main as entry
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+
+def invoke(capsys: pytest.CaptureFixture[str], *arguments: object) -> Outcome:
+    """Run ``resbench ARGUMENTS`` in this process, through the real entry point."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["resbench", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            entry.main()
+    out, err = capsys.readouterr()
+    return Outcome(int(stopped.value.code or 0), out, err)
+
+
+def imported_by(*arguments: object, cwd: Path) -> set[str]:
+    """Run a command in a new process; return the names of the packages that it imported."""
+    code = (
+        "import atexit, sys\n"
+        "atexit.register(lambda: print('\\n' + ' '.join(m for m in sys.modules if '.' not in m)))\n"
+        "from resbench.cli.main import main\n"
+        "main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        cwd=cwd, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.splitlines()[-1].split())

@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from resbench.cli.report import command
+from resbench.suite.catalog import suite_names
+from tests.cli.invoke import imported_by, invoke
+from tests.report import records
+from tests.report.records import JPEG, suite_under
+
+Capture = pytest.CaptureFixture[str]
+ARL, NAL = "attention-56/arl", "attention-56/nal"
+
+
+def test_a_report_starts_without_torch_mlflow_and_pandas(tmp_path: Path) -> None:
+    suite = suite_under("table1_arl_vs_nal")
+    for seed in (1, 2):
+        records.finish(tmp_path, suite, ARL, seed, 5.0 + seed)
+        records.finish(tmp_path, suite, NAL, seed, 6.0 + seed)
+    loaded = imported_by("report", "table1_arl_vs_nal", "--results", ".", cwd=tmp_path)
+    assert "numpy" in loaded
+    assert not {"torch", "mlflow", "pandas", "seaborn", "sklearn"} & loaded
+
+
+def test_every_shipped_trained_suite_is_reported_by_default_and_smoke_only_once_it_has_run(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [name for name in suite_names() if name != "table5_architecture"]  # that one is counted
+    monkeypatch.setattr("resbench.suite.catalog.suite_names", lambda: names)
+    found = invoke(capsys, "report", "--results", tmp_path, "--format", "json")
+    reported = {table["suite"] for table in json.loads(found.out)["tables"]}
+    assert reported == set(names) - {"smoke"}
+    smoke = suite_under("smoke")
+    records.finish(tmp_path, smoke, smoke.cells[0].id, 1, 5.0)
+    found = invoke(capsys, "report", "--results", tmp_path, "--format", "json")
+    assert "smoke" in {table["suite"] for table in json.loads(found.out)["tables"]}
+
+
+def test_with_nothing_run_a_named_suite_shows_print_and_says_not_run(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    found = invoke(capsys, "report", "smoke", "table3_mask", "--results", tmp_path)
+    assert found.code == 0
+    assert "6.48" in found.out
+    assert "not\xa0run" in found.out
+    assert "## smoke" in found.out
+
+
+def test_the_format_follows_the_output_and_the_file_is_whole(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    for name in ("report.json", "report.csv", "report.md", "report.txt"):
+        path = tmp_path / "a folder" / name
+        path.parent.mkdir(exist_ok=True)
+        assert invoke(capsys, "report", "table3_mask", "--output", path).out == ""
+    assert json.loads((path.parent / "report.json").read_text())["schema"] == 1
+    rows = list(csv.DictReader(io.StringIO((path.parent / "report.csv").read_text())))
+    assert {row["row"] for row in rows} == {"local", "encoder-decoder", "local-same-units"}
+    assert (path.parent / "report.md").read_text() == path.read_text()
+
+
+def test_a_refused_output_is_one_line_and_exit_3(tmp_path: Path, capsys: Capture) -> None:
+    path = tmp_path / "missing" / "report.md"
+    found = invoke(capsys, "report", "table3_mask", "--output", path)
+    assert (found.code, found.out) == (3, "")
+    assert found.err.count("\n") == 1
+    assert str(path) in found.err
+
+
+@pytest.mark.parametrize("arguments", [["tabel3_mask"], ["./no.yaml"], ["--format", "pdf"]])
+def test_what_the_user_mistypes_is_exit_2_and_says_what_is_allowed(
+    capsys: Capture, arguments: list[str]
+) -> None:
+    found = invoke(capsys, "report", *arguments)
+    assert found.code == 2
+    assert "table3_mask" in found.err or "markdown" in found.err
+    assert "Traceback" not in found.err
+
+
+def test_strict_is_exit_4_until_every_claim_is_confirmed(tmp_path: Path, capsys: Capture) -> None:
+    strict = ("report", "table3_mask", "--strict", "--results", tmp_path)
+    nothing = invoke(capsys, *strict)
+    assert nothing.code == 4
+    assert "encoder-decoder-beats-local: Not run" in nothing.err
+    suite = suite_under("table3_mask")
+    for seed, error in enumerate((5.0, 5.1, 5.3), 1):
+        records.finish(tmp_path, suite, "encoder-decoder", seed, error)
+        records.finish(tmp_path, suite, "local", seed, 9 + error / 5)
+    found = invoke(capsys, *strict)
+    assert (found.code, found.err) == (0, "")
+
+
+def test_strict_looks_at_other_data_only_where_the_printed_was_not_run(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    strict = ("report", "table3_mask", "--strict", "--results", tmp_path)
+    other = suite_under("table3_mask", data={"cifar10": JPEG})
+    for seed, error in enumerate((5.0, 5.1, 5.3), 1):
+        records.finish(tmp_path, other, "encoder-decoder", seed, error)
+        records.finish(tmp_path, other, "local", seed, 9 + error / 5)
+    assert invoke(capsys, *strict).code == 0
+    records.finish(tmp_path, suite_under("table3_mask"), "local", 1, 6.0)
+    found = invoke(capsys, *strict)
+    assert found.code == 4
+    assert "jpeg75" not in found.err
+
+
+def test_refused_records_are_named_at_the_top_and_the_rest_is_reported(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    suite = suite_under("table3_mask")
+    records.finish(tmp_path, suite, "local", 1, 6.0)
+    bad = records.finish(tmp_path, suite, "local", 2, 6.5)
+    path = tmp_path / "runs" / bad.key[:16] / "record.json"
+    path.write_text(path.read_text().replace("6.5", "1.5"))
+    found = invoke(capsys, "report", "table3_mask", "--results", tmp_path)
+    assert found.code == 0
+    assert found.out.index("edited or damaged") < found.out.index("## table3")
+    assert "6.00\xa0(1/3)" in found.out
+
+
+def test_the_ledger_is_there_on_demand(tmp_path: Path, capsys: Capture) -> None:
+    plain = invoke(capsys, "report", "table3_mask", "--results", tmp_path)
+    full = invoke(capsys, "report", "table3_mask", "--results", tmp_path, "--ledger")
+    assert "training.optim.momentum" not in plain.out
+    assert "training.optim.momentum" in full.out
+
+
+def test_the_command_to_run_again_is_understood_by_run(tmp_path: Path, capsys: Capture) -> None:
+    from resbench.cli.planning import parse_overrides, parse_seeds
+    from resbench.cli.run import command as run
+
+    overrides = (("training.optim.lr", 0.05), ("model.mask", "local"), ("data.first", None))
+    suite = suite_under("table3_mask", data={"cifar10": JPEG}, scale=0.1, overrides=overrides)
+    records.finish(tmp_path, suite, "local", 9, 6.0)
+    found = invoke(capsys, "report", "table3_mask", "--results", tmp_path, "--format", "json")
+    (table,) = json.loads(found.out)["tables"]
+    words = table["command"].split()
+    assert words[:2] == ["resbench", "run"]
+    context = run.make_context("run", words[2:])
+    assert context.params["suites"] == ("table3_mask",)
+    assert context.params["scale"] == 0.1
+    assert parse_overrides(context.params["set_"]) == overrides
+    assert 9 in parse_seeds(context.params["seeds"])
+    assert (context.params["engine"], context.params["precision"]) == ("eager", "fp32")
+    assert context.params["data"] == ("cifar10=PATH/cifar10-jpeg75",)
+
+
+def test_every_option_of_the_command_has_a_help_text() -> None:
+    assert all(getattr(option, "help", "an argument") for option in command.params)

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from resbench.store.state import Status, write_state
+from tests.cli.invoke import imported_by, invoke
+from tests.report import records
+from tests.report.records import JPEG, suite_under
+
+Capture = pytest.CaptureFixture[str]
+
+
+def suites(out: str) -> dict[str, dict[str, int]]:
+    return {row["suite"]: row for row in json.loads(out)["suites"]}
+
+
+def test_status_starts_without_torch_mlflow_numpy_and_scipy(tmp_path: Path) -> None:
+    loaded = imported_by("status", "--results", tmp_path, cwd=tmp_path)
+    assert not {"torch", "mlflow", "numpy", "scipy", "pandas"} & loaded
+
+
+def test_every_run_of_a_suite_is_in_exactly_one_state(tmp_path: Path, capsys: Capture) -> None:
+    suite = suite_under("table3_mask")
+    records.finish(tmp_path, suite, "local", 1, 6.0)
+    records.diverge(tmp_path, suite, "local", 2)
+    for cell, seed, state in (("local", 3, Status.FAILED), ("encoder-decoder", 1, Status.OOM),
+                              ("encoder-decoder", 2, Status.RUNNING)):  # fmt: skip
+        write_state(records.begin(tmp_path, suite, cell, seed), state, epoch=4, reason="a reason")
+    found = invoke(capsys, "status", "--results", tmp_path, "--format", "json")
+    row = suites(found.out)["table3_mask"]
+    assert row["asked"] == 9
+    counts = {state: row[state] for state in ("done", "diverged", "interrupted", "failed", "to_do")}
+    # The run that says it is running has no process behind it: it was interrupted.
+    assert counts == {"done": 1, "diverged": 1, "interrupted": 1, "failed": 2, "to_do": 4}
+    assert sum(counts.values()) == row["asked"]
+
+
+def test_unfinished_runs_are_named_with_their_epoch_and_reason(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    run = records.begin(tmp_path, suite_under("table3_mask"), "local", 1)
+    write_state(run, Status.FAILED, epoch=4, reason="No space left")
+    found = invoke(capsys, "status", "--results", tmp_path, "--format", "markdown")
+    assert f"{run.path.name}: failed, epoch 4, No space left" in found.out
+
+
+def test_contexts_are_listed_apart_with_the_command_that_goes_on(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    records.finish(tmp_path, suite_under("table3_mask"), "local", 1, 6.0)
+    records.finish(tmp_path, suite_under("table3_mask", data={"cifar10": JPEG}), "local", 1, 8.0)
+    found = invoke(capsys, "status", "--results", tmp_path, "--format", "json")
+    rows = [row for row in json.loads(found.out)["suites"] if row["suite"] == "table3_mask"]
+    assert [row["done"] for row in rows] == [1, 1]
+    assert [row["context"]["data"]["cifar10"]["printed"] for row in rows] == [True, False]
+    assert "--data cifar10=PATH/cifar10-jpeg75" in rows[1]["command"]
+
+
+def test_runs_of_an_edited_suite_are_counted_as_strays_unless_that_suite_is_named(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    from resbench.suite.catalog import suite_folder
+
+    path = tmp_path / "mine.yaml"
+    text = (suite_folder() / "table3_mask.yaml").read_text()
+    path.write_text(text.replace("name: table3_mask", "name: mine").replace(
+        "model: {name: attention-56}", "model: {name: attention-92}"))  # fmt: skip
+    record = records.finish(tmp_path / "r", suite_under(str(path)), "local", 1, 6.0)
+    found = json.loads(invoke(capsys, "status", "--results", tmp_path / "r", "--format", "json").out)
+    assert found["orphans"] == [record.key]
+    named = invoke(capsys, "status", path, "--results", tmp_path / "r", "--format", "json")
+    assert json.loads(named.out)["orphans"] == []
+    assert suites(named.out)["mine"]["done"] == 1
+
+
+def test_problems_are_named_and_status_still_ends_well(tmp_path: Path, capsys: Capture) -> None:
+    record = records.finish(tmp_path, suite_under("table3_mask"), "local", 1, 6.0)
+    (tmp_path / "runs" / record.key[:16] / "record.json").write_text("{}")
+    (tmp_path / "runs" / ("e" * 16)).mkdir()
+    (tmp_path / "runs" / "what is this").mkdir()
+    found = invoke(capsys, "status", "--results", tmp_path, "--format", "json")
+    assert found.code == 0
+    problems = json.loads(found.out)["problems"]
+    assert len(problems) == 3
+    assert any("spec.json" in problem for problem in problems)
+
+
+def test_a_missing_folder_is_an_empty_one(tmp_path: Path, capsys: Capture) -> None:
+    found = invoke(capsys, "status", "--results", tmp_path / "none")
+    assert found.code == 0
+    assert "0 finished runs" in found.out
+    assert "not run yet" in found.out

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from resbench.suite.catalog import suite_folder, suite_names
+from tests.cli.invoke import imported_by, invoke
+
+Capture = pytest.CaptureFixture[str]
+
+
+def test_validate_starts_without_torch_mlflow_numpy_and_scipy(tmp_path: Path) -> None:
+    loaded = imported_by("validate", "smoke", cwd=tmp_path)
+    assert not {"torch", "mlflow", "numpy", "scipy", "pandas", "rich"} & loaded
+
+
+def test_every_shipped_suite_is_valid_and_has_a_line(capsys: Capture) -> None:
+    found = invoke(capsys, "validate")
+    assert (found.code, found.err) == (0, "")
+    assert [line.split(":")[0] for line in found.out.splitlines()] == suite_names()
+    assert "table1_arl_vs_nal: 8 cells, 24 runs, 8 printed places, 7 claims: ok" in found.out
+
+
+def broken(tmp_path: Path, **changes: str) -> Path:
+    text = (suite_folder() / "table3_mask.yaml").read_text()
+    for old, new in changes.items():
+        assert old in text
+        text = text.replace(old, new)
+    path = tmp_path / "table3_mask.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_every_problem_of_every_suite_is_printed_with_its_place_and_exit_2(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    path = broken(tmp_path, row_header="row_haeder", seeds="sedes")
+    found = invoke(capsys, "validate", path, "smoke", "nothing")
+    assert found.code == 2
+    assert found.out.startswith("smoke:")
+    lines = found.err.splitlines()
+    assert sum(str(path) in line for line in lines) >= 2
+    assert any("Did you mean 'row_header'" in line for line in lines)
+    assert any("unknown suite 'nothing'" in line for line in lines)
+
+
+def test_what_only_expansion_can_see_is_found(tmp_path: Path, capsys: Capture) -> None:
+    path = broken(tmp_path, **{"model.mask: local_same_units": "model.mask: loca"})
+    found = invoke(capsys, "validate", path)
+    assert found.code == 2
+    assert f"{path}:" in found.err
+    assert "local_same_units" in found.err
+
+
+def test_a_claim_that_no_test_decides_is_found(tmp_path: Path, capsys: Capture) -> None:
+    claim = "gap(local, encoder-decoder) ~ gap(encoder-decoder, local)"
+    path = broken(tmp_path, **{"error(encoder-decoder) < error(local)": claim})
+    found = invoke(capsys, "validate", path)
+    assert found.code == 2
+    assert "gaps are compared with < or >" in found.err
+
+
+def test_json_has_counts_and_problems(tmp_path: Path, capsys: Capture) -> None:
+    path = broken(tmp_path, row_header="row_haeder")
+    found = invoke(capsys, "validate", "smoke", path, "--format", "json")
+    good, bad = json.loads(found.out)["suites"]
+    assert (found.code, good["problems"], good["cells"]) == (2, [], 12)
+    assert bad["problems"][0].startswith(str(path))

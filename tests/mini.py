@@ -1,0 +1,240 @@
+"""The smallest real experiments, and the installed command that runs them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from resbench.data.sources import identify
+from resbench.store.job import Job
+from resbench.store.layout import RunFolder
+from resbench.suite.spec import RunSpec
+
+RESBENCH = str(Path(sys.executable).with_name("resbench"))
+PATIENCE_S = 120
+"""For anything that a loaded machine may be slow at."""
+
+
+def suite_of(
+    name: str = "mini", *, total: int = 4, seeds: tuple[int, ...] = (1,)
+) -> dict[str, Any]:
+    """A suite of two cells, ``arl`` and ``nal``: about a second of training each."""
+    return {
+        "version": 1,
+        "name": name,
+        "title": "Narrow networks on few digits",
+        "sources": [{"key": "wang2017", "place": "section 3"}],
+        "protocol": "wang2017",
+        "base": {
+            "data": {"name": "digits", "image_px": 8, "train_images": 64, "test_images": 50},
+            "model": {"name": "attention-56", "width": 0.125},
+            "training": {
+                "batch_size": 16,
+                "augment": {"pad_px": 1},
+                "optim": {"lr": 0.05},
+                "schedule": {
+                    "unit": "epoch",
+                    "total": total,
+                    "drops": [{"at": total - 1, "factor": 0.1}],
+                },
+            },
+        },
+        "seeds": seeds,
+        "matrix": {
+            "learning": {
+                "arl": {"label": "ARL"},
+                "nal": {"label": "NAL", "set": {"model.learning": "nal"}},
+            }
+        },
+        "table": {"rows": "learning", "columns": {"err": {"label": "err %"}}},
+    }
+
+
+def write_suite(folder: Path, suite: Mapping[str, Any] | None = None) -> Path:
+    """Write a suite, JSON being YAML too; return its path."""
+    suite = suite or suite_of()
+    path = folder / f"{suite['name']}.yaml"
+    path.write_text(json.dumps(suite, indent=1), encoding="utf-8")
+    return path
+
+
+def changed(value: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested mappings with dotted paths replaced."""
+    new = json.loads(json.dumps(value))
+    for path, item in changes.items():
+        node, (*parents, last) = new, path.split(".")
+        for name in parents:
+            node = node[name]
+        node[last] = item
+    return new
+
+
+def spec_of(**changes: Any) -> RunSpec:
+    """The specification of a run of the suite above; ``training__optim__lr=1`` changes a field."""
+    value = {
+        "model": {
+            "family": "wang2017",
+            "name": "attention-56",
+            "learning": "arl",
+            "mask": "encoder-decoder",
+            "activation": "mixed",
+            "width": 0.125,
+        },
+        "data": {
+            "name": "digits",
+            "id": identify("digits", {}).id,
+            "image_px": 8,
+            "first": None,
+            "train_images": 64,
+            "test_images": 50,
+            "clean_ratio": 1.0,
+            "noise": "fixed",
+        },
+        "training": {
+            "batch_size": 16,
+            "augment": {
+                "kind": "crop_flip",
+                "pad_px": 1,
+                "flip": True,
+                "rotation_deg": 0.0,
+                "shift": 0.0,
+                "zoom": 0.0,
+            },
+            "normalise": "mean_image",
+            "init": "he",
+            "bn_eps": 1e-5,
+            "bn_momentum": 0.1,
+            "optim": {
+                "name": "sgd",
+                "lr": 0.05,
+                "momentum": 0.9,
+                "nesterov": True,
+                "weight_decay": 1e-4,
+                "decay": "all",
+            },
+            "schedule": {
+                "unit": "epoch",
+                "total": 4,
+                "drops": [{"at": 3, "factor": 0.1}],
+                "warmup": None,
+            },
+            "early_stopping": None,
+            "val_in_train": 0,
+        },
+        "tier": "paper",
+        "scale": 1.0,
+        "engine": "eager",
+        "precision": "fp32",
+        "seed": 1,
+    }
+    dotted = {name.replace("__", "."): item for name, item in changes.items()}
+    return RunSpec.model_validate(changed(value, dotted))
+
+
+REPORT = {
+    "model": {
+        "family": "report2019",
+        "name": "attention-56",
+        "learning": "arl",
+        "unit": "residual",
+        "fix_trunk": False,
+        "as_trained": False,
+        "dropout": 0.4,
+        "width": 0.125,
+    },
+    "data__image_px": 16,
+    "training__val_in_train": 16,
+}
+"""Changes that make the run one of the 2019 report."""
+
+
+def job_of(spec: RunSpec, results: Path, **fields: Any) -> Job:
+    """A job as the runner makes it."""
+    source = identify(spec.data.name, {})
+    return Job(
+        key=spec.key,
+        spec=spec.canonical(),
+        context={"cells": [["mini", "arl"]]},
+        source={**source.__dict__, "path": None},
+        results=str(results),
+        device="cpu",
+        **fields,
+    )
+
+
+def run_folders(results: Path) -> list[RunFolder]:
+    """Every run of a results folder."""
+    return [RunFolder(results, path.name) for path in sorted((results / "runs").iterdir())]
+
+
+def outputs(results: Path) -> dict[str, bytes]:
+    """What a repetition of the runs must give again, byte by byte."""
+    kept = ("spec.json", "metrics.jsonl", "predictions.npz")
+    return {
+        f"{run.key}/{name}": (run.path / name).read_bytes()
+        for run in run_folders(results)
+        for name in kept
+        if (run.path / name).exists()
+    }
+
+
+def own_environment(folder: Path, **variables: str) -> dict[str, str]:
+    """An environment that touches nothing of the user's and knows of no GPU."""
+    (folder / "config.toml").touch()
+    return {
+        **os.environ,
+        "RESBENCH_CACHE_DIR": str(folder / "cache"),
+        "RESBENCH_DATA_DIR": str(folder / "archives"),
+        "RESBENCH_CONFIG": str(folder / "config.toml"),
+        "CUDA_VISIBLE_DEVICES": "",
+        "COLUMNS": "200",
+        **variables,
+    }
+
+
+def resbench(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run the installed command in ``folder`` to its end."""
+    return subprocess.run(
+        [RESBENCH, *arguments],
+        cwd=folder,
+        env=own_environment(folder, **variables),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+    )
+
+
+@contextmanager
+def started(folder: Path, *command: str, **variables: str) -> Iterator[subprocess.Popen[str]]:
+    """A command under way in ``folder``; it is gone when the block ends, however it ends."""
+    process = subprocess.Popen(
+        command,
+        cwd=folder,
+        env=own_environment(folder, **variables),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def wait_until(condition: Callable[[], Any], what: str) -> Any:
+    """Return the first true value of ``condition``; fail after a while, naming ``what``."""
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        if value := condition():
+            return value
+        time.sleep(0.01)
+    raise AssertionError(f"waited in vain for {what}")

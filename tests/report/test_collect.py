@@ -1,0 +1,269 @@
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from resbench.report.cells import judge_places
+from resbench.report.collect import FilledTable, empty, fill, finished, orphans
+from resbench.report.declared import declared, published
+from resbench.report.reading import Results, identity_of, read_results
+from resbench.store.layout import RunFolder
+from resbench.store.records import RunRecord
+from resbench.suite.catalog import load_suite
+from resbench.suite.expand import Expanded
+from resbench.suite.spec import NUMERICS, key_of
+from tests.report import records
+from tests.report.records import JPEG, suite_under
+
+SUITE = "table3_mask"
+CELL = "encoder-decoder"
+
+
+def tables(results: Path, suite: str = SUITE) -> list[FilledTable]:
+    return fill(load_suite(suite), read_results(results))
+
+
+def errors(table: FilledTable, cell: str = CELL) -> list[float | None]:
+    return [run.result.test_top1_err for run in table.cells[cell].done]
+
+
+def edit(run: RunFolder, **changes: Any) -> None:
+    fields = json.loads(run.record.read_text())
+    fields.update(changes)
+    run.record.write_text(json.dumps(fields))
+
+
+def test_an_empty_or_missing_folder_gives_one_empty_table_as_declared(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "missing"):
+        (table,) = tables(folder)
+        assert not table.keys
+        assert table.expanded.context.tier == "paper"
+        assert {choice.printed for choice in table.expanded.context.data.values()} == {True}
+        assert table.cells[CELL].seeds == table.expanded.seeds
+
+
+DIFFERENT: dict[str, dict[str, Any]] = {
+    "data": {"data": {"cifar10": JPEG}},
+    "scale": {"scale": 0.1},
+    "tier": {"tier": "tiny"},
+    "engine": {"engine": "graph"},
+    "precision": {"precision": "bf16"},
+    "override": {"overrides": (("training.optim.lr", 0.05),)},
+}
+
+
+@pytest.mark.parametrize("what", DIFFERENT)
+def test_seeds_of_two_contexts_are_never_averaged(tmp_path: Path, what: str) -> None:
+    records.finish(tmp_path, suite_under(SUITE), CELL, 1, 5.0)
+    records.finish(tmp_path, suite_under(SUITE, **DIFFERENT[what]), CELL, 2, 9.0)
+    first, second = tables(tmp_path)
+    assert (errors(first), errors(second)) == ([5.0], [9.0])
+    means = [next(p for p in judge_places(t) if p.row == CELL).mean for t in (first, second)]
+    assert means == [5.0, 9.0]
+
+
+def test_the_table_as_printed_comes_first_then_longer_schedules_then_other_tiers(
+    tmp_path: Path,
+) -> None:
+    for number, changes in enumerate([{"tier": "tiny"}, {"scale": 0.1}, {"scale": 0.5}, {}]):
+        records.finish(tmp_path, suite_under(SUITE, **changes), CELL, 1, 5.0 + number)
+    found = [(t.expanded.context.tier, t.expanded.context.scale) for t in tables(tmp_path)]
+    assert found == [("paper", 1.0), ("paper", 0.5), ("paper", 0.1), ("tiny", 1.0)]
+
+
+def test_an_override_that_changes_nothing_does_not_show_a_run_twice(tmp_path: Path) -> None:
+    same = suite_under(SUITE, overrides=(("training.batch_size", 64),))
+    plain = records.finish(tmp_path, suite_under(SUITE), CELL, 1, 5.0)
+    spec = same.cell(CELL).at_seed(1)
+    assert spec.key == plain.key
+    records.finish(tmp_path, same, CELL, 2, 6.0)
+    (table,) = tables(tmp_path)
+    assert errors(table) == [5.0, 6.0]
+
+
+def test_a_run_serves_every_suite_whose_cell_has_its_key(tmp_path: Path) -> None:
+    records.finish(tmp_path, suite_under(SUITE), CELL, 1, 5.0)
+    found = read_results(tmp_path)
+    shown = [fill(load_suite(name), found)[0].records for name in (SUITE, "table1_arl_vs_nal")]
+    assert [len(runs) for runs in shown] == [1, 1]
+    assert fill(load_suite("table4_noise"), found)[0].records == []
+
+
+def test_seeds_beyond_the_suite_count_and_missing_ones_are_known(tmp_path: Path) -> None:
+    for seed in (2, 9):
+        records.finish(tmp_path, suite_under(SUITE), CELL, seed, 5.0)
+    (table,) = tables(tmp_path)
+    assert table.cells[CELL].seeds == (1, 2, 3, 9)
+    assert table.cells["local"].seeds == (1, 2, 3)
+
+
+def test_a_suite_over_two_data_sets_takes_both_into_one_table(tmp_path: Path) -> None:
+    suite = suite_under("table2_depth")
+    records.finish(tmp_path, suite, "attention-92/cifar10", 1, 5.0)
+    records.finish(tmp_path, suite, "attention-92/cifar100", 1, 21.0)
+    (table,) = tables(tmp_path, "table2_depth")
+    assert [errors(table, f"attention-92/{data}") for data in ("cifar10", "cifar100")] == [[5], [21]]
+
+
+def test_several_versions_of_two_data_sets_give_few_tables_and_show_every_run(
+    tmp_path: Path,
+) -> None:
+    made = replace(JPEG, name="cifar100", label="made100", id=f"sha256:{'5' * 64}")
+    head = replace(JPEG, label="head", id=f"sha256:{'4' * 64}")
+    for number, data in enumerate([{}, {"cifar10": JPEG, "cifar100": made}, {"cifar10": head}]):
+        suite = suite_under("table2_depth", data=data)
+        records.finish(tmp_path, suite, "attention-92/cifar10", 1, 5.0 + number)
+        if "cifar10" not in data or "cifar100" in data:
+            records.finish(tmp_path, suite, "attention-92/cifar100", 1, 21.0 + number)
+    found = tables(tmp_path, "table2_depth")
+    labels = [[c.label for c in t.expanded.context.data.values()] for t in found]
+    assert labels == [["cifar10", "cifar100"], ["cifar10-jpeg75", "made100"], ["head", "made100"]]
+    assert orphans(found, read_results(tmp_path)) == []
+
+
+def test_a_data_set_is_believed_printed_for_its_identity_not_for_its_flag(tmp_path: Path) -> None:
+    boast = suite_under(SUITE, data={"cifar10": replace(JPEG, printed=True)})
+    records.finish(tmp_path, boast, CELL, 1, 5.0)
+    (table,) = tables(tmp_path)
+    assert not table.expanded.context.data["cifar10"].printed
+    assert published("cifar10").printed
+    assert not published("digits").printed
+
+
+def test_begun_runs_are_known_but_make_no_table_of_a_report(tmp_path: Path) -> None:
+    records.begin(tmp_path, suite_under(SUITE, scale=0.1), CELL, 1)
+    found = read_results(tmp_path)
+    (table,) = fill(load_suite(SUITE), found)
+    assert [run.seed for run in table.cells[CELL].begun] == [1]
+    (shown,) = finished(load_suite(SUITE), found)
+    assert shown.expanded.context.scale == 1
+    assert not shown.keys
+
+
+def test_a_run_of_another_numerics_version_is_in_no_table(tmp_path: Path) -> None:
+    assert identity_of({"a": 1, "seed": 1}, NUMERICS) != identity_of({"a": 1, "seed": 1}, 2)
+    record = records.finish(tmp_path, suite_under(SUITE), CELL, 1, 5.0)
+    found = read_results(tmp_path)
+    old = Results(found.path, found.scan, found.settings, {
+        identity_of(record.spec, NUMERICS + 1): (record,)}, {})  # fmt: skip
+    (table,) = fill(load_suite(SUITE), old)
+    assert not table.keys
+    assert [run.key for run in orphans([table], old)] == [record.key]
+
+
+@given(
+    a=st.fixed_dictionaries({"lr": st.sampled_from([1, 1.0, 0.1, True]), "seed": st.integers(1, 2)}),
+    b=st.fixed_dictionaries({"lr": st.sampled_from([1, 1.0, 0.1, True]), "seed": st.integers(1, 2)}),
+)
+def test_two_runs_share_a_cell_exactly_when_their_keys_agree_at_one_seed(
+    a: dict[str, Any], b: dict[str, Any]
+) -> None:
+    same_key = key_of(a | {"seed": 1}) == key_of(b | {"seed": 1})
+    assert (identity_of(a, NUMERICS) == identity_of(b, NUMERICS)) == same_key
+
+
+def forge_number(run: RunFolder) -> None:
+    edit(run, result=json.loads(run.record.read_text())["result"] | {"test_top1_err": 1.0})
+
+
+def copy_over(run: RunFolder) -> None:
+    other = run.path.with_name("0" * 16)
+    shutil.copytree(run.path, other)
+    shutil.rmtree(run.path)
+
+
+def lose_predictions(run: RunFolder) -> None:
+    run.predictions.unlink()
+
+
+def cut_record(run: RunFolder) -> None:
+    run.record.write_bytes(run.record.read_bytes()[:200])
+
+
+@pytest.mark.parametrize("harm", [forge_number, copy_over, lose_predictions, cut_record])
+def test_a_forged_or_damaged_record_is_refused_and_named_and_hides_no_other(
+    tmp_path: Path, harm: Any
+) -> None:
+    suite = suite_under(SUITE)
+    good = records.finish(tmp_path, suite, CELL, 1, 5.0)
+    bad = records.finish(tmp_path, suite, CELL, 2, 6.0)
+    harm(RunFolder(tmp_path, bad.key))
+    found = read_results(tmp_path)
+    (problem,) = found.problems
+    assert str(tmp_path / "runs") in problem
+    assert "\n" not in problem
+    (table,) = fill(load_suite(SUITE), found)
+    assert [run.key for run in table.records] == [good.key]
+
+
+CONTEXTS: list[Any] = [
+    {"suite": "of another format"},
+    {},
+    {"tier": 7},
+    {"data": {}},
+    {"engine": "steam"},
+    {"scale": "half"},
+    {"overrides": [["only a key"]]},
+]
+
+
+@pytest.mark.parametrize("changes", CONTEXTS, ids=str)
+def test_a_context_that_cannot_be_read_is_named_and_the_run_is_in_no_table(
+    tmp_path: Path, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = records.stored_context
+    broken = changes if "suite" in changes or not changes else None
+    monkeypatch.setattr(
+        records,
+        "stored_context",
+        lambda *args: broken if broken is not None else plain(*args) | changes,
+    )
+    records.finish(tmp_path, suite_under(SUITE), CELL, 1, 5.0)
+    found = read_results(tmp_path)
+    assert len(found.problems) == 1
+    assert "its context is not readable" in found.problems[0]
+    assert not fill(load_suite(SUITE), found)[0].keys
+
+
+def test_runs_of_a_tier_that_is_gone_are_orphans_and_break_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = records.stored_context
+    monkeypatch.setattr(records, "stored_context", lambda *a: plain(*a) | {"tier": "gone"})
+    record = records.finish(tmp_path, suite_under(SUITE), CELL, 1, 5.0)
+    found = read_results(tmp_path)
+    assert [run.key for run in orphans(fill(load_suite(SUITE), found), found)] == [record.key]
+
+
+def test_an_override_of_the_data_set_moves_the_whole_suite_to_it(tmp_path: Path) -> None:
+    moved = suite_under(
+        SUITE, overrides=(("data.name", "cifar100"),), data={"cifar100": published("cifar100")}
+    )
+    records.finish(tmp_path, moved, CELL, 1, 30.0)
+    (table,) = tables(tmp_path)
+    assert errors(table) == [30.0]
+    assert list(table.expanded.context.data) == ["cifar100"]
+
+
+def test_every_shipped_suite_expands_as_declared_and_its_empty_table_has_every_place() -> None:
+    for name in ("table1_arl_vs_nal", "table5_architecture", "depth", "smoke"):
+        loaded = load_suite(name)
+        expanded: Expanded = declared(loaded)
+        table = empty(loaded)
+        assert list(table.cells) == [cell.id for cell in expanded.cells]
+        assert all(not cell.records for cell in table.cells.values())
+
+
+def test_records_are_real_records(tmp_path: Path) -> None:
+    """The helper of these tests writes what the store accepts, so nothing above is vacuous."""
+    record = records.finish(tmp_path, suite_under(SUITE), CELL, 1, 12.3)
+    assert isinstance(record, RunRecord)
+    assert read_results(tmp_path).problems == ()
+    assert record.result.test_top1_err == pytest.approx(12.3)

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+from resbench.report.blocks import Block, Command, Folded, Grid, Heading, Items, Text, plain
+from resbench.report.render_markdown import escape, markdown
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "</td></tr></table><img src=x onerror=alert(1)>",
+    "a | b || c \\| d \\\\| e \\",
+    "**bold** _it_ __b__ *x* ~~gone~~ snake_case_name",
+    "[text](http://evil) ![i](x) <http://evil> https://evil www.evil.org mailto:a@b.c",
+    "&lt; &amp; &#60; &copy;",
+    "`code` ``two`` `a|b` ` left` unpaired ` tick",
+    "$x^2$ $$y$$",
+    "<!-- comment --> <details> <br>",
+    "# no heading",
+    "- no item",
+    "+ no item",
+    "1. no item",
+    "1) no item",
+    "=== ---",
+    "> no quote",
+    "line\none\r\ntwo\u2028three\x0bfour",
+    "\x1b[31mred\x1b[0m \x07 \x00",
+    "\u202eright to left \u200b\u2066",
+    "   leading and trailing   ",
+]
+TEXTS = st.text(max_size=60) | st.lists(
+    st.sampled_from([*"\\`*_[]<>|~$&#+-=!.):1a ", "http:", "www.", "<b>", "&lt;", "``"]), max_size=20
+).map("".join)
+
+
+def parse(text: str) -> list[Token]:
+    return MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(text)
+
+
+def shown(token: Token) -> str:
+    """The text that a reader sees; any markup but a code span is a failure."""
+    parts = []
+    for child in token.children or []:
+        assert child.type in {"text", "text_special", "code_inline"}, child
+        parts.append(child.content)
+    return "".join(parts)
+
+
+def meant(text: str) -> str:
+    """What a text says: itself, on one line, a code span without its backticks."""
+    return re.sub(r"(?<!`)`(?! )([^`|]+)(?<! )`(?!`)", r"\1", plain(text))
+
+
+def inline_texts(block: Block) -> list[str]:
+    return [shown(token) for token in parse(markdown([block])) if token.type == "inline"]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_text_is_shown_and_does_nothing(text: str) -> None:
+    for block in (Heading(2, text), Text(text), Items((text, text)), Items((text,), numbered=True)):
+        assert set(inline_texts(block)) == {meant(text)}
+    assert not re.search(r"https?:|www\.|mailto:", escape(text))
+
+
+@given(text=TEXTS)
+def test_any_text_is_shown_as_it_is_in_a_paragraph(text: str) -> None:
+    expected = [meant(text)] if meant(text) else []
+    assert inline_texts(Text(text)) == expected
+
+
+@given(rows=st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=4), title=TEXTS.map(plain))
+def test_any_text_stays_in_its_own_cell_of_a_table(rows: list[tuple[str, str]], title: str) -> None:
+    grid = Grid((title, "b"), tuple(rows), "lr")
+    tokens = [token for token in parse(markdown([grid])) if token.type == "inline"]
+    found = [shown(token).replace("\xa0", " ") for token in tokens]
+    assert found == [meant(title), "b", *(meant(cell) for row in rows for cell in row)]
+
+
+def test_a_header_of_two_lines_becomes_one_cell_with_a_break() -> None:
+    text = markdown([Grid(("a", "one <b>\nprinted"), (("x", "1"),), "lr")])
+    assert "one \\<b\\><br>printed" in text
+
+
+def test_columns_are_aligned_as_told_and_line_up_in_the_source() -> None:
+    text = markdown([Grid(("network", "err"), (("a", "5.50"), ("longer", "12.00")), "lr")])
+    lines = text.strip().split("\n")
+    assert len({len(line) for line in lines}) == 1
+    assert re.fullmatch(r"\|:-+\|-+:\|", lines[1])
+
+
+def test_a_number_with_its_spread_does_not_wrap() -> None:
+    text = markdown([Grid(("a", "b"), (("two words", "5.61 ± 0.12 (3)"),), "lr")])
+    assert "5.61\xa0±\xa00.12\xa0(3)" in text
+    assert "two words" in text
+
+
+@pytest.mark.parametrize("line", ["resbench run x", "a ``` b", "a\n```\n# b", "````"])
+def test_a_command_cannot_leave_its_code_block(line: str) -> None:
+    (token,) = parse(markdown([Command(line)]))
+    assert token.type == "fence"
+    assert token.content == f"$ {plain(line)}\n"
+
+
+def test_a_folded_appendix_is_markdown_inside_an_element_that_hostile_text_cannot_close() -> None:
+    text = markdown([Folded("</summary><b>", (Items(("x",)),))])
+    assert text.startswith("<details>\n<summary>&lt;/summary&gt;&lt;b&gt;</summary>\n\n- x\n\n</d")

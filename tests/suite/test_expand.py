@@ -1,0 +1,265 @@
+"""Layers of settings become one checked specification a cell."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from resbench.errors import ResbenchError, UsageError
+from resbench.suite.catalog import load_suite, load_tier, suite_names
+from resbench.suite.document import DocumentError, load_document, validate
+from resbench.suite.expand import Context, DataChoice, Expanded, data_names, expand
+from resbench.suite.schema import Tier
+from resbench.suite.spec import RunSpec
+
+from ..mini import changed, suite_of, write_suite
+
+DATA = {name: DataChoice(name, name, f"md5:{name}", True) for name in ("cifar10", "digits")}
+
+
+def expanded(
+    folder: Path,
+    suite: dict[str, Any] | None = None,
+    tier: dict[str, Any] | None = None,
+    **context: Any,
+) -> Expanded:
+    """Expand the mini suite, or ``suite``, under a tier and a context."""
+    loaded = load_suite(str(write_suite(folder, suite)))
+    where = Context("eager", "fp32", DATA, tier["name"] if tier else "paper", **context)
+    if tier is None:
+        return expand(loaded, where)
+    path = folder / "small.yaml"
+    path.write_text(json.dumps({"version": 1, "title": "t", "description": "d"} | tier))
+    document = load_document(path)
+    return expand(loaded, where, (validate(Tier, document), document))
+
+
+def spec(expanded: Expanded, cell: str = "arl") -> RunSpec:
+    found = expanded.cell(cell).spec
+    assert found is not None
+    return found
+
+
+def with_level(settings: dict[str, Any], **suite: Any) -> dict[str, Any]:
+    """The mini suite with other settings at level ``nal``."""
+    return changed(suite_of(**suite), {"matrix.learning.nal.set": settings})
+
+
+def test_each_layer_overrules_the_last(tmp_path: Path) -> None:
+    lr = "training.optim.lr"
+    suite = with_level({lr: 0.03})
+    del suite["base"]["training"]["optim"]
+    tier = {"name": "small", "set": {lr: 0.04}}
+    assert spec(expanded(tmp_path, suite)).training.optim.lr == 0.1, "the protocol's"
+    suite["base"]["training"]["optim"] = {"lr": 0.02}
+    both = expanded(tmp_path, suite)
+    assert (spec(both).training.optim.lr, spec(both, "nal").training.optim.lr) == (0.02, 0.03)
+    small = expanded(tmp_path, suite, tier)
+    assert spec(small, "nal").training.optim.lr == 0.04
+    over = expanded(tmp_path, suite, tier, overrides=((lr, 0.05),))
+    assert spec(over, "nal").training.optim.lr == 0.05
+    layers = [e.cell("nal").leaves[("training", "optim", "lr")].layer for e in (both, small, over)]
+    assert layers == ["matrix learning", "tier small", "command line"]
+
+
+def test_a_whole_model_replaces_a_model_and_a_part_changes_it(tmp_path: Path) -> None:
+    whole = {"family": "he2016", "name": "resnet-164", "width": 0.25}
+    both = expanded(tmp_path, with_level({"model": whole}))
+    assert spec(both, "nal").model.model_dump() == whole
+    assert spec(both, "arl").model.model_dump()["mask"] == "encoder-decoder"
+    part = expanded(tmp_path, with_level({"model": {"width": 0.5}}))
+    assert spec(part, "nal").model.width == 0.5
+
+
+def test_every_setting_has_its_place_and_layer(tmp_path: Path) -> None:
+    leaves = expanded(tmp_path).cell("arl").leaves
+    files = {leaf.layer: leaf.position.path.name for leaf in leaves.values()}
+    assert files == {"protocol wang2017": "wang2017.yaml", "suite": "mini.yaml"}
+    place = leaves[("model", "width")].position
+    line = place.path.read_text().splitlines()[place.line - 1]
+    assert '"width": 0.125' in line
+
+
+@given(
+    total=st.integers(10, 200_000),
+    at=st.lists(st.floats(0.05, 0.95), max_size=3),
+    scale=st.floats(0.01, 1),
+)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=30
+)
+def test_scale_keeps_drops_and_warm_up_at_their_fractions(
+    tmp_path: Path, total: int, at: list[float], scale: float
+) -> None:
+    schedule = {
+        "unit": "step",
+        "total": total,
+        "drops": [{"at": max(1, round(share * total)), "factor": 0.1} for share in at],
+        "warmup": {"until": max(1, total // 100), "lr": 0.01},
+    }
+    suite = changed(suite_of(), {"base.training.schedule": schedule})
+    short = spec(expanded(tmp_path, suite, scale=scale))
+    new = short.training.schedule
+    assert new.total == max(1, round(total * scale))
+    for before, after in zip(schedule["drops"], new.drops, strict=True):
+        assert abs(after.at - scale * before["at"]) <= 1
+        assert after.factor == 0.1
+    assert new.warmup is not None
+    assert abs(new.warmup.until - scale * schedule["warmup"]["until"]) <= 1
+    assert short.scale == scale
+    assert short.key != spec(expanded(tmp_path, suite)).key or scale == 1
+
+
+def test_a_tier_shortens_the_schedule_in_its_own_unit(tmp_path: Path) -> None:
+    drops = [{"at": 64_000, "factor": 0.1}, {"at": 96_000, "factor": 0.1}]
+    long = {"unit": "step", "total": 160_000, "drops": drops}
+    suite = changed(suite_of(), {"base.training.schedule": long})
+    tier = {"name": "small", "schedule": {"unit": "epoch", "total": 10}}
+    new = spec(expanded(tmp_path, suite, tier)).training.schedule
+    assert (new.unit, new.total, [drop.at for drop in new.drops]) == ("epoch", 10, [4, 6])
+
+
+def test_a_shorter_schedule_has_less_patience_but_some(tmp_path: Path) -> None:
+    stopping = {"early_stopping": {"patience": 10}, "val_in_train": 8}
+    suite = changed(suite_of(), {f"base.training.{k}": v for k, v in stopping.items()})
+    for scale, patience in ((1.0, 10), (0.4, 4), (0.01, 1)):
+        stopping_now = spec(expanded(tmp_path, suite, scale=scale)).training.early_stopping
+        assert stopping_now is not None
+        assert stopping_now.patience == patience
+
+
+def test_a_tier_speaks_to_one_family_of_networks(tmp_path: Path) -> None:
+    whole = {"family": "he2016", "name": "resnet-164", "width": 1.0}
+    tier = {"name": "small", "families": {"he2016": {"model.width": 0.25}}}
+    both = expanded(tmp_path, with_level({"model": whole}), tier)
+    assert (spec(both, "arl").model.width, spec(both, "nal").model.width) == (0.125, 0.25)
+
+
+def test_seeds_come_from_the_call_the_tier_or_the_suite_in_this_order(tmp_path: Path) -> None:
+    suite = suite_of(seeds=(5, 6))
+    assert expanded(tmp_path, suite).seeds == (5, 6)
+    tier = {"name": "small", "seeds": [7]}
+    small = expanded(tmp_path, suite, tier)
+    assert small.seeds == (7,)
+    loaded = load_suite(str(write_suite(tmp_path, suite)))
+    named = expand(loaded, Context("eager", "fp32", DATA), seeds=(1, 2, 3))
+    assert named.seeds == (1, 2, 3)
+    assert [named.cell("arl").at_seed(seed).seed for seed in named.seeds] == [1, 2, 3]
+
+
+def test_a_skipped_cell_says_why_and_has_no_run(tmp_path: Path) -> None:
+    suite = suite_of() | {"skips": [{"where": {"learning": "nal"}, "reason": "no mask"}]}
+    cell = expanded(tmp_path, suite).cell("nal")
+    assert (cell.spec, cell.skip) == (None, "no mask")
+
+
+def test_an_unknown_cell_is_named_with_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"unknown cell 'arI' in suite 'mini'.*mean 'arl'"):
+        expanded(tmp_path).cell("arI")
+
+
+def test_data_sets_are_found_in_every_layer(tmp_path: Path) -> None:
+    level = load_suite(str(write_suite(tmp_path, with_level({"data": {"name": "cifar10"}}))))
+    assert data_names(level) == ["cifar10", "digits"]
+    dotted = load_suite(str(write_suite(tmp_path, with_level({"data.name": "cifar100"}))))
+    assert data_names(dotted) == ["cifar100", "digits"]
+    assert data_names(dotted, overrides=(("data.name", "cifar10"),)) == [
+        "cifar10",
+        "cifar100",
+        "digits",
+    ]
+    both = expanded(tmp_path, with_level({"data": {"name": "cifar10"}}))
+    assert spec(both, "nal").data.id == "md5:cifar10"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"base.data": 5}, "mini.yaml:12:"),
+        ({"base.data.name": "cifar11"}, "Did you mean 'cifar10'?"),
+        ({"base.tier": "tiny"}, "unknown key 'tier'. Allowed: model, data, training."),
+        ({"base.seed": {"x": 1}}, "unknown key 'seed'"),
+        ({"base.model.family": [1]}, "model.family"),
+        ({"base.training.schedule.drops": 5}, "training.schedule.drops"),
+        ({"base.training.schedule.drops": [3]}, "training.schedule.drops"),
+        ({"base.training.schedule.total": "long"}, "training.schedule.total"),
+        ({"base.training.schedule.total": 0}, "training.schedule.total"),
+        ({"base.training.early_stopping": {"patience": 3}}, "early_stopping watches val_in_train"),
+        ({"seeds": [2**31]}, "seeds"),
+        ({"claims": [{"id": "c", "text": "t", "place": "p", "claim": "error(x) < error(arl)"}]},
+         "names no cell of this suite"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("scale", [1.0, 0.5])
+def test_what_is_wrong_is_said_in_its_place(
+    tmp_path: Path, change: dict[str, Any], message: str, scale: float
+) -> None:
+    tier = {"name": "small", "schedule": {"unit": "epoch", "total": 2}, "families": {"he2016": {}}}
+    for under in (None, tier):
+        with pytest.raises(DocumentError) as error:
+            expanded(tmp_path, changed(suite_of(), change), under, scale=scale)
+        assert message in str(error.value)
+        assert "mini.yaml:" in str(error.value)
+
+
+def test_an_open_column_is_refused(tmp_path: Path) -> None:
+    axes = {"learning": {"arl": {"label": "a"}}, "depth": {"d": {"label": "d"}}}
+    suite = suite_of() | {"matrix": axes}
+    with pytest.raises(DocumentError, match="column 'err' leaves the axis 'depth' open"):
+        expanded(tmp_path, suite)
+
+
+def test_an_override_that_names_nothing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"--set training.optim.rate: unknown setting"):
+        expanded(tmp_path, overrides=(("training.optim.rate", 1),))
+
+
+def test_an_override_of_the_wrong_type_names_the_option(tmp_path: Path) -> None:
+    with pytest.raises(DocumentError, match=r"--set training.optim.lr"):
+        expanded(tmp_path, overrides=(("training.optim.lr", "fast"),))
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 3) | st.floats(allow_nan=False) | st.text("ab.-1"),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text("ab"), inner, max_size=2),
+    max_leaves=4,
+)
+places = st.sampled_from(
+    ["base", "base.data", "base.model", "base.model.family", "base.training",
+     "base.training.schedule", "base.training.schedule.total", "base.training.schedule.drops",
+     "base.training.schedule.unit", "base.training.optim", "base.data.name", "seeds", "skips",
+     "matrix.learning.nal.set", "matrix", "table.columns.err", "protocol"]
+)  # fmt: skip
+
+
+@given(place=places, value=json_values, scale=st.sampled_from([1.0, 0.3]))
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=150
+)
+def test_no_value_in_any_place_ends_in_anything_but_a_run_or_an_error_with_a_place(
+    tmp_path: Path, place: str, value: Any, scale: float
+) -> None:
+    tier = {"name": "small", "schedule": {"unit": "epoch", "total": 2}, "families": {"he2016": {}}}
+    suite = changed(suite_of(), {place: value})
+    try:
+        loaded = load_suite(str(write_suite(tmp_path, suite)))
+        data_names(loaded)
+        expanded(tmp_path, suite, scale=scale)
+        expanded(tmp_path, suite, tier, scale=scale)
+    except ResbenchError as error:
+        assert "mini.yaml:" in str(error)
+
+
+@pytest.mark.parametrize("name", suite_names())
+@pytest.mark.parametrize("tier", ["paper", "tiny", "cpu"])
+def test_every_shipped_suite_expands_under_every_tier_and_scale(name: str, tier: str) -> None:
+    data = DATA | {"cifar100": DataChoice("cifar100", "cifar100", "md5:c", True)}
+    for scale in (1.0, 0.1):
+        context = Context("eager", "fp32", data, tier, scale)
+        cells = expand(load_suite(name), context, load_tier(tier)).cells
+        assert all(cell.spec is not None or cell.skip for cell in cells)

@@ -69,7 +69,9 @@ def test_runs_of_an_edited_suite_are_counted_as_strays_unless_that_suite_is_name
     path.write_text(text.replace("name: table3_mask", "name: mine").replace(
         "model: {name: attention-56}", "model: {name: attention-92}"))  # fmt: skip
     record = records.finish(tmp_path / "r", suite_under(str(path)), "local", 1, 6.0)
-    found = json.loads(invoke(capsys, "status", "--results", tmp_path / "r", "--format", "json").out)
+    found = json.loads(
+        invoke(capsys, "status", "--results", tmp_path / "r", "--format", "json").out
+    )
     assert found["orphans"] == [record.key]
     named = invoke(capsys, "status", path, "--results", tmp_path / "r", "--format", "json")
     assert json.loads(named.out)["orphans"] == []

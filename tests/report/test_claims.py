@@ -87,9 +87,7 @@ def test_p_values_are_adjusted_over_the_claims_of_one_table_and_the_raw_ones_kep
     assert together.adjusted_p == pytest.approx(2 * alone.raw_p)
 
 
-def test_a_gap_that_grows_with_depth_is_confirmed(
-    tmp_path: Path, make: Make
-) -> None:
+def test_a_gap_that_grows_with_depth_is_confirmed(tmp_path: Path, make: Make) -> None:
     noise = (0.0, 0.1, 0.3)
     for depth, gap in ((92, 1.0), (128, 3.0), (164, 5.0)):
         make(**{f"attention-{depth}/arl": [5 + n for n in noise]})
@@ -124,8 +122,8 @@ def test_one_reversed_step_contradicts_a_chain(tmp_path: Path, make: Make) -> No
 def test_a_claim_about_training_errors_is_judged_on_training_errors(
     tmp_path: Path, make: Make
 ) -> None:
-    make("table6_arl_vs_nal_report", **{
-        "attention-56/arl": (5.0, 5.1, 5.3), "attention-56/nal": (9.0, 9.2, 9.2)})  # fmt: skip
+    arms = {"attention-56/arl": (5.0, 5.1, 5.3), "attention-56/nal": (9.0, 9.2, 9.2)}
+    make("table6_arl_vs_nal_report", **arms)
     item = judged(tmp_path, "table6_arl_vs_nal_report")["nal-costs-56"]
     assert item.claim.metric == "train_top1_err"
     assert item.verdict.kind == "confirmed"
@@ -135,8 +133,8 @@ def test_a_claim_about_training_errors_is_judged_on_training_errors(
 def test_claims_may_be_judged_in_any_one_context_but_never_across_two(
     tmp_path: Path, make: Make
 ) -> None:
-    make(context={"data": {"cifar10": JPEG}}, **{
-        "attention-56/arl": (15.0, 15.1, 15.3), "attention-56/nal": (17.0, 17.2, 17.2)})  # fmt: skip
+    arms = {"attention-56/arl": (15.0, 15.1, 15.3), "attention-56/nal": (17.0, 17.2, 17.2)}
+    make(context={"data": {"cifar10": JPEG}}, **arms)
     assert judged(tmp_path)["arl-beats-nal-56"].verdict.kind == "confirmed"
 
 

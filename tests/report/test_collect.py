@@ -72,7 +72,8 @@ def test_seeds_of_two_contexts_are_never_averaged(tmp_path: Path, what: str) -> 
 def test_the_table_as_printed_comes_first_then_longer_schedules_then_other_tiers(
     tmp_path: Path,
 ) -> None:
-    for number, changes in enumerate([{"tier": "tiny"}, {"scale": 0.1}, {"scale": 0.5}, {}]):
+    contexts: list[dict[str, Any]] = [{"tier": "tiny"}, {"scale": 0.1}, {"scale": 0.5}, {}]
+    for number, changes in enumerate(contexts):
         records.finish(tmp_path, suite_under(SUITE, **changes), CELL, 1, 5.0 + number)
     found = [(t.expanded.context.tier, t.expanded.context.scale) for t in tables(tmp_path)]
     assert found == [("paper", 1.0), ("paper", 0.5), ("paper", 0.1), ("tiny", 1.0)]
@@ -109,7 +110,10 @@ def test_a_suite_over_two_data_sets_takes_both_into_one_table(tmp_path: Path) ->
     records.finish(tmp_path, suite, "attention-92/cifar10", 1, 5.0)
     records.finish(tmp_path, suite, "attention-92/cifar100", 1, 21.0)
     (table,) = tables(tmp_path, "table2_depth")
-    assert [errors(table, f"attention-92/{data}") for data in ("cifar10", "cifar100")] == [[5], [21]]
+    assert [errors(table, f"attention-92/{data}") for data in ("cifar10", "cifar100")] == [
+        [5],
+        [21],
+    ]
 
 
 def test_several_versions_of_two_data_sets_give_few_tables_and_show_every_run(
@@ -159,8 +163,12 @@ def test_a_run_of_another_numerics_version_is_in_no_table(tmp_path: Path) -> Non
 
 
 @given(
-    a=st.fixed_dictionaries({"lr": st.sampled_from([1, 1.0, 0.1, True]), "seed": st.integers(1, 2)}),
-    b=st.fixed_dictionaries({"lr": st.sampled_from([1, 1.0, 0.1, True]), "seed": st.integers(1, 2)}),
+    a=st.fixed_dictionaries(
+        {"lr": st.sampled_from([1, 1.0, 0.1, True]), "seed": st.integers(1, 2)}
+    ),
+    b=st.fixed_dictionaries(
+        {"lr": st.sampled_from([1, 1.0, 0.1, True]), "seed": st.integers(1, 2)}
+    ),
 )
 def test_two_runs_share_a_cell_exactly_when_their_keys_agree_at_one_seed(
     a: dict[str, Any], b: dict[str, Any]

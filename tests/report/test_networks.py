@@ -15,7 +15,6 @@ from resbench.report.networks import models_page
 from resbench.report.render import RENDERERS
 from resbench.suite.catalog import load_suite, suite_folder
 
-
 # The whole catalogue is counted by the tests of the networks; these are all that is printed of it.
 SOME = tuple(entry for entry in ZOO if entry.printed or entry.note or entry.label == "Attention-56")
 

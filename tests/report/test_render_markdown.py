@@ -34,7 +34,8 @@ HOSTILE = [
     "   leading and trailing   ",
 ]
 TEXTS = st.text(max_size=60) | st.lists(
-    st.sampled_from([*"\\`*_[]<>|~$&#+-=!.):1a ", "http:", "www.", "<b>", "&lt;", "``"]), max_size=20
+    st.sampled_from([*"\\`*_[]<>|~$&#+-=!.):1a ", "http:", "www.", "<b>", "&lt;", "``"]),
+    max_size=20,
 ).map("".join)
 
 

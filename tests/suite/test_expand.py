@@ -78,10 +78,10 @@ def test_a_whole_model_replaces_a_model_and_a_part_changes_it(tmp_path: Path) ->
 
 def test_every_setting_has_its_place_and_layer(tmp_path: Path) -> None:
     leaves = expanded(tmp_path).cell("arl").leaves
-    files = {leaf.layer: leaf.position.path.name for leaf in leaves.values()}
+    files = {leaf.layer: leaf.position.file.name for leaf in leaves.values()}
     assert files == {"protocol wang2017": "wang2017.yaml", "suite": "mini.yaml"}
     place = leaves[("model", "width")].position
-    line = place.path.read_text().splitlines()[place.line - 1]
+    line = place.file.read_text().splitlines()[place.line - 1]
     assert '"width": 0.125' in line
 
 
@@ -96,7 +96,7 @@ def test_every_setting_has_its_place_and_layer(tmp_path: Path) -> None:
 def test_scale_keeps_drops_and_warm_up_at_their_fractions(
     tmp_path: Path, total: int, at: list[float], scale: float
 ) -> None:
-    schedule = {
+    schedule: dict[str, Any] = {
         "unit": "step",
         "total": total,
         "drops": [{"at": max(1, round(share * total)), "factor": 0.1} for share in at],
@@ -180,15 +180,16 @@ def test_data_sets_are_found_in_every_layer(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"base.data": 5}, "mini.yaml:12:"),
+        ({"base.data": 5}, "mini.yaml:13:3: 'data' must be a mapping, not the number 5."),
+        ({"base.data": {}}, "missing key 'name' in 'data'."),
         ({"base.data.name": "cifar11"}, "Did you mean 'cifar10'?"),
         ({"base.tier": "tiny"}, "unknown key 'tier'. Allowed: model, data, training."),
         ({"base.seed": {"x": 1}}, "unknown key 'seed'"),
-        ({"base.model.family": [1]}, "model.family"),
-        ({"base.training.schedule.drops": 5}, "training.schedule.drops"),
-        ({"base.training.schedule.drops": [3]}, "training.schedule.drops"),
-        ({"base.training.schedule.total": "long"}, "training.schedule.total"),
-        ({"base.training.schedule.total": 0}, "training.schedule.total"),
+        ({"base.model.family": [1]}, "'family' in 'model' must be text"),
+        ({"base.training.schedule.drops": 5}, "'drops' in 'training.schedule' must be a list"),
+        ({"base.training.schedule.drops": [3]}, "'drops[0]' in 'training.schedule' must be a map"),
+        ({"base.training.schedule.total": "long"}, "'total' in 'training.schedule' must be a numb"),
+        ({"base.training.schedule.total": 0}, "must be greater than 0, not the number 0."),
         ({"base.training.early_stopping": {"patience": 3}}, "early_stopping watches val_in_train"),
         ({"seeds": [2**31]}, "seeds"),
         ({"claims": [{"id": "c", "text": "t", "place": "p", "claim": "error(x) < error(arl)"}]},
@@ -220,7 +221,7 @@ def test_an_override_that_names_nothing_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_override_of_the_wrong_type_names_the_option(tmp_path: Path) -> None:
-    with pytest.raises(DocumentError, match=r"--set training.optim.lr"):
+    with pytest.raises(DocumentError, match=r"^--set training.optim.lr: 'lr' in"):
         expanded(tmp_path, overrides=(("training.optim.lr", "fast"),))
 
 
@@ -245,14 +246,15 @@ def test_no_value_in_any_place_ends_in_anything_but_a_run_or_an_error_with_a_pla
     tmp_path: Path, place: str, value: Any, scale: float
 ) -> None:
     tier = {"name": "small", "schedule": {"unit": "epoch", "total": 2}, "families": {"he2016": {}}}
-    suite = changed(suite_of(), {place: value})
+    suite, problem = changed(suite_of(), {place: value}), "mini.yaml:"
     try:
         loaded = load_suite(str(write_suite(tmp_path, suite)))
         data_names(loaded)
         expanded(tmp_path, suite, scale=scale)
         expanded(tmp_path, suite, tier, scale=scale)
     except ResbenchError as error:
-        assert "mini.yaml:" in str(error)
+        problem = str(error)
+    assert "mini.yaml:" in problem
 
 
 @pytest.mark.parametrize("name", suite_names())

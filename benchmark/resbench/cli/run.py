@@ -86,7 +86,9 @@ def command(results: Path, cells: tuple[str, ...], **options: Any) -> int:
     todo = [run for run in runs if run.key not in found.records]
     done = len(runs) - len(todo)
     if not todo:
-        _say(f"Nothing to do: {_count(done, 'run')} recorded in {results}. {_next(request, results)}")
+        _say(
+            f"Nothing to do: {_count(done, 'run')} recorded in {results}. {_next(request, results)}"
+        )
         return ExitCode.OK
     require_data(sources, {run.spec.data.name for run in todo})
     devices = devices[: len(todo)]

@@ -11,6 +11,7 @@ from resbench.report.labels import data_label, listed, set_label, tier_label
 from resbench.report.reading import Results
 from resbench.report.render_markdown import escape, markdown
 from resbench.store.records import RunRecord
+from resbench.suite.expand import DataChoice
 
 JUDGED = ("replicated", "better", "worse", "inconclusive")
 
@@ -26,6 +27,8 @@ class Evidence:
     tables: Tables
     verified: int
     """Records whose numbers their predictions give back."""
+    sources: Mapping[str, JudgedTable]
+    """Every suite as its source declares it, without runs."""
     figures: Mapping[str, str]
     """Alternative text by file name, relative to the page."""
 
@@ -40,6 +43,12 @@ class Evidence:
         return [table for tables in self.tables.values() for table in tables if table.cost.runs]
 
     @property
+    def distinct(self) -> list[JudgedTable]:
+        """Those of them whose runs no other table has, and more besides."""
+        keys = [table.table.keys for table in self.run]
+        return [table for table in self.run if not any(table.table.keys < other for other in keys)]
+
+    @property
     def settings(self) -> dict[str, list[JudgedTable]]:
         """The tables with runs by setting, in words."""
         found: dict[str, list[JudgedTable]] = {}
@@ -48,10 +57,16 @@ class Evidence:
         return found
 
 
+def trained_on(table: JudgedTable) -> list[DataChoice]:
+    """Return the data sets that the runs of a table saw."""
+    choices = (table.table.choice(cell) for cell in table.table.cells.values() if cell.records)
+    return list(dict.fromkeys(choice for choice in choices if choice is not None))
+
+
 def setting(table: JudgedTable) -> str:
     """Return what a number holds for: tier, scale, data set, overrides, precision."""
     context = table.table.expanded.context
-    data = listed(data_label(choice) for choice in context.data.values())
+    data = listed(data_label(choice) for choice in trained_on(table))
     return " · ".join(
         filter(None, [tier_label(context), data, set_label(context), context.precision])
     )

@@ -1,9 +1,9 @@
-"""The second half of the replication report: what was easy and hard, what differs, what print is."""
+"""The second half of the replication report: what was easy, hard or different, and what print is."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 
 from resbench.report.blocks import Grid
 from resbench.report.cells import Place
@@ -20,86 +20,86 @@ from resbench.report.labels import SPLITS, code_label, count, listed, place_labe
 from resbench.report.render_markdown import escape
 from resbench.suite.schema import ERROR_METRICS, TEXT_METRICS
 
+SIZES = frozenset({"params_m"})
+LAYERS = TEXT_METRICS | {"depth"}
+
 
 def easy(evidence: Evidence) -> Iterator[str]:
     """Say what came out as printed, or worked, without further ado."""
     lines = []
-    for name, what in (("sizes", "printed parameter counts are met after rounding"),
-                       ("layers", "printed layers and output sizes are as built")):  # fmt: skip
-        counted = _counted(evidence, name == "layers")
-        same, n = sum(place.kind == "equal" for _, place in counted), len(counted)
-        if n:
-            suites = listed(page_link(suite) for suite in dict.fromkeys(s for s, _ in counted))
-            lines.append(f"{same} of {n} {what} ({suites}).")
+    kinds = {
+        "printed parameter counts are met after rounding": SIZES,
+        "printed layers, output sizes and depths are as built": LAYERS,
+    }
+    for what, metrics in kinds.items():
+        counted = _counted(evidence, metrics)
+        same = sum(place.kind == "equal" for _, place in counted)
+        suites = listed(page_link(suite) for suite in dict.fromkeys(s for s, _ in counted))
+        lines.append(f"{same} of {len(counted)} {what} ({suites}).")
     runs = evidence.records
     if runs:
         lost = sum(run.status == "diverged" for run in runs)
         minutes = sorted(run.timing.total_s / 60 for run in runs)
         resumed = sum(run.timing.resumed > 0 for run in runs)
-        lines.append(
-            f"{len(runs) - lost} of {count(len(runs), 'run')} ended with a result, {lost} diverged; a "
-            f"run took {minutes[0]:.1f} to {minutes[-1]:.1f} minutes; {resumed} were interrupted and "
-            "went on from a checkpoint (*Runs* of each page)."
-        )
-        lines.append(
+        lines += [
+            f"{len(runs) - lost} of {count(len(runs), 'run')} ended with a result and {lost} "
+            f"diverged; a run took {minutes[0]:.1f} to {minutes[-1]:.1f} minutes; {resumed} were "
+            "interrupted and went on from a checkpoint (*Runs* on each page).",
             f"{evidence.verified} of {len(runs)} records are given back by their predictions and "
-            "epochs (`resbench verify`)."
-        )
-    if lines:
-        yield bullets(lines)
+            "epochs (`resbench verify`).",
+        ]
+    yield bullets(lines)
 
 
 def hard(evidence: Evidence) -> Iterator[str]:
     """Say what the sources leave open or contradict."""
-    lines = []
-    inferred: dict[str, list[str]] = {}
-    for tables in evidence.tables.values():
-        loaded = tables[0].table.expanded.loaded
-        for mark in tables[0].marks:
-            if mark.origin == "inferred" and mark.layer == f"protocol {loaded.protocol.name}":
-                inferred.setdefault(loaded.protocol.title, []).append(mark.path)
-    for protocol, paths in inferred.items():
-        names = sorted(set(paths))
-        lines.append(
-            f"{escape(protocol)}: {count(len(names), 'setting')} stated nowhere and inferred: "
-            f"{escape(listed(names))} (*Ledger* of each page)."
-        )
-    for layers in (False, True):
-        for suite, place in _counted(evidence, layers):
-            if place.kind == "differs":
-                loaded = evidence.tables[suite][0].table.expanded.loaded
-                where = escape(place_label(loaded, place.row, place.column))
-                lines.append(f"{where}: {escape(place.text)} ({page_link(suite)})")
-    unlike = len(_unlike(evidence))
-    if unlike:
-        lines.append(
-            f"{unlike} printed errors are not the error that they are printed as, or not known to "
-            "be any: see below."
-        )
-    if lines:
-        yield bullets(lines)
+    inferred: dict[str, set[str]] = {}
+    for table in evidence.sources.values():
+        protocol = table.table.expanded.loaded.protocol
+        for mark in table.marks:
+            if mark.origin == "inferred" and mark.layer == f"protocol {protocol.name}":
+                inferred.setdefault(protocol.title, set()).add(mark.path)
+    lines = [
+        f"{escape(protocol)}: {count(len(paths), 'setting')} stated nowhere and inferred: "
+        f"{escape(listed(sorted(paths)))} (*Ledger* on each page)."
+        for protocol, paths in inferred.items()
+    ]
+    unequal: dict[tuple[str, str], list[str]] = {}
+    for suite, place in _counted(evidence, SIZES | LAYERS):
+        if place.kind == "differs":
+            loaded = evidence.sources[suite].table.expanded.loaded
+            where = place_label(loaded, place.row, place.column)
+            unequal.setdefault((suite, place.text), []).append(where)
+    lines += [
+        f"{escape('; '.join(places))}: {escape(text)} ({page_link(suite)})"
+        for (suite, text), places in unequal.items()
+    ]
+    lines.append(
+        f"{len(_unlike(evidence))} printed errors of the 2019 report are not the error that they "
+        "are printed as (below)."
+    )
+    yield bullets(lines)
 
 
 def differs(evidence: Evidence) -> Iterator[str]:
     """Say for every setting and suite what explains most of the largest difference."""
     for name, tables in evidence.settings.items():
         lines, common = [], dict[str, None]()
-        for table in tables:
+        for table in (table for table in tables if table in evidence.distinct):
             place = _farthest(table)
             if place is None:
                 continue
             found = _findings(evidence, table, place)
-            common |= dict.fromkeys(
-                escape(sentence_of(f)) for f in found if f.weight == "not_comparable"
-            )
+            unlike = [sentence_of(f) for f in found if f.weight == "not_comparable"]
+            common |= dict.fromkeys(map(escape, unlike))
+            causes = (f for f in found if f.weight == "explains" and f.about != "seeds")
+            cause = next(causes, None)
+            why = sentence_of(cause) if cause else "no check explains a part of it"
             loaded = table.table.expanded.loaded
-            printed = place.printed.value if place.printed else ""
-            causes = [sentence_of(f) for f in found if f.weight == "explains"][:2]
-            why = " ".join(causes) or "No check explains a part of it."
+            where = escape(place_label(loaded, place.row, place.column))
             lines.append(
-                f"{page_link(table.suite)}, {escape(place_label(loaded, place.row, place.column))}: "
-                f"ours {place.mean:.2f}, printed {printed}, the largest difference of the table. "
-                f"{escape(why)}"
+                f"{page_link(table.suite)}, farthest from print: {where}, {place.mean:.2f} against "
+                f"{place.printed.value if place.printed else ''}. {escape(why)}"
             )
         if lines:
             yield f"**{escape(sentence(name))}**, by `resbench explain`:"
@@ -110,7 +110,7 @@ def report_numbers(evidence: Evidence) -> Iterator[str]:
     """List the printed errors that are not what they are printed as."""
     rows = []
     for suite, place in _unlike(evidence):
-        loaded = evidence.tables[suite][0].table.expanded.loaded
+        loaded = evidence.sources[suite].table.expanded.loaded
         printed = place.printed
         assert printed is not None
         rows.append((
@@ -122,7 +122,10 @@ def report_numbers(evidence: Evidence) -> Iterator[str]:
             printed.note or "",
         ))  # fmt: skip
     if rows:
-        yield "By its authors' published code, logs and notebooks; ours are set beside what they are."
+        yield (
+            "By its authors' published code, logs and notebooks. Ours are set beside what a number "
+            "is, never a test error beside a training error."
+        )
         header = ("suite", "place", "printed", "printed as", "is", "note")
         yield as_markdown(Grid(header, tuple(rows), "llrlll"))
 
@@ -132,40 +135,44 @@ def provenance(evidence: Evidence) -> Iterator[str]:
     runs = evidence.records
     if not runs:
         return
-    code = Counter(code_label(run) for run in runs)
-    data = Counter(f"{run.data.label}, fingerprint {run.data.fingerprint[:16]}" for run in runs)
-    torch = Counter(f"{run.environment.device_name}, torch {run.environment.torch}" for run in runs)
-    yield bullets([
-        f"{what}: {escape('; '.join(f'{name} ({count(n, "run")})' for name, n in sorted(c.items())))}"
-        for what, c in (("Code", code), ("Data", data), ("Devices", torch))
-    ])  # fmt: skip
+    where = {
+        "Code": [code_label(run) for run in runs],
+        "Data": [f"{run.data.label}, fingerprint {run.data.fingerprint[:16]}" for run in runs],
+        "Devices": [f"{r.environment.device_name}, torch {r.environment.torch}" for r in runs],
+    }
+    yield bullets([f"{what}: {escape(_counts(names))}." for what, names in where.items()])
     yield (
         "Every number leads to a run key on its suite's page, and `results/runs/KEY/` holds the "
         "specification, the epochs and the prediction for every test image."
     )
 
 
-def _counted(evidence: Evidence, layers: bool) -> list[tuple[str, Place]]:
-    """Return the printed places that are counted: sizes in millions, or layers and output sizes."""
-    metrics = {*TEXT_METRICS, "depth"} if layers else {"params_m"}
+def _counts(names: Sequence[str]) -> str:
+    found = Counter(names)
+    return "; ".join(f"{name} ({count(found[name], 'run')})" for name in sorted(found))
+
+
+def _counted(evidence: Evidence, metrics: Set[str]) -> list[tuple[str, Place]]:
+    """Return the printed places that are counted, not trained, and their suites."""
     return [
         (suite, place)
-        for suite, tables in evidence.tables.items()
-        for place in tables[0].places
+        for suite, table in evidence.sources.items()
+        for place in table.places
         if place.metric in metrics and place.kind in ("equal", "differs")
     ]
 
 
 def _unlike(evidence: Evidence) -> list[tuple[str, Place]]:
-    """Return the printed errors whose split is not the one that the source names."""
+    """Return the printed errors that are another error than the source says."""
     return [
         (suite, place)
-        for suite, tables in evidence.tables.items()
-        for place in tables[0].places
-        if place.metric in ERROR_METRICS
+        for suite, table in evidence.sources.items()
+        for place in table.places
+        if table.table.expanded.loaded.protocol.name != "report2019-as-run"  # not printed: its logs
+        and place.metric in ERROR_METRICS
         and place.printed
-        and place.printed.really
-        and place.printed.really != place.printed.claims
+        and place.printed.really not in (None, place.printed.claims)
+        and (place.printed.claims, place.printed.really) != ("train", "train_aug")
     ]
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from resbench.errors import EnvironmentFault
 from resbench.report import figures
-from resbench.report.blocks import Heading, Text
-from resbench.report.collect import fill
-from resbench.report.evidence import Evidence, as_markdown, page_link, setting
+from resbench.report.blocks import Block, Heading, Text
+from resbench.report.collect import empty, fill
+from resbench.report.evidence import Evidence, as_markdown, page_link, setting, trained_on
 from resbench.report.judged import JudgedTable, judge
 from resbench.report.labels import sentence, source_label
 from resbench.report.page import table_blocks
@@ -25,7 +25,6 @@ from resbench.store.atomic import fault, read_file, write_atomic
 from resbench.store.layout import RunFolder
 from resbench.store.verify import verify_run
 from resbench.suite.catalog import load_suite, suite_names
-from resbench.suite.expand import Context
 
 GENERATED = "<!-- Generated from records by `resbench report --site`: do not edit. -->"
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
@@ -68,11 +67,17 @@ def build_site(results: Results) -> tuple[Evidence, dict[str, bytes]]:
     drawn = {f"figures/{name}.svg": found for name, found in _draw(tables).items()}
     verified = sum(not verify_run(RunFolder(results.path, key)) for key in results.scan.records)
     alt = {path: text for path, (_, text) in drawn.items()}
-    evidence = Evidence(results, tables, verified, alt)
+    bare = {name: found[0] for name, found in tables.items()}
+    bare = {name: table if not table.cost.runs else _bare(table) for name, table in bare.items()}
+    evidence = Evidence(results, tables, verified, bare, alt)
     files = {path: content for path, (content, _) in drawn.items()}
     files |= {f"{name}.md": _suite_page(found, alt).encode() for name, found in tables.items()}
     index = f"{GENERATED}\n\n{replication_report(evidence)}\n{_contents(tables)}"
     return evidence, files | {"README.md": index.encode()}
+
+
+def _bare(table: JudgedTable) -> JudgedTable:
+    return judge(empty(table.table.expanded.loaded))
 
 
 def readme_block(evidence: Evidence, folder: str) -> str:
@@ -94,7 +99,7 @@ def readme_block(evidence: Evidence, folder: str) -> str:
 
 def _suite_page(tables: Sequence[JudgedTable], alt: Mapping[str, str]) -> str:
     loaded = tables[0].table.expanded.loaded
-    head = [
+    head: list[Block] = [
         Heading(1, f"{loaded.suite.name}: {loaded.suite.title}"),
         Text(f"{sentence(source_label(loaded))}."),
     ]
@@ -102,7 +107,7 @@ def _suite_page(tables: Sequence[JudgedTable], alt: Mapping[str, str]) -> str:
     for i, table in enumerate(tables):
         blocks = table_blocks(table, ledger=True, notes_above=i > 0)
         parts.append(markdown(blocks).rstrip("\n"))
-        start = f"figures/{loaded.suite.name}-{slug(table.table.expanded.context)}-"
+        start = f"figures/{loaded.suite.name}-{slug(table)}-"
         parts += [
             f"![{escape(text)}]({path})" for path, text in alt.items() if path.startswith(start)
         ]
@@ -120,21 +125,20 @@ def _contents(tables: Mapping[str, Sequence[JudgedTable]]) -> str:
 def _draw(tables: Mapping[str, Sequence[JudgedTable]]) -> dict[str, tuple[bytes, str]]:
     """Return every figure by name, as SVG with its alternative text."""
     drawn: dict[str, tuple[bytes, str]] = {}
-    contexts: dict[str, list[JudgedTable]] = {}
+    alike: dict[str, list[JudgedTable]] = {}
     kinds = {
         "curves": (figures.learning_curves, "Errors over epochs and the time of a run"),
         "printed": (figures.printed_cells, "Printed errors and ours"),
         "noise": (figures.noise, "Test error over label noise"),
     }
     for table in (table for found in tables.values() for table in found if table.cost.runs):
-        where = slug(table.table.expanded.context)
-        contexts.setdefault(where, []).append(table)
+        alike.setdefault(slug(table), []).append(table)
         for kind, (draw, text) in kinds.items():
             figure = draw(table)
             if figure is not None:
                 alt = f"{text}: {table.suite}, {setting(table)}"
-                drawn[f"{table.suite}-{where}-{kind}"] = figures.svg(figure), alt
-    for where, found in contexts.items():
+                drawn[f"{table.suite}-{slug(table)}-{kind}"] = figures.svg(figure), alt
+    for where, found in alike.items():
         figure = figures.claims(found)
         if figure is not None:
             alt = f"Effects of the claims, printed and ours: {setting(found[0])}"
@@ -142,14 +146,16 @@ def _draw(tables: Mapping[str, Sequence[JudgedTable]]) -> dict[str, tuple[bytes,
     return drawn
 
 
-def slug(context: Context) -> str:
-    """Return a context as a part of a file name, distinct for distinct contexts."""
-    scale = "" if context.scale == 1 else f"-x{context.scale:g}"
-    data = "-".join(choice.label for choice in context.data.values())
-    text = json.dumps([list(pair) for pair in context.overrides], sort_keys=True)
-    changed = f"-set-{hashlib.sha256(text.encode()).hexdigest()[:6]}" if context.overrides else ""
-    engine = context.engine.replace("+", "-")
-    return f"{context.tier}{scale}-{data}-{context.precision}-{engine}{changed}"
+def slug(table: JudgedTable) -> str:
+    """Return a table's setting as a part of a file name, distinct for distinct settings."""
+    context = table.table.expanded.context
+    parts = [context.tier, *([f"x{context.scale:g}"] if context.scale != 1 else [])]
+    parts += [choice.label for choice in trained_on(table)]
+    parts += [context.precision, context.engine.replace("+", "-")]
+    if context.overrides:
+        text = json.dumps([list(pair) for pair in context.overrides], sort_keys=True)
+        parts.append(f"set-{hashlib.sha256(text.encode()).hexdigest()[:6]}")
+    return "-".join(parts)
 
 
 def _generated(folder: Path) -> set[str]:

@@ -54,7 +54,7 @@ def replication_report(evidence: Evidence) -> str:
 
 
 def claims_grid(tables: Sequence[JudgedTable]) -> Grid | None:
-    """Return every claim with runs, its verdict, and what it holds for; None without any."""
+    """Return every claim with runs and its verdict; None without any."""
     rows = []
     for table in tables:
         effects = printed_effects(table.table.expanded)
@@ -87,8 +87,8 @@ def _abstract(evidence: Evidence) -> str:
         return "No run is recorded yet."
     asked = sum(len(tables[0].claims) for tables in evidence.tables.values())
     parts = [
-        f"{count(len(evidence.records), 'run')} are recorded, in "
-        f"{count(len(evidence.settings), 'setting')}; the two sources make {asked} claims."
+        f"{count(len(evidence.records), 'run')} in {count(len(evidence.settings), 'setting')}; "
+        f"the suites hold {asked} claims of the sources."
     ]
     for name, tables in evidence.settings.items():
         counts = verdict_counts(tables)
@@ -114,7 +114,7 @@ def _scope(evidence: Evidence) -> Iterator[str]:
             name,
             listed(table.suite for table in tables),
             str(len(runs)),
-            " to ".join(str(n) for n in sorted({min(seeds), max(seeds)})) if seeds else "0",
+            " to ".join(map(str, sorted({min(seeds), max(seeds)}))) if seeds else "0",
             listed(f"{train:,} + {test:,}" for train, test in sorted(sizes)),
             f"{hours:.1f}",
         ))  # fmt: skip
@@ -132,10 +132,10 @@ def _scope(evidence: Evidence) -> Iterator[str]:
     total, judged = sum(kinds.values()), sum(kinds[kind] for kind in JUDGED)
     verdicts = listed(f"{kinds[kind]} {kind}" for kind in JUDGED if kinds[kind])
     yield (
-        f"Of {total} printed errors in the suites {judged} were run at the printed setting"
+        f"Of {total} places with a printed error {judged} were run at the printed setting"
         + (f" ({verdicts})" if verdicts else "")
-        + f", {kinds['not_comparable']} in another one, {kinds['not_run']} not at all. A setting is "
-        "the printed one on the published data set, at the source's width, schedule and batch."
+        + f", {kinds['not_comparable']} in another one, {kinds['not_run']} not at all. The printed "
+        "setting is the source's own: its data set, network, schedule and batch."
     )
 
 
@@ -180,20 +180,20 @@ def _method(evidence: Evidence) -> Iterator[str]:
     yield bullets([
         f"Training follows {listed(protocols)}; each setting of it is marked as the source's, "
         "inferred or a deviation in the ledger of every suite's page.",
-        "The last epoch is scored. The best epoch on the test set is shown beside it and never used.",
+        "The last epoch is scored. The best one on the test set is shown beside it and never used.",
         "Arms of a claim share their seeds: the same order of images, the same augmentation, the "
         "same corrupted labels. Tests are paired over seeds, and Holm's correction covers the "
         "claims of a suite; fewer than three seeds decide nothing.",
-        "The formulas, their sources and their measured coverage are in docs/statistics.md.",
+        "Formulas, sources and measured coverage: [docs/statistics.md](../docs/statistics.md).",
     ])  # fmt: skip
 
 
 def _tables(evidence: Evidence) -> Iterator[str]:
-    for tables in evidence.tables.values():
-        table = tables[0]
-        if table.cost.runs and any(place.values for place in table.places):
-            loaded = table.table.expanded.loaded
-            yield f"**{escape(loaded.suite.title)}**, {escape(setting(table))} ({page_link(table.suite)}):"
+    for table in evidence.distinct:
+        if any(place.values for place in table.places):
+            title = table.table.expanded.loaded.suite.title
+            where = f"{escape(setting(table))} ({page_link(table.suite)})"
+            yield f"**{escape(title)}**, {where}:"
             yield as_markdown(compact_grid(table))
             yield from figure_links(evidence, f"{table.suite}-", "-noise")
     yield "Ours: mean ± sd over seeds (how many), last epoch."

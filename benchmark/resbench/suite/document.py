@@ -40,14 +40,14 @@ _Model = TypeVar("_Model", bound=BaseModel)
 
 @dataclass(frozen=True)
 class Position:
-    """A place in a file; lines and columns count from 1."""
+    """A place in a file; lines and columns count from 1, line 0 is all of it (an option)."""
 
     file: Path
     line: int
     column: int
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}:{self.column}"
+        return f"{self.file}:{self.line}:{self.column}" if self.line else str(self.file)
 
 
 @dataclass(frozen=True)

@@ -179,7 +179,7 @@ def _layered(
     _apply_tier(leaves, *tier)
     for key, value in context.overrides:
         _check_override(key, leaves)
-        place = Position(Path(f"--set {key}"), 1, 1)
+        place = Position(Path(f"--set {key}"), 0, 0)
         _apply(leaves, tuple(key.split(".")), value, "command line", _always(place))
     _apply_scale(leaves, context.scale)
     return leaves
@@ -229,7 +229,7 @@ def _apply_scale(leaves: dict[Path_, Leaf], scale: float) -> None:
     total, unit = leaves.get(("training", "schedule", "total")), _schedule_unit(leaves)
     if scale != 1.0 and total is not None and isinstance(total.value, int | float):
         shrunk = Shrunk.model_construct(unit=unit, total=total.value * scale)
-        _resize(leaves, shrunk, "scale", Position(Path(f"--scale {scale:g}"), 1, 1))
+        _resize(leaves, shrunk, "scale", Position(Path(f"--scale {scale:g}"), 0, 0))
 
 
 def _schedule_unit(leaves: Mapping[Path_, Leaf]) -> Any:
@@ -248,7 +248,8 @@ def _resize(leaves: dict[Path_, Leaf], to: Shrunk, layer: str, position: Positio
     except (KeyError, TypeError, ValueError, ZeroDivisionError, OverflowError):
         return
     for path, value in new.items():
-        leaves[path] = Leaf(value, position, layer)
+        if path not in leaves or leaves[path].value != value:
+            leaves[path] = Leaf(value, position, layer)
 
 
 def _resized(leaves: Mapping[Path_, Leaf], to: Shrunk) -> dict[Path_, Any]:
@@ -310,9 +311,11 @@ def _checked(
 
     def at(path: tuple[str | int, ...]) -> Position:
         for n in range(len(path), 0, -1):
-            near = [leaf for known, leaf in leaves.items() if known[:n] == path[:n]]
-            if near:
-                return near[0].position
+            near = [leaf.position for known, leaf in leaves.items() if known[:n] == path[:n]]
+            if path[:n] in leaves:
+                return near[0]
+            if near:  # something is missing or does not fit: for the suite to say, not its protocol
+                return next((at for at in near if at.file == document.path), document.at(()))
         return document.at(())
 
     spec = validate(RunSpec, document, value=value, at=at)

@@ -62,10 +62,11 @@ def serving(store: Store, port: int | None = None) -> Iterator[Ui]:
         UsageError: ``port`` is taken.
         EnvironmentFault: the server ends or does not answer within two minutes.
     """
+    assert store.artifacts is not None, "the UI of a server is served by that server"
     chosen = _free_port(port)
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", store.uri]
     command += ["--host", HOST, "--port", str(chosen), "--workers", "1"]
-    command += ["--artifacts-destination", store.artifacts or ""]  # not the working directory
+    command += ["--artifacts-destination", store.artifacts]  # not the working directory
     # Without the executor of jobs, of which we have none, it starts in a third of the time.
     settings = {**environment(), "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     with tempfile.TemporaryFile() as log:

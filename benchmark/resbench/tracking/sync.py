@@ -13,8 +13,8 @@ from resbench.tracking.settings import find_store
 from resbench.tracking.turn import Unreachable
 from resbench.tracking.writer import Writer
 
-WAIT_S = 10.0
-"""For another process that writes."""
+WAIT_S = 60.0
+"""For another resbench that writes: making a database can take long on a busy machine."""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,8 @@ from resbench.store.atomic import fault
 from resbench.tracking.settings import Store
 
 _POLL_S = 0.05
+_STRANGER_S = 1.0
+"""For a database that another program holds: MLflow itself would wait 20 s for it."""
 
 
 class Unreachable(EnvironmentFault):
@@ -26,7 +28,7 @@ def turn(store: Store, wait_s: float) -> Iterator[None]:
     """Hold the store's lock for a block; the system frees it when its holder dies.
 
     Raises:
-        Unreachable: another process has the lock, or the database itself, after ``wait_s``.
+        Unreachable: another resbench has the lock after ``wait_s``, or a stranger the database.
     """
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     try:
@@ -37,7 +39,7 @@ def turn(store: Store, wait_s: float) -> Iterator[None]:
     try:
         _wait(descriptor, store, time.monotonic() + wait_s)
         if store.database is not None and store.database.exists():
-            _probe(store.database, wait_s)
+            _probe(store.database)
         yield
     finally:
         os.close(descriptor)
@@ -55,10 +57,10 @@ def _wait(descriptor: int, store: Store, deadline: float) -> None:
             time.sleep(_POLL_S)
 
 
-def _probe(database: Path, wait_s: float) -> None:
-    """Find out whether a stranger holds the database: MLflow itself would wait 20 s for it."""
+def _probe(database: Path) -> None:
+    address = f"{database.as_uri()}?mode=rw"
     try:
-        with closing(sqlite3.connect(f"{database.as_uri()}?mode=rw", wait_s, uri=True)) as opened:
+        with closing(sqlite3.connect(address, timeout=_STRANGER_S, uri=True)) as opened:
             opened.execute("BEGIN IMMEDIATE")
             opened.rollback()
     except sqlite3.Error as error:

@@ -39,21 +39,20 @@ class Optimizer:
     def step(self) -> None:
         """Update every parameter by its gradient."""
         for group in self.param_groups:
-            params, lr, weight_decay = group["params"], group["lr"], group["weight_decay"]
+            params = group["params"]
             grads = [parameter.grad for parameter in params]
+            common = {
+                "lr": group["lr"], "weight_decay": group["weight_decay"], "maximize": False,
+                "fused": True, "found_inf": self.found_inf,
+            }  # fmt: skip
             if self.optim.name == "sgd":
-                sgd(
-                    params, grads, self._states(params, "momentum_buffer"), fused=True,
-                    found_inf=self.found_inf, weight_decay=weight_decay, lr=lr, dampening=0.0,
-                    momentum=self.optim.momentum, nesterov=self.optim.nesterov, maximize=False,
-                )  # fmt: skip
+                momentum, nesterov = self.optim.momentum, self.optim.nesterov
+                sgd(params, grads, self._states(params, "momentum_buffer"), momentum=momentum,
+                    nesterov=nesterov, dampening=0.0, **common)  # fmt: skip
             else:
-                averages = (self._states(params, name) for name in ("exp_avg", "exp_avg_sq"))
-                adam(
-                    params, grads, *averages, [], self._states(params, "step"), fused=True,
-                    found_inf=self.found_inf, weight_decay=weight_decay, lr=lr, beta1=0.9,
-                    beta2=0.999, eps=1e-8, amsgrad=False, maximize=False,
-                )  # fmt: skip
+                mean, square = self._states(params, "exp_avg"), self._states(params, "exp_avg_sq")
+                adam(params, grads, mean, square, [], self._states(params, "step"),
+                     beta1=0.9, beta2=0.999, eps=1e-8, amsgrad=False, **common)  # fmt: skip
 
     def _states(self, params: list[nn.Parameter], name: str) -> list[Any]:
         return [self.state[parameter].get(name) for parameter in params]

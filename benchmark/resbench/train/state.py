@@ -59,9 +59,7 @@ def read_meta(payload: bytes) -> dict[str, Any]:
     return meta
 
 
-def _named(
-    model: nn.Module, optimizer: Optimizer
-) -> Iterator[tuple[str, torch.Tensor]]:
+def _named(model: nn.Module, optimizer: Optimizer) -> Iterator[tuple[str, torch.Tensor]]:
     for name, tensor in model.state_dict().items():
         yield f"model.{name}", tensor
     names = {id(parameter): name for name, parameter in model.named_parameters()}

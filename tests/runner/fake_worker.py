@@ -1,0 +1,87 @@
+"""A worker that speaks the line protocol and trains nothing; its standard input says what to do.
+
+``python fake_worker.py FOLDER [BEHAVIOUR...]``: runs of seed 1, 2, ... behave as the first, second,
+... behaviour says, the rest is done. Every run begun is a line in ``FOLDER/begun``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+folder, behaviours = Path(sys.argv[1]), sys.argv[2:]
+stopped = False
+
+
+def stop(number: int, _: object) -> None:
+    global stopped
+    if stopped:
+        os._exit(128 + number)
+    stopped = True
+
+
+def emit(**event: Any) -> None:
+    print(json.dumps(event), flush=True)
+
+
+def end(job: dict[str, Any], outcome: str, text: str = "") -> None:
+    emit(event="end", keys=[job["key"]], outcome=outcome, text=text)
+
+
+def run(job: dict[str, Any]) -> None:
+    seed, keys = job["spec"]["seed"], [job["key"]]
+    with (folder / "begun").open("a") as begun:
+        begun.write(f"{os.getpid()} {seed} {job['key']}\n")
+    behaviour = behaviours[seed - 1] if seed <= len(behaviours) else "done"
+    epoch = {"epoch": 1, "epochs": 2, "step": 4, "steps": 8}
+    emit(event="step", keys=keys, step=1, steps=8)
+    emit(event="epoch", keys=keys, **epoch, test_top1_err=12.5, images_per_s=100.0)
+    if behaviour in ("done", "diverged", "oom", "failed", "budget"):
+        end(job, behaviour, "" if behaviour == "done" else f"because {behaviour}")
+    elif behaviour == "locked once":
+        mark = folder / f"seen-{seed}"
+        end(job, "done" if mark.exists() else "locked")
+        mark.touch()
+    elif behaviour == "fault":
+        emit(event="fault", keys=[], text="the disk is full")
+        end(job, "failed", "the disk is full")
+    elif behaviour == "warn":
+        emit(event="warning", keys=keys, text="something is odd")
+        end(job, "done")
+    elif behaviour == "abort":
+        os.abort()
+    elif behaviour == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif behaviour == "exit":
+        sys.exit("cannot go on")
+    elif behaviour == "mute":  # no GPU worker goes on after a failure
+        end(job, "failed", "CUDA error")
+        sys.exit()
+    else:
+        assert behaviour in ("obedient", "deaf")
+        while not (stopped and behaviour == "obedient"):
+            time.sleep(0.01)
+        time.sleep(1)  # a write to finish: a second request to stop would end it here
+        end(job, "interrupted", "after epoch 1 of 2")
+
+
+signal.signal(signal.SIGTERM, stop)
+if behaviours == ["no start"]:
+    sys.exit("ImportError: libcudart.so is missing")
+emit(event="ready")
+for line in sys.stdin:
+    request = json.loads(line)
+    if isinstance(request, dict):
+        rates = {"train_images_per_s": 1000.0, "eval_images_per_s": 4000.0}
+        emit(event="measured", keys=[request["key"]], text="", **rates)
+    else:
+        for job in request:
+            run(job)
+    if stopped:
+        break
+    emit(event="idle")

@@ -1,0 +1,68 @@
+"""Devices are found by nvidia-smi, without torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from resbench.errors import EnvironmentFault, UsageError
+from resbench.runner.devices import Device, choose, cores, gpus
+
+H100, A100 = "NVIDIA H100 80GB HBM3", "NVIDIA A100-SXM4-40GB"
+
+
+@pytest.fixture
+def nvidia_smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A tool of that name that lists two GPUs."""
+    tool = tmp_path / "bin" / "nvidia-smi"
+    tool.parent.mkdir()
+    tool.write_text(f"#!/bin/sh\nprintf '%s\\n' '{H100}' '{A100}'\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tool.parent}:/usr/bin:/bin")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    return tool
+
+
+def test_every_gpu_has_one_worker(nvidia_smi: Path) -> None:
+    found = [Device("cuda:0", H100), Device("cuda:1", A100)]
+    assert gpus() == found
+    assert choose("auto", None) == choose("cuda", None) == found
+    assert choose("cuda", 1) == found[:1]
+    assert choose("cuda:1, cuda:0", None) == found[::-1]
+    assert [device.kind for device in found] == [H100, A100]
+
+
+@pytest.mark.parametrize(
+    ("visible", "names"),
+    [("1", [A100]), ("1,0", [A100, H100]), ("5", []), ("GPU-8a", [H100]), ("", []), ("-1", [])],
+)
+def test_only_visible_gpus_are_found(
+    nvidia_smi: Path, monkeypatch: pytest.MonkeyPatch, visible: str, names: list[str]
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert [device.label for device in gpus()] == names
+
+
+def test_a_tool_that_fails_finds_no_gpu(nvidia_smi: Path) -> None:
+    nvidia_smi.write_text("#!/bin/sh\necho 'no driver' >&2\nexit 9\n")
+    assert gpus() == []
+    assert {device.name for device in choose("auto", None)} == {"cpu"}
+
+
+def test_the_cpu_has_a_worker_a_core_or_as_many_as_asked_for() -> None:
+    assert choose("auto", None) == [Device("cpu", "CPU")] * cores()
+    assert len(choose("cpu", 7)) == 7
+
+
+@pytest.mark.parametrize("request_", ["gpu", "cuda:", "cuda:x", "", "cpu,", "cuda:-1"])
+def test_an_unknown_device_is_a_usage_error(request_: str) -> None:
+    with pytest.raises(UsageError, match=r"unknown device\. Use auto, cpu, cuda, or cuda:0,cuda:1"):
+        choose(request_, None)
+
+
+def test_a_gpu_that_is_not_there_is_a_fault_of_the_environment(nvidia_smi: Path) -> None:
+    with pytest.raises(EnvironmentFault, match=r"--devices cuda:7: nvidia-smi lists no such GPU"):
+        choose("cuda:7", None)
+    with pytest.raises(UsageError, match="a CPU and a GPU do not share one plan"):
+        choose("cpu,cuda:0", None)

@@ -1,0 +1,227 @@
+"""Working through a plan with workers that do as they are told."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from resbench.runner import worker
+from resbench.runner.devices import Device
+from resbench.runner.plan import PlannedRun
+from resbench.runner.session import Session, Settings, Summary
+from resbench.runner.throughput import Throughput
+from resbench.store.layout import ResultsFolder, RunFolder
+from resbench.store.state import Status, read_state
+
+from ..mini import suite_of
+from .planning import planned
+
+FAKE = Path(__file__).with_name("fake_worker.py")
+CPU = Device("cpu", "CPU")
+
+
+class Notes:
+    """A listener that keeps what it hears."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[str, ...]] = []
+
+    def began(self, run: PlannedRun, device: str, pid: int) -> None:
+        self.lines.append(("began", run.key))
+
+    def event(self, run: PlannedRun, event: dict[str, Any]) -> None:
+        self.lines.append((event["event"], run.key))
+
+    def ended(self, run: PlannedRun, outcome: str, text: str) -> None:
+        self.lines.append(("ended", run.key, outcome, text))
+
+
+class Stage:
+    """A results folder, a plan, and fake workers."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder, self.monkeypatch = folder, monkeypatch
+        self.results = folder / "results"
+        ResultsFolder(self.results).open_for_writing()
+        self.notes = Notes()
+
+    def plan(self, seeds: int, **suite: Any) -> list[PlannedRun]:
+        """``seeds`` runs, of seed 1, 2, ... in this order."""
+        runs = planned(self.folder, suite_of(seeds=tuple(range(1, seeds + 1))) | suite)
+        return [run for run in runs if run.places[0].cell == "arl"]
+
+    def work(
+        self, runs: list[PlannedRun], *behaviours: str, workers: int = 1, **settings: Any
+    ) -> Summary:
+        command = (sys.executable, str(FAKE), str(self.folder), *behaviours)
+        self.monkeypatch.setattr(worker, "COMMAND", command)
+        chosen = Settings(self.results, [CPU] * workers, **settings)
+        self.notes = Notes()
+        return Session(runs, chosen, Throughput(), [self.notes]).run()
+
+    def begun(self) -> list[list[str]]:
+        """Process, seed and key of each attempt."""
+        return [line.split() for line in (self.folder / "begun").read_text().splitlines()]
+
+    def ends(self) -> dict[str, str]:
+        return {line[2]: line[3] for line in self.notes.lines if line[0] == "ended"}
+
+
+@pytest.fixture
+def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
+    return Stage(tmp_path, monkeypatch)
+
+
+def test_every_run_ends_once_and_one_process_serves_them_all(stage: Stage) -> None:
+    runs = stage.plan(5)
+    summary = stage.work(runs, "done", "diverged", "oom", "failed")
+    assert list(summary.outcomes.values()) == ["done", "diverged", "oom", "failed", "done"]
+    assert (summary.left, summary.faults, summary.epochs) == ([], [], 5)
+    assert len({pid for pid, *_ in stage.begun()}) == 1
+    heard = [line for line in stage.notes.lines if line[1] == runs[1].key]
+    assert [line[0] for line in heard] == ["began", "step", "epoch", "ended"]
+    assert heard[-1][2:] == ("diverged", "because diverged")
+
+
+def test_workers_share_a_plan(stage: Stage) -> None:
+    summary = stage.work(stage.plan(12), workers=2)
+    assert summary.count("done") == 12
+    assert len({key for *_, key in stage.begun()}) == 12
+    assert len({pid for pid, *_ in stage.begun()}) == 2
+
+
+@pytest.mark.parametrize(
+    ("death", "outcome", "text"),
+    [
+        ("abort", "failed", "the worker ended with signal 6 (Aborted)"),
+        ("exit", "failed", "the worker ended with exit code 1: cannot go on"),
+        ("kill", "oom", "killed by signal 9 from outside, most likely for want of memory"),
+    ],
+)
+def test_a_death_costs_only_its_own_run(stage: Stage, death: str, outcome: str, text: str) -> None:
+    runs = stage.plan(3)
+    RunFolder(stage.results, runs[1].key).create()
+    summary = stage.work(runs, "done", death)
+    assert list(summary.outcomes.values()) == ["done", outcome, "done"]
+    assert stage.ends()[outcome] == text
+    state = read_state(RunFolder(stage.results, runs[1].key))
+    assert state is not None
+    assert (state.status, state.reason) == (Status(outcome), text)
+
+
+def test_the_end_of_a_runs_log_is_told_when_its_worker_dies(stage: Stage) -> None:
+    runs = stage.plan(1)
+    folder = RunFolder(stage.results, runs[0].key)
+    folder.create()
+    folder.log.write_text("first\nterminate called after throwing\n")
+    stage.work(runs, "abort")
+    assert stage.ends()["failed"].endswith("its log ends: terminate called after throwing")
+
+
+def test_a_worker_that_hangs_is_ended_and_the_rest_goes_on(stage: Stage) -> None:
+    summary = stage.work(stage.plan(2), "deaf", timeout_s=0.3)
+    assert list(summary.outcomes.values()) == ["timeout", "done"]
+    assert stage.ends()["timeout"] == "longer than --timeout 0.3 s"
+
+
+def test_a_worker_that_takes_no_more_is_replaced_without_a_loss(stage: Stage) -> None:
+    summary = stage.work(stage.plan(3), "mute", "mute")
+    assert list(summary.outcomes.values()) == ["failed", "failed", "done"]
+    assert len({pid for pid, *_ in stage.begun()}) == 3
+
+
+def test_a_worker_that_cannot_start_stops_the_plan_with_its_reason(stage: Stage) -> None:
+    runs = stage.plan(3)
+    summary = stage.work(runs, "no start")
+    assert summary.faults == [
+        "A worker cannot start: the worker ended with exit code 1: "
+        "ImportError: libcudart.so is missing"
+    ]
+    assert len(summary.outcomes) + len(summary.left) == 3
+
+
+def test_a_fault_of_the_disk_stops_the_others_once_and_lets_them_finish(stage: Stage) -> None:
+    summary = stage.work(stage.plan(3), "obedient", "fault", workers=2)
+    assert summary.faults == ["the disk is full"]
+    assert list(summary.outcomes.values()) == ["failed", "interrupted"]
+    assert stage.ends()["interrupted"] == "after epoch 1 of 2"
+    assert [run.spec.seed for run in summary.left] == [1, 3]
+
+
+def test_a_run_at_work_elsewhere_is_taken_up_when_it_is_free(stage: Stage) -> None:
+    runs = stage.plan(2)
+    summary = stage.work(runs, "locked once")
+    assert set(summary.outcomes.values()) == {"done"}
+    assert [seed for _, seed, _ in stage.begun()] == ["1", "2", "1"]
+    assert [line[2] for line in stage.notes.lines if line[0] == "ended"] == [
+        "locked",
+        "done",
+        "done",
+    ]
+
+
+def test_a_signal_lets_workers_finish_their_write(stage: Stage) -> None:
+    def send() -> None:
+        while not (stage.folder / "begun").exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=send).start()
+    before = signal.getsignal(signal.SIGTERM)
+    summary = stage.work(stage.plan(2), "obedient")
+    assert summary.signal == signal.SIGTERM
+    assert list(summary.outcomes.values()) == ["interrupted"]
+    assert [run.spec.seed for run in summary.left] == [1, 2]
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_second_signal_ends_everything_at_once(stage: Stage) -> None:
+    def send() -> None:
+        while not (stage.folder / "begun").exists():
+            time.sleep(0.01)
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.5)
+
+    threading.Thread(target=send).start()
+    with pytest.raises(SystemExit) as ended:
+        stage.work(stage.plan(2), "deaf")
+    assert ended.value.code == 130
+    pid = int(stage.begun()[0][0])
+    assert not psutil.pid_exists(pid)
+
+
+def test_what_is_out_of_budget_is_left(stage: Stage) -> None:
+    deadline = time.monotonic() + 60
+    summary = stage.work(stage.plan(2), "budget", "done", deadline=deadline)
+    assert sorted(summary.outcomes.values()) == ["budget", "done"]
+    assert [run.spec.seed for run in summary.left] == [1]
+    assert summary.epoch_s == pytest.approx(64 / 1000 + 50 / 4000)
+
+
+def test_nothing_is_begun_after_the_deadline(stage: Stage) -> None:
+    summary = stage.work(stage.plan(2), deadline=time.monotonic() - 1)
+    assert (summary.outcomes, len(summary.left)) == ({}, 2)
+
+
+def test_memory_of_the_parent_is_flat_over_a_thousand_runs(stage: Stage) -> None:
+    runs = stage.plan(1000)
+    process, sizes = psutil.Process(), []
+
+    class Scales(Notes):
+        def ended(self, run: PlannedRun, outcome: str, text: str) -> None:
+            sizes.append(process.memory_info().rss)
+
+    command = (sys.executable, str(FAKE), str(stage.folder))
+    stage.monkeypatch.setattr(worker, "COMMAND", command)
+    Session(runs, Settings(stage.results, [CPU]), Throughput(), [Scales()]).run()
+    assert len(sizes) == 1000
+    assert sizes[-1] - sizes[200] < 2 << 20

@@ -1,0 +1,39 @@
+"""A database made once: its migrations take seconds."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from resbench.tracking.sync import sync
+
+from . import factory
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    results = tmp_path_factory.mktemp("empty")
+    sync(results, f"sqlite:///{results / 'mlflow.db'}")
+    return results / "mlflow.db"
+
+
+@pytest.fixture
+def results(tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A results folder whose mirror is empty."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    folder = tmp_path / "results"
+    folder.mkdir()
+    shutil.copy(empty_database, folder / "mlflow.db")
+    return folder
+
+
+@pytest.fixture
+def tables(results: Path) -> factory.Tables:
+    return factory.Tables(results / "mlflow.db")
+
+
+def without_uri() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}

@@ -37,7 +37,7 @@ help:
 	@echo "make test-gpu     run the tests that need a CUDA device"
 	@echo "make test-deep    run the long test campaigns"
 	@echo "make bench        measure the speed goals"
-	@echo "make reports      rebuild reports/ from results/"
+	@echo "make reports      rebuild reports/ and the README's results from results/"
 	@echo "make constraints  resolve constraints.txt anew"
 	@echo "make clean        remove caches, builds and the demo"
 	@echo "Each installs what it needs into $(VENV) first."
@@ -65,7 +65,7 @@ bench: $(VENV)/installed
 	$(BIN)/resbench bench
 
 reports: $(VENV)/installed
-	$(BIN)/resbench report --all --results results --output reports
+	$(BIN)/resbench report --site reports --results results
 
 $(VENV)/installed: pyproject.toml constraints.txt | $(BIN)/uv
 	$(call install,.)

@@ -151,6 +151,14 @@ REPORT = {
     },
     "data__image_px": 16,
     "training__val_in_train": 16,
+    "training__optim": {
+        "name": "adam",
+        "lr": 1e-3,
+        "momentum": 0.0,
+        "nesterov": False,
+        "weight_decay": 1e-3,
+        "decay": "conv_fc",
+    },
 }
 """Changes that make the run one of the 2019 report."""
 
@@ -171,7 +179,8 @@ def job_of(spec: RunSpec, results: Path, **fields: Any) -> Job:
 
 def run_folders(results: Path) -> list[RunFolder]:
     """Every run of a results folder."""
-    return [RunFolder(results, path.name) for path in sorted((results / "runs").iterdir())]
+    names = sorted(path.name for path in (results / "runs").iterdir())
+    return [RunFolder(results, name) for name in names if not name.startswith(".")]
 
 
 def outputs(results: Path) -> dict[str, bytes]:

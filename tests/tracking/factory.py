@@ -17,7 +17,10 @@ from resbench.suite.spec import RunSpec
 from ..store import factory as stored
 
 EPOCHS = 3
-CELLS = (("table1_arl_vs_nal", "attention-56/arl"),)
+SUITE, CELL = "table1_arl_vs_nal", "attention-56/arl"
+CELLS = ((SUITE, CELL),)
+NAME = f"{CELL} seed 1"
+"""Of seed 1 in MLflow."""
 
 
 def spec_of(seed: int = 1) -> dict[str, Any]:

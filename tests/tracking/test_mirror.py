@@ -10,10 +10,9 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -23,10 +22,8 @@ from resbench.tracking.client import QUEUE, MirrorClient
 from resbench.tracking.sync import sync
 
 from . import factory
-from .factory import CELLS, Tables
-
-SUITE, CELL = CELLS[0]
-NAME = f"{CELL} seed 1"
+from .factory import NAME, SUITE, Tables
+from .session import begin_event, end_event, eventually, started
 
 
 @pytest.fixture
@@ -38,35 +35,9 @@ def worker() -> Iterator[int]:
         process.kill()
 
 
-def begin_event(seed: int = 1, pid: int | None = None) -> dict[str, Any]:
-    context = factory.context_of()
-    cells = [{"suite": suite, "cell": cell} for suite, cell in context.pop("cells")]
-    spec, key = factory.spec_of(seed), factory.folder_of(Path(), seed).key
-    return {
-        "event": "begin", "key": key, "cells": cells, "spec": spec, "context": context, "pid": pid,
-    }  # fmt: skip
-
-
-def end_event(outcome: str, seed: int = 1) -> dict[str, Any]:
-    return {"event": "end", "key": factory.folder_of(Path(), seed).key, "outcome": outcome}
-
-
-def started(results: Path, uri: str | None = None) -> MirrorClient:
-    client = MirrorClient(uri, results)
-    client.start()
-    return client
-
-
 def process_of(client: MirrorClient) -> psutil.Process:
     assert client._process is not None
     return psutil.Process(client._process.pid)
-
-
-def eventually(condition: Callable[[], object], within_s: float = 60.0) -> None:
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_live_runs_arrive_with_honest_ends(results: Path, tables: Tables, worker: int) -> None:
@@ -135,7 +106,7 @@ def test_a_mirror_that_is_killed_is_made_good_by_sync(results: Path, tables: Tab
     client.send(end_event("done"))
     summary = client.close()
     assert (summary.mirrored, summary.missing) == (0, 1)
-    assert "ended with code -9" in summary.warnings[0]
+    assert "ended with exit code -9" in summary.warnings[0]
     assert "resbench sync" in summary.warnings[1]
     sync(results)
     assert tables.runs() == [(SUITE, NAME, "FINISHED")]
@@ -154,7 +125,7 @@ def lost_s(client: MirrorClient, results: Path, runs: int = 3) -> float:
     sending = time.monotonic() - start
     for seed in range(1, runs + 1):
         factory.finished(results, seed)
-    time.sleep(8)  # training goes on: the mirror has had the time to start and to fail
+    eventually(lambda: client.warnings)  # training goes on, and the mirror has failed meanwhile
     start = time.monotonic()
     client.close()
     return sending + time.monotonic() - start

@@ -25,10 +25,8 @@ from resbench.tracking.sync import sync
 
 from . import factory
 from .conftest import without_uri
-from .factory import CELLS, Tables
-from .test_mirror import NAME, begin_event, end_event, eventually, started
-
-SUITE, CELL = CELLS[0]
+from .factory import NAME, SUITE, Tables
+from .session import begin_event, end_event, eventually, started
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,8 @@ from resbench.tracking.sync import sync
 
 from . import factory
 from .conftest import without_uri
-from .factory import CELLS, Tables
-
-SUITE, CELL = CELLS[0]
+from .factory import CELLS, NAME, SUITE, Tables
+from .session import eventually
 
 
 def test_mirror_holds_every_number_of_the_files(results: Path, tables: Tables) -> None:
@@ -43,7 +42,7 @@ def test_mirror_holds_every_number_of_the_files(results: Path, tables: Tables) -
     ]
     expected += [("result/images_per_s", 0, 100.0), ("result/total_s", 0, 4.8)]
     assert tables.points() == sorted(expected)
-    assert tables.runs() == [(SUITE, f"{CELL} seed 1", "FINISHED")]
+    assert tables.runs() == [(SUITE, NAME, "FINISHED")]
     params = dict(tables.query("SELECT key, value FROM params"))
     assert params["training.optim.lr"] == "0.1"
     assert params["training.schedule.drops"] == '[{"at": 1.5, "factor": 0.1}]'
@@ -84,7 +83,7 @@ def test_a_run_that_serves_two_tables_is_in_both_experiments(results: Path, tabl
     sync(results)
     assert tables.runs() == [
         ("depth", "attention-56 seed 1", "FINISHED"),
-        (SUITE, f"{CELL} seed 1", "FINISHED"),
+        (SUITE, NAME, "FINISHED"),
     ]
     counts = {len(tables.points(f"experiment_id = {i}")) for i in (1, 2)}
     assert len(counts) == 1
@@ -94,14 +93,14 @@ def test_a_run_that_serves_two_tables_is_in_both_experiments(results: Path, tabl
 def test_an_interrupted_run_that_goes_on_stays_one_run(results: Path, tables: Tables) -> None:
     run = factory.begin(results, epochs=1)
     sync(results)
-    assert tables.runs() == [(SUITE, f"{CELL} seed 1", "KILLED")]
+    assert tables.runs() == [(SUITE, NAME, "KILLED")]
     assert tables.tags("resbench.status") == ["interrupted"]
     [before] = tables.query("SELECT run_uuid FROM runs")
     factory.train(run, 1, 2, factory.EPOCHS)
     factory.finish(run)
     sync(results)
     assert tables.query("SELECT run_uuid FROM runs") == [before]
-    assert tables.runs() == [(SUITE, f"{CELL} seed 1", "FINISHED")]
+    assert tables.runs() == [(SUITE, NAME, "FINISHED")]
     assert tables.tags("resbench.status") == ["done"]
 
 
@@ -130,7 +129,7 @@ def test_a_run_in_training_is_left_to_its_session(results: Path, tables: Tables)
         run.state.write_text(json.dumps({**state, "status": "running"}))
         assert (sync(results).written, sync(results).running) == (0, 1)
     assert sync(results).written == 1
-    assert tables.runs() == [(SUITE, f"{CELL} seed 1", "KILLED")]
+    assert tables.runs() == [(SUITE, NAME, "KILLED")]
 
 
 def test_a_dead_run_whose_files_are_gone_does_not_stay_running(
@@ -163,7 +162,7 @@ def test_a_deleted_experiment_comes_back(results: Path, tables: Tables) -> None:
     MlflowClient(f"sqlite:///{results / 'mlflow.db'}").delete_experiment("1")
     assert tables.runs() == []
     sync(results)
-    assert tables.runs() == [(SUITE, f"{CELL} seed 1", "FINISHED")]
+    assert tables.runs() == [(SUITE, NAME, "FINISHED")]
 
 
 @pytest.mark.parametrize(
@@ -199,7 +198,7 @@ def test_any_folder_name_will_do(tmp_path: Path, empty_database: Path, name: str
     factory.finished(folder)
     shutil.copy(empty_database, folder / "mlflow.db")
     assert sync(folder).written == 1
-    assert Tables(folder / "mlflow.db").runs() == [(SUITE, f"{CELL} seed 1", "FINISHED")]
+    assert Tables(folder / "mlflow.db").runs() == [(SUITE, NAME, "FINISHED")]
     assert len(list((folder / "mlartifacts").rglob("record.json"))) == 1
 
 
@@ -216,6 +215,18 @@ def test_two_rebuilds_at_once_from_nothing_make_no_duplicates(tmp_path: Path) ->
     tables = Tables(tmp_path / "mlflow.db")
     assert len(tables.runs()) == 3
     assert len(tables.points()) == len(set(tables.query("SELECT run_uuid, key, step FROM metrics")))
+
+
+def test_a_kill_while_the_database_is_made_does_no_harm(tmp_path: Path) -> None:
+    factory.finished(tmp_path)
+    command = [sys.executable, "-m", "resbench.cli.main", "sync", "--results", str(tmp_path)]
+    unfinished = tmp_path / "mlflow.db-new"
+    with subprocess.Popen(command, env=without_uri()) as process:
+        eventually(lambda: unfinished.exists() and unfinished.stat().st_size > 100_000)
+        process.kill()
+    assert not (tmp_path / "mlflow.db").exists()
+    assert sync(tmp_path).written == 1
+    assert not unfinished.exists()
 
 
 def test_a_locked_database_is_one_line_and_nothing_is_lost(results: Path, tables: Tables) -> None:

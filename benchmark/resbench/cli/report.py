@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from resbench.cli.options import results_option
-from resbench.errors import ExitCode
+from resbench.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from resbench.report.judged import JudgedTable
@@ -35,6 +35,12 @@ SUFFIXES = {".md": "markdown", ".csv": "csv", ".json": "json"}
     help="Write to this file; it is replaced at once.",
 )
 @click.option("--ledger", is_flag=True, help="Add every setting with its origin.")
+@click.option(
+    "--site",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Write every table, figures and a replication report to this folder instead.",
+)
 @click.option("--strict", is_flag=True, help="Exit 4 when a claim is not confirmed.")
 def command(
     suites: tuple[str, ...],
@@ -42,6 +48,7 @@ def command(
     format_: str | None,
     output: Path | None,
     ledger: bool,
+    site: Path | None,
     strict: bool,
 ) -> int:
     """Set the printed numbers beside ours, with uncertainty.
@@ -49,6 +56,8 @@ def command(
     Without SUITE: every shipped suite. A report reads files only and is right at any moment,
     however much has run.
     """
+    if site is not None:
+        return _site(results, site, suites or format_ or output or ledger or strict)
     from resbench.report.collect import finished
     from resbench.report.judged import judge
     from resbench.report.page import report_page
@@ -68,6 +77,16 @@ def command(
 
         write_atomic(output, text.encode())
     return _strict(tables) if strict else ExitCode.OK
+
+
+def _site(results: Path, folder: Path, others: object) -> int:
+    from resbench.report.site import write_site
+
+    if others:
+        raise UsageError("--site: takes every suite in one form. Give --results only with it.")
+    changed = write_site(results, folder)
+    click.echo(f"{len(changed)} files changed in and beside {folder}", err=True)
+    return ExitCode.OK
 
 
 def _shipped(results: Results) -> list[Loaded]:

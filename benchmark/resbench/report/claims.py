@@ -14,6 +14,7 @@ from resbench.report.cells import PLANNING_SD_PP, measured
 from resbench.report.collect import FilledCell, FilledTable
 from resbench.report.contrast import contrast_of
 from resbench.report.declared import as_declared
+from resbench.report.power import printed_effect
 from resbench.report.reading import seed_of
 from resbench.stats.claims import ClaimVerdict, evaluate_claim, finalise
 from resbench.stats.contrasts import ArmResult
@@ -52,7 +53,7 @@ def _judge(table: FilledTable, claim: Claim, parsed: ParsedClaim, kept: Kept) ->
         operator,
         alpha=claim.alpha,
         margin=claim.margin_pp,
-        printed_difference=None if claim.printed_pp is None else float(claim.printed_pp),
+        printed_difference=printed_effect(table.expanded, claim, parsed),
         planning_sd=PLANNING_SD_PP if as_declared(table.expanded.context) else None,
     )
     if operator == "gap_grows":

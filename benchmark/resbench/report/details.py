@@ -30,7 +30,7 @@ def claims_blocks(judged: JudgedTable) -> Iterator[Block]:
         low, high = verdict.interval.low, verdict.interval.high
         rows.append((
             f"{claim.text} ({claim.place})",
-            claim.printed_pp or "",
+            percent(verdict.evidence.printed_difference),
             signed(verdict.effect_pp),
             f"{low:+.2f} to {high:+.2f}" if math.isfinite(high - low) else "unknown",
             verdict.kind.replace("_", " "),

@@ -26,7 +26,6 @@ from resbench.report.labels import (
     set_label,
     tier_label,
 )
-from resbench.report.power import printed_effects
 from resbench.stats.claims import ClaimKind
 from resbench.store.layout import RunFolder
 from resbench.store.metrics import EpochMetrics, read_epochs
@@ -153,12 +152,7 @@ def printed_cells(judged: JudgedTable) -> Figure | None:
 
 def claims(tables: Sequence[JudgedTable]) -> Figure | None:
     """Draw the effect of every claim with runs beside the printed one; tables of one context."""
-    rows = [
-        (item, printed)
-        for table in tables
-        for item, printed in zip(table.claims, printed_effects(table.table.expanded), strict=True)
-        if item.verdict.kind != "not_run"
-    ]
+    rows = [item for table in tables for item in table.claims if item.verdict.kind != "not_run"]
     if not rows:
         return None
     import seaborn as sns
@@ -167,10 +161,10 @@ def claims(tables: Sequence[JudgedTable]) -> Figure | None:
         figure, axes = _canvas(WIDTH_IN, 1.5 + 0.36 * len(rows))
         palette = sns.color_palette("colorblind")
         axes.axvline(0, color="0.3", linewidth=1)
-        seen: set[str] = set()
         axes.plot([], [], **_PRINTED, label="printed")
-        for i, (item, printed) in enumerate(rows):
-            verdict, colour = item.verdict, palette[_COLOURS[item.verdict.kind]]
+        sizes, seen = [], set[str]()
+        for i, verdict in enumerate(item.verdict for item in rows):
+            colour, printed = palette[_COLOURS[verdict.kind]], verdict.evidence.printed_difference
             low, high = verdict.interval.low, verdict.interval.high
             if math.isfinite(high - low):
                 axes.plot([low, high], [i, i], color=colour, linewidth=2)
@@ -178,14 +172,14 @@ def claims(tables: Sequence[JudgedTable]) -> Figure | None:
             axes.plot(verdict.effect_pp, i, "o", color=colour, label=_once(label, seen))
             if printed is not None:
                 axes.plot(printed, i, **_PRINTED)
-        _name_rows(axes, [_wrapped(item.claim.text.rstrip("."), 52) for item, _ in rows])
-        sizes = [abs(x) for i, p in rows for x in (i.verdict.effect_pp, p or 0.0)]
+            sizes += [abs(verdict.effect_pp), abs(printed or 0.0)]
+        _name_rows(axes, [_wrapped(item.claim.text.rstrip("."), 52) for item in rows])
         reach = 1.8 * max(sizes)  # an interval from two seeds may be far wider: it runs off
         axes.set_xlim(max(axes.get_xlim()[0], -reach), min(axes.get_xlim()[1], reach))
         axes.set(xlabel="effect in the claimed direction (percentage points)")
         _legend_below(figure, axes)
-        level = {f"{i.verdict.interval.level:.0%}" for i, _ in rows}
-        _title(figure, tables, f"effect and {' or '.join(sorted(level))} interval over seeds")
+        levels = sorted({f"{item.verdict.interval.level:.0%}" for item in rows})
+        _title(figure, tables, f"effect and {' or '.join(levels)} interval over seeds")
     return figure
 
 

@@ -1,4 +1,4 @@
-"""The second half of the replication report: what was easy, hard or different, and what print is."""
+"""The second half of the replication report: what was easy, hard, different, and what print is."""
 
 from __future__ import annotations
 

@@ -182,8 +182,8 @@ def _power_blocks(powers: Sequence[Power]) -> Iterator[Block]:
     few = "; fewer than 3 seeds decide nothing" if powers[0].seeds < 3 else ""
     yield Text(
         "Detects: the smallest true difference that these seeds, paired, find with probability 0.8 "
-        f"at the claim's alpha, and after Holm's correction for {count(len(powers), 'claim')}{few}. "
-        f"Printed: of a chain its weakest step. Sd of one run: {sources}."
+        f"at the claim's alpha, and after Holm's correction for {count(len(powers), 'claim')}"
+        f"{few}. Printed: of a chain its weakest step. Sd of one run: {sources}."
     )
 
 

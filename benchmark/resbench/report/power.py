@@ -119,12 +119,6 @@ def printed_effect(expanded: Expanded, claim: Claim, parsed: ParsedClaim) -> flo
     return float(claim.printed_pp)
 
 
-def printed_effects(expanded: Expanded) -> list[float | None]:
-    """Return `printed_effect` of each claim of a suite, in order."""
-    pairs = zip(expanded.loaded.suite.claims, parsed_claims(expanded), strict=True)
-    return [printed_effect(expanded, claim, parsed) for claim, parsed in pairs]
-
-
 def _power(expanded: Expanded, claim: Claim, parsed: ParsedClaim, runs: Runs, claims: int) -> Power:
     from resbench.stats.evidence import MIN_SEEDS, POWER
     from resbench.stats.power import minimum_detectable_difference, seeds_for_contrast

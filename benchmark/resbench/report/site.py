@@ -13,14 +13,14 @@ from pathlib import Path
 from resbench.errors import EnvironmentFault
 from resbench.report import figures
 from resbench.report.blocks import Block, Heading, Text
-from resbench.report.collect import empty, fill
+from resbench.report.collect import empty, finished
 from resbench.report.evidence import Evidence, as_markdown, page_link, setting, trained_on
 from resbench.report.judged import JudgedTable, judge
 from resbench.report.labels import sentence, source_label
 from resbench.report.page import table_blocks
 from resbench.report.reading import Results, read_results
 from resbench.report.render_markdown import escape, markdown
-from resbench.report.summary import claims_grid, replication_report
+from resbench.report.summary import abstract, claims_grid, replication_report
 from resbench.store.atomic import fault, read_file, write_atomic
 from resbench.store.layout import RunFolder
 from resbench.store.verify import verify_run
@@ -61,8 +61,8 @@ def build_site(results: Results) -> tuple[Evidence, dict[str, bytes]]:
     tables: dict[str, Sequence[JudgedTable]] = {}
     for name in suite_names():
         loaded = load_suite(name)
-        filled = fill(loaded, results)
-        if name != "smoke" or any(table.keys for table in filled):
+        filled = finished(loaded, results)
+        if name != "smoke" or any(table.records for table in filled):
             tables[name] = [judge(table) for table in filled]
     drawn = {f"figures/{name}.svg": found for name, found in _draw(tables).items()}
     verified = sum(not verify_run(RunFolder(results.path, key)) for key in results.scan.records)
@@ -82,11 +82,11 @@ def _bare(table: JudgedTable) -> JudgedTable:
 
 def readme_block(evidence: Evidence, folder: str) -> str:
     """Return the claims, a figure and the way on, for the README above the folder."""
-    parts = []
-    for name, tables in evidence.settings.items():
-        grid = claims_grid(tables)
+    parts = [f"**What the committed runs show.** {abstract(evidence)}"]
+    grids = ((name, claims_grid(tables)) for name, tables in evidence.settings.items())
+    for name, grid in grids:
         if grid is not None:
-            parts += [f"What the committed runs say, {escape(name)}:", as_markdown(grid)]
+            parts += [f"{escape(sentence(name))}:", as_markdown(grid)]
     for path, alt in evidence.figures.items():
         if path.startswith("figures/claims-"):
             parts.append(f"![{escape(alt)}]({folder}/{path})")

@@ -25,7 +25,6 @@ from resbench.report.evidence import (
 from resbench.report.judged import JudgedTable
 from resbench.report.labels import count, listed, mean_sd, p_value, sentence, signed
 from resbench.report.page import MARKS
-from resbench.report.power import printed_effects
 from resbench.report.render_markdown import escape
 from resbench.suite.schema import ERROR_METRICS
 
@@ -33,7 +32,7 @@ from resbench.suite.schema import ERROR_METRICS
 def replication_report(evidence: Evidence) -> str:
     """Return the whole page as Markdown."""
     sections = [
-        ("", [_abstract(evidence)]),
+        ("", [abstract(evidence)]),
         ("Scope", _scope(evidence)),
         ("Claims", _claims(evidence)),
         ("Method", _method(evidence)),
@@ -57,14 +56,13 @@ def claims_grid(tables: Sequence[JudgedTable]) -> Grid | None:
     """Return every claim with runs and its verdict; None without any."""
     rows = []
     for table in tables:
-        effects = printed_effects(table.table.expanded)
-        for item, printed in zip(table.claims, effects, strict=True):
+        for item in table.claims:
             verdict = item.verdict
             if verdict.kind != "not_run":
                 low, high = verdict.interval.low, verdict.interval.high
                 rows.append((
                     item.claim.text,
-                    signed(printed),
+                    signed(verdict.evidence.printed_difference),
                     signed(verdict.effect_pp),
                     f"{low:+.2f} to {high:+.2f}" if math.isfinite(high - low) else "unknown",
                     str(verdict.n),
@@ -82,7 +80,8 @@ def verdict_counts(tables: Sequence[JudgedTable]) -> str:
     return listed(f"{n} {kind.replace('_', ' ')}" for kind, n in kinds.most_common())
 
 
-def _abstract(evidence: Evidence) -> str:
+def abstract(evidence: Evidence) -> str:
+    """Return what was run and what it says, in a few sentences."""
     if not evidence.records:
         return "No run is recorded yet."
     asked = sum(len(tables[0].claims) for tables in evidence.tables.values())
@@ -98,6 +97,11 @@ def _abstract(evidence: Evidence) -> str:
         parts.append(
             "No setting is the printed one, so no printed number is judged, and every verdict on a "
             "claim holds for its setting alone."
+        )
+    if evidence.results.problems:
+        parts.append(
+            f"{len(evidence.results.problems)} runs were refused as damaged or forged and are in no "
+            "table (`resbench status` names them)."
         )
     return " ".join(parts)
 

@@ -44,7 +44,7 @@ class Store:
     @property
     def lock(self) -> Path:
         """Held by the process that writes; SQLite has its own at the database."""
-        return (self.database or self.results / "mlflow.db").with_name("mlflow.db-lock")
+        return Path(f"{self.database or self.results / 'mlflow.db'}-lock")
 
     @property
     def artifacts(self) -> str | None:

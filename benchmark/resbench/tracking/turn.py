@@ -64,5 +64,7 @@ def _probe(database: Path) -> None:
             opened.execute("BEGIN IMMEDIATE")
             opened.rollback()
     except sqlite3.Error as error:
-        advice = "Close what uses it, or remove it: the files have everything."
-        raise Unreachable(f"{database}: {error}. {advice}") from error
+        raise Unreachable(
+            f"{database}: {error}. Nothing is lost: close what uses it, or remove it, and run "
+            "`resbench sync`."
+        ) from error

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import zip_longest
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -87,7 +88,10 @@ class Writer:
 
     @property
     def _client(self) -> Any:
-        if self._opened is None:  # makes the database where there is none
+        if self._opened is None:
+            database = self.store.database
+            if database is not None and not database.exists():
+                _make(database)
             self._opened = MlflowClient(self.store.uri)
         return self._opened
 
@@ -265,6 +269,15 @@ class Writer:
             raise Unreachable(
                 f"{text} Nothing is lost: `resbench sync` fills the mirror from the files later."
             ) from error
+
+
+def _make(database: Path) -> None:
+    """Make an empty MLflow database, whole or not at all: a half-migrated one is of no use."""
+    unfinished = Path(f"{database}-new")
+    for left in (unfinished, Path(f"{unfinished}-journal")):  # a stale journal would be replayed
+        left.unlink(missing_ok=True)
+    MlflowClient(f"sqlite:///{unfinished}")
+    unfinished.replace(database)
 
 
 def _chunks(items: Sequence[Any], size: int) -> list[Sequence[Any]]:

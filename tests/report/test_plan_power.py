@@ -1,0 +1,257 @@
+from __future__ import annotations
+
+import json
+import math
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from resbench.cli.planning import Request, resolve
+from resbench.report.declared import declared
+from resbench.report.planned import Estimate, Machine, duration, plan_page
+from resbench.report.power import Power, claim_powers, printed_effect
+from resbench.runner.plan import plan
+from resbench.stats.claims import evaluate_claim
+from resbench.stats.contrasts import ArmResult
+from resbench.suite.catalog import load_suite, suite_folder, suite_names
+from resbench.suite.expand import parsed_claims
+from tests.cli.invoke import imported_by, invoke
+from tests.report import records
+from tests.report.planted import plant
+from tests.report.records import JPEG, suite_under
+
+SUITE = "table1_arl_vs_nal"
+CLAIMS = [
+    (name, claim.id) for name in suite_names() for claim in load_suite(name).suite.claims
+]
+
+
+@pytest.fixture(autouse=True)
+def _no_rates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No rate is known but those in records, and no data set is at hand."""
+    monkeypatch.setenv("RESBENCH_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("RESBENCH_DATA_DIR", str(tmp_path / "data"))
+
+
+def powers(suite: str = SUITE) -> dict[str, Power]:
+    return {power.claim.id: power for power in claim_powers(declared(load_suite(suite)), {})}
+
+
+@pytest.mark.parametrize(
+    ("suite", "claim", "effect"),
+    [
+        (SUITE, "arl-beats-nal-56", 5.89 - 5.52),
+        (SUITE, "gap-grows", (7.18 - 4.31) - (5.35 - 4.99)),
+        (SUITE, "deeper-is-better", 4.44 - 4.31),
+        (SUITE, "naive-degrades", 5.57 - 5.35),
+        ("depth", "deeper-is-better-cifar100", 21.71 - 21.16),
+        ("table7_cifar10_report", "attention-92-fails", 33.19 - 3.27),
+        ("table7_cifar10_report", "attention-92-fails-test", None),
+    ],
+)
+def test_the_printed_effect_is_the_one_that_the_test_of_the_claim_looks_at(
+    suite: str, claim: str, effect: float | None
+) -> None:
+    found = powers(suite)[claim].printed_pp
+    assert found == (None if effect is None else pytest.approx(effect))
+
+
+def test_a_difference_stated_without_its_cells_is_taken_as_stated() -> None:
+    expanded = declared(load_suite("table3_mask"))
+    parsed = parsed_claims(expanded)[0]
+    claim = expanded.loaded.suite.claims[0].model_copy(update={"metric": "train_top1_err"})
+    assert printed_effect(expanded, claim, parsed) == 0.96
+
+
+@pytest.mark.parametrize(("suite", "claim"), CLAIMS)
+def test_seeds_to_decide_are_those_of_the_verdict(suite: str, claim: str) -> None:
+    """A run of every printed number at one seed asks for the seeds that the plan had asked for."""
+    power = powers(suite)[claim]
+    if power.printed_pp is None:
+        return
+    expanded = declared(load_suite(suite))
+    at = [c.id for c in expanded.loaded.suite.claims].index(claim)
+    parsed = parsed_claims(expanded)[at]
+    if parsed.terms[0].kind == "gap":
+        arms = [
+            (ArmResult(t.cells[1], (1,), (0.0,)), ArmResult(t.cells[0], (1,), (float(i),)))
+            for i, t in enumerate(parsed.terms)
+        ]
+        verdict = evaluate_claim(
+            "gap_grows", arms, printed_difference=power.printed_pp, planning_sd=0.2
+        )
+    else:
+        pair = [ArmResult("a", (1,), (0.0,)), ArmResult("b", (1,), (1.0,))]
+        verdict = evaluate_claim(
+            "<", pair, printed_difference=power.printed_pp, planning_sd=0.2
+        )
+    assert power.seeds_needed == verdict.seeds_needed
+
+
+def test_the_detectable_difference_is_found_in_four_of_five_experiments() -> None:
+    power = powers()["arl-beats-nal-56"]
+    rng = np.random.default_rng(7)
+    runs = rng.normal(0, power.spread.sd_pp, (4000, 2, power.seeds))
+    gaps = runs[:, 0] - runs[:, 1] + power.detectable_pp
+    found = stats.ttest_1samp(gaps, 0, axis=1, alternative="greater").pvalue < power.claim.alpha
+    assert found.mean() == pytest.approx(0.8, abs=0.03)
+
+
+def test_holm_never_asks_for_less_and_a_lone_claim_pays_nothing() -> None:
+    assert all(p.detectable_holm_pp > p.detectable_pp for p in powers().values())
+    (alone,) = powers("table3_mask").values()
+    assert alone.detectable_holm_pp == alone.detectable_pp
+
+
+def test_fewer_than_three_seeds_detect_nothing() -> None:
+    for power in claim_powers(suite_under(SUITE, tier="tiny"), {}):
+        assert power.seeds == 2
+        assert math.isinf(power.detectable_pp)
+
+
+def test_the_sd_is_measured_once_a_cell_has_two_runs(tmp_path: Path) -> None:
+    expanded = declared(load_suite(SUITE))
+    runs = {
+        cell: [records.finish(tmp_path, expanded, cell, s, e) for s, e in enumerate(errors, 1)]
+        for cell, errors in {
+            "attention-56/arl": (5.0, 5.2, 5.4),
+            "attention-56/nal": (6.0, 6.8, 7.6),
+            "attention-92/arl": (5.0,),
+        }.items()
+    }
+    found = {power.claim.id: power.spread for power in claim_powers(expanded, runs)}
+    pooled = math.sqrt((2 * 0.2**2 + 2 * 0.8**2) / 4)
+    for claim, whose in (("arl-beats-nal-56", "claim"), ("arl-beats-nal-92", "table")):
+        assert found[claim].measured
+        assert found[claim].sd_pp == pytest.approx(pooled)
+        assert f"6 runs of {'the' if whose == 'claim' else 'this'} {whose}'s cells" in found[claim].source
+
+
+def test_an_assumed_sd_says_so_and_grows_with_a_small_test_set() -> None:
+    paper = powers()["arl-beats-nal-56"].spread
+    small = claim_powers(suite_under(SUITE, tier="cpu"), {})[0].spread
+    assert (paper.sd_pp, paper.measured, small.measured) == (0.2, False, False)
+    assert small.sd_pp == pytest.approx(100 * 0.5 / math.sqrt(1000), rel=0.01)
+    assert "assumed" in paper.source
+    assert "1,000 test images" in small.source
+
+
+def test_a_run_that_serves_two_tables_is_counted_and_timed_once() -> None:
+    suites, sources, _ = resolve(Request((SUITE, "table3_mask"), devices="cpu"))
+    estimates = [
+        Estimate(tuple((p.suite, p.cell) for p in run.places), run.spec.seed, None, 0, 60.0)
+        for run in plan(suites, sources)
+    ]
+    page = plan_page(suites, estimates, Machine("CPU", 2, {}), "resbench run")
+    assert page.data["runs"] == {"done": 0, "todo": 30}  # 8 and 3 cells, one of them in both
+    assert page.data["left_s"] == 30 * 60.0
+    asked = [len(cell["todo"]) for suite in page.data["suites"] for cell in suite["cells"]]
+    assert sum(asked) == 33
+
+
+def test_recorded_begun_and_unknown_runs_are_told_apart(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = tmp_path / "results"
+    expanded = suite_under("table3_mask")
+    records.finish(results, expanded, "local", 1, 6.0)  # of a GPU: no rate for this CPU
+    arguments = ("plan", "table3_mask", "--devices", "cpu", "--results", results)
+    outcome = invoke(capsys, *arguments, "--format", "json")
+    page = json.loads(outcome.out)
+    assert outcome.code == 0
+    assert page["runs"] == {"done": 1, "todo": 8}
+    assert page["unknown_runs"] == 8
+    assert {c["cell"]: c["done"] for c in page["suites"][0]["cells"]}["local"] == [1]
+    assert "measured at the first run" in invoke(capsys, *arguments).out
+
+
+def test_a_measured_rate_gives_a_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    results = tmp_path / "results"
+    expanded = suite_under("table3_mask")
+    here = {"device": "cpu", "device_name": "CPU"}
+    plant(results, expanded, "local", 1, test=[9.0, 6.0], environment=here)
+    command = ("plan", "table3_mask", "--devices", "cpu", "--results", results)
+    page = json.loads(invoke(capsys, *command, "--format", "json").out)
+    local = page["suites"][0]["cells"][0]
+    seconds = 160_000 * 64 / 900 * (1 + 60 / 1200)  # steps x batch, images/s, evaluation on top
+    assert [run["left_s"] for run in local["todo"]] == pytest.approx([seconds, seconds])
+    assert page["unknown_runs"] == 6
+
+
+def test_data_that_is_not_at_hand_is_said_and_no_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outcome = invoke(capsys, "plan", "table2_depth", "--results", tmp_path / "none", "--format", "markdown")
+    assert outcome.code == 0
+    for name in ("cifar10", "cifar100"):
+        assert f"{name} is not at hand: run `resbench data fetch {name}`" in outcome.out
+    assert not (tmp_path / "none").exists()
+
+
+def test_the_command_that_is_printed_runs_this_plan(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("table3_mask", "--tier", "cpu", "--seeds", "5", "--results", tmp_path / "a b")
+    out = invoke(capsys, "plan", *arguments, "--format", "markdown").out
+    assert f"$ resbench run table3_mask --tier cpu --seeds 5 --results '{tmp_path / 'a b'}'" in out
+
+
+def test_a_counted_table_has_nothing_to_plan(capsys: pytest.CaptureFixture[str]) -> None:
+    out = invoke(capsys, "plan", "table5_architecture").out
+    assert "Nothing to train" in out
+
+
+def test_a_plan_imports_neither_torch_nor_mlflow(tmp_path: Path) -> None:
+    assert not imported_by("plan", SUITE, cwd=tmp_path) & {"torch", "mlflow", "seaborn", "pandas"}
+
+
+def test_a_plan_of_1000_cells_takes_less_than_a_second(tmp_path: Path) -> None:
+    """In CPU time, so that a busy machine does not decide; imports are not counted."""
+    text = (suite_folder() / f"{SUITE}.yaml").read_text()
+    head = text.partition("matrix:")[0].replace(SUITE, "large")
+    rows = "\n".join(
+        f"    r{i}: {{label: R{i}, set: {{training.optim.lr: {0.001 * (i + 1):.3f}}}}}"
+        for i in range(500)
+    )
+    path = tmp_path / "large.yaml"
+    path.write_text(
+        f"{head}matrix:\n  rate:\n{rows}\n  learning:\n"
+        "    arl: {label: ARL, set: {model.name: attention-56, model.learning: arl}}\n"
+        "    nal: {label: NAL, set: {model.name: attention-56, model.learning: nal}}\n"
+        "table:\n  rows: rate\n  columns:\n"
+        "    arl: {label: ARL, where: {learning: arl}}\n"
+        "    nal: {label: NAL, where: {learning: nal}}\n"
+        "claims:\n  - {id: c, text: C., place: P, claim: error(r0/arl) < error(r0/nal)}\n"
+    )
+
+    def planned() -> int:
+        suites, sources, _ = resolve(Request((str(path),), devices="cpu"))
+        runs = [
+            Estimate(tuple((p.suite, p.cell) for p in run.places), run.spec.seed, None, 0, None)
+            for run in plan(suites, sources)
+        ]
+        page = plan_page(suites, runs, Machine("CPU", 1, {}), "resbench run large")
+        return int(page.data["runs"]["todo"])
+
+    resolve(Request(("smoke",), devices="cpu"))
+    start = time.process_time()
+    assert planned() == 3000
+    assert time.process_time() - start < 1
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0 s"), (99, "99 s"), (100, "2 min"), (5400, "90 min"), (7500, "2 h 5 min"),
+     (48 * 3600, "2.0 days")],
+)  # fmt: skip
+def test_durations_read_well(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_a_plan_for_other_data_names_it(tmp_path: Path) -> None:
+    expanded = suite_under("table3_mask", data={"cifar10": JPEG})
+    page = plan_page([expanded], [], Machine("CPU", 1, {}), "resbench run")
+    assert "not the printed data set" in page.data["context"]

@@ -1,0 +1,93 @@
+"""Lanes, and whole runs in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from resbench.data.digits import read_digits
+from resbench.store.layout import ResultsFolder, RunFolder
+from resbench.store.metrics import EpochMetrics, read_epochs
+from resbench.suite.spec import RunSpec
+from resbench.train.control import Control
+from resbench.train.images import Prepared, prepare
+from resbench.train.lane import Lane
+from resbench.train.run import End, run_group
+
+from ..mini import job_of
+
+CPU = torch.device("cpu")
+
+
+def prepared(spec: RunSpec) -> Prepared:
+    return prepare(spec, read_digits())
+
+
+def lane_of(spec: RunSpec, epoch: int | None = None) -> Lane:
+    """A lane of a run on the digits, at the beginning of ``epoch``."""
+    lane = Lane(spec, prepared(spec), CPU)
+    if epoch is not None:
+        lane.begin_epoch(epoch)
+    return lane
+
+
+def train_epoch(lane: Lane, epoch: int) -> list[float]:
+    """Train one epoch; return the losses of its steps."""
+    lane.begin_epoch(epoch)
+    batch, losses = lane.spec.training.batch_size, []
+    for position, step in enumerate(lane.steps.in_epoch(epoch)):
+        lane.use_lr(step)
+        chosen = slice(position * batch, (position + 1) * batch)
+        losses.append(float(lane.train_step(lane.draws.index[chosen], lane.draws.params[chosen])))
+    return losses
+
+
+class Attempt:
+    """Attempts at runs as a worker makes them, and what it says meanwhile."""
+
+    def __init__(self, results: Path) -> None:
+        self.results = results
+        ResultsFolder(results).open_for_writing()
+        self.events: list[dict[str, Any]] = []
+        self.on_event: Callable[[dict[str, Any]], None] | None = None
+        self.control = Control(self._emit, heartbeat_s=0.0)
+
+    def _emit(self, event: dict[str, Any]) -> None:
+        self.events.append(event)
+        if self.on_event is not None:
+            self.on_event(event)
+
+    def stop_after(self, epoch: int) -> Attempt:
+        """Behave as if a signal came while the epoch after ``epoch`` is under way."""
+
+        def watch(event: dict[str, Any]) -> None:
+            epochs = [e["epoch"] for e in self.events if e["event"] == "epoch"]
+            if event["event"] == "step" and epochs[-1:] == [epoch]:
+                self.control.stop = True
+
+        self.on_event = watch
+        return self
+
+    def run(self, *specs: RunSpec, **job: Any) -> list[End]:
+        return run_group([job_of(spec, self.results, **job) for spec in specs], self.control)
+
+    def said(self, kind: str) -> list[str]:
+        """Texts of the events of one kind."""
+        return [event["text"] for event in self.events if event["event"] == kind]
+
+    def folder(self, spec: RunSpec) -> RunFolder:
+        return RunFolder(self.results, spec.key)
+
+    def metrics(self, spec: RunSpec) -> list[EpochMetrics]:
+        return read_epochs(self.folder(spec).metrics, EpochMetrics)
+
+
+def finished(results: Path, spec: RunSpec) -> Attempt:
+    """A run from beginning to end without a break."""
+    attempt = Attempt(results)
+    ends = attempt.run(spec)
+    assert [outcome for _, outcome, _ in ends] == ["done"], ends
+    return attempt

@@ -1,0 +1,200 @@
+"""One run's live state: equal where arms are compared, and independent where they must be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from resbench.suite.spec import RunSpec
+from resbench.train.engine import make_engine
+from resbench.train.lane import EVAL_BATCH, Diverged, score
+from resbench.train.state import dump
+
+from ..mini import REPORT, spec_of
+from .live import lane_of, prepared, train_epoch
+
+NOISY = {"data__clean_ratio": 0.5}
+
+
+def test_arl_and_nal_start_from_equal_weights() -> None:
+    arl, nal = (lane_of(spec_of(model__learning=learning)).model for learning in ("arl", "nal"))
+    for (name, weight), (other, same) in zip(
+        arl.state_dict().items(), nal.state_dict().items(), strict=True
+    ):
+        assert name == other
+        assert torch.equal(weight, same)
+
+
+@pytest.mark.parametrize(
+    "arm",
+    [
+        {"model__learning": "nal"},
+        {"model__mask": "local"},
+        {"model__activation": "spatial"},
+        {"training__optim__lr": 0.5},
+        {"training__schedule__total": 9},
+    ],
+)
+def test_arms_at_one_seed_see_the_same_order_augmentation_and_noise(arm: dict[str, Any]) -> None:
+    first, second = lane_of(spec_of(**NOISY), 3), lane_of(spec_of(**NOISY, **arm), 3)
+    assert torch.equal(first.draws.index, second.draws.index)
+    assert torch.equal(first.draws.params, second.draws.params)
+    assert torch.equal(first.pipeline.labels, second.pipeline.labels)
+
+
+def test_other_seeds_and_epochs_see_other_draws() -> None:
+    lanes = [
+        lane_of(spec_of(seed=seed, **NOISY), epoch) for seed, epoch in ((1, 1), (1, 2), (2, 1))
+    ]
+    for i, j in ((0, 1), (0, 2)):
+        assert not torch.equal(lanes[i].draws.index, lanes[j].draws.index)
+        assert not torch.equal(lanes[i].draws.params, lanes[j].draws.params)
+    assert torch.equal(lanes[0].pipeline.labels, lanes[1].pipeline.labels)
+    assert not torch.equal(lanes[0].pipeline.labels, lanes[2].pipeline.labels)
+    weights = [next(lane.model.parameters()) for lane in lanes]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def test_one_purpose_draws_from_its_own_seed() -> None:
+    plain = lane_of(spec_of(), 1)
+    calm = lane_of(spec_of(training__augment__kind="none"), 1)
+    noisy = lane_of(spec_of(**NOISY), 1)
+    assert torch.equal(plain.draws.index, calm.draws.index)
+    assert torch.equal(plain.draws.params, noisy.draws.params)
+
+
+def test_an_epoch_does_not_depend_on_the_way_there() -> None:
+    walked, jumped = lane_of(spec_of()), lane_of(spec_of())
+    for epoch in (1, 2):
+        train_epoch(walked, epoch)
+    torch.rand(1000)
+    walked.begin_epoch(3)
+    jumped.begin_epoch(3)
+    assert torch.equal(walked.draws.index, jumped.draws.index)
+    assert torch.equal(walked.draws.params, jumped.draws.params)
+
+
+def test_an_epoch_shows_every_image_at_most_once_in_full_batches() -> None:
+    lane = lane_of(spec_of(training__batch_size=24), 1)
+    assert len(lane.draws.index) == len(lane.draws.index.unique()) == 48
+
+
+def test_dropout_repeats_at_an_epoch_and_not_at_another() -> None:
+    spec = spec_of(**REPORT)
+
+    def losses(epoch: int) -> list[float]:
+        lane = lane_of(spec, epoch)
+        torch.manual_seed(12345 + epoch)  # whatever the process drew before
+        lane.begin_epoch(epoch)
+        return [float(lane.train_step(lane.draws.index[:16], lane.draws.params[:16]))]
+
+    assert losses(1) == losses(1)
+    lane = lane_of(spec, 1)
+    index, params = lane.draws.index[:16], lane.draws.params[:16]
+    torch.manual_seed(1)
+    assert losses(1) != [float(lane.train_step(index, params))]
+
+
+def test_evaluation_drops_nothing_and_changes_nothing() -> None:
+    lane = lane_of(spec_of(**REPORT), 1)
+    train_epoch(lane, 1)
+    before = dump(lane.model, lane.optimizer, {})
+    images = lane.images
+    first, second = (lane.evaluate(images.test_images, images.test_labels) for _ in range(2))
+    assert first.loss == second.loss
+    assert np.array_equal(first.prob_true, second.prob_true)
+    assert dump(lane.model, lane.optimizer, {}) == before
+
+
+def test_evaluation_does_not_depend_on_its_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    lane = lane_of(spec_of(), 1)
+    train_epoch(lane, 1)
+    images = lane.images
+    whole = lane.evaluate(images.test_images, images.test_labels)
+    monkeypatch.setitem(EVAL_BATCH, "cpu", 7)
+    parts = lane.evaluate(images.test_images, images.test_labels)
+    assert parts.loss == pytest.approx(whole.loss, rel=1e-4)
+    assert np.array_equal(parts.pred, whole.pred)
+    assert len(parts.pred) == 50
+
+
+def test_labels_are_corrupted_once_or_anew_every_epoch() -> None:
+    clean = prepared(spec_of()).train_labels
+    fixed = lane_of(spec_of(**NOISY), 1)
+    first = fixed.pipeline.labels.clone()
+    fixed.begin_epoch(2)
+    assert torch.equal(first, fixed.pipeline.labels)
+    redrawn = lane_of(spec_of(**NOISY, data__noise="redrawn"), 1)
+    first = redrawn.pipeline.labels.clone()
+    redrawn.begin_epoch(2)
+    assert not torch.equal(first, redrawn.pipeline.labels)
+    redrawn.begin_epoch(1)
+    assert torch.equal(first, redrawn.pipeline.labels)
+    for labels in (first.numpy(), fixed.pipeline.labels.numpy()):
+        assert 0.3 < np.mean(labels != clean) < 0.7
+
+
+def test_test_labels_are_never_corrupted() -> None:
+    assert np.array_equal(prepared(spec_of(**NOISY)).test_labels, prepared(spec_of()).test_labels)
+    noise_hash, matrix = prepared(spec_of(**NOISY)).noise
+    assert noise_hash is not None
+    assert matrix is not None
+    assert len(matrix) == 100
+    assert prepared(spec_of()).noise == (None, None)
+
+
+def test_every_seed_and_arm_has_the_same_subset_of_images() -> None:
+    sets = [prepared(spec_of(seed=seed, model__learning=m)) for seed, m in ((1, "arl"), (2, "nal"))]
+    assert np.array_equal(sets[0].train_images, sets[1].train_images)
+    assert np.array_equal(sets[0].test_images, sets[1].test_images)
+
+
+def test_totals_are_the_mean_loss_and_error_over_the_epoch() -> None:
+    lane = lane_of(spec_of())
+    losses = train_epoch(lane, 1)
+    loss, error = lane.epoch_totals(lane.steps.in_epoch(1))
+    assert loss == pytest.approx(np.mean(losses), rel=1e-9)
+    assert error * 64 / 100 == pytest.approx(round(error * 64 / 100))
+
+
+def test_a_loss_that_is_not_finite_leaves_the_weights_as_they_were() -> None:
+    lane = lane_of(spec_of(), 1)
+    with torch.no_grad():
+        lane.model.get_submodule("fc").weight.fill_(1e38)  # type: ignore[operator]
+    before = [p.clone() for p in lane.model.parameters()]
+    with pytest.raises(Diverged, match="the loss was not finite at step 5"):
+        make_engine([lane]).run_epoch(range(4, 8), lambda _: None)
+    assert all(torch.equal(a, b) for a, b in zip(before, lane.model.parameters(), strict=True))
+
+
+def test_a_score_is_cross_entropy_and_error_of_the_logits() -> None:
+    logits = torch.tensor([[2.0, 0.0, 1.0], [0.0, 0.0, 3.0], [1.0, 1.5, 0.0], [9.0, 0.0, 0.0]])
+    labels = np.array([0, 2, 0, 1])
+    result = score(logits, labels)
+    assert result.top1_err == 50.0
+    assert result.loss == pytest.approx(float(F.cross_entropy(logits, torch.tensor(labels))))
+    assert result.pred.tolist() == [0, 2, 1, 0]
+    expected = torch.softmax(logits, 1)[torch.arange(4), torch.tensor(labels)]
+    np.testing.assert_allclose(result.prob_true, expected, rtol=1e-6)
+
+
+def test_the_learning_rate_of_each_step_is_in_force() -> None:
+    drops = [{"at": 5, "factor": 0.1}]
+    schedule = {"unit": "step", "total": 8, "drops": drops, "warmup": {"until": 2, "lr": 0.01}}
+    lane = lane_of(spec_of(training__schedule=schedule), 1)
+    rates = []
+    for step in range(8):
+        lane.use_lr(step)
+        rates.append(lane.optimizer.param_groups[0]["lr"])
+    assert rates == pytest.approx([0.01] * 2 + [0.05] * 3 + [0.005] * 3)
+
+
+def test_a_report_network_is_a_lane_too() -> None:
+    spec: RunSpec = spec_of(**REPORT)
+    losses = [np.mean(train_epoch(lane, epoch)) for lane in [lane_of(spec)] for epoch in (1, 2, 3)]
+    assert losses[-1] < losses[0]

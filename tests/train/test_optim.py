@@ -1,0 +1,118 @@
+"""Fused optimizers with their state in place against the update rules written out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from resbench.suite.spec import Optim
+from resbench.train.optim import build_optimizer, set_lr
+
+from ..mini import spec_of
+
+CPU = torch.device("cpu")
+LR = [0.1] * 8 + [0.01] * 12
+
+
+def optim_of(**changes: Any) -> Optim:
+    fields = {f"training__optim__{name}": value for name, value in changes.items()}
+    return spec_of(**fields).training.optim
+
+
+def small_net() -> nn.Sequential:
+    torch.manual_seed(3)
+    net = nn.Sequential(
+        nn.Conv2d(3, 4, 3, bias=False),
+        nn.BatchNorm2d(4),
+        nn.Flatten(),
+        nn.Linear(16, 8),
+        nn.Linear(8, 5),
+    )
+    return net.double()
+
+
+def loss_of(net: nn.Module, step: int) -> Tensor:
+    random = torch.Generator().manual_seed(step)
+    images = torch.rand(6, 3, 4, 4, generator=random, dtype=torch.float64)
+    return nn.functional.cross_entropy(net(images), torch.arange(6) % 5)
+
+
+def trained(net: nn.Module, optim: Optim) -> list[Tensor]:
+    """The weights after 20 steps of ours."""
+    optimizer = build_optimizer(net, optim, CPU)
+    for step, lr in enumerate(LR):
+        set_lr(optimizer, lr)
+        optimizer.zero_grad()
+        loss_of(net, step).backward()
+        optimizer.step()
+    return [parameter.detach() for parameter in net.parameters()]
+
+
+def by_hand(net: nn.Module, optim: Optim, decayed: set[str]) -> list[Tensor]:
+    """The weights after 20 steps of the rules in the papers, one tensor at a time."""
+    first = {name: torch.zeros_like(p) for name, p in net.named_parameters()}
+    second = {name: torch.zeros_like(p) for name, p in net.named_parameters()}
+    for step, lr in enumerate(LR):
+        net.zero_grad()
+        loss_of(net, step).backward()
+        with torch.no_grad():
+            for name, weight in net.named_parameters():
+                assert weight.grad is not None
+                g = weight.grad + (optim.weight_decay * weight if name in decayed else 0)
+                if optim.name == "adam":
+                    first[name] = 0.9 * first[name] + 0.1 * g
+                    second[name] = 0.999 * second[name] + 0.001 * g**2
+                    m = first[name] / (1 - 0.9 ** (step + 1))
+                    v = second[name] / (1 - 0.999 ** (step + 1))
+                    weight.sub_(lr * m / (v.sqrt() + 1e-8))
+                else:
+                    v = optim.momentum * first[name] + g
+                    first[name] = v
+                    weight.sub_(lr * (g + optim.momentum * v if optim.nesterov else v))
+    return [parameter.detach() for parameter in net.parameters()]
+
+
+ALL = {"0.weight", "1.weight", "1.bias", "3.weight", "3.bias", "4.weight", "4.bias"}
+KERNELS = {"0.weight", "3.weight", "4.weight"}
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"name": "sgd", "nesterov": True},
+        {"name": "sgd", "nesterov": False},
+        {"name": "sgd", "nesterov": False, "momentum": 0.0},
+        {"name": "adam", "nesterov": False, "momentum": 0.0},
+    ],
+)
+@pytest.mark.parametrize(
+    ("decay", "decayed"), [("all", ALL), ("conv_fc", KERNELS), ("fc", {"4.weight"})]
+)
+def test_20_steps_equal_the_rules_written_out(
+    rule: dict[str, Any], decay: str, decayed: set[str]
+) -> None:
+    optim = optim_of(**rule, decay=decay, weight_decay=0.05)
+    ours, plain = trained(small_net(), optim), by_hand(small_net(), optim, decayed)
+    for weight, expected in zip(ours, plain, strict=True):
+        torch.testing.assert_close(weight, expected, rtol=1e-10, atol=1e-12)
+
+
+def test_what_decays_makes_a_difference() -> None:
+    optim = optim_of(decay="fc", weight_decay=0.05)
+    ours, plain = trained(small_net(), optim), by_hand(small_net(), optim, ALL)
+    assert not torch.allclose(ours[0], plain[0], rtol=1e-10, atol=1e-12)
+
+
+def test_the_whole_state_is_there_before_the_first_step() -> None:
+    for changes in ({"name": "sgd"}, {"name": "adam", "nesterov": False}):
+        net = small_net().float().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        optimizer = build_optimizer(net, optim_of(**changes), CPU)
+        before = {p: {n: t.data_ptr() for n, t in s.items()} for p, s in optimizer.state.items()}
+        assert len(before) == len(list(net.parameters()))
+        nn.functional.cross_entropy(net(torch.rand(6, 3, 4, 4)), torch.arange(6) % 5).backward()
+        optimizer.step()
+        after = {p: {n: t.data_ptr() for n, t in s.items()} for p, s in optimizer.state.items()}
+        assert before == after, "a graph would write to tensors that nobody reads"

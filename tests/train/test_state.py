@@ -1,0 +1,79 @@
+"""The state between epochs: all of it, bit for bit, and nothing that is not it."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import pytest
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save
+
+from resbench.train.state import dump, read_meta, restore
+
+from ..mini import REPORT, spec_of
+from .live import lane_of, train_epoch
+
+
+@pytest.mark.parametrize("report", [False, True])
+def test_a_restored_lane_goes_on_bit_for_bit(report: bool) -> None:
+    spec = spec_of(**REPORT) if report else spec_of()
+    unbroken, broken = lane_of(spec), lane_of(spec)
+    train_epoch(unbroken, 1)
+    payload = dump(unbroken.model, unbroken.optimizer, {"epoch": 1})
+    restore(payload, broken.model, broken.optimizer)
+    assert read_meta(payload) == {"epoch": 1}
+    assert train_epoch(unbroken, 2) == train_epoch(broken, 2)
+    after = [dump(lane.model, lane.optimizer, {}) for lane in (unbroken, broken)]
+    assert after[0] == after[1]
+
+
+def test_the_state_is_more_than_the_weights() -> None:
+    """The control of the test above: without momentum the next epoch is another one."""
+    spec = spec_of()
+    unbroken, broken = lane_of(spec), lane_of(spec)
+    train_epoch(unbroken, 1)
+    broken.model.load_state_dict(unbroken.model.state_dict())
+    assert train_epoch(unbroken, 2) != train_epoch(broken, 2)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"model__width": 0.25},
+        {"model__mask": "local"},
+        {"training__optim": REPORT["training__optim"]},
+    ],
+)
+def test_a_state_of_another_run_is_refused_and_changes_nothing(other: dict[str, Any]) -> None:
+    lane, stranger = lane_of(spec_of()), lane_of(spec_of(**other))
+    train_epoch(stranger, 1)
+    before = dump(lane.model, lane.optimizer, {})
+    with pytest.raises(ValueError, match="the checkpoint does not fit the network"):
+        restore(dump(stranger.model, stranger.optimizer, {}), lane.model, lane.optimizer)
+    assert dump(lane.model, lane.optimizer, {}) == before
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"",
+        b"\xff" * 100,
+        pickle.dumps({"epoch": 1}),
+        save({"x": torch.zeros(1)}),
+        save({"x": torch.zeros(1)}, {"meta": "[]"}),
+        save({"x": torch.zeros(1)}, {"meta": "{"}),
+        (10**6).to_bytes(8, "little") + b"[" * 10**6,
+        (2).to_bytes(8, "little") + b"[]",
+    ],
+)
+def test_what_was_never_a_state_is_refused(payload: bytes) -> None:
+    with pytest.raises((ValueError, KeyError, TypeError, RecursionError, SafetensorError)):
+        read_meta(payload)
+
+
+def test_counters_hold_no_nan() -> None:
+    lane = lane_of(spec_of())
+    with pytest.raises(ValueError, match="JSON compliant"):
+        dump(lane.model, lane.optimizer, {"best": float("nan")})

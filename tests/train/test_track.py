@@ -1,0 +1,348 @@
+"""A run on its way to a record: what each epoch leaves behind, how it ends, how it goes on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from resbench.store import atomic, envelope
+from resbench.store.envelope import load_checkpoint, seal
+from resbench.store.metrics import EpochTiming, read_epochs
+from resbench.store.predictions import error_from_predictions, read_predictions
+from resbench.store.records import RunRecord, read_record
+from resbench.store.verify import verify_run
+from resbench.suite.spec import RunSpec
+from resbench.train import lane as lane_module
+from resbench.train import track as track_module
+from resbench.train.lane import Evaluation, Lane
+from resbench.train.track import Progress
+
+from ..mini import REPORT, outputs, spec_of
+from .live import Attempt, finished, prepared
+
+SPEC = spec_of(training__schedule__total=3)
+
+
+def errors(monkeypatch: pytest.MonkeyPatch, values: list[float]) -> None:
+    """Have evaluations give errors of these percent in turn, of the kind that runs are judged by."""
+    given = iter(values)
+    real = Lane.evaluate
+
+    def evaluate(self: Lane, images: np.ndarray, labels: np.ndarray) -> Evaluation:
+        result = real(self, images, labels)
+        return Evaluation(result.loss, next(given), result.pred, result.prob_true)
+
+    monkeypatch.setattr(Lane, "evaluate", evaluate)
+
+
+def record_of(attempt: Attempt, spec: RunSpec) -> RunRecord:
+    return read_record(attempt.folder(spec))
+
+
+def test_a_finished_run_is_recorded_from_its_last_epoch(tmp_path: Path) -> None:
+    attempt = finished(tmp_path, SPEC)
+    record, rows = record_of(attempt, SPEC), attempt.metrics(SPEC)
+    assert (record.status, record.result.epoch, record.result.step) == ("done", 3, 12)
+    assert [row.step for row in rows] == [4, 8, 12]
+    assert record.result.test_top1_err == rows[-1].test_top1_err
+    assert record.result.train_loss == rows[-1].train_loss
+    predictions = read_predictions(attempt.folder(SPEC).predictions)
+    assert error_from_predictions(predictions)[0] == pytest.approx(rows[-1].test_top1_err)
+    assert np.array_equal(predictions.label, prepared(SPEC).test_labels)
+    assert (record.data.train_images, record.data.test_images) == (64, 50)
+    assert (record.timing.pieces, record.timing.resumed) == (1, 0)
+    assert record.environment.threads == 1
+    assert verify_run(attempt.folder(SPEC)) == ()
+    assert not attempt.folder(SPEC).checkpoint.exists()
+
+
+def test_the_last_epoch_decides_and_the_best_is_kept_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    errors(monkeypatch, [30.0, 20.0, 40.0])
+    result = record_of(finished(tmp_path, SPEC), SPEC).result
+    assert (result.test_top1_err, result.best_test_top1_err, result.best_epoch) == (40.0, 20.0, 2)
+
+
+def test_the_first_of_equal_epochs_is_the_best(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    errors(monkeypatch, [30.0, 20.0, 20.0])
+    assert record_of(finished(tmp_path, SPEC), SPEC).result.best_epoch == 2
+
+
+def test_early_stopping_waits_its_patience_and_watches_the_contaminated_split(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = spec_of(
+        training__schedule__total=9,
+        training__val_in_train=16,
+        training__early_stopping={"patience": 2},
+    )
+    test, val = [50, 40, 30, 20, 10], [9, 8, 8, 7.5, 8, 7.5]
+    errors(monkeypatch, [float(x) for pair in zip(test + [5], val, strict=True) for x in pair])
+    attempt = finished(tmp_path, spec)
+    assert [row.val_in_train_err for row in attempt.metrics(spec)] == val
+    assert record_of(attempt, spec).result.epoch == 6
+
+
+def test_the_contaminated_split_is_the_last_training_images_with_clean_labels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[np.ndarray, np.ndarray]] = []
+    real = Lane.evaluate
+
+    def evaluate(self: Lane, images: np.ndarray, labels: np.ndarray) -> Evaluation:
+        seen.append((images, labels))
+        return real(self, images, labels)
+
+    monkeypatch.setattr(Lane, "evaluate", evaluate)
+    spec = spec_of(**REPORT, training__schedule__total=1, data__clean_ratio=0.5)
+    attempt = finished(tmp_path, spec)
+    images = prepared(spec)
+    assert np.array_equal(seen[1][0], images.train_images[-16:])
+    assert np.array_equal(seen[1][1], images.clean_labels[-16:])
+    assert not np.array_equal(images.clean_labels[-16:], images.train_labels[-16:])
+    row = attempt.metrics(spec)[0]
+    assert row.val_in_train_err is not None
+    assert record_of(attempt, spec).result.val_in_train_err == row.val_in_train_err
+
+
+def test_label_noise_is_recorded_with_its_hash_and_measured_matrix(tmp_path: Path) -> None:
+    spec = spec_of(training__schedule__total=1, data__clean_ratio=0.5)
+    data = record_of(finished(tmp_path, spec), spec).data
+    assert (data.noise_hash, data.noise_transition) == (
+        prepared(spec).noise[0],
+        tuple(prepared(spec).noise[1] or ()),
+    )
+
+
+# -- going on ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """What the run gives without a break."""
+    results = tmp_path_factory.mktemp("unbroken")
+    finished(results, SPEC)
+    return outputs(results)
+
+
+def interrupted(results: Path, epoch: int = 2) -> Attempt:
+    """An attempt that a signal ended after ``epoch`` epochs, both checkpoints written."""
+    attempt = Attempt(results).stop_after(epoch)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(track_module, "CHECKPOINT_SHARE", 1e9)
+        ends = attempt.run(SPEC)
+    assert [end[1:] for end in ends] == [("interrupted", f"after epoch {epoch} of 3")]
+    return attempt
+
+
+@pytest.mark.parametrize("epoch", [1, 2])
+def test_an_interrupted_run_ends_with_the_same_bytes(
+    tmp_path: Path, unbroken: dict[str, bytes], epoch: int
+) -> None:
+    interrupted(tmp_path, epoch)
+    attempt = finished(tmp_path, SPEC)
+    assert outputs(tmp_path) == unbroken
+    assert [e["epoch"] for e in attempt.events if e["event"] == "epoch"] == list(range(epoch + 1, 4))
+    timing = record_of(attempt, SPEC).timing
+    assert (timing.pieces, timing.resumed) == (2, 1)
+    rows = read_epochs(attempt.folder(SPEC).timing, EpochTiming)
+    assert timing.train_s == pytest.approx(sum(row.duration_s for row in rows), abs=2e-3)
+
+
+def damage_of(cut: int) -> Callable[[Path], None]:
+    def damage(path: Path) -> None:
+        path.write_bytes(path.read_bytes()[: cut * path.stat().st_size // 10])
+
+    return damage
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 4
+    path.write_bytes(data)
+
+
+def other_network(path: Path) -> None:
+    """A sound envelope around a state whose first tensors fit and whose last ones do not."""
+    from safetensors.torch import load, save
+
+    payload = envelope.open_sealed(path.read_bytes())
+    tensors = {name: tensor + 1 for name, tensor in load(payload).items()}
+    last = sorted(tensors)[-1]
+    tensors[last] = tensors[last].flatten()[:1].clone().reshape(1, 1, 1, 1, 1)
+    meta = track_module.read_meta(payload)
+    path.write_bytes(seal(save(tensors, {"meta": __import__("json").dumps(meta)})))
+
+
+class Hostile:
+    """Unpickling this makes a file."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path.touch, (self.marker,))
+
+
+def hostile(path: Path) -> None:
+    import pickle
+
+    path.write_bytes(seal(pickle.dumps(Hostile(path.with_name("executed")))))
+
+
+DAMAGES = {f"cut at {10 * cut} %": damage_of(cut) for cut in range(10)} | {
+    "bit flipped": flip,
+    "another network": other_network,
+    "hostile pickle": hostile,
+}
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_it_gives_the_same_end(
+    tmp_path: Path, unbroken: dict[str, bytes], name: str
+) -> None:
+    folder = interrupted(tmp_path).folder(SPEC)
+    DAMAGES[name](folder.checkpoint)
+    attempt = finished(tmp_path, SPEC)
+    assert outputs(tmp_path) == unbroken
+    (warning,) = attempt.said("warning")
+    assert warning.startswith(f"{folder.checkpoint}: ")
+    assert warning.endswith("set aside as checkpoint.bin.corrupt.")
+    assert (folder.path / "checkpoint.bin.corrupt").exists()
+    assert not (folder.path / "executed").exists()
+    assert attempt.events[-1]["epoch"] == 3
+    assert [e["epoch"] for e in attempt.events if e["event"] == "epoch"] == [2, 3]
+
+
+@pytest.mark.parametrize("name", ["cut at 0 %", "another network", "hostile pickle"])
+def test_with_both_checkpoints_damaged_the_run_starts_anew_to_the_same_end(
+    tmp_path: Path, unbroken: dict[str, bytes], name: str
+) -> None:
+    folder = interrupted(tmp_path).folder(SPEC)
+    for path in (folder.checkpoint, folder.checkpoint_prev):
+        DAMAGES[name](path)
+    attempt = finished(tmp_path, SPEC)
+    assert outputs(tmp_path) == unbroken
+    assert len(attempt.said("warning")) == 2
+    assert [e["epoch"] for e in attempt.events if e["event"] == "epoch"] == [1, 2, 3]
+
+
+def test_metrics_that_were_lost_are_named_and_nothing_is_made_up(tmp_path: Path) -> None:
+    folder = interrupted(tmp_path).folder(SPEC)
+    folder.metrics.write_bytes(b"")
+    ends = Attempt(tmp_path).run(SPEC)
+    assert ends[0][1] == "failed"
+    assert "0 epochs, but the checkpoint is of epoch 2" in ends[0][2]
+    assert not folder.record.exists()
+
+
+def test_a_signal_at_an_epochs_end_loses_nothing(tmp_path: Path) -> None:
+    """Even where no checkpoint was due."""
+    attempt = Attempt(tmp_path)
+    attempt.on_event = lambda event: setattr(attempt.control, "stop", event["event"] == "epoch")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(track_module, "CHECKPOINT_SHARE", -1.0)
+        assert attempt.run(SPEC)[0][1:] == ("interrupted", "after epoch 1 of 3")
+    payload = load_checkpoint(attempt.folder(SPEC)).payload
+    assert payload is not None
+    assert track_module.read_meta(payload)["epoch"] == 1
+
+
+def test_checkpoints_take_no_more_than_their_share_of_the_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved: list[int] = []
+    real = track_module.save_checkpoint
+
+    def slow_disk(folder: Any, payload: bytes) -> None:
+        saved.append(track_module.read_meta(payload)["epoch"])
+        time.sleep(0.2)
+        real(folder, payload)
+
+    monkeypatch.setattr(track_module, "save_checkpoint", slow_disk)
+    finished(tmp_path, spec_of(training__schedule__total=4))
+    assert saved == [1], "0.2 s of writing are worth 10 s of training"
+
+
+def test_counters_survive_a_checkpoint() -> None:
+    for progress in (Progress(), Progress(3, 12.5, 2, 4.0, 1, 2, {"threads": 1}, "now", ["x"])):
+        assert Progress.from_json(progress.to_json()) == progress
+
+
+# -- diverging -----------------------------------------------------------------------------------
+
+
+def test_a_diverged_run_is_recorded_with_its_step_and_never_repeated(tmp_path: Path) -> None:
+    spec = spec_of(training__optim__lr=1e9)
+    attempt = Attempt(tmp_path)
+    ((_, outcome, text),) = attempt.run(spec)
+    assert (outcome, text) == ("diverged", "the loss was not finite at step 2")
+    record = record_of(attempt, spec)
+    assert (record.status, record.reason) == (outcome, text)
+    assert (record.result.test_top1_err, record.result.epoch) == (None, 0)
+    assert verify_run(attempt.folder(spec)) == ()
+    before = attempt.folder(spec).record.read_bytes()
+    assert Attempt(tmp_path).run(spec)[0][1:] == ("diverged", "already recorded")
+    assert attempt.folder(spec).record.read_bytes() == before
+
+
+def test_weights_that_the_last_step_of_an_epoch_has_broken_are_a_divergence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = lane_module.score
+    calls: list[int] = []
+
+    def score(logits: Any, labels: np.ndarray) -> Evaluation:
+        calls.append(1)
+        return real(logits if len(calls) < 2 else logits * float("nan"), labels)
+
+    monkeypatch.setattr(lane_module, "score", score)
+    attempt = Attempt(tmp_path)
+    ((_, outcome, text),) = attempt.run(SPEC)
+    assert (outcome, text) == ("diverged", "the evaluated loss was not finite after step 8")
+    assert len(attempt.metrics(SPEC)) == 1
+    record = record_of(attempt, SPEC)
+    assert (record.result.epoch, record.result.best_epoch) == (1, 1)
+    assert record.result.test_top1_err is None
+
+
+# -- clocks --------------------------------------------------------------------------------------
+
+
+def test_no_decision_and_no_duration_depends_on_the_wall_clock(
+    tmp_path: Path, unbroken: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jumps = iter([1970, 2100] * 10_000)
+
+    class Leaping(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> datetime:
+            return datetime(next(jumps), 1, 1, tzinfo=tz or UTC)
+
+    monkeypatch.setattr(time, "time", lambda: float(next(jumps)))
+    monkeypatch.setattr(track_module, "datetime", Leaping)
+    attempt = interrupted(tmp_path)
+    folder = attempt.folder(SPEC)
+    for i, path in enumerate(sorted(folder.path.iterdir())):
+        year_s = (1 - 2 * (i % 2)) * 2_000_000_000 + 2_100_000_000
+        __import__("os").utime(path, (year_s, year_s))
+    finished(tmp_path, SPEC)
+    assert outputs(tmp_path) == unbroken
+    record = record_of(attempt, SPEC)
+    assert 0 < record.timing.train_s < 120
+    assert record.timing.started[:4] in ("1970", "2100")
+
+
+def test_nothing_temporary_is_left_by_a_whole_run(tmp_path: Path) -> None:
+    interrupted(tmp_path)
+    finished(tmp_path, SPEC)
+    assert not [path for path in tmp_path.rglob(f"{atomic.TEMPORARY}*")]

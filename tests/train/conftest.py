@@ -18,5 +18,5 @@ def as_in_a_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     prepare(torch.device("cpu"), 1)
     torch.manual_seed(0)
     yield
-    torch.use_deterministic_algorithms(False)
+    torch.set_deterministic_debug_mode("default")
     torch.set_num_threads(threads)

@@ -64,8 +64,7 @@ class Attempt:
         """Behave as if a signal came while the epoch after ``epoch`` is under way."""
 
         def watch(event: dict[str, Any]) -> None:
-            epochs = [e["epoch"] for e in self.events if e["event"] == "epoch"]
-            if event["event"] == "step" and epochs[-1:] == [epoch]:
+            if event["event"] == "step" and self.epochs()[-1:] == [epoch]:
                 self.control.stop = True
 
         self.on_event = watch
@@ -77,6 +76,10 @@ class Attempt:
     def said(self, kind: str) -> list[str]:
         """Texts of the events of one kind."""
         return [event["text"] for event in self.events if event["event"] == kind]
+
+    def epochs(self) -> list[int]:
+        """The epochs that were trained, in order."""
+        return [event["epoch"] for event in self.events if event["event"] == "epoch"]
 
     def folder(self, spec: RunSpec) -> RunFolder:
         return RunFolder(self.results, spec.key)

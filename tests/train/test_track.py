@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import pickle
+import shutil
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -10,9 +14,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.torch import load, save
 
 from resbench.store import atomic, envelope
 from resbench.store.envelope import load_checkpoint, seal
+from resbench.store.layout import RunFolder
 from resbench.store.metrics import EpochTiming, read_epochs
 from resbench.store.predictions import error_from_predictions, read_predictions
 from resbench.store.records import RunRecord, read_record
@@ -26,11 +32,11 @@ from resbench.train.track import Progress
 from ..mini import REPORT, outputs, spec_of
 from .live import Attempt, finished, prepared
 
-SPEC = spec_of(training__schedule__total=3)
+SPEC = spec_of(training__schedule__total=3, training__batch_size=32)
 
 
 def errors(monkeypatch: pytest.MonkeyPatch, values: list[float]) -> None:
-    """Have evaluations give errors of these percent in turn, of the kind that runs are judged by."""
+    """Have evaluations give errors of these percent, in turn."""
     given = iter(values)
     real = Lane.evaluate
 
@@ -48,8 +54,8 @@ def record_of(attempt: Attempt, spec: RunSpec) -> RunRecord:
 def test_a_finished_run_is_recorded_from_its_last_epoch(tmp_path: Path) -> None:
     attempt = finished(tmp_path, SPEC)
     record, rows = record_of(attempt, SPEC), attempt.metrics(SPEC)
-    assert (record.status, record.result.epoch, record.result.step) == ("done", 3, 12)
-    assert [row.step for row in rows] == [4, 8, 12]
+    assert (record.status, record.result.epoch, record.result.step) == ("done", 3, 6)
+    assert [row.step for row in rows] == [2, 4, 6]
     assert record.result.test_top1_err == rows[-1].test_top1_err
     assert record.result.train_loss == rows[-1].train_loss
     predictions = read_predictions(attempt.folder(SPEC).predictions)
@@ -85,8 +91,8 @@ def test_early_stopping_waits_its_patience_and_watches_the_contaminated_split(
         training__val_in_train=16,
         training__early_stopping={"patience": 2},
     )
-    test, val = [50, 40, 30, 20, 10], [9, 8, 8, 7.5, 8, 7.5]
-    errors(monkeypatch, [float(x) for pair in zip(test + [5], val, strict=True) for x in pair])
+    test, val = [50, 40, 30, 20, 10, 5], [9, 8, 8, 7.5, 8, 7.5]
+    errors(monkeypatch, [float(x) for pair in zip(test, val, strict=True) for x in pair])
     attempt = finished(tmp_path, spec)
     assert [row.val_in_train_err for row in attempt.metrics(spec)] == val
     assert record_of(attempt, spec).result.epoch == 6
@@ -135,13 +141,27 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 
 def interrupted(results: Path, epoch: int = 2) -> Attempt:
-    """An attempt that a signal ended after ``epoch`` epochs, both checkpoints written."""
+    """An attempt that a signal ended after ``epoch`` epochs, with a checkpoint of each."""
     attempt = Attempt(results).stop_after(epoch)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(track_module, "CHECKPOINT_SHARE", 1e9)
         ends = attempt.run(SPEC)
     assert [end[1:] for end in ends] == [("interrupted", f"after epoch {epoch} of 3")]
     return attempt
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A results folder with the run interrupted after epoch 2 of 3."""
+    results = tmp_path_factory.mktemp("begun")
+    interrupted(results)
+    return results
+
+
+@pytest.fixture
+def results(begun: Path, tmp_path: Path) -> Path:
+    """A copy of that folder to damage and to go on in."""
+    return Path(shutil.copytree(begun, tmp_path / "results"))
 
 
 @pytest.mark.parametrize("epoch", [1, 2])
@@ -151,7 +171,7 @@ def test_an_interrupted_run_ends_with_the_same_bytes(
     interrupted(tmp_path, epoch)
     attempt = finished(tmp_path, SPEC)
     assert outputs(tmp_path) == unbroken
-    assert [e["epoch"] for e in attempt.events if e["event"] == "epoch"] == list(range(epoch + 1, 4))
+    assert attempt.epochs() == list(range(epoch + 1, 4))
     timing = record_of(attempt, SPEC).timing
     assert (timing.pieces, timing.resumed) == (2, 1)
     rows = read_epochs(attempt.folder(SPEC).timing, EpochTiming)
@@ -173,14 +193,12 @@ def flip(path: Path) -> None:
 
 def other_network(path: Path) -> None:
     """A sound envelope around a state whose first tensors fit and whose last ones do not."""
-    from safetensors.torch import load, save
-
     payload = envelope.open_sealed(path.read_bytes())
     tensors = {name: tensor + 1 for name, tensor in load(payload).items()}
     last = sorted(tensors)[-1]
     tensors[last] = tensors[last].flatten()[:1].clone().reshape(1, 1, 1, 1, 1)
     meta = track_module.read_meta(payload)
-    path.write_bytes(seal(save(tensors, {"meta": __import__("json").dumps(meta)})))
+    path.write_bytes(seal(save(tensors, {"meta": json.dumps(meta)})))
 
 
 class Hostile:
@@ -194,12 +212,12 @@ class Hostile:
 
 
 def hostile(path: Path) -> None:
-    import pickle
-
     path.write_bytes(seal(pickle.dumps(Hostile(path.with_name("executed")))))
 
 
-DAMAGES = {f"cut at {10 * cut} %": damage_of(cut) for cut in range(10)} | {
+DAMAGES = {
+    "empty": damage_of(0),
+    "cut": damage_of(5),
     "bit flipped": flip,
     "another network": other_network,
     "hostile pickle": hostile,
@@ -208,38 +226,47 @@ DAMAGES = {f"cut at {10 * cut} %": damage_of(cut) for cut in range(10)} | {
 
 @pytest.mark.parametrize("name", DAMAGES)
 def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_it_gives_the_same_end(
-    tmp_path: Path, unbroken: dict[str, bytes], name: str
+    results: Path, unbroken: dict[str, bytes], name: str
 ) -> None:
-    folder = interrupted(tmp_path).folder(SPEC)
+    folder = RunFolder(results, SPEC.key)
     DAMAGES[name](folder.checkpoint)
-    attempt = finished(tmp_path, SPEC)
-    assert outputs(tmp_path) == unbroken
+    attempt = finished(results, SPEC)
+    assert outputs(results) == unbroken
     (warning,) = attempt.said("warning")
     assert warning.startswith(f"{folder.checkpoint}: ")
     assert warning.endswith("set aside as checkpoint.bin.corrupt.")
     assert (folder.path / "checkpoint.bin.corrupt").exists()
     assert not (folder.path / "executed").exists()
-    assert attempt.events[-1]["epoch"] == 3
-    assert [e["epoch"] for e in attempt.events if e["event"] == "epoch"] == [2, 3]
+    assert attempt.epochs() == [2, 3]
 
 
-@pytest.mark.parametrize("name", ["cut at 0 %", "another network", "hostile pickle"])
+@pytest.mark.parametrize("cut", range(10))
+def test_a_checkpoint_cut_anywhere_is_noticed_before_training(results: Path, cut: int) -> None:
+    folder = RunFolder(results, SPEC.key)
+    damage_of(cut)(folder.checkpoint)
+    attempt = Attempt(results)
+    attempt.control.stop = True
+    assert attempt.run(SPEC)[0][1:] == ("interrupted", "after epoch 1 of 3")
+    assert len(attempt.said("warning")) == 1
+
+
+@pytest.mark.parametrize("name", ["empty", "another network", "hostile pickle"])
 def test_with_both_checkpoints_damaged_the_run_starts_anew_to_the_same_end(
-    tmp_path: Path, unbroken: dict[str, bytes], name: str
+    results: Path, unbroken: dict[str, bytes], name: str
 ) -> None:
-    folder = interrupted(tmp_path).folder(SPEC)
+    folder = RunFolder(results, SPEC.key)
     for path in (folder.checkpoint, folder.checkpoint_prev):
         DAMAGES[name](path)
-    attempt = finished(tmp_path, SPEC)
-    assert outputs(tmp_path) == unbroken
+    attempt = finished(results, SPEC)
+    assert outputs(results) == unbroken
     assert len(attempt.said("warning")) == 2
-    assert [e["epoch"] for e in attempt.events if e["event"] == "epoch"] == [1, 2, 3]
+    assert attempt.epochs() == [1, 2, 3]
 
 
-def test_metrics_that_were_lost_are_named_and_nothing_is_made_up(tmp_path: Path) -> None:
-    folder = interrupted(tmp_path).folder(SPEC)
+def test_metrics_that_were_lost_are_named_and_nothing_is_made_up(results: Path) -> None:
+    folder = RunFolder(results, SPEC.key)
     folder.metrics.write_bytes(b"")
-    ends = Attempt(tmp_path).run(SPEC)
+    ends = Attempt(results).run(SPEC)
     assert ends[0][1] == "failed"
     assert "0 epochs, but the checkpoint is of epoch 2" in ends[0][2]
     assert not folder.record.exists()
@@ -308,7 +335,7 @@ def test_weights_that_the_last_step_of_an_epoch_has_broken_are_a_divergence(
     monkeypatch.setattr(lane_module, "score", score)
     attempt = Attempt(tmp_path)
     ((_, outcome, text),) = attempt.run(SPEC)
-    assert (outcome, text) == ("diverged", "the evaluated loss was not finite after step 8")
+    assert (outcome, text) == ("diverged", "the evaluated loss was not finite after step 4")
     assert len(attempt.metrics(SPEC)) == 1
     record = record_of(attempt, SPEC)
     assert (record.result.epoch, record.result.best_epoch) == (1, 1)
@@ -334,7 +361,7 @@ def test_no_decision_and_no_duration_depends_on_the_wall_clock(
     folder = attempt.folder(SPEC)
     for i, path in enumerate(sorted(folder.path.iterdir())):
         year_s = (1 - 2 * (i % 2)) * 2_000_000_000 + 2_100_000_000
-        __import__("os").utime(path, (year_s, year_s))
+        os.utime(path, (year_s, year_s))
     finished(tmp_path, SPEC)
     assert outputs(tmp_path) == unbroken
     record = record_of(attempt, SPEC)
@@ -345,4 +372,4 @@ def test_no_decision_and_no_duration_depends_on_the_wall_clock(
 def test_nothing_temporary_is_left_by_a_whole_run(tmp_path: Path) -> None:
     interrupted(tmp_path)
     finished(tmp_path, SPEC)
-    assert not [path for path in tmp_path.rglob(f"{atomic.TEMPORARY}*")]
+    assert not list(tmp_path.rglob(f"{atomic.TEMPORARY}*"))

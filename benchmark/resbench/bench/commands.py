@@ -19,7 +19,7 @@ CLI = (sys.executable, "-P", "-m", "resbench.cli.main")
 IMPORT_TORCH = (sys.executable, "-c", "import torch")
 
 
-def start_up(bench: Bench, *arguments: str) -> list[Reading]:
+def start_up(bench: Bench, arguments: tuple[str, ...]) -> list[Reading]:
     """A command against the import of torch alone, which it does without."""
     with _folder() as folder:
         contenders = [

@@ -58,7 +58,7 @@ def made_suite(side: int) -> str:
         "title": "A made suite of many cells",
         "sources": [{"key": "wang2017", "place": "nowhere"}],
         "protocol": "wang2017",
-        "base": {"model": {"name": "attention-56"}},
+        "base": {"data": {"name": "cifar10"}, "model": {"name": "attention-56"}},
         "seeds": [1],
         "matrix": matrix,
         "table": {"rows": "first", "columns": columns},
@@ -69,11 +69,11 @@ def made_suite(side: int) -> str:
 def made_results(path: Path, runs: int) -> None:
     """Write finished runs of all suites, seeds in rounds, through the store as a worker does."""
     ResultsFolder(path).open_for_writing()
-    for number, run in enumerate(islice(_planned(), runs)):
+    for number, run in enumerate(islice(planned(), runs)):
         _finish(path, run, number)
 
 
-def _planned() -> Iterator[PlannedRun]:
+def planned() -> Iterator[PlannedRun]:
     """Yield different runs without end."""
     suites = [declared(load_suite(name)) for name in suite_names()]
     sources = {name: identify(name, {}) for name in ("cifar10", "cifar100", "digits")}

@@ -317,7 +317,8 @@ def _noise_rows(judged: JudgedTable) -> Iterator[dict[str, Any]]:
             suite.matrix[axis][level].label for axis, level in levels.items()
             if "data.clean_ratio" not in suite.matrix[axis][level].set
         ]  # fmt: skip
-        point = {"network": ", ".join(names), "noise": round(100 * (1 - spec.data.clean_ratio), 6)}
+        level = round(100 * (1 - spec.data.clean_ratio), 6)
+        point = {"network": _wrapped(", ".join(names), 30), "noise": level}
         for value in place.values:
             yield {**point, "whose": "ours", "error": value}
         if place.printed and place.printed.value:

@@ -25,6 +25,20 @@ ALLOCATOR = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_th
 a CPU step is 7 to 12 % shorter, its bits are the same. Other C libraries ignore it."""
 
 
+def environment(threads: int) -> dict[str, str]:
+    """Return the variables of a process that trains."""
+    return {
+        "GLIBC_TUNABLES": ALLOCATOR,
+        **os.environ,
+        "OMP_NUM_THREADS": str(threads),
+        "MKL_NUM_THREADS": str(threads),
+        # Two busy-waiting OpenMP teams on shared cores slow a step down twentyfold.
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
 class Worker:
     """A process that trains one group of runs at a time and is used again for the next."""
 
@@ -46,25 +60,11 @@ class Worker:
             stdout=subprocess.PIPE,
             stderr=self._log,
             start_new_session=True,  # Ctrl-C is for the parent, which asks its workers to stop
-            env=self._environment(),
+            env={**environment(threads), "RESBENCH_PARENT": str(os.getpid())},
         )
         assert self.process.stdout is not None
         self.descriptor = self.process.stdout.fileno()
         os.set_blocking(self.descriptor, False)
-
-    def _environment(self) -> dict[str, str]:
-        threads = str(self.threads)
-        return {
-            "GLIBC_TUNABLES": ALLOCATOR,
-            **os.environ,
-            "RESBENCH_PARENT": str(os.getpid()),
-            "OMP_NUM_THREADS": threads,
-            "MKL_NUM_THREADS": threads,
-            # Two busy-waiting OpenMP teams on shared cores slow a step down twentyfold.
-            "OMP_WAIT_POLICY": "PASSIVE",
-            "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
-            "PYTHONUNBUFFERED": "1",
-        }
 
     @property
     def busy(self) -> bool:

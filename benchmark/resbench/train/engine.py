@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from resbench.models import residual_units
-from resbench.train.lane import Lane, diverged_at
+from resbench.train.lane import EVAL_BATCH, Lane, diverged_at
 from resbench.train.state import dump, restore
 
 OnStep = Callable[[int], None]
@@ -73,6 +73,8 @@ class GraphEngine:
         self.streams = [torch.cuda.Stream(self.device) for _ in self.lanes]
         self.graph = torch.cuda.CUDAGraph()
         self._capture()
+        for lane in self.lanes:
+            lane.eval_forward = EvalGraph(lane)
 
     def run_epoch(self, steps: range, on_step: OnStep) -> None:
         """Replay the graph once a step."""
@@ -123,6 +125,37 @@ class GraphEngine:
             restore(payload, lane.model, lane.optimizer)
             for counter in (lane.loss_sum, lane.wrong, lane.not_finite, lane.finite_steps):
                 counter.zero_()
+
+
+class EvalGraph:
+    """A captured forward pass over one full test batch; a smaller last batch runs eagerly."""
+
+    def __init__(self, lane: Lane) -> None:
+        self.lane = lane
+        self.batch = EVAL_BATCH["cuda"]
+        self.graph: torch.cuda.CUDAGraph | None = None
+
+    def __call__(self, x_BCHW: Tensor) -> Tensor:
+        """Return logits [B, K]; the network is in evaluation mode."""
+        if len(x_BCHW) != self.batch:
+            return self.lane.eval_logits(x_BCHW)
+        if self.graph is None:
+            self._capture(x_BCHW)
+        assert self.graph is not None
+        self.x_BCHW.copy_(x_BCHW)
+        self.graph.replay()
+        return self.logits_BK.clone()
+
+    def _capture(self, x_BCHW: Tensor) -> None:
+        self.x_BCHW = x_BCHW.clone(memory_format=torch.preserve_format)
+        side = torch.cuda.Stream(self.lane.device)
+        side.wait_stream(torch.cuda.current_stream(self.lane.device))
+        with torch.cuda.stream(side):
+            self.lane.eval_logits(self.x_BCHW)
+        torch.cuda.current_stream(self.lane.device).wait_stream(side)
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph):
+            self.logits_BK = self.lane.eval_logits(self.x_BCHW)
 
 
 def _compile_units(model: nn.Module) -> None:

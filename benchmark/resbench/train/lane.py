@@ -5,6 +5,7 @@ Shape suffixes: B batch, C channels, H height, W width, K classes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -66,6 +67,8 @@ class Lane:
             device=device,
         )
         self.lr = float("nan")
+        self.eval_forward: Callable[[Tensor], Tensor] = self.eval_logits
+        """How a test batch goes through the network; the graph engine puts a captured pass here."""
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=device)
         self.wrong = torch.zeros((), dtype=torch.int64, device=device)
         # On a GPU a loss that is not finite is noted on the device and the fused optimizer skips
@@ -141,9 +144,14 @@ class Lane:
         self.model.eval()
         logits = []
         for x_BCHW in self.pipeline.eval_batches(images_NHWC, EVAL_BATCH[self.device.type]):
-            with self.autocast():
-                logits.append(self.model(x_BCHW).float())
+            logits.append(self.eval_forward(x_BCHW))
         return score(torch.cat(logits).cpu(), labels)
+
+    def eval_logits(self, x_BCHW: Tensor) -> Tensor:
+        """Return logits [B, K] of normalised images, as fp32."""
+        with self.autocast():
+            logits_BK: Tensor = self.model(x_BCHW)
+        return logits_BK.float()
 
 
 def diverged_at(step: int) -> Diverged:

@@ -201,12 +201,12 @@ def _outcome(error: Exception, control: Control) -> tuple[Outcome, str]:
         control.emit({"event": "fault", "keys": [], "text": str(error)})
     if isinstance(error, ResbenchError):
         return "failed", str(error)
-    line = next(iter(str(error).splitlines()), type(error).__name__)
+    name, line = type(error).__name__, next(iter(str(error).splitlines()), "")
     if _out_of_memory(error):
-        return "oom", line
+        return "oom", line or name
     traceback.print_exception(error)
-    kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
-    return "failed", f"{kind}{line} (see its log)"
+    what = line if isinstance(error, ValueError) else ": ".join(filter(None, (name, line)))
+    return "failed", f"{what} (see its log)"
 
 
 def _out_of_memory(error: BaseException | None) -> bool:

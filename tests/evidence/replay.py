@@ -1,0 +1,40 @@
+"""Train the first epoch of a recorded run again and print its line of metrics as JSON.
+
+Usage: ``python replay.py RECORD.json DATA_FOLDER``
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+from resbench.data.sources import identify, load
+from resbench.suite.spec import RunSpec
+from resbench.train.determinism import prepare
+from resbench.train.engine import make_engine
+from resbench.train.images import prepare as prepare_images
+from resbench.train.lane import Lane
+
+
+def main() -> None:
+    record = json.loads(Path(sys.argv[1]).read_text())
+    spec = RunSpec.model_validate_json(json.dumps(record["spec"]), strict=True)
+    device = torch.device("cpu")
+    prepare(device, record["environment"]["threads"])
+    source = identify(spec.data.name, {spec.data.name: Path(sys.argv[2])})
+    assert source.id == spec.data.id, "another data set than the record's"
+    images = prepare_images(spec, load(source))
+    lane = Lane(spec, images, device)
+    lane.begin_epoch(1)
+    steps = lane.steps.in_epoch(1)
+    make_engine([lane]).run_epoch(steps, lambda _step: None)
+    loss, err = lane.epoch_totals(steps)
+    test = lane.evaluate(images.test_images, images.test_labels)
+    print(json.dumps([loss, err, test.loss, test.top1_err]))
+
+
+if __name__ == "__main__":
+    main()

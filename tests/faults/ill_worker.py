@@ -1,0 +1,70 @@
+"""``python ill_worker.py FAULTS``: the real worker, except for what happens to certain runs.
+
+FAULTS is a JSON object: run key -> ``abort``, ``hang``, ``kill`` (at a step), ``starve`` (from the
+beginning); ``{"*": "forget"}``: epochs are seeded by their number in this process, not in the run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import sys
+import time
+from typing import Any
+
+import psutil
+
+from resbench.store.job import Job
+from resbench.suite.spec import derive_seed
+from resbench.train import lane, run, worker
+from resbench.train.control import Control
+
+STEP = 9
+"""Counted from 0: within the third epoch."""
+faults: dict[str, str] = json.loads(sys.argv[1])
+before_step, run_group = Control.before_step, run.run_group
+
+
+def fall_ill(control: Control, keys: list[str], step: int, total: int) -> None:
+    fault = faults.get(keys[0]) if step >= STEP else None
+    if fault == "abort":
+        os.write(2, b"terminate called: native code gives up\n")
+        os.abort()
+    elif fault == "hang":
+        while True:
+            time.sleep(60)
+    elif fault == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    before_step(control, keys, step, total)
+
+
+def starve(jobs: list[Job], control: Control) -> list[run.End]:
+    """Let a run have no memory beyond what the process has already."""
+    if faults.get(jobs[0].key) != "starve":
+        return run_group(jobs, control)
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (psutil.Process().memory_info().vms, before[1]))
+    try:
+        return run_group(jobs, control)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+seen: list[int] = []
+
+
+def forget(seed: int, purpose: Any, epoch: int | None = None) -> int:
+    if epoch is None:
+        return derive_seed(seed, purpose)
+    if epoch not in seen:
+        seen.append(epoch)
+    return derive_seed(seed, purpose, seen.index(epoch) + 1)
+
+
+Control.before_step = fall_ill  # type: ignore[method-assign]
+run.run_group = starve
+if faults.get("*") == "forget":
+    lane.derive_seed = forget  # type: ignore[assignment]
+worker.main()

@@ -1,0 +1,108 @@
+"""Promise 27: when the time is up everything is put down, and the same command goes on."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from resbench.runner.throughput import kind_of
+from resbench.store.records import RunRecord
+from resbench.store.state import Status, read_state
+
+from ..mini import outputs
+from .running import (
+    ARL,
+    EPOCHS,
+    RUN,
+    epochs_in,
+    nobody_at_work,
+    prepare,
+    ran,
+    record_in,
+    run_in,
+    spec,
+    temporaries,
+)
+
+SEEDS = tuple(range(1, 13))
+CELLS = ("arl", "nal")
+
+
+def seeds_done(folder: Path, learning: str) -> list[int]:
+    return [seed for seed in SEEDS if run_in(folder, learning, seed).record.exists()]
+
+
+def records(folder: Path) -> list[RunRecord]:
+    return [record_in(folder, cell, seed) for cell in CELLS for seed in seeds_done(folder, cell)]
+
+
+def trained(folder: Path) -> int:
+    """Epochs of all runs."""
+    return sum(len(epochs_in(run_in(folder, cell, seed))) for cell in CELLS for seed in SEEDS)
+
+
+def spend(folder: Path, budget_s: int) -> None:
+    """Run under a budget, and see that everything was put down in order."""
+    done = ran(folder, *RUN, "--jobs", "1", "--budget", f"{budget_s}s")
+    assert done.returncode == 0, done.stderr
+    assert "The same command goes on." in done.stderr
+    n = [seeds_done(folder, cell) for cell in CELLS]
+    for seeds in n:
+        assert seeds == list(SEEDS[: len(seeds)])
+    assert abs(len(n[0]) - len(n[1])) <= 1, "n grows evenly"
+    for cell in CELLS:
+        for seed in SEEDS:
+            run = run_in(folder, cell, seed)
+            if run.path.exists() and not run.record.exists():
+                state = read_state(run)
+                assert state is not None
+                assert state.status is Status.INTERRUPTED
+    assert nobody_at_work(folder)
+    assert temporaries(folder) == []
+
+
+def check_budgets(folder: Path, unbroken: Path, seed: int, times: int) -> None:
+    """Spend budgets of random lengths until ``times`` of them had time for epochs."""
+    rng, shortest_s, progress = random.Random(seed), 5, [0]
+    while len(progress) <= times:
+        assert shortest_s < 60
+        spend(folder, shortest_s + rng.randint(0, 3))
+        if (now := trained(folder)) > progress[-1]:
+            progress.append(now)
+        else:
+            shortest_s *= 2  # starting up took it all: a busy machine
+    assert 1 in seeds_done(folder, "arl")
+    ours, theirs = outputs(folder / "results"), outputs(unbroken / "results")
+    assert {name: ours[name] for name in theirs} == theirs
+    for record in records(folder):
+        assert record.result.epoch == EPOCHS
+
+
+def test_budgets_put_runs_down_that_go_on_and_n_grows_evenly(
+    unbroken: Path, tmp_path: Path
+) -> None:
+    check_budgets(prepare(tmp_path, SEEDS), unbroken, seed=1, times=2)
+    assert any(record.timing.pieces > 1 for record in records(tmp_path))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [2, 3, 4])
+def test_many_budgets_put_runs_down_that_go_on(unbroken: Path, tmp_path: Path, seed: int) -> None:
+    check_budgets(prepare(tmp_path, SEEDS), unbroken, seed, times=3)
+
+
+def test_a_budget_shorter_than_an_epoch_says_so_and_starts_nothing(tmp_path: Path) -> None:
+    cache = prepare(tmp_path) / "cache"
+    cache.mkdir()
+    images_per_s = 1.0
+    known = {kind_of(spec(), "cpu"): (images_per_s, 0.0)}
+    (cache / "throughput.json").write_text(json.dumps(known))
+    done = ran(tmp_path, *ARL, "--budget", "50s")
+    assert done.returncode == 0, done.stderr
+    assert (
+        "The time given is shorter than one epoch of any run that is left, the shortest about 1 min"
+    ) in done.stderr
+    assert list((tmp_path / "results" / "runs").iterdir()) == []

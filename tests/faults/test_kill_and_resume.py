@@ -1,0 +1,117 @@
+"""Promises 1, 3, 4, 5, 9: kill -9 at any moment costs time, and not one bit of a result."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import random
+import time
+from pathlib import Path
+
+import pytest
+
+from resbench.store.envelope import seal
+
+from ..mini import outputs, started
+from .running import (
+    ARL,
+    EPOCHS,
+    copy_of,
+    epochs_in,
+    ill,
+    kill_parent,
+    nobody_at_work,
+    prepare,
+    ran,
+    record_in,
+    run_in,
+    temporaries,
+    wait_for_epochs,
+    workers_of,
+)
+
+
+def strike(folder: Path, rng: random.Random) -> bool:
+    """Start the command and kill its worker or it; say whether there was anything to kill."""
+    victim = rng.choice(["worker", "parent"])
+    with started(folder, *ARL) as process:
+        wait_for_epochs(folder, process, len(epochs_in(run_in(folder))) + rng.randint(1, 3))
+        time.sleep(rng.uniform(0, 0.3))
+        workers = workers_of(process)
+        if not workers:
+            return False
+        if victim == "parent":
+            kill_parent(process)
+        else:
+            workers[0].kill()
+            process.communicate()
+    assert nobody_at_work(folder)
+    return True
+
+
+def kill_until_done(folder: Path, seed: int, kills: int) -> int:
+    rng, struck = random.Random(seed), 0
+    while struck < kills and strike(folder, rng):
+        struck += 1
+    done = ran(folder, *ARL)
+    assert done.returncode == 0, done.stderr
+    return struck
+
+
+def test_a_run_killed_at_random_moments_ends_bit_for_bit_as_an_unbroken_one(
+    unbroken: Path, tmp_path: Path
+) -> None:
+    struck = kill_until_done(prepare(tmp_path), seed=1, kills=2)
+    assert outputs(tmp_path / "results") == outputs(unbroken / "results")
+    assert struck >= 1
+    assert record_in(tmp_path).timing.pieces > 1
+    assert temporaries(tmp_path) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(2, 8))
+def test_a_run_killed_many_times_ends_bit_for_bit_as_an_unbroken_one(
+    unbroken: Path, tmp_path: Path, seed: int
+) -> None:
+    assert kill_until_done(prepare(tmp_path), seed, kills=8) >= 2
+    assert outputs(tmp_path / "results") == outputs(unbroken / "results")
+
+
+def test_a_killed_command_takes_its_worker_with_it_and_frees_the_run(killed: Path) -> None:
+    """The worker's end is waited for where the command is killed."""
+    assert nobody_at_work(killed)
+    assert not run_in(killed).record.exists()
+    assert 3 < len(epochs_in(run_in(killed))) < EPOCHS
+
+
+def test_control_a_resumed_run_that_forgets_its_epoch_ends_differently(
+    unbroken: Path, killed: Path, tmp_path: Path
+) -> None:
+    copy_of(killed, tmp_path)
+    done = ran(tmp_path, *ill({"*": "forget"}, ARL))
+    assert done.returncode == 0, done.stderr
+    ours, theirs = outputs(tmp_path / "results"), outputs(unbroken / "results")
+    different = {name.partition("/")[2] for name in ours if ours[name] != theirs[name]}
+    assert different == {"metrics.jsonl", "predictions.npz"}
+
+
+class Hostile:
+    """What runs a command when it is unpickled."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, ("touch executed",)
+
+
+def test_damaged_and_hostile_checkpoints_are_set_aside_and_change_nothing(
+    unbroken: Path, killed: Path, tmp_path: Path
+) -> None:
+    run = run_in(copy_of(killed, tmp_path))
+    run.checkpoint_prev.write_bytes(run.checkpoint.read_bytes()[:-100])
+    run.checkpoint.write_bytes(seal(pickle.dumps(Hostile())))
+    done = ran(tmp_path, *ARL)
+    assert done.returncode == 0, done.stderr
+    for path in (run.checkpoint, run.checkpoint_prev):
+        assert f"warning: {path}: " in done.stderr
+        assert path.with_name(f"{path.name}.corrupt").exists()
+    assert list(tmp_path.rglob("executed")) == []
+    assert outputs(tmp_path / "results") == outputs(unbroken / "results")

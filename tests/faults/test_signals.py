@@ -1,0 +1,71 @@
+"""Promise 10: a first signal puts the work down so that it can go on, a second ends it at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+from resbench.store.state import Status, read_state
+
+from ..mini import PATIENCE_S, outputs, started
+from .running import (
+    ARL,
+    epochs_in,
+    gone,
+    ill,
+    nobody_at_work,
+    prepare,
+    ran,
+    record_in,
+    run_in,
+    spec,
+    temporaries,
+    wait_for_epochs,
+    workers_of,
+)
+
+
+def test_signals_put_a_run_down_and_it_goes_on_to_the_same_end(
+    unbroken: Path, tmp_path: Path
+) -> None:
+    """Ctrl-C reaches the whole process group, SIGTERM the command alone."""
+    run = run_in(prepare(tmp_path))
+    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+        with started(tmp_path, "setsid", *ARL) as process:
+            wait_for_epochs(tmp_path, process, len(epochs_in(run)) + 1)
+            (worker,) = workers_of(process)
+            (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
+            _, said = process.communicate(timeout=PATIENCE_S)
+        assert process.returncode == code, said
+        assert "Left: mini arl seed 1. The same command goes on." in said
+        assert "Traceback" not in said
+        state = read_state(run)
+        assert state is not None
+        assert state.status is Status.INTERRUPTED
+        assert state.epoch == epochs_in(run)[-1]
+        assert gone(worker)
+        assert nobody_at_work(tmp_path)
+        assert temporaries(tmp_path) == []
+    done = ran(tmp_path, *ARL)
+    assert done.returncode == 0, done.stderr
+    assert outputs(tmp_path / "results") == outputs(unbroken / "results")
+    assert record_in(tmp_path).timing.pieces == 3
+
+
+def test_a_second_signal_ends_a_hanging_worker_at_once(tmp_path: Path) -> None:
+    prepare(tmp_path)
+    with started(tmp_path, *ill({spec().key: "hang"}, ARL)) as process:
+        wait_for_epochs(tmp_path, process, 1)
+        (worker,) = workers_of(process)
+        process.send_signal(signal.SIGINT)
+        time.sleep(1)
+        assert process.poll() is None
+        began = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=PATIENCE_S)
+        assert time.monotonic() - began < 5
+        assert process.returncode == 130
+        assert gone(worker)
+    assert nobody_at_work(tmp_path)

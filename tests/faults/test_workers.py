@@ -1,0 +1,98 @@
+"""Promises 12, 13: what happens to a worker costs the run in its hands, and no other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from resbench.store.state import Status, read_state
+
+from ..mini import outputs
+from .running import (
+    Done,
+    epochs_in,
+    ill,
+    nobody_at_work,
+    prepare,
+    ran,
+    record_in,
+    run_in,
+    spec,
+    temporaries,
+)
+
+FAULTS = ("starve", "abort", "hang", "kill")
+"""What happens to the ARL runs of seeds 1 to 4; that of seed 5 is spared."""
+TIMEOUT_S = 15
+
+
+@dataclass(frozen=True)
+class Aftermath:
+    """What one command with all these misfortunes has left."""
+
+    folder: Path
+    done: Done
+
+    def line(self, fault: str) -> str:
+        """What was said of the run that met a fault."""
+        cell = f"mini arl seed {FAULTS.index(fault) + 1} "
+        (line,) = (line for line in self.done.stderr.splitlines() if cell in line)
+        return line
+
+    def reason(self, fault: str) -> tuple[Status, str]:
+        """What the state of that run says."""
+        state = read_state(run_in(self.folder, seed=FAULTS.index(fault) + 1))
+        assert state is not None
+        return state.status, state.reason or ""
+
+
+@pytest.fixture(scope="module")
+def aftermath(tmp_path_factory: pytest.TempPathFactory) -> Aftermath:
+    folder = prepare(tmp_path_factory.mktemp("workers"), seeds=(1, 2, 3, 4, 5))
+    faults = {spec(seed=i + 1).key: fault for i, fault in enumerate(FAULTS)}
+    limits = ("--cell", "arl", "--jobs", "1", "--timeout", f"{TIMEOUT_S}s")
+    return Aftermath(folder, ran(folder, *ill(faults), *limits))
+
+
+def test_misfortunes_cost_only_their_own_runs(aftermath: Aftermath, unbroken: Path) -> None:
+    assert aftermath.done.returncode == 1, aftermath.done.stderr
+    assert "1 done, 4 failed" in aftermath.done.stderr
+    assert "Traceback" not in aftermath.done.stderr
+    assert record_in(aftermath.folder, seed=5).status == "done"
+    assert nobody_at_work(aftermath.folder)
+    assert temporaries(aftermath.folder) == []
+
+
+def test_a_run_without_memory_is_out_of_memory(aftermath: Aftermath) -> None:
+    assert "OOM  mini arl seed 1" in aftermath.line("starve")
+    assert aftermath.reason("starve")[0] is Status.OOM
+    assert epochs_in(run_in(aftermath.folder, seed=1)) == []
+
+
+def test_a_worker_killed_from_outside_is_out_of_memory(aftermath: Aftermath) -> None:
+    assert "killed by signal 9 from outside" in aftermath.line("kill")
+    assert aftermath.reason("kill")[0] is Status.OOM
+
+
+def test_a_crash_of_native_code_is_told_with_the_end_of_the_log(aftermath: Aftermath) -> None:
+    text = "signal 6 (Aborted); its log ends: terminate called: native code gives up"
+    assert text in aftermath.line("abort")
+    status, reason = aftermath.reason("abort")
+    assert status is Status.FAILED
+    assert reason.endswith(text)
+
+
+def test_a_hang_ends_at_the_timeout(aftermath: Aftermath) -> None:
+    reason = f"longer than --timeout {TIMEOUT_S} s"
+    assert reason in aftermath.line("hang")
+    assert aftermath.reason("hang")[0] is Status.TIMEOUT
+
+
+def test_failed_runs_are_tried_again_and_go_on(aftermath: Aftermath, unbroken: Path) -> None:
+    done = ran(aftermath.folder, *ill({}), "--cell", "arl", "--seeds", "1")
+    assert done.returncode == 0, done.stderr
+    ours = outputs(aftermath.folder / "results")
+    theirs = outputs(unbroken / "results")
+    assert {name: ours[name] for name in theirs} == theirs

@@ -1,0 +1,225 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from resbench.errors import EnvironmentFault, UsageError
+from resbench.report.compare import CellPair, Comparison, compare, select
+from resbench.store.layout import RunFolder
+from resbench.store.metrics import EpochMetrics, read_epochs
+from resbench.store.predictions import Predictions, read_predictions, write_predictions
+from resbench.store.records import read_record, write_record
+from resbench.suite.expand import Expanded
+from tests.cli.invoke import imported_by, invoke
+from tests.report import records
+from tests.report.planted import plant
+from tests.report.records import suite_under
+
+SUITE, CELL = "table3_mask", "encoder-decoder"
+
+
+@pytest.fixture
+def sides(tmp_path: Path) -> tuple[Path, Path]:
+    """Two folders with the same three runs."""
+    for seed, error in enumerate((6.0, 6.2, 6.5), 1):
+        plant(tmp_path / "a", suite_under(SUITE), CELL, seed, test=[9.0, 7.0, error])
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    return tmp_path / "a", tmp_path / "b"
+
+
+def compared(a: object, b: object, results: Path = Path("none")) -> Comparison:
+    return compare(select(str(a), results), select(str(b), results))
+
+
+def pair(
+    a: Path, b: Path, errors_a: list[float], errors_b: list[float], *, images: int | None = None
+) -> CellPair:
+    """Compare two engines on one cell, an error per seed each."""
+    for folder, errors, engine in ((a, errors_a, "eager"), (b, errors_b, "graph")):
+        expanded = suite_under(SUITE, engine=engine)
+        for seed, error in enumerate(errors, 1):
+            plant(folder, expanded, CELL, seed, test=[9.0, error], images=images)
+    (found,) = compared(a, b).cells
+    return found
+
+
+def rewrite(folder: Path, expanded: Expanded, seed: int, *, epoch: int, error: float) -> None:
+    """Give a run another test error in one epoch, and a record that fits it."""
+    run = RunFolder(folder, expanded.cell(CELL).at_seed(seed).key)
+    record, rows = read_record(run), read_epochs(run.metrics, EpochMetrics)
+    rows[epoch - 1] = rows[epoch - 1].model_copy(update={"test_top1_err": error})
+    lines = [row.model_dump_json(exclude_none=True) for row in rows]
+    run.metrics.write_text("\n".join(lines) + "\n")
+    write_record(run, record)
+
+
+def test_copies_are_identical_and_exit_0(
+    sides: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    outcome = invoke(capsys, "compare", *sides)
+    assert outcome.code == 0
+    assert "3 runs of equal key: identical in every bit that repeats." in outcome.out
+
+
+def test_a_run_of_equal_key_with_another_number_is_named_and_exits_1(
+    sides: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    expanded = suite_under(SUITE)
+    shutil.rmtree(RunFolder(sides[1], expanded.cell(CELL).at_seed(2).key).path)
+    plant(sides[1], expanded, CELL, 2, test=[9.0, 7.0, 6.3], environment={"torch": "9.9"})
+    outcome = invoke(capsys, "compare", *sides, "--format", "markdown")
+    assert outcome.code == 1
+    for text in (
+        f"{SUITE} {CELL} seed 2",
+        "result.test_top1_err 6.2 against 6.3",
+        "predictions.npz: 1 of 1,000 images classified differently",
+        "metrics.jsonl: different from epoch 1 on",  # of its loss
+        "Torch 2.13.0 against 9.9",
+    ):
+        assert text in outcome.out
+
+
+def test_one_other_epoch_is_enough_to_disagree(sides: tuple[Path, Path]) -> None:
+    rewrite(sides[1], suite_under(SUITE), 3, epoch=2, error=7.1)
+    (run,) = compared(*sides).disagreeing
+    assert run.differences == ("metrics.jsonl: different from epoch 2 on",)
+
+
+def test_times_and_machines_do_not_make_runs_disagree(sides: tuple[Path, Path]) -> None:
+    expanded = suite_under(SUITE)
+    shutil.rmtree(RunFolder(sides[1], expanded.cell(CELL).at_seed(1).key).path)
+    plant(
+        sides[1], expanded, CELL, 1, test=[9.0, 7.0, 6.0], environment={"device_name": "other"},
+        timing={"total_s": 9.0, "resumed": 2}, code={"commit": "d" * 40},
+    )  # fmt: skip
+    assert compared(*sides).disagreeing == ()
+
+
+def test_a_run_that_diverged_on_one_side_only_disagrees(sides: tuple[Path, Path]) -> None:
+    expanded = suite_under(SUITE)
+    shutil.rmtree(RunFolder(sides[1], expanded.cell(CELL).at_seed(1).key).path)
+    records.diverge(sides[1], expanded, CELL, 1)
+    (run,) = compared(*sides).disagreeing
+    assert "status done against diverged" in run.differences
+
+
+def test_an_edited_record_is_named_and_never_compared(sides: tuple[Path, Path]) -> None:
+    record = RunFolder(sides[1], suite_under(SUITE).cell(CELL).at_seed(1).key).record
+    record.write_text(record.read_text().replace('"test_top1_err": 6.0', '"test_top1_err": 5.0'))
+    found = compared(*sides)
+    assert len(found.same) == 2
+    assert "edited or damaged" in found.b.problems[0]
+    assert found.left_out == (
+        f"{SUITE} {CELL}, only A: tier paper x1 cifar10 fp32 eager numerics 1 (1 run)",
+    )
+
+
+def test_runs_under_other_keys_are_paired_by_seed(tmp_path: Path) -> None:
+    found = pair(tmp_path / "a", tmp_path / "b", [6.0, 6.2, 6.4], [7.0, 7.3, 7.4])
+    assert found.estimate.groups == 1
+    assert found.estimate.effect == pytest.approx(1.0333, abs=1e-3)
+    assert found.verdict == "B is worse"
+    assert found.p is not None
+    assert found.p < 0.01
+
+
+def test_equal_engines_show_no_difference(tmp_path: Path) -> None:
+    found = pair(tmp_path / "a", tmp_path / "b", [6.0, 6.4, 6.2], [6.3, 6.1, 6.2])
+    assert found.verdict == "no difference shown"
+    assert found.estimate.interval(0.95).contains(0)
+
+
+def test_one_seed_compares_these_two_networks_on_their_images(tmp_path: Path) -> None:
+    found = pair(tmp_path / "a", tmp_path / "b", [6.0], [12.0], images=5)
+    assert found.p is None
+    assert found.images_p == pytest.approx(0.5**59, abs=1e-6)  # 60 images, all for A
+    assert found.verdict == "these two networks differ; one seed decides nothing"
+
+
+def test_two_seeds_decide_nothing(tmp_path: Path) -> None:
+    assert pair(tmp_path / "a", tmp_path / "b", [6.0, 6.1], [12.0, 12.1]).verdict == "too few seeds"
+
+
+def test_verdicts_on_many_cells_are_adjusted_for_their_number(tmp_path: Path) -> None:
+    """A p below 0.05 that is one of eight is no finding."""
+    expanded = {e: suite_under("table1_arl_vs_nal", engine=e) for e in ("eager", "graph")}
+    for cell in expanded["eager"].cells:
+        shift = 0.5 if cell.id == "attention-56/arl" else 0.0
+        for seed, noise in enumerate((0.0, 0.2, -0.1), 1):
+            error = 6 + seed / 10
+            plant(tmp_path / "a", expanded["eager"], cell.id, seed, test=[9.0, error])
+            moved = error + shift + noise
+            plant(tmp_path / "b", expanded["graph"], cell.id, seed, test=[9.0, moved])
+    found = compared(tmp_path / "a", tmp_path / "b")
+    shifted = next(p for p in found.cells if p.place.endswith("attention-56/arl"))
+    assert len(found.cells) == 8
+    assert shifted.p is not None
+    assert shifted.p < 0.05
+    assert shifted.verdict == "no difference shown"
+
+
+def test_tags_choose_runs_of_one_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for changes in ({"tier": "cpu"}, {"tier": "tiny"}, {"tier": "cpu", "scale": 0.5}):
+        plant(tmp_path, suite_under(SUITE, **changes), CELL, 1, test=[9.0, 8.0])
+    sizes = {
+        tags: len(select(tags, tmp_path).records)
+        for tags in ("tier=cpu", "tier=cpu,scale=0.5", "data=cifar10", "code=c0ffee", "code=beef")
+    }
+    assert list(sizes.values()) == [2, 1, 3, 3, 0]
+    outcome = invoke(capsys, "compare", "tier=cpu,scale=1", "tier=tiny", "--results", tmp_path)
+    assert outcome.code == 0
+    assert "1 cell under different keys" in outcome.out
+
+
+def test_several_contexts_without_an_equal_one_are_left_out_and_named(tmp_path: Path) -> None:
+    for folder, changes in (("a", {"tier": "cpu"}), ("a", {"tier": "tiny"}), ("b", {"scale": 0.1})):
+        plant(tmp_path / folder, suite_under(SUITE, **changes), CELL, 1, test=[9.0, 8.0])
+    found = compared(tmp_path / "a", tmp_path / "b")
+    assert found.cells == ()
+    assert len(found.left_out) == 3
+
+
+def test_other_test_images_are_compared_by_their_errors_alone(tmp_path: Path) -> None:
+    a, b = tmp_path / "a", tmp_path / "b"
+    assert pair(a, b, [6.0, 6.2, 6.4], [7.0, 7.3, 7.4]).images_p is not None
+    for seed in (1, 2, 3):
+        run = RunFolder(b, suite_under(SUITE, engine="graph").cell(CELL).at_seed(seed).key)
+        record, kept = read_record(run), read_predictions(run.predictions)
+        rolled = Predictions(
+            np.roll(kept.pred, 1), np.roll(kept.prob_true, 1), np.roll(kept.label, 1)
+        )
+        write_predictions(run.predictions, rolled)
+        write_record(run, record)
+    (found,) = compared(a, b).cells
+    assert found.images_p is None
+    assert found.verdict == "B is worse"
+
+
+def test_an_unknown_tag_and_a_missing_folder_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"unknown tag 'teir'\. Did you mean 'tier'"):
+        select("teir=cpu", tmp_path)
+    with pytest.raises(EnvironmentFault, match="no such results folder"):
+        select(str(tmp_path / "nowhere"), tmp_path)
+
+
+def test_json_has_the_runs_and_the_cells(
+    sides: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    plant(sides[0], suite_under(SUITE), "local", 1, test=[9.0, 8.0])
+    plant(sides[1], suite_under(SUITE, engine="graph"), "local", 1, test=[9.0, 7.0])
+    out = invoke(capsys, "compare", *sides, "--format", "json").out
+    page = json.loads(out, parse_constant=pytest.fail)
+    assert [run["identical"] for run in page["same_key"]] == [True] * 3
+    (cell,) = page["cells"]
+    assert (cell["cell"], cell["errors"], cell["interval"]) == (
+        f"{SUITE} local", [[8.0], [7.0]], [None, None],
+    )  # fmt: skip
+
+
+def test_comparing_imports_neither_torch_nor_mlflow(sides: tuple[Path, Path]) -> None:
+    found = imported_by("compare", "a", "b", cwd=sides[0].parent)
+    assert not found & {"torch", "mlflow", "seaborn"}

@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from resbench.report import figures
+from resbench.report.collect import finished
+from resbench.report.judged import JudgedTable, judge
+from resbench.report.reading import read_results
+from resbench.suite.catalog import load_suite
+from tests.report.planted import plant
+from tests.report.records import JPEG, suite_under
+
+NOISE = "table4_noise"
+
+
+def judged(results: Path, suite: str) -> JudgedTable:
+    return judge(finished(load_suite(suite), read_results(results))[0])
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Table 3 with three seeds and the noise table with one, on another data set."""
+    folder = tmp_path_factory.mktemp("results")
+    for suite, seeds in (("table3_mask", (1, 2, 3)), (NOISE, (1,))):
+        expanded = suite_under(suite, tier="cpu", data={"cifar10": JPEG})
+        for number, cell in enumerate(expanded.cells):
+            for seed in seeds:
+                plant(folder, expanded, cell.id, seed, test=[80.0, 70.0, 60.0 + number + seed / 10])
+    return folder
+
+
+def drawn(results: Path) -> bytes:
+    """Every kind of figure of the noise table, as SVG, one after the other."""
+    table = judged(results, NOISE)
+    found = [
+        draw(table) for draw in (figures.learning_curves, figures.noise, figures.printed_cells)
+    ]
+    return b"".join(figures.svg(f) for f in (*found, figures.claims([table])) if f is not None)
+
+
+def test_a_figure_has_the_same_bytes_in_every_process(results: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from tests.report.test_figures import drawn; "
+        "sys.stdout.buffer.write(drawn(Path(sys.argv[1])))"
+    )
+    elsewhere = {"PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo", "OMP_NUM_THREADS": "1", "LC_ALL": "C"}
+    other = subprocess.run(
+        [sys.executable, "-c", code, results],
+        cwd=Path(__file__).resolve().parents[2], env=os.environ | elsewhere, capture_output=True,
+    )  # fmt: skip
+    assert other.returncode == 0, other.stderr.decode()
+    svg = drawn(results)
+    assert svg == other.stdout
+    assert svg.count(b"</svg>") == 4
+    assert b"dc:date" not in svg
+    assert b"Matplotlib v" not in svg
+
+
+def texts(figure: object) -> str:
+    from matplotlib.figure import Figure
+
+    assert isinstance(figure, Figure)
+    found = figure.findobj(lambda artist: hasattr(artist, "get_text"))
+    return " ".join(" ".join(artist.get_text().split()) for artist in found)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("kind", ["learning_curves", "noise", "printed_cells", "claims"])
+def test_every_figure_names_its_tier_and_its_data_set(results: Path, kind: str) -> None:
+    table = judged(results, NOISE)
+    figure = getattr(figures, kind)([table] if kind == "claims" else table)
+    assert "Tier cpu, data cifar10-jpeg75 (not the printed data set)." in texts(figure)
+    ElementTree.fromstring(figures.svg(figure))
+
+
+def test_nothing_run_is_nothing_drawn(tmp_path: Path) -> None:
+    table = judged(tmp_path, NOISE)
+    assert figures.learning_curves(table) is None
+    assert figures.noise(table) is None
+    assert figures.printed_cells(table) is None
+    assert figures.claims([table]) is None
+
+
+def test_only_a_table_of_noise_levels_has_a_noise_figure(results: Path) -> None:
+    assert figures.noise(judged(results, "table3_mask")) is None
+
+
+def test_curves_show_every_epoch_of_test_and_training(results: Path) -> None:
+    figure = figures.learning_curves(judged(results, "table3_mask"))
+    assert figure is not None
+    curves, times = figure.axes
+    lines = [line for line in curves.lines if len(line.get_xdata()) > 1]  # type: ignore[arg-type]
+    assert [list(line.get_xdata()) for line in lines] == [[1, 2, 3]] * 6  # type: ignore[arg-type]
+    ends = sorted(float(line.get_ydata()[-1]) for line in lines)  # type: ignore[index, arg-type]
+    assert ends == pytest.approx([58.2, 59.2, 60.2, 60.2, 61.2, 62.2])
+    assert [bar.get_width() for bar in times.patches[:3]] == [21.0] * 3  # type: ignore[attr-defined]
+
+
+def test_printed_numbers_stand_where_they_are_printed(results: Path) -> None:
+    figure = figures.printed_cells(judged(results, NOISE))
+    assert figure is not None
+    printed = [line for line in figure.axes[0].lines if line.get_marker() == "D"]
+    assert [float(line.get_xdata()[0]) for line in printed] == [  # type: ignore[index, arg-type]
+        5.93, 5.15, 6.61, 5.79, 8.35, 7.27, 17.21, 15.75,
+    ]  # fmt: skip
+
+
+def test_a_claim_stands_at_its_effect_with_its_interval(results: Path) -> None:
+    table = judged(results, "table3_mask")
+    figure = figures.claims([table])
+    assert figure is not None
+    verdict = table.claims[0].verdict
+    interval, effect, printed = (figure.axes[0].lines[i].get_xdata() for i in (2, 3, 4))
+    assert list(interval) == [verdict.interval.low, verdict.interval.high]  # type: ignore[arg-type]
+    assert list(effect) == [verdict.effect_pp]  # type: ignore[arg-type]
+    assert list(printed) == [pytest.approx(0.96)]  # type: ignore[arg-type]
+
+
+def test_hostile_labels_are_drawn_as_text(tmp_path: Path) -> None:
+    """A pair of dollars would be a formula, and a broken one an exception."""
+    path = tmp_path / "arms.yaml"
+    source = (Path(__file__).parent / "suites" / "arms.yaml").read_text()
+    label = re.search(r"label: (.+?)[,}]", source)
+    assert label is not None
+    path.write_text(source.replace(label[1], "'$\\frac{$ <b>&'", 1))
+    (tmp_path / "protocols").symlink_to(Path(__file__).parent / "suites" / "protocols")
+    expanded = suite_under(str(path))
+    plant(tmp_path / "results", expanded, expanded.cells[0].id, 1, test=[9.0, 8.0])
+    figure = figures.learning_curves(judged(tmp_path / "results", str(path)))
+    assert figure is not None
+    ElementTree.fromstring(figures.svg(figure))
+
+
+def test_importing_the_figures_imports_no_plotting() -> None:
+    code = "import sys, resbench.report.figures; print({'seaborn', 'matplotlib'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"

@@ -1,0 +1,202 @@
+"""``reports/`` is made from records alone: same bytes, true links, no more than the runs allow."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from resbench.errors import EnvironmentFault
+from resbench.report.explain import explain
+from resbench.report.reading import read_results
+from resbench.report.site import BEGIN, END, GENERATED, build_site, write_site
+from resbench.suite.catalog import load_suite
+from tests.cli.invoke import invoke
+from tests.report import records
+from tests.report.planted import plant
+from tests.report.records import JPEG, suite_under
+
+ROOT = Path(__file__).resolve().parents[2]
+SUITE = "table4_noise"
+README = f"# Ours\n\n{BEGIN}\nstale words\n{END}\n\nrest\n"
+
+
+@dataclass(frozen=True)
+class Site:
+    """Made reports, the results behind them, and what was printed on the way."""
+
+    results: Path
+    reports: Path
+    first: int
+    again: list[Path]
+
+    def page(self, name: str) -> str:
+        return (self.reports / name).read_text()
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """Reports of a suite with three seeds at two noise levels and one at a third, written twice.
+
+    The second time the results lie elsewhere, and have an unfinished run besides.
+    """
+    folder = tmp_path_factory.mktemp("site")
+    expanded = suite_under(SUITE, tier="cpu", data={"cifar10": JPEG})
+    for number, (level, seeds) in enumerate({10: (1, 2, 3), 30: (1, 2, 3), 70: (1,)}.items()):
+        for network, better in (("attention-92", 5.1), ("resnet-164", 0.0)):
+            for seed in seeds:
+                error = 60 + 4 * number - round(better - seed * better / 50, 1) + seed / 10
+                test = [80.0, 70.0, round(error, 1)]
+                plant(folder / "results", expanded, f"noise-{level}/{network}", seed, test=test)
+    (folder / "README.md").write_text(README)
+    first = write_site(folder / "results", folder / "reports")
+    shutil.copytree(folder / "results", folder / "elsewhere")
+    records.begin(folder / "elsewhere", suite_under("table3_mask", tier="tiny"), "local", 1)
+    again = write_site(folder / "elsewhere", folder / "reports")
+    return Site(folder / "results", folder / "reports", len(first), again)
+
+
+def test_a_second_time_changes_no_byte(site: Site) -> None:
+    assert site.first == 19  # 13 suites, their index, 4 figures, the README above
+    assert site.again == []
+
+
+def test_every_link_and_figure_leads_to_a_file(site: Site) -> None:
+    for page in [*site.reports.glob("*.md"), site.reports.parent / "README.md"]:
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+            if target != "../docs/statistics.md":
+                assert (page.parent / target).is_file(), f"{page.name}: {target}"
+
+
+def test_every_figure_stands_on_a_page(site: Site) -> None:
+    pages = "".join(page.read_text() for page in site.reports.glob("*.md"))
+    drawn = sorted(path.name for path in site.reports.glob("figures/*.svg"))
+    assert [name for name in drawn if f"figures/{name}" not in pages] == []
+    kinds = {name.removesuffix(".svg").rpartition("-")[2] for name in drawn if SUITE in name}
+    assert kinds == {"curves", "noise", "printed"}
+    assert len(drawn) == 4  # and the claims
+
+
+def test_no_page_has_a_time_a_path_or_an_empty_place(site: Site) -> None:
+    for page in site.reports.glob("*.md"):
+        text = page.read_text()
+        assert text.startswith(GENERATED)
+        assert str(site.reports.parent) not in text
+        assert not re.search(r"\b20\d\d-\d\d-\d\d|\bnan\b|\binf\b", text), page.name
+
+
+def test_the_page_says_what_was_run_and_that_no_printed_number_is_judged(site: Site) -> None:
+    text = site.page("README.md")
+    assert "14 runs in 1 setting" in text
+    assert "No setting is the printed one, so no printed number is judged" in text
+    assert "tier cpu · cifar10-jpeg75 (not the printed data set) · fp32" in text
+    assert "0 were run at the printed setting" in text
+    for verdict in ("✓", "↓", "↑", "replicated"):
+        assert verdict not in text.replace("(✓", "")
+
+
+def test_three_seeds_may_confirm_and_one_seed_never_does(site: Site) -> None:
+    claims = [line for line in site.page("README.md").splitlines() if "% label noise." in line]
+    found = [[cell.strip() for cell in line.strip("|").split("|")][-3:] for line in claims]
+    assert [(seeds, verdict) for seeds, _, verdict in found] == [
+        ("3", "confirmed"), ("3", "confirmed"), ("1", "direction only"),
+    ]  # fmt: skip
+    assert found[2][1] == ""  # no p-value
+
+
+def test_the_prose_counts_what_the_records_hold(site: Site) -> None:
+    text = site.page("README.md")
+    assert "14 of 14 runs ended with a result and 0 diverged" in text
+    assert "14 of 14 records are given back by their predictions" in text
+    assert "7 of 8 printed parameter counts are met after rounding" in text
+    assert "Code: 0.1.0 c0ffeec0ff (14 runs)." in text
+    assert "[table4_noise](table4_noise.md), farthest from print: 30% (the report" in text
+    assert "10 printed errors of the 2019 report are not the error" in text
+
+
+def test_a_forged_record_is_counted_as_refused_and_enters_no_table(
+    site: Site, tmp_path: Path
+) -> None:
+    results = shutil.copytree(site.results, tmp_path / "results")
+    for record in results.glob("runs/*/record.json"):
+        text = record.read_text()
+        if '"clean_ratio": 0.3' in text:
+            record.write_text(re.sub(r'"test_top1_err": [\d.]+', '"test_top1_err": 1.0', text))
+    evidence, files = build_site(read_results(results))
+    page = files["README.md"].decode()
+    assert "12 runs in 1 setting" in page
+    assert "2 runs were refused as damaged or forged" in page
+    assert evidence.verified == 12
+
+
+def test_a_suite_page_has_its_figures_its_ledger_and_its_runs(site: Site) -> None:
+    text = site.page(f"{SUITE}.md")
+    for kind in ("curves", "printed", "noise"):
+        assert f"(figures/{SUITE}-cpu-cifar10-jpeg75-fp32-eager-{kind}.svg)" in text
+    assert "Ledger" in text
+    keys = {path.name for path in site.results.glob("runs/*")}
+    assert [key for key in keys if key not in text] == []
+
+
+def test_the_readme_is_refreshed_between_its_marks_alone(site: Site) -> None:
+    text = (site.reports.parent / "README.md").read_text()
+    before, _, rest = text.partition(BEGIN)
+    block, _, after = rest.partition(END)
+    assert (before, after) == ("# Ours\n\n", "\n\nrest\n")
+    assert "stale words" not in block
+    assert "Attention-92 beats ResNet-164 at 70% label noise." in block
+    assert "(reports/figures/claims-cpu-cifar10-jpeg75-fp32-eager.svg)" in block
+
+
+def test_pages_and_figures_that_are_no_longer_made_go_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from resbench.report import site as module
+
+    monkeypatch.setattr(module, "suite_names", lambda: ["table3_mask"])
+    folder = tmp_path / "reports"
+    (folder / "figures").mkdir(parents=True)
+    (folder / "figures" / "gone.svg").write_text("<svg/>")
+    (folder / "gone.md").write_text(f"{GENERATED}\n")
+    (folder / "mine.md").write_text("a note of my own\n")
+    write_site(tmp_path / "none", folder)
+    assert sorted(path.name for path in folder.glob("*.*")) == [
+        "README.md", "mine.md", "table3_mask.md",
+    ]  # fmt: skip
+    assert list(folder.glob("figures/*")) == []
+
+
+def test_a_folder_of_somebody_else_is_refused_untouched(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "README.md").write_text("my thesis\n")
+    with pytest.raises(EnvironmentFault, match="not written by resbench"):
+        write_site(tmp_path / "none", tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["README.md"]
+    outcome = invoke(capsys, "report", "--site", tmp_path, "--results", tmp_path / "none")
+    assert outcome.code == 3
+    assert invoke(capsys, "report", "smoke", "--site", tmp_path).code == 2
+
+
+def test_a_counted_place_is_explained_by_its_count(site: Site) -> None:
+    loaded = load_suite("table5_architecture")
+    (found,) = explain(loaded, "depth/attention-56", read_results(site.results))
+    assert found.places[0].text == "As built 47, not printed 56."
+
+
+def test_committed_reports_are_those_of_the_committed_results(tmp_path: Path) -> None:
+    """CI runs this in a clean checkout; while runs are being added there is nothing to compare."""
+    if shutil.which("git") is None or not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout: which results are committed is unknown")
+    if not (ROOT / "reports" / "README.md").exists():
+        pytest.skip("reports/ is not made yet: run `make reports`")
+    status = ["git", "status", "--porcelain", "--", "results", "reports"]
+    if subprocess.run(status, cwd=ROOT, capture_output=True, check=True).stdout:
+        pytest.skip("results/ or reports/ differ from the commit: `make reports`, then commit both")
+    shutil.copytree(ROOT / "reports", tmp_path / "reports")
+    shutil.copy(ROOT / "README.md", tmp_path)
+    assert write_site(ROOT / "results", tmp_path / "reports") == []

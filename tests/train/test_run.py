@@ -1,0 +1,343 @@
+"""Jobs in, outcomes out: whatever goes wrong has its name and costs no other run."""
+
+from __future__ import annotations
+
+import errno
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from resbench.errors import EnvironmentFault
+from resbench.store.locks import wait_lock
+from resbench.store.records import read_record
+from resbench.store.state import Status, read_state
+from resbench.suite.spec import RunSpec
+from resbench.train import loop, run
+from resbench.train.control import Control
+from resbench.train.engine import OnStep
+from resbench.train.lane import Evaluation, Lane
+from resbench.train.track import Track
+
+from ..mini import REPORT, job_of, outputs, run_folders, spec_of
+from .live import Attempt, finished
+
+SPEC = spec_of(training__schedule__total=2, training__batch_size=32)
+SECOND = SPEC.model_copy(update={"seed": 2})
+
+
+def state_of(attempt: Attempt, spec: RunSpec) -> tuple[Status, str | None]:
+    state = read_state(attempt.folder(spec))
+    assert state is not None
+    return state.status, state.reason
+
+
+def raising(error: BaseException) -> Callable[..., Any]:
+    def raise_it(*_: Any, **__: Any) -> Any:
+        raise error
+
+    return raise_it
+
+
+def failing_capture() -> None:
+    try:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+    finally:
+        raise RuntimeError("CUDA error: operation failed due to a previous error during capture")
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome", "text"),
+    [
+        (MemoryError(), "oom", "MemoryError"),
+        (RuntimeError("alloc_cpu.cpp: can't allocate memory\nmore"), "oom", "alloc_cpu.cpp: can't"),
+        (torch.OutOfMemoryError("CUDA out of memory."), "oom", "CUDA out of memory."),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling"), "oom", "CUDA error"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "oom", "[Errno 12]"),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), "failed", "RuntimeError: mat1"),
+        (ValueError("images are too small."), "failed", "images are too small. (see its log)"),
+        (ZeroDivisionError(), "failed", "ZeroDivisionError (see its log)"),
+    ],
+)  # fmt: skip
+def test_an_error_has_its_outcome_and_is_not_recorded(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: Exception,
+    outcome: str,
+    text: str,
+) -> None:
+    monkeypatch.setattr(run, "train", raising(error))
+    attempt = Attempt(tmp_path)
+    ((key, ended, said),) = attempt.run(SPEC)
+    assert (key, ended) == (SPEC.key, outcome)
+    assert said.startswith(text)
+    assert "\n" not in said
+    assert state_of(attempt, SPEC) == (Status(outcome), said)
+    assert not attempt.folder(SPEC).record.exists()
+    assert ("Traceback" in capsys.readouterr().err) == (outcome == "failed")
+
+
+def test_memory_that_ran_out_inside_a_capture_is_seen_behind_the_captures_own_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "train", lambda *_: failing_capture())
+    assert Attempt(tmp_path).run(SPEC)[0][1] == "oom"
+
+
+def test_a_failed_run_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "train", raising(MemoryError()))
+        assert Attempt(tmp_path).run(SPEC)[0][1] == "oom"
+    finished(tmp_path, SPEC)
+
+
+def test_a_locked_run_is_left_alone(tmp_path: Path) -> None:
+    attempt = Attempt(tmp_path)
+    attempt.folder(SPEC).create()
+    with wait_lock(attempt.folder(SPEC).path):
+        assert attempt.run(SPEC)[0][1] == "locked"
+        assert {path.name for path in attempt.folder(SPEC).path.iterdir()} == {".lock"}
+
+
+def test_a_recorded_run_is_not_trained_again(tmp_path: Path) -> None:
+    finished(tmp_path, SPEC)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob("record.json")}
+    attempt = Attempt(tmp_path)
+    assert attempt.run(SPEC)[0][1:] == ("done", "already recorded")
+    assert attempt.epochs() == []
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+
+
+def test_a_fault_of_the_data_is_told_to_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run._load.cache_clear()
+    monkeypatch.setattr(run, "load", raising(EnvironmentFault("cifar10: MD5 is a, expected b.")))
+    attempt = Attempt(tmp_path)
+    assert attempt.run(SPEC)[0][1:] == ("failed", "cifar10: MD5 is a, expected b.")
+    assert attempt.said("fault") == ["cifar10: MD5 is a, expected b."]
+
+
+def test_a_device_that_is_not_there_is_told_to_all(tmp_path: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("a CUDA device is here")
+    attempt = Attempt(tmp_path)
+    job = replace(job_of(SPEC, tmp_path), device="cuda:0")
+    ((_, outcome, text),) = run.run_group([job], attempt.control)
+    assert outcome == "failed"
+    assert "sees no CUDA device. Use --devices cpu" in text
+    assert attempt.said("fault") == [text]
+
+
+def test_a_mistake_of_the_suite_costs_its_own_run_only(tmp_path: Path) -> None:
+    attempt = Attempt(tmp_path)
+    too_many = spec_of(data__train_images=10_000)
+    ((_, outcome, text),) = attempt.run(too_many)
+    assert outcome == "failed"
+    assert "10000" in text
+    assert attempt.said("fault") == []
+
+
+# -- environment ---------------------------------------------------------------------------------
+
+
+def test_another_thread_count_is_refused_unless_accepted_and_then_noted(tmp_path: Path) -> None:
+    begun = Attempt(tmp_path).stop_after(1)
+    assert begun.run(SPEC)[0][1] == "interrupted"
+    ((_, outcome, text),) = Attempt(tmp_path).run(SPEC, threads=2)
+    assert outcome == "failed"
+    assert "threads: 1 -> 2" in text
+    assert "--accept-environment" in text
+    assert begun.folder(SPEC).checkpoint.exists()
+    ((_, outcome, _),) = Attempt(tmp_path).run(SPEC, threads=2, accept_environment=True)
+    assert outcome == "done"
+    record = read_record(begun.folder(SPEC))
+    assert record.environment.engine_notes == ("epoch 1: threads: 1 -> 2",)
+    assert record.environment.threads == 2
+
+
+def test_an_edited_suite_is_another_run_and_the_old_one_stays(tmp_path: Path) -> None:
+    finished(tmp_path, SPEC)
+    before = outputs(tmp_path)
+    finished(tmp_path, SPEC.model_copy(update={"seed": 7}))
+    edited = outputs(tmp_path)
+    assert len(edited) == 2 * len(before)
+    assert before.items() <= edited.items()
+
+
+# -- packs ---------------------------------------------------------------------------------------
+
+
+class Tandem:
+    """Several lanes step by step in turn: what a graph of all of them computes."""
+
+    def __init__(self, lanes: list[Lane]) -> None:
+        self.lanes = lanes
+
+    def run_epoch(self, steps: range, on_step: OnStep) -> None:
+        batch = self.lanes[0].spec.training.batch_size
+        for position, step in enumerate(steps):
+            on_step(step)
+            for lane in self.lanes:
+                lane.use_lr(step)
+                chosen = slice(position * batch, (position + 1) * batch)
+                lane.train_step(lane.draws.index[chosen], lane.draws.params[chosen])
+
+
+@pytest.fixture
+def tandem(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Packs on a CPU; the list has the number of lanes of each engine made."""
+    made: list[int] = []
+
+    def make(lanes: list[Lane]) -> Tandem:
+        made.append(len(lanes))
+        return Tandem(lanes)
+
+    monkeypatch.setattr(loop, "make_engine", make)
+    return made
+
+
+def test_a_packed_run_is_what_it_would_be_alone(tmp_path: Path, tandem: list[int]) -> None:
+    for spec in (SPEC, SECOND):
+        finished(tmp_path / "alone", spec)
+    tandem.clear()
+    packed = Attempt(tmp_path / "packed")
+    assert [end[1] for end in packed.run(SPEC, SECOND)] == ["done", "done"]
+    assert tandem == [2]
+    assert outputs(tmp_path / "packed") == outputs(tmp_path / "alone")
+
+
+def test_a_run_that_ends_early_leaves_the_pack_and_the_rest_goes_on(
+    tmp_path: Path, tandem: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Lane.evaluate
+
+    def evaluate(self: Lane, images: np.ndarray, labels: np.ndarray) -> Evaluation:
+        """Seed 1 never improves, and seed 2 always does."""
+        result = real(self, images, labels)
+        counts[self] += 1
+        return replace(result, top1_err=50.0 if self.spec.seed == 1 else 50.0 - counts[self])
+
+    counts: dict[Lane, int] = defaultdict(int)
+    monkeypatch.setattr(Lane, "evaluate", evaluate)
+    stopping = {"training__val_in_train": 16, "training__early_stopping": {"patience": 1}}
+    total = {"training__schedule__total": 4, "training__batch_size": 32}
+    pair = [spec_of(**stopping, **total, seed=seed) for seed in (1, 2)]
+    assert [len(finished(tmp_path / "alone", spec).epochs()) for spec in pair] == [2, 4]
+    tandem.clear()
+    assert [end[1] for end in Attempt(tmp_path / "packed").run(*pair)] == ["done", "done"]
+    assert tandem == [2, 1]
+    assert outputs(tmp_path / "packed") == outputs(tmp_path / "alone")
+
+
+def test_runs_of_a_pack_that_stand_at_different_epochs_go_on_apart(
+    tmp_path: Path, tandem: list[int]
+) -> None:
+    for spec in (SPEC, SECOND):
+        finished(tmp_path / "alone", spec)
+    Attempt(tmp_path / "packed").stop_after(1).run(SPEC)
+    tandem.clear()
+    ends = Attempt(tmp_path / "packed").run(SPEC, SECOND)
+    assert [end[1] for end in ends] == ["done", "done"]
+    assert tandem == [1, 1]
+    assert outputs(tmp_path / "packed") == outputs(tmp_path / "alone")
+
+
+def test_a_pack_without_memory_falls_back_to_one_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+
+    def train(tracks: list[Track], control: Control) -> None:
+        sizes.append(len(tracks))
+        if len(tracks) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        loop.train(tracks, control)
+
+    monkeypatch.setattr(run, "train", train)
+    attempt = Attempt(tmp_path)
+    assert [end[1] for end in attempt.run(SPEC, SECOND)] == ["done", "done"]
+    assert sizes == [2, 1, 1]
+    assert attempt.said("warning") == ["not enough memory for 2 runs at once; one at a time"]
+
+
+def test_one_run_of_a_pack_may_be_at_work_elsewhere_or_damaged(
+    tmp_path: Path, tandem: list[int]
+) -> None:
+    attempt = Attempt(tmp_path)
+    third = SPEC.model_copy(update={"seed": 3})
+    for spec in (SECOND, third):
+        attempt.folder(spec).create()
+    attempt.folder(third).spec.write_text("{}")
+    with wait_lock(attempt.folder(SECOND).path):
+        ends = {key: outcome for key, outcome, _ in attempt.run(SPEC, SECOND, third)}
+    assert ends == {SPEC.key: "done", SECOND.key: "locked", third.key: "failed"}
+    assert attempt.said("fault") == []
+
+
+# -- measuring -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "spec", [SPEC, spec_of(**REPORT), spec_of(training__optim__lr=1e9)], ids=["", "report", "wild"]
+)
+def test_a_kind_of_run_is_measured_without_its_data(tmp_path: Path, spec: RunSpec) -> None:
+    attempt = Attempt(tmp_path)
+    event = run.measure(replace(job_of(spec, tmp_path), source={}), attempt.control)
+    assert event["text"] == ""
+    assert event["train_images_per_s"] > 10
+    assert event["eval_images_per_s"] > event["train_images_per_s"]
+    assert run_folders(tmp_path) == []
+
+
+def test_measuring_ends_with_the_budget_or_a_signal(tmp_path: Path) -> None:
+    attempt = Attempt(tmp_path)
+    late = replace(job_of(SPEC, tmp_path), deadline=time.monotonic())
+    assert run.measure(late, attempt.control)["train_images_per_s"] == 0
+    attempt.control.stop = True
+    assert run.measure(job_of(SPEC, tmp_path), attempt.control)["train_images_per_s"] == 0
+
+
+def test_what_cannot_be_measured_says_why(tmp_path: Path) -> None:
+    job = job_of(spec_of(**REPORT | {"data__image_px": 8}), tmp_path)
+    event = run.measure(job, Attempt(tmp_path).control)
+    assert "divisible by 16" in event["text"]
+    assert event["train_images_per_s"] == 0
+
+
+# -- budgets -------------------------------------------------------------------------------------
+
+
+def test_a_budget_that_ends_anywhere_leaves_a_run_that_goes_on_to_the_same_end(
+    tmp_path: Path,
+) -> None:
+    spec = spec_of(training__schedule__total=4, training__batch_size=32)
+    finished(tmp_path / "unbroken", spec)
+    attempts = 0
+    for budget_s in [0.05, 0.4, 0.7, 0.3, 0.6, 1, 3, 10, 30]:
+        attempts += 1
+        attempt = Attempt(tmp_path / "pieces")
+        began = time.monotonic()
+        ((_, outcome, text),) = attempt.run(spec, deadline=began + budget_s)
+        if outcome == "done":
+            break
+        assert outcome == "budget"
+        assert text.startswith("after epoch ")
+        assert state_of(attempt, spec) == (Status.INTERRUPTED, text)
+    assert outcome == "done"
+    assert attempts > 1
+    assert outputs(tmp_path / "pieces") == outputs(tmp_path / "unbroken")
+
+
+def test_an_epoch_that_cannot_end_in_time_is_not_begun(tmp_path: Path) -> None:
+    attempt = Attempt(tmp_path)
+    fields = {"deadline": time.monotonic() + 60, "epoch_s": 100.0}
+    assert attempt.run(SPEC, **fields)[0][1:] == ("budget", "after epoch 0 of 2")
+    assert [event for event in attempt.events if event["event"] == "step"] == []

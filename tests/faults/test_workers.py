@@ -90,6 +90,7 @@ def test_a_hang_ends_at_the_timeout(aftermath: Aftermath) -> None:
     assert aftermath.reason("hang")[0] is Status.TIMEOUT
 
 
+@pytest.mark.slow
 def test_failed_runs_are_tried_again_and_go_on(aftermath: Aftermath, unbroken: Path) -> None:
     done = ran(aftermath.folder, *ill({}), "--cell", "arl", "--seeds", "1")
     assert done.returncode == 0, done.stderr

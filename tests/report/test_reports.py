@@ -8,12 +8,16 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from resbench.errors import EnvironmentFault
 from resbench.report.explain import explain
 from resbench.report.reading import read_results
 from resbench.report.site import BEGIN, END, GENERATED, build_site, write_site
+from resbench.stats import contrast, hierarchical_bootstrap, mcnemar, seeds_for_contrast
+from resbench.store.layout import RunFolder
+from resbench.store.predictions import read_predictions
 from resbench.suite.catalog import load_suite
 from tests.cli.invoke import invoke
 from tests.report import records
@@ -200,3 +204,31 @@ def test_committed_reports_are_those_of_the_committed_results(tmp_path: Path) ->
     shutil.copytree(ROOT / "reports", tmp_path / "reports")
     shutil.copy(ROOT / "README.md", tmp_path)
     assert write_site(ROOT / "results", tmp_path / "reports") == []
+
+
+def test_the_worked_example_of_the_method_page_is_that_of_its_records() -> None:
+    text = (ROOT / "docs" / "statistics.md").read_text()
+    example = text.partition("## A worked example")[2].partition("\n## ")[0]
+    keys = re.findall(r"`([0-9a-f]{16})`", example)
+    kept = [read_predictions(RunFolder(ROOT / "results", key).predictions) for key in keys]
+    right = np.stack([found.pred == found.label for found in kept])
+    arl, nal = right[::2], right[1::2]
+    errors = [tuple(100 * (1 - arm.mean(axis=1))) for arm in (arl, nal)]
+    for seed, pair in enumerate(zip(*errors, strict=True), 1):
+        names = keys[2 * seed - 2 : 2 * seed]
+        cells = [f"{seed}", *(f"{e:.1f} | `{n}`" for e, n in zip(pair, names, strict=True))]
+        assert f"| {' | '.join(cells)} | {pair[1] - pair[0]:.1f} |" in example
+    one = mcnemar(arl[0], nal[0])
+    estimate = contrast(errors, (-1, 1), paired=True)
+    interval, images = estimate.interval(0.9), hierarchical_bootstrap(arl, nal, paired_seeds=True)
+    for sentence in (
+        f"{one.b} are right under ARL alone and {one.c} under NAL alone",
+        f"mid-p is {one.p_mid:.2g}",
+        f"mean {estimate.effect:.2f}, s = {estimate.sd:.2f}, standard error {estimate.sd:.2f}/√3 = "
+        f"{estimate.se:.2f}, t = {estimate.effect / estimate.se:.2f}",
+        f"one-sided p = {estimate.p_above():.2g}",
+        f"{interval.low:+.2f} to {interval.high:+.2f}",
+        f"bootstrap gives p = {images.p_b_worse:.2g}",
+    ):
+        assert sentence in example
+    assert seeds_for_contrast(0.36, estimate.sd, 1) is None

@@ -62,6 +62,14 @@ def test_a_context_that_resbench_did_not_write_is_refused_in_one_line(change: An
     assert str(caught.value).isprintable()
 
 
+def test_a_specification_nested_without_end_is_refused() -> None:
+    deep: Any = 1
+    for _ in range(100_000):
+        deep = {"a": deep}
+    with pytest.raises(EnvironmentFault, match="RecursionError"):
+        begun(KEY, factory.spec_of() | {"tier": deep}, factory.context_of())
+
+
 @given(st.text() | st.none() | st.lists(st.text()) | st.floats())
 def test_any_value_becomes_short_printable_text(value: Any) -> None:
     spec = factory.spec_of() | {"tier": value}

@@ -72,25 +72,27 @@ def test_live_runs_arrive_with_honest_ends(results: Path, tables: Tables, worker
 
 
 def test_a_parent_that_is_killed_leaves_no_running_run(results: Path, tables: Tables) -> None:
-    run = factory.begin(results, epochs=1)
+    runs = [factory.begin(results, seed, epochs=1) for seed in (1, 2)]
     code = (
         "import json, sys, time; from pathlib import Path\n"
         "from resbench.tracking.client import MirrorClient\n"
         "client = MirrorClient(None, Path(sys.argv[1])); client.start()\n"
-        "client.send(json.loads(sys.argv[2])); print(client._process.pid, flush=True)\n"
-        "time.sleep(600)"
+        "for event in sys.argv[2:]: client.send(json.loads(event))\n"
+        "print(client._process.pid, flush=True); time.sleep(600)"
     )
-    command = [sys.executable, "-c", code, str(results), json.dumps(begin_event())]
+    events = [json.dumps(begin_event(seed)) for seed in (1, 2)]
+    command = [sys.executable, "-c", code, str(results), *events]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as parent:
         assert parent.stdout is not None
         mirror = psutil.Process(int(parent.stdout.readline()))
-        eventually(lambda: tables.runs() == [(SUITE, NAME, "RUNNING")])
-        factory.train(run, 1, 2, 2)  # nobody tells of this epoch
+        eventually(lambda: [status for _, _, status in tables.runs()] == ["RUNNING"] * 2)
+        for seed, run in enumerate(runs, start=1):
+            factory.train(run, seed, 2, 2)  # nobody tells of this epoch
         parent.kill()
     psutil.wait_procs([mirror], timeout=30)
     assert not mirror.is_running()
-    assert tables.runs() == [(SUITE, NAME, "KILLED")]
-    assert len(tables.points("key = 'metrics/test_loss'")) == 2
+    assert [status for _, _, status in tables.runs()] == ["KILLED"] * 2
+    assert len(tables.points("key = 'metrics/test_loss'")) == 4
 
 
 def test_a_mirror_that_is_killed_is_made_good_by_sync(results: Path, tables: Tables) -> None:

@@ -71,6 +71,7 @@ def test_the_ui_answers_on_loopback_only(ui: Running) -> None:
         if connection.status == psutil.CONN_LISTEN
     }
     assert listening == {"127.0.0.1"}
+    assert [path.name for path in ui.results.parent.iterdir()] == ["results"]  # its directory
     with urllib.request.urlopen(ui.url, timeout=30) as answer:
         assert b"MLflow" in answer.read()
     assert re.fullmatch(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -43,19 +43,16 @@ class Row:
     error: str = ""
 
 
-def measure(goals: Sequence[Goal], bench: Bench) -> Iterator[list[Row]]:
-    """Yield the rows of one goal after the other; one that fails does not stop the rest."""
-    for goal in goals:
-        load, at = os.getloadavg()[0], datetime.now(UTC).isoformat(timespec="seconds")
-        aims = (goal.floor, goal.target, goal.stretch)
-        place = (goal.name, goal.metric, goal.unit, aims)
-        try:
-            readings = goal.measure(bench)
-        except Exception as error:
-            text = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
-            yield [Row(*place, None, None, load, at, text)]
-            continue
-        yield [Row(*place, reading, _level(goal, reading, bench), load, at) for reading in readings]
+def measure(goal: Goal, bench: Bench) -> list[Row]:
+    """Return the rows of one goal; one that fails becomes a row that says so."""
+    load, at = os.getloadavg()[0], datetime.now(UTC).isoformat(timespec="seconds")
+    place = (goal.name, goal.metric, goal.unit, (goal.floor, goal.target, goal.stretch))
+    try:
+        readings = goal.measure(bench)
+    except Exception as error:  # the other goals can still be measured
+        text = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        return [Row(*place, None, None, load, at, text)]
+    return [Row(*place, reading, _level(goal, reading, bench), load, at) for reading in readings]
 
 
 def _level(goal: Goal, reading: Reading, bench: Bench) -> Level | None:

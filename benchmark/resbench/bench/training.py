@@ -99,5 +99,5 @@ def _peers(spec: RunSpec, ours: Ours, bench: Bench) -> dict[str, Peer]:
     return {
         "peer loop": peer(),
         "peer loop, flags on": peer(flags=True),
-        "peer loop, flags on, our up-sampling": peer(flags=True, own_upsampling=True),
+        "same, our up-sampling": peer(flags=True, own_upsampling=True),
     }

@@ -18,6 +18,7 @@ def command(results: Path, tracking_uri: str | None) -> int:
 
     Fills in what could not be mirrored while it ran, and ends runs whose process has died. By
     default the mirror is DIR/mlflow.db; MLFLOW_TRACKING_URI or --tracking-uri name another store.
+    A mirror holds absolute paths: after moving DIR, remove mlflow.db and mlartifacts first.
     Exit 1 when a run could not be mirrored.
     """
     from resbench.tracking.sync import sync

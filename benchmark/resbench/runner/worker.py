@@ -99,7 +99,8 @@ class Worker:
 
     def heard(self, event: str) -> None:
         """Take note of what it said about itself."""
-        self.ready = self.ready or event == "ready"
+        if event == "ready":
+            self.ready, self.since = True, time.monotonic()  # starting up is no run's time
         self._idle = self._idle or event == "idle"
 
     def stop(self) -> None:

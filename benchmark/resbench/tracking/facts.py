@@ -104,7 +104,7 @@ def begun(key: str, spec: Any, context: Any) -> Facts:
             _texts(_flat("", spec)),
             _texts(tags),
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise _unplaced(key, f"{type(error).__name__} {error}") from error
     if not cells:
         raise _unplaced(key, "no cells")

@@ -18,6 +18,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -38,11 +39,11 @@ RETRY_S = 10.0
 SAMPLE_S = 10.0
 """Between two samples of system metrics, as MLflow does."""
 SHORTEST_S = 1.0
-"""The least."""
+"""The least: a share of the CPU needs some time to be measured."""
 LAST_WORDS_S = 30.0
 """How long the process outlives a parent that died."""
-WAIT_S = 2.0
-"""For the lock of the store."""
+WAIT_S = 20.0
+"""For another resbench that writes, or makes the database."""
 _SAMPLES = 500
 """Samples kept for a store that cannot be reached."""
 _OUTCOMES = {"budget": Status.INTERRUPTED}
@@ -61,7 +62,7 @@ class Live:
     """Monotonic time of the next write; None while there is nothing new."""
     samples: list[Sample] = field(default_factory=list)
     sampled: float = field(default_factory=time.monotonic)
-    """When system metrics were last taken; a share of the CPU needs some time to be measured."""
+    """When system metrics were last taken, or began to be measured."""
 
 
 class Mirror:
@@ -179,13 +180,15 @@ def main() -> None:
     parser.add_argument("--uri", required=True)
     parser.add_argument("--results", required=True, type=Path)
     options = parser.parse_args()
-    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    answers = os.dup(1)
     os.dup2(2, 1)  # what MLflow prints must not break the line protocol
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM):  # its parent handles them and tells of the end
+        signal.signal(number, signal.SIG_IGN)
     os.nice(5)  # training goes first, but not alone: the mirror has to be ready before it ends
 
     def say(answer: dict[str, Any]) -> None:
-        answers.write(json.dumps(answer) + "\n")
+        with suppress(BrokenPipeError):  # nobody listens any more, and there is work left
+            os.write(answers, json.dumps(answer).encode() + b"\n")
 
     store = find_store(options.results, options.uri)
     mirror = Mirror(store.results, Writer(store, WAIT_S), say)

@@ -52,7 +52,7 @@ def _wait(descriptor: int, store: Store, deadline: float) -> None:
         except BlockingIOError:
             if time.monotonic() >= deadline:
                 raise Unreachable(
-                    f"{store.shown}: another resbench writes to it now. Try again later."
+                    f"{store.shown}: another resbench writes to it now. Run `resbench sync` later."
                 ) from None
             time.sleep(_POLL_S)
 

@@ -110,11 +110,13 @@ class Writer:
                 place = (suite, cell, facts.key)
                 known = self._known.pop(place, None) or self._find(place)
                 if known is not None and known.contradicts(facts):
+                    self._client.set_terminated(known.run_id, "KILLED")
                     self._client.delete_run(known.run_id)
                     known = None
                 known = known or self._create(place, facts)
                 self._tell(known, facts, samples, pid)
-                self._known[place] = known  # only what was told without an error is believed
+                if not facts.ended:
+                    self._known[place] = known  # only what was told without an error is believed
 
     def versions(self) -> dict[Place, str]:
         """Return the version of each mirrored run, empty while MLflow believes that it runs."""
@@ -195,11 +197,9 @@ class Writer:
         start_ms = facts.started_ms or int(time.time() * 1000)
         run = self._client.create_run(self._experiment(suite), start_ms, tags, name)
         data = facts.data
-        kind, source = (
-            ("http", f'{{"url": "{data.url}"}}') if data.url else ("code", '{"tags": {}}')
-        )
-        profile = json.dumps(data.profile)
-        dataset = Dataset(data.name, data.digest, kind, source, profile=profile)
+        kind, source = ("http", {"url": data.url}) if data.url else ("code", {"tags": None})
+        details = json.dumps(source), None, json.dumps(data.profile)
+        dataset = Dataset(data.name, data.digest, kind, *details)
         tag = InputTag("mlflow.data.context", "train and test")
         self._client.log_inputs(run.info.run_id, [DatasetInput(dataset, [tag])])
         return Mirrored(run.info.run_id, start_ms, "RUNNING", tags)

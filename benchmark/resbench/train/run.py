@@ -35,6 +35,14 @@ from resbench.train.track import Track
 End = tuple[str, Outcome, str]
 """Key, outcome, and what to tell the user."""
 CALIBRATION_STEPS = {"cpu": 3, "cuda": 50}
+NO_MEMORY = (
+    "can't allocate memory",
+    "out of memory",
+    "ALLOC_FAILED",
+    "std::bad_alloc",
+    "could not create a primitive",  # oneDNN has no room for the code that it generates
+)
+"""What libraries say, in a plain RuntimeError, when memory does not suffice."""
 
 
 class _Shared(EnvironmentFault):
@@ -217,9 +225,7 @@ def _out_of_memory(error: BaseException | None) -> bool:
         if isinstance(error, OSError) and error.errno == errno.ENOMEM:
             return True
         text = str(error)
-        if isinstance(error, RuntimeError) and (
-            "can't allocate memory" in text or "out of memory" in text or "ALLOC_FAILED" in text
-        ):
+        if isinstance(error, RuntimeError) and any(words in text for words in NO_MEMORY):
             return True
         error = error.__cause__ or error.__context__
     return False

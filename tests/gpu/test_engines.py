@@ -1,0 +1,119 @@
+"""The engines on a CUDA device: the same computation, repeatable, alone and packed.
+
+Never run on a GPU so far. With torch and the test packages at hand and nothing to install:
+``PYTHONPATH=benchmark CUBLAS_WORKSPACE_CONFIG=:4096:8 python -m pytest -m gpu tests/gpu``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from resbench.data.digits import read_digits
+from resbench.suite.spec import RunSpec
+from resbench.train.determinism import find_device
+from resbench.train.determinism import prepare as prepare_process
+from resbench.train.engine import make_engine
+from resbench.train.images import prepare
+from resbench.train.lane import Diverged, Lane
+from resbench.train.state import dump
+
+from ..mini import REPORT, spec_of
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
+]
+
+WANG = {"model__width": 0.5, "data__image_px": 16, "data__train_images": 640,
+        "data__test_images": 360, "training__batch_size": 32}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def deterministic(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    prepare_process(find_device("cuda"), threads=1)
+
+
+def spec(**changes: Any) -> RunSpec:
+    return spec_of(**{**WANG, **changes})
+
+
+def trained(*specs: RunSpec, epochs: int = 1) -> list[tuple[bytes, list[tuple[float, float]]]]:
+    """Train lanes together; return each one's state and its loss and error per epoch."""
+    device = find_device("cuda")
+    lanes = [Lane(one, prepare(one, read_digits()), device) for one in specs]
+    totals: list[list[tuple[float, float]]] = [[] for _ in lanes]
+    engine = None
+    for epoch in range(1, epochs + 1):
+        for lane in lanes:
+            lane.begin_epoch(epoch)
+        if engine is None:
+            engine = make_engine(lanes)
+            for lane in lanes:
+                lane.begin_epoch(epoch)
+        steps = lanes[0].steps.in_epoch(epoch)
+        engine.run_epoch(steps, lambda _step: None)
+        for lane, total in zip(lanes, totals, strict=True):
+            total.append(lane.epoch_totals(steps))
+    return [
+        (dump(lane.model, lane.optimizer, {}), t) for lane, t in zip(lanes, totals, strict=True)
+    ]
+
+
+def test_graph_and_eager_agree_in_fp32() -> None:
+    eager = trained(spec(engine="eager"))[0][1][0]
+    graph = trained(spec(engine="graph"))[0][1][0]
+    assert graph[0] == pytest.approx(eager[0], rel=1e-4)
+    assert graph[1] == pytest.approx(eager[1], abs=0.5)
+
+
+def test_bf16_is_close_to_fp32() -> None:
+    fp32 = trained(spec(engine="graph"))[0][1][0]
+    bf16 = trained(spec(engine="graph", precision="bf16"))[0][1][0]
+    assert bf16[0] == pytest.approx(fp32[0], rel=0.05)
+
+
+@pytest.mark.parametrize("engine", ["eager", "graph", "graph+compile"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_run_repeats_bit_for_bit(engine: str, precision: str) -> None:
+    one = spec(engine=engine, precision=precision)
+    assert trained(one, epochs=2) == trained(one, epochs=2)
+
+
+def test_a_report_network_with_dropout_repeats_bit_for_bit() -> None:
+    one = spec(**{**REPORT, "engine": "graph", "precision": "bf16"})
+    assert trained(one, epochs=2) == trained(one, epochs=2)
+
+
+def test_packed_runs_are_bit_equal_to_runs_alone() -> None:
+    seeds = [spec(engine="graph", precision="bf16", seed=seed) for seed in (1, 2, 3)]
+    assert trained(*seeds, epochs=2) == [trained(one, epochs=2)[0] for one in seeds]
+
+
+def test_a_drop_of_the_learning_rate_needs_no_new_capture() -> None:
+    drop = {"training__schedule__drops": [{"at": 1, "factor": 1e-6}]}
+    [(_, (first, second))] = trained(spec(engine="graph", **drop), epochs=2)
+    [(_, (same, other))] = trained(spec(engine="graph"), epochs=2)
+    assert first == same
+    assert second != other
+
+
+def test_a_loss_that_is_not_finite_is_found_with_its_step() -> None:
+    with pytest.raises(Diverged, match="step"):
+        trained(spec(engine="graph", training__optim__lr=1e9), epochs=2)
+
+
+def test_captured_evaluation_equals_the_plain_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("resbench.train.lane.EVAL_BATCH", {"cuda": 100})
+    monkeypatch.setattr("resbench.train.engine.EVAL_BATCH", {"cuda": 100})
+    one = spec(engine="graph")
+    lane = Lane(one, prepare(one, read_digits()), find_device("cuda"))
+    plain = lane.evaluate(lane.images.test_images, lane.images.test_labels)
+    lane.begin_epoch(1)
+    make_engine([lane])
+    captured = lane.evaluate(lane.images.test_images, lane.images.test_labels)
+    assert captured.loss == plain.loss
+    assert (captured.pred == plain.pred).all()

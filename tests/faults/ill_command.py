@@ -9,5 +9,5 @@ from resbench.cli.main import main
 from resbench.runner import worker
 
 ILL_WORKER = str(Path(__file__).with_name("ill_worker.py"))
-worker.COMMAND = (sys.executable, "-P", ILL_WORKER, sys.argv.pop(1))  # type: ignore[assignment]
+worker.COMMAND = (sys.executable, "-P", ILL_WORKER, sys.argv.pop(1))
 main()

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -115,7 +116,7 @@ def kill_parent(process: subprocess.Popen[str]) -> None:
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     for worker in workers:
-        wait_until(lambda worker=worker: gone(worker), "a worker to die with its parent")
+        wait_until(partial(gone, worker), "a worker to die with its parent")
 
 
 def nobody_at_work(folder: Path) -> bool:

@@ -12,7 +12,7 @@ from resbench.runner.throughput import kind_of
 from resbench.store.records import RunRecord
 from resbench.store.state import Status, read_state
 
-from ..mini import outputs
+from ..mini import outputs, run_folders
 from .running import (
     ARL,
     EPOCHS,
@@ -103,4 +103,4 @@ def test_a_budget_shorter_than_an_epoch_says_so_and_starts_nothing(tmp_path: Pat
     done = ran(tmp_path, *ARL, "--budget", "50s")
     assert done.returncode == 0, done.stderr
     assert "shorter than one epoch of any run that is left, the shortest about 64 s" in done.stderr
-    assert list((tmp_path / "results" / "runs").iterdir()) == []
+    assert run_folders(tmp_path / "results") == []

@@ -133,7 +133,7 @@ def test_a_forged_record_is_counted_as_refused_and_enters_no_table(
     evidence, files = build_site(read_results(results))
     page = files["README.md"].decode()
     assert "12 runs in 1 setting" in page
-    assert "2 runs were refused as damaged or forged" in page
+    assert "2 runs refused as damaged or forged" in page
     assert evidence.verified == 12
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from resbench import __version__
 from resbench.bench.contest import Bench, Reading
 from resbench.bench.goals import Goal, Level
 from resbench.bench.measure import Spread
-from resbench.report.blocks import SCHEMA
+from resbench.errors import EnvironmentFault
 from resbench.runner.devices import cores
 from resbench.store.atomic import load_object, read_file
 from resbench.train.environment import environment
@@ -74,19 +74,20 @@ def file_stem(bench: Bench) -> str:
     return f"{where}{kind}_{datetime.now(UTC):%Y-%m-%d}{quick}"
 
 
-def to_json(rows: Sequence[Row], bench: Bench) -> dict[str, Any]:
-    """Return what ``--format json`` prints and the file holds."""
-    fields = {"schema": SCHEMA, "quick": bench.quick, "machine": machine(bench)}
-    return {**fields, "rows": [asdict(row) for row in rows]}
+def earlier_rows(path: Path, now: Sequence[Row]) -> list[Row]:
+    """Return the rows of an older file, those measured again left out.
 
-
-def earlier_rows(path: Path, goals: Sequence[Goal]) -> list[Row]:
-    """Return the rows that a file of this device and day has for other goals."""
+    Raises:
+        EnvironmentFault: the file is damaged.
+    """
     data = read_file(path)
     if data is None:
         return []
-    measured = {(goal.name, goal.metric) for goal in goals}
-    rows = [_row(fields) for fields in load_object(data)["rows"]]
+    measured = {(row.goal, row.metric) for row in now}
+    try:
+        rows = [_row(fields) for fields in load_object(data)["rows"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise EnvironmentFault(f"{path}: damaged ({error}). Restore or remove it.") from error
     return [row for row in rows if (row.goal, row.metric) not in measured]
 
 

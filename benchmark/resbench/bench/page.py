@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
 
 from resbench.bench.contest import Bench
+from resbench.bench.goals import GOALS
 from resbench.bench.measure import Spread
-from resbench.bench.outcome import BUSY, Row, machine, to_json
-from resbench.report.blocks import Block, Grid, Heading, Items, Page, Text
+from resbench.bench.outcome import BUSY, Row, earlier_rows, file_stem, machine
+from resbench.report.blocks import SCHEMA, Block, Grid, Heading, Items, Page, Text
+from resbench.report.render import RENDERERS
+from resbench.store.atomic import fault, write_atomic
 
 HEADER = (
-    "goal", "measured", "against", "ours", "other side", "result\nmedian (min to max)",
-    "by CPU time", "floor / target\n/ stretch", "reached",
+    "goal", "measured", "against", "ours / other", "median (range)", "by CPU time",
+    "floor / target\n/ stretch", "reached",
 )  # fmt: skip
 
 
@@ -27,27 +32,55 @@ def bench_page(rows: Sequence[Row], bench: Bench) -> Page:
             f"{where}; Python {facts['python']}, torch {facts['torch']}, {facts['os']}, resbench "
             f"{facts['resbench']}. A ratio is how many times as fast ours is."
         ),
-        Grid(HEADER, tuple(map(_cells, rows)), "lllrrrrrl"),
+        Grid(HEADER, tuple(map(_cells, rows)), "lllrrrrl"),
     ]
     notes = _notes(rows, bench)
     if notes:
         blocks.append(Items(tuple(notes)))
-    return Page(tuple(blocks), to_json(rows, bench))
+    data = {"schema": SCHEMA, "quick": bench.quick, "machine": facts}
+    return Page(tuple(blocks), {**data, "rows": [asdict(row) for row in rows]})
+
+
+def write(rows: Sequence[Row], bench: Bench, folder: Path) -> list[Path]:
+    """Write JSON and Markdown for this device and day; return the files.
+
+    Rows of other goals that the files have already are kept.
+
+    Raises:
+        EnvironmentFault: the system refused, or the older file is damaged.
+    """
+    stem = folder / file_stem(bench)
+    files = [stem.with_name(f"{stem.name}.json"), stem.with_name(f"{stem.name}.md")]
+    everything = [*rows, *earlier_rows(files[0], rows)]
+    in_order = [
+        row
+        for goal in GOALS
+        for row in everything
+        if (row.goal, row.metric) == (goal.name, goal.metric)
+    ]
+    page = bench_page(in_order, bench)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise fault(folder, error) from error
+    for path, form in zip(files, ("json", "markdown"), strict=True):
+        write_atomic(path, RENDERERS[form](page).encode())
+    return files
 
 
 def _cells(row: Row) -> tuple[str, ...]:
     reading, aims = row.reading, " / ".join("-" if aim is None else f"{aim:g}" for aim in row.aims)
     if reading is None:
-        return (row.goal, row.metric, "", "", "", "not measured", "", aims, "")
-    by_cpu = f"{_range(reading.cpu_s)} s" if reading.cpu_s else _range(reading.by_cpu_time)
+        return (row.goal, row.metric, "", "", "not measured", "", aims, "")
+    pair = (reading.ours, reading.other)
+    rates = " / ".join(_short(spread.median) for spread in pair if spread)
     return (
         row.goal,
         row.metric,
         reading.against,
-        f"{_short(reading.ours.median)} {reading.rates}" if reading.ours else "",
-        f"{_short(reading.other.median)} {reading.rates}" if reading.other else "",
+        f"{rates} {reading.rates}" if rates else "",
         f"{_range(reading.value)} {row.unit}",
-        by_cpu,
+        f"{_range(reading.cpu_s)} s" if reading.cpu_s else _range(reading.by_cpu_time),
         aims if reading.judged else "",
         row.level or "",
     )
@@ -76,7 +109,7 @@ def _range(spread: Spread | None) -> str:
         return ""
     if spread.low == spread.high:
         return _short(spread.median)
-    return f"{_short(spread.median)} ({_short(spread.low)} to {_short(spread.high)})"
+    return f"{_short(spread.median)} ({_short(spread.low)}-{_short(spread.high)})"
 
 
 def _short(value: float) -> str:

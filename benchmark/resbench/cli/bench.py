@@ -5,22 +5,31 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from resbench.cli.options import format_option
 from resbench.errors import ExitCode
 
+if TYPE_CHECKING:
+    from resbench.bench.outcome import Row
+
 
 @click.command("bench")
 @click.option("--device", metavar="NAME", help="cpu or cuda:N. Default: the first GPU, else cpu.")
-@click.option("--quick", is_flag=True,
-              help="Narrow networks, one round: shows that it works, measures nothing.")  # fmt: skip
+@click.option(
+    "--quick", is_flag=True, help="Narrow networks, one round: shows that it works, no more."
+)
 @click.option("--goals", metavar="LIST", help="Only these, for example 9,10,start. Default: all.")
 @format_option("rich", "markdown", "json", default="rich")
-@click.option("--output", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
-              help="Also write JSON and Markdown here, named by device and date; what other "
-              "goals the files of the same day hold is kept.")  # fmt: skip
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Also write JSON and Markdown, named by device and date. Goals that the files of the day "
+    "hold already and that are not measured now are kept.",
+)
 def command(
     device: str | None, quick: bool, goals: str | None, format_: str, output: Path | None
 ) -> int:
@@ -30,41 +39,43 @@ def command(
     spread. docs/speed.md says what is measured and why. Stop what else the machine does first.
     """
     from resbench.runner.devices import gpus
-    from resbench.runner.worker import environment
 
-    as_worker = environment(threads=1)
-    if any(os.environ.get(name) != value for name, value in as_worker.items()):
-        again = [sys.executable, "-P", "-m", "resbench.cli.main", *sys.argv[1:]]
-        os.execve(
-            sys.executable, again, as_worker
-        )  # an allocator is set up before a process starts
+    _start_again_as_a_worker()
     found = gpus()
     return _bench(device or (found[0].name if found else "cpu"), quick, goals, format_, output)
+
+
+def _start_again_as_a_worker() -> None:
+    """Replace this process by one with a worker's environment, which counts from the start."""
+    from resbench.data.cache import cache_dir
+    from resbench.runner.worker import environment
+
+    variables = environment(threads=1)
+    if variables.pop("PYTHONDONTWRITEBYTECODE", None):
+        # Compiling every package at every start is no start-up that an installation has.
+        variables["PYTHONPYCACHEPREFIX"] = str(cache_dir() / "bytecode")
+    if variables != dict(os.environ):
+        again = [sys.executable, "-P", "-m", "resbench.cli.main", *sys.argv[1:]]
+        os.execve(sys.executable, again, variables)
 
 
 def _bench(name: str, quick: bool, goals: str | None, format_: str, output: Path | None) -> int:
     from resbench.bench.contest import Bench
     from resbench.bench.goals import choose_goals
-    from resbench.bench.outcome import earlier_rows, file_stem, measure
-    from resbench.bench.page import bench_page
+    from resbench.bench.outcome import measure
+    from resbench.bench.page import bench_page, write
     from resbench.report.render import RENDERERS
-    from resbench.store.atomic import write_atomic
     from resbench.train.determinism import find_device, prepare
 
     device = find_device(name)
     chosen = choose_goals(goals.split(",") if goals else (), device.type)
     prepare(device, threads=1)
     bench = Bench(device, quick)
-    rows = []
-    for goal, measured in zip(chosen, measure(chosen, bench), strict=True):
-        click.echo(f"measured {goal.name}: {goal.metric}", err=True)
-        rows += measured
+    rows: list[Row] = []
+    for goal in chosen:
+        click.echo(f"measuring {goal.name}: {goal.metric}", err=True)
+        rows += measure(goal, bench)
     if output is not None:
-        output.mkdir(parents=True, exist_ok=True)
-        stem = output / file_stem(bench)
-        everything = bench_page(rows + earlier_rows(stem.with_suffix(".json"), chosen), bench)
-        for suffix, form in ((".json", "json"), (".md", "markdown")):
-            write_atomic(stem.with_suffix(suffix), RENDERERS[form](everything).encode())
-        click.echo(f"written: {stem}.json and {stem.name}.md", err=True)
+        click.echo(f"written: {', '.join(map(str, write(rows, bench, output)))}", err=True)
     click.echo(RENDERERS[format_](bench_page(rows, bench)), nl=False)
     return ExitCode.RUNS_FAILED if any(row.error for row in rows) else ExitCode.OK

@@ -20,7 +20,7 @@ from resbench.report.labels import sentence, source_label
 from resbench.report.page import table_blocks
 from resbench.report.reading import Results, read_results
 from resbench.report.render_markdown import escape, markdown
-from resbench.report.summary import abstract, claims_grid, replication_report
+from resbench.report.summary import EFFECTS, abstract, claims_grid, replication_report
 from resbench.store.atomic import fault, read_file, write_atomic
 from resbench.store.layout import RunFolder
 from resbench.store.verify import verify_run
@@ -91,8 +91,8 @@ def readme_block(evidence: Evidence, folder: str) -> str:
         if path.startswith("figures/claims-"):
             parts.append(f"![{escape(alt)}]({folder}/{path})")
     parts.append(
-        f"[{folder}/]({folder}/README.md) has the tables, what differs from print and why, and the "
-        "runs behind every number."
+        f"{EFFECTS} [{folder}/]({folder}/README.md) has the tables, what differs from print and "
+        "why, and the runs behind every number."
     )
     return "\n\n".join(parts)
 

@@ -28,6 +28,8 @@ from resbench.report.page import MARKS
 from resbench.report.render_markdown import escape
 from resbench.suite.schema import ERROR_METRICS
 
+EFFECTS = "Effects are percentage points, positive as claimed; of a chain, its weakest step."
+
 
 def replication_report(evidence: Evidence) -> str:
     """Return the whole page as Markdown."""
@@ -69,15 +71,10 @@ def claims_grid(tables: Sequence[JudgedTable]) -> Grid | None:
                     p_value(verdict.adjusted_p),
                     verdict.kind.replace("_", " "),
                 ))  # fmt: skip
-    header = ("claim", "printed\npp", "ours\npp", "interval", "seeds", "p\nHolm", "verdict")
+    levels = {f"{1 - 2 * item.claim.alpha:.0%}" for table in tables for item in table.claims}
+    interval = f"interval\n{listed(sorted(levels))}"
+    header = ("claim", "printed\npp", "ours\npp", interval, "seeds", "p\nHolm", "verdict")
     return Grid(header, tuple(rows), "lrrrrrl") if rows else None
-
-
-def verdict_counts(tables: Sequence[JudgedTable]) -> str:
-    """Return for example ``3 confirmed, 2 inconclusive``."""
-    kinds = Counter(item.verdict.kind for table in tables for item in table.claims)
-    del kinds["not_run"]
-    return listed(f"{n} {kind.replace('_', ' ')}" for kind, n in kinds.most_common())
 
 
 def abstract(evidence: Evidence) -> str:
@@ -85,14 +82,14 @@ def abstract(evidence: Evidence) -> str:
     if not evidence.records:
         return "No run is recorded yet."
     asked = sum(len(tables[0].claims) for tables in evidence.tables.values())
-    parts = [
-        f"{count(len(evidence.records), 'run')} in {count(len(evidence.settings), 'setting')}; "
-        f"the suites hold {asked} claims of the sources."
-    ]
+    settings = count(len(evidence.settings), "setting")
+    parts = [f"{count(len(evidence.records), 'run')} in {settings}."]
     for name, tables in evidence.settings.items():
-        counts = verdict_counts(tables)
-        if counts:
-            parts.append(f"In {escape(name)}: {counts}.")
+        kinds = Counter(item.verdict.kind for table in tables for item in table.claims)
+        del kinds["not_run"]
+        counts = listed(f"{n} {kind.replace('_', ' ')}" for kind, n in kinds.most_common())
+        judged = f"{sum(kinds.values())} of {asked} claims of the sources have runs"
+        parts.append(f"In {escape(name)} {judged}{f': {counts}' if counts else ''}.")
     if not any(table.as_printed for table in evidence.run):
         parts.append(
             "No setting is the printed one, so no printed number is judged, and every verdict on a "
@@ -100,7 +97,7 @@ def abstract(evidence: Evidence) -> str:
         )
     if evidence.results.problems:
         parts.append(
-            f"{len(evidence.results.problems)} runs were refused as damaged or forged and are in no "
+            f"{count(len(evidence.results.problems), 'run')} refused as damaged or forged, in no "
             "table (`resbench status` names them)."
         )
     return " ".join(parts)
@@ -174,8 +171,7 @@ def _claims(evidence: Evidence) -> Iterator[str]:
         for i in range(len(tables[0].claims))
     )
     yield (
-        "Effects are percentage points, positive as claimed; of a chain, its weakest step. "
-        f"{count(waiting, 'claim')} have no run in any setting; the suites' pages list them."
+        f"{EFFECTS} {count(waiting, 'claim')} without runs in any setting: see the suites' pages."
     )
 
 

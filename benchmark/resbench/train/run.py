@@ -6,6 +6,7 @@ import errno
 import gc
 import json
 import os
+import re
 import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -35,12 +36,9 @@ from resbench.train.track import Track
 End = tuple[str, Outcome, str]
 """Key, outcome, and what to tell the user."""
 CALIBRATION_STEPS = {"cpu": 3, "cuda": 50}
-NO_MEMORY = (
-    "can't allocate memory",
-    "out of memory",
-    "ALLOC_FAILED",
-    "std::bad_alloc",
-    "could not create a primitive",  # oneDNN has no room for the code that it generates
+NO_MEMORY = re.compile(
+    r"can't allocate memory|out of memory|ALLOC_FAILED|std::bad_alloc"
+    r"|could not create a primitive$"  # oneDNN has no room for the code that it generates
 )
 """What libraries say, in a plain RuntimeError, when memory does not suffice."""
 
@@ -225,7 +223,7 @@ def _out_of_memory(error: BaseException | None) -> bool:
         if isinstance(error, OSError) and error.errno == errno.ENOMEM:
             return True
         text = str(error)
-        if isinstance(error, RuntimeError) and any(words in text for words in NO_MEMORY):
+        if isinstance(error, RuntimeError) and NO_MEMORY.search(text):
             return True
         error = error.__cause__ or error.__context__
     return False

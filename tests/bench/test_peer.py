@@ -1,0 +1,117 @@
+"""The peer's loop is a loop that trains, on the same images and the same network."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from resbench.bench.contest import TINY, Bench
+from resbench.bench.peer import Peer, PilImages
+from resbench.bench.training import Ours
+from resbench.data.augment import Augment
+from resbench.data.digits import read_digits
+from resbench.models import attention
+from resbench.suite.spec import RunSpec
+from resbench.train.calibrate import made_images
+from resbench.train.images import prepare
+
+CPU = torch.device("cpu")
+
+
+def tiny_spec(lr: float = 0.05, **data: Any) -> RunSpec:
+    """A narrow network on 8 px, with a learning rate at which it learns."""
+    spec = Bench(CPU, quick=True).spec(TINY, steps=4)
+    optim = spec.training.optim.model_copy(update={"lr": lr})
+    training = spec.training.model_copy(update={"optim": optim})
+    changes = {"training": training, "data": spec.data.model_copy(update=data)}
+    return spec.model_copy(update=changes)
+
+
+@pytest.mark.parametrize("flags", [False, True])
+def test_the_peer_learns_the_digits(flags: bool) -> None:
+    torch.manual_seed(1)
+    spec = tiny_spec(train_images=320, test_images=100)
+    peer = Peer(spec, prepare(spec, read_digits()), CPU, flags=flags)
+
+    with peer.settings():
+        losses = [peer.train_epoch() for _ in range(4)]
+        error = peer.test()
+
+    assert losses[-1] < 0.7 * losses[0]
+    assert error < 60
+
+
+@pytest.mark.parametrize("flags", [False, True])
+def test_both_loops_see_the_same_number_of_images(flags: bool) -> None:
+    spec = tiny_spec()
+    ours = Ours(spec, CPU, 3)
+    peer = Peer(spec, ours.lanes[0].images, CPU, flags=flags)
+    seen = {"ours": 0, "peer": 0}
+    for name, model in (("ours", ours.lanes[0].model), ("peer", peer.model)):
+
+        def count(_: Any, inputs: tuple[torch.Tensor, ...], name: str = name) -> None:
+            seen[name] += len(inputs[0])
+
+        model.register_forward_pre_hook(count)
+
+    ours.epoch()
+    peer.train_epoch()
+    assert seen == {"ours": ours.images, "peer": ours.images}
+
+    ours.test()
+    peer.test()
+    assert seen == {"ours": 2 * ours.images, "peer": 2 * ours.images}
+
+
+def test_both_networks_compute_the_same_from_the_same_weights() -> None:
+    spec = tiny_spec()
+    ours = Ours(spec, CPU, 1)
+    peer = Peer(spec, ours.lanes[0].images, CPU)
+    peer.model.load_state_dict(ours.lanes[0].model.state_dict())
+    x_BCHW = torch.randn(4, 3, 8, 8)
+    expected = ours.lanes[0].model(x_BCHW.contiguous(memory_format=torch.channels_last))
+
+    with peer.settings():
+        logits = peer.model(x_BCHW)
+
+    torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_settings_are_put_back_even_after_an_error() -> None:
+    spec = tiny_spec()
+    peer = Peer(spec, made_images(spec, 64), CPU, flags=True)
+    own = attention.upsample_bilinear
+    torch.set_deterministic_debug_mode("error")
+    try:
+        with pytest.raises(RuntimeError, match="stop"), peer.settings():
+            assert attention.upsample_bilinear is not own
+            assert torch.get_deterministic_debug_mode() == 0
+            raise RuntimeError("stop")
+        assert attention.upsample_bilinear is own
+        assert torch.get_deterministic_debug_mode() == 2
+    finally:
+        torch.set_deterministic_debug_mode("default")
+
+
+def test_images_are_cropped_from_black_padding_and_mirrored_half_the_time() -> None:
+    image = np.random.default_rng(0).integers(1, 256, (1, 6, 6, 3), dtype=np.uint8)
+    plain = PilImages(image, np.array([7]), None)
+    moved = PilImages(image, np.array([7]), Augment(kind="crop_flip", pad_px=1, flip=True))
+    black = (-plain.mean / plain.std).expand(3, 8, 8).clone()
+    padded = black.clone()
+    padded[:, 1:7, 1:7] = plain[0][0]
+    crops = [padded[:, top : top + 6, left : left + 6] for top in range(3) for left in range(3)]
+    allowed = [crop.flip(2) if mirrored else crop for crop in crops for mirrored in (False, True)]
+
+    random.seed(0)
+    found = set[int]()
+    for _ in range(300):
+        x_CHW, label = moved[0]
+        assert label == 7
+        found.add(next(i for i, a in enumerate(allowed) if torch.allclose(a, x_CHW, atol=1e-6)))
+
+    assert found == set(range(18))

@@ -58,7 +58,7 @@ def test_goals_are_chosen_by_name_and_device() -> None:
 
 
 def test_an_unknown_goal_is_refused_with_what_is_allowed() -> None:
-    with pytest.raises(UsageError, match="--goals smok: .* Did you mean 'smoke'.* Allowed: 9, 10"):
+    with pytest.raises(UsageError, match=r"--goals smok: .* Did you mean 'smoke'.* Allowed: 9, 10"):
         choose_goals(["smok"], "cpu")
     with pytest.raises(UsageError, match="no such goal of a cpu device"):
         choose_goals(["15"], "cpu")

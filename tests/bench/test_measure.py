@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -14,7 +15,7 @@ from resbench.bench.measure import Contender, Spread, Timed, take_turns
 
 def test_contenders_alternate_and_the_warm_up_is_not_counted() -> None:
     calls: list[str] = []
-    contenders = [Contender(name, 10, lambda name=name: calls.append(name)) for name in "ab"]
+    contenders = [Contender(name, 10, partial(calls.append, name)) for name in "ab"]
 
     timed = take_turns(contenders, 3)
 

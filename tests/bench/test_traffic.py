@@ -30,7 +30,7 @@ def test_backward_is_counted() -> None:
     with Traffic() as forward:
         loss = (a * a).sum()
     with Traffic() as backward:
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
     assert backward.bytes > forward.bytes / 2
 
 

@@ -51,12 +51,12 @@ def test_relative_paths_belong_to_the_folder_they_were_written_in(
     config.write_text('[data]\ncifar10 = "sets/ten"\n')
     monkeypatch.chdir(tmp_path / "work")
     monkeypatch.setenv("RESBENCH_CONFIG", "../conf/own.toml")
-    monkeypatch.setenv("HOME", "/home/someone")
+    monkeypatch.setenv("HOME", "/somewhere")
     assert parse_locations(["cifar100=../b"]) == {
         "cifar10": tmp_path / "conf" / "sets" / "ten",
         "cifar100": tmp_path / "b",
     }
-    assert parse_locations(["cifar100=~/b"])["cifar100"] == Path("/home/someone/b")
+    assert parse_locations(["cifar100=~/b"])["cifar100"] == Path("/somewhere/b")
 
 
 def test_configuration_of_the_user_may_be_absent(

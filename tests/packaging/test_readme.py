@@ -6,8 +6,10 @@ their output. A new command goes into one of the two tables below.
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -16,10 +18,29 @@ from pathlib import Path
 import pytest
 
 README = Path(__file__).resolve().parents[2] / "README.md"
+RECORDED = "5713493011b130b4"
+"""A shipped run: Attention-56 ARL, tier cpu, seed 1."""
 
-# Run in the order of the README in one empty folder, with the exit code each must have.
-EXECUTED: dict[str, int] = {}
+# Run in the order of the README in a folder with one recorded run and no data, with the exit code
+# each must have: 3 is the line that says which data is missing.
+EXECUTED = {
+    "resbench validate": 0,
+    "resbench plan table4_noise": 0,
+    "resbench report smoke --format markdown": 0,
+    "resbench explain table1_arl_vs_nal attention-56/arl": 0,
+    "resbench status": 0,
+    "resbench verify": 0,
+    "resbench run table3_mask --data cifar10=FOLDER": 3,
+    "resbench run table1_arl_vs_nal --tier tiny": 3,
+    "resbench run table1_arl_vs_nal --scale 0.1": 3,
+    "resbench run table1_arl_vs_nal --budget 9m": 3,
+    "resbench pack results.tar": 0,
+    "resbench merge results.tar": 0,
+}
 NOT_EXECUTED = {
+    "resbench run smoke": "a minute of training; a test below trains one of its cells",
+    "resbench models": "tests/cli/test_models.py runs it",
+    "resbench ui": "serves until it is stopped; tests/tracking runs it",
     "make demo": "installs an environment of its own; other tests run the smoke suite",
     "make test": "runs this very test",
 }
@@ -34,7 +55,8 @@ def commands(text: str) -> list[str]:
     """Return the commands of the console blocks of a Markdown text, in order."""
     bodies = [body.replace("\\\n", " ") for language, body in fences(text) if language == "console"]
     lines = [line for body in bodies for line in body.splitlines()]
-    return [" ".join(line[2:].split()) for line in lines if line.startswith("$ ")]
+    shown = [line[2:].partition("  #")[0] for line in lines if line.startswith("$ ")]
+    return [" ".join(command.split()) for command in shown]
 
 
 def unlisted(text: str, *tables: Mapping[str, object]) -> list[str]:
@@ -60,12 +82,23 @@ def test_commands_end_as_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     for variable in ("HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"):
         monkeypatch.setenv(variable, str(tmp_path / "home"))
     folder = tmp_path / "work folder"
-    folder.mkdir()
+    run = Path("results") / "runs" / RECORDED
+    shutil.copytree(README.parent / run, folder / run)
+    (folder / "results" / "resbench.json").write_text('{"format": 1, "kind": "user"}')
     for command in commands(README.read_text()):
         if command in EXECUTED:
             code, output = execute(command, folder)
             assert code == EXECUTED[command], f"$ {command}\n{output}"
             assert "Traceback" not in output, f"$ {command}\n{output}"
+
+
+def test_a_smoke_cell_learns_the_digits(tmp_path: Path) -> None:
+    resbench = Path(sys.executable).with_name("resbench")
+    options = "--cell mixed/arl --no-mirror -j 1 --results results"
+    code, output = execute(f"'{resbench}' run smoke {options}", tmp_path)
+    assert code == 0, output
+    [record] = (tmp_path / "results" / "runs").glob("*/record.json")
+    assert json.loads(record.read_text())["result"]["test_top1_err"] < 10
 
 
 def execute(command: str, folder: Path) -> tuple[int, str]:

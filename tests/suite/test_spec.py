@@ -70,7 +70,8 @@ def test_the_key_of_a_known_run_never_changes() -> None:
 
 @pytest.mark.parametrize("report", [False, True])
 def test_every_setting_enters_the_key(report: bool) -> None:
-    run = spec_of(model=REPORT["model"]) if report else spec_of(training__val_in_train=16)
+    family = {"model": REPORT["model"]} if report else {}
+    run = spec_of(**family, training__val_in_train=16)
     keys = {run.key}
     for path, value in leaves(run.canonical()):
         replacement = other(path, value)

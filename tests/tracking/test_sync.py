@@ -207,7 +207,7 @@ def test_two_rebuilds_at_once_from_nothing_make_no_duplicates(tmp_path: Path) ->
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=without_uri())
         for _ in range(2)
     ]
-    answers = [process.communicate(timeout=120) for process in both]
+    answers = [process.communicate(timeout=240) for process in both]
     assert [process.returncode for process in both] == [0, 0], answers
     tables = Tables(tmp_path / "mlflow.db")
     assert len(tables.runs()) == 3

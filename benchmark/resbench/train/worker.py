@@ -24,7 +24,7 @@ PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
-    """Serve jobs until the input ends, a signal comes, or a GPU is not to be trusted any more."""
+    """Serve jobs until the input ends, a signal comes, or the process is not sound any more."""
     _die_with_parent()
     events = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # a stray print() must not break the line protocol
@@ -42,15 +42,17 @@ def main() -> None:
         if isinstance(request, dict):
             event = measure(Job.parse(request), control)
             emit(event)
-            failed, device = bool(event["text"]), request["device"]
+            spent = bool(event["text"])
         else:
             ends = run_group([Job.parse(job) for job in request], control)
             for key, outcome, text in ends:
                 emit({"event": "end", "keys": [key], "outcome": outcome, "text": text})
-            failed = any(outcome == "failed" for _, outcome, _ in ends)
-            device = request[0]["device"]
-        if control.stop or (failed and device != "cpu"):
-            return  # no CUDA context is sound after an error: the next run gets a new process
+            on_gpu = request[0]["device"] != "cpu"
+            spent = any(o == "oom" or (o == "failed" and on_gpu) for _, o, _ in ends)
+        if control.stop or spent:
+            # No CUDA context is sound after an error, and oneDNN fails again where memory once did
+            # not suffice for its code: the next run gets a new process.
+            return
         emit({"event": "idle"})
 
 

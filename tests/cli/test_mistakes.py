@@ -1,0 +1,133 @@
+"""A mistake is one line that says what and what to do, and an exit code; never a traceback."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ..mini import changed, resbench, suite_of, write_suite
+from .invoke import Outcome, invoke
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with the mini suite, and nothing of the user's."""
+    write_suite(tmp_path)
+    (tmp_path / "config.toml").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RESBENCH_CONFIG", str(tmp_path / "config.toml"))
+    monkeypatch.setenv("RESBENCH_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("RESBENCH_DATA_DIR", str(tmp_path / "archives"))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    return tmp_path
+
+
+def check(outcome: Outcome, code: int, *texts: str) -> None:
+    assert (outcome.code, outcome.out) == (code, "")
+    (line,) = outcome.err.splitlines()
+    for text in texts:
+        assert text in line
+
+
+@pytest.mark.parametrize(
+    ("words", "texts"),
+    [
+        ("rn mini.yaml", ["unknown command 'rn'. Did you mean 'run'?"]),
+        ("run", ["resbench run: Missing argument 'SUITE...'."]),
+        ("run mini.yaml --sedes 3", ["No such option", "--seeds", "See `resbench run --help`."]),
+        ("run smok", ["unknown suite 'smok'. Did you mean 'smoke'?"]),
+        ("run none.yaml", ["none.yaml: no such suite file. Shipped suites:"]),
+        ("run mini.yaml --tier tny", ["unknown tier 'tny'. Did you mean 'tiny'?"]),
+        ("run mini.yaml --cell ar", ["--cell ar: unknown cell. Did you mean 'arl'?"]),
+        ("run mini.yaml --seeds 1-3", ["--seeds 1-3: give how many"]),
+        ("run mini.yaml --devices gpu", ["--devices gpu: unknown device. Use auto, cpu,"]),
+        ("run mini.yaml -j 0", ["Invalid value for '-j'"]),
+        ("run mini.yaml --engine graph", ["--engine graph: CUDA graphs need a GPU."]),
+        ("run mini.yaml --engine fast", ["Invalid value for '--engine': 'fast' is not one of"]),
+        ("run mini.yaml --precision fp8", ["Invalid value for '--precision'"]),
+        ("run mini.yaml --scale 2", ["--scale 2: must be above 0 and at most 1."]),
+        ("run mini.yaml --scale nan", ["--scale nan: must be above 0"]),
+        ("run mini.yaml --budget soon", ["--budget soon: give a duration like 90s, 9m or 1h30m."]),
+        ("run mini.yaml --until 25:00", ["--until 25:00: give a time of day like 07:30."]),
+        ("run mini.yaml --timeout 5", ["--timeout 5: give a duration"]),
+        ("run mini.yaml --set lr", ["--set lr: must be KEY=VALUE"]),
+        ("run mini.yaml --set training.lr=1", ["--set training.lr: unknown setting."]),
+        ("run mini.yaml --set training.optim.lr=NaN", ["--set training.optim.lr: 'lr' in"]),
+        ("run mini.yaml --set data.name=cifar11", ["--set data.name:", "Did you mean 'cifar10'?"]),
+        ("run mini.yaml --set model.name=attention-57", ["--set model.name:", "attention-56"]),
+        ("run mini.yaml --data cifar11=x", ["unknown data set 'cifar11'. Did you mean 'cifar10'?"]),
+        ("run mini.yaml --data digits", ["--data 'digits': expected NAME=PATH"]),
+        ("report smoke --format exel", ["Invalid value for '--format': 'exel' is not one of"]),
+        ("verify --format yaml", ["Invalid value for '--format'"]),
+        ("data check cifra10", ["unknown data set 'cifra10'. Did you mean 'cifar10'?"]),
+        ("data fetch digits", ["digits: comes with scikit-learn"]),
+    ],
+)  # fmt: skip
+def test_a_wrong_word_is_a_usage_error(
+    here: Path, capsys: pytest.CaptureFixture[str], words: str, texts: list[str]
+) -> None:
+    check(invoke(capsys, *words.split()), 2, *texts)
+    assert not (here / "results" / "runs").is_dir() or not list(here.glob("results/runs/[0-9a-f]*"))
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"base.training.optim": {"weight_deacy": 1e-4}}, "Did you mean 'weight_decay'?"),
+        ({"base.model.name": "atention-56"}, "Did you mean 'attention-56'?"),
+        ({"base.data.name": "digit"}, "Did you mean 'digits'?"),
+        ({"protocol": "wang2071"}, "Did you mean 'wang2017'?"),
+        ({"base.training.optim.lr": "1e-x"}, "must be a number"),
+    ],
+)
+def test_a_mistake_in_a_suite_is_named_with_file_line_and_column(
+    here: Path, capsys: pytest.CaptureFixture[str], change: dict[str, Any], text: str
+) -> None:
+    write_suite(here, changed(suite_of(), change))
+    outcome = invoke(capsys, "run", "mini.yaml")
+    check(outcome, 2, text)
+    assert outcome.err.startswith("mini.yaml:")
+    assert outcome.err.split(":")[1].isdigit()
+
+
+def test_two_suites_of_one_name_are_refused(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "copy").mkdir()
+    write_suite(here / "copy")
+    outcome = invoke(capsys, "run", "mini.yaml", "copy/mini.yaml")
+    check(outcome, 2, "its name 'mini' is that of mini.yaml too")
+    assert invoke(capsys, "plan", "mini.yaml", "./mini.yaml", "--format", "json").code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "texts"),
+    [
+        ("run table1_arl_vs_nal", ["cifar10: not at hand. Run `resbench data fetch cifar10`"]),
+        ("run table1_arl_vs_nal --data cifar10=none", ["none: no such file or folder"]),
+        ("run table1_arl_vs_nal --data cifar10=empty", ["empty: neither cifar-10-python.tar.gz nor"]),
+        ("run table1_arl_vs_nal --data cifar10=damaged", ["train-0.parquet"]),
+        ("run mini.yaml --devices cuda", ["--devices cuda: nvidia-smi lists no such GPU."]),
+        ("run mini.yaml --results file", ["file", "Choose another folder"]),
+        ("run mini.yaml --results file/below", ["file/below"]),
+        ("verify --results none", ["none: no such results folder. Name it with --results."]),
+        ("pack out.tar --results none", ["none: no such results folder"]),
+        ("merge none.tar", ["none.tar"]),
+    ],
+)  # fmt: skip
+def test_what_is_not_there_or_cannot_be_used_is_a_fault_of_the_environment(
+    here: Path, capsys: pytest.CaptureFixture[str], words: str, texts: list[str]
+) -> None:
+    (here / "file").touch()
+    (here / "empty").mkdir()
+    (here / "damaged").mkdir()
+    for split in ("train", "test"):
+        (here / "damaged" / f"{split}-0.parquet").write_bytes(b"PAR1 no more")
+    check(invoke(capsys, *words.split()), 3, *texts)
+
+
+def test_the_installed_command_says_the_same(here: Path) -> None:
+    done = resbench(here, "run", "smok")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("unknown suite 'smok'. Did you mean 'smoke'?")
+    assert len(done.stderr.splitlines()) == 1

@@ -1,0 +1,85 @@
+"""From command-line words to values."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime, timedelta
+
+import pytest
+
+from resbench.cli.planning import deadline, parse_duration, parse_overrides, parse_seeds
+from resbench.errors import UsageError
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90), ("9m", 540), ("1h30m", 5400), ("2h", 7200), ("1h1s", 3601)]
+)
+def test_durations(text: str, seconds: float) -> None:
+    assert parse_duration("--budget", text) == seconds
+
+
+@pytest.mark.parametrize(
+    "text", ["", "9", "m", "-1m", "1.5h", "30m1h", "0s", "9 m", "9" * 5000 + "s"]
+)
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match=r"^--budget "):
+        parse_duration("--budget", text)
+
+
+@pytest.mark.parametrize(
+    ("text", "seeds"), [("3", (1, 2, 3)), ("1,5,9", (1, 5, 9)), ("7,", None), ("7,0,", (7, 0))]
+)
+def test_seeds_are_how_many_or_which(text: str, seeds: tuple[int, ...] | None) -> None:
+    if seeds is None:
+        with pytest.raises(UsageError, match="--seeds"):
+            parse_seeds(text)
+    else:
+        assert parse_seeds(text) == seeds
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "1,1", "a", "1;2", "1-3", "9" * 20])
+def test_what_are_no_seeds_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match=r"give how many \('3' for 1 to 3\) or a list"):
+        parse_seeds(text)
+
+
+def test_an_override_is_json_or_text() -> None:
+    pairs = [
+        "a=0.05",
+        "b=true",
+        "c=null",
+        "d=[1]",
+        "e=nal",
+        "f=NaN",
+        "g=x=y",
+        "h=",
+        "i=" + "[" * 9999,
+    ]
+    values = dict(parse_overrides(pairs))
+    assert values.pop("i") == "[" * 9999
+    assert list(values.values()) == [0.05, True, None, [1], "nal", "NaN", "x=y", ""]
+    for pair in ("lr", "=3"):
+        with pytest.raises(UsageError, match="must be KEY=VALUE"):
+            parse_overrides([pair])
+
+
+def test_the_sooner_end_is_the_deadline() -> None:
+    assert deadline(None, None) is None
+    now = time.monotonic()
+    budget = deadline("10m", None)
+    assert budget == pytest.approx(now + 600, abs=5)
+    later = datetime.now() + timedelta(hours=2)
+    until = deadline(None, later.strftime("%H:%M"))
+    assert until is not None
+    assert now + 7200 - 61 < until < now + 7201 + 5
+    assert deadline("10m", later.strftime("%H:%M")) == pytest.approx(now + 600, abs=5)
+
+
+def test_a_time_of_day_that_is_past_is_tomorrows() -> None:
+    earlier = datetime.now() - timedelta(minutes=2)
+    until = deadline(None, earlier.strftime("%H:%M"))
+    assert until is not None
+    assert until - time.monotonic() == pytest.approx(86_400 - 150, abs=90)
+    for text in ("24:00", "7", "07:60", "noon"):
+        with pytest.raises(UsageError, match=f"--until {text}: give a time of day like 07:30"):
+            deadline(None, text)

@@ -1,0 +1,55 @@
+"""``resbench run`` as a user meets it, with the installed command and real workers."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from ..mini import changed, resbench, run_folders, suite_of, write_suite
+
+
+def lines(text: str) -> list[str]:
+    """Lines with their durations left open."""
+    return [re.sub(r"\d+ (s|min)\b", "T", line) for line in text.splitlines()]
+
+
+def test_a_first_run_a_failed_one_and_a_second_call(tmp_path: Path) -> None:
+    suite = changed(suite_of(total=1), {"matrix.learning.nal.set": {"data.image_px": 5}})
+    write_suite(tmp_path, suite)
+    arguments = ("run", "mini.yaml", "--no-mirror", "-j1")
+    first = resbench(tmp_path, *arguments)
+    assert (first.returncode, first.stdout) == (1, "")
+    begin, arl, nal, summary, logs, see = lines(first.stderr)
+    assert begin == "2 runs to do, 0 recorded in results; 1 worker on CPU"
+    assert re.fullmatch(r"\[1/2\] done  mini arl seed 1  test error \d+\.\d\d %  T", arl)
+    assert nal == "[2/2] FAILED  mini nal seed 1  T  image_px: 5 does not divide the images' 16 px."
+    assert summary == "1 done, 1 failed"
+    assert logs == "What failed is tried again next time; logs: results/runs/*/worker.log"
+    assert see == "See `resbench report mini.yaml`."
+    again = resbench(tmp_path, *arguments, "--cell", "arl", "--results", "./results")
+    assert (again.returncode, again.stdout) == (0, "")
+    assert again.stderr == (
+        "Nothing to do: 1 run recorded in results. See `resbench report mini.yaml`.\n"
+    )
+    assert len(run_folders(tmp_path / "results")) == 2
+
+
+def test_a_damaged_archive_is_refused_before_training_with_both_digests(tmp_path: Path) -> None:
+    archive = tmp_path / "archives" / "cifar-10-python.tar.gz"
+    archive.parent.mkdir()
+    archive.write_bytes(b"not an archive")
+    write_suite(tmp_path, changed(suite_of(), {"base.data.name": "cifar10"}))
+    done = resbench(tmp_path, "run", "mini.yaml", "--no-mirror", "-j1")
+    assert done.returncode == 3
+    assert "Traceback" not in done.stderr
+    assert str(archive) in done.stderr
+    assert "c58f30108f718f92721af3b95e74349a" in done.stderr
+    assert "0 done, 1 failed, 1 left" in done.stderr, "no other run would fare better"
+    assert not list((tmp_path / "results").rglob("metrics.jsonl"))
+
+
+def test_a_counted_table_has_nothing_to_train(tmp_path: Path) -> None:
+    done = resbench(tmp_path, "run", "table5_architecture")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr == "Nothing to train: these tables are counted. See `resbench report`.\n"
+    assert not (tmp_path / "results").exists()

@@ -1,0 +1,55 @@
+"""What is not used is not imported: the command line answers before torch would be there."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ..mini import resbench
+from .invoke import imported_by
+
+HEAVY = {"torch", "torchvision", "mlflow", "sklearn", "scipy", "pandas", "matplotlib", "seaborn"}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["--help"],
+        ["run", "--help"],
+        ["report", "--help"],
+        ["plan", "smoke"],
+        ["validate", "smoke"],
+        ["status"],
+        ["data", "list"],
+        ["run", "table5_architecture"],
+    ],
+    ids=" ".join,
+)
+def test_a_light_verb_imports_nothing_heavy(command: list[str], tmp_path: Path) -> None:
+    assert imported_by(*command, cwd=tmp_path) & HEAVY == set()
+
+
+def test_finding_devices_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from resbench.runner.devices import choose; choose('auto', None); "
+        "print(*(name for name in sys.modules if '.' not in name))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "resbench" in done.stdout
+    assert set(done.stdout.split()) & HEAVY == set()
+
+
+def test_help_names_every_verb_in_a_line(tmp_path: Path) -> None:
+    done = resbench(tmp_path, "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    for verb in ("run", "report", "plan", "status", "validate", "verify", "pack", "merge", "data"):
+        assert f"\n  {verb} " in done.stdout
+
+
+def test_output_may_be_cut_off_by_its_reader(tmp_path: Path) -> None:
+    command = f"{sys.executable} -m resbench.cli.main models | head -1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -1,0 +1,106 @@
+"""``pack``, ``merge``, ``verify`` and ``data``: what each prints and how it ends."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from resbench.store.layout import ResultsFolder
+
+from ..store.factory import begin, finished
+from .invoke import invoke
+
+Capture = pytest.CaptureFixture[str]
+
+
+def results_of(folder: Path, *seeds: int, shift: float = 0.0) -> Path:
+    """A results folder with finished runs."""
+    ResultsFolder(folder).open_for_writing()
+    for seed in seeds:
+        finished(folder, seed, shift=shift)
+    return folder
+
+
+def test_packed_runs_arrive_whole_and_once(tmp_path: Path, capsys: Capture) -> None:
+    here, there = results_of(tmp_path / "here", 1, 2), tmp_path / "there"
+    packed = invoke(capsys, "pack", tmp_path / "x.tar", "--results", here)
+    assert packed.code == 0
+    assert packed.err.startswith(f"2 runs in {tmp_path / 'x.tar'} (0.")
+    first = invoke(capsys, "merge", tmp_path / "x.tar", "--results", there)
+    assert (first.code, first.err) == (0, "2 added, 0 here already, 0 refused\n")
+    again = invoke(capsys, "merge", tmp_path / "x.tar", "--results", there)
+    assert (again.code, again.err) == (0, "0 added, 2 here already, 0 refused\n")
+    checked = invoke(capsys, "verify", "--results", there)
+    assert (checked.code, checked.out) == (0, "2 records verified, 0 problems\n")
+
+
+def test_one_run_is_one_run(tmp_path: Path, capsys: Capture) -> None:
+    results_of(tmp_path / "here", 1)
+    packed = invoke(capsys, "pack", tmp_path / "x.tar", "--results", tmp_path / "here")
+    assert packed.err.startswith("1 run in ")
+    checked = invoke(capsys, "verify", "--results", tmp_path / "here")
+    assert checked.out == "1 record verified, 0 problems\n"
+
+
+def test_a_conflict_is_refused_with_its_reason(tmp_path: Path, capsys: Capture) -> None:
+    there = results_of(tmp_path / "there", 1, 3)
+    results_of(tmp_path / "here", 1, 2, shift=0.5)
+    invoke(capsys, "pack", tmp_path / "x.tar", "--results", tmp_path / "here")
+    merged = invoke(capsys, "merge", tmp_path / "x.tar", "--results", there)
+    assert merged.code == 1
+    refused, summary = merged.err.splitlines()
+    assert "is here with other content: metrics.jsonl, epoch 1: train_loss" in refused
+    assert summary == "1 added, 0 here already, 1 refused"
+
+
+def test_unfinished_runs_travel_when_asked_for(tmp_path: Path, capsys: Capture) -> None:
+    here = results_of(tmp_path / "here", 1)
+    begin(here, 2)
+    without = invoke(capsys, "pack", tmp_path / "x.tar", "--results", here)
+    assert (without.code, "1 run in" in without.err) == (0, True)
+    whole = invoke(capsys, "pack", tmp_path / "y.tar", "--results", here, "--checkpoints")
+    assert (whole.code, "2 runs in" in whole.err) == (0, True)
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path: Path, capsys: Capture) -> None:
+    here = results_of(tmp_path / "here", 1)
+    packed = invoke(capsys, "pack", tmp_path / "none" / "x.tar", "--results", here)
+    assert packed.code == 3
+    assert f"{tmp_path / 'none' / 'x.tar'}: No such file or directory." in packed.err
+
+
+def test_an_edited_record_is_found(tmp_path: Path, capsys: Capture) -> None:
+    here = results_of(tmp_path / "here", 1, 2)
+    record = next(here.glob("runs/*/record.json"))
+    record.write_text(record.read_text().replace('"epoch": 3', '"epoch": 2'))
+    found = invoke(capsys, "verify", "--results", here)
+    assert found.code == 1
+    problem, summary = found.out.splitlines()
+    assert str(record) in problem
+    assert "it was edited or damaged" in problem
+    assert summary == "1 record verified, 1 problem"
+    data = json.loads(invoke(capsys, "verify", "--results", here, "--format", "json").out)
+    assert (len(data["records"]), data["problems"]) == (1, [problem])
+
+
+def test_data_sets_are_listed_with_where_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setenv("RESBENCH_DATA_DIR", str(tmp_path))
+    (tmp_path / "config.toml").touch()
+    monkeypatch.setenv("RESBENCH_CONFIG", str(tmp_path / "config.toml"))
+    rows = json.loads(invoke(capsys, "data", "list", "--format", "json").out)
+    facts = {row["name"]: (row["at_hand"], row["printed"]) for row in rows}
+    assert facts == {"cifar10": (False, True), "cifar100": (False, True), "digits": (True, False)}
+    table = invoke(capsys, "data", "list").out
+    assert "digits    comes with scikit-learn  (label digits, sha256:" in table
+    assert "cifar10   not at hand  (the printed data set, md5:c58f30108f718f92721" in table
+    assert "resbench data fetch cifar10, or download https://" in table
+
+
+def test_a_data_set_is_checked_in_full(capsys: Capture) -> None:
+    checked = invoke(capsys, "data", "check", "digits")
+    assert checked.code == 0
+    assert checked.out.startswith("digits: digits, 1438 + 359 images, fingerprint sha256:c45ea931")

@@ -42,7 +42,7 @@ def suite_of(
                 "schedule": {
                     "unit": "epoch",
                     "total": total,
-                    "drops": [{"at": total - 1, "factor": 0.1}],
+                    "drops": [{"at": max(1, total - 1), "factor": 0.1}],
                 },
             },
         },

@@ -44,7 +44,7 @@ class StorageFault(EnvironmentFault):
 
 
 def did_you_mean(name: str, allowed: Iterable[str]) -> str:
-    """Return ``" Did you mean 'x'? Allowed: a, b."``; the second half alone when nothing is near."""
+    """Return ``" Did you mean 'x'? Allowed: a, b."``; the second half when nothing is near."""
     names = [str(item) for item in allowed]
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     hint = f" Did you mean '{near[0]}'?" if near else ""

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 
@@ -18,12 +18,26 @@ from resbench.bench.outcome import measure
 from resbench.bench.page import bench_page, write
 
 
-def bench(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-P", "-m", "resbench.cli.main", "bench", *arguments]
-    environment = {**os.environ, "RESBENCH_CACHE_DIR": str(folder / "cache")}
-    return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
+class Command(Protocol):
+    def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]: ...
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def bench(cache: Path, tmp_path: Path) -> Command:
+    environment = {**os.environ, "RESBENCH_CACHE_DIR": str(cache)}
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-P", "-m", "resbench.cli.main", "bench", *arguments]
+        return subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+
+    return run
 
 
 def rows_of(folder: Path) -> list[dict[str, Any]]:
@@ -42,9 +56,9 @@ def check_rows(rows: list[dict[str, Any]], names: set[str]) -> None:
         assert row["level"] is None, "a quick run reached a goal"
 
 
-def test_quick_mode_measures_every_goal_that_is_asked_for(tmp_path: Path) -> None:
+def test_quick_mode_measures_every_goal_that_is_asked_for(bench: Command, tmp_path: Path) -> None:
     asked = {"9", "10", "11", "memory"}
-    done = bench(tmp_path, "--device", "cpu", "--quick", "--goals", ",".join(sorted(asked)),
+    done = bench("--device", "cpu", "--quick", "--goals", ",".join(sorted(asked)),
                  "--format", "json", "--output", "out")  # fmt: skip
     assert done.returncode == 0, done.stderr
     printed = json.loads(done.stdout)
@@ -57,21 +71,21 @@ def test_quick_mode_measures_every_goal_that_is_asked_for(tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-def test_quick_mode_measures_every_goal_of_a_cpu(tmp_path: Path) -> None:
-    done = bench(tmp_path, "--device", "cpu", "--quick", "--output", "out")
+def test_quick_mode_measures_every_goal_of_a_cpu(bench: Command, tmp_path: Path) -> None:
+    done = bench("--device", "cpu", "--quick", "--output", "out")
     assert done.returncode == 0, done.stderr
     check_rows(rows_of(tmp_path / "out"), {goal.name for goal in choose_goals([], "cpu")})
 
 
 @pytest.mark.gpu
-def test_quick_mode_measures_every_goal_of_a_gpu(tmp_path: Path) -> None:
-    done = bench(tmp_path, "--device", "cuda:0", "--quick", "--output", "out")
+def test_quick_mode_measures_every_goal_of_a_gpu(bench: Command, tmp_path: Path) -> None:
+    done = bench("--device", "cuda:0", "--quick", "--output", "out")
     assert done.returncode == 0, done.stderr
     check_rows(rows_of(tmp_path / "out"), {goal.name for goal in choose_goals([], "cuda")})
 
 
-def test_a_device_that_is_not_there_is_refused_in_one_line(tmp_path: Path) -> None:
-    done = bench(tmp_path, "--device", "cuda:99")
+def test_a_device_that_is_not_there_is_refused_in_one_line(bench: Command) -> None:
+    done = bench("--device", "cuda:99")
     assert (done.returncode, done.stdout) == (3, "")
     assert done.stderr.startswith("device cuda:99: ")
     assert done.stderr.count("\n") == 1

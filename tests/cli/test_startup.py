@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ..mini import resbench
-from .invoke import imported_by
+from ..mini import RESBENCH, resbench
+from .invoke import imported_by, invoke
 
 HEAVY = {"torch", "torchvision", "mlflow", "sklearn", "scipy", "pandas", "matplotlib", "seaborn"}
 
@@ -49,7 +49,22 @@ def test_help_names_every_verb_in_a_line(tmp_path: Path) -> None:
         assert f"\n  {verb} " in done.stdout
 
 
+@pytest.mark.parametrize("command", [[], ["data"]])
+def test_without_a_verb_the_help_page_is_shown(
+    command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    outcome = invoke(capsys, *command)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err.startswith("Usage: resbench")
+    assert "Commands:\n" in outcome.err
+
+
 def test_output_may_be_cut_off_by_its_reader(tmp_path: Path) -> None:
-    command = f"{sys.executable} -m resbench.cli.main models | head -1"
-    done = subprocess.run(command, shell=True, capture_output=True, text=True, cwd=tmp_path)
-    assert (done.returncode, done.stderr) == (0, "")
+    command = [RESBENCH, "plan", "table1_arl_vs_nal", "table4_noise", "--format", "json"]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    _, errors = process.communicate()
+    assert (process.returncode, errors) == (0, b"")

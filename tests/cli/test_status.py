@@ -93,5 +93,5 @@ def test_problems_are_named_and_status_still_ends_well(tmp_path: Path, capsys: C
 def test_a_missing_folder_is_an_empty_one(tmp_path: Path, capsys: Capture) -> None:
     found = invoke(capsys, "status", "--results", tmp_path / "none")
     assert found.code == 0
-    assert "0 finished runs" in found.out
-    assert "not run yet" in found.out
+    assert "0 finished runs" in " ".join(found.out.split())
+    assert "not run yet" in " ".join(found.out.split())

@@ -31,11 +31,11 @@ from .running import (
 )
 
 
-def strike(folder: Path, rng: random.Random) -> bool:
-    """Start the command and kill its worker or it; say whether there was anything to kill."""
+def strike(folder: Path, rng: random.Random, ahead: int) -> bool:
+    """Kill the command or its worker after 1 to ``ahead`` new epochs; say if it was in time."""
     victim = rng.choice(["worker", "parent"])
     with started(folder, *ARL) as process:
-        wait_for_epochs(folder, process, len(epochs_in(run_in(folder))) + rng.randint(1, 3))
+        wait_for_epochs(folder, process, len(epochs_in(run_in(folder))) + rng.randint(1, ahead))
         time.sleep(rng.uniform(0, 0.3))
         workers = workers_of(process)
         if not workers:
@@ -49,9 +49,9 @@ def strike(folder: Path, rng: random.Random) -> bool:
     return True
 
 
-def kill_until_done(folder: Path, seed: int, kills: int) -> int:
+def kill_until_done(folder: Path, seed: int, kills: int, ahead: int) -> int:
     rng, struck = random.Random(seed), 0
-    while struck < kills and strike(folder, rng):
+    while struck < kills and strike(folder, rng, ahead):
         struck += 1
     done = ran(folder, *ARL)
     assert done.returncode == 0, done.stderr
@@ -61,7 +61,7 @@ def kill_until_done(folder: Path, seed: int, kills: int) -> int:
 def test_a_run_killed_at_random_moments_ends_bit_for_bit_as_an_unbroken_one(
     unbroken: Path, tmp_path: Path
 ) -> None:
-    struck = kill_until_done(prepare(tmp_path), seed=1, kills=2)
+    struck = kill_until_done(prepare(tmp_path), seed=1, kills=2, ahead=3)
     assert outputs(tmp_path / "results") == outputs(unbroken / "results")
     assert struck >= 1
     assert record_in(tmp_path).timing.pieces > 1
@@ -73,7 +73,7 @@ def test_a_run_killed_at_random_moments_ends_bit_for_bit_as_an_unbroken_one(
 def test_a_run_killed_many_times_ends_bit_for_bit_as_an_unbroken_one(
     unbroken: Path, tmp_path: Path, seed: int
 ) -> None:
-    assert kill_until_done(prepare(tmp_path), seed, kills=8) >= 2
+    assert kill_until_done(prepare(tmp_path), seed, kills=8, ahead=1) >= 2
     assert outputs(tmp_path / "results") == outputs(unbroken / "results")
 
 

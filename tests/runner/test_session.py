@@ -43,6 +43,9 @@ class Notes:
     def ended(self, run: PlannedRun, outcome: str, text: str) -> None:
         self.lines.append(("ended", run.key, outcome, text))
 
+    def stopping(self) -> None:
+        self.lines.append(("stopping", ""))
+
 
 class Stage:
     """A results folder, a plan, and fake workers."""
@@ -179,6 +182,7 @@ def test_a_signal_lets_workers_finish_their_write(stage: Stage) -> None:
     summary = stage.work(stage.plan(2), "obedient")
     assert summary.signal == signal.SIGTERM
     assert list(summary.outcomes.values()) == ["interrupted"]
+    assert [line[0] for line in stage.notes.lines].count("stopping") == 1
     assert [run.spec.seed for run in summary.left] == [1, 2]
     assert signal.getsignal(signal.SIGTERM) is before
 

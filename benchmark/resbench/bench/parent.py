@@ -45,6 +45,9 @@ class Memory:
         if self.ended_runs in self.at:
             self.mb.append(psutil.Process().memory_info().rss / 1e6)
 
+    def stopping(self) -> None:
+        """Nothing to note."""
+
 
 def main(count: int) -> None:
     """Work through ``count`` runs on two workers; print the memory's growth and the CPU time."""

@@ -69,13 +69,17 @@ def cli() -> None:
 def main() -> None:
     """Run the command line; never end in a traceback for what a user can cause."""
     try:
-        code = cli.main(standalone_mode=False)
+        with cli.make_context("resbench", sys.argv[1:]) as context:
+            code = cli.invoke(context)
         sys.exit(code if isinstance(code, int) else ExitCode.OK)
     except click.exceptions.Exit as done:
         sys.exit(done.exit_code)
+    except getattr(click.exceptions, "NoArgsIsHelpError", ()) as page:  # click 8.1 has none
+        print(page.format_message(), file=sys.stderr)
+        sys.exit(ExitCode.USAGE)
     except click.ClickException as error:
-        context = getattr(error, "ctx", None)
-        where = context.command_path if context else "resbench"
+        at = getattr(error, "ctx", None)
+        where = at.command_path if at else "resbench"
         print(f"{where}: {_sentence(error)} See `{where} --help`.", file=sys.stderr)
         sys.exit(ExitCode.USAGE)
     except ResbenchError as error:
@@ -92,7 +96,7 @@ def main() -> None:
 def _sentence(error: click.ClickException) -> str:
     """Return click's message as one line that ends."""
     text = " ".join(error.format_message().split())
-    return text if text.endswith((".", "?", "!")) else f"{text}."
+    return text if text.endswith((".", "?", ")")) else f"{text}."
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from resbench.cli.options import results_option
+from resbench.cli.words import count
 from resbench.errors import EnvironmentFault
 
 
@@ -26,4 +27,6 @@ def command(out: Path, results: Path, checkpoints: bool) -> None:
     report = pack(results.absolute(), out, include_checkpoints=checkpoints)
     for name, reason in report.skipped:
         click.echo(f"left out {name}: {reason}", err=True)
-    click.echo(f"{len(report.packed)} runs in {out} ({out.stat().st_size / 1e6:.1f} MB)", err=True)
+    click.echo(
+        f"{count(len(report.packed), 'run')} in {out} ({out.stat().st_size / 1e6:.1f} MB)", err=True
+    )

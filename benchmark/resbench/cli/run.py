@@ -18,6 +18,7 @@ from resbench.cli.planning import (
     require_data,
     resolve,
 )
+from resbench.cli.words import count
 from resbench.errors import ExitCode, UsageError, did_you_mean
 
 if TYPE_CHECKING:
@@ -87,12 +88,12 @@ def command(results: Path, cells: tuple[str, ...], **options: Any) -> int:
     done = len(runs) - len(todo)
     if not todo:
         _say(
-            f"Nothing to do: {_count(done, 'run')} recorded in {results}. {_next(request, results)}"
+            f"Nothing to do: {count(done, 'run')} recorded in {results}. {_next(request, results)}"
         )
         return ExitCode.OK
     require_data(sources, {run.spec.data.name for run in todo})
     devices = devices[: len(todo)]
-    _say(f"{_count(len(todo), 'run')} to do, {done} recorded in {results}; {_where(devices)}")
+    _say(f"{count(len(todo), 'run')} to do, {done} recorded in {results}; {_where(devices)}")
     from resbench.cli.session import work
 
     summary = work(
@@ -152,11 +153,7 @@ def _say_what_is_left(summary: Summary) -> None:
 
 def _where(devices: Sequence[Device]) -> str:
     labels = dict.fromkeys(device.label for device in devices)
-    return f"{_count(len(devices), 'worker')} on {', '.join(labels)}"
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+    return f"{count(len(devices), 'worker')} on {', '.join(labels)}"
 
 
 def _next(request: Request, results: Path) -> str:

@@ -38,6 +38,9 @@ class _Mirror:
     def ended(self, run: PlannedRun, outcome: str, text: str) -> None:
         self.client.send({"event": "end", "key": run.key, "outcome": outcome})
 
+    def stopping(self) -> None:
+        return None
+
 
 def work(
     runs: Sequence[PlannedRun],

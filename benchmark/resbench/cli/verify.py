@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from resbench.cli.options import format_option, results_option
+from resbench.cli.words import count
 from resbench.errors import EnvironmentFault, ExitCode
 
 
@@ -47,5 +48,5 @@ def command(results: Path, format_: str) -> int:
     else:
         for problem in problems:
             click.echo(problem)
-        click.echo(f"{verified} records verified, {len(problems)} problems")
+        click.echo(f"{count(verified, 'record')} verified, {count(len(problems), 'problem')}")
     return ExitCode.RUNS_FAILED if problems else ExitCode.OK

@@ -136,6 +136,10 @@ class Progress:
             line.append(f"  {text}")
         self.console.print(line, soft_wrap=True)
 
+    def stopping(self) -> None:
+        """Say that the end is near."""
+        self.console.print("stopping at the next step; a second signal ends everything at once")
+
     def remaining_s(self) -> float | None:
         """Return the expected time to the end, once every run's is known."""
         left = dict(self.expected_s)

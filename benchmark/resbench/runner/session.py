@@ -58,6 +58,9 @@ class Listener(Protocol):
     def ended(self, run: PlannedRun, outcome: str, text: str) -> None:
         """An attempt at a run is over; after ``locked`` another may follow."""
 
+    def stopping(self) -> None:
+        """A signal has come; runs are put down at their next step."""
+
 
 @dataclass
 class Summary:
@@ -99,6 +102,7 @@ class Session:
         self.selector = selectors.DefaultSelector()
         self.slots: list[Worker | None] = [None] * len(settings.devices)
         self._lock_poll = 0.0
+        self._told = False
 
     def run(self) -> Summary:
         """Work until nothing is left that can make progress."""
@@ -263,6 +267,10 @@ class Session:
     # -- limits ----------------------------------------------------------------------------------
 
     def _check_limits(self) -> None:
+        if self.summary.signal is not None and not self._told:
+            self._told = True
+            for listener in self.listeners:
+                listener.stopping()
         limit = self.settings.timeout_s
         for worker in self.slots:
             if worker is None or not worker.busy:

@@ -81,7 +81,7 @@ class Environment(Stored):
 
 
 class Code(Stored):
-    """Version of resbench; commit and dirty are None outside a checkout."""
+    """Version of resbench; commit and dirty are None outside a checkout, or where git is silent."""
 
     version: str
     commit: str | None

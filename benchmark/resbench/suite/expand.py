@@ -226,15 +226,12 @@ def _apply_tier(leaves: dict[Path_, Leaf], tier: Tier, document: Document | None
 
 
 def _apply_scale(leaves: dict[Path_, Leaf], scale: float) -> None:
-    total, unit = leaves.get(("training", "schedule", "total")), _schedule_unit(leaves)
-    if scale != 1.0 and total is not None and isinstance(total.value, int | float):
-        shrunk = Shrunk.model_construct(unit=unit, total=total.value * scale)
-        _resize(leaves, shrunk, "scale", Position(Path(f"--scale {scale:g}"), 0, 0))
-
-
-def _schedule_unit(leaves: Mapping[Path_, Leaf]) -> Any:
-    unit = leaves.get(("training", "schedule", "unit"))
-    return unit.value if unit else None
+    root: Path_ = ("training", "schedule")
+    total, unit = leaves.get((*root, "total")), leaves.get((*root, "unit"))
+    if scale == 1.0 or total is None or unit is None or not isinstance(total.value, int | float):
+        return  # nothing to scale, or nothing that makes sense: the check that follows says so
+    shrunk = Shrunk.model_construct(unit=unit.value, total=total.value * scale)
+    _resize(leaves, shrunk, "scale", Position(Path(f"--scale {scale:g}"), 0, 0))
 
 
 def _resize(leaves: dict[Path_, Leaf], to: Shrunk, layer: str, position: Position) -> None:

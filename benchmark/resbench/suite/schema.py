@@ -180,9 +180,8 @@ class Suite(Frozen):
                 column = self.table.columns.get(name)
                 if column is None:
                     problems.append(f"printed.{row}.{name} names no column of the table")
-                elif column.metric not in TEXT_METRICS and printed.value is not None:
-                    if not re.fullmatch(r"\d+(\.\d+)?", printed.value):
-                        problems.append(f"printed.{row}.{name}: '{printed.value}' is no number")
+                elif column.metric not in TEXT_METRICS and not _is_number(printed.value):
+                    problems.append(f"printed.{row}.{name}: '{printed.value}' is no number")
         return problems
 
 
@@ -217,3 +216,7 @@ class Tier(Frozen):
     families: dict[Literal["wang2017", "he2016", "report2019"], Settings] = {}
     schedule: Shrunk | None = None
     seeds: tuple[Seed, ...] | None = None
+
+
+def _is_number(printed: str | None) -> bool:
+    return printed is None or re.fullmatch(r"\d+(\.\d+)?", printed) is not None

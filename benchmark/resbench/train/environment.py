@@ -43,11 +43,11 @@ def code_version() -> Code:
         for path in sorted((package / name).rglob("*.py")):
             digest.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes())
     commit = _git(package, "rev-parse", "HEAD")
-    dirty = bool(_git(package, "status", "--porcelain", "--", ".")) if commit else None
+    changes = _git(package, "status", "--porcelain", "--", ".") if commit else None
     return Code(
         version=resbench.__version__,
         commit=commit,
-        dirty=dirty,
+        dirty=None if changes is None else bool(changes),
         source_sha256=digest.hexdigest(),
     )
 
@@ -57,7 +57,8 @@ def _git(folder: Path, *arguments: str) -> str | None:
         return None  # installed from a wheel: an enclosing repository is not ours
     try:
         done = subprocess.run(
-            ["git", "-C", str(folder), *arguments],
+            # A refreshed index is nothing to lock the user's repository for.
+            ["git", "--no-optional-locks", "-C", str(folder), *arguments],
             capture_output=True, text=True, timeout=10, check=True,
         )  # fmt: skip
     except (OSError, subprocess.SubprocessError):

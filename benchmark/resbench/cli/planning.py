@@ -134,10 +134,10 @@ def parse_overrides(pairs: Sequence[str]) -> tuple[tuple[str, Any], ...]:
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
-    """Parse ``3`` (seeds 1 to 3) or ``1,5,9``."""
+    """Parse ``3`` (seeds 1 to 3), ``1,5,9``, or ``3,`` (seed 3 alone)."""
     if re.fullmatch(r"[1-9]\d{0,3}", text):
         return tuple(range(1, int(text) + 1))
-    if re.fullmatch(r"\d{1,9}(,\d{1,9})+,?", text):
+    if "," in text and re.fullmatch(r"\d{1,9}(,\d{1,9})*,?", text):
         seeds = tuple(int(part) for part in text.rstrip(",").split(","))
         if len(set(seeds)) == len(seeds):
             return seeds

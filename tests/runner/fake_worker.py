@@ -48,6 +48,8 @@ def run(job: dict[str, Any]) -> None:
         end(job, "done" if mark.exists() else "locked")
         mark.touch()
     elif behaviour == "fault":
+        while len((folder / "begun").read_text().splitlines()) < 2:
+            time.sleep(0.01)  # so that there is another one to stop
         emit(event="fault", keys=[], text="the disk is full")
         end(job, "failed", "the disk is full")
     elif behaviour == "warn":

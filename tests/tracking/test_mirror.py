@@ -89,7 +89,7 @@ def test_a_parent_that_is_killed_leaves_no_running_run(results: Path, tables: Ta
         for seed, run in enumerate(runs, start=1):
             factory.train(run, seed, 2, 2)  # nobody tells of this epoch
         parent.kill()
-    psutil.wait_procs([mirror], timeout=30)
+    psutil.wait_procs([mirror], timeout=120)
     assert not mirror.is_running()
     assert [status for _, _, status in tables.runs()] == ["KILLED"] * 2
     assert len(tables.points("key = 'metrics/test_loss'")) == 4

@@ -60,7 +60,7 @@ def ui(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Iterat
             yield Running(process, results, lines[1].split()[0], page)
         finally:
             process.terminate()
-            process.wait(30)
+            process.wait(120)
 
 
 def test_the_ui_answers_on_loopback_only(ui: Running) -> None:
@@ -72,7 +72,7 @@ def test_the_ui_answers_on_loopback_only(ui: Running) -> None:
     }
     assert listening == {"127.0.0.1"}
     assert [path.name for path in ui.results.parent.iterdir()] == ["results"]  # its directory
-    with urllib.request.urlopen(ui.url, timeout=30) as answer:
+    with urllib.request.urlopen(ui.url, timeout=120) as answer:
         assert b"MLflow" in answer.read()
     assert re.fullmatch(
         rf"{ui.url}/#/experiments/1/runs\?compareRunsMode=CHART&workflowType=machine_learning",
@@ -89,7 +89,7 @@ def test_a_server_that_goes_away_mid_run_loses_nothing(ui: Running, results: Pat
     eventually(lambda: served.points("key = 'metrics/test_loss' AND status = 'RUNNING'"))
     processes = ui.tree()
     ui.process.send_signal(signal.SIGINT)
-    assert ui.process.wait(30) == 0
+    assert ui.process.wait(120) == 0
     assert psutil.wait_procs(processes, timeout=5)[1] == []
     factory.train(run, 1, 2, factory.EPOCHS)
     factory.finish(run)

@@ -40,7 +40,7 @@ def test_the_peer_learns_the_digits(flags: bool) -> None:
     peer = Peer(spec, prepare(spec, read_digits()), CPU, flags=flags)
 
     with peer.settings():
-        losses = [peer.train_epoch() for _ in range(4)]
+        losses = [peer.train_epoch() for _ in range(10)]
         error = peer.test()
 
     assert losses[-1] < 0.6 * losses[0]

@@ -27,7 +27,7 @@ def test_what_is_no_duration_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "seeds"), [("3", (1, 2, 3)), ("1,5,9", (1, 5, 9)), ("7,", None), ("7,0,", (7, 0))]
+    ("text", "seeds"), [("3", (1, 2, 3)), ("1,5,9", (1, 5, 9)), ("7,", (7,)), ("7,0,", (7, 0))]
 )
 def test_seeds_are_how_many_or_which(text: str, seeds: tuple[int, ...] | None) -> None:
     if seeds is None:

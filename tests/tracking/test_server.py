@@ -80,6 +80,7 @@ def test_the_ui_answers_on_loopback_only(ui: Running) -> None:
     )
 
 
+@pytest.mark.slow  # stopping the UI's server can take minutes on a busy machine
 def test_a_server_that_goes_away_mid_run_loses_nothing(ui: Running, results: Path) -> None:
     client = started(results, ui.url)
     served = Tables(ui.results / "mlflow.db")

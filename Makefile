@@ -35,7 +35,7 @@ help:
 	@echo "make test         run linters, layer rules and tests"
 	@echo "make lint         run linters and layer rules"
 	@echo "make test-gpu     run the tests that need a CUDA device"
-	@echo "make test-deep    run the long test campaigns"
+	@echo "make test-deep    run the long campaigns too, with new random examples"
 	@echo "make bench        measure the speed goals"
 	@echo "make reports      rebuild reports/ and the README's results from results/"
 	@echo "make constraints  resolve constraints.txt anew"
@@ -59,7 +59,7 @@ test-gpu: $(VENV)/installed-test
 	$(PYTEST) -m gpu
 
 test-deep: $(VENV)/installed-test
-	$(PYTEST) -n $(JOBS) --dist worksteal -m slow
+	$(PYTEST) -n $(JOBS) --dist worksteal -m 'not gpu' --hypothesis-profile random
 
 bench: $(VENV)/installed
 	$(BIN)/resbench bench

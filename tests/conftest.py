@@ -4,6 +4,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("repeatable", derandomize=True)  # `make test` says the same of one commit
+settings.register_profile("random", print_blob=True)
+settings.load_profile("repeatable")
 
 
 @pytest.fixture(scope="session")

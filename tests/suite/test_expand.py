@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from resbench.errors import ResbenchError, UsageError
@@ -242,6 +242,7 @@ places = st.sampled_from(
 @settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=150
 )
+@example(place="base.training.schedule.total", value=-1, scale=0.3)
 def test_no_value_in_any_place_ends_in_anything_but_a_run_or_an_error_with_a_place(
     tmp_path: Path, place: str, value: Any, scale: float
 ) -> None:

@@ -48,7 +48,9 @@ def ui(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Iterat
     factory.finished(results, seed=7)
     shutil.copy(empty_database, results / "mlflow.db")
     sync(results, f"sqlite:///{results / 'mlflow.db'}")
-    command = [sys.executable, "-m", "resbench.cli.main", "ui", "--results", str(results)]
+    # As a shell without job control starts a background job: its SIGINT is ignored.
+    command = ["sh", "-c", 'trap "" INT; exec "$@"', "sh"]
+    command += [sys.executable, "-m", "resbench.cli.main", "ui", "--results", str(results)]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, env=without_uri(), cwd=results.parent
     ) as process:
@@ -80,7 +82,6 @@ def test_the_ui_answers_on_loopback_only(ui: Running) -> None:
     )
 
 
-@pytest.mark.slow  # stopping the UI's server can take minutes on a busy machine
 def test_a_server_that_goes_away_mid_run_loses_nothing(ui: Running, results: Path) -> None:
     client = started(results, ui.url)
     served = Tables(ui.results / "mlflow.db")

@@ -228,7 +228,7 @@ def _apply_tier(leaves: dict[Path_, Leaf], tier: Tier, document: Document | None
 def _apply_scale(leaves: dict[Path_, Leaf], scale: float) -> None:
     root: Path_ = ("training", "schedule")
     total, unit = leaves.get((*root, "total")), leaves.get((*root, "unit"))
-    if scale == 1.0 or total is None or unit is None or not isinstance(total.value, int | float):
+    if scale == 1.0 or total is None or unit is None or not _is_length(total.value):
         return  # nothing to scale, or nothing that makes sense: the check that follows says so
     shrunk = Shrunk.model_construct(unit=unit.value, total=total.value * scale)
     _resize(leaves, shrunk, "scale", Position(Path(f"--scale {scale:g}"), 0, 0))
@@ -252,6 +252,8 @@ def _resize(leaves: dict[Path_, Leaf], to: Shrunk, layer: str, position: Positio
 def _resized(leaves: Mapping[Path_, Leaf], to: Shrunk) -> dict[Path_, Any]:
     root: Path_ = ("training", "schedule")
     total = leaves[(*root, "total")].value
+    if not _is_length(total):
+        raise ValueError(total)
     factor = to.total / total
 
     def length(value: float) -> int | float:
@@ -270,6 +272,10 @@ def _resized(leaves: Mapping[Path_, Leaf], to: Shrunk) -> dict[Path_, Any]:
     if patience in leaves:
         new[patience] = max(1, round(leaves[patience].value * factor))
     return new
+
+
+def _is_length(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
 
 
 def _check_override(key: str, leaves: Mapping[Path_, Leaf]) -> None:

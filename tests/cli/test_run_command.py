@@ -7,6 +7,8 @@ from pathlib import Path
 
 from ..mini import changed, resbench, run_folders, suite_of, write_suite
 
+CIFAR = {"data.name": "cifar10", "data.image_px": 32}
+
 
 def lines(text: str) -> list[str]:
     """Lines with their durations left open."""
@@ -32,6 +34,32 @@ def test_a_first_run_a_failed_one_and_a_second_call(tmp_path: Path) -> None:
         "Nothing to do: 1 run recorded in results. See `resbench report mini.yaml`.\n"
     )
     assert len(run_folders(tmp_path / "results")) == 2
+
+
+def test_a_budget_goes_first_to_the_claims_that_it_can_decide(tmp_path: Path) -> None:
+    suite = changed(suite_of(total=1), {"matrix.learning.local": {"label": "local mask"}})
+    suite["matrix"]["learning"]["local"]["set"] = {"model.mask": "local"}
+    told = {"text": "t", "place": "p"}
+    suite["claims"] = [
+        {"id": "hopeless", "claim": "error(arl) < error(nal)", "printed_pp": "0.01", **told},
+        {"id": "easy", "claim": "error(local) < error(nal)", "printed_pp": "60", **told},
+    ]
+    suite["seeds"] = [1, 2, 3]
+    write_suite(tmp_path, suite)
+    arguments = ("run", "mini.yaml", "--no-mirror", "-j1", "--budget", "5m")
+    done = resbench(tmp_path, *arguments)
+    order = re.findall(r"done  mini (\w+) seed 1", done.stderr)
+    assert (order[-1], sorted(order)) == ("arl", ["arl", "local", "nal"]), done.stderr
+
+
+def test_what_lacks_its_data_set_is_left_out_and_the_rest_is_trained(tmp_path: Path) -> None:
+    write_suite(tmp_path, changed(suite_of(total=1), {"matrix.learning.nal.set": CIFAR}))
+    done = resbench(tmp_path, "run", "mini.yaml", "--no-mirror", "-j1")
+    first, begin, trained, summary, _ = lines(done.stderr)
+    assert first.startswith("warning: 1 run left out: cifar10: not at hand. Run `resbench data")
+    assert begin == "1 run to do, 0 recorded in results; 1 worker on CPU"
+    assert re.fullmatch(r"\[1/1\] done  mini arl seed 1  .*", trained)
+    assert (done.returncode, summary) == (3, "1 done"), "not all of it is done"
 
 
 def test_a_damaged_archive_is_refused_before_training_with_both_digests(tmp_path: Path) -> None:

@@ -202,7 +202,7 @@ def test_data_that_is_not_at_hand_is_said_and_no_error(
     )
     assert outcome.code == 0
     for name in ("cifar10", "cifar100"):
-        assert f"{name} is not at hand: run `resbench data fetch {name}`" in outcome.out
+        assert f"{name}: not at hand. Run `resbench data fetch {name}`" in outcome.out
     assert not (tmp_path / "none").exists()
 
 

@@ -27,12 +27,13 @@ def test_a_seed_is_run_for_every_cell_before_the_next(tmp_path: Path) -> None:
     assert [run.spec.seed for run in runs[:4]] == [3, 3, 7, 7]
 
 
-def test_a_run_that_decides_claims_is_worth_more(tmp_path: Path) -> None:
-    claim = {"id": "c", "text": "t", "place": "p", "claim": "error(arl) < error(nal)"}
+def test_a_run_is_worth_its_places_and_claims_a_second(tmp_path: Path) -> None:
+    first, second = planned(tmp_path)
+    second.claims = 1.0
+    assert worth(second, 10) == 2 * worth(first, 10)
+    assert worth(first, 10) == 2 * worth(first, 20)
+
+
+def test_a_skipped_cell_is_not_planned(tmp_path: Path) -> None:
     skipped = {"skips": [{"where": {"learning": "nal"}, "reason": "no mask"}]}
-    with_claim = planned(tmp_path, suite_of() | {"claims": [claim]})
-    plain = planned(tmp_path)
-    assert [run.claims for run in with_claim] == [1, 1]
-    assert worth(with_claim[0], 10) == 2 * worth(plain[0], 10)
-    assert worth(plain[0], 10) == 2 * worth(plain[0], 20)
     assert len(planned(tmp_path, suite_of() | skipped)) == 1

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from resbench.cli.options import data_option, format_option, results_option
-from resbench.cli.planning import Request, planning_options, resolve
+from resbench.cli.planning import Request, missing_data, planning_options, resolve
 
 if TYPE_CHECKING:
-    from resbench.data.sources import Source
     from resbench.report.planned import Estimate
     from resbench.runner.devices import Device
     from resbench.runner.plan import PlannedRun
@@ -40,11 +39,10 @@ def command(results: Path, format_: str, **options: Any) -> None:
     runs, found = plan(suites, sources), scan(results)
     for problem in found.problems:
         click.echo(f"warning: {problem}", err=True)
-    used = {run.spec.data.name for run in runs}
     machine = Machine(
         devices[0].label,
         len(devices),
-        {name: _missing(source) for name, source in sources.items() if name in used},
+        missing_data(sources, {run.spec.data.name for run in runs}),
     )
     page = plan_page(suites, _estimates(runs, found, devices), machine, _run_command())
     click.echo(RENDERERS[format_](page), nl=False)
@@ -70,18 +68,6 @@ def _estimates(runs: list[PlannedRun], found: Scan, devices: list[Device]) -> li
             left = fresh[places[0]]
         estimates.append(Estimate(places, run.spec.seed, record, epochs, left))
     return estimates
-
-
-def _missing(source: Source) -> str | None:
-    """Say what to do for a data set that is not at hand; None where it is."""
-    from resbench.data.catalog import data_dir, how_to_get
-
-    if source.kind != "archive" or source.path is not None:
-        return None
-    return (
-        f"run `resbench data fetch {source.name}`, name a folder that has it with "
-        f"--data {source.name}=FOLDER, or {how_to_get(source.name, data_dir())}"
-    )
 
 
 def _run_command() -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from resbench.errors import EnvironmentFault, UsageError
+from resbench.errors import UsageError
 
 if TYPE_CHECKING:
     from resbench.data.sources import Source
@@ -172,19 +172,13 @@ def deadline(budget: str | None, until: str | None) -> float | None:
     return min(ends) if ends else None
 
 
-def require_data(sources: dict[str, Source], names: set[str]) -> None:
-    """Refuse to start where a data set that runs need is not at hand.
-
-    Raises:
-        EnvironmentFault: one line a missing data set, with what to do.
-    """
+def missing_data(sources: dict[str, Source], names: set[str]) -> dict[str, str]:
+    """Return for each data set that runs need and that is not at hand a line: what to do."""
     from resbench.data.catalog import data_dir, how_to_get
 
-    missing = [
-        f"{name}: not at hand. Run `resbench data fetch {name}`, name a folder that has it with "
-        f"--data {name}=FOLDER, or {how_to_get(name, data_dir())}."
+    return {
+        name: f"{name}: not at hand. Run `resbench data fetch {name}`, name a folder that has it "
+        f"with --data {name}=FOLDER, or {how_to_get(name, data_dir())}."
         for name in sorted(names)
         if sources[name].kind == "archive" and sources[name].path is None
-    ]
-    if missing:
-        raise EnvironmentFault("\n".join(missing))
+    }

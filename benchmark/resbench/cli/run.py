@@ -13,18 +13,19 @@ from resbench.cli.options import data_option, results_option
 from resbench.cli.planning import (
     Request,
     deadline,
+    missing_data,
     parse_duration,
     planning_options,
-    require_data,
     resolve,
 )
 from resbench.cli.words import count
-from resbench.errors import ExitCode, UsageError, did_you_mean
+from resbench.errors import EnvironmentFault, ExitCode, UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from resbench.runner.devices import Device
     from resbench.runner.plan import PlannedRun
     from resbench.runner.session import Summary
+    from resbench.suite.expand import Expanded
 
 
 @click.command("run")
@@ -91,7 +92,16 @@ def command(results: Path, cells: tuple[str, ...], **options: Any) -> int:
             f"Nothing to do: {count(done, 'run')} recorded in {results}. {_next(request, results)}"
         )
         return ExitCode.OK
-    require_data(sources, {run.spec.data.name for run in todo})
+    missing = missing_data(sources, {run.spec.data.name for run in todo})
+    runnable = [run for run in todo if run.spec.data.name not in missing]
+    if not runnable:
+        raise EnvironmentFault("\n".join(missing.values()))
+    for name, what in missing.items():
+        left_out = count(sum(run.spec.data.name == name for run in todo), "run")
+        _say(f"warning: {left_out} left out: {what}")
+    todo = runnable
+    if end is not None:
+        _weigh(todo, suites, folder.path)
     devices = devices[: len(todo)]
     _say(f"{count(len(todo), 'run')} to do, {done} recorded in {results}; {_where(devices)}")
     from resbench.cli.session import work
@@ -100,7 +110,8 @@ def command(results: Path, cells: tuple[str, ...], **options: Any) -> int:
         todo, folder.path, devices, Throughput.measured(found.records.values()),
         deadline=end, timeout_s=timeout_s, options=options,
     )  # fmt: skip
-    return _conclude(summary, request, results)
+    code = _conclude(summary, request, results)
+    return ExitCode.ENVIRONMENT if missing and code == ExitCode.OK else code
 
 
 def _only(runs: list[PlannedRun], cells: Sequence[str]) -> list[PlannedRun]:
@@ -109,6 +120,17 @@ def _only(runs: list[PlannedRun], cells: Sequence[str]) -> list[PlannedRun]:
         if cell not in known:
             raise UsageError(f"--cell {cell}: unknown cell.{did_you_mean(cell, known)}")
     return [run for run in runs if any(place.cell in cells for place in run.places)]
+
+
+def _weigh(runs: Sequence[PlannedRun], suites: Sequence[Expanded], results: Path) -> None:
+    """Tell the runs how much the claims count that each of them helps to decide."""
+    from resbench.report.reading import read_results
+    from resbench.report.worth import claim_shares
+
+    read = read_results(results)
+    shares = {expanded.loaded.suite.name: claim_shares(expanded, read) for expanded in suites}
+    for run in runs:
+        run.claims = sum(shares[place.suite].get(place.cell, 0.0) for place in run.places)
 
 
 def _conclude(summary: Summary, request: Request, results: Path) -> int:

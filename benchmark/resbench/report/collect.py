@@ -80,13 +80,19 @@ def fill(loaded: Loaded, results: Results) -> list[FilledTable]:
         at_hand = [setting.choices.get(name) or (published(name),) for name in names]
         for combination in itertools.product(*at_hand):
             data = dict(zip(names, combination, strict=True))
-            candidates.append(_filled(_on(expanded, data), results))
+            candidates.append(filled(_on(expanded, data), results))
     tables, shown = [], set[str]()
     for table in sorted(candidates, key=lambda table: _order(table.expanded.context)):
         if not table.keys <= shown:
             shown |= table.keys
             tables.append(table)
     return tables or [empty(loaded)]
+
+
+def filled(expanded: Expanded, results: Results) -> FilledTable:
+    """Return the suite's table in the one context that it is expanded under."""
+    cells = {cell.id: _filled_cell(cell, expanded.seeds, results) for cell in expanded.cells}
+    return FilledTable(expanded, cells, results.path)
 
 
 def finished(loaded: Loaded, results: Results) -> list[FilledTable]:
@@ -140,11 +146,6 @@ def _on(expanded: Expanded, data: Mapping[str, DataChoice]) -> Expanded:
 
     cells = tuple(moved(cell) for cell in expanded.cells)
     return replace(expanded, context=replace(expanded.context, data=data), cells=cells)
-
-
-def _filled(expanded: Expanded, results: Results) -> FilledTable:
-    cells = {cell.id: _filled_cell(cell, expanded.seeds, results) for cell in expanded.cells}
-    return FilledTable(expanded, cells, results.path)
 
 
 def _filled_cell(cell: Cell, seeds: Sequence[int], results: Results) -> FilledCell:

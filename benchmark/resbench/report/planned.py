@@ -35,8 +35,8 @@ class Machine:
 
     device: str
     workers: int
-    data: Mapping[str, str | None]
-    """What to do for each data set that is not at hand; None where it is."""
+    data_missing: Mapping[str, str]
+    """For each data set that is not at hand a line: what to do."""
 
 
 def plan_page(
@@ -49,8 +49,8 @@ def plan_page(
             by_place.setdefault(place, []).append(run)
     todo = [run for run in runs if run.record is None]
     blocks: list[Block] = [Heading(1, "Plan"), Text(_total(todo, len(runs), machine))]
-    missing = [f"{name} is not at hand: {what}" for name, what in machine.data.items() if what]
-    blocks += [Items(tuple(missing))] if missing else []
+    missing = tuple(machine.data_missing.values())
+    blocks += [Items(missing)] if missing else []
     if todo:
         blocks += [Command(command)]
     data = []
@@ -72,7 +72,7 @@ def plan_page(
         "context": context_label(suites[0].context),
         "device": machine.device,
         "workers": machine.workers,
-        "data_missing": {name: what for name, what in machine.data.items() if what},
+        "data_missing": dict(machine.data_missing),
         "runs": {"done": len(runs) - len(todo), "todo": len(todo)},
         "left_s": _sum(todo),
         "unknown_runs": sum(run.left_s is None for run in todo),

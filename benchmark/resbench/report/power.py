@@ -50,6 +50,15 @@ class Power:
     """To find the printed effect with power 0.8 at alpha; None if unknown or beyond 100."""
 
     @property
+    def decidable(self) -> float:
+        """How far the planned seeds go towards deciding it, 0 to 1; 1 where no size is known."""
+        if self.seeds_needed is not None:
+            return min(1.0, self.seeds / self.seeds_needed)
+        if self.printed_pp is None:
+            return 1.0
+        return self.seeds / 100 if self.printed_pp > 0 else 0.0
+
+    @property
     def answer(self) -> str:
         """How many seeds would decide it, in a few words."""
         if self.printed_pp is None:

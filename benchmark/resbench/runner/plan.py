@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from resbench.data.sources import Source
-from resbench.suite.expand import Context, DataChoice, Expanded, parsed_claims
+from resbench.suite.expand import Context, DataChoice, Expanded
 from resbench.suite.spec import RunSpec
 
 
@@ -30,8 +30,8 @@ class PlannedRun:
     seed_rank: int
     """Position of the run's seed among the suite's, so that n grows evenly."""
     places: list[Place] = field(default_factory=list)
-    claims: int = 0
-    """How many claims speak of it."""
+    claims: float = 0.0
+    """How much the claims count that it helps to decide; only a budget asks."""
 
     @property
     def label(self) -> str:
@@ -70,19 +70,17 @@ def plan(suites: Sequence[Expanded], sources: dict[str, Source]) -> list[Planned
     """
     runs: dict[str, PlannedRun] = {}
     for expanded in suites:
-        claimed = _claims_of(expanded)
         for seed_rank, cell_id, spec in _specs(expanded):
             key = spec.key
             if key not in runs:
                 source = sources[spec.data.name]
                 runs[key] = PlannedRun(key, spec, source, expanded.context, seed_rank)
             runs[key].places.append(Place(expanded.loaded.suite.name, cell_id))
-            runs[key].claims += claimed.get(cell_id, 0)
     return sorted(runs.values(), key=lambda run: run.seed_rank)
 
 
 def worth(run: PlannedRun, remaining_s: float) -> float:
-    """Return what a budget is spent by: places filled and claims served, a second."""
+    """Return what a budget is spent by: places filled and claims helped to a decision, a second."""
     return (len(run.places) + run.claims) / max(remaining_s, 1.0)
 
 
@@ -91,11 +89,3 @@ def _specs(expanded: Expanded) -> Iterator[tuple[int, str, RunSpec]]:
         for cell in expanded.cells:
             if cell.spec is not None:
                 yield rank, cell.id, cell.at_seed(seed)
-
-
-def _claims_of(expanded: Expanded) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for claim in parsed_claims(expanded):
-        for cell in claim.cells:
-            counts[cell] = counts.get(cell, 0) + 1
-    return counts

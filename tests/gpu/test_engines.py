@@ -11,16 +11,15 @@ from typing import Any
 import pytest
 import torch
 
-from resbench.data.digits import read_digits
 from resbench.suite.spec import RunSpec
 from resbench.train.determinism import find_device
 from resbench.train.determinism import prepare as prepare_process
 from resbench.train.engine import make_engine
-from resbench.train.images import prepare
-from resbench.train.lane import Diverged, Lane
-from resbench.train.state import dump
+from resbench.train.lane import Diverged
 
 from ..mini import REPORT, spec_of
+from ..train.engines import Trained, lane_on
+from ..train.engines import trained as trained_on
 
 pytestmark = [
     pytest.mark.gpu,
@@ -41,26 +40,8 @@ def spec(**changes: Any) -> RunSpec:
     return spec_of(**{**WANG, **changes})
 
 
-def trained(*specs: RunSpec, epochs: int = 1) -> list[tuple[bytes, list[tuple[float, float]]]]:
-    """Train lanes together; return each one's state and its loss and error per epoch."""
-    device = find_device("cuda")
-    lanes = [Lane(one, prepare(one, read_digits()), device) for one in specs]
-    totals: list[list[tuple[float, float]]] = [[] for _ in lanes]
-    engine = None
-    for epoch in range(1, epochs + 1):
-        for lane in lanes:
-            lane.begin_epoch(epoch)
-        if engine is None:
-            engine = make_engine(lanes)
-            for lane in lanes:
-                lane.begin_epoch(epoch)
-        steps = lanes[0].steps.in_epoch(epoch)
-        engine.run_epoch(steps, lambda _step: None)
-        for lane, total in zip(lanes, totals, strict=True):
-            total.append(lane.epoch_totals(steps))
-    return [
-        (dump(lane.model, lane.optimizer, {}), t) for lane, t in zip(lanes, totals, strict=True)
-    ]
+def trained(*specs: RunSpec, epochs: int = 1) -> list[Trained]:
+    return trained_on(find_device("cuda"), *specs, epochs=epochs)
 
 
 def test_graph_and_eager_agree_in_fp32() -> None:
@@ -110,7 +91,7 @@ def test_captured_evaluation_equals_the_plain_one(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("resbench.train.lane.EVAL_BATCH", {"cuda": 100})
     monkeypatch.setattr("resbench.train.engine.EVAL_BATCH", {"cuda": 100})
     one = spec(engine="graph")
-    lane = Lane(one, prepare(one, read_digits()), find_device("cuda"))
+    lane = lane_on(find_device("cuda"), one)
     plain = lane.evaluate(lane.images.test_images, lane.images.test_labels)
     lane.begin_epoch(1)
     make_engine([lane])

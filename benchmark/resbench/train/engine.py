@@ -37,7 +37,7 @@ class EagerEngine:
         """Run the steps; on a CPU a loss that is not finite ends the run before its update.
 
         Raises:
-            Diverged: on a CPU, at once; on a GPU when the totals are read.
+            Diverged: on a CPU, at once; on a GPU the totals of the epoch raise it.
         """
         lane, draws, batch = self.lane, self.lane.draws, self.lane.spec.training.batch_size
         for position, step in enumerate(steps):
@@ -45,7 +45,7 @@ class EagerEngine:
             lane.use_lr(step)
             chosen = slice(position * batch, (position + 1) * batch)
             loss = lane.train_step(draws.index[chosen], draws.params[chosen])
-            if lane.device.type == "cpu" and not loss.isfinite():
+            if lane.waits_for_host and not loss.isfinite():
                 raise diverged_at(step)
 
 
@@ -123,8 +123,6 @@ class GraphEngine:
             self._step()
         for lane, payload in zip(self.lanes, before, strict=True):
             restore(payload, lane.model, lane.optimizer)
-            for counter in (lane.loss_sum, lane.wrong, lane.not_finite, lane.finite_steps):
-                counter.zero_()
 
 
 class EvalGraph:
@@ -132,7 +130,7 @@ class EvalGraph:
 
     def __init__(self, lane: Lane) -> None:
         self.lane = lane
-        self.batch = EVAL_BATCH["cuda"]
+        self.batch = EVAL_BATCH[lane.device.type]
         self.graph: torch.cuda.CUDAGraph | None = None
 
     def __call__(self, x_BCHW: Tensor) -> Tensor:
@@ -170,7 +168,10 @@ def _compile_units(model: nn.Module) -> None:
 
 
 def make_engine(lanes: Sequence[Lane]) -> Engine:
-    """Return the engine that the lanes' specification names; every lane has begun an epoch."""
+    """Return the engine that the lanes' specification names; every lane has begun an epoch.
+
+    It must be begun again before it is run: a warm-up has used its counters and random state.
+    """
     name = lanes[0].spec.engine
     if name == "eager":
         assert len(lanes) == 1, "the eager engine drives one run"

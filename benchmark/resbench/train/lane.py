@@ -58,7 +58,11 @@ class Lane:
         init = torch.Generator().manual_seed(derive_seed(spec.seed, "init"))
         initialize(model, training.init, init)
         self.model: nn.Module = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimizer = build_optimizer(self.model, training.optim, device)
+        self.waits_for_host = device.type == "cpu" and spec.engine == "eager"
+        """Whether a step may look at its loss; on a GPU or in a graph only the epoch's end does."""
+        self.optimizer = build_optimizer(
+            self.model, training.optim, device, tensor_lr=not self.waits_for_host
+        )
         self.pipeline = Pipeline(
             images.train_images,
             images.train_labels,
@@ -71,11 +75,11 @@ class Lane:
         """How a test batch goes through the network; the graph engine puts a captured pass here."""
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=device)
         self.wrong = torch.zeros((), dtype=torch.int64, device=device)
-        # On a GPU a loss that is not finite is noted on the device and the fused optimizer skips
-        # its step, so that no step has to wait for the host.
+        # Where no step waits for the host, a loss that is not finite is noted on the device and the
+        # fused optimizer skips its step.
         self.not_finite = torch.zeros((), dtype=torch.float32, device=device)
         self.finite_steps = torch.zeros((), dtype=torch.int64, device=device)
-        if device.type == "cuda":
+        if not self.waits_for_host:
             self.optimizer.found_inf = self.not_finite
 
     def autocast(self) -> AbstractContextManager[None]:
@@ -116,7 +120,7 @@ class Lane:
             logits_BK = self.model(x_BCHW)
         loss = F.cross_entropy(logits_BK.float(), label_B)
         loss.backward()
-        if self.device.type == "cuda":
+        if not self.waits_for_host:
             # Stays 1 once it was 1: nothing is updated after a loss that is not finite.
             self.not_finite.copy_(torch.maximum(self.not_finite, (~loss.isfinite()).float()))
             self.finite_steps.add_((self.not_finite == 0).long())

@@ -28,7 +28,7 @@ class Optimizer:
         self.param_groups, self.optim = param_groups, optim
         self.state = {p: _zero_state(p, optim) for group in param_groups for p in group["params"]}
         self.found_inf: Tensor | None = None
-        """Where it holds 1, on a GPU, a step changes nothing."""
+        """Where it holds 1 a step changes nothing."""
 
     def zero_grad(self) -> None:
         """Drop the gradients."""
@@ -58,13 +58,15 @@ class Optimizer:
         return [self.state[parameter].get(name) for parameter in params]
 
 
-def build_optimizer(model: nn.Module, optim: Optim, device: torch.device) -> Optimizer:
+def build_optimizer(
+    model: nn.Module, optim: Optim, device: torch.device, *, tensor_lr: bool = False
+) -> Optimizer:
     """Return SGD or Adam over the groups that decay and that do not.
 
-    Weight decay is coupled L2: ``g + weight_decay * w``. On CUDA the learning rate is a tensor, so
-    that a drop needs no new capture.
+    Weight decay is coupled L2: ``g + weight_decay * w``. With the learning rate as a tensor a drop
+    needs no new capture.
     """
-    lr = torch.tensor(optim.lr, device=device) if device.type == "cuda" else optim.lr
+    lr = torch.tensor(optim.lr, device=device) if tensor_lr else optim.lr
     groups = [
         {"params": params, "weight_decay": decay, "lr": lr}
         for params, decay in _groups(model, optim)

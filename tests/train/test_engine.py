@@ -1,0 +1,152 @@
+"""The graph engine on a CPU, under a stand-in for CUDA graphs that repeats what was captured.
+
+What it cannot show, and `tests/gpu` does: that CUDA takes the capture, and the bits of its kernels.
+"""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from resbench.suite.spec import RunSpec
+from resbench.train import engine
+from resbench.train.lane import Diverged
+from resbench.train.optim import Optimizer, build_optimizer
+
+from ..mini import REPORT, spec_of
+from .engines import lane_on, trained
+
+CPU = torch.device("cpu")
+OF_THE_HOST = {torch.ops.aten._local_scalar_dense.default, torch.ops.aten.lift_fresh.default}
+"""Reading a value on the host, and bringing one from there: no graph can hold these."""
+
+
+class Tape(TorchDispatchMode):
+    """Repeats the captured operations on the memory that they had, as a CUDA graph does.
+
+    So whatever the host decided or knew while it captured is frozen: numbers, addresses, branches.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[tuple[Any, Any, Any, Any]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        assert func not in OF_THE_HOST, f"{func} in a captured step"
+        result = func(*args, **(kwargs or {}))
+        self.calls.append((func, args, kwargs or {}, result))
+        return result
+
+    @torch.no_grad()
+    def replay(self) -> None:
+        for func, args, kwargs, result in self.calls:
+            again = func(*args, **kwargs)
+            for old, new in zip(tree_leaves(result), tree_leaves(again), strict=True):
+                if isinstance(old, Tensor) and old.data_ptr() != new.data_ptr():
+                    old.copy_(new)
+
+
+class Stream:
+    """A stream of a device that has one."""
+
+    def __init__(self, _device: torch.device | None = None) -> None: ...
+
+    def wait_stream(self, _other: Stream) -> None: ...
+
+
+@pytest.fixture(autouse=True)
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Tape)
+    monkeypatch.setattr(torch.cuda, "graph", lambda tape: tape)
+    monkeypatch.setattr(torch.cuda, "Stream", Stream)
+    monkeypatch.setattr(torch.cuda, "current_stream", Stream)
+    monkeypatch.setattr(torch.cuda, "stream", lambda _stream: nullcontext())
+    # As on a GPU under either engine: in Adam's doubles a float32 tensor is another number.
+    monkeypatch.setattr("resbench.train.lane.build_optimizer", with_tensor_lr)
+
+
+def with_tensor_lr(*args: Any, **_: Any) -> Optimizer:
+    return build_optimizer(*args, tensor_lr=True)
+
+
+def graph(**changes: Any) -> RunSpec:
+    return spec_of(**{"engine": "graph", "training__schedule__total": 3, **changes})
+
+
+def eager(**changes: Any) -> RunSpec:
+    return graph(**{**changes, "engine": "eager"})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"model__learning": "nal", "precision": "bf16"},
+        {"data__clean_ratio": 0.5, "data__noise": "redrawn"},
+        REPORT,
+    ],
+)
+def test_replays_are_the_eager_steps_bit_for_bit(changes: dict[str, Any]) -> None:
+    assert trained(CPU, graph(**changes), epochs=3) == trained(CPU, eager(**changes), epochs=3)
+
+
+def test_a_drop_of_the_learning_rate_needs_no_new_capture(monkeypatch: pytest.MonkeyPatch) -> None:
+    tapes: list[Tape] = []
+
+    def keep(tape: Tape) -> Tape:
+        tapes.append(tape)
+        return tape
+
+    monkeypatch.setattr(torch.cuda, "graph", keep)
+    drop = {"training__schedule__drops": [{"at": 1, "factor": 1e-3}]}
+    [(_, (first, second, _))] = trained(CPU, graph(**drop), epochs=3)
+    assert len(tapes) == 1
+    [(_, (same, other, _))] = trained(CPU, graph(training__schedule__drops=[]), epochs=3)
+    assert first == same
+    assert second != other
+
+
+def test_packed_runs_are_the_runs_alone_bit_for_bit() -> None:
+    seeds = [graph(seed=seed) for seed in (1, 2, 3)]
+    alone = [trained(CPU, one, epochs=2)[0] for one in seeds]
+    assert trained(CPU, *seeds, epochs=2) == alone
+
+
+def test_after_a_loss_that_is_not_finite_nothing_is_updated_and_the_step_is_named() -> None:
+    lane = lane_on(CPU, graph(training__optim__lr=1e18, training__schedule__drops=[]))
+    lane.begin_epoch(1)
+    driver = engine.make_engine([lane])
+    steps = lane.steps.in_epoch(1)
+    driver.run_epoch(steps, lambda _step: None)
+    with pytest.raises(Diverged, match=r"at step [2-4]$") as diverged:
+        lane.epoch_totals(steps)
+    assert lane.not_finite.item() == 1
+    with pytest.raises(Diverged) as by_eager:
+        trained(CPU, eager(training__optim__lr=1e18, training__schedule__drops=[]))
+    assert str(diverged.value) == str(by_eager.value)
+
+
+def test_captured_evaluation_equals_the_plain_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("resbench.train.lane.EVAL_BATCH", {"cpu": 20})
+    monkeypatch.setattr("resbench.train.engine.EVAL_BATCH", {"cpu": 20})
+    lane = lane_on(CPU, graph())
+    plain = lane.evaluate(lane.images.test_images, lane.images.test_labels)
+    lane.begin_epoch(1)
+    engine.make_engine([lane])
+    captured = lane.evaluate(lane.images.test_images, lane.images.test_labels)
+    assert captured.loss == plain.loss
+    assert (captured.pred == plain.pred).all()
+
+
+def test_a_step_that_looks_at_its_loss_is_refused_by_the_stand_in() -> None:
+    lane = lane_on(CPU, graph())
+    lane.begin_epoch(1)
+    lane.waits_for_host = True
+    with pytest.raises(AssertionError, match="_local_scalar_dense"):
+        engine.make_engine([lane])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from resbench.cli.options import data_option, results_option
+from resbench.cli.options import data_option, results_option, tracking_option
 from resbench.cli.planning import (
     Request,
     deadline,
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     help="Resume runs that were begun in another environment, and mark them.",
 )
 @click.option("--evidence", is_flag=True, help="Write into the repository's own evidence.")
-@click.option("--tracking-uri", metavar="URI", help="MLflow store of the mirror.")
+@tracking_option
 @click.option("--no-mirror", is_flag=True, help="Do not mirror to MLflow now.")
 def command(results: Path, cells: tuple[str, ...], **options: Any) -> int:
     """Train what the suites need and have not run yet.

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
-from resbench.cli.options import results_option
+from resbench.cli.options import results_option, tracking_option
 from resbench.errors import ExitCode
 
 
 @click.command("sync")
 @results_option
-@click.option("--tracking-uri", metavar="URI", help="MLflow store of the mirror.")
+@tracking_option
 def command(results: Path, tracking_uri: str | None) -> int:
     """Make MLflow say what the files say, without duplicates.
 

@@ -8,13 +8,13 @@ from types import FrameType
 
 import click
 
-from resbench.cli.options import results_option
+from resbench.cli.options import results_option, tracking_option
 from resbench.errors import EnvironmentFault, ExitCode
 
 
 @click.command("ui")
 @results_option
-@click.option("--tracking-uri", metavar="URI", help="MLflow store of the mirror.")
+@tracking_option
 @click.option(
     "--port", type=click.IntRange(1, 65535), help="TCP port; 5000, or a free one where it is taken."
 )

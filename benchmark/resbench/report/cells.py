@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from msgspec.structs import asdict
+
 from resbench.data.catalog import NUM_CLASSES
 from resbench.models.catalogue import NETWORKS, ZOO, resolve_options
 from resbench.report.collect import FilledCell, FilledTable
@@ -89,8 +91,8 @@ def parameters(cell: FilledCell) -> int | None:
     spec = cell.cell.spec
     if spec is None or spec.model.width != 1:
         return None
-    model = spec.model.model_dump(exclude={"width"})
-    family, name = model.pop("family"), model.pop("name")
+    family, model = spec.model.family, asdict(spec.model)
+    name, _ = model.pop("name"), model.pop("width")
     classes = NUM_CLASSES[spec.data.name]
     for entry in ZOO:
         known = entry.family == family and entry.name == name and name in NETWORKS[family]

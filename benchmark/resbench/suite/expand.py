@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
+from msgspec.structs import replace
+
 from resbench.errors import UsageError, did_you_mean
 from resbench.suite.catalog import PAPER, Loaded
 from resbench.suite.claims import ParsedClaim, parse_claim
@@ -69,7 +71,7 @@ class Cell:
     def at_seed(self, seed: int) -> RunSpec:
         """Return the run of this cell at one seed."""
         assert self.spec is not None, f"{self.suite} {self.id} is skipped: {self.skip}"
-        return self.spec.model_copy(update={"seed": seed})
+        return replace(self.spec, seed=seed)
 
 
 @dataclass(frozen=True)
@@ -230,7 +232,7 @@ def _apply_scale(leaves: dict[Path_, Leaf], scale: float) -> None:
     total, unit = leaves.get((*root, "total")), leaves.get((*root, "unit"))
     if scale == 1.0 or total is None or unit is None or not isinstance(total.value, int | float):
         return  # nothing to scale, or nothing that makes sense: the check that follows says so
-    shrunk = Shrunk.model_construct(unit=unit.value, total=total.value * scale)
+    shrunk = Shrunk(unit=unit.value, total=total.value * scale)
     _resize(leaves, shrunk, "scale", Position(Path(f"--scale {scale:g}"), 0, 0))
 
 

@@ -7,8 +7,6 @@ import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 
-import platformdirs
-
 from resbench.data.catalog import published_archive
 from resbench.errors import UsageError
 
@@ -40,6 +38,8 @@ def parse_locations(pairs: Sequence[str], config: Path | None = None) -> dict[st
 
 
 def _configured(config: Path | None, problems: list[str]) -> dict[str, Path]:
+    import platformdirs
+
     named = config or os.environ.get("RESBENCH_CONFIG")
     path = Path(named or platformdirs.user_config_path("resbench") / "config.toml")
     if not named and not path.exists():

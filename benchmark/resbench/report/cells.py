@@ -14,15 +14,12 @@ from resbench.models.catalogue import NETWORKS, ZOO, resolve_options
 from resbench.report.collect import FilledCell, FilledTable
 from resbench.report.declared import as_declared
 from resbench.report.labels import METRICS, SPLITS, data_label, set_label, tier_label
+from resbench.report.measured import PLANNING_SD_PP, measured
 from resbench.stats.verdicts import CellKind, Comparable, judge_cell
-from resbench.store.records import RunRecord
 from resbench.suite.expand import Context
 from resbench.suite.schema import ERROR_METRICS, TEXT_METRICS, Metric, PaperValue
 
 PlaceKind = CellKind | Literal["equal", "differs", "shown", "skipped"]
-
-PLANNING_SD_PP = 0.2
-"""Usual sd between seeds of CIFAR networks at the paper's schedule, until one is measured."""
 
 _OURS: dict[str, Metric] = {
     "test": "test_top1_err",
@@ -74,14 +71,6 @@ def bare_places(table: FilledTable) -> Iterator[Place]:
             metric = (printed.metric if printed else None) or column.metric
             cell = table.cells[table.expanded.cell_of(row, name).id]
             yield Place(row, name, metric, printed, cell, "not_run", "")
-
-
-def measured(run: RunRecord, metric: Metric) -> float | None:
-    """Return one run's number; None where its protocol does not measure it."""
-    if metric == "train_time_min":
-        return run.timing.train_s / 60
-    value = getattr(run.result, metric)
-    return None if value is None else float(value)
 
 
 def parameters(cell: FilledCell) -> int | None:

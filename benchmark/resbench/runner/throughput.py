@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import platformdirs
 
 from resbench.store.records import RunRecord
 from resbench.suite.schedule import resolve
@@ -97,6 +96,8 @@ def train_images(spec: RunSpec) -> int:
 
 
 def _cache_file() -> Path:
+    import platformdirs
+
     folder = os.environ.get("RESBENCH_CACHE_DIR") or platformdirs.user_cache_dir("resbench")
     return Path(folder) / "throughput.json"
 

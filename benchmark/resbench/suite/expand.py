@@ -116,7 +116,7 @@ def expand(
     _check_places(loaded)
     suite = loaded.suite
     chosen = seeds or tier[0].seeds or suite.seeds
-    cells, problems = [], []
+    cells, problems, shared = [], [], _shared(loaded)
     for combination in itertools.product(*suite.matrix.values()):
         levels = dict(zip(suite.matrix, combination, strict=True))
         cell_id = "/".join(combination)
@@ -128,7 +128,7 @@ def expand(
             cells.append(Cell(suite.name, cell_id, levels, None, skip))
             continue
         try:
-            leaves = _layered(loaded, levels, context, tier)
+            leaves = _layered(dict(shared), loaded, levels, context, tier)
             spec = _checked(leaves, loaded.document, context, chosen[0])
             cells.append(Cell(suite.name, cell_id, levels, spec, None, leaves))
         except DocumentError as error:
@@ -164,9 +164,8 @@ def _check_places(loaded: Loaded) -> None:
         raise DocumentError(problems)
 
 
-def _layered(
-    loaded: Loaded, levels: Mapping[str, str], context: Context, tier: tuple[Tier, Document | None]
-) -> dict[Path_, Leaf]:
+def _shared(loaded: Loaded) -> dict[Path_, Leaf]:
+    """Return the layers that all cells of a suite have in common."""
     leaves: dict[Path_, Leaf] = {}
     protocol = loaded.protocol
     for part in ("model", "data", "training"):
@@ -174,6 +173,16 @@ def _layered(
                lambda path: loaded.protocol_document.at(path))  # fmt: skip
     for part, value in loaded.suite.base.items():
         _apply(leaves, (part,), value, "suite", lambda path: loaded.document.at(("base", *path)))
+    return leaves
+
+
+def _layered(
+    leaves: dict[Path_, Leaf],
+    loaded: Loaded,
+    levels: Mapping[str, str],
+    context: Context,
+    tier: tuple[Tier, Document | None],
+) -> dict[Path_, Leaf]:
     for axis, level in levels.items():
         for key, value in loaded.suite.matrix[axis][level].set.items():
             place = loaded.document.at(("matrix", axis, level, "set", key))
@@ -200,7 +209,8 @@ def _apply(
 ) -> None:
     """Set one path; mappings merge key by key, except that a whole ``model`` replaces a model."""
     replaces = path == ("model",) and isinstance(value, dict) and "family" in value
-    for known in list(leaves):
+    # Where there is a leaf, nothing else is above or below it.
+    for known in [path] if path in leaves else list(leaves):
         is_below, is_above = known[: len(path)] == path, path[: len(known)] == known
         if is_above or (is_below and (replaces or not isinstance(value, dict))):
             del leaves[known]

@@ -30,7 +30,7 @@ SECOND = "a second document starts here. Keep one document a file."
 TAB_INDENT = "a tab in the indentation. Use spaces."
 
 ILLEGAL = re.compile(
-    "[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
+    "[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]"
 )
 """Control characters, lone surrogates, U+FEFF, and the line breaks that only some readers know."""
 _DIRECTIVE = re.compile(r"(?:[ \t]*+(?:#[^\r\n]*+)?+[\r\n]++)*+%")

@@ -18,6 +18,8 @@ from hypothesis import strategies as st
 from msgspec import Meta, Struct
 
 from resbench.errors import ExitCode, UsageError
+from resbench.suite import document, schema
+from resbench.suite.catalog import suite_folder
 from resbench.suite.document import (
     MAX_BYTES,
     MAX_NODES,
@@ -224,6 +226,42 @@ def test_other_values_are_validated_at_the_places_the_caller_names() -> None:
     }
     with pytest.raises(DocumentError, match="missing key 'name'"):
         validate(Report, document, value={})
+
+
+def test_the_parser_in_python_reads_the_same_and_takes_over_without_libyaml(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert len(document._LOADERS) == 2, "PyYAML's wheels have libyaml"
+    texts = [(path, path.read_text()) for path in sorted(suite_folder().rglob("*.yaml"))]
+    fast = [parse_document(text, path) for path, text in texts]
+    monkeypatch.setattr(document, "_LOADERS", document._LOADERS[-1:])
+    for (path, text), read in zip(texts, fast, strict=True):
+        assert repr(parse_document(text, path).value) == repr(read.value)
+        assert parse_document(text, path).positions == read.positions
+
+
+def test_broken_rules_over_several_values_are_reported_at_once_each_in_its_place() -> None:
+    text = """\
+version: 1
+name: x
+title: t
+protocol: "wang2017\\n"
+sources: [{key: wang2017, place: p}]
+seeds: [1]
+matrix: {a: {b: {label: B}}}
+table: {rows: a, columns: {}}
+provenance:
+  one: {origin: inferred, place: p}
+  two: {origin: deviation, place: p}
+"""
+    with pytest.raises(DocumentError) as caught:
+        validate(schema.Suite, parse_document(text, FILE))
+    assert str(caught.value).splitlines() == [
+        f"x.yaml:4:1: 'protocol' must match {schema.IDENTIFIER}, not the text 'wang2017\\n'.",
+        "x.yaml:8:18: 'columns' in 'table' must have a length of at least 1, not 0.",
+        "x.yaml:10:3: 'one' in 'provenance': origin 'inferred' needs a reason.",
+        "x.yaml:11:3: 'two' in 'provenance': origin 'deviation' needs a reason.",
+    ]
 
 
 SCALARS = st.one_of(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -44,6 +43,8 @@ def _configured(config: Path | None, problems: list[str]) -> dict[str, Path]:
     path = Path(named or platformdirs.user_config_path("resbench") / "config.toml")
     if not named and not path.exists():
         return {}
+    import tomllib
+
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

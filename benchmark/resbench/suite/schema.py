@@ -9,7 +9,9 @@ from msgspec import Meta
 
 from resbench.suite.spec import Frozen, PositiveNumber, Seed, whole
 
-Identifier = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$(?!\n)")]
+IDENTIFIER = r"^[a-z0-9][a-z0-9_-]{0,63}$(?!\n)"
+"""Without the last part Python would take a line break after it."""
+Identifier = Annotated[str, Meta(pattern=IDENTIFIER)]
 Text = Annotated[str, Meta(min_length=1, max_length=2000)]
 Metric = Literal[
     "test_top1_err",

@@ -15,7 +15,7 @@ from typing import Any
 from resbench.data.sources import identify
 from resbench.store.job import Job
 from resbench.store.layout import RunFolder
-from resbench.suite.spec import RunSpec
+from resbench.suite.spec import RunSpec, plain_to
 
 RESBENCH = str(Path(sys.executable).with_name("resbench"))
 PATIENCE_S = 120
@@ -135,7 +135,7 @@ def spec_of(**changes: Any) -> RunSpec:
         "seed": 1,
     }
     dotted = {name.replace("__", "."): item for name, item in changes.items()}
-    return RunSpec.model_validate(changed(value, dotted))
+    return plain_to(RunSpec, changed(value, dotted))
 
 
 REPORT = {

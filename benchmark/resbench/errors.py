@@ -6,7 +6,6 @@ what is wrong, why, and what to do. Anything else that escapes is a defect of re
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from enum import IntEnum
 
@@ -45,6 +44,8 @@ class StorageFault(EnvironmentFault):
 
 def did_you_mean(name: str, allowed: Iterable[str]) -> str:
     """Return ``" Did you mean 'x'? Allowed: a, b."``; the second half when nothing is near."""
+    import difflib  # only where there is something to say
+
     names = [str(item) for item in allowed]
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     hint = f" Did you mean '{near[0]}'?" if near else ""

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from msgspec import structs
 
 from resbench.bench.contest import TINY, Bench
 from resbench.bench.peer import Peer, PilImages
@@ -26,10 +27,10 @@ CPU = torch.device("cpu")
 def tiny_spec(lr: float = 0.1, **data: Any) -> RunSpec:
     """A narrow network on 8 px, with a learning rate at which it learns."""
     spec = Bench(CPU, quick=True).spec(TINY, steps=4)
-    optim = spec.training.optim.model_copy(update={"lr": lr})
-    training = spec.training.model_copy(update={"optim": optim})
-    changes = {"training": training, "data": spec.data.model_copy(update=data)}
-    return spec.model_copy(update=changes)
+    optim = structs.replace(spec.training.optim, lr=lr)
+    training = structs.replace(spec.training, optim=optim)
+    changes = {"training": training, "data": structs.replace(spec.data, **data)}
+    return structs.replace(spec, **changes)
 
 
 @pytest.mark.parametrize("flags", [False, True])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from msgspec import structs
 
 from resbench.bench.contest import ATTENTION_92, Bench
 from resbench.bench.traffic import Traffic, traffic_of
@@ -36,5 +37,5 @@ def test_backward_is_counted() -> None:
 
 def test_attention_92_in_bf16_moves_about_120_megabytes_an_image() -> None:
     spec = Bench(CPU).spec(ATTENTION_92, batch_size=2, steps=1)
-    bf16 = spec.model_copy(update={"precision": "bf16"})
+    bf16 = structs.replace(spec, precision="bf16")
     assert traffic_of(bf16, CPU) / 2 == pytest.approx(120e6, rel=0.3)

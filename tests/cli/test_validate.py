@@ -13,7 +13,7 @@ Capture = pytest.CaptureFixture[str]
 
 def test_validate_starts_without_torch_mlflow_numpy_and_scipy(tmp_path: Path) -> None:
     loaded = imported_by("validate", "smoke", cwd=tmp_path)
-    assert not {"torch", "mlflow", "numpy", "scipy", "pandas", "rich"} & loaded
+    assert not {"torch", "mlflow", "numpy", "scipy", "pandas", "rich", "pydantic"} & loaded
 
 
 def test_every_shipped_suite_is_valid_and_has_a_line(capsys: Capture) -> None:

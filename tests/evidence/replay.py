@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from resbench.data.sources import identify, load
-from resbench.suite.spec import RunSpec
+from resbench.suite.spec import RunSpec, plain_to
 from resbench.train.determinism import prepare
 from resbench.train.engine import make_engine
 from resbench.train.images import prepare as prepare_images
@@ -21,7 +21,7 @@ from resbench.train.lane import Lane
 
 def main() -> None:
     record = json.loads(Path(sys.argv[1]).read_text())
-    spec = RunSpec.model_validate_json(json.dumps(record["spec"]), strict=True)
+    spec = plain_to(RunSpec, record["spec"])
     device = torch.device("cpu")
     prepare(device, record["environment"]["threads"])
     source = identify(spec.data.name, {spec.data.name: Path(sys.argv[2])})

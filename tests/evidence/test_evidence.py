@@ -9,10 +9,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from msgspec import to_builtins
 
+from resbench.store.atomic import dump_json
 from resbench.store.layout import ResultsFolder, RunFolder
+from resbench.store.records import read_record
 from resbench.store.scan import scan
 from resbench.store.verify import verify_run
+from resbench.suite.spec import RunSpec, plain_to
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "results"
@@ -26,6 +30,17 @@ def test_every_shipped_record_is_verified_from_its_predictions() -> None:
     assert found.problems == ()
     for key in found.records:
         assert verify_run(RunFolder(RESULTS, key)) == ()
+
+
+def test_every_shipped_record_has_the_key_and_the_bytes_that_this_version_gives_it() -> None:
+    paths = sorted(RESULTS.glob("runs/*/record.json"))
+    assert paths
+    for path in paths:
+        record = read_record(RunFolder(RESULTS, path.parent.name))
+        spec = plain_to(RunSpec, record.spec)
+        assert spec.key == record.key
+        assert spec.canonical() == record.spec
+        assert f"{dump_json(to_builtins(record), indent=1)}\n".encode() == path.read_bytes()
 
 
 def test_shipped_results_are_marked_as_evidence() -> None:

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from msgspec import structs
+
 from resbench.store.metrics import EpochMetrics, EpochTiming, append_epoch
 from resbench.store.predictions import error_from_predictions, write_predictions
 from resbench.store.records import Result, RunRecord, write_record
@@ -54,5 +56,5 @@ def plant(
     )
     record = records._record(expanded, spec, result, "a GPU")
     places = {**record.context, "cells": [[expanded.loaded.suite.name, cell]]}
-    changed = {name: getattr(record, name).model_copy(update=dict(u)) for name, u in facts.items()}
-    return write_record(run, record.model_copy(update={"context": places, **changed}))
+    changed = {name: structs.replace(getattr(record, name), **u) for name, u in facts.items()}
+    return write_record(run, structs.replace(record, context=places, **changed))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from resbench.report.cells import Place, judge_count, judge_places
 from resbench.report.collect import FilledTable, fill, finished
@@ -210,7 +211,7 @@ def test_a_parameter_count_agrees_with_print_when_it_rounds_to_it(
 ) -> None:
     bare = place(tmp_path, suite, "attention-92", "params")
     assert bare.printed is not None
-    changed = bare.printed.model_copy(update={"value": printed})
+    changed = structs.replace(bare.printed, value=printed)
     assert judge_count(replace(bare, printed=changed), counted).kind == kind
 
 

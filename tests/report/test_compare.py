@@ -4,8 +4,10 @@ import json
 import shutil
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
+from msgspec import structs
 
 from resbench.errors import EnvironmentFault, UsageError
 from resbench.report.compare import CellPair, Comparison, compare, select
@@ -51,8 +53,8 @@ def rewrite(folder: Path, expanded: Expanded, seed: int, *, epoch: int, error: f
     """Give a run another test error in one epoch, and a record that fits it."""
     run = RunFolder(folder, expanded.cell(CELL).at_seed(seed).key)
     record, rows = read_record(run), read_epochs(run.metrics, EpochMetrics)
-    rows[epoch - 1] = rows[epoch - 1].model_copy(update={"test_top1_err": error})
-    lines = [row.model_dump_json(exclude_none=True) for row in rows]
+    rows[epoch - 1] = structs.replace(rows[epoch - 1], test_top1_err=error)
+    lines = [msgspec.json.encode(row).decode() for row in rows]
     run.metrics.write_text("\n".join(lines) + "\n")
     write_record(run, record)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec import structs
 from scipy import stats
 
 from resbench.cli.planning import Request, resolve
@@ -63,7 +64,7 @@ def test_the_printed_effect_is_the_one_that_the_test_of_the_claim_looks_at(
 def test_a_difference_stated_without_its_cells_is_taken_as_stated() -> None:
     expanded = declared(load_suite("table3_mask"))
     parsed = parsed_claims(expanded)[0]
-    claim = expanded.loaded.suite.claims[0].model_copy(update={"metric": "train_top1_err"})
+    claim = structs.replace(expanded.loaded.suite.claims[0], metric="train_top1_err")
     assert printed_effect(expanded, claim, parsed) == 0.96
 
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from resbench.data.digits import read_digits
 from resbench.runner.throughput import TRAIN_SIZES, Throughput, kind_of, train_images
@@ -22,12 +23,11 @@ def record_of(folder: Path, started: str, images_per_s: float, device: str = "cp
     """A record of a run of the mini suite."""
     ResultsFolder(folder / "results").open_for_writing()
     record = finish(begin(folder / "results"))
-    where = record.environment.model_copy(update={"device": device, "device_name": "H100"})
-    timing = record.timing.model_copy(
-        update={"started": started, "images_per_s": images_per_s, "train_s": 10.0, "eval_s": 2.0}
+    where = replace(record.environment, device=device, device_name="H100")
+    timing = replace(
+        record.timing, started=started, images_per_s=images_per_s, train_s=10.0, eval_s=2.0
     )
-    fields = {"spec": SPEC.canonical(), "environment": where, "timing": timing}
-    return record.model_copy(update=fields)
+    return replace(record, spec=SPEC.canonical(), environment=where, timing=timing)
 
 
 def test_time_left_is_images_over_speed_plus_evaluation() -> None:
@@ -60,7 +60,7 @@ def test_the_newest_record_of_a_device_wins(tmp_path: Path) -> None:
 
 def test_a_record_of_another_version_is_no_measure(tmp_path: Path) -> None:
     record = record_of(tmp_path, "2026-01-01T00:00:00+00:00", 100.0)
-    strange = record.model_copy(update={"spec": {"model": "unheard of"}})
+    strange = replace(record, spec={"model": "unheard of"})
     assert Throughput.measured([strange]).rates == {}
 
 

@@ -11,12 +11,15 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import msgspec
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from msgspec import Meta, Struct
 
 from resbench.errors import ExitCode, UsageError
+from resbench.suite import document, schema
+from resbench.suite.catalog import suite_folder
 from resbench.suite.document import (
     MAX_BYTES,
     MAX_NODES,
@@ -28,64 +31,66 @@ from resbench.suite.document import (
     parse_document,
     validate,
 )
+from resbench.suite.spec import Frozen
 
 CORPUS = Path(__file__).parents[1] / "corpus" / "yaml"
 FILE = Path("x.yaml")
-Identifier = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
+Identifier = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 
 
-class Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+class Strict(Frozen):
+    pass
 
 
 class Optim(Strict):
-    lr: Annotated[float, Field(gt=0)]
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    lr: Annotated[float, Meta(gt=0)]
+    momentum: Annotated[float, Meta(ge=0, lt=1)] = 0.9
     nesterov: bool = True
-    weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.0001
+    weight_decay: Annotated[float, Meta(ge=0, le=1)] = 0.0001
 
 
-class Attention(Strict):
-    family: Literal["attention"]
+class Attention(Strict, tag_field="family", tag="attention"):
     mask: Literal["local", "encoder-decoder"] = "local"
     optim: Optim | None = None
 
 
-class Plain(Strict):
-    family: Literal["plain", "attention-free"]
+class Plain(Strict, tag_field="family", tag="plain"):
     depth: int = 164
 
 
-Network = Annotated[Attention | Plain, Field(discriminator="family")]
+class AttentionFree(Plain, tag="attention-free"):
+    pass
+
+
+Network = Attention | Plain | AttentionFree
 
 
 class Drop(Strict):
-    at: Annotated[int | float, Field(gt=0)]
+    at: Annotated[int, Meta(gt=0)] | Annotated[float, Meta(gt=0)]
 
 
 class Suite(Strict):
     version: Literal[1] = 1
     name: Identifier = "x"
-    title: Annotated[str, Field(min_length=1, max_length=20)] = "t"
+    title: Annotated[str, Meta(min_length=1, max_length=20)] = "t"
     optim: Optim | None = None
     model: Network | None = None
     models: tuple[Network, ...] = ()
     drops: tuple[Drop, ...] = ()
-    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1, max_length=9)] = (
+    seeds: Annotated[tuple[Annotated[int, Meta(ge=0)], ...], Meta(min_length=1, max_length=9)] = (
         0,
     )
-    levels: dict[Identifier, Optim] = {}
-    families: dict[Literal["attention", "plain"], dict[str, Any]] = {}
+    levels: dict[Identifier, Optim] = msgspec.field(default_factory=dict)
+    families: dict[Literal["attention", "plain"], dict[str, Any]] = msgspec.field(
+        default_factory=dict
+    )
     printed: str | None = None
     unit: Literal["step", "epoch"] | None = None
     loose: str | Optim | list[int] = ""
 
-    @field_validator("seeds")
-    @classmethod
-    def _distinct(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
-        if len(set(seeds)) != len(seeds):
-            raise ValueError("seeds must differ from each other")
-        return seeds
+    def __post_init__(self) -> None:
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError("seeds must differ from each other", "seeds")
 
 
 class Report(Strict):
@@ -103,16 +108,26 @@ def corpus(name: str) -> list[Any]:
     return [pytest.param(text, expected.rstrip("\n"), id=name) for name, text, _, expected in cases]
 
 
-def outcome(data: bytes, model: type[BaseModel] | None = None) -> str:
+def outcome(data: bytes, model: type[Struct] | None = None) -> str:
     """What a file gives, as a corpus shows it: the value as JSON, or the error."""
     FILE.write_bytes(data)
     try:
         document = load_document(FILE)
         if model is not None:
-            return validate(model, document).model_dump_json(exclude_unset=True)
+            checked = msgspec.to_builtins(validate(model, document))
+            return json.dumps(_given(checked, document.value), separators=(",", ":"))
     except DocumentError as error:
         return str(error)
     return json.dumps(document.value, ensure_ascii=False)
+
+
+def _given(checked: Any, value: Any) -> Any:
+    """What a file gave, without the defaults beside it."""
+    if isinstance(value, dict):
+        return {name: _given(item, value[name]) for name, item in checked.items() if name in value}
+    if isinstance(value, list):
+        return [_given(*pair) for pair in zip(checked, value, strict=True)]
+    return checked
 
 
 @pytest.fixture(autouse=True)
@@ -213,6 +228,42 @@ def test_other_values_are_validated_at_the_places_the_caller_names() -> None:
         validate(Report, document, value={})
 
 
+def test_the_parser_in_python_reads_the_same_and_takes_over_without_libyaml(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert len(document._LOADERS) == 2, "PyYAML's wheels have libyaml"
+    texts = [(path, path.read_text()) for path in sorted(suite_folder().rglob("*.yaml"))]
+    fast = [parse_document(text, path) for path, text in texts]
+    monkeypatch.setattr(document, "_LOADERS", document._LOADERS[-1:])
+    for (path, text), read in zip(texts, fast, strict=True):
+        assert repr(parse_document(text, path).value) == repr(read.value)
+        assert parse_document(text, path).positions == read.positions
+
+
+def test_broken_rules_over_several_values_are_reported_at_once_each_in_its_place() -> None:
+    text = """\
+version: 1
+name: x
+title: t
+protocol: "wang2017\\n"
+sources: [{key: wang2017, place: p}]
+seeds: [1]
+matrix: {a: {b: {label: B}}}
+table: {rows: a, columns: {}}
+provenance:
+  one: {origin: inferred, place: p}
+  two: {origin: deviation, place: p}
+"""
+    with pytest.raises(DocumentError) as caught:
+        validate(schema.Suite, parse_document(text, FILE))
+    assert str(caught.value).splitlines() == [
+        f"x.yaml:4:1: 'protocol' must match {schema.IDENTIFIER}, not the text 'wang2017\\n'.",
+        "x.yaml:8:18: 'columns' in 'table' must have a length of at least 1, not 0.",
+        "x.yaml:10:3: 'one' in 'provenance': origin 'inferred' needs a reason.",
+        "x.yaml:11:3: 'two' in 'provenance': origin 'deviation' needs a reason.",
+    ]
+
+
 SCALARS = st.one_of(
     st.none(),
     st.booleans(),
@@ -234,7 +285,7 @@ VALUES = st.dictionaries(
 )
 
 
-class Free(BaseModel):
+class Free(Struct):
     anything: dict[str, Any]
 
 

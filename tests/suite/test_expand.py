@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from msgspec import to_builtins
 
 from resbench.errors import ResbenchError, UsageError
 from resbench.suite.catalog import load_suite, load_tier, suite_names
@@ -70,8 +71,8 @@ def test_each_layer_overrules_the_last(tmp_path: Path) -> None:
 def test_a_whole_model_replaces_a_model_and_a_part_changes_it(tmp_path: Path) -> None:
     whole = {"family": "he2016", "name": "resnet-164", "width": 0.25}
     both = expanded(tmp_path, with_level({"model": whole}))
-    assert spec(both, "nal").model.model_dump() == whole
-    assert spec(both, "arl").model.model_dump()["mask"] == "encoder-decoder"
+    assert to_builtins(spec(both, "nal").model) == whole
+    assert to_builtins(spec(both, "arl").model)["mask"] == "encoder-decoder"
     part = expanded(tmp_path, with_level({"model": {"width": 0.5}}))
     assert spec(part, "nal").model.width == 0.5
 

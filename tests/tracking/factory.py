@@ -7,12 +7,14 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from msgspec import structs
+
 from resbench.store.layout import ResultsFolder, RunFolder
 from resbench.store.metrics import EpochTiming, append_epoch
 from resbench.store.predictions import write_predictions
 from resbench.store.records import RunRecord, write_record, write_spec
 from resbench.store.state import Status, write_state
-from resbench.suite.spec import RunSpec
+from resbench.suite.spec import RunSpec, plain_to
 
 from ..store import factory as stored
 
@@ -81,7 +83,7 @@ def spec_of(seed: int = 1) -> dict[str, Any]:
         "precision": "fp32",
         "seed": seed,
     }
-    return RunSpec.model_validate(spec).canonical()
+    return plain_to(RunSpec, spec).canonical()
 
 
 def context_of(cells: tuple[tuple[str, str], ...] = CELLS, label: str = "jpeg75") -> dict[str, Any]:
@@ -94,7 +96,7 @@ def context_of(cells: tuple[tuple[str, str], ...] = CELLS, label: str = "jpeg75"
 
 
 def folder_of(results: Path, seed: int = 1) -> RunFolder:
-    return RunFolder(results, RunSpec.model_validate(spec_of(seed)).key)
+    return RunFolder(results, plain_to(RunSpec, spec_of(seed)).key)
 
 
 def train(run: RunFolder, seed: int, first: int, last: int, *, seconds: float = 1.5) -> None:
@@ -127,7 +129,7 @@ def finish(run: RunFolder, seed: int = 1, **context: Any) -> RunRecord:
     write_predictions(run.predictions, stored.predictions_of(seed))
     record = stored.record_of(run, seed)
     fields = {"key": folder_of(run.results, seed).key, "spec": spec_of(seed)}
-    return write_record(run, record.model_copy(update={**fields, "context": context_of(**context)}))
+    return write_record(run, structs.replace(record, context=context_of(**context), **fields))
 
 
 def finished(results: Path, seed: int = 1, **context: Any) -> RunFolder:

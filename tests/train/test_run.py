@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from msgspec import structs
 
 from resbench.errors import EnvironmentFault
 from resbench.store.locks import wait_lock
@@ -29,7 +30,7 @@ from ..mini import REPORT, job_of, outputs, run_folders, spec_of
 from .live import Attempt, finished
 
 SPEC = spec_of(training__schedule__total=2, training__batch_size=32)
-SECOND = SPEC.model_copy(update={"seed": 2})
+SECOND = structs.replace(SPEC, seed=2)
 
 
 def state_of(attempt: Attempt, spec: RunSpec) -> tuple[Status, str | None]:
@@ -166,7 +167,7 @@ def test_another_thread_count_is_refused_unless_accepted_and_then_noted(tmp_path
 def test_an_edited_suite_is_another_run_and_the_old_one_stays(tmp_path: Path) -> None:
     finished(tmp_path, SPEC)
     before = outputs(tmp_path)
-    finished(tmp_path, SPEC.model_copy(update={"seed": 7}))
+    finished(tmp_path, structs.replace(SPEC, seed=7))
     edited = outputs(tmp_path)
     assert len(edited) == 2 * len(before)
     assert before.items() <= edited.items()
@@ -272,7 +273,7 @@ def test_one_run_of_a_pack_may_be_at_work_elsewhere_or_damaged(
     tmp_path: Path, tandem: list[int]
 ) -> None:
     attempt = Attempt(tmp_path)
-    third = SPEC.model_copy(update={"seed": 3})
+    third = structs.replace(SPEC, seed=3)
     for spec in (SECOND, third):
         attempt.folder(spec).create()
     attempt.folder(third).spec.write_text("{}")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
+from msgspec.structs import replace
 
 from resbench.bench.measure import Spread, Timed
 from resbench.report.declared import declared
@@ -47,17 +48,17 @@ class Bench:
         """
         suite, name = cell
         spec = declared(load_suite(suite)).cell(name).at_seed(1)
-        optim = spec.training.optim.model_copy(update={"lr": 1e-6})
+        optim = replace(spec.training.optim, lr=1e-6)
         batch = batch_size or spec.training.batch_size
         schedule = Schedule(unit="step", total=steps * 10**6, drops=(), warmup=None)
-        training = {"optim": optim, "schedule": schedule, "batch_size": batch}
-        changes: dict[str, object] = {"training": spec.training.model_copy(update=training)}
+        training = replace(spec.training, optim=optim, schedule=schedule, batch_size=batch)
+        changes: dict[str, object] = {"training": training}
         if self.on_gpu:
             changes |= {"engine": "graph", "precision": "bf16"}
         if self.quick:
-            changes["model"] = spec.model.model_copy(update={"width": 0.125})
-            changes["data"] = spec.data.model_copy(update={"image_px": 8})
-        return spec.model_copy(update=changes)
+            changes["model"] = replace(spec.model, width=0.125)
+            changes["data"] = replace(spec.data, image_px=8)
+        return replace(spec, **changes)
 
 
 @dataclass(frozen=True)

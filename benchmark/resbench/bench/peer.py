@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 
+import msgspec
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -74,7 +75,7 @@ class Peer:
         """
         self.device, self.flags, self.own_upsampling = device, flags, own_upsampling
         self.layout = torch.channels_last if flags else torch.contiguous_format
-        model = build(**spec.model.model_dump(), num_classes=images.num_classes)
+        model = build(**msgspec.to_builtins(spec.model), num_classes=images.num_classes)
         self.model: nn.Module = model.to(device, memory_format=self.layout)  # type: ignore[call-overload]
         optim = spec.training.optim
         self.optimizer = torch.optim.SGD(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 import torch
+from msgspec.structs import replace
 
 from resbench.bench.contest import Bench, Cell, Reading, ratios
 from resbench.bench.measure import Contender, take_turns
@@ -33,7 +34,7 @@ class Ours:
         """
         images = made_images(spec, steps * spec.training.batch_size)
         seeds = range(1, lanes + 1)
-        self.lanes = [Lane(spec.model_copy(update={"seed": s}), images, device) for s in seeds]
+        self.lanes = [Lane(replace(spec, seed=s), images, device) for s in seeds]
         self.steps, self.epochs = range(steps), 0
         self.images = len(images.train_images) * lanes
         self._begin()

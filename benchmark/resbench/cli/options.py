@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,13 +25,17 @@ def results_option(function: _F) -> _F:
 
 
 def format_option(*formats: str, default: str) -> Callable[[_F], _F]:
-    """Add ``--format`` with the verb's formats."""
+    """Add ``--format`` with the verb's formats; ``rich`` by default is for terminals only."""
+
+    def chosen() -> str:
+        return "markdown" if default == "rich" and not sys.stdout.isatty() else default
+
     return click.option(
         "--format",
         "format_",
         type=click.Choice(formats),
-        default=default,
-        show_default=True,
+        default=chosen,
+        show_default="rich on a terminal, else markdown" if default == "rich" else default,
         help="How to print.",
     )
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import click
+from msgspec.structs import asdict
 
 from resbench.cli.options import format_option, results_option
 from resbench.cli.words import count
@@ -38,7 +39,7 @@ def command(results: Path, format_: str) -> int:
                 "key": key,
                 "test_top1_err": record.result.test_top1_err,
                 "status": record.status,
-                "code": record.code.model_dump(),
+                "code": asdict(record.code),
                 "data": {"id": record.data.id, "fingerprint": record.data.fingerprint},
                 "predictions": record.files.get("predictions.npz"),
             }

@@ -18,8 +18,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-import platformdirs
-
 if TYPE_CHECKING:
     from resbench.data.images import Images
 
@@ -28,6 +26,8 @@ _log = logging.getLogger(__name__)
 
 def cache_dir() -> Path:
     """Return the cache folder (``RESBENCH_CACHE_DIR`` overrides)."""
+    import platformdirs
+
     return Path(os.environ.get("RESBENCH_CACHE_DIR") or platformdirs.user_cache_dir("resbench"))
 
 

@@ -9,8 +9,6 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import platformdirs
-
 from resbench.errors import UsageError, did_you_mean
 
 
@@ -64,6 +62,8 @@ DIGITS_FINGERPRINT = "c45ea931edacb36176cac15896e57ac7b79aaa5dc01cb14aa063360220
 
 def data_dir() -> Path:
     """Return the folder of downloaded archives (``RESBENCH_DATA_DIR`` overrides)."""
+    import platformdirs
+
     return Path(os.environ.get("RESBENCH_DATA_DIR") or platformdirs.user_data_dir("resbench"))
 
 

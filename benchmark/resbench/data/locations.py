@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-
-import platformdirs
 
 from resbench.data.catalog import published_archive
 from resbench.errors import UsageError
@@ -40,10 +37,14 @@ def parse_locations(pairs: Sequence[str], config: Path | None = None) -> dict[st
 
 
 def _configured(config: Path | None, problems: list[str]) -> dict[str, Path]:
+    import platformdirs
+
     named = config or os.environ.get("RESBENCH_CONFIG")
     path = Path(named or platformdirs.user_config_path("resbench") / "config.toml")
     if not named and not path.exists():
         return {}
+    import tomllib
+
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

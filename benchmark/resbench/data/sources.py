@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from resbench.data import cache
 from resbench.data.catalog import (
     ARCHIVES,
     DIGITS_FINGERPRINT,
@@ -87,6 +86,8 @@ def load(source: Source) -> Images:
 
     Raises EnvironmentFault where data is missing, damaged, or no longer what was identified.
     """
+    from resbench.data import cache
+
     if source.kind == "parquet" and source.fingerprint is not None:
         cached = cache.read_images(source.fingerprint, source.num_classes)
         if cached is not None:
@@ -165,6 +166,8 @@ def _own(name: str, kind: Literal["archive", "parquet"], path: Path, md5: str | 
         num_classes=NUM_CLASSES[name],
         md5=md5,
     )
+    from resbench.data import cache
+
     key = f"{name}-{md5 or _digest(name, path)}"
     fingerprint = cache.read_fingerprint(key)
     if fingerprint is None:

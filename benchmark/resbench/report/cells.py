@@ -7,20 +7,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from msgspec.structs import asdict
+
 from resbench.data.catalog import NUM_CLASSES
 from resbench.models.catalogue import NETWORKS, ZOO, resolve_options
 from resbench.report.collect import FilledCell, FilledTable
 from resbench.report.declared import as_declared
 from resbench.report.labels import METRICS, SPLITS, data_label, set_label, tier_label
+from resbench.report.measured import PLANNING_SD_PP, measured
 from resbench.stats.verdicts import CellKind, Comparable, judge_cell
-from resbench.store.records import RunRecord
 from resbench.suite.expand import Context
 from resbench.suite.schema import ERROR_METRICS, TEXT_METRICS, Metric, PaperValue
 
 PlaceKind = CellKind | Literal["equal", "differs", "shown", "skipped"]
-
-PLANNING_SD_PP = 0.2
-"""Usual sd between seeds of CIFAR networks at the paper's schedule, until one is measured."""
 
 _OURS: dict[str, Metric] = {
     "test": "test_top1_err",
@@ -74,14 +73,6 @@ def bare_places(table: FilledTable) -> Iterator[Place]:
             yield Place(row, name, metric, printed, cell, "not_run", "")
 
 
-def measured(run: RunRecord, metric: Metric) -> float | None:
-    """Return one run's number; None where its protocol does not measure it."""
-    if metric == "train_time_min":
-        return run.timing.train_s / 60
-    value = getattr(run.result, metric)
-    return None if value is None else float(value)
-
-
 def parameters(cell: FilledCell) -> int | None:
     """Return the trainable parameters of a cell's network: counted by a run, else catalogued."""
     if cell.records:
@@ -89,8 +80,8 @@ def parameters(cell: FilledCell) -> int | None:
     spec = cell.cell.spec
     if spec is None or spec.model.width != 1:
         return None
-    model = spec.model.model_dump(exclude={"width"})
-    family, name = model.pop("family"), model.pop("name")
+    family, model = spec.model.family, asdict(spec.model)
+    name, _ = model.pop("name"), model.pop("width")
     classes = NUM_CLASSES[spec.data.name]
     for entry in ZOO:
         known = entry.family == family and entry.name == name and name in NETWORKS[family]

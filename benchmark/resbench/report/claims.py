@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resbench.errors import ResbenchError
-from resbench.report.cells import PLANNING_SD_PP, measured
 from resbench.report.collect import FilledCell, FilledTable
 from resbench.report.contrast import contrast_of
 from resbench.report.declared import as_declared
+from resbench.report.measured import PLANNING_SD_PP, measured
 from resbench.report.power import printed_effect
 from resbench.report.reading import seed_of
 from resbench.stats.claims import ClaimVerdict, evaluate_claim, finalise

@@ -15,6 +15,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from msgspec import structs
+
 from resbench.errors import ResbenchError
 from resbench.report.declared import declared, published
 from resbench.report.reading import Begun, Results, Setting, identity_of, seed_of, setting_of
@@ -141,8 +143,8 @@ def _on(expanded: Expanded, data: Mapping[str, DataChoice]) -> Expanded:
     def moved(cell: Cell) -> Cell:
         if cell.spec is None:
             return cell
-        images = cell.spec.data.model_copy(update={"id": data[cell.spec.data.name].id})
-        return replace(cell, spec=cell.spec.model_copy(update={"data": images}))
+        images = structs.replace(cell.spec.data, id=data[cell.spec.data.name].id)
+        return replace(cell, spec=structs.replace(cell.spec, data=images))
 
     cells = tuple(moved(cell) for cell in expanded.cells)
     return replace(expanded, context=replace(expanded.context, data=data), cells=cells)

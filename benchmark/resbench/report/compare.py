@@ -171,7 +171,7 @@ def _by_cell(side: Side, without: set[str]) -> dict[str, Runs]:
 def _places(run: RunRecord) -> list[str]:
     """Return the cells that the run was made for, as the runner noted them."""
     cells = run.context.get("cells", [])
-    return [" ".join(map(str, cell)) for cell in cells] if isinstance(cells, list) else []  # type: ignore[arg-type]
+    return [" ".join(map(str, cell)) for cell in cells] if isinstance(cells, list) else []
 
 
 def _context(run: RunRecord) -> Context:

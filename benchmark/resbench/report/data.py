@@ -9,6 +9,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from msgspec.structs import asdict
+
 from resbench import __version__
 from resbench.report.blocks import SCHEMA, plain
 from resbench.report.cells import Place
@@ -42,7 +44,7 @@ def table_data(judged: JudgedTable, ledger: bool) -> dict[str, Any]:
     return {
         "suite": suite.name,
         "title": suite.title,
-        "sources": [source.model_dump() for source in suite.sources],
+        "sources": [asdict(source) for source in suite.sources],
         "context": context_data(table),
         "rows": {row: level.label for row, level in suite.matrix[suite.table.rows].items()},
         "columns": {name: column.label for name, column in suite.table.columns.items()},
@@ -151,11 +153,11 @@ def run_data(run: RunRecord) -> dict[str, Any]:
         "seed": seed_of(run),
         "status": run.status,
         "reason": run.reason,
-        **run.result.model_dump(),
+        **asdict(run.result),
         "parameters": run.model.parameters,
         "macs": run.model.macs,
         "data_fingerprint": run.data.fingerprint,
-        "code": run.code.model_dump(),
+        "code": asdict(run.code),
         "device": run.environment.device_name,
         "images_per_s": run.timing.images_per_s,
         "train_s": run.timing.train_s,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from resbench.data.catalog import ARCHIVES
+from resbench.data.catalog import ARCHIVES, DIGITS_FINGERPRINT
 from resbench.suite.catalog import PAPER, Loaded
 from resbench.suite.expand import Context, DataChoice, Expanded, data_names, expand
 
@@ -17,10 +17,7 @@ def published(name: str) -> DataChoice:
     """Return the data set that printed numbers are about, whether or not it is on this machine."""
     if name in ARCHIVES:
         return DataChoice(name, name, f"md5:{ARCHIVES[name].md5}", True)
-    from resbench.data.sources import identify
-
-    source = identify(name, {})
-    return DataChoice(name, source.label, source.id, source.printed)
+    return DataChoice(name, name, f"sha256:{DIGITS_FINGERPRINT}", False)
 
 
 def as_declared(context: Context) -> bool:

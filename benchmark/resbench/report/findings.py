@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from msgspec.structs import asdict
+
 from resbench.models.catalogue import NETWORKS, ZOO, ZooEntry, resolve_options
 from resbench.report.cells import Place, parameters
 from resbench.report.collect import FilledCell, FilledTable
@@ -226,8 +228,8 @@ def _images_seen(spec: RunSpec) -> int:
 
 def _entry(spec: RunSpec) -> ZooEntry | None:
     """Return the catalogue's row of a network, whatever its width."""
-    options = spec.model.model_dump(exclude={"width", "family", "name"})
-    family, name = spec.model.family, spec.model.name
+    family, options = spec.model.family, asdict(spec.model)
+    name, _ = options.pop("name"), options.pop("width")
     for entry in ZOO:
         known = entry.family == family and entry.name == name and name in NETWORKS[family]
         if known and resolve_options(family, name, entry.options) == options:

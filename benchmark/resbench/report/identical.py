@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from resbench.errors import ResbenchError
 from resbench.report.labels import code_label, count
@@ -52,8 +54,8 @@ def same_key(a: tuple[RunFolder, RunRecord], b: tuple[RunFolder, RunRecord], lab
 
 def _unequal(x: Any, y: Any) -> Iterator[tuple[str, Any, Any]]:
     """Yield what differs between two fields of a record: by name where they have parts."""
-    if hasattr(x, "model_dump"):
-        x, y = x.model_dump(), y.model_dump()
+    if isinstance(x, Struct):
+        x, y = asdict(x), asdict(y)
     if not isinstance(x, dict):
         x, y = {"": x}, {"": y}
     for name in x.keys() | y.keys():

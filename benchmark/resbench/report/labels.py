@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from resbench.report.collect import FilledCell, FilledTable
 from resbench.store.records import RunRecord
 from resbench.suite.catalog import Loaded, suite_folder
 from resbench.suite.expand import Context, DataChoice
 from resbench.suite.schema import Metric, Origin, Split
+
+if TYPE_CHECKING:
+    from resbench.report.collect import FilledCell, FilledTable
 
 SOURCES = {
     "wang2017": "Wang et al. 2017",

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from resbench.report.cells import PLANNING_SD_PP, measured
 from resbench.report.contrast import contrast_of
 from resbench.report.declared import as_declared
+from resbench.report.measured import PLANNING_SD_PP, measured
 from resbench.store.records import RunRecord
 from resbench.suite.claims import ParsedClaim
 from resbench.suite.expand import Expanded, parsed_claims

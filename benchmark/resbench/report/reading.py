@@ -6,16 +6,16 @@ import json
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+import msgspec
 
 from resbench.data.catalog import NUM_CLASSES
 from resbench.errors import ResbenchError
 from resbench.report.declared import published
 from resbench.store.layout import RunFolder
+from resbench.store.metrics import first_error
 from resbench.store.records import RunRecord, read_spec
 from resbench.store.scan import Scan, one_line, scan
 from resbench.store.state import RunState
@@ -130,22 +130,16 @@ def identity_of(spec: Mapping[str, Any], numerics: int) -> str:
     return json.dumps([numerics, rest], sort_keys=True, separators=(",", ":"))
 
 
-@cache
-def _stored_context() -> TypeAdapter[Context]:
-    return TypeAdapter(Context)
-
-
 def _context(spec: Mapping[str, Any], stored: Any) -> tuple[Context, DataChoice]:
     """Read a run's context and its own data set from it; ValueError in one line."""
     try:
-        context = _stored_context().validate_python(stored)
+        context = msgspec.convert(stored, Context)
         name, id_ = spec["data"]["name"], spec["data"]["id"]
         choice = context.data[name]
         if name not in NUM_CLASSES or type(spec["seed"]) is not int:
             raise ValueError(f"data set {name!r}, seed {spec['seed']!r}")
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    except msgspec.ValidationError as error:
+        raise ValueError(first_error(error)) from None
     except (KeyError, TypeError) as error:
         raise ValueError(f"nothing at {error}") from None
     # The identity decides what is printed data, not a flag that anyone can set.

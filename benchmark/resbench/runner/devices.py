@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 from dataclasses import dataclass
 
 from resbench.errors import EnvironmentFault, UsageError
@@ -35,6 +34,8 @@ def gpus() -> list[Device]:
     if tool is None or os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
         return []
     query = [tool, "--query-gpu=name", "--format=csv,noheader"]
+    import subprocess
+
     try:
         done = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True)
     except (OSError, subprocess.SubprocessError):

@@ -7,6 +7,9 @@ from collections.abc import Iterable
 from itertools import groupby
 from pathlib import Path
 
+import msgspec
+from msgspec.structs import replace
+
 from resbench.runner.devices import Device
 from resbench.runner.plan import PlannedRun, worth
 from resbench.runner.throughput import Throughput, kind_of
@@ -105,9 +108,9 @@ class Queue:
 
 def pack_kind(run: PlannedRun) -> tuple[str, ...]:
     """Return what runs must share to be trained in one step: all but seed and label noise."""
-    data = run.spec.data.model_copy(update={"clean_ratio": 1.0, "noise": "fixed"})
-    spec = run.spec.model_copy(update={"seed": 0, "data": data})
-    return (spec.model_dump_json(), run.source.id)
+    data = replace(run.spec.data, clean_ratio=1.0, noise="fixed")
+    spec = replace(run.spec, seed=0, data=data)
+    return (msgspec.json.encode(spec).decode(), run.source.id)
 
 
 def packable(run: PlannedRun) -> bool:

@@ -9,12 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import platformdirs
-from pydantic import ValidationError
+import msgspec
 
 from resbench.store.records import RunRecord
 from resbench.suite.schedule import resolve
-from resbench.suite.spec import RunSpec
+from resbench.suite.spec import RunSpec, plain_to
 
 TRAIN_SIZES = {"cifar10": (50_000, 10_000), "cifar100": (50_000, 10_000), "digits": (1438, 359)}
 """Training and test images of the data sets, for planning before they are loaded."""
@@ -37,8 +36,8 @@ class Throughput:
         for record in sorted(records, key=lambda record: record.timing.started):
             if record.timing.train_s > 0 and record.timing.images_per_s > 0:
                 try:
-                    spec = RunSpec.model_validate_json(json.dumps(record.spec), strict=True)
-                except ValidationError:  # of another version of resbench
+                    spec = plain_to(RunSpec, record.spec)
+                except ValueError:  # of another version of resbench
                     continue
                 where = record.environment
                 kind = kind_of(spec, "cpu" if where.device == "cpu" else where.device_name)
@@ -84,7 +83,7 @@ def kind_of(spec: RunSpec, device: str) -> str:
 
     ``device`` is a :attr:`resbench.runner.devices.Device.kind`.
     """
-    model = spec.model.model_dump_json()
+    model = msgspec.json.encode(spec.model).decode()
     size = spec.data.image_px or "native"
     return f"{device} {spec.engine} {spec.precision} {model} {size} {spec.training.batch_size}"
 
@@ -97,6 +96,8 @@ def train_images(spec: RunSpec) -> int:
 
 
 def _cache_file() -> Path:
+    import platformdirs
+
     folder = os.environ.get("RESBENCH_CACHE_DIR") or platformdirs.user_cache_dir("resbench")
     return Path(folder) / "throughput.json"
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+from msgspec.structs import asdict
+
 from resbench.errors import EnvironmentFault, ResbenchError
 from resbench.store.archive import UNFINISHED, Refused, unpack
 from resbench.store.atomic import fault, fsync_folder, read_file, temporary_in
@@ -172,8 +174,8 @@ def _metrics_difference(here: RunFolder, there: RunFolder) -> str:
 
 
 def _field_difference(place: str, mine: Stored, other: Stored) -> str | None:
-    there = other.model_dump()
-    for name, value in mine.model_dump().items():
+    there = asdict(other)
+    for name, value in asdict(mine).items():
         if value != there[name]:
             return f"{place}: {name} is {value} here, {there[name]} there"
     return None

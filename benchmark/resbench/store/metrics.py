@@ -8,20 +8,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+import msgspec
+from msgspec import Meta
 
 from resbench.errors import EnvironmentFault
 from resbench.store.atomic import append_line, read_file, whole_lines, write_atomic
+from resbench.suite.spec import Frozen, plain_to
 
-Percent = Annotated[float, Field(ge=0, le=100)]
-Positive = Annotated[int, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
+Percent = Annotated[float, Meta(ge=0, le=100)]
+Positive = Annotated[int, Meta(gt=0)]
+NonNegative = Annotated[float, Meta(ge=0)]
 
 
-class Stored(BaseModel):
-    """Base of everything in a file: immutable, no coercion, no unknown keys, no NaN."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+class Stored(Frozen):
+    """Base of everything in a file, which is checked when it is written and when it is read."""
 
 
 class EpochRow(Stored):
@@ -62,13 +62,14 @@ def append_epoch(path: Path, row: EpochRow) -> None:
     """Append the next epoch, durably.
 
     Raises:
-        ValueError: the epoch does not follow the last one in the file.
+        ValueError: the row is not valid, or does not follow the last one in the file.
         EnvironmentFault: the system refused, or the file is damaged; it keeps its whole lines.
     """
     rows = read_epochs(path, type(row))
     if row.epoch != len(rows) + 1:
         raise ValueError(f"{path}: epoch {row.epoch} cannot follow epoch {len(rows)}")
-    append_line(path, row.model_dump(exclude_none=True))
+    fields = msgspec.to_builtins(plain_to(type(row), msgspec.to_builtins(row)))
+    append_line(path, {name: value for name, value in fields.items() if value is not None})
 
 
 def read_epochs(path: Path, kind: type[Row]) -> list[Row]:
@@ -80,8 +81,8 @@ def read_epochs(path: Path, kind: type[Row]) -> list[Row]:
     rows: list[Row] = []
     for number, line in enumerate(whole_lines(path), start=1):
         try:
-            row = kind.model_validate_json(line)
-        except ValidationError as error:
+            row = msgspec.json.decode(line, type=kind)
+        except ValueError as error:
             raise _damaged(path, number, first_error(error)) from error
         if row.epoch != number:
             raise _damaged(path, number, f"epoch {row.epoch} where {number} was due")
@@ -106,11 +107,10 @@ def rewind(path: Path, epoch: int) -> None:
         write_atomic(path, kept)
 
 
-def first_error(error: ValidationError) -> str:
-    """Return the first complaint of pydantic as ``field: what is wrong``."""
-    first = error.errors(include_url=False)[0]
-    place = ".".join(map(str, first["loc"]))
-    return f"{place}: {first['msg']}" if place else first["msg"]
+def first_error(error: Exception) -> str:
+    """Return an error of msgspec, the first that it met, as ``field: what is wrong``."""
+    what, _, place = str(error).partition(" - at `$.")
+    return f"{place.rstrip('`')}: {what}" if place else what
 
 
 def _damaged(path: Path, line: int, what: str) -> EnvironmentFault:

@@ -10,16 +10,17 @@ import hashlib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, JsonValue, ValidationError, model_validator
+import msgspec
+from msgspec import Meta
 
 from resbench.errors import EnvironmentFault
 from resbench.store.atomic import dump_json, load_object, read_file, write_atomic
 from resbench.store.layout import FORMAT, RunFolder
 from resbench.store.metrics import NonNegative, Percent, Positive, Stored, first_error
-from resbench.suite.spec import NUMERICS, key_of
+from resbench.suite.spec import NUMERICS, key_of, plain_to
 
-Count = Annotated[int, Field(ge=0)]
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Count = Annotated[int, Meta(ge=0)]
+Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
 RecordedFile = Literal["spec.json", "metrics.jsonl", "predictions.npz"]
 
 
@@ -111,9 +112,9 @@ class RunRecord(Stored):
     format: Literal[1] = 1
     key: Sha256
     numerics: Positive = NUMERICS
-    spec: dict[str, JsonValue]
+    spec: dict[str, Any]
     """Canonical run specification."""
-    context: dict[str, JsonValue]
+    context: dict[str, Any]
     """Who asked for the run (suite, cell, ...); no part of its identity."""
     status: Literal["done", "diverged"]
     result: Result
@@ -126,20 +127,18 @@ class RunRecord(Stored):
     seeds: dict[str, Count]
     """Derived seed of each purpose."""
     timing: Timing
-    files: dict[RecordedFile, Sha256] = Field(default_factory=dict)
+    files: dict[RecordedFile, Sha256] = msgspec.field(default_factory=dict)
     record_hash: str = ""
     """sha256 of the canonical JSON of everything else."""
 
-    @model_validator(mode="after")
-    def _status_fits(self) -> RunRecord:
+    def __post_init__(self) -> None:
         if self.status == "diverged" and not self.reason:
             raise ValueError("a diverged run needs its reason")
         if self.status == "done":
-            numbers = self.result.model_dump(exclude={"val_in_train_err"})
-            missing = [name for name, value in numbers.items() if value is None]
+            numbers = msgspec.structs.asdict(self.result).items()
+            missing = [n for n, value in numbers if value is None and n != "val_in_train_err"]
             if missing or self.reason:
                 raise ValueError(f"a run that is done has every result and no reason ({missing})")
-        return self
 
 
 def write_spec(run: RunFolder, spec: dict[str, Any], context: dict[str, Any]) -> None:
@@ -179,9 +178,10 @@ def write_record(run: RunFolder, record: RunRecord) -> RunRecord:
         EnvironmentFault: the system refused.
     """
     files = {path.name: digest for path in _recorded(run) if (digest := sha256_of(path))}
-    fields = record.model_dump(mode="json") | {"files": files}
+    checked = plain_to(RunRecord, msgspec.to_builtins(record) | {"files": files})
+    fields = msgspec.to_builtins(checked)
     fields["record_hash"] = _record_hash(fields)
-    written = RunRecord.model_validate_json(dump_json(fields))
+    written = plain_to(RunRecord, fields)
     _check_key(run, written.key, written.spec, written.numerics)
     _check_files(run, written)
     write_atomic(run.record, _pretty(fields))
@@ -201,14 +201,12 @@ def read_record(run: RunFolder, *, hash_files: bool = True) -> RunRecord:
         fields = load_object(data)
         if fields.get("record_hash") != _record_hash(fields):
             raise ValueError("its content does not fit its record_hash: it was edited or damaged")
-        record = RunRecord.model_validate_json(data)
+        record = msgspec.json.decode(data, type=RunRecord)
         _check_key(run, record.key, record.spec, record.numerics)
         if hash_files:
             _check_files(run, record)
-    except ValidationError as error:
-        raise _refused(run.record, first_error(error)) from error
     except ValueError as error:
-        raise _refused(run.record, error) from error
+        raise _refused(run.record, first_error(error)) from error
     return record
 
 

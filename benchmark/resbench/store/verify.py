@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from msgspec.structs import asdict
+
 from resbench.errors import ResbenchError
 from resbench.store.layout import RunFolder
 from resbench.store.metrics import EpochMetrics, read_epochs
@@ -34,8 +36,8 @@ def _against_epochs(record: RunRecord, rows: list[EpochMetrics]) -> list[str]:
     if not rows:
         return ["no epoch is in metrics.jsonl"]
     best = min(rows, key=lambda row: row.test_top1_err)  # the first of equals
-    last = rows[-1].model_dump()
-    expected = {name: last[name] for name in type(result).model_fields if name in last}
+    last = asdict(rows[-1])
+    expected = {name: last[name] for name in result.__struct_fields__ if name in last}
     expected |= {"best_test_top1_err": best.test_top1_err, "best_epoch": best.epoch}
     return [
         f"{name} is {getattr(result, name)} but metrics.jsonl gives {value}"

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import BaseModel
+from msgspec import Struct
 
 from resbench.errors import UsageError, did_you_mean
 from resbench.suite.document import Document, DocumentError, Problem, load_document, validate
 from resbench.suite.schema import Protocol, Suite, Tier
 
-_Model = TypeVar("_Model", bound=BaseModel)
+_Model = TypeVar("_Model", bound=Struct)
 PAPER = Tier(version=1, name="paper", title="Paper", description="As the source declares it.")
 
 

@@ -1,25 +1,25 @@
 """Strict reading of suite files: plain values, and for each of them its place in the file.
 
-The file is read as a stream of YAML 1.2 events by ruamel.yaml's pure Python parser, without its
-constructors, and built up on an explicit stack: nothing recurses, no tag can make an object, and
-the limits hold while reading. All problems of a file are reported at once, one line each.
+The file is read as a stream of events from PyYAML's parsers, without their constructors and their
+rules for scalars, and built up on an explicit stack: nothing recurses, no tag can make an object,
+and the limits hold while reading. All problems of a file are reported at once, one line each.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.events import (
+import yaml
+from msgspec import Struct
+from yaml.events import (
     AliasEvent,
     CollectionEndEvent,
     CollectionStartEvent,
+    DocumentEndEvent,
     DocumentStartEvent,
     Event,
     MappingStartEvent,
@@ -29,13 +29,16 @@ from ruamel.yaml.events import (
 
 from resbench.errors import UsageError
 from resbench.suite import yaml_rules
-from resbench.suite.schema_errors import Keys, explain, show
+from resbench.suite.schema_errors import Keys, problems, show
+from resbench.suite.spec import plain_to
 
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 32
 MAX_NODES = 20_000
 
-_Model = TypeVar("_Model", bound=BaseModel)
+_Model = TypeVar("_Model", bound=Struct)
+_LOADERS = [getattr(yaml, name) for name in ("CSafeLoader", "SafeLoader") if hasattr(yaml, name)]
+"""libyaml where PyYAML has it, and the slow parser in Python, whose errors can be explained."""
 
 
 @dataclass(frozen=True)
@@ -128,13 +131,21 @@ def parse_document(text: str, path: Path) -> Document:
     if illegal := yaml_rules.first_illegal(text):
         index, message = illegal
         raise _stop(_locate(text[:index], path), message)
-    builder = _Builder(path)
-    try:
-        for event in _events(text, path):
-            builder.feed(event)
-    except DocumentError as stop:  # a syntax error or a limit: the rest cannot be read
-        raise DocumentError([*builder.problems, *stop.problems]) from None
-    return builder.finish()
+    for loader in _LOADERS[-1:] if "\t" in text else _LOADERS:  # libyaml takes tabs for spaces
+        builder = _Builder(path)
+        try:
+            for event in yaml.parse(text, loader):
+                builder.feed(event)
+            return builder.finish()
+        except DocumentError as stop:  # a limit, after which the rest must not be read
+            raise DocumentError([*builder.problems, *stop.problems]) from None
+        except Exception as error:  # beside YAMLError the scanner lets ValueError and others escape
+            mark, message = yaml_rules.explain_syntax(error)
+            if isinstance(builder.last, DocumentEndEvent) and builder.last.explicit:
+                message = yaml_rules.SECOND
+            problem = Problem(_position(path, mark or builder.last.end_mark), message)
+            refused = DocumentError([*builder.problems, problem])
+    raise refused
 
 
 def validate(
@@ -147,7 +158,7 @@ def validate(
     """Check plain values against a model, strictly and as JSON: no text becomes a number.
 
     Args:
-        model: the pydantic model.
+        model: the class to make of it.
         document: gives the value and the positions.
         value: checked in place of ``document.value`` when given.
         at: gives the position of a path of ``value``; ``document.at`` by default.
@@ -155,13 +166,12 @@ def validate(
     Raises:
         DocumentError: every error of the model.
     """
-    text = json.dumps(document.value if value is None else value)
+    value = document.value if value is None else value
     try:
-        return model.model_validate_json(text, strict=True)
-    except ValidationError as error:
-        found = filter(None, (explain(model, item) for item in error.errors(include_url=False)))
-        problems = [Problem((at or document.at)(keys), message) for keys, message in found]
-    raise DocumentError(problems)
+        return plain_to(model, value)
+    except ValueError as error:
+        found = list(problems(model, value)) or [((), f"{error}.")]
+    raise DocumentError(Problem((at or document.at)(keys), message) for keys, message in found)
 
 
 def _stop(place: Position, message: str) -> DocumentError:
@@ -178,18 +188,6 @@ def _locate(before: str, path: Path) -> Position:
     """Return the position just after ``before``."""
     lines = re.split(r"\r\n|\r|\n", before)
     return Position(path, len(lines), len(lines[-1]) + 1)
-
-
-def _events(text: str, path: Path) -> Iterator[Event]:
-    """Yield the events of the text; a syntax error becomes a DocumentError."""
-    end = None
-    try:
-        for event in YAML(typ="safe", pure=True).parse(text):
-            yield event
-            end = event.end_mark
-    except Exception as error:  # beside YAMLError the scanner lets AssertionError and others escape
-        mark, message = yaml_rules.explain_syntax(error)
-        raise _stop(_position(path, mark or end), message) from None
 
 
 def _position(path: Path, mark: Any) -> Position:
@@ -225,14 +223,17 @@ class _Builder:
         self.problems: list[Problem] = []
         self.nodes = 0
         self.documents = 0
+        self.last: Any = None
+        """The last event."""
 
     def feed(self, event: Event) -> None:
         """Take the next event; raises DocumentError when the rest must not be read."""
+        self.last = event
         place = _position(self.path, event.start_mark)
         if isinstance(event, DocumentStartEvent):
             self.documents += 1
             if self.documents > 1:
-                raise _stop(place, "a second document starts here. Keep one document a file.")
+                raise _stop(place, yaml_rules.SECOND)
         elif isinstance(event, NodeEvent):
             self._node(event, place)
         elif isinstance(event, CollectionEndEvent):
@@ -263,7 +264,7 @@ class _Builder:
         if event.anchor is not None:
             self._report(place, yaml_rules.ANCHORS)
         assert isinstance(event, ScalarEvent | CollectionStartEvent)
-        if event.ctag is not None:
+        if event.tag is not None:
             self._report(place, yaml_rules.TAGS)
         if isinstance(event, ScalarEvent):
             self._add(self._scalar(event, place), place)
@@ -282,7 +283,7 @@ class _Builder:
         return (*parent.path, parent.key or "")
 
     def _scalar(self, event: ScalarEvent, place: Position) -> yaml_rules.Scalar:
-        if event.style is None and event.ctag is None:
+        if not event.style and event.tag is None:
             try:
                 return yaml_rules.plain_value(event.value)
             except ValueError as error:
@@ -307,7 +308,7 @@ class _Builder:
 
     def _key(self, parent: _Open, key: Any, place: Position) -> str:
         if not isinstance(key, str):
-            self._report(place, f"a key must be text, not {show(key)}. Quote it.")
+            self._report(place, yaml_rules.KEYS.format(show(key)))
             key = str(place)  # a stand-in that differs from every other
         if key in parent.value:
             first = self.positions[(*parent.path, key)]

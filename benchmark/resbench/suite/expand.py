@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
+from msgspec.structs import replace
+
 from resbench.errors import UsageError, did_you_mean
 from resbench.suite.catalog import PAPER, Loaded
 from resbench.suite.claims import ParsedClaim, parse_claim
@@ -69,7 +71,7 @@ class Cell:
     def at_seed(self, seed: int) -> RunSpec:
         """Return the run of this cell at one seed."""
         assert self.spec is not None, f"{self.suite} {self.id} is skipped: {self.skip}"
-        return self.spec.model_copy(update={"seed": seed})
+        return replace(self.spec, seed=seed)
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ def expand(
     _check_places(loaded)
     suite = loaded.suite
     chosen = seeds or tier[0].seeds or suite.seeds
-    cells, problems = [], []
+    cells, problems, shared = [], [], _shared(loaded)
     for combination in itertools.product(*suite.matrix.values()):
         levels = dict(zip(suite.matrix, combination, strict=True))
         cell_id = "/".join(combination)
@@ -126,7 +128,7 @@ def expand(
             cells.append(Cell(suite.name, cell_id, levels, None, skip))
             continue
         try:
-            leaves = _layered(loaded, levels, context, tier)
+            leaves = _layered(dict(shared), loaded, levels, context, tier)
             spec = _checked(leaves, loaded.document, context, chosen[0])
             cells.append(Cell(suite.name, cell_id, levels, spec, None, leaves))
         except DocumentError as error:
@@ -162,9 +164,8 @@ def _check_places(loaded: Loaded) -> None:
         raise DocumentError(problems)
 
 
-def _layered(
-    loaded: Loaded, levels: Mapping[str, str], context: Context, tier: tuple[Tier, Document | None]
-) -> dict[Path_, Leaf]:
+def _shared(loaded: Loaded) -> dict[Path_, Leaf]:
+    """Return the layers that all cells of a suite have in common."""
     leaves: dict[Path_, Leaf] = {}
     protocol = loaded.protocol
     for part in ("model", "data", "training"):
@@ -172,6 +173,16 @@ def _layered(
                lambda path: loaded.protocol_document.at(path))  # fmt: skip
     for part, value in loaded.suite.base.items():
         _apply(leaves, (part,), value, "suite", lambda path: loaded.document.at(("base", *path)))
+    return leaves
+
+
+def _layered(
+    leaves: dict[Path_, Leaf],
+    loaded: Loaded,
+    levels: Mapping[str, str],
+    context: Context,
+    tier: tuple[Tier, Document | None],
+) -> dict[Path_, Leaf]:
     for axis, level in levels.items():
         for key, value in loaded.suite.matrix[axis][level].set.items():
             place = loaded.document.at(("matrix", axis, level, "set", key))
@@ -198,7 +209,8 @@ def _apply(
 ) -> None:
     """Set one path; mappings merge key by key, except that a whole ``model`` replaces a model."""
     replaces = path == ("model",) and isinstance(value, dict) and "family" in value
-    for known in list(leaves):
+    # Where there is a leaf, nothing else is above or below it.
+    for known in [path] if path in leaves else list(leaves):
         is_below, is_above = known[: len(path)] == path, path[: len(known)] == known
         if is_above or (is_below and (replaces or not isinstance(value, dict))):
             del leaves[known]
@@ -230,7 +242,7 @@ def _apply_scale(leaves: dict[Path_, Leaf], scale: float) -> None:
     total, unit = leaves.get((*root, "total")), leaves.get((*root, "unit"))
     if scale == 1.0 or total is None or unit is None or not _is_length(total.value):
         return  # nothing to scale, or nothing that makes sense: the check that follows says so
-    shrunk = Shrunk.model_construct(unit=unit.value, total=total.value * scale)
+    shrunk = Shrunk(unit=unit.value, total=total.value * scale)
     _resize(leaves, shrunk, "scale", Position(Path(f"--scale {scale:g}"), 0, 0))
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints, field_validator, model_validator
+from msgspec import Meta
 
-from resbench.suite.spec import Frozen, PositiveNumber, Seed
+from resbench.suite.spec import Frozen, PositiveNumber, Seed, whole
 
-Identifier = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
-Text = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
+IDENTIFIER = r"^[a-z0-9][a-z0-9_-]{0,63}$(?!\n)"
+"""Without the last part Python would take a line break after it."""
+Identifier = Annotated[str, Meta(pattern=IDENTIFIER)]
+Text = Annotated[str, Meta(min_length=1, max_length=2000)]
 Metric = Literal[
     "test_top1_err",
     "train_top1_err",
@@ -37,11 +39,9 @@ class Mark(Frozen):
     place: Text
     reason: Text | None = None
 
-    @model_validator(mode="after")
-    def _reasoned(self) -> Mark:
+    def __post_init__(self) -> None:
         if self.origin in {"inferred", "deviation"} and self.reason is None:
             raise ValueError(f"origin '{self.origin}' needs a reason")
-        return self
 
 
 class Source(Frozen):
@@ -77,14 +77,14 @@ class Table(Frozen):
     """The table's shape in the source."""
 
     rows: Identifier
-    columns: Annotated[dict[Identifier, Column], Field(min_length=1)]
+    columns: Annotated[dict[Identifier, Column], Meta(min_length=1)]
     row_header: Text = "network"
 
 
 class PaperValue(Frozen):
     """One printed place: the number, where it stands, and what it really is."""
 
-    value: Annotated[str, StringConstraints(max_length=64)] | None
+    value: Annotated[str, Meta(max_length=64)] | None
     """As printed, quoted so that the printed precision survives; null for a blank cell."""
     facts: tuple[str, ...] = ()
     """Identifiers of the collected facts, so that no printed number is left out."""
@@ -119,7 +119,10 @@ class Claim(Frozen):
     printed_pp: str | None = None
     """The printed difference in percentage points."""
     margin_pp: PositiveNumber | None = None
-    alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    alpha: Annotated[float, Meta(gt=0, lt=0.5)] = 0.05
+
+    def __post_init__(self) -> None:
+        whole(self, "margin_pp")
 
 
 class Suite(Frozen):
@@ -129,12 +132,12 @@ class Suite(Frozen):
     name: Identifier
     title: Text
     description: Text | None = None
-    sources: Annotated[tuple[Source, ...], Field(min_length=1)]
+    sources: Annotated[tuple[Source, ...], Meta(min_length=1)]
     protocol: Identifier
     train: bool = True
     base: dict[str, Any] = {}
-    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]
-    matrix: Annotated[dict[Identifier, dict[Identifier, Level]], Field(min_length=1)]
+    seeds: Annotated[tuple[Seed, ...], Meta(min_length=1)]
+    matrix: Annotated[dict[Identifier, dict[Identifier, Level]], Meta(min_length=1)]
     skips: tuple[Skip, ...] = ()
     table: Table
     printed: dict[Identifier, dict[Identifier, PaperValue]] = {}
@@ -142,19 +145,12 @@ class Suite(Frozen):
     claims: tuple[Claim, ...] = ()
     provenance: dict[str, Mark] = {}
 
-    @field_validator("seeds")
-    @classmethod
-    def _distinct(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
-        if len(set(seeds)) != len(seeds):
-            raise ValueError("seeds must differ from each other")
-        return seeds
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Suite:
+    def __post_init__(self) -> None:
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError("seeds must differ from each other", "seeds")
         problems = [*self._axis_problems(), *self._printed_problems()]
         if problems:
             raise ValueError("; ".join(problems))
-        return self
 
     def _axis_problems(self) -> list[str]:
         problems = []
@@ -203,6 +199,9 @@ class Shrunk(Frozen):
 
     unit: Literal["step", "epoch"]
     total: PositiveNumber
+
+    def __post_init__(self) -> None:
+        whole(self, "total")
 
 
 class Tier(Frozen):

@@ -1,234 +1,190 @@
-"""Plain words for pydantic's errors: where in the document, what is wrong, what is allowed.
+"""Plain words for what is wrong with plain values: where, what it is, what is allowed.
 
-pydantic names a place by its ``loc``, which also holds the branch of a union that it tried. Here
-the model's annotations are walked along it, to drop those segments and to find what is allowed.
+msgspec stops at the first error. Here the declared types are walked over the values, so that all
+errors of a file are found at once.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+import operator
+import re
+from collections.abc import Iterator, Mapping
 from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel
+import msgspec
+from msgspec import Meta
 
 from resbench.errors import did_you_mean
+from resbench.suite.spec import plain_to
 from resbench.suite.yaml_rules import plain_value, quoted
 
-if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
-
 Keys = tuple[str | int, ...]
+Found = tuple[Keys, str]
+"""The path to the key at fault, for a missing key to the mapping that lacks it, and the message."""
 
-_WORDS: dict[Any, str] = {
+_WORDS: dict[type, str] = {
     bool: "true or false",
     int: "a whole number",
     float: "a number",
     str: "text",
     list: "a list",
-    tuple: "a list",
     dict: "a mapping",
     NoneType: "null",
 }
-_LIMITS = {
-    "greater_than": "be greater than {gt}",
-    "greater_than_equal": "be at least {ge}",
-    "less_than": "be less than {lt}",
-    "less_than_equal": "be at most {le}",
-    "finite_number": "be a finite number",
-    "string_pattern_mismatch": "match {pattern}",
-    "string_too_short": "have a length of at least {min_length}",
-    "string_too_long": "have a length of at most {max_length}",
-    "too_short": "have a length of at least {min_length}",
-    "too_long": "have a length of at most {max_length}",
+_LIMITS: dict[str, tuple[Any, str]] = {
+    "gt": (operator.gt, "be greater than {}"),
+    "ge": (operator.ge, "be at least {}"),
+    "lt": (operator.lt, "be less than {}"),
+    "le": (operator.le, "be at most {}"),
+    "pattern": (lambda text, pattern: re.search(pattern, text), "match {}"),
+    "min_length": (lambda value, least: len(value) >= least, "have a length of at least {}"),
+    "max_length": (lambda value, most: len(value) <= most, "have a length of at most {}"),
 }
 
 
-@dataclass(frozen=True)
-class _Place:
-    path: Keys
-    declared: Any
-    """The annotation of the value at ``path``; of the key itself when ``is_key``."""
-    owner: Any = None
-    """The annotation of the mapping or list that holds it."""
-    is_key: bool = False
-    in_union: bool = False
-    """Whether pydantic tried this as one of several untagged types."""
+def problems(declared: Any, value: Any, path: Keys = ()) -> Iterator[Found]:
+    """Yield everything that keeps a plain value from being one of a declared type."""
+    members = list(_members(declared))
+    kinds = [kind for kind, _ in members]
+    kind, limits = next((m for m in members if _is_of(m[0], value)), (None, None))
+    structs = [kind for kind in kinds if _is_struct(kind)]
+    if kind is None:
+        allowed = [item for kind in kinds if get_origin(kind) is Literal for item in get_args(kind)]
+        yield path, _wrong_choice(path, allowed, value) if allowed else _wrong(path, kinds, value)
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield path, f"{_subject(path)} must be a finite number, not {show(value)}."
+    elif limits and (rule := _broken(limits, value)):
+        given = len(value) if "length" in rule else show(value)
+        yield path, f"{_subject(path)} must {rule}, not {given}."
+    elif isinstance(value, dict) and structs:
+        yield from _struct(structs, value, path)
+    elif isinstance(value, dict) and get_args(kind):
+        yield from _entries(get_args(kind), value, path)
+    elif isinstance(value, list) and get_args(kind):
+        for i, item in enumerate(value):
+            yield from problems(get_args(kind)[0], item, (*path, i))
 
 
-def explain(model: type[BaseModel], error: ErrorDetails) -> tuple[Keys, str] | None:
-    """Return the path and the message of one pydantic error; None when another error says it.
-
-    The path leads to the key at fault, or for a missing key to the mapping that lacks it.
-    """
-    place, kind, value = _follow(model, error["loc"]), error["type"], error["input"]
-    path, context = place.path, {k: _whole(v) for k, v in error.get("ctx", {}).items()}
-    subject = f"key {_subject(path)}" if place.is_key else _subject(path)
-    if kind == "missing":
-        return path[:-1], f"missing key {subject}."
-    if kind == "extra_forbidden":
-        name = str(path[-1]).partition(":")[0]  # {lr:0.1} is a key without its space
-        return path, f"unknown key {subject}.{did_you_mean(name, _names(place.owner))}"
-    if kind in {"union_tag_invalid", "union_tag_not_found"}:
-        return _explain_tag(place, context["discriminator"].strip("'"), value)
-    if kind == "literal_error":
-        allowed = list(get_args(_bare(place.declared)[0]))
-        if place.is_key:
-            return path, f"unknown {subject}.{did_you_mean(str(path[-1]), allowed)}"
-        return path, _explain_literal(subject, allowed, value)
-    if kind.endswith("_type") and (wanted := _words(place.declared)):
-        if place.in_union and _accepts(wanted, value):
-            return None  # the branch of that kind says what is wrong inside
-        return path, f"{_explain_type(subject, wanted, value)}{_hint(wanted, value)}"
-    if kind == "too_short" and len(value) >= context["min_length"]:
-        return None  # pydantic counts only the valid items; the others have their own errors
-    if kind in _LIMITS:
-        rule = _LIMITS[kind].format(**context)
-        return path, _explain_limit(subject, rule, place.is_key, value)
-    if kind in {"value_error", "assertion_error"}:
-        text = " ".join(str(context["error"]).split()).rstrip(".")
-        return path, f"{subject}: {text}." if path else f"{text}."
-    return path, f"{subject}: {error['msg'][:1].lower()}{error['msg'][1:]}."
+def _struct(structs: list[Any], value: Mapping[str, Any], path: Keys) -> Iterator[Found]:
+    """Check a mapping against a struct, or against that of several which its tag names."""
+    tag = structs[0].__struct_config__.tag_field
+    if tag is not None:
+        by_tag = {struct.__struct_config__.tag: struct for struct in structs}
+        if tag not in value:
+            yield path, f"missing key {_subject((*path, tag))}."
+            return
+        if type(value[tag]) is not str or value[tag] not in by_tag:
+            yield (*path, tag), _wrong_choice((*path, tag), [*by_tag], value[tag])
+            return
+        structs = [by_tag[value[tag]]]
+    fields = {field.encode_name: field for field in msgspec.structs.fields(structs[0])}
+    names = [tag, *fields] if tag else [*fields]
+    found: list[Found] = []
+    for key, item in value.items():
+        if key in fields:
+            found += problems(fields[key].type, item, (*path, key))
+        elif key != tag:
+            name = key.partition(":")[0]  # {lr:0.1} is a key without its space
+            unknown = f"unknown key {_subject((*path, key))}.{did_you_mean(name, names)}"
+            found.append(((*path, key), unknown))
+    for name, field in fields.items():
+        if field.required and name not in value:
+            found.append((path, f"missing key {_subject((*path, name))}."))
+    yield from found or _rules(structs[0], value, path)
 
 
-def _explain_tag(place: _Place, name: str, value: Any) -> tuple[Keys, str]:
-    path = (*place.path, name)
-    if name not in value:
-        return place.path, f"missing key {_subject(path)}."
-    members = _members(_bare(place.declared)[0])
-    tags = [tag for member in members for tag in get_args(_field(member, name))]
-    return path, _explain_literal(_subject(path), tags, value[name])
-
-
-def _explain_literal(subject: str, allowed: list[Any], value: Any) -> str:
-    if type(value) not in map(type, allowed):
-        wanted = list(dict.fromkeys(map(_word, allowed)))
-        names = [str(item) for item in allowed]
-        hint = _hint(wanted, value) if str(value) in names else ""
-        return f"{_explain_type(subject, wanted, value)}{hint} Allowed: {', '.join(names)}."
-    given = quoted(value) if isinstance(value, str) else value
-    return f"{subject} cannot be {given}.{did_you_mean(str(value), allowed)}"
-
-
-def _explain_limit(subject: str, rule: str, is_key: bool, value: Any) -> str:
-    given = str(len(value)) if "length" in rule else show(value)
-    return f"{subject} must {rule}{'' if is_key else f', not {given}'}."
-
-
-def _explain_type(subject: str, wanted: list[str], value: Any) -> str:
-    choices = " or ".join([", ".join(wanted[:-1]), wanted[-1]] if wanted[1:] else wanted)
-    return f"{subject} must be {choices}, not {show(value)}."
-
-
-def _hint(wanted: list[str], value: Any) -> str:
-    if not isinstance(value, str):
-        return " Quote it." if isinstance(value, int | float) and "text" in wanted else ""
+def _rules(struct: Any, value: Mapping[str, Any], path: Keys) -> Iterator[Found]:
+    """Yield the broken rule over several values, which ``__post_init__`` raises with its place."""
     try:
-        return " Drop the quotes." if _accepts(wanted, plain_value(value)) else ""
+        plain_to(struct, value)
+    except ValueError as error:
+        text, *below = error.__cause__.args if error.__cause__ else error.args
+        place = (*path, *below)
+        text = " ".join(str(text).split()).rstrip(".")
+        yield place, f"{_subject(place)}: {text}." if place else f"{text}."
+
+
+def _entries(declared: Any, value: Mapping[str, Any], path: Keys) -> Iterator[Found]:
+    """Check the keys and the values of a mapping that is no struct."""
+    keys, items = declared
+    (kind, limits), *_ = _members(keys)
+    for key, item in value.items():
+        place = (*path, key)
+        if get_origin(kind) is Literal and key not in get_args(kind):
+            yield place, f"unknown key {_subject(place)}.{did_you_mean(key, get_args(kind))}"
+        elif limits and (rule := _broken(limits, key)):
+            yield place, f"key {_subject(place)} must {rule}."
+        else:
+            yield from problems(items, item, place)
+
+
+def _members(declared: Any, limits: Meta | None = None) -> Iterator[tuple[Any, Meta | None]]:
+    """Yield the types that a declaration allows, each with its limits."""
+    arguments = get_args(declared)
+    if get_origin(declared) is Annotated:
+        yield from _members(arguments[0], arguments[1])
+    elif get_origin(declared) in {Union, UnionType}:
+        for argument in arguments:
+            yield from _members(argument)
+    else:
+        yield declared, limits
+
+
+def _is_of(kind: Any, value: Any) -> bool:
+    if get_origin(kind) is Literal:
+        return any(type(item) is type(value) and item == value for item in get_args(kind))
+    return kind is Any or type(value) is _plain(kind) or (kind is float and type(value) is int)
+
+
+def _is_struct(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+
+
+def _plain(kind: Any) -> type:
+    """Return the type of the plain values that may become this type."""
+    if _is_struct(kind):
+        return dict
+    origin = get_origin(kind) or kind
+    return list if origin is tuple else origin
+
+
+def _broken(limits: Meta, value: Any) -> str | None:
+    """Return the first limit that a value of the right type breaks, as ``be at least 0``."""
+    for name, (holds, words) in _LIMITS.items():
+        limit = getattr(limits, name)
+        if limit is not None and not holds(value, limit):
+            return words.format(limit)
+    return None
+
+
+def _wrong_choice(path: Keys, allowed: list[Any], value: Any) -> str:
+    if type(value) not in map(type, allowed):
+        names = [str(item) for item in allowed]
+        kinds = list(dict.fromkeys(map(type, allowed)))
+        return f"{_wrong(path, kinds, value, str(value) in names)} Allowed: {', '.join(names)}."
+    given = quoted(value) if isinstance(value, str) else value
+    return f"{_subject(path)} cannot be {given}.{did_you_mean(str(value), allowed)}"
+
+
+def _wrong(path: Keys, kinds: list[Any], value: Any, with_hint: bool = True) -> str:
+    words = list(dict.fromkeys(_WORDS[_plain(kind)] for kind in kinds))
+    if _WORDS[float] in words and _WORDS[int] in words:
+        words.remove(_WORDS[int])
+    choices = " or ".join([", ".join(words[:-1]), words[-1]] if words[1:] else words)
+    hint = _hint(kinds, value) if with_hint else ""
+    return f"{_subject(path)} must be {choices}, not {show(value)}.{hint}"
+
+
+def _hint(kinds: list[Any], value: Any) -> str:
+    if not isinstance(value, str):
+        return " Quote it." if isinstance(value, int | float) and str in kinds else ""
+    try:
+        plain = plain_value(value)
     except ValueError:
         return ""
-
-
-def _accepts(wanted: list[str], value: Any) -> bool:
-    return _word(value) in wanted or (_word(value) == _WORDS[int] and _WORDS[float] in wanted)
-
-
-def _follow(model: type[BaseModel], loc: Keys) -> _Place:
-    """Walk the annotations along ``loc``, dropping the segments that name a branch of a union."""
-    place = _Place((), model)
-    here: Any = model
-    for segment in loc:
-        here, discriminator = _bare(here)
-        if segment == "[key]" and get_origin(place.owner) is dict:
-            return _Place(place.path, get_args(place.owner)[0], place.owner, is_key=True)
-        if members := _members(here):
-            here = _branch(members, str(segment), discriminator)
-            if discriminator is None:
-                place = _Place(place.path, place.declared, place.owner, in_union=True)
-            continue
-        owner, here = here, _child(here, segment)
-        place = _Place((*place.path, segment), here, owner)
-    return place
-
-
-def _bare(annotation: Any) -> tuple[Any, str | None]:
-    """Strip ``Annotated`` and ``None``; also return the discriminator of a tagged union."""
-    discriminator = None
-    while True:
-        if get_origin(annotation) is Annotated:
-            annotation, *marks = get_args(annotation)
-            for mark in marks:
-                discriminator = getattr(mark, "discriminator", None) or discriminator
-        elif len(members := _members(annotation)) == 1:
-            annotation = members[0]
-        else:
-            return annotation, discriminator
-
-
-def _members(annotation: Any) -> list[Any]:
-    is_union = get_origin(annotation) in {Union, UnionType}
-    return [item for item in get_args(annotation) if item is not NoneType] if is_union else []
-
-
-def _branch(members: list[Any], label: str, discriminator: str | None) -> Any:
-    for member in members:
-        if discriminator is None and label in {getattr(member, "__name__", None), str(member)}:
-            return member
-        if discriminator is not None and label in get_args(_field(member, discriminator)):
-            return member
-    return Any
-
-
-def _child(owner: Any, segment: str | int) -> Any:
-    """Return the annotation of one entry of a model, dict, list or tuple; Any when unknown."""
-    arguments = get_args(owner)
-    if get_origin(owner) is dict:
-        return arguments[1]
-    if get_origin(owner) in {list, tuple} and arguments:
-        return arguments[0]
-    return _field(owner, str(segment))
-
-
-def _field(owner: Any, name: str) -> Any:
-    """Return the annotation of a model's field, with its discriminator; Any when it has none."""
-    field = getattr(owner, "model_fields", {}).get(name)
-    return (
-        Any
-        if field is None
-        else Annotated[field.annotation, field]
-        if field.discriminator
-        else field.annotation
-    )
-
-
-def _names(owner: Any) -> list[str]:
-    return [field.alias or name for name, field in getattr(owner, "model_fields", {}).items()]
-
-
-def _words(annotation: Any) -> list[str]:
-    """Return the kinds of value that an annotation allows, in plain words."""
-    origin, arguments = get_origin(annotation), get_args(annotation)
-    if origin is Annotated:
-        return _words(arguments[0])
-    if origin in {Union, UnionType}:
-        words = [word for item in arguments for word in _words(item)]
-    elif origin is Literal:
-        words = [_word(item) for item in arguments]
-    else:
-        is_model = isinstance(annotation, type) and issubclass(annotation, BaseModel)
-        kind = dict if is_model else origin or annotation
-        words = [_WORDS[kind]] if kind in _WORDS else []
-    if "a number" in words:
-        words = [word for word in words if word != "a whole number"]
-    return list(dict.fromkeys(words))
-
-
-def _whole(value: Any) -> Any:
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def _word(value: Any) -> str:
-    return _WORDS[type(value)]
+    return " Drop the quotes." if any(_is_of(kind, plain) for kind in kinds) else ""
 
 
 def show(value: Any) -> str:
@@ -239,7 +195,7 @@ def show(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, int | float):
         return f"the number {value}"
-    return _word(value)
+    return _WORDS[type(value)]
 
 
 def _subject(path: Keys) -> str:

@@ -9,25 +9,24 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from pydantic import BaseModel
+import msgspec
 
 from resbench.suite.catalog import suite_folder
 from resbench.suite.schema import Protocol, Suite, Tier
 from resbench.suite.spec import RunSpec
 
-FILES: dict[str, type[BaseModel]] = {"suite": Suite, "protocol": Protocol, "tier": Tier}
+FILES: dict[str, type[msgspec.Struct]] = {"suite": Suite, "protocol": Protocol, "tier": Tier}
 PARTS = ("model", "data", "training")
 """The parts of a run specification that files set."""
 
 
-def schema(model: type[BaseModel]) -> dict[str, Any]:
+def schema(model: type[msgspec.Struct]) -> dict[str, Any]:
     """Return the JSON Schema of one kind of file.
 
-    pydantic sees settings as free mappings, because files set a specification bit by bit and only
+    The code has settings as free mappings, because files set a specification bit by bit and only
     the whole is checked. Here they are described by the specification's own fields, none required.
     """
-    result = model.model_json_schema()
-    run = RunSpec.model_json_schema()
+    result, run = _schema(model), _schema(RunSpec)
     definitions = {name: _partial(item) for name, item in run["$defs"].items()}
     definitions["Data"]["properties"].pop("id")  # known from the images, never set
     parts = {part: _any_of(run["properties"][part]) for part in PARTS}
@@ -44,7 +43,7 @@ def schema(model: type[BaseModel]) -> dict[str, Any]:
     else:
         properties["set"] = settings
         properties["families"]["additionalProperties"] = settings
-    result["$defs"] = {**result.get("$defs", {}), **definitions}
+    result["$defs"] |= definitions
     return result
 
 
@@ -57,13 +56,19 @@ def main() -> None:
         (folder / f"{name}.json").write_text(text, encoding="utf-8")
 
 
+def _schema(kind: type[msgspec.Struct]) -> dict[str, Any]:
+    """Return a class's own schema with those of its parts in ``$defs``."""
+    definitions = json.loads(json.dumps(msgspec.json.schema(kind)))["$defs"]  # lists for tuples
+    return {**definitions.pop(kind.__name__), "$defs": definitions}
+
+
 def _partial(definition: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in definition.items() if key != "required"}
 
 
 def _any_of(field: dict[str, Any]) -> dict[str, Any]:
     """A part of a tagged union may come without its tag."""
-    return {"anyOf": field["oneOf"]} if "oneOf" in field else field
+    return {"anyOf": field["anyOf"]} if "discriminator" in field else field
 
 
 def _paths(node: dict[str, Any], definitions: dict[str, Any], prefix: str = "") -> Iterator[str]:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar, dataclass_transform
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+import msgspec
+from msgspec import Meta
 
 NUMERICS = 1
 """Bumped by hand whenever the same specification would give other numbers than before."""
@@ -21,27 +22,54 @@ Precision = Literal["fp32", "bf16"]
 DataName = Literal["cifar10", "cifar100", "digits"]
 
 
-def _whole(value: int | float) -> int | float:
-    """One specification has one spelling: 150.0 is 150."""
-    return int(value) if float(value).is_integer() else value
+Ratio = Annotated[float, Meta(ge=0, le=1)]
+PositiveNumber = Annotated[int, Meta(gt=0)] | Annotated[float, Meta(gt=0)]
+PositiveInt = Annotated[int, Meta(gt=0)]
+Seed = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+_Kind = TypeVar("_Kind")
 
 
-Ratio = Annotated[float, Field(ge=0, le=1)]
-PositiveNumber = Annotated[int | float, Field(gt=0), AfterValidator(_whole)]
-PositiveInt = Annotated[int, Field(gt=0)]
-Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
+class _FrozenMeta(msgspec.StructMeta):
+    """Repeats the options for every subclass, which would lose ``kw_only``."""
+
+    def __new__(mcls, *parts: Any, **options: Any) -> Any:
+        options |= {"frozen": True, "kw_only": True, "forbid_unknown_fields": True}
+        return super().__new__(mcls, *parts, **options)
 
 
-class Frozen(BaseModel):
-    """Base of every specification: immutable, strict, no unknown keys, no NaN."""
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(msgspec.field,))
+class Frozen(msgspec.Struct, metaclass=_FrozenMeta, frozen=True):
+    """Base of every specification: immutable, no unknown keys. :func:`plain_to` checks values."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+def plain_to(kind: type[_Kind], value: Any) -> _Kind:
+    """Return plain values as ``kind``, checked as the JSON that they are: strictly, without NaN.
+
+    Raises:
+        ValueError: they are none; ``str`` names the first place at fault.
+    """
+    return msgspec.json.decode(json.dumps(value, allow_nan=False), type=kind)
 
 
-class WangModel(Frozen):
+def whole(owner: Frozen, name: str) -> None:
+    """Give a PositiveNumber its one spelling, for one specification has one key: 150.0 is 150."""
+    value = getattr(owner, name)
+    if isinstance(value, float) and value.is_integer():
+        msgspec.structs.force_setattr(owner, name, int(value))
+
+
+class Network(Frozen, tag_field="family"):
+    """Base of the networks; ``family`` comes first in their plain form."""
+
+    @property
+    def family(self) -> str:
+        """Which of the classes below it is."""
+        return str(self.__struct_config__.tag)
+
+
+class WangModel(Network, tag="wang2017"):
     """A CIFAR network of Wang et al. 2017, section 4.1."""
 
-    family: Literal["wang2017"]
     name: Literal[
         "attention-56",
         "attention-92",
@@ -53,31 +81,29 @@ class WangModel(Frozen):
     learning: Literal["arl", "nal"]
     mask: Literal["encoder-decoder", "local", "local_same_units"]
     activation: Literal["mixed", "channel", "spatial"]
-    width: Annotated[float, Field(gt=0, le=4)]
+    width: Annotated[float, Meta(gt=0, le=4)]
 
 
-class HeModel(Frozen):
+class HeModel(Network, tag="he2016"):
     """The pre-activation ResNet of He et al. 2016 (arXiv:1603.05027)."""
 
-    family: Literal["he2016"]
     name: Literal["resnet-164"]
-    width: Annotated[float, Field(gt=0, le=4)]
+    width: Annotated[float, Meta(gt=0, le=4)]
 
 
-class ReportModel(Frozen):
+class ReportModel(Network, tag="report2019"):
     """A network of the 2019 report, Table 5 and its authors' code."""
 
-    family: Literal["report2019"]
     name: Literal["attention-56", "attention-92"]
     learning: Literal["arl", "nal"]
     unit: Literal["residual", "inception"]
     fix_trunk: bool
     as_trained: bool
-    dropout: Annotated[float, Field(ge=0, lt=1)]
-    width: Annotated[float, Field(gt=0, le=4)]
+    dropout: Annotated[float, Meta(ge=0, lt=1)]
+    width: Annotated[float, Meta(gt=0, le=4)]
 
 
-Model = Annotated[WangModel | HeModel | ReportModel, Field(discriminator="family")]
+Model = WangModel | HeModel | ReportModel
 
 
 class Data(Frozen):
@@ -103,21 +129,21 @@ class Augment(Frozen):
     """Random transformation of training images."""
 
     kind: Literal["none", "crop_flip", "affine"]
-    pad_px: Annotated[int, Field(ge=0, le=16)]
+    pad_px: Annotated[int, Meta(ge=0, le=16)]
     flip: bool
-    rotation_deg: Annotated[float, Field(ge=0, le=180)]
+    rotation_deg: Annotated[float, Meta(ge=0, le=180)]
     shift: Ratio
-    zoom: Annotated[float, Field(ge=0, lt=1)]
+    zoom: Annotated[float, Meta(ge=0, lt=1)]
 
 
 class Optim(Frozen):
     """Optimizer; ``weight_decay`` is the coupled L2 form (added to the gradient)."""
 
     name: Literal["sgd", "adam"]
-    lr: Annotated[float, Field(gt=0)]
-    momentum: Annotated[float, Field(ge=0, lt=1)]
+    lr: Annotated[float, Meta(gt=0)]
+    momentum: Annotated[float, Meta(ge=0, lt=1)]
     nesterov: bool
-    weight_decay: Annotated[float, Field(ge=0)]
+    weight_decay: Annotated[float, Meta(ge=0)]
     decay: Literal["all", "conv_fc", "fc"]
     """Which parameters decay: all, convolution and FC kernels, or the last FC kernel."""
 
@@ -126,14 +152,20 @@ class Drop(Frozen):
     """At ``at`` units of the schedule the learning rate is multiplied by ``factor``."""
 
     at: PositiveNumber
-    factor: Annotated[float, Field(gt=0)]
+    factor: Annotated[float, Meta(gt=0)]
+
+    def __post_init__(self) -> None:
+        whole(self, "at")
 
 
 class Warmup(Frozen):
     """A constant learning rate before the schedule proper."""
 
     until: PositiveNumber
-    lr: Annotated[float, Field(gt=0)]
+    lr: Annotated[float, Meta(gt=0)]
+
+    def __post_init__(self) -> None:
+        whole(self, "until")
 
 
 class Schedule(Frozen):
@@ -143,6 +175,9 @@ class Schedule(Frozen):
     total: PositiveNumber
     drops: tuple[Drop, ...]
     warmup: Warmup | None
+
+    def __post_init__(self) -> None:
+        whole(self, "total")
 
 
 class EarlyStopping(Frozen):
@@ -158,20 +193,18 @@ class Training(Frozen):
     augment: Augment
     normalise: Literal["mean_image", "channel_mean_std", "channel_mean_std_per_split", "none"]
     init: Literal["he", "glorot"]
-    bn_eps: Annotated[float, Field(gt=0)]
-    bn_momentum: Annotated[float, Field(gt=0, le=1)]
+    bn_eps: Annotated[float, Meta(gt=0)]
+    bn_momentum: Annotated[float, Meta(gt=0, le=1)]
     """Weight of the new batch in the running statistics (torch's sense; Keras 0.99 is 0.01)."""
     optim: Optim
     schedule: Schedule
     early_stopping: EarlyStopping | None
-    val_in_train: Annotated[int, Field(ge=0)]
+    val_in_train: Annotated[int, Meta(ge=0)]
     """The last N images of the training set, evaluated although they are trained on."""
 
-    @model_validator(mode="after")
-    def _watches_something(self) -> Training:
+    def __post_init__(self) -> None:
         if self.early_stopping and not self.val_in_train:
             raise ValueError("early_stopping watches val_in_train, which must be greater than 0")
-        return self
 
 
 class RunSpec(Frozen):
@@ -181,26 +214,26 @@ class RunSpec(Frozen):
     data: Data
     training: Training
     tier: str
-    scale: Annotated[float, Field(gt=0, le=1)]
+    scale: Annotated[float, Meta(gt=0, le=1)]
     engine: Engine
     precision: Precision
     seed: Seed
 
     def canonical(self) -> dict[str, Any]:
         """Plain JSON values, every field present."""
-        return self.model_dump(mode="json")
+        return json.loads(json.dumps(msgspec.to_builtins(self), allow_nan=False))
 
     @property
     def key(self) -> str:
         """64 hex digits: sha256 of the canonical JSON and the numerics version."""
-        return key_of(self.canonical())
+        return key_of(msgspec.to_builtins(self))
 
 
 def key_of(canonical: dict[str, Any], numerics: int = NUMERICS) -> str:
     """Return the run key of a canonical specification.
 
     Numbers are compared by value: ``1`` and ``1.0`` in a float field are one specification because
-    pydantic has made both floats before they arrive here.
+    :func:`plain_to` has made both floats before they arrive here.
     """
     text = json.dumps(
         {"numerics": numerics, "spec": canonical},

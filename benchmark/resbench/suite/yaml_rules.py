@@ -25,10 +25,12 @@ TAGS = NOT_SUPPORTED.format(
 DIRECTIVES = NOT_SUPPORTED.format(
     what="directives ('%NAME')", instead="Delete the line that starts with '%'."
 )
+KEYS = "a key must be text, not {}. Quote it."
+SECOND = "a second document starts here. Keep one document a file."
 TAB_INDENT = "a tab in the indentation. Use spaces."
 
 ILLEGAL = re.compile(
-    "[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
+    "[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]"
 )
 """Control characters, lone surrogates, U+FEFF, and the line breaks that only some readers know."""
 _DIRECTIVE = re.compile(r"(?:[ \t]*+(?:#[^\r\n]*+)?+[\r\n]++)*+%")
@@ -42,12 +44,13 @@ _UNFINISHED = {
     r"quoted scalar found unexpected": "the quote opened here is never closed. Close it.",
     r"flow (sequence|mapping) .*<stream end>": "the bracket opened here is never closed. Close it.",
 }
-"""Words of ruamel.yaml's messages, and ours; the place is where the construct began."""
+"""Words of PyYAML's messages, and ours; the place is where the construct began."""
 _SYNTAX = {
     r"found character '\\t'": "a tab between words. Use spaces.",
     r"cannot start any token|mapping keys are not": "text cannot start like this. Quote it.",
     r"mapping values are not|unexpected ':'": "no ':' can stand here. "
     "Quote the text if it holds ': ', or check the indentation.",
+    r"<block end>, but found ':'": KEYS.format("null"),
     r"<block end>|<document start>|document end marker": "this does not continue the lines above. "
     "Check the indentation, the quotes and the brackets.",
     r"expected ',' or": "a ',' or the closing bracket is missing before this. Add it.",
@@ -125,7 +128,7 @@ def illegal_character(character: str, is_first: bool = False) -> str:
 
 
 def explain_syntax(error: Exception) -> tuple[Any, str]:
-    """Return ruamel.yaml's mark of a syntax error, None when it gives none, and plain words."""
+    """Return PyYAML's mark of a syntax error, None when it gives none, and plain words."""
     problem = " ".join(str(getattr(error, "problem", None) or error).split())
     whole = f"{getattr(error, 'context', None) or ''} {problem}"
     for mark, table in (("context_mark", _UNFINISHED), ("problem_mark", _SYNTAX)):

@@ -9,7 +9,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from resbench.data.catalog import ARCHIVES
 from resbench.errors import EnvironmentFault
@@ -170,7 +171,7 @@ def _recorded(run: RunFolder, record: RunRecord) -> Facts:
     }
     return replace(
         facts,
-        params={**facts.params, **_texts(_flat("size.", record.model.model_dump()))},
+        params={**facts.params, **_texts(_flat("size.", asdict(record.model)))},
         tags={**facts.tags, **_texts(tags)},
         status=Status(record.status),
         started_ms=int(datetime.fromisoformat(record.timing.started).timestamp() * 1000),
@@ -180,10 +181,13 @@ def _recorded(run: RunFolder, record: RunRecord) -> Facts:
     )
 
 
-def _points(section: str, step: int, row: BaseModel, *without: str) -> dict[Point, float]:
+def _points(section: str, step: int, row: Struct, *without: str) -> dict[Point, float]:
     """Name metrics after the file they are in; MLflow's charts are grouped by that."""
-    values = row.model_dump(exclude=set(without), exclude_none=True)
-    return {(f"{section}/{name}", step): float(value) for name, value in values.items()}
+    return {
+        (f"{section}/{name}", step): float(value)
+        for name, value in asdict(row).items()
+        if value is not None and name not in without
+    }
 
 
 def _suite(name: Any) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from msgspec.structs import asdict, replace
 
 from resbench.data.augment import Augment
 from resbench.suite.spec import RunSpec, Schedule
@@ -31,7 +32,7 @@ def made_images(spec: RunSpec, n: int) -> Prepared:
         test_images=images,
         test_labels=labels,
         num_classes=CLASSES[spec.data.name],
-        augment=Augment(**spec.training.augment.model_dump()),
+        augment=Augment(**asdict(spec.training.augment)),
         fingerprint="",
         noisy_labels=lambda _seed: labels,
     )
@@ -47,10 +48,10 @@ def calibrate(
     batch = spec.training.batch_size
     n = max(batch * (steps + WARMUP_STEPS), EVAL_BATCH[device.type])
     # A learning rate at which nothing diverges on images that mean nothing.
-    optim = spec.training.optim.model_copy(update={"lr": 1e-6})
+    optim = replace(spec.training.optim, lr=1e-6)
     schedule = Schedule(unit="step", total=10 * n, drops=(), warmup=None)
-    training = spec.training.model_copy(update={"optim": optim, "schedule": schedule})
-    lane = Lane(spec.model_copy(update={"training": training}), made_images(spec, n), device)
+    training = replace(spec.training, optim=optim, schedule=schedule)
+    lane = Lane(replace(spec, training=training), made_images(spec, n), device)
     lane.begin_epoch(1)
     engine = make_engine([lane])
     lane.begin_epoch(1)

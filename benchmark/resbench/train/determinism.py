@@ -66,7 +66,7 @@ def signature(device: torch.device) -> dict[str, Any]:
     """Return what must be equal for a resumed run to continue bit for bit."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name()
     return {
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),  # it is a subclass
         "device": device.type,
         "device_name": name,
         "threads": torch.get_num_threads(),

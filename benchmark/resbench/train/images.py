@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+from msgspec.structs import asdict
 
 from resbench.data.augment import Augment
 from resbench.data.images import Images, downscale
@@ -75,7 +76,7 @@ def prepare(spec: RunSpec, images: Images) -> Prepared:
         test_labels=test_labels,
         num_classes=images.num_classes,
         fingerprint=images.fingerprint,
-        augment=Augment(**spec.training.augment.model_dump()),
+        augment=Augment(**asdict(spec.training.augment)),
         noisy_labels=noisy,
     )
 

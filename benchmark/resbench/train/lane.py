@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -50,7 +51,7 @@ class Lane:
         self.steps: Steps = resolve(spec, len(images.train_images))
         training = spec.training
         model = build(
-            **spec.model.model_dump(),
+            **msgspec.to_builtins(spec.model),
             num_classes=images.num_classes,
             bn_eps=training.bn_eps,
             bn_momentum=training.bn_momentum,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 
 from resbench.models import build, count_macs, count_parameters
@@ -20,7 +20,7 @@ from resbench.store.records import (
     Timing,
     write_record,
 )
-from resbench.suite.spec import derive_seed
+from resbench.suite.spec import Network, derive_seed
 from resbench.train.environment import code_version, environment
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def _record(track: Track) -> RunRecord:
         status="done" if track.diverged is None else "diverged",
         result=_result(track),
         reason=None if track.diverged is None else str(track.diverged),
-        model=_model_facts(lane.spec.model.model_dump_json(), lane.images.num_classes, shape[1]),
+        model=_model_facts(lane.spec.model, lane.images.num_classes, shape[1]),
         data=_data_facts(track),
         environment=Environment(
             **environment(lane.device), engine_notes=tuple(track.progress.changes)
@@ -114,7 +114,7 @@ def _timing(track: Track) -> Timing:
 
 
 @lru_cache(maxsize=64)
-def _model_facts(model_json: str, num_classes: int, image_px: int) -> ModelFacts:
+def _model_facts(network: Network, num_classes: int, image_px: int) -> ModelFacts:
     # Not on the meta device: its arithmetic of shapes loads the compiler, seconds a process.
-    model = build(**json.loads(model_json), num_classes=num_classes)
+    model = build(**msgspec.to_builtins(network), num_classes=num_classes)
     return ModelFacts(parameters=count_parameters(model), macs=count_macs(model, image_px))

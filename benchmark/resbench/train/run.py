@@ -24,7 +24,7 @@ from resbench.store.layout import RunFolder
 from resbench.store.locks import try_lock
 from resbench.store.records import read_record, write_spec
 from resbench.store.state import Status, read_state, write_state
-from resbench.suite.spec import RunSpec
+from resbench.suite.spec import RunSpec, plain_to
 from resbench.train.calibrate import calibrate
 from resbench.train.control import Control, Interrupted, OutOfBudget
 from resbench.train.determinism import find_device, prepare
@@ -160,7 +160,7 @@ def _device(job: Job) -> torch.device:
 
 
 def _spec(job: Job) -> RunSpec:
-    return RunSpec.model_validate_json(json.dumps(job.spec), strict=True)
+    return plain_to(RunSpec, job.spec)
 
 
 @lru_cache(maxsize=2)

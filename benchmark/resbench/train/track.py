@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from msgspec import structs
 from safetensors import SafetensorError
 
 from resbench.errors import EnvironmentFault
@@ -199,8 +200,8 @@ class Track:
                 "keys": [self.key],
                 "epochs": self.lane.steps.epochs,
                 "steps": self.lane.steps.total,
-                **metrics.model_dump(),
-                **timing.model_dump(),
+                **structs.asdict(metrics),
+                **structs.asdict(timing),
             }
         )
         age = time.monotonic() - self._saved_at

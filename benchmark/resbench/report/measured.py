@@ -1,0 +1,17 @@
+"""A run's own number, and what is assumed where there is none."""
+
+from __future__ import annotations
+
+from resbench.store.records import RunRecord
+from resbench.suite.schema import Metric
+
+PLANNING_SD_PP = 0.2
+"""Usual sd between seeds of CIFAR networks at the paper's schedule, until one is measured."""
+
+
+def measured(run: RunRecord, metric: Metric) -> float | None:
+    """Return one run's number; None where its protocol does not measure it."""
+    if metric == "train_time_min":
+        return run.timing.train_s / 60
+    value = getattr(run.result, metric)
+    return None if value is None else float(value)

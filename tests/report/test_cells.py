@@ -53,6 +53,27 @@ def place(tmp_path: Path, suite: str, row: str, column: str) -> Place:
     return next(p for p in judged if (p.row, p.column) == (row, column))
 
 
+def test_a_suite_that_departs_from_its_source_is_not_judged_against_it(
+    tmp_path: Path, suite: str, make: Callable[..., Expanded]
+) -> None:
+    path = Path(suite)
+    path.write_text(
+        path.read_text().replace("  data: {name: cifar10}", "  model: {width: 0.25}", 1)
+    )
+    path.write_text(path.read_text().replace("base:", "base:\n  data: {name: cifar10}", 1))
+    make(ARL, 5.4, 5.5, 5.6)
+    found = place(tmp_path, suite, "attention-56", "arl")
+    assert found.kind == "not_comparable"
+    assert "the suite departs from its source, model.width" in found.text
+
+
+def test_images_that_no_source_prints_stay_so_after_a_run(tmp_path: Path) -> None:
+    smoke = suite_under("smoke")
+    records.finish(tmp_path, smoke, next(c.id for c in smoke.cells if c.spec), 1, 5.0)
+    (filled,) = fill(smoke.loaded, read_results(tmp_path))
+    assert not filled.expanded.context.data["digits"].printed
+
+
 def test_a_place_has_print_ours_and_their_difference(
     tmp_path: Path, suite: str, make: Callable[..., Expanded]
 ) -> None:

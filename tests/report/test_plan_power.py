@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import math
 import time
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +13,10 @@ from scipy import stats
 from resbench.cli.planning import Request, resolve
 from resbench.report.claims import judge_claims
 from resbench.report.collect import fill
+from resbench.report.contrast import contrast_of
 from resbench.report.declared import declared
 from resbench.report.planned import Estimate, Machine, duration, plan_page
-from resbench.report.power import Power, claim_powers, printed_effect
+from resbench.report.power import Power, claim_powers, printed_steps
 from resbench.report.reading import read_results
 from resbench.runner.plan import plan
 from resbench.stats.claims import evaluate_claim
@@ -65,7 +65,7 @@ def test_a_difference_stated_without_its_cells_is_taken_as_stated() -> None:
     expanded = declared(load_suite("table3_mask"))
     parsed = parsed_claims(expanded)[0]
     claim = structs.replace(expanded.loaded.suite.claims[0], metric="train_top1_err")
-    assert printed_effect(expanded, claim, parsed) == 0.96
+    assert printed_steps(expanded, claim, parsed) == (0.96,)
 
 
 @pytest.mark.parametrize("suite", [n for n in suite_names() if load_suite(n).suite.claims])
@@ -73,16 +73,18 @@ def test_seeds_to_decide_are_those_that_the_verdict_asks_for(suite: str) -> None
     found = [power for power in powers(suite).values() if power.printed_pp is not None]
     for power in found:
         expanded = declared(load_suite(suite))
-        at = [claim.id for claim in expanded.loaded.suite.claims].index(power.claim.id)
-        terms = parsed_claims(expanded)[at].terms
-        one = [ArmResult(str(i), (1,), (float(i),)) for i in range(2 * len(terms))]
-        if terms[0].kind == "gap":
-            judge = partial(
-                evaluate_claim, "gap_grows", list(zip(one[::2], one[1::2], strict=True))
-            )
-        else:
-            judge = partial(evaluate_claim, "<", one[:2])
-        verdict = judge(printed_difference=power.printed_pp, planning_sd=0.2)
+        claims = expanded.loaded.suite.claims
+        at = [claim.id for claim in claims].index(power.claim.id)
+        operator, cells = contrast_of(parsed_claims(expanded)[at])
+        one = [ArmResult(str(i), (1,), (float(i),)) for i in range(2 * len(cells))]
+        arms = list(zip(one[::2], one[1::2], strict=True))
+        verdict = evaluate_claim(
+            operator,
+            arms if operator == "gap_grows" else one[: len(cells)],
+            printed_difference=power.printed_pp,
+            planning_sd=0.2,
+            claims=len(claims),
+        )
         assert power.seeds_needed == verdict.seeds_needed
     assert found or suite == "optimizer"  # print has no number for Nesterov SGD
 

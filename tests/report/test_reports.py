@@ -112,6 +112,12 @@ def test_three_seeds_may_confirm_and_one_seed_never_does(site: Site) -> None:
     assert found[2][1] == ""  # no p-value
 
 
+def test_claims_of_networks_that_hardly_trained_say_so(site: Site) -> None:
+    said = "they have hardly trained. An order among them may be one of how fast networks learn"
+    assert said in site.page("README.md")
+    assert said in (site.reports.parent / "README.md").read_text()
+
+
 def test_the_prose_counts_what_the_records_hold(site: Site) -> None:
     text = site.page("README.md")
     assert "14 of 14 runs ended with a result and 0 diverged" in text

@@ -4,6 +4,7 @@ import math
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,14 @@ from scipy import stats
 from statsmodels.stats.power import TTestPower
 from statsmodels.stats.weightstats import ttost_paired
 
-from resbench.stats import ArmResult, ClaimVerdict, evaluate_claim, finalise, mcnemar
+from resbench.stats import (
+    ArmResult,
+    ClaimVerdict,
+    evaluate_claim,
+    finalise,
+    mcnemar,
+    seeds_for_contrast,
+)
 
 ARL = (5.31, 5.62, 5.48, 5.55, 5.20)
 NAL = (5.95, 5.70, 5.99, 5.81, 5.90)
@@ -179,6 +187,26 @@ def test_a_monotone_claim_stands_or_falls_with_its_weakest_step() -> None:
     assert verdict.kind == "direction_only"
     assert "weakest step 92 to 128" in verdict.text
     assert verdict.effect_pp == pytest.approx(4.98667 - 4.72333, abs=1e-4)
+
+
+def test_a_step_of_a_chain_is_set_beside_the_same_printed_step() -> None:
+    arms = [arm("56", 5.52, 5.48, 5.55), arm("92", 4.99, 5.02, 4.95), arm("128", 4.44, 4.93, 4.80)]
+    judge = partial(evaluate_claim, "monotone_decreasing", arms)
+    assert judge(printed_difference=(0.1, 0.7)).evidence.printed_difference == 0.7
+    assert judge(printed_difference=0.1).evidence.printed_difference == 0.1
+    with pytest.raises(ValueError, match="3 printed differences for 2 steps"):
+        judge(printed_difference=(0.1, 0.7, 0.2))
+
+
+def test_the_seeds_that_decide_are_those_for_every_step_where_holm_asks_most() -> None:
+    one, two, three = arm("a", 5.9), arm("b", 5.5), arm("c", 5.1)
+    judge = partial(evaluate_claim, printed_difference=0.4, planning_sd=0.2)
+    alone, of_four = judge(">", [one, two]), judge(">", [one, two], claims=4)
+    chain = judge("monotone_decreasing", [one, two, three], claims=4)
+    sd = 0.2 * math.sqrt(2)
+    assert alone.seeds_needed == seeds_for_contrast(0.4, sd, 1, alpha=0.05, power=0.8)
+    assert of_four.seeds_needed == seeds_for_contrast(0.4, sd, 1, alpha=0.0125, power=0.8)
+    assert chain.seeds_needed == seeds_for_contrast(0.4, sd, 1, alpha=0.0125, power=0.9)
 
 
 def test_one_reversed_step_contradicts_a_monotone_claim() -> None:

@@ -13,10 +13,11 @@ from resbench.data.catalog import NUM_CLASSES
 from resbench.models.catalogue import NETWORKS, ZOO, resolve_options
 from resbench.report.collect import FilledCell, FilledTable
 from resbench.report.declared import as_declared
-from resbench.report.labels import METRICS, SPLITS, data_label, set_label, tier_label
+from resbench.report.labels import METRICS, SPLITS, data_label, listed, set_label, tier_label
 from resbench.report.measured import PLANNING_SD_PP, measured
 from resbench.stats.verdicts import CellKind, Comparable, judge_cell
-from resbench.suite.expand import Context
+from resbench.suite.expand import Cell, Context, Expanded
+from resbench.suite.ledger import ledger
 from resbench.suite.schema import ERROR_METRICS, TEXT_METRICS, Metric, PaperValue
 
 PlaceKind = CellKind | Literal["equal", "differs", "shown", "skipped"]
@@ -169,6 +170,9 @@ def _judge_error(table: FilledTable, place: Place, values: list[float]) -> Place
 def _reasons(table: FilledTable, place: Place) -> tuple[str, ...]:
     """Return what separates ours from the printed number, a phrase each."""
     reasons = _context_reasons(table.expanded.context)
+    if departs := _departures(table.expanded, place.cell.cell):
+        more = [f"{len(departs) - 3} more"] if len(departs) > 3 else []
+        reasons.append(f"the suite departs from its source, {listed([*departs[:3], *more])}")
     choice = table.choice(place.cell)
     if choice is not None and not choice.printed:
         reasons.append(f"data {data_label(choice)}")
@@ -178,6 +182,15 @@ def _reasons(table: FilledTable, place: Place) -> tuple[str, ...]:
     elif really in SPLITS and really != "unspecified" and _OURS.get(really) != place.metric:
         reasons.append(f"{SPLIT_REASONS[1]} {SPLITS[really]}, ours the {METRICS[place.metric]}")
     return tuple(reasons)
+
+
+def _departures(expanded: Expanded, cell: Cell) -> list[str]:
+    """Return the settings of suite and protocol that are marked as deviations, or not at all."""
+    return [
+        entry.path
+        for entry in ledger(expanded, cell)
+        if entry.origin == "deviation" and entry.layer.split()[0] in ("protocol", "suite", "matrix")
+    ]
 
 
 def _context_reasons(context: Context) -> list[str]:

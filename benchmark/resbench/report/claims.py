@@ -14,7 +14,7 @@ from resbench.report.collect import FilledCell, FilledTable
 from resbench.report.contrast import contrast_of
 from resbench.report.declared import as_declared
 from resbench.report.measured import PLANNING_SD_PP, measured
-from resbench.report.power import printed_effect
+from resbench.report.power import printed_steps
 from resbench.report.reading import seed_of
 from resbench.stats.claims import ClaimVerdict, evaluate_claim, finalise
 from resbench.stats.contrasts import ArmResult
@@ -53,8 +53,9 @@ def _judge(table: FilledTable, claim: Claim, parsed: ParsedClaim, kept: Kept) ->
         operator,
         alpha=claim.alpha,
         margin=claim.margin_pp,
-        printed_difference=printed_effect(table.expanded, claim, parsed),
+        printed_difference=printed_steps(table.expanded, claim, parsed),
         planning_sd=PLANNING_SD_PP if as_declared(table.expanded.context) else None,
+        claims=len(table.expanded.loaded.suite.claims),
     )
     if operator == "gap_grows":
         return judge([(arms[a], arms[b]) for a, b in cells])

@@ -19,6 +19,18 @@ from resbench.report.labels import (
     signed,
 )
 from resbench.report.reading import seed_of
+from resbench.stats.claims import ClaimVerdict
+
+EFFECTS = (
+    "Effects are percentage points, positive as claimed. Of a chain they are those of the step "
+    "with the largest p, which is named, ours and printed; of a growing gap, the rise of its "
+    "fitted line from the first level to the last."
+)
+
+
+def with_step(text: str, verdict: ClaimVerdict) -> str:
+    """Return a claim's text with the step of a chain that its numbers are about."""
+    return f"{text} (Step {verdict.evidence.where}.)" if verdict.evidence.where else text
 
 
 def claims_blocks(judged: JudgedTable) -> Iterator[Block]:
@@ -29,7 +41,7 @@ def claims_blocks(judged: JudgedTable) -> Iterator[Block]:
             continue
         low, high = verdict.interval.low, verdict.interval.high
         rows.append((
-            f"{claim.text} ({claim.place})",
+            f"{with_step(claim.text, verdict)} ({claim.place})",
             percent(verdict.evidence.printed_difference),
             signed(verdict.effect_pp),
             f"{low:+.2f} to {high:+.2f}" if math.isfinite(high - low) else "unknown",
@@ -44,6 +56,7 @@ def claims_blocks(judged: JudgedTable) -> Iterator[Block]:
         levels = listed({f"{1 - 2 * item.claim.alpha:.0%}" for item in judged.claims})
         header = ("claim", "printed\npp", "ours\npp", f"interval\n{levels}", "verdict")
         yield Grid((*header, "seeds", "p", "p\nHolm"), tuple(rows), "lrrrlrrr", (4, 3))
+        yield Text(EFFECTS)
     waiting = [
         f"{item.claim.text} ({item.claim.place}"
         + (f"; printed {item.claim.printed_pp} pp)" if item.claim.printed_pp else ")")

@@ -183,7 +183,8 @@ def _power_blocks(powers: Sequence[Power]) -> Iterator[Block]:
     yield Text(
         "Detects: the smallest true difference that these seeds, paired, find with probability 0.8 "
         f"at the claim's alpha, and after Holm's correction for {count(len(powers), 'claim')}"
-        f"{few}. Printed: of a chain its weakest step. Sd of one run: {sources}."
+        f"{few}. Decides print: the seeds that find the printed difference after it, of a chain "
+        f"every step. Printed: of a chain its smallest step. Sd of one run: {sources}."
     )
 
 

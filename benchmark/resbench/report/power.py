@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -41,13 +42,15 @@ class Power:
     """Planned, per arm."""
     spread: Spread
     printed_pp: float | None
-    """The printed effect as the test sees it: of a chain its weakest step; None if not printed."""
+    """The printed effect as the test sees it: of a chain its smallest step; None if not printed."""
     detectable_pp: float
-    """The smallest true effect found with power 0.8 at the claim's alpha; infinite if none."""
+    """The smallest true effect found with power 0.8 at the claim's alpha, of a chain in each step;
+    infinite if none."""
     detectable_holm_pp: float
     """The same where Holm asks most: at alpha divided by the number of the suite's claims."""
     seeds_needed: int | None
-    """To find the printed effect with power 0.8 at alpha; None if unknown or beyond 100."""
+    """To find the printed effect with power 0.8 where Holm asks most; None if unknown or beyond
+    100."""
 
     @property
     def decidable(self) -> float:
@@ -105,39 +108,48 @@ def power_data(power: Power) -> dict[str, Any]:
     }
 
 
-def printed_effect(expanded: Expanded, claim: Claim, parsed: ParsedClaim) -> float | None:
+def printed_steps(
+    expanded: Expanded, claim: Claim, parsed: ParsedClaim
+) -> tuple[float, ...] | None:
     """Return a claim's effect in the printed numbers, positive as claimed, in points.
 
-    The printed table is judged as if it were one seed, so the effect is the one that the claim's
-    test looks at: the difference, the weakest step of a chain, the rise of a gap. None where a cell
-    has no printed number of the claim's metric and the claim states no difference either.
+    One number for each contrast that the claim's test looks at: of a chain every step, of a gap its
+    rise. None where a cell has no printed number of the claim's metric and the claim states no
+    difference either.
     """
-    from resbench.stats.claims import evaluate_claim
-    from resbench.stats.contrasts import ArmResult
-
     printed = _printed_errors(expanded, claim.metric)
     operator, cells = contrast_of(parsed)
     if printed.keys() >= set(parsed.cells):
-        arms = {name: ArmResult(name, (0,), (printed[name],)) for name in parsed.cells}
         if operator == "gap_grows":
-            return evaluate_claim(operator, [(arms[a], arms[b]) for a, b in cells]).effect_pp
-        single = [arms[name] for (name,) in cells]
-        return evaluate_claim(operator, single, margin=claim.margin_pp).effect_pp
+            return (_rise([printed[b] - printed[a] for a, b in cells]),)
+        errors = [printed[name] for (name,) in cells]
+        sign = -1 if operator in (">", "monotone_decreasing") else 1
+        return tuple(sign * (b - a) for a, b in itertools.pairwise(errors))
     if claim.printed_pp is None or operator.startswith("monotone"):
         return None  # of a chain, only the whole range may be stated
-    return float(claim.printed_pp)
+    return (float(claim.printed_pp),)
+
+
+def _rise(gaps: Sequence[float]) -> float:
+    """Return the rise of gaps from the first level to the last by the least-squares line."""
+    middle = (len(gaps) - 1) / 2
+    x = [i - middle for i in range(len(gaps))]
+    slope = sum(a * b for a, b in zip(x, gaps, strict=True)) / sum(a * a for a in x)
+    return slope * (len(gaps) - 1)
 
 
 def _power(expanded: Expanded, claim: Claim, parsed: ParsedClaim, runs: Runs, claims: int) -> Power:
-    from resbench.stats.evidence import MIN_SEEDS, POWER
+    from resbench.stats.evidence import MIN_SEEDS, per_test_power
     from resbench.stats.power import minimum_detectable_difference, seeds_for_contrast
 
     operator, cells = contrast_of(parsed)
     seeds, spread = len(expanded.seeds), _spread(expanded, claim, parsed, runs)
     contrast_sd = spread.sd_pp * _weights_norm(operator, len(cells))
-    printed = printed_effect(expanded, claim, parsed)
-    # Equivalence: at a true difference of 0 each of two tests may miss half as often.
-    power = POWER if claim.margin_pp is None else (1 + POWER) / 2
+    steps = printed_steps(expanded, claim, parsed)
+    printed = None if steps is None else min(steps)
+    # All tests of a claim must reject: the steps of a chain, the two of an equivalence.
+    chain = len(cells) - 1 if operator.startswith("monotone") else 1
+    power = per_test_power(chain if claim.margin_pp is None else 2)
     sought = printed if claim.margin_pp is None else float(claim.margin_pp)
 
     def detectable(alpha: float) -> float:
@@ -147,14 +159,15 @@ def _power(expanded: Expanded, claim: Claim, parsed: ParsedClaim, runs: Runs, cl
             seeds, seeds, contrast_sd, alpha=alpha, power=power, paired=True
         )
 
-    needed = seeds_for_contrast(sought or 0.0, contrast_sd, 1, alpha=claim.alpha, power=power)
+    strictest = claim.alpha / claims
+    needed = seeds_for_contrast(sought or 0.0, contrast_sd, 1, alpha=strictest, power=power)
     return Power(
         claim,
         seeds,
         spread,
         printed,
         detectable(claim.alpha),
-        detectable(claim.alpha / claims),
+        detectable(strictest),
         None if needed is None else max(MIN_SEEDS, needed),
     )
 

@@ -143,7 +143,8 @@ def _context(spec: Mapping[str, Any], stored: Any) -> tuple[Context, DataChoice]
     except (KeyError, TypeError) as error:
         raise ValueError(f"nothing at {error}") from None
     # The identity decides what is printed data, not a flag that anyone can set.
-    return context, DataChoice(name, choice.label, id_, id_ == published(name).id)
+    known = published(name)
+    return context, DataChoice(name, choice.label, id_, known.printed and id_ == known.id)
 
 
 def setting_of(context: Context) -> list[Any]:

@@ -14,13 +14,14 @@ from resbench.errors import EnvironmentFault
 from resbench.report import figures
 from resbench.report.blocks import Block, Heading, Text
 from resbench.report.collect import empty, finished
+from resbench.report.details import EFFECTS
 from resbench.report.evidence import Evidence, as_markdown, page_link, setting, trained_on
 from resbench.report.judged import JudgedTable, judge
 from resbench.report.labels import sentence, source_label
 from resbench.report.page import table_blocks
 from resbench.report.reading import Results, read_results
 from resbench.report.render_markdown import escape, markdown
-from resbench.report.summary import EFFECTS, abstract, claims_grid, replication_report
+from resbench.report.summary import abstract, arms_note, claims_grid, replication_report
 from resbench.store.atomic import fault, read_file, write_atomic
 from resbench.store.layout import RunFolder
 from resbench.store.verify import verify_run
@@ -83,10 +84,10 @@ def _bare(table: JudgedTable) -> JudgedTable:
 def readme_block(evidence: Evidence, folder: str) -> str:
     """Return the claims, a figure and the way on, for the README above the folder."""
     parts = [f"**What the committed runs show.** {abstract(evidence)}"]
-    grids = ((name, claims_grid(tables)) for name, tables in evidence.settings.items())
-    for name, grid in grids:
+    for name, tables in evidence.settings.items():
+        grid = claims_grid(tables)
         if grid is not None:
-            parts += [f"{escape(sentence(name))}:", as_markdown(grid)]
+            parts += [f"{escape(sentence(name))}:", as_markdown(grid), *arms_note(tables)]
     for path, alt in evidence.figures.items():
         if path.startswith("figures/claims-"):
             parts.append(f"![{escape(alt)}]({folder}/{path})")

@@ -7,12 +7,15 @@ or the number of seeds does not allow is not said: the verdicts decide that, not
 from __future__ import annotations
 
 import math
+import statistics
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from resbench.data.catalog import NUM_CLASSES
 from resbench.report import lessons
 from resbench.report.blocks import Grid
 from resbench.report.cells import Place
+from resbench.report.details import EFFECTS, with_step
 from resbench.report.evidence import (
     JUDGED,
     Evidence,
@@ -26,9 +29,8 @@ from resbench.report.judged import JudgedTable
 from resbench.report.labels import count, listed, mean_sd, p_value, sentence, signed
 from resbench.report.page import MARKS
 from resbench.report.render_markdown import escape
+from resbench.suite.expand import parsed_claims
 from resbench.suite.schema import ERROR_METRICS
-
-EFFECTS = "Effects are percentage points, positive as claimed; of a chain, its weakest step."
 
 
 def replication_report(evidence: Evidence) -> str:
@@ -63,7 +65,7 @@ def claims_grid(tables: Sequence[JudgedTable]) -> Grid | None:
             if verdict.kind != "not_run":
                 low, high = verdict.interval.low, verdict.interval.high
                 rows.append((
-                    item.claim.text,
+                    with_step(item.claim.text, verdict),
                     signed(verdict.evidence.printed_difference),
                     signed(verdict.effect_pp),
                     f"{low:+.2f} to {high:+.2f}" if math.isfinite(high - low) else "unknown",
@@ -75,6 +77,24 @@ def claims_grid(tables: Sequence[JudgedTable]) -> Grid | None:
     interval = f"interval\n{listed(sorted(levels))}"
     header = ("claim", "printed\npp", "ours\npp", interval, "seeds", "p\nHolm", "verdict")
     return Grid(header, tuple(rows), "lrrrrrl") if rows else None
+
+
+def arms_note(tables: Sequence[JudgedTable]) -> Iterator[str]:
+    """Say how far from trained the arms of a setting's claims are, where chance is near."""
+    errors, chance = [], 0.0
+    for table in (table for table in tables if not table.as_printed):
+        claimed = {name for p in parsed_claims(table.table.expanded) for name in p.cells}
+        for cell in (table.table.cells[name] for name in claimed):
+            errors += [run.result.test_top1_err for run in cell.done]
+            if cell.done and cell.cell.spec is not None:
+                chance = 100 * (1 - 1 / NUM_CLASSES[cell.cell.spec.data.name])
+    known = [error for error in errors if error is not None]
+    if known and statistics.median(known) > chance / 2:
+        yield (
+            f"Test errors of these arms are {min(known):.1f} to {max(known):.1f} %, chance is "
+            f"{chance:.0f} %: they have hardly trained. An order among them may be one of how fast "
+            "networks learn, and is not that of the printed ones."
+        )
 
 
 def abstract(evidence: Evidence) -> str:
@@ -164,6 +184,7 @@ def _claims(evidence: Evidence) -> Iterator[str]:
             pages = listed(page_link(table.suite) for table in tables if table.claims)
             yield f"**{escape(sentence(name))}** ({pages}):"
             yield as_markdown(grid)
+            yield from arms_note(tables)
     yield from figure_links(evidence, "claims")
     waiting = sum(
         all(table.claims[i].verdict.kind == "not_run" for table in tables)

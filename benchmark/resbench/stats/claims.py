@@ -58,8 +58,9 @@ def evaluate_claim(
     *,
     alpha: float = 0.05,
     margin: float | None = None,
-    printed_difference: float | None = None,
+    printed_difference: float | Sequence[float] | None = None,
     planning_sd: float | None = None,
+    claims: int = 1,
 ) -> ClaimVerdict:
     """Judge one claim on its own; `finalise` corrects a suite's claims for their number.
 
@@ -70,9 +71,10 @@ def evaluate_claim(
     the effect being its rise from the first to the last level.
 
     `printed_difference` is the source's, in points, positive in the claimed direction (a monotone
-    claim: the smallest step; `gap_grows`: last gap minus first). `planning_sd` is a guess of one
-    run's sd, used for the seeds needed while none is measured. Raises ValueError for a claim that
-    cannot be put: unknown operator, wrong number of arms, margin missing or out of place.
+    claim: every step's, or the smallest; `gap_grows`: the rise of the same trend). The seeds needed
+    are those at `alpha / claims`, where Holm asks most of a suite's `claims`; `planning_sd` is a
+    guess of one run's sd for them while none is measured. Raises ValueError for a claim that cannot
+    be put: unknown operator, wrong number of arms, margin missing or out of place.
     """
     evidence = gather(
         operator,
@@ -81,6 +83,7 @@ def evaluate_claim(
         margin=margin,
         printed_difference=printed_difference,
         planning_sd=planning_sd,
+        claims=claims,
     )
     return _judge(evidence, None, None)
 

@@ -36,14 +36,15 @@ class Evidence:
     alpha: float
     margin: float | None
     printed_difference: float | None
+    """The source's, in the contrast of ``estimate``."""
     missing: tuple[str, ...]
     """Cells without a run."""
     estimate: Estimate
-    """Positive in the claimed direction; for a monotone claim that of its weakest step."""
+    """Positive in the claimed direction; of a monotone claim the step with the largest p."""
     n: int
     """Seeds of the smallest arm of all."""
     where: str
-    """The weakest step of a monotone claim, else empty."""
+    """That step of a monotone claim, else empty."""
     p: float | None
     """One-sided, for the claim; None while the spread is unknown."""
     opposite_p: float | None
@@ -53,7 +54,7 @@ class Evidence:
     images_p: float | None
     """One-sided, for other test images too: the (seed, image) bootstrap, at one seed McNemar."""
     seeds_needed: int | None
-    """Seeds per arm for a power of 0.8 at alpha, before Holm."""
+    """Seeds per arm for a power of 0.8 where Holm asks most."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,13 +71,15 @@ def gather(
     *,
     alpha: float,
     margin: float | None,
-    printed_difference: float | None,
+    printed_difference: float | Sequence[float] | None,
     planning_sd: float | None,
+    claims: int,
 ) -> Evidence:
     """Compute the evidence for a claim; the arguments are those of `evaluate_claim`."""
     steps = _steps(operator, arms)
     if (operator == "~") != (margin is not None):
         raise ValueError(f"operator {operator!r} with margin {margin}: '~' takes one, others none")
+    printed = _per_step(printed_difference, len(steps))
     missing = tuple(dict.fromkeys(arm.cell for s in steps for arm in s.arms if not arm.seeds))
     estimates = [seed_contrast(step.arms, step.weights) for step in steps]
     weakest = min(range(len(steps)), key=lambda i: _weakness(estimates[i]))
@@ -94,7 +97,7 @@ def gather(
         operator=operator,
         alpha=alpha,
         margin=margin,
-        printed_difference=printed_difference,
+        printed_difference=printed[weakest] if printed else None,
         missing=missing,
         estimate=estimate,
         n=min(e.n for e in estimates),
@@ -104,8 +107,25 @@ def gather(
         agrees=directed
         and all(_agrees(s, alpha, image) for s, image in zip(steps, images, strict=True)),
         images_p=max(known) if len(known) == len(images) else None,
-        seeds_needed=_seeds_needed(step, estimate, alpha, margin, printed_difference, planning_sd),
+        seeds_needed=_seeds_needed(
+            step, estimate, alpha / claims, margin, printed, planning_sd, tests=len(steps)
+        ),
     )
+
+
+def per_test_power(tests: int) -> float:
+    """Return the power of each of several tests by which all of them reject with POWER at least."""
+    return 1 - (1 - POWER) / tests
+
+
+def _per_step(printed: float | Sequence[float] | None, steps: int) -> tuple[float, ...]:
+    """Return the printed effect of every step; one number is the smallest of them."""
+    if printed is None:
+        return ()
+    values = tuple(printed) if isinstance(printed, Sequence) else (printed,) * steps
+    if len(values) != steps:
+        raise ValueError(f"{len(values)} printed differences for {steps} steps")
+    return values
 
 
 def _steps(operator: Operator, arms: Arms) -> list[_Step]:
@@ -165,17 +185,19 @@ def _seeds_needed(
     estimate: Estimate,
     alpha: float,
     margin: float | None,
-    printed: float | None,
+    printed: Sequence[float],
     planning_sd: float | None,
+    *,
+    tests: int,
 ) -> int | None:
     """Seeds to see the printed difference (without one: ours), or to show equivalence if equal."""
     sd = estimate.sd
     if not math.isfinite(sd) and planning_sd is not None:
         sd = planning_sd * math.hypot(*step.weights)
     if margin is not None:
-        # At a true difference of 0 both one-sided tests must reject: each may miss half as often.
-        delta, power = margin, (1 + POWER) / 2
+        delta, tests = margin, 2  # at a true difference of 0 both one-sided tests must reject
     else:
-        delta, power = estimate.effect if printed is None else printed, POWER
+        delta = min(printed, default=estimate.effect)
+    power = per_test_power(tests)
     seeds = seeds_for_contrast(delta, sd, estimate.groups, alpha=alpha, power=power)
     return None if seeds is None else max(MIN_SEEDS, seeds)

@@ -155,9 +155,7 @@ def _power(expanded: Expanded, claim: Claim, parsed: ParsedClaim, runs: Runs, cl
     def detectable(alpha: float) -> float:
         if seeds < MIN_SEEDS:
             return math.inf
-        return minimum_detectable_difference(
-            seeds, seeds, contrast_sd, alpha=alpha, power=power, paired=True
-        )
+        return minimum_detectable_difference(seeds, contrast_sd, 1, alpha=alpha, power=power)
 
     strictest = claim.alpha / claims
     needed = seeds_for_contrast(sought or 0.0, contrast_sd, 1, alpha=strictest, power=power)

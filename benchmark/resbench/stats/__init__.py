@@ -19,7 +19,7 @@ from resbench.stats.intervals import (
 )
 from resbench.stats.multiplicity import Holm, holm
 from resbench.stats.paired import BootstrapDifference, McNemar, hierarchical_bootstrap, mcnemar
-from resbench.stats.power import minimum_detectable_difference, seeds_for_contrast, seeds_needed
+from resbench.stats.power import minimum_detectable_difference, seeds_for_contrast
 from resbench.stats.verdicts import (
     RESOLUTION_PP,
     CellKind,
@@ -60,7 +60,6 @@ __all__ = [
     "sampling_sd",
     "seed_contrast",
     "seeds_for_contrast",
-    "seeds_needed",
     "summarise",
     "t_interval",
     "tost",

@@ -46,6 +46,47 @@ def test_every_problem_of_every_suite_is_printed_with_its_place_and_exit_2(
     assert any("unknown suite 'nothing'" in line for line in lines)
 
 
+def test_a_wrong_value_hides_nothing_that_is_wrong_between_the_other_parts(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    path = broken(
+        tmp_path,
+        **{
+            'value: "6.48"': "value: 6.48",
+            "error(encoder-decoder) < error(local)": "error(encoder-decoder) < error(locl)",
+            "key: wang2017": "key: wang2071",
+            "protocol: wang2017": "protocol: wang",
+            "rows: mask": "rows: masks",
+        },
+    )
+    found = invoke(capsys, "validate", path)
+    assert found.code == 2
+    places = [line.partition(": ")[0].rpartition(":")[0] for line in found.err.splitlines()]
+    assert places == [f"{path}:{line}" for line in (9, 11, 27, 35, 57)]
+    for word in ("Quote it", "names no cell", "unknown source", "unknown protocol", "no axis"):
+        assert word in found.err
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("  local:\n    error:\n", "  lokal:\n    error:\n", "35:3: printed.lokal names no row"),
+        ("    error:\n      value: \"6.48\"", "    eror:\n      value: \"6.48\"",
+         "36:5: printed.local.eror names no column"),
+        ('"6.48"', '"about 6"', "37:7: printed.local.error: 'about 6' is no number."),
+        ("{label: Top-1 (err %)}", "{label: Top-1 (err %), where: {mask: lokal}}",
+         "30:45: 'lokal' is no level of 'mask'. Did you mean 'local'?"),
+        ("{label: Top-1 (err %)}", "{label: Top-1 (err %), where: {maks: local}}",
+         "30:45: 'maks' is no axis of the matrix. Did you mean 'mask'?"),
+    ],
+)  # fmt: skip
+def test_a_name_that_stands_for_nothing_is_found_in_its_place(
+    tmp_path: Path, capsys: Capture, old: str, new: str, message: str
+) -> None:
+    path = broken(tmp_path, **{old: new})
+    assert f"{path}:{message}" in invoke(capsys, "validate", path).err
+
+
 def test_what_only_expansion_can_see_is_found(tmp_path: Path, capsys: Capture) -> None:
     path = broken(tmp_path, **{"model.mask: local_same_units": "model.mask: loca"})
     found = invoke(capsys, "validate", path)

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from resbench.errors import UsageError
+from resbench.report.labels import source_label
+from resbench.suite import catalog
 from resbench.suite.catalog import load_suite, load_tier, suite_names
 from resbench.suite.expand import Context, DataChoice, Expanded, expand
 from resbench.suite.ledger import UNMARKED, Entry, ledger
@@ -156,3 +158,62 @@ def test_a_guess_or_a_departure_without_a_reason_is_refused(tmp_path: Path, orig
     path.write_text(SUITE.replace(mark, f"{{origin: {origin}, place: mine}}"), encoding="utf-8")
     with pytest.raises(UsageError, match=rf"mine\.yaml:14:3: .*origin '{origin}' needs a reason"):
         load_suite(str(path))
+
+
+OWN = """\
+version: 1
+sources:
+  smith2024: {title: Smith et al. 2024, origin: report, framework: JAX, link: null}
+"""
+
+
+def test_a_suites_own_source_gives_its_mark_and_its_framework(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(SUITE.replace("wang2017,", "smith2024,"), encoding="utf-8")
+    (tmp_path / "sources.yaml").write_text(OWN, encoding="utf-8")
+    found = entries(str(path), "b")
+    assert (found["scale"].origin, found["scale"].place) == ("report", "Table 3")
+    assert found["precision"].reason == "the default of JAX at the time"
+    assert source_label(load_suite(str(path))) == "Smith et al. 2024, Table 3"
+    (tmp_path / "sources.yaml").write_text(OWN.replace("smith2024", "wang2017"), encoding="utf-8")
+    path.write_text(SUITE, encoding="utf-8")
+    assert source_label(load_suite(str(path))) == "Smith et al. 2024, Table 3"  # own before shipped
+
+
+@pytest.mark.parametrize("own", [None, OWN])
+def test_a_source_that_no_file_describes_is_refused_with_those_known(
+    tmp_path: Path, own: str | None
+) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(SUITE.replace("wang2017,", "smyth2024,"), encoding="utf-8")
+    if own:
+        (tmp_path / "sources.yaml").write_text(own, encoding="utf-8")
+    known = "he2016, report2019" + (", smith2024" if own else "") + ", wang2017"
+    with pytest.raises(UsageError) as error:
+        load_suite(str(path))
+    assert str(error.value).startswith(f"{path}:4:12: unknown source 'smyth2024'.")
+    assert str(error.value).endswith(f"Allowed: {known}.")
+
+
+def test_what_is_wrong_in_the_own_sources_is_named_with_its_place(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(SUITE, encoding="utf-8")
+    wrong = OWN.replace("origin: report", "origin: rumour").replace("null", "smith.org")
+    (tmp_path / "sources.yaml").write_text(wrong, encoding="utf-8")
+    with pytest.raises(UsageError) as error:
+        load_suite(str(path))
+    first, second = str(error.value).splitlines()
+    assert first.startswith(f"{tmp_path / 'sources.yaml'}:3:41: 'origin' in 'sources.smith2024'")
+    assert "'link' in 'sources.smith2024' must match" in second
+
+
+def test_no_python_file_names_a_source() -> None:
+    """The families of networks are code; they happen to be named like the sources."""
+    families = {"models", "spec.py", "bench"}
+    package = Path(catalog.__file__).parents[1]
+    titles = [source.title for name in suite_names() for source in load_suite(name).sources]
+    for path in package.rglob("*.py"):
+        if not families & {*path.relative_to(package).parts}:
+            code = path.read_text(encoding="utf-8")
+            named = [title for title in titles if f'"{title}"' in code]
+            assert not named, path

@@ -17,6 +17,7 @@ import pytest
 
 from resbench.errors import UsageError
 from resbench.suite.catalog import (
+    SOURCES,
     Loaded,
     find_suite,
     load_suite,
@@ -279,6 +280,7 @@ def test_every_file_names_the_schema_that_its_editor_needs(path: Path) -> None:
     found = re.fullmatch(r"# yaml-language-server: \$schema=(\S+)", first)
     assert found is not None
     kind = {"protocols": "protocol", "tiers": "tier"}.get(path.parent.name, "suite")
+    kind = "sources" if path.name == SOURCES else kind
     assert (path.parent / found[1]).resolve() == suite_folder() / "schema" / f"{kind}.json"
 
 

@@ -45,6 +45,12 @@ NETWORKS: Mapping[str, tuple[str, ...]] = {
     "he2016": tuple(HE2016),
     "report2019": tuple(REPORT2019),
 }
+AUTHORS: Mapping[str, str] = {
+    "wang2017": "Wang et al. 2017",
+    "he2016": "He et al. 2016",
+    "report2019": "the 2019 report",
+}
+"""Whose networks a family's are."""
 
 
 @dataclass(frozen=True)

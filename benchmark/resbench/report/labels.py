@@ -15,11 +15,6 @@ from resbench.suite.schema import Metric, Origin, Split
 if TYPE_CHECKING:
     from resbench.report.collect import FilledCell, FilledTable
 
-SOURCES = {
-    "wang2017": "Wang et al. 2017",
-    "report2019": "the 2019 report",
-    "he2016": "He et al. 2016",
-}
 ORIGINS: tuple[Origin, ...] = ("paper", "report", "report-code", "inferred", "deviation")
 METRICS: dict[Metric, str] = {
     "test_top1_err": "test error",
@@ -85,8 +80,8 @@ def context_data(table: FilledTable) -> dict[str, Any]:
 
 def source_label(loaded: Loaded) -> str:
     """Return where the table stands in its sources."""
-    places = (f"{SOURCES[source.key]}, {source.place}" for source in loaded.suite.sources)
-    return "; ".join(places)
+    cited = zip(loaded.sources, loaded.suite.sources, strict=True)
+    return "; ".join(f"{source.title}, {place.place}" for source, place in cited)
 
 
 def place_label(loaded: Loaded, row: str, column: str) -> str:

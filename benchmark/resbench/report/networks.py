@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from resbench.models.catalogue import ZooEntry
+from resbench.models.catalogue import AUTHORS, ZooEntry
 from resbench.report.architecture import zoo
 from resbench.report.blocks import SCHEMA, Grid, Heading, Items, Page, Text
 from resbench.report.collect import FilledTable
 from resbench.report.data import place_data
 from resbench.report.judged import judge
-from resbench.report.labels import SOURCES, superscript
+from resbench.report.labels import superscript
 from resbench.report.page import MARKS, table_blocks
 from resbench.stats.verdicts import parse_printed
 
@@ -37,7 +37,7 @@ def models_page(table: FilledTable) -> Page:
         own = [row for row in rows if row["family"] == family]
         notes = [row["note"] for row in own if row["note"]]
         blocks += [
-            Heading(2, f"Networks of {SOURCES[family]}"),
+            Heading(2, f"Networks of {AUTHORS[family]}"),
             Grid(HEADER, tuple(_cells(row, notes) for row in own), "lrrrrrr"),
         ]
         if notes:

@@ -1,7 +1,9 @@
-"""Finding and loading suites, protocols and tiers by path or by shipped name."""
+"""Finding and loading suites, protocols, sources and tiers by path or by shipped name."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -9,21 +11,26 @@ from typing import TypeVar
 from msgspec import Struct
 
 from resbench.errors import UsageError, did_you_mean
+from resbench.suite.connections import sound_part, unconnected
 from resbench.suite.document import Document, DocumentError, Problem, load_document, validate
-from resbench.suite.schema import Protocol, Suite, Tier
+from resbench.suite.schema import Protocol, Publication, Sources, Suite, Tier
 
 _Model = TypeVar("_Model", bound=Struct)
+SOURCES = "sources.yaml"
+"""The one file beside suites that is none."""
 PAPER = Tier(version=1, name="paper", title="Paper", description="As the source declares it.")
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A suite with its protocol and the documents that give every value its place."""
+    """A suite with its protocol and sources, and the documents that give every value its place."""
 
     suite: Suite
     document: Document
     protocol: Protocol
     protocol_document: Document
+    sources: tuple[Publication, ...]
+    """Of the suite's ``sources``, in their order."""
 
 
 def suite_folder() -> Path:
@@ -39,7 +46,8 @@ def suite_folder() -> Path:
 
 def suite_names() -> list[str]:
     """Return the names of the shipped suites."""
-    return sorted(path.stem for path in suite_folder().glob("*.yaml"))
+    paths = suite_folder().glob("*.yaml")
+    return sorted(path.stem for path in paths if path.name != SOURCES)
 
 
 def find_suite(name: str) -> Path:
@@ -57,15 +65,61 @@ def find_suite(name: str) -> Path:
 
 
 def load_suite(name: str) -> Loaded:
-    """Load and check one suite and the protocol it includes."""
-    path = find_suite(name)
-    document = load_document(path)
-    suite = _validated(Suite, document)
-    protocol_path = _beside("protocols", suite.protocol, path, document, ("protocol",))
-    protocol_document = load_document(protocol_path)
-    protocol = _validated(Protocol, protocol_document)
-    _check_name(protocol.name, protocol_path, protocol_document)
-    return Loaded(suite, document, protocol, protocol_document)
+    """Load and check one suite, the protocol it includes and the sources it names.
+
+    Raises:
+        DocumentError: every problem of these files, and of what ties them together.
+        UsageError: a file cannot be read.
+    """
+    document = load_document(find_suite(name))
+    suite, protocol, problems = None, None, list[Problem]()
+    with _collected(problems):
+        suite = _validated(Suite, document)
+    problems += [Problem(document.at(keys), text) for keys, text in unconnected(document.value)]
+    with _collected(problems):
+        protocol = _protocol(document)
+    sources = _cited(document, problems)
+    if problems or suite is None or protocol is None:
+        raise DocumentError(problems)
+    return Loaded(suite, document, *protocol, sources)
+
+
+@contextmanager
+def _collected(problems: list[Problem]) -> Iterator[None]:
+    """Note what is wrong with one document and go on."""
+    try:
+        yield
+    except DocumentError as error:
+        problems += error.problems
+
+
+def _protocol(document: Document) -> tuple[Protocol, Document] | None:
+    """Load the protocol that a suite includes; None where the suite does not say which."""
+    name = sound_part(document.value, "protocol")
+    if name is None:
+        return None
+    path = _beside("protocols", name, document)
+    found = load_document(path)
+    protocol = _validated(Protocol, found)
+    _check_name(protocol.name, path, found)
+    return protocol, found
+
+
+def _cited(document: Document, problems: list[Problem]) -> tuple[Publication, ...]:
+    """Return the documents that a suite names, from beside it or from the shipped file."""
+    known: dict[str, Publication] = {}
+    for folder in dict.fromkeys((suite_folder(), document.path.parent)):
+        if (folder / SOURCES).is_file():
+            with _collected(problems):
+                known |= _validated(Sources, load_document(folder / SOURCES)).sources
+    cited = []
+    for i, source in enumerate(sound_part(document.value, "sources") or ()):
+        if source.key in known:
+            cited.append(known[source.key])
+        else:
+            message = f"unknown source '{source.key}'.{did_you_mean(source.key, sorted(known))}"
+            problems.append(Problem(document.at(("sources", i, "key")), message))
+    return tuple(cited)
 
 
 def load_tier(name: str) -> tuple[Tier, Document | None]:
@@ -96,15 +150,12 @@ def _check_name(name: str, path: Path, document: Document) -> None:
         raise DocumentError([problem])
 
 
-def _beside(
-    folder: str, name: str, suite_path: Path, document: Document, at: tuple[str | int, ...]
-) -> Path:
+def _beside(folder: str, name: str, document: Document) -> Path:
     """Look for an included file beside the suite first, then among the shipped ones."""
-    places = [suite_path.parent / folder, suite_folder() / folder]
+    places = [document.path.parent / folder, suite_folder() / folder]
     for place in places:
         if (place / f"{name}.yaml").is_file():
             return place / f"{name}.yaml"
     known = sorted({path.stem for place in places for path in place.glob("*.yaml")})
-    raise DocumentError(
-        [Problem(document.at(at), f"unknown protocol '{name}'.{did_you_mean(name, known)}")]
-    )
+    message = f"unknown protocol '{name}'.{did_you_mean(name, known)}"
+    raise DocumentError([Problem(document.at(("protocol",)), message)])

@@ -113,7 +113,6 @@ def expand(
         DocumentError: all problems, each with file, line and column.
         UsageError: an override that names nothing.
     """
-    _check_places(loaded)
     suite = loaded.suite
     chosen = seeds or tier[0].seeds or suite.seeds
     cells, problems, shared = [], [], _shared(loaded)
@@ -142,26 +141,6 @@ def parsed_claims(expanded: Expanded) -> list[ParsedClaim]:
     """Return the suite's claims, parsed, in order."""
     ids = [cell.id for cell in expanded.cells]
     return [parse_claim(claim.claim, ids) for claim in expanded.loaded.suite.claims]
-
-
-def _check_places(loaded: Loaded) -> None:
-    """Every place of the table is one cell, and every claim speaks of cells that exist."""
-    suite, document, problems = loaded.suite, loaded.document, []
-    for name, column in suite.table.columns.items():
-        open_axes = [a for a in suite.matrix if a != suite.table.rows and a not in column.where]
-        if open_axes:
-            place = document.at(("table", "columns", name))
-            problems.append(
-                Problem(place, f"column '{name}' leaves the axis '{open_axes[0]}' open")
-            )
-    ids = ["/".join(levels) for levels in itertools.product(*suite.matrix.values())]
-    for i, claim in enumerate(suite.claims):
-        try:
-            parse_claim(claim.claim, ids)
-        except ValueError as error:
-            problems.append(Problem(document.at(("claims", i, "claim")), str(error)))
-    if problems:
-        raise DocumentError(problems)
 
 
 def _shared(loaded: Loaded) -> dict[Path_, Leaf]:

@@ -11,18 +11,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from resbench.suite.catalog import PAPER
+from resbench.suite.catalog import PAPER, Loaded
 from resbench.suite.expand import Cell, Expanded, Leaf
-from resbench.suite.schema import Mark, Origin, Suite
+from resbench.suite.schema import Mark, Origin
 from resbench.suite.spec import RunSpec
 
 Keys = tuple[str, ...]
 
 UNMARKED = "set here without saying where it comes from"
 """Reason of a value that no ``provenance`` covers; no shipped suite has one."""
-
-_ORIGINS: dict[str, Origin] = {"wang2017": "paper", "he2016": "paper", "report2019": "report"}
-_FRAMEWORKS = {"wang2017": "Caffe", "he2016": "Caffe", "report2019": "TensorFlow"}
 
 
 @dataclass(frozen=True)
@@ -70,7 +67,7 @@ def _mark(expanded: Expanded, path: Keys, leaf: Leaf) -> Mark:
         case "suite":
             mark = _covering(loaded.suite.provenance, path)
         case "matrix":
-            mark = _covering(loaded.suite.provenance, path) or _source_mark(loaded.suite)
+            mark = _covering(loaded.suite.provenance, path) or _source_mark(loaded)
         case "tier":
             mark = _deviation(leaf.layer, expanded.tier.title)
         case "scale":
@@ -86,9 +83,8 @@ def _covering(provenance: Mapping[str, Mark], path: Keys) -> Mark | None:
     return next((provenance[prefix] for prefix in prefixes if prefix in provenance), None)
 
 
-def _source_mark(suite: Suite) -> Mark:
-    source = suite.sources[0]
-    return Mark(origin=_ORIGINS[source.key], place=source.place)
+def _source_mark(loaded: Loaded) -> Mark:
+    return Mark(origin=loaded.sources[0].origin, place=loaded.suite.sources[0].place)
 
 
 def _deviation(place: str, reason: str) -> Mark:
@@ -101,8 +97,7 @@ def _inferred(reason: str) -> Mark:
 
 def _context_mark(expanded: Expanded, path: Keys, spec: RunSpec) -> Mark:
     """Mark what no file sets: the images at hand, and how the run is computed."""
-    suite = expanded.loaded.suite
-    framework = _FRAMEWORKS[suite.sources[0].key]
+    framework = expanded.loaded.sources[0].framework
     choice = expanded.context.data.get(spec.data.name)
     match path:
         case ("data", "id") if choice is None or not choice.printed:
@@ -120,4 +115,4 @@ def _context_mark(expanded: Expanded, path: Keys, spec: RunSpec) -> Mark:
             return _deviation(f"precision {spec.precision}", f"fp32 was the default of {framework}")
         case ("seed",):
             return _inferred("the source names no seeds; ours are the suite's")
-    return _source_mark(suite)
+    return _source_mark(expanded.loaded)

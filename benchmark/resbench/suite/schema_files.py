@@ -1,4 +1,4 @@
-"""JSON Schema of suite, protocol and tier files, for completion and checks in editors.
+"""JSON Schema of suite, protocol, sources and tier files, for completion and checks in editors.
 
 ``python -m resbench.suite.schema_files`` writes them to ``suites/schema/``.
 """
@@ -12,10 +12,15 @@ from typing import Any
 import msgspec
 
 from resbench.suite.catalog import suite_folder
-from resbench.suite.schema import Protocol, Suite, Tier
+from resbench.suite.schema import Protocol, Sources, Suite, Tier
 from resbench.suite.spec import RunSpec
 
-FILES: dict[str, type[msgspec.Struct]] = {"suite": Suite, "protocol": Protocol, "tier": Tier}
+FILES: dict[str, type[msgspec.Struct]] = {
+    "suite": Suite,
+    "protocol": Protocol,
+    "sources": Sources,
+    "tier": Tier,
+}
 PARTS = ("model", "data", "training")
 """The parts of a run specification that files set."""
 
@@ -27,6 +32,8 @@ def schema(model: type[msgspec.Struct]) -> dict[str, Any]:
     the whole is checked. Here they are described by the specification's own fields, none required.
     """
     result, run = _schema(model), _schema(RunSpec)
+    if model is Sources:
+        return result
     definitions = {name: _partial(item) for name, item in run["$defs"].items()}
     definitions["Data"]["properties"].pop("id")  # known from the images, never set
     parts = {part: _any_of(run["properties"][part]) for part in PARTS}

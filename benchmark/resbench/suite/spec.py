@@ -104,6 +104,8 @@ class ReportModel(Network, tag="report2019"):
 
 
 Model = WangModel | HeModel | ReportModel
+Family = Literal["wang2017", "he2016", "report2019"]
+"""Their tags."""
 
 
 class Data(Frozen):

@@ -62,7 +62,7 @@ def test_a_wrong_value_hides_nothing_that_is_wrong_between_the_other_parts(
     found = invoke(capsys, "validate", path)
     assert found.code == 2
     places = [line.partition(": ")[0].rpartition(":")[0] for line in found.err.splitlines()]
-    assert places == [f"{path}:{line}" for line in (9, 11, 27, 35, 57)]
+    assert places == [f"{path}:{line}" for line in (9, 11, 26, 34, 54)]
     for word in ("Quote it", "names no cell", "unknown source", "unknown protocol", "no axis"):
         assert word in found.err
 
@@ -70,14 +70,14 @@ def test_a_wrong_value_hides_nothing_that_is_wrong_between_the_other_parts(
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("  local:\n    error:\n", "  lokal:\n    error:\n", "35:3: printed.lokal names no row"),
+        ("  local:\n    error:\n", "  lokal:\n    error:\n", "32:3: printed.lokal names no row"),
         ("    error:\n      value: \"6.48\"", "    eror:\n      value: \"6.48\"",
-         "36:5: printed.local.eror names no column"),
-        ('"6.48"', '"about 6"', "37:7: printed.local.error: 'about 6' is no number."),
+         "33:5: printed.local.eror names no column"),
+        ('"6.48"', '"about 6"', "34:7: printed.local.error: 'about 6' is no number."),
         ("{label: Top-1 (err %)}", "{label: Top-1 (err %), where: {mask: lokal}}",
-         "30:45: 'lokal' is no level of 'mask'. Did you mean 'local'?"),
+         "29:43: 'lokal' is no level of 'mask'. Did you mean 'local'?"),
         ("{label: Top-1 (err %)}", "{label: Top-1 (err %), where: {maks: local}}",
-         "30:45: 'maks' is no axis of the matrix. Did you mean 'mask'?"),
+         "29:43: 'maks' is no axis of the matrix. Did you mean 'mask'?"),
     ],
 )  # fmt: skip
 def test_a_name_that_stands_for_nothing_is_found_in_its_place(

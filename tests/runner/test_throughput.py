@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from resbench.data.catalog import SIZES
 from resbench.data.digits import read_digits
-from resbench.runner.throughput import TRAIN_SIZES, Throughput, kind_of, train_images
+from resbench.runner.throughput import Throughput, kind_of, train_images
 from resbench.store.layout import ResultsFolder
 from resbench.store.records import RunRecord
 
@@ -89,7 +90,7 @@ def test_a_cache_that_cannot_be_written_costs_nothing_else(
 
 def test_sizes_are_known_before_the_data_is_loaded() -> None:
     digits = read_digits()
-    assert TRAIN_SIZES["digits"] == (len(digits.train_labels), len(digits.test_labels))
+    assert SIZES["digits"] == (len(digits.train_labels), len(digits.test_labels))
     assert train_images(spec_of(data__train_images=None)) == len(digits.train_labels)
     assert train_images(spec_of(data__train_images=None, data__first=100)) == 100
     assert train_images(spec_of(data__train_images=64, data__first=100)) == 64

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from resbench.errors import UsageError, did_you_mean
+from resbench.suite.spec import Data
 
 
 @dataclass(frozen=True)
@@ -54,10 +55,19 @@ ARCHIVES = {
     ),
 }
 PARQUET_LABELS = {"cifar10": "label", "cifar100": "fine_label"}
+SIZES = {"cifar10": (50_000, 10_000), "cifar100": (50_000, 10_000), "digits": (1438, 359)}
+"""Training and test images, for planning before they are loaded."""
 NUM_CLASSES = {"cifar10": 10, "cifar100": 100, "digits": 10}
 SIDE_PX = 32
 """Height and width of a CIFAR image."""
 DIGITS_FINGERPRINT = "c45ea931edacb36176cac15896e57ac7b79aaa5dc01cb14aa0633602200ebd92"
+
+
+def train_images(data: Data) -> int:
+    """Return how many training images a run has, from its specification alone."""
+    whole = SIZES[data.name][0]
+    first = min(whole, data.first or whole)
+    return min(first, data.train_images or first)
 
 
 def data_dir() -> Path:

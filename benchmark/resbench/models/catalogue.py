@@ -185,3 +185,19 @@ ZOO: tuple[ZooEntry, ...] = (
         note="its ARL lacked the stem's BN-ReLU and the dropout that its NAL had"),
 )
 # fmt: on
+
+
+def zoo_entry(family: str, name: str, options: Mapping[str, OptionValue]) -> ZooEntry | None:
+    """Return the row of a network with all its options; None where the zoo has none of its size.
+
+    NAL is as large as ARL, which adds the trunk's output and no parameter; only the report's code
+    as it was trained gave the two different layers.
+    """
+    found = {
+        tuple(resolve_options(family, name, entry.options).items()): entry
+        for entry in ZOO
+        if (entry.family, entry.name) == (family, name)
+    }
+    as_large = {**options, "learning": "arl"} if not options.get("as_trained") else options
+    keys = (tuple((key, how[key]) for key in OPTIONS[family]) for how in (options, as_large))
+    return next((found[key] for key in keys if key in found), None)

@@ -10,7 +10,7 @@ from typing import Literal
 from msgspec.structs import asdict
 
 from resbench.data.catalog import NUM_CLASSES
-from resbench.models.catalogue import NETWORKS, ZOO, resolve_options
+from resbench.models.catalogue import ZooEntry, zoo_entry
 from resbench.report.collect import FilledCell, FilledTable
 from resbench.report.declared import as_declared
 from resbench.report.labels import METRICS, SPLITS, data_label, listed, set_label, tier_label
@@ -19,6 +19,7 @@ from resbench.stats.verdicts import CellKind, Comparable, judge_cell
 from resbench.suite.expand import Cell, Context, Expanded
 from resbench.suite.ledger import ledger
 from resbench.suite.schema import ERROR_METRICS, TEXT_METRICS, Metric, PaperValue
+from resbench.suite.spec import RunSpec
 
 PlaceKind = CellKind | Literal["equal", "differs", "shown", "skipped"]
 
@@ -81,14 +82,22 @@ def parameters(cell: FilledCell) -> int | None:
     spec = cell.cell.spec
     if spec is None or spec.model.width != 1:
         return None
-    family, model = spec.model.family, asdict(spec.model)
-    name, _ = model.pop("name"), model.pop("width")
-    classes = NUM_CLASSES[spec.data.name]
-    for entry in ZOO:
-        known = entry.family == family and entry.name == name and name in NETWORKS[family]
-        if known and resolve_options(family, name, entry.options) == model:
-            return entry.parameters_10 if classes == 10 else entry.parameters_100
-    return None
+    return full_width(spec)
+
+
+def full_width(spec: RunSpec) -> int | None:
+    """Return the parameters of a network at full width, where it is catalogued."""
+    entry = catalogued(spec)
+    if entry is None:
+        return None
+    return entry.parameters_10 if NUM_CLASSES[spec.data.name] == 10 else entry.parameters_100
+
+
+def catalogued(spec: RunSpec) -> ZooEntry | None:
+    """Return the catalogue's row of a network, whatever its width."""
+    options = asdict(spec.model)
+    name, _ = options.pop("name"), options.pop("width")
+    return zoo_entry(spec.model.family, name, options)
 
 
 def _judge(table: FilledTable, place: Place) -> Place:

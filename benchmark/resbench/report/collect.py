@@ -42,6 +42,12 @@ class FilledCell:
         """Every finished run, diverged ones last."""
         return self.done + self.diverged
 
+    @property
+    def missing(self) -> list[int]:
+        """The seeds that are asked for and have no finished run."""
+        there = {seed_of(run) for run in self.records}
+        return [seed for seed in self.seeds if seed not in there]
+
 
 @dataclass(frozen=True)
 class FilledTable:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from msgspec.structs import asdict
@@ -29,7 +30,7 @@ def report_data(tables: Sequence[JudgedTable], results: Results, ledger: bool) -
         "resbench": __version__,
         "runs": len(results.scan.records),
         "problems": list(results.problems),
-        "tables": [table_data(table, ledger) for table in tables],
+        "tables": [table_data(table, ledger, results.path) for table in tables],
     }
 
 
@@ -38,9 +39,10 @@ def report_rows(tables: Sequence[JudgedTable]) -> list[dict[str, Any]]:
     return [_row(table, place) for table in tables for place in table.places]
 
 
-def table_data(judged: JudgedTable, ledger: bool) -> dict[str, Any]:
+def table_data(judged: JudgedTable, ledger: bool, results: Path) -> dict[str, Any]:
     """Return one table in one context."""
     table, suite = judged.table, judged.table.expanded.loaded.suite
+    cells = table.cells.values()
     return {
         "suite": suite.name,
         "title": suite.title,
@@ -51,7 +53,7 @@ def table_data(judged: JudgedTable, ledger: bool) -> dict[str, Any]:
         "places": [place_data(place) for place in judged.places],
         "footnotes": list(suite.footnotes),
         "claims": [claim_data(claim) for claim in judged.claims],
-        "cells": [cell_data(cell) for cell in table.cells.values()],
+        "cells": [cell_data(cell) for cell in cells],
         "cost": {
             "runs": judged.cost.runs,
             "device_hours": judged.cost.device_hours,
@@ -72,7 +74,7 @@ def table_data(judged: JudgedTable, ledger: bool) -> dict[str, Any]:
             for mark in judged.marks
             if ledger or mark.origin == "deviation"
         ],
-        "command": rerun_command(table) if suite.train else None,
+        "command": rerun_command(table, results) if any(c.missing for c in cells) else None,
     }
 
 
@@ -135,15 +137,9 @@ def cell_data(cell: FilledCell) -> dict[str, Any]:
         "levels": dict(cell.cell.levels),
         "skip": cell.cell.skip,
         "seeds": list(cell.seeds),
-        "missing": missing(cell),
+        "missing": cell.missing,
         "runs": [run_data(run) for run in cell.records],
     }
-
-
-def missing(cell: FilledCell) -> list[int]:
-    """Return the seeds that are asked for and have no finished run."""
-    there = {seed_of(run) for run in cell.records}
-    return [seed for seed in cell.seeds if seed not in there]
 
 
 def run_data(run: RunRecord) -> dict[str, Any]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from resbench.errors import UsageError
@@ -11,10 +13,10 @@ from resbench.report import findings, symptoms
 from resbench.report.architecture import count_places
 from resbench.report.blocks import SCHEMA, Block, Command, Heading, Items, Page, Text
 from resbench.report.cells import Place, judge_places
-from resbench.report.collect import FilledTable, empty, fill
+from resbench.report.collect import FilledCell, FilledTable, empty, fill
 from resbench.report.data import context_data, place_data
 from resbench.report.declared import declared
-from resbench.report.findings import Finding, Subject, Weight
+from resbench.report.findings import PRINTED, Finding, Subject, Weight
 from resbench.report.judged import place_notes
 from resbench.report.labels import (
     cell_label,
@@ -50,6 +52,7 @@ WEIGHTS: dict[Weight, str] = {
     "not_comparable": "not comparable",
     "unknown": "size unknown",
     "ruled_out": "ruled out",
+    "same_in_all_runs": "same in all runs",
 }
 
 
@@ -58,9 +61,10 @@ class Explanation:
     """One cell in one context."""
 
     table: FilledTable
+    cell: FilledCell
     places: tuple[Place, ...]
     findings: tuple[Finding, ...]
-    """What explains most first, what is ruled out last."""
+    """Causes, then symptoms; of each what explains most first, what is ruled out last."""
 
 
 def explain(loaded: Loaded, name: str, results: Results) -> list[Explanation]:
@@ -84,7 +88,7 @@ def explain(loaded: Loaded, name: str, results: Results) -> list[Explanation]:
             for place in judged
             if place.cell.cell.id == cell and column in (None, place.column)
         )
-        found.append(Explanation(table, places, _findings(table, cell, places)))
+        found.append(Explanation(table, table.cells[cell], places, _findings(table, cell, places)))
     return found
 
 
@@ -97,12 +101,12 @@ def explain_page(loaded: Loaded, name: str, results: Results) -> Page:
     if loaded.suite.train and not cell.records:
         blocks.append(Text(f"Not run yet in {results.path}. What can be said before:"))
     for explanation in found:
-        blocks += _blocks(explanation)
+        blocks += _blocks(explanation, results.path)
     data = {
         "schema": SCHEMA,
         "suite": loaded.suite.name,
         "cell": cell.cell.id,
-        "contexts": [_data(explanation, cell.cell.id) for explanation in found],
+        "contexts": [_data(explanation) for explanation in found],
     }
     return Page(tuple(blocks), data)
 
@@ -134,23 +138,28 @@ def _findings(table: FilledTable, name: str, places: tuple[Place, ...]) -> tuple
     epochs = tuple(tuple(read_epochs(path, EpochMetrics)) for path in runs)
     subject = Subject(table, declared(table.expanded.loaded), cell, places, epochs)
     found = [finding for check in CHECKS for finding in check(subject)]
-    return tuple(sorted(found, key=lambda finding: finding.rank))
+    return tuple(sorted(found, key=lambda finding: (finding.kind == "symptom", finding.rank)))
 
 
-def _blocks(explanation: Explanation) -> Iterator[Block]:
+def _blocks(explanation: Explanation, results: Path) -> Iterator[Block]:
     table = explanation.table
     if table.expanded.loaded.suite.train:
         yield Heading(2, sentence(context_label(table.expanded.context)))
+    told = any(finding.about == PRINTED for finding in explanation.findings)
     for place in explanation.places:
-        yield Text(_place_line(table, place))
-    if explanation.findings:
-        yield Items(tuple(sentence_of(finding) for finding in explanation.findings), numbered=True)
-    if table.expanded.loaded.suite.train:
+        yield Text(_place_line(table, place, [] if told else place_notes(place)))
+    for title, is_symptom in (("Causes", False), ("Symptoms", True)):
+        found = [f for f in explanation.findings if (f.kind == "symptom") == is_symptom]
+        if found:
+            yield Heading(3, title)
+            yield Items(tuple(sentence_of(finding) for finding in found), numbered=True)
+    cell = explanation.cell
+    if cell.missing:
         yield Text("To train what is missing:")
-        yield Command(rerun_command(table))
+        yield Command(rerun_command(table, results, cell))
 
 
-def _place_line(table: FilledTable, place: Place) -> str:
+def _place_line(table: FilledTable, place: Place, notes: list[str]) -> str:
     label = table.expanded.loaded.suite.table.columns[place.column].label
     printed = place.printed.value if place.printed else None
     parts = [f"{label}: {f'printed {printed}' if printed else 'nothing printed'}"]
@@ -161,19 +170,19 @@ def _place_line(table: FilledTable, place: Place) -> str:
         parts.append(f"ours {place.ours or f'{place.mean:.3f}'}")
     if place.difference is not None and place.metric in ERROR_METRICS:
         parts.append(f"difference {signed(place.difference)}")
-    notes = place_notes(place) if place.cell.cell.spec is None else []
     return " ".join(filter(None, [f"{', '.join(parts)}.", place.text, *notes]))
 
 
-def _data(explanation: Explanation, cell: str) -> dict[str, Any]:
+def _data(explanation: Explanation) -> dict[str, Any]:
     return {
         "context": context_data(explanation.table),
-        "runs": [run.key for run in explanation.table.cells[cell].records],
+        "runs": [run.key for run in explanation.cell.records],
         "places": [place_data(place) for place in explanation.places],
         "findings": [
             {
+                "kind": finding.kind,
                 "weight": finding.weight,
-                "points": finding.points if finding.weight in ("explains", "ruled_out") else None,
+                "points": finding.points if math.isfinite(finding.points or 0.0) else None,
                 "about": finding.about,
                 "evidence": finding.evidence,
                 "why": finding.why,

@@ -13,27 +13,26 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from msgspec.structs import asdict
-
-from resbench.models.catalogue import NETWORKS, ZOO, ZooEntry, resolve_options
-from resbench.report.cells import Place, parameters
+from resbench.data.catalog import train_images
+from resbench.report.cells import Place, catalogued, full_width, parameters
 from resbench.report.collect import FilledCell, FilledTable
 from resbench.report.judged import place_notes
 from resbench.report.labels import METRICS, SPLITS, code_label, count, listed
 from resbench.store.metrics import EpochMetrics
 from resbench.suite.expand import Cell, Expanded
-from resbench.suite.ledger import Entry, ledger
+from resbench.suite.ledger import UNMARKED, Entry, ledger
 from resbench.suite.schedule import resolve
 from resbench.suite.schema import ERROR_METRICS
 from resbench.suite.spec import RunSpec
 
-Weight = Literal["not_comparable", "explains", "unknown", "ruled_out"]
+Weight = Literal["not_comparable", "explains", "unknown", "ruled_out", "same_in_all_runs"]
+Kind = Literal["cause", "symptom", "runs"]
+
+PRINTED = "the printed number"
+"""What findings about print itself are about."""
 
 NOTICEABLE_PP = 0.1
 """Less than this is printed as explaining next to nothing."""
-
-_WHOLE = {"digits": 1437}
-"""Training images of a whole set; a CIFAR set has 50,000."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +47,9 @@ class Finding:
     points: float | None = None
     """The most that it can explain; infinite: the numbers are not about one thing; None: unknown;
     0: looked at and ruled out."""
+    kind: Kind = "cause"
+    """A cause; a symptom, which is how a difference shows; or what our runs have in common, which
+    says nothing about print."""
 
     @property
     def weight(self) -> Weight:
@@ -56,7 +58,9 @@ class Finding:
             return "unknown"
         if math.isinf(self.points):
             return "not_comparable"
-        return "explains" if self.points > 0 else "ruled_out"
+        if self.points > 0:
+            return "explains"
+        return "same_in_all_runs" if self.kind == "runs" else "ruled_out"
 
     @property
     def rank(self) -> tuple[int, float]:
@@ -66,7 +70,7 @@ class Finding:
             return (2, 0.0)
         if self.weight == "explains":
             return (1 if points >= NOTICEABLE_PP else 3, -points)
-        return (0, 0.0) if self.weight == "not_comparable" else (4, 0.0)
+        return ({"not_comparable": 0, "ruled_out": 4, "same_in_all_runs": 5}[self.weight], 0.0)
 
 
 @dataclass(frozen=True)
@@ -109,21 +113,19 @@ def what_is_printed(subject: Subject) -> Iterator[Finding]:
         unlike = place.mean is not None and place.difference is None
         if place.printed.value and (unlike or really == "unknown"):
             yield Finding(
-                "the printed number",
+                PRINTED,
                 f"{place.printed.value}: {notes}",
                 "Another quantity: no difference to it means anything.",
                 math.inf,
             )
         elif really and really != "test" and really != claimed:
             yield Finding(
-                "the printed number",
+                PRINTED,
                 f"{place.printed.value} is printed as {SPLITS[claimed or 'unspecified']} and is the"
                 f" {SPLITS[really]}; ours beside it is the {METRICS[place.metric]}",
                 "Like stands beside like, so the split explains nothing; as a test error it would.",
                 0.0,
             )
-        elif notes:
-            yield Finding("the printed number", notes, "It tells what the number stands for.")
 
 
 def settings(subject: Subject) -> Iterator[Finding]:
@@ -140,6 +142,9 @@ def settings(subject: Subject) -> Iterator[Finding]:
         elif place.startswith(("tier ", "--scale", "--set")):
             evidence = f"{changed}; {_work(subject)}" if changed else _work(subject)
             why = "Another experiment: its errors say nothing about the printed ones."
+        elif reason == UNMARKED:
+            evidence = f"{listed(f'{e.path} {_plain(e.value)}' for e in entries)} is {reason}"
+            why = "Nothing tells whether the source has it too."
         else:
             evidence, why = f"{reason}{f': {changed}' if changed else ''}", "A knowing difference."
         decisive = place.startswith(("tier ", "--scale", "--set", "data "))
@@ -157,14 +162,13 @@ def inferred(subject: Subject) -> Iterator[Finding]:
 
 def architecture(subject: Subject) -> Iterator[Finding]:
     """Compare parameters and multiply-accumulates with the catalogue and with print."""
-    ours, entry = parameters(subject.cell), _entry(subject.spec)
-    if ours is None or entry is None:
+    ours, expected = parameters(subject.cell), full_width(subject.spec)
+    entry = catalogued(subject.spec)
+    if ours is None or expected is None or entry is None:
         return
-    hundred = subject.spec.data.name == "cifar100"
-    expected = entry.parameters_100 if hundred else entry.parameters_10
     name, printed = "size of the network", f", printed {entry.printed}" if entry.printed else ""
     if subject.spec.model.width != 1:
-        share = f"{ours:,} parameters, {100 * ours / expected:.1f} % of {expected:,}"
+        share = f"{ours:,} parameters, {100 * ours / expected:.1f} % of {expected:,} at full width"
         yield Finding(name, share, "A narrow network fits less than the printed one.")
         return
     macs = [run.model.macs / 1e6 for run in subject.cell.records]
@@ -186,7 +190,7 @@ def images(subject: Subject) -> Iterator[Finding]:
         yield Finding("images", f"fingerprints {listed(prints)}", "The runs saw different images.")
     elif len(subject.cell.records) > 1:
         same = f"fingerprint {listed(prints)} in {count(len(subject.cell.records), 'run')}"
-        yield Finding("images", same, "All runs saw the same images.", 0.0)
+        yield Finding("images", same, "Images do not separate our runs.", 0.0, "runs")
 
 
 def code(subject: Subject) -> Iterator[Finding]:
@@ -195,7 +199,7 @@ def code(subject: Subject) -> Iterator[Finding]:
     if len(versions) > 1:
         yield Finding("code", listed(versions), "Several versions: compare them seed by seed.")
     elif versions:
-        yield Finding("code", listed(versions), "All runs are by one version.", 0.0)
+        yield Finding("code", listed(versions), "Code does not separate our runs.", 0.0, "runs")
 
 
 def _changes(entries: Sequence[Entry], source: Cell) -> Iterator[str]:
@@ -220,18 +224,4 @@ def _work(subject: Subject) -> str:
 
 
 def _images_seen(spec: RunSpec) -> int:
-    data = spec.data
-    whole = _WHOLE.get(data.name, 50_000)
-    n = min(data.train_images or whole, data.first or whole)
-    return resolve(spec, n).total * spec.training.batch_size
-
-
-def _entry(spec: RunSpec) -> ZooEntry | None:
-    """Return the catalogue's row of a network, whatever its width."""
-    family, options = spec.model.family, asdict(spec.model)
-    name, _ = options.pop("name"), options.pop("width")
-    for entry in ZOO:
-        known = entry.family == family and entry.name == name and name in NETWORKS[family]
-        if known and resolve_options(family, name, entry.options) == options:
-            return entry
-    return None
+    return resolve(spec, train_images(spec.data)).total * spec.training.batch_size

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resbench.store.records import RunRecord
@@ -15,6 +16,8 @@ from resbench.suite.schema import Metric, Origin, Split
 if TYPE_CHECKING:
     from resbench.report.collect import FilledCell, FilledTable
 
+RESULTS = Path("results")
+"""The folder that every command takes by default."""
 ORIGINS: tuple[Origin, ...] = ("paper", "report", "report-code", "inferred", "deviation")
 METRICS: dict[Metric, str] = {
     "test_top1_err": "test error",
@@ -105,23 +108,32 @@ def code_label(run: RunRecord) -> str:
     return f"{code.version} {code.commit[:10]}{' and changes' if code.dirty else ''}"
 
 
-def rerun_command(table: FilledTable) -> str:
-    """Return the command that trains what this table lacks and shows the rest as done."""
+def rerun_command(
+    table: FilledTable, results: Path = RESULTS, cell: FilledCell | None = None
+) -> str:
+    """Return the command that trains what this table lacks, or one cell of it, in a folder.
+
+    Engine and precision are named where runs have fixed them; else the device may choose.
+    """
     expanded, context = table.expanded, table.expanded.context
     words = ["resbench", "run", _suite_argument(expanded.loaded)]
     if context.tier != "paper":
         words += ["--tier", context.tier]
     if context.scale != 1:
         words += ["--scale", f"{context.scale:g}"]
-    words += ["--engine", context.engine, "--precision", context.precision]
+    if table.keys:
+        words += ["--engine", context.engine, "--precision", context.precision]
     for key, value in context.overrides:
         words += ["--set", f"{key}={_value(value)}"]
     for choice in context.data.values():
         if not choice.printed and choice.name != "digits":
             words += ["--data", f"{choice.name}=PATH/{choice.label}"]
-    extra = {seed for cell in table.cells.values() for seed in cell.seeds} - set(expanded.seeds)
+    cells = [cell] if cell else table.cells.values()
+    extra = {seed for one in cells for seed in one.seeds} - set(expanded.seeds)
     if extra:
         words += ["--seeds", ",".join(map(str, sorted({*expanded.seeds, *extra})))]
+    words += ["--cell", cell.cell.id] if cell else []
+    words += ["--results", str(results)] if results.absolute() != RESULTS.absolute() else []
     return shlex.join(words)
 
 

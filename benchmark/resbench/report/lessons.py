@@ -82,7 +82,7 @@ def hard(evidence: Evidence) -> Iterator[str]:
 
 
 def differs(evidence: Evidence) -> Iterator[str]:
-    """Say for every setting and suite what explains most of the largest difference."""
+    """Say for every setting and suite how the largest difference shows."""
     for name, tables in evidence.settings.items():
         lines, common = [], dict[str, None]()
         for table in (table for table in tables if table in evidence.distinct):
@@ -92,9 +92,9 @@ def differs(evidence: Evidence) -> Iterator[str]:
             found = _findings(evidence, table, place)
             unlike = [sentence_of(f) for f in found if f.weight == "not_comparable"]
             common |= dict.fromkeys(map(escape, unlike))
-            causes = (f for f in found if f.weight == "explains" and f.about != "seeds")
-            cause = next(causes, None)
-            why = sentence_of(cause) if cause else "no check explains a part of it"
+            symptoms = (f for f in found if f.weight == "explains" and f.about != "seeds")
+            symptom = next(symptoms, None)
+            why = sentence_of(symptom) if symptom else "no check explains a part of it"
             loaded = table.table.expanded.loaded
             where = escape(place_label(loaded, place.row, place.column))
             lines.append(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from resbench.report.blocks import Block, Command, Grid, Heading, Items, Page, Text
 from resbench.report.cells import Place, PlaceKind
@@ -18,6 +19,7 @@ from resbench.report.details import (
 )
 from resbench.report.judged import JudgedTable, number_notes
 from resbench.report.labels import (
+    RESULTS,
     context_label,
     count,
     mean_sd,
@@ -63,7 +65,8 @@ def report_page(tables: Sequence[JudgedTable], results: Results, *, ledger: bool
                 Heading(2, f"{suite}: {loaded.suite.title}"),
                 Text(f"{sentence(source_label(loaded))}."),
             ]
-        blocks += table_blocks(table, ledger=ledger, notes_above=not first)
+        own = results.path
+        blocks += table_blocks(table, ledger=ledger, notes_above=not first, results=own)
     return Page(tuple(blocks), report_data(tables, results, ledger), report_rows(tables))
 
 
@@ -88,12 +91,16 @@ def _overview(tables: Sequence[JudgedTable]) -> Grid:
 
 
 def table_blocks(
-    judged: JudgedTable, *, ledger: bool = False, notes_above: bool = False
+    judged: JudgedTable,
+    *,
+    ledger: bool = False,
+    notes_above: bool = False,
+    results: Path = RESULTS,
 ) -> Iterator[Block]:
     """Yield one table in one context with everything that belongs to it.
 
     Notes are about the printed numbers, so they are the same in every context of a suite and stand
-    below its first table only.
+    below its first table only. ``results`` is the folder that its command names.
     """
     suite = judged.table.expanded.loaded.suite
     if suite.train:
@@ -112,9 +119,9 @@ def table_blocks(
         yield cells_grid(judged)
         yield Text(cost_line(judged))
     yield from provenance_blocks(judged, ledger)
-    if suite.train:
+    if any(cell.missing for cell in judged.table.cells.values()):
         yield Text("To train what is missing and keep what is there:")
-        yield Command(rerun_command(judged.table))
+        yield Command(rerun_command(judged.table, results))
     yield from words_blocks(judged)
     if judged.cost.runs:
         yield runs_block(judged)
@@ -176,7 +183,9 @@ def _legend(judged: JudgedTable) -> Iterator[Block]:
     seen = dict.fromkeys(place.kind for place in judged.places if place.kind in MARKS)
     legend = [" ".join(MARKS[kind]) for kind in MARKS if kind in seen]
     if judged.cost.runs:
-        legend.insert(0, "Ours: mean ± sd over seeds (how many; 2/3: one is missing), last epoch")
+        lacks = any(p.values and len(p.values) < len(p.cell.seeds) for p in judged.places)
+        many = "how many; 2/3: one is missing" if lacks else "how many"
+        legend.insert(0, f"Ours: mean ± sd over seeds ({many}), last epoch")
     if legend:
         yield Text(" · ".join(legend) + ".")
     if "not_comparable" in seen:

@@ -11,12 +11,10 @@ from typing import Any
 
 import msgspec
 
+from resbench.data import catalog
 from resbench.store.records import RunRecord
 from resbench.suite.schedule import resolve
 from resbench.suite.spec import RunSpec, plain_to
-
-TRAIN_SIZES = {"cifar10": (50_000, 10_000), "cifar100": (50_000, 10_000), "digits": (1438, 359)}
-"""Training and test images of the data sets, for planning before they are loaded."""
 
 
 @dataclass
@@ -62,7 +60,7 @@ class Throughput:
     def learn(self, spec: RunSpec, device: str, train_per_s: float, eval_per_s: float) -> None:
         """Add a calibration, in images per second."""
         train_s = train_images(spec) / train_per_s
-        tested = spec.data.test_images or TRAIN_SIZES[spec.data.name][1]
+        tested = spec.data.test_images or catalog.SIZES[spec.data.name][1]
         eval_s = (tested + spec.training.val_in_train) / eval_per_s
         self.rates[kind_of(spec, device)] = (train_per_s, eval_s / train_s)
 
@@ -90,9 +88,7 @@ def kind_of(spec: RunSpec, device: str) -> str:
 
 def train_images(spec: RunSpec) -> int:
     """Return how many training images a run has, from its specification alone."""
-    whole = TRAIN_SIZES[spec.data.name][0]
-    first = min(whole, spec.data.first or whole)
-    return min(first, spec.data.train_images or first)
+    return catalog.train_images(spec.data)
 
 
 def _cache_file() -> Path:

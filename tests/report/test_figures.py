@@ -99,6 +99,13 @@ def test_curves_show_every_epoch_of_test_and_training(results: Path) -> None:
     assert [list(line.get_xdata()) for line in lines] == [[1, 2, 3]] * 6  # type: ignore[arg-type]
     ends = sorted(float(line.get_ydata()[-1]) for line in lines)  # type: ignore[index, arg-type]
     assert ends == pytest.approx([58.2, 59.2, 60.2, 60.2, 61.2, 62.2])
+    bands = curves.collections
+    assert len(bands) == 3  # around the test errors alone
+    assert [line.is_dashed() for line in lines] == [False] * 3 + [True] * 3
+    assert len({line.get_linewidth() for line in lines[3:]} - {lines[0].get_linewidth()}) == 1
+    legend = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert legend[-2:] == ["test", "training, augmented"]
+    assert times.get_xlabel() == "minutes, wall clock"
     assert [bar.get_width() for bar in times.patches[:3]] == [21.0] * 3  # type: ignore[attr-defined]
 
 

@@ -165,7 +165,7 @@ def run_data(run: RunRecord) -> dict[str, Any]:
 def _row(judged: JudgedTable, place: Place) -> dict[str, Any]:
     context = context_data(judged.table)
     data = [plain(f"{name}={choice['label']}") for name, choice in context["data"].items()]
-    rest = place_data(place)
+    rest = {name: _rounded(value) for name, value in place_data(place).items()}
     low, high = rest.pop("interval") or (None, None)
     for name in ("verdict_text", "notes", "printed_place"):
         del rest[name]
@@ -176,10 +176,17 @@ def _row(judged: JudgedTable, place: Place) -> dict[str, Any]:
         "overrides": overrides,
         "data": data,
         **rest,
-        "interval_low": low,
-        "interval_high": high,
+        "prediction_interval_95_low": low,
+        "prediction_interval_95_high": high,
         "runs": [run.key[:16] for run in place.cell.records],
     }
+
+
+def _rounded(value: Any) -> Any:
+    """Round to a parameter in millions, or less than any error is known to: 68.6 stays 68.6."""
+    if isinstance(value, list):
+        return [_rounded(item) for item in value]
+    return round(value, 6) if isinstance(value, float) else value
 
 
 def _finite(value: float) -> float | None:

@@ -57,7 +57,8 @@ STYLE: Mapping[str, Any] = {
 def learning_curves(judged: JudgedTable) -> Figure | None:
     """Draw errors over epochs, a panel per column of the matrix, and the time of a run.
 
-    The form of the 2019 report's figures 2 to 4. None without a finished run.
+    The form of the 2019 report's figures 2 to 4. Only the test error has a band: training errors
+    beside it are for the gap, and two bands a network cannot be read. None without a finished run.
     """
     rows = list(_epoch_rows(judged))
     if not rows:
@@ -71,11 +72,12 @@ def learning_curves(judged: JudgedTable) -> Figure | None:
         figure, *parts = _canvas(WIDTH_IN, 3.6, [*[1.0] * len(panels), 0.7])
         colours = dict(zip(hues, sns.color_palette("colorblind", len(hues)), strict=True))
         for axes, panel in zip(parts, panels, strict=False):
-            sns.lineplot(
-                frame[frame["panel"] == panel], x="epoch", y="error", hue="row", hue_order=hues,
-                palette=colours, style="images", style_order=["test", "training, augmented"],
-                errorbar="sd", legend=axes is parts[0], ax=axes,
-            )  # fmt: skip
+            for images, look in _CURVES.items():
+                sns.lineplot(
+                    frame[(frame["panel"] == panel) & (frame["images"] == images)],
+                    x="epoch", y="error", hue="row", hue_order=hues, palette=colours,
+                    legend=axes is parts[0] and images == "test", ax=axes, **look,
+                )  # fmt: skip
             axes.set(title=panel, xlabel="epoch", ylabel="error (%)" if axes is parts[0] else "")
             axes.set_ylim(0.9 * frame["error"].min(), 1.02 * frame["error"].max())
         times = frame.drop_duplicates("run")
@@ -84,9 +86,12 @@ def learning_curves(judged: JudgedTable) -> Figure | None:
             times, x="minutes", y="cell", hue="row", hue_order=hues, palette=colours,
             errorbar=None, legend=False, order=list(dict.fromkeys(cells)), ax=parts[-1],
         )  # fmt: skip
-        parts[-1].set(title="time of a run", xlabel="minutes", ylabel="")
-        _legend_below(figure, parts[0], skip=("row", "images"))
-        _title(figure, [judged], f"mean ± sd of {_seeds(judged)}")
+        parts[-1].set(title="time of a run", xlabel="minutes, wall clock", ylabel="")
+        for images, look in _CURVES.items():
+            line = {name: value for name, value in look.items() if name != "errorbar"}
+            parts[0].plot([], [], color="0.3", label=images, **line)
+        _legend_below(figure, parts[0], skip=("row",))
+        _title(figure, [judged], f"mean of {_seeds(judged)}, for the test error ± sd")
     return figure
 
 
@@ -198,6 +203,10 @@ _COLOURS: Mapping[ClaimKind, int] = {
     "not_confirmed": 1,
     "contradicted": 3,
     "inconclusive": 7,
+}
+_CURVES: Mapping[str, Mapping[str, Any]] = {
+    "test": {"errorbar": "sd", "linewidth": 1.5},
+    "training, augmented": {"errorbar": None, "linewidth": 0.8, "linestyle": (0, (4, 2))},
 }
 _PRINTED: Mapping[str, Any] = {
     "marker": "D",

@@ -7,9 +7,19 @@ import sys
 from typing import Any
 
 import pytest
+import torch
 
 import resbench.models
-from resbench.models import NETWORKS, OPTIONS, PROVENANCE, ZOO, build, resolve_options
+from resbench.models import (
+    NETWORKS,
+    OPTIONS,
+    PROVENANCE,
+    ZOO,
+    build,
+    count_parameters,
+    resolve_options,
+)
+from resbench.models.catalogue import zoo_entry
 
 
 def test_names_options_sizes_and_provenance_are_read_without_torch() -> None:
@@ -123,3 +133,21 @@ def test_choices_that_no_source_states_carry_their_reason() -> None:
                 assert mark.origin in ("paper", "report", "report-code")
     inferred = {mark.item for mark in PROVENANCE["wang2017"] if mark.origin == "inferred"}
     assert {"channel widths", "poolings of the mask", "interpolation"} <= inferred
+
+
+@pytest.mark.parametrize("name", ["attention-92", "attention-164"])
+def test_a_network_without_a_row_of_its_own_has_that_of_its_size(name: str) -> None:
+    options = {"learning": "nal", "mask": "encoder-decoder", "activation": "mixed"}
+    entry = zoo_entry("wang2017", name, options)
+    assert entry is not None
+    with torch.device("meta"):
+        assert count_parameters(build("wang2017", name, **options)) == entry.parameters_10
+    assert zoo_entry("wang2017", name, {**options, "mask": "local"}) is None
+
+
+def test_arl_and_nal_of_the_report_as_trained_differ_in_size() -> None:
+    options = {"unit": "residual", "fix_trunk": False, "as_trained": True, "dropout": 0.4}
+    arl = zoo_entry("report2019", "attention-56", {**options, "learning": "arl"})
+    assert arl is not None
+    assert arl.label == "Attention-56, as trained"
+    assert zoo_entry("report2019", "attention-56", {**options, "learning": "nal"}) is None

@@ -1,0 +1,105 @@
+"""The files that docs/adding-a-paper.md shows are a paper that runs, and its commands work."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from tests.cli.invoke import invoke
+
+ROOT = Path(__file__).resolve().parents[2]
+DOC = ROOT / "docs" / "adding-a-paper.md"
+TABLE = "smith/table2.yaml"
+FILES = {TABLE, "smith/sources.yaml", "smith/protocols/smith2024.yaml"}
+
+Capture = pytest.CaptureFixture[str]
+
+
+def shown() -> dict[str, str]:
+    """Return the YAML blocks of the document by the file name above each."""
+    text = DOC.read_text(encoding="utf-8")
+    found = re.findall(r"^`(\S+\.yaml)`:\n\n```yaml\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    assert len(found) == text.count("```yaml")
+    return dict(found)
+
+
+def commands() -> list[list[str]]:
+    return [line.split() for line in re.findall(r"^\$ resbench (.+)$", DOC.read_text(), re.M)]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with the files of the document, and the checkout beside them."""
+    for name, text in shown().items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    (tmp_path / "resbench").symlink_to(ROOT)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RESBENCH_CACHE_DIR", str(tmp_path / "cache"))
+    return tmp_path
+
+
+def test_the_document_shows_one_file_of_each_kind_and_the_table_is_short() -> None:
+    assert shown().keys() == FILES
+    assert len(shown()[TABLE].splitlines()) <= 25
+
+
+def test_the_first_line_of_each_file_leads_to_its_schema(folder: Path) -> None:
+    for name, text in shown().items():
+        found = re.match(r"# yaml-language-server: \$schema=(\S+)\n", text)
+        assert found is not None
+        assert (
+            ((folder / name).parent / found[1]).resolve().is_relative_to(ROOT / "suites" / "schema")
+        )
+        assert ((folder / name).parent / found[1]).is_file()
+
+
+def test_every_command_of_the_document_works_on_its_files_in_order(
+    folder: Path, capsys: Capture
+) -> None:
+    """A few seconds of training on the digits."""
+    options = {"run": ["--no-mirror", "-j", "1", "--devices", "cpu"], "plan": ["--devices", "cpu"]}
+    outcomes = {}
+    for verb, *arguments in commands():
+        outcomes[verb] = invoke(capsys, verb, *arguments, *options.get(verb, []))
+        assert outcomes[verb].code == 0, f"{verb}: {outcomes[verb].err}"
+    assert list(outcomes) == ["validate", "plan", "run", "report", "explain"]
+    assert "2 cells, 4 runs, 1 printed places, 1 claims: ok" in outcomes["validate"].out
+    assert len(list(folder.glob("results/runs/*/record.json"))) == 4
+    assert "Smith et al. 2024, Table 2" in outcomes["report"].out
+    assert "PyTorch where the source used JAX" in " ".join(outcomes["explain"].out.split())
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "place"),
+    [
+        (TABLE, "key: smith2024", "key: smyth2024", "5:12: unknown source"),
+        (TABLE, "protocol: smith2024", "protocol: smyth2024", "6:1: unknown protocol"),
+        (TABLE, "error(nal)", "error(null)", "23:5: 'error(null)' names no cell"),
+        ("smith/sources.yaml", "framework", "frame", "4:3: missing key 'framework'"),
+        ("smith/protocols/smith2024.yaml", "width: 0.125", "widht: 0.125", "unknown key 'widht'"),
+    ],
+)
+def test_a_slip_in_any_of_the_files_is_found(
+    folder: Path, capsys: Capture, file: str, old: str, new: str, place: str
+) -> None:
+    path = folder / file
+    path.write_text(path.read_text().replace(old, new), encoding="utf-8")
+    found = invoke(capsys, "validate", TABLE)
+    assert found.code == 2
+    assert place in found.err, found.err
+
+
+def test_no_setting_has_a_default_that_could_change_a_run(folder: Path, capsys: Capture) -> None:
+    """Whatever line of the protocol is left out, validate misses it."""
+    path = folder / "smith" / "protocols" / "smith2024.yaml"
+    body, _, marks = path.read_text().partition("provenance:")
+    tried = 0
+    for match in re.finditer(r"^  \w+: \S+\n", body, re.MULTILINE):
+        path.write_text(body.replace(match[0], "", 1) + "provenance:" + marks, encoding="utf-8")
+        found = invoke(capsys, "validate", TABLE)
+        assert "missing key" in found.err, match[0]
+        tried += 1
+    assert tried > 5

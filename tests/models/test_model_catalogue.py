@@ -137,7 +137,7 @@ def test_choices_that_no_source_states_carry_their_reason() -> None:
 
 @pytest.mark.parametrize("name", ["attention-92", "attention-164"])
 def test_a_network_without_a_row_of_its_own_has_that_of_its_size(name: str) -> None:
-    options = {"learning": "nal", "mask": "encoder-decoder", "activation": "mixed"}
+    options: dict[str, Any] = {"learning": "nal", "mask": "encoder-decoder", "activation": "mixed"}
     entry = zoo_entry("wang2017", name, options)
     assert entry is not None
     with torch.device("meta"):
@@ -146,7 +146,12 @@ def test_a_network_without_a_row_of_its_own_has_that_of_its_size(name: str) -> N
 
 
 def test_arl_and_nal_of_the_report_as_trained_differ_in_size() -> None:
-    options = {"unit": "residual", "fix_trunk": False, "as_trained": True, "dropout": 0.4}
+    options: dict[str, Any] = {
+        "unit": "residual",
+        "fix_trunk": False,
+        "as_trained": True,
+        "dropout": 0.4,
+    }
     arl = zoo_entry("report2019", "attention-56", {**options, "learning": "arl"})
     assert arl is not None
     assert arl.label == "Attention-56, as trained"

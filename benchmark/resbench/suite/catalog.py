@@ -107,16 +107,16 @@ def _protocol(document: Document) -> tuple[Protocol, Document] | None:
 
 def _cited(document: Document, problems: list[Problem]) -> tuple[Publication, ...]:
     """Return the documents that a suite names, from beside it or from the shipped file."""
-    known: dict[str, Publication] = {}
+    known, before = dict[str, Publication](), len(problems)
     for folder in dict.fromkeys((suite_folder(), document.path.parent)):
         if (folder / SOURCES).is_file():
             with _collected(problems):
                 known |= _validated(Sources, load_document(folder / SOURCES)).sources
-    cited = []
+    cited, refused = [], len(problems) > before  # then the key may be one that could not be read
     for i, source in enumerate(sound_part(document.value, "sources") or ()):
         if source.key in known:
             cited.append(known[source.key])
-        else:
+        elif not refused:
             message = f"unknown source '{source.key}'.{did_you_mean(source.key, sorted(known))}"
             problems.append(Problem(document.at(("sources", i, "key")), message))
     return tuple(cited)

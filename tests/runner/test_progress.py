@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from resbench.runner.devices import Device
-from resbench.runner.progress import Progress, duration
+from resbench.runner.progress import Progress
 from resbench.runner.throughput import Throughput
 
 from .planning import planned
@@ -39,14 +39,6 @@ def progress_of(total: int = 2, *, terminal: bool = False, workers: int = 1) -> 
 def written(progress: Progress) -> str:
     assert isinstance(progress.console.file, io.StringIO)
     return progress.console.file.getvalue()
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0.4, "0 s"), (89.4, "89 s"), (90, "2 min"), (5369, "89 min"), (12_000, "3 h 20 min")],
-)
-def test_durations_are_said_as_people_say_them(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
 
 
 def test_plain_lines_say_how_each_run_ended(tmp_path: Path) -> None:

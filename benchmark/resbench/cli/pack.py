@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from resbench.cli.options import results_option
-from resbench.cli.words import count
 from resbench.errors import EnvironmentFault
+from resbench.words import count
 
 
 @click.command("pack")

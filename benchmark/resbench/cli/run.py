@@ -18,8 +18,8 @@ from resbench.cli.planning import (
     planning_options,
     resolve,
 )
-from resbench.cli.words import count
 from resbench.errors import EnvironmentFault, ExitCode, UsageError, did_you_mean
+from resbench.words import count, duration
 
 if TYPE_CHECKING:
     from resbench.runner.devices import Device
@@ -160,8 +160,6 @@ def _conclude(summary: Summary, request: Request, results: Path) -> int:
 
 def _say_what_is_left(summary: Summary) -> None:
     """List what can go on; after a budget in which no epoch fitted, say how long one takes."""
-    from resbench.runner.progress import duration
-
     stopped = summary.signal is not None or summary.faults
     if not summary.epochs and not stopped:
         takes = (

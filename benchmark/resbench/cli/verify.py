@@ -9,8 +9,8 @@ import click
 from msgspec.structs import asdict
 
 from resbench.cli.options import format_option, results_option
-from resbench.cli.words import count
 from resbench.errors import EnvironmentFault, ExitCode
+from resbench.words import count
 
 
 @click.command("verify")

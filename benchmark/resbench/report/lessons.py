@@ -16,9 +16,10 @@ from resbench.report.evidence import (
 from resbench.report.explain import explain, sentence_of
 from resbench.report.findings import Finding
 from resbench.report.judged import JudgedTable
-from resbench.report.labels import SPLITS, code_label, count, listed, place_label, sentence
+from resbench.report.labels import SPLITS, code_label, listed, place_label, sentence
 from resbench.report.render_markdown import escape
 from resbench.suite.schema import ERROR_METRICS, TEXT_METRICS
+from resbench.words import count
 
 SIZES = frozenset({"params_m"})
 LAYERS = TEXT_METRICS | {"depth"}

@@ -9,10 +9,11 @@ from typing import Any
 
 from resbench.report.blocks import SCHEMA, Block, Grid, Heading, Items, Page, Text
 from resbench.report.collect import FilledTable, fill, orphans
-from resbench.report.labels import context_data, context_label, count, rerun_command
+from resbench.report.labels import context_data, context_label, rerun_command
 from resbench.report.reading import Begun, Results
 from resbench.store.state import Status
 from resbench.suite.catalog import Loaded
+from resbench.words import count
 
 STATES = ("done", "diverged", "running", "interrupted", "failed", "to do")
 _BEGUN = {

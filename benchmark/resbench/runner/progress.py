@@ -15,6 +15,7 @@ from rich.text import Text
 from resbench.runner.devices import Device
 from resbench.runner.plan import PlannedRun
 from resbench.runner.throughput import Throughput
+from resbench.words import duration
 
 MARKS = {
     "done": ("done", "green"),
@@ -26,16 +27,6 @@ MARKS = {
 
 SHOWN = {"step", "steps", "epoch", "epochs", "test_top1_err", "images_per_s"}
 """What of an event is displayed."""
-
-
-def duration(seconds: float) -> str:
-    """Return a duration as people say it: 42 s, 7 min, 3 h 20 min."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 90:
-        return f"{minutes} min"
-    return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 @dataclass

@@ -108,7 +108,7 @@ def test_two_suites_of_one_name_are_refused(here: Path, capsys: pytest.CaptureFi
         ("run table1_arl_vs_nal --data cifar10=empty", ["empty: neither cifar-10-python.tar.gz"]),
         ("run table1_arl_vs_nal --data cifar10=damaged", ["train-0.parquet"]),
         ("run mini.yaml --devices cuda", ["--devices cuda: nvidia-smi lists no such GPU."]),
-        ("run mini.yaml --results file", ["results folder, user '", "file: File exists."]),
+        ("run mini.yaml --results file", ["file: a file, not a results folder. Choose another"]),
         ("run mini.yaml --results file/below", ["file/below"]),
         ("verify --results none", ["none: no such results folder. Name it with --results."]),
         ("pack out.tar --results none", ["none: no such results folder"]),

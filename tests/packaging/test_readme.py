@@ -84,7 +84,7 @@ def test_commands_end_as_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     folder = tmp_path / "work folder"
     run = Path("results") / "runs" / RECORDED
     shutil.copytree(README.parent / run, folder / run)
-    (folder / "results" / "resbench.json").write_text('{"format": 1, "kind": "user"}')
+    (folder / "results" / "resbench.json").write_text('{"format": 1}')
     for command in commands(README.read_text()):
         if command in EXECUTED:
             code, output = execute(command, folder)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from resbench.errors import EnvironmentFault, UsageError
+from resbench.errors import EnvironmentFault
 from resbench.store.archive import MANIFEST, pack
 from resbench.store.layout import ResultsFolder, RunFolder
 from resbench.store.locks import wait_lock
@@ -242,13 +242,6 @@ def test_damaged_record_here_is_named_not_overwritten(tmp_path: Path, packed: Pa
     assert name == run.path.name
     assert reason.startswith(f"{run.record}: refused")
     assert snapshot(tmp_path / "here") == before
-
-
-def test_merge_into_the_evidence_needs_the_flag(tmp_path: Path, packed: Path) -> None:
-    ResultsFolder(tmp_path / "here").open_for_writing(evidence=True)
-    with pytest.raises(UsageError, match="--evidence"):
-        merge(tmp_path / "here", [packed])
-    assert len(merge(tmp_path / "here", [packed], evidence=True).added) == 2
 
 
 def test_two_merges_at_once_are_one_after_the_other(tmp_path: Path, packed: Path) -> None:

@@ -57,7 +57,6 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Resume runs that were begun in another environment, and mark them.",
 )
-@click.option("--evidence", is_flag=True, help="Write into the repository's own evidence.")
 @tracking_option
 @click.option("--no-mirror", is_flag=True, help="Do not mirror to MLflow now.")
 def command(results: Path, cells: tuple[str, ...], **options: Any) -> int:
@@ -81,7 +80,7 @@ def command(results: Path, cells: tuple[str, ...], **options: Any) -> int:
         return ExitCode.OK
     runs = _only(runs, cells) if cells else runs
     folder = ResultsFolder(results.absolute())
-    folder.open_for_writing(evidence=options["evidence"])
+    folder.open_for_writing()
     found = scan(folder.path)
     for problem in found.problems:
         _say(f"warning: {problem}")

@@ -10,6 +10,7 @@ import click
 
 from resbench.cli.options import results_option
 from resbench.errors import ExitCode, UsageError
+from resbench.words import count
 
 if TYPE_CHECKING:
     from resbench.report.judged import JudgedTable
@@ -39,7 +40,15 @@ SUFFIXES = {".md": "markdown", ".csv": "csv", ".json": "json"}
     "--site",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Write every table, figures and a replication report to this folder instead.",
+    help="Write every table, figures and a replication report to this folder instead. Only files "
+    "that an earlier --site wrote are replaced or removed.",
+)
+@click.option(
+    "--readme",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="With --site: put the claims between the marks results:begin and results:end of this file "
+    "too. Without it nothing outside DIR is touched.",
 )
 @click.option("--strict", is_flag=True, help="Exit 4 when a claim is not confirmed.")
 def command(
@@ -49,6 +58,7 @@ def command(
     output: Path | None,
     ledger: bool,
     site: Path | None,
+    readme: Path | None,
     strict: bool,
 ) -> int:
     """Set the printed numbers beside ours, with uncertainty.
@@ -57,7 +67,9 @@ def command(
     however much has run.
     """
     if site is not None:
-        return _site(results, site, suites or format_ or output or ledger or strict)
+        return _site(results, site, readme, suites or format_ or output or ledger or strict)
+    if readme is not None:
+        raise UsageError(f"--readme {readme}: is for --site DIR. Give both.")
     from resbench.report.collect import finished
     from resbench.report.judged import judge
     from resbench.report.page import report_page
@@ -79,13 +91,16 @@ def command(
     return _strict(tables) if strict else ExitCode.OK
 
 
-def _site(results: Path, folder: Path, others: object) -> int:
+def _site(results: Path, folder: Path, readme: Path | None, others: object) -> int:
     from resbench.report.site import write_site
 
     if others:
-        raise UsageError("--site: takes every suite in one form. Give --results only with it.")
-    changed = write_site(results, folder)
-    click.echo(f"{len(changed)} files changed in and beside {folder}", err=True)
+        raise UsageError(
+            "--site: takes every suite in one form. Give only --results and --readme with it."
+        )
+    changed = write_site(results, folder, readme)
+    where = f"{folder} and {readme}" if readme in changed else folder
+    click.echo(f"{count(len(changed), 'file')} changed in {where}", err=True)
     return ExitCode.OK
 
 

@@ -24,6 +24,10 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+READING = ("report", "status", "explain table3_mask local", "compare tier=cpu tier=tiny", "verify",
+           "pack out.tar", "sync")  # fmt: skip
+
+
 def check(outcome: Outcome, code: int, *texts: str) -> None:
     assert (outcome.code, outcome.out) == (code, "")
     (line,) = outcome.err.splitlines()
@@ -111,7 +115,9 @@ def test_two_suites_of_one_name_are_refused(here: Path, capsys: pytest.CaptureFi
         ("run mini.yaml --results file", ["file: a file, not a results folder. Choose another"]),
         ("run mini.yaml --results file/below", ["file/below"]),
         ("verify --results none", ["none: no such results folder. Name it with --results."]),
-        ("pack out.tar --results none", ["none: no such results folder"]),
+        ("pack out.tar", ["results: no such results folder. Name it with --results."]),
+        *((f"{verb} --results {name}", [f"{name}: no such results folder. Name it"])
+          for verb in READING for name in ("none", "file")),
         ("merge none.tar", ["none.tar"]),
     ],
 )  # fmt: skip

@@ -90,8 +90,11 @@ def test_problems_are_named_and_status_still_ends_well(tmp_path: Path, capsys: C
     assert any("spec.json" in problem for problem in problems)
 
 
-def test_a_missing_folder_is_an_empty_one(tmp_path: Path, capsys: Capture) -> None:
-    found = invoke(capsys, "status", "--results", tmp_path / "none")
+def test_a_missing_folder_that_was_not_named_is_an_empty_one(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = invoke(capsys, "status")
     assert found.code == 0
     assert "0 finished runs" in " ".join(found.out.split())
     assert "not run yet" in " ".join(found.out.split())

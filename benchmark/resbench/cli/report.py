@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from resbench.cli.options import results_option
+from resbench.cli.options import results_to_read_option
 from resbench.errors import ExitCode, UsageError
 from resbench.words import count
 
@@ -22,7 +22,7 @@ SUFFIXES = {".md": "markdown", ".csv": "csv", ".json": "json"}
 
 @click.command("report")
 @click.argument("suites", nargs=-1, metavar="[SUITE]...")
-@results_option
+@results_to_read_option()
 @click.option(
     "--format",
     "format_",

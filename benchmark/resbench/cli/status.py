@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
-from resbench.cli.options import format_option, results_option
+from resbench.cli.options import format_option, results_to_read_option
 
 
 @click.command("status")
 @click.argument("suites", nargs=-1, metavar="[SUITE]...")
-@results_option
+@results_to_read_option()
 @format_option("rich", "markdown", "json", default="rich")
 def command(suites: tuple[str, ...], results: Path, format_: str) -> None:
     """Show the runs of a results folder and how far they are.

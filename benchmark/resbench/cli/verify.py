@@ -8,13 +8,13 @@ from pathlib import Path
 import click
 from msgspec.structs import asdict
 
-from resbench.cli.options import format_option, results_option
-from resbench.errors import EnvironmentFault, ExitCode
+from resbench.cli.options import format_option, results_to_read_option
+from resbench.errors import ExitCode
 from resbench.words import count
 
 
 @click.command("verify")
-@results_option
+@results_to_read_option(needed=True)
 @format_option("text", "json", default="text")
 def command(results: Path, format_: str) -> int:
     """Check that every record fits its key, its files and its predictions.
@@ -25,8 +25,6 @@ def command(results: Path, format_: str) -> int:
     from resbench.store.scan import scan
     from resbench.store.verify import verify_run
 
-    if not results.is_dir():
-        raise EnvironmentFault(f"{results}: no such results folder. Name it with --results.")
     found = scan(results)
     problems, verified = list(found.problems), 0
     for key in sorted(found.records):

@@ -65,6 +65,22 @@ def test_a_run_at_work_elsewhere_does_not_count_as_ended(tmp_path: Path) -> None
     assert written(progress) == "[0/2] waiting  mini arl seed 1  another process is at it\n"
 
 
+def test_a_run_that_is_put_down_does_not_count_as_ended(tmp_path: Path) -> None:
+    runs = planned(tmp_path)
+    progress = progress_of()
+    for run in runs:
+        progress.throughput.learn(run.spec, "cpu", 64.0, 1e9)
+    progress.expect(runs, CPU)
+    for run, outcome in zip(runs, ("budget", "interrupted"), strict=True):
+        progress.began(run, "cpu", 1)
+        progress.ended(run, outcome, "after epoch 1 of 4")
+        assert progress.remaining_s() == pytest.approx(4 if outcome == "budget" else 0)
+    assert written(progress).splitlines() == [
+        "[0/2] put down  mini arl seed 1  0 s  after epoch 1 of 4",
+        "[0/2] interrupted  mini nal seed 1  0 s  after epoch 1 of 4",
+    ]
+
+
 def test_long_lines_are_not_broken(tmp_path: Path) -> None:
     run = planned(tmp_path)[0]
     progress = progress_of()

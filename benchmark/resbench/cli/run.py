@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from resbench.suite.expand import Expanded
 
 
+FAILED = ("failed", "oom", "timeout")
+
+
 @click.command("run")
 @planning_options
 @data_option
@@ -74,6 +77,13 @@ def command(results: Path, cells: tuple[str, ...], **options: Any) -> int:
     end = deadline(options["budget"], options["until"])
     timeout_s = parse_duration("--timeout", options["timeout"]) if options["timeout"] else None
     suites, sources, devices = resolve(request)
+    if options["pack"] > 1 and suites[0].context.engine == "eager":
+        raise UsageError(
+            f"--pack {options['pack']}: seeds are packed on a GPU with a graph engine, and this "
+            "plan has neither. Leave --pack out."
+            if not devices[0].is_gpu
+            else f"--pack {options['pack']}: needs a graph engine. Leave --engine eager out."
+        )
     runs = plan(suites, sources)
     if not runs:
         _say("Nothing to train: these tables are counted. See `resbench report`.")
@@ -109,7 +119,7 @@ def command(results: Path, cells: tuple[str, ...], **options: Any) -> int:
         todo, folder.path, devices, Throughput.measured(found.records.values()),
         deadline=end, timeout_s=timeout_s, options=options,
     )  # fmt: skip
-    code = _conclude(summary, request, results)
+    code = _conclude(summary, request, results, _logs(summary, results))
     return ExitCode.ENVIRONMENT if missing and code == ExitCode.OK else code
 
 
@@ -132,9 +142,9 @@ def _weigh(runs: Sequence[PlannedRun], suites: Sequence[Expanded], results: Path
         run.claims = sum(shares[place.suite].get(place.cell, 0.0) for place in run.places)
 
 
-def _conclude(summary: Summary, request: Request, results: Path) -> int:
+def _conclude(summary: Summary, request: Request, results: Path, logs: str) -> int:
     """Print what came of it; return the exit code."""
-    failed = summary.count("failed", "oom", "timeout")
+    failed = summary.count(*FAILED)
     parts = {
         "done": summary.count("done"),
         "diverged": summary.count("diverged"),
@@ -143,7 +153,7 @@ def _conclude(summary: Summary, request: Request, results: Path) -> int:
     }
     _say(", ".join(f"{n} {word}" for word, n in parts.items() if n or word == "done"))
     if failed:
-        _say(f"What failed is tried again next time; logs: {results}/runs/*/worker.log")
+        _say(f"What failed is tried again next time{logs}")
     for fault in summary.faults:
         _say(fault)
     if summary.left:
@@ -155,6 +165,16 @@ def _conclude(summary: Summary, request: Request, results: Path) -> int:
     if parts["done"] or parts["diverged"]:
         _say(_next(request, results))
     return ExitCode.RUNS_FAILED if failed else ExitCode.OK
+
+
+def _logs(summary: Summary, results: Path) -> str:
+    """Say where the logs of the runs are that failed, if any of them holds something."""
+    from resbench.store.layout import RunFolder
+
+    failed = (key for key, outcome in summary.outcomes.items() if outcome in FAILED)
+    logs = (RunFolder(results, key).log for key in failed)
+    told = any(log.is_file() and log.stat().st_size for log in logs)
+    return f"; logs: {results}/runs/*/worker.log" if told else "."
 
 
 def _say_what_is_left(summary: Summary) -> None:

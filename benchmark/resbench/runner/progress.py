@@ -25,6 +25,8 @@ MARKS = {
     "locked": ("waiting", "cyan"),
 }
 
+PUT_DOWN = ("budget", "interrupted")
+
 SHOWN = {"step", "steps", "epoch", "epochs", "test_top1_err", "images_per_s"}
 """What of an event is displayed."""
 
@@ -71,6 +73,8 @@ class Progress:
         self.console = Console(file=sys.stderr, highlight=False)
         self.total, self.workers, self.throughput = total, workers, throughput
         self.ended_runs = 0
+        self.put_down = 0
+        """Runs that this session leaves to a later one."""
         self.expected_s: dict[str, float] = {}
         """Run key -> seconds, for the runs that have not begun."""
         self.under_way: dict[str, _Live] = {}
@@ -112,8 +116,11 @@ class Progress:
     def ended(self, run: PlannedRun, outcome: str, text: str) -> None:
         """Print how a run ended."""
         live = self.under_way.pop(run.key)
-        if outcome != "locked":
+        if outcome in PUT_DOWN:
+            self.put_down += 1
+        elif outcome != "locked":
             self.ended_runs += 1
+        if outcome != "locked":
             self.expected_s.pop(run.key, None)
         word, colour = MARKS.get(outcome, (outcome.upper(), "red"))
         line = Text(f"[{self.ended_runs}/{self.total}] ")
@@ -137,7 +144,7 @@ class Progress:
         for key, live in self.under_way.items():
             if live.left_s is not None:
                 left[key] = live.left_s
-        unknown = self.total - self.ended_runs - len(left)
+        unknown = self.total - self.ended_runs - self.put_down - len(left)
         return None if unknown > 0 else sum(left.values()) / max(1, self.workers)
 
     def _table(self) -> Table:

@@ -31,6 +31,7 @@ READING = ("report", "status", "explain table3_mask local", "compare tier=cpu ti
 def check(outcome: Outcome, code: int, *texts: str) -> None:
     assert (outcome.code, outcome.out) == (code, "")
     (line,) = outcome.err.splitlines()
+    assert not line.endswith("..")
     for text in texts:
         assert text in line
 
@@ -49,6 +50,7 @@ def check(outcome: Outcome, code: int, *texts: str) -> None:
         ("run mini.yaml --devices gpu", ["--devices gpu: unknown device. Use auto, cpu,"]),
         ("run mini.yaml -j 0", ["Invalid value for '-j'"]),
         ("run mini.yaml --engine graph", ["--engine graph: CUDA graphs need a GPU."]),
+        ("run mini.yaml --pack 2", ["--pack 2: seeds are packed on a GPU with a graph engine"]),
         ("run mini.yaml --engine fast", ["Invalid value for '--engine': 'fast' is not one of"]),
         ("run mini.yaml --precision fp8", ["Invalid value for '--precision'"]),
         ("run mini.yaml --scale 2", ["--scale 2: must be above 0 and at most 1."]),
@@ -63,6 +65,9 @@ def check(outcome: Outcome, code: int, *texts: str) -> None:
         ("run mini.yaml --set model.name=attention-57", ["--set model.name:", "attention-56"]),
         ("run mini.yaml --data cifar11=x", ["unknown data set 'cifar11'. Did you mean 'cifar10'?"]),
         ("run mini.yaml --data digits", ["--data 'digits': expected NAME=PATH"]),
+        ("report smoke --output x.html", ["--output x.html: no format ends so. Use .md, .csv,"]),
+        ("report smoke --output x.csv --format json", ["x.csv: its suffix means csv"]),
+        ("report smoke --readme x.md", ["--readme x.md: is for --site DIR."]),
         ("report smoke --format exel", ["Invalid value for '--format': 'exel' is not one of"]),
         ("verify --format yaml", ["Invalid value for '--format'"]),
         ("data check cifra10", ["unknown data set 'cifra10'. Did you mean 'cifar10'?"]),

@@ -360,7 +360,7 @@ UNLISTED: dict[str, tuple[Callable[[Members], object], str]] = {
     "member lost": (lambda members: members.pop(3), "is in its manifest only"),
     "not listed": (extra(f"{RUN}/record.json"), "not in its manifest"),
     "newer format": (manifest(b'{"format": 2, "files": {}}'), "format 2; this resbench reads 1"),
-    "manifest damaged": (manifest(b"{"), f"{MANIFEST}: Expecting"),
+    "manifest damaged": (manifest(b"{"), f"{MANIFEST}: not JSON"),
     "manifest a list": (manifest(b"[]"), f"{MANIFEST}: a JSON object is needed"),
     "manifest deep": (manifest(b"[" * 100_000), f"{MANIFEST}: nested too deeply"),
     "edited": (lambda m: m.__setitem__(1, (m[1][0], b"x")), "does not fit the sha256"),

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from resbench.suite.catalog import Loaded
 
 SUFFIXES = {".md": "markdown", ".csv": "csv", ".json": "json"}
+"""Formats by the suffix of a file; .txt and none may be any."""
 
 
 @click.command("report")
@@ -77,11 +78,12 @@ def command(
     from resbench.report.render import RENDERERS
     from resbench.suite.catalog import load_suite
 
+    format_ = _format(format_, output)
     named = [load_suite(name) for name in dict.fromkeys(suites)]
     found = read_results(results)
     tables = [judge(t) for suite in named or _shipped(found) for t in finished(suite, found)]
     page = report_page(tables, found, ledger=ledger)
-    text = RENDERERS[format_ or _default(output)](page)
+    text = RENDERERS[format_](page)
     if output is None:
         click.echo(text, nl=False)
     else:
@@ -113,10 +115,19 @@ def _shipped(results: Results) -> list[Loaded]:
     return [s for s in suites if s.suite.name != "smoke" or any(t.keys for t in fill(s, results))]
 
 
-def _default(output: Path | None) -> str:
-    if output is not None:
-        return SUFFIXES.get(output.suffix, "markdown")
-    return "rich" if sys.stdout.isatty() else "markdown"
+def _format(given: str | None, output: Path | None) -> str:
+    """Return the format, which the suffix of a file must not belie."""
+    if output is None:
+        return given or ("rich" if sys.stdout.isatty() else "markdown")
+    known = SUFFIXES.get(output.suffix)
+    if known is None and output.suffix not in ("", ".txt"):
+        raise UsageError(f"--output {output}: no format ends so. Use .md, .csv, .json or .txt.")
+    if given and known and given != known:
+        raise UsageError(
+            f"--output {output}: its suffix means {known}, and --format {given} was given. Leave "
+            "--format out, or rename the file."
+        )
+    return given or known or "markdown"
 
 
 def _strict(tables: list[JudgedTable]) -> int:

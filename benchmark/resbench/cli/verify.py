@@ -19,7 +19,10 @@ from resbench.words import count
 def command(results: Path, format_: str) -> int:
     """Check that every record fits its key, its files and its predictions.
 
-    A record that was edited, copied or forged is named. Exit 1 when anything does not fit.
+    Covered are spec.json, metrics.jsonl, predictions.npz and record.json: their digests, the run
+    key, and every error and loss, computed again. timing.jsonl, which feeds nothing but the times
+    that are shown, is not. A record that was edited, copied or forged is named. Exit 1 when
+    anything does not fit.
     """
     from resbench.store.layout import RunFolder
     from resbench.store.scan import scan

@@ -44,8 +44,9 @@ def easy(evidence: Evidence) -> Iterator[str]:
         resumed = sum(run.timing.resumed > 0 for run in runs)
         lines += [
             f"{len(runs) - lost} of {count(len(runs), 'run')} ended with a result and {lost} "
-            f"diverged; a run took {minutes[0]:.1f} to {minutes[-1]:.1f} minutes; {resumed} were "
-            "interrupted and went on from a checkpoint (*Runs* on each page).",
+            f"diverged; a run took {minutes[0]:.1f} to {minutes[-1]:.1f} minutes; "
+            f"{count(resumed, 'run')} went on from a checkpoint after an interruption (*Runs* on "
+            "each page).",
             f"{evidence.verified} of {len(runs)} records are given back by their predictions and "
             "epochs (`resbench verify`).",
         ]

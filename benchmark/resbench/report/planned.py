@@ -87,7 +87,7 @@ def _total(todo: Sequence[Estimate], runs: int, machine: Machine) -> str:
     if not runs:
         return "Nothing to train: these tables are counted."
     if not todo:
-        return f"All {count(runs, 'run')} are recorded."
+        return f"Nothing to do: {count(runs, 'run')} recorded."
     where = f"{count(machine.workers, 'worker')} on {machine.device}"
     text = f"{count(len(todo), 'run')} to do, {done}; {where}."
     unknown, known = sum(run.left_s is None for run in todo), _sum(todo)

@@ -65,7 +65,7 @@ bench: $(VENV)/installed
 	$(BIN)/resbench bench
 
 reports: $(VENV)/installed
-	$(BIN)/resbench report --site reports --results results
+	$(BIN)/resbench report --site reports --readme README.md --results results
 
 $(VENV)/installed: pyproject.toml constraints.txt | $(BIN)/uv
 	$(call install,.)

@@ -42,11 +42,21 @@ class StorageFault(EnvironmentFault):
     """The results folder cannot be written or read: no run can go on there (exit 3)."""
 
 
+LISTED = 15
+"""So many names are read through (all verbs, all shipped suites); of more, a near one is enough."""
+
+
 def did_you_mean(name: str, allowed: Iterable[str]) -> str:
-    """Return ``" Did you mean 'x'? Allowed: a, b."``; the second half when nothing is near."""
+    """Return ``" Did you mean 'x'? Allowed: a, b."``; the second half when nothing is near.
+
+    Of more than ``LISTED`` names a near one stands alone, and without one the first are listed.
+    """
     import difflib  # only where there is something to say
 
     names = [str(item) for item in allowed]
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     hint = f" Did you mean '{near[0]}'?" if near else ""
-    return f"{hint} Allowed: {', '.join(names)}."
+    if near and len(names) > LISTED:
+        return hint
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return f"{hint} Allowed: {', '.join(names[:LISTED])}{more}."

@@ -24,9 +24,14 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+READING = ("report", "status", "explain table3_mask local", "compare tier=cpu tier=tiny", "verify",
+           "pack out.tar", "sync")  # fmt: skip
+
+
 def check(outcome: Outcome, code: int, *texts: str) -> None:
     assert (outcome.code, outcome.out) == (code, "")
     (line,) = outcome.err.splitlines()
+    assert not line.endswith("..")
     for text in texts:
         assert text in line
 
@@ -45,6 +50,7 @@ def check(outcome: Outcome, code: int, *texts: str) -> None:
         ("run mini.yaml --devices gpu", ["--devices gpu: unknown device. Use auto, cpu,"]),
         ("run mini.yaml -j 0", ["Invalid value for '-j'"]),
         ("run mini.yaml --engine graph", ["--engine graph: CUDA graphs need a GPU."]),
+        ("run mini.yaml --pack 2", ["--pack 2: seeds are packed on a GPU with a graph engine"]),
         ("run mini.yaml --engine fast", ["Invalid value for '--engine': 'fast' is not one of"]),
         ("run mini.yaml --precision fp8", ["Invalid value for '--precision'"]),
         ("run mini.yaml --scale 2", ["--scale 2: must be above 0 and at most 1."]),
@@ -59,6 +65,9 @@ def check(outcome: Outcome, code: int, *texts: str) -> None:
         ("run mini.yaml --set model.name=attention-57", ["--set model.name:", "attention-56"]),
         ("run mini.yaml --data cifar11=x", ["unknown data set 'cifar11'. Did you mean 'cifar10'?"]),
         ("run mini.yaml --data digits", ["--data 'digits': expected NAME=PATH"]),
+        ("report smoke --output x.html", ["--output x.html: no format ends so. Use .md, .csv,"]),
+        ("report smoke --output x.csv --format json", ["x.csv: its suffix means csv"]),
+        ("report smoke --readme x.md", ["--readme x.md: is for --site DIR."]),
         ("report smoke --format exel", ["Invalid value for '--format': 'exel' is not one of"]),
         ("verify --format yaml", ["Invalid value for '--format'"]),
         ("data check cifra10", ["unknown data set 'cifra10'. Did you mean 'cifar10'?"]),
@@ -108,10 +117,12 @@ def test_two_suites_of_one_name_are_refused(here: Path, capsys: pytest.CaptureFi
         ("run table1_arl_vs_nal --data cifar10=empty", ["empty: neither cifar-10-python.tar.gz"]),
         ("run table1_arl_vs_nal --data cifar10=damaged", ["train-0.parquet"]),
         ("run mini.yaml --devices cuda", ["--devices cuda: nvidia-smi lists no such GPU."]),
-        ("run mini.yaml --results file", ["results folder, user '", "file: File exists."]),
+        ("run mini.yaml --results file", ["file: a file, not a results folder. Choose another"]),
         ("run mini.yaml --results file/below", ["file/below"]),
         ("verify --results none", ["none: no such results folder. Name it with --results."]),
-        ("pack out.tar --results none", ["none: no such results folder"]),
+        ("pack out.tar", ["results: no such results folder. Name it with --results."]),
+        *((f"{verb} --results {name}", [f"{name}: no such results folder. Name it"])
+          for verb in READING for name in ("none", "file")),
         ("merge none.tar", ["none.tar"]),
     ],
 )  # fmt: skip

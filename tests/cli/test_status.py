@@ -44,7 +44,28 @@ def test_unfinished_runs_are_named_with_their_epoch_and_reason(
     run = records.begin(tmp_path, suite_under("table3_mask"), "local", 1)
     write_state(run, Status.FAILED, epoch=4, reason="No space left")
     found = invoke(capsys, "status", "--results", tmp_path, "--format", "markdown")
-    assert f"{run.path.name}: failed, epoch 4, No space left" in found.out
+    line = f"table3_mask local seed 1: failed after epoch 4 of 205, No space left ({run.path.name})"
+    assert f"- {line}\n" in found.out
+    for epoch, said in ((1, "after epoch 1 of 205"), (0, "before the end of epoch 1")):
+        write_state(run, Status.INTERRUPTED, epoch=epoch, reason=f"after epoch {epoch} of 205")
+        found = invoke(capsys, "status", "--results", tmp_path, "--format", "markdown")
+        assert f"- table3_mask local seed 1: interrupted {said} ({run.path.name})\n" in found.out
+
+
+def test_named_suites_are_shown_and_no_others(tmp_path: Path, capsys: Capture) -> None:
+    for name, cell in (("table3_mask", "local"), ("table4_noise", "noise-10/resnet-164")):
+        suite = suite_under(name)
+        records.finish(tmp_path, suite, cell, 1, 6.0)
+        records.begin(tmp_path, suite, cell, 2)
+    (tmp_path / "runs" / ("e" * 16)).mkdir()
+    words = ("status", "table3_mask", "--results", tmp_path, "--format")
+    data = json.loads(invoke(capsys, *words, "json").out)
+    assert [row["suite"] for row in data["suites"]] == ["table3_mask"]
+    assert [run["places"] for run in data["unfinished"]] == [[["table3_mask", "local"]]]
+    assert (data["orphans"], len(data["problems"])) == ([], 1)
+    shown = invoke(capsys, *words, "markdown").out
+    assert "table4_noise" not in shown
+    assert "- table3_mask local seed 2: begun, no state (" in shown
 
 
 def test_contexts_are_listed_apart_with_the_command_that_goes_on(
@@ -90,8 +111,11 @@ def test_problems_are_named_and_status_still_ends_well(tmp_path: Path, capsys: C
     assert any("spec.json" in problem for problem in problems)
 
 
-def test_a_missing_folder_is_an_empty_one(tmp_path: Path, capsys: Capture) -> None:
-    found = invoke(capsys, "status", "--results", tmp_path / "none")
+def test_a_missing_folder_that_was_not_named_is_an_empty_one(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = invoke(capsys, "status")
     assert found.code == 0
     assert "0 finished runs" in " ".join(found.out.split())
     assert "not run yet" in " ".join(found.out.split())

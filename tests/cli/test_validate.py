@@ -7,6 +7,7 @@ import pytest
 
 from resbench.suite.catalog import suite_folder, suite_names
 from tests.cli.invoke import imported_by, invoke
+from tests.mini import suite_of, write_suite
 
 Capture = pytest.CaptureFixture[str]
 
@@ -101,6 +102,13 @@ def test_a_claim_that_no_test_decides_is_found(tmp_path: Path, capsys: Capture) 
     found = invoke(capsys, "validate", path)
     assert found.code == 2
     assert "gaps are compared with < or >" in found.err
+
+
+def test_one_is_not_many(tmp_path: Path, capsys: Capture) -> None:
+    suite = suite_of()
+    del suite["matrix"]["learning"]["nal"]
+    found = invoke(capsys, "validate", write_suite(tmp_path, suite))
+    assert found.out.endswith("mini.yaml: 1 cell, 1 run, 0 printed places, 0 claims: ok\n")
 
 
 def test_json_has_counts_and_problems(tmp_path: Path, capsys: Capture) -> None:

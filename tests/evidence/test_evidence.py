@@ -18,37 +18,63 @@ from resbench.store.scan import scan
 from resbench.store.verify import verify_run
 from resbench.suite.spec import RunSpec, plain_to
 
-ROOT = Path(__file__).resolve().parents[2]
+from ..committed import ROOT, committed, copy_of
+
 RESULTS = ROOT / "results"
 REPLAYED = "5713493011b130b4"
 """Attention-56 ARL, tier cpu, seed 1: the cheapest of the recorded networks."""
 
 
-def test_every_shipped_record_is_verified_from_its_predictions() -> None:
-    found = scan(RESULTS)
+@pytest.fixture(scope="module")
+def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the committed results, without the runs that a checkout may have of its own."""
+    return copy_of("results", tmp_path_factory.mktemp("shipped"))
+
+
+def test_every_shipped_record_is_verified_from_its_predictions(shipped: Path) -> None:
+    found = scan(shipped)
     assert found.records, "the repository ships no records"
-    assert found.problems == ()
+    assert (found.problems, found.incomplete) == ((), ())
     for key in found.records:
-        assert verify_run(RunFolder(RESULTS, key)) == ()
+        assert verify_run(RunFolder(shipped, key)) == ()
 
 
-def test_every_shipped_record_has_the_key_and_the_bytes_that_this_version_gives_it() -> None:
-    paths = sorted(RESULTS.glob("runs/*/record.json"))
+def test_every_shipped_record_has_the_key_and_the_bytes_that_this_version_gives_it(
+    shipped: Path,
+) -> None:
+    paths = sorted(shipped.glob("runs/*/record.json"))
     assert paths
     for path in paths:
-        record = read_record(RunFolder(RESULTS, path.parent.name))
+        record = read_record(RunFolder(shipped, path.parent.name))
         spec = plain_to(RunSpec, record.spec)
         assert spec.key == record.key
         assert spec.canonical() == record.spec
         assert f"{dump_json(to_builtins(record), indent=1)}\n".encode() == path.read_bytes()
 
 
-def test_shipped_results_are_marked_as_evidence() -> None:
-    assert ResultsFolder(RESULTS).kind() == "evidence"
+def test_shipped_results_are_a_results_folder_like_any_other(shipped: Path) -> None:
+    assert ResultsFolder(shipped).is_marked()
+    ResultsFolder(shipped).open_for_writing()
 
 
-def test_shipped_records_name_no_folder_of_a_machine() -> None:
-    for path in sorted(RESULTS.rglob("*.json*")):
+@pytest.mark.parametrize(
+    "name",
+    ["mlflow.db", "mlflow.db-lock", "mlflow.db-wal", "mlartifacts/1/x/artifacts/curves.png",
+     ".lock", ".tmp-1-00", "runs/.lock", "runs/.tmp-1-00/spec.json", "runs/.aside-0/spec.json",
+     *(f"runs/0123456789abcdef/{name}" for name in (
+        ".lock", ".tmp-1-00", "worker.log", "state.json", "checkpoint.bin", "checkpoint.prev.bin",
+        "checkpoint.bin.corrupt"))],
+)  # fmt: skip
+def test_what_a_run_leaves_beside_its_record_is_not_offered_to_git(name: str) -> None:
+    committed("results")  # skips where git does not know
+    command = ["git", "check-ignore", "--quiet", f"results/{name}"]
+    assert subprocess.run(command, cwd=ROOT).returncode == 0
+    command[-1] = "results/runs/0123456789abcdef/record.json"
+    assert subprocess.run(command, cwd=ROOT).returncode == 1
+
+
+def test_shipped_records_name_no_folder_of_a_machine(shipped: Path) -> None:
+    for path in sorted(shipped.rglob("*.json*")):
         assert '"/' not in path.read_text(encoding="utf-8"), path
 
 

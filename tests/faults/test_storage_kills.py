@@ -134,7 +134,7 @@ def opens(folder: Path) -> list[str]:
         results.open_for_writing()
     except ResbenchError as error:
         return [str(error)]
-    return [] if results.kind() == "user" else ["not marked"]
+    return [] if results.is_marked() else ["not marked"]
 
 
 def prepare(action: str, template: Path) -> Check:

@@ -71,12 +71,16 @@ def test_a_run_without_memory_is_out_of_memory(aftermath: Aftermath) -> None:
     assert epochs_in(run_in(aftermath.folder, seed=1)) == []
 
 
-def test_a_worker_killed_from_outside_is_out_of_memory(aftermath: Aftermath) -> None:
+def test_a_worker_killed_from_outside_is_not_said_to_be_out_of_memory(
+    aftermath: Aftermath,
+) -> None:
+    assert "FAILED  mini arl seed 4" in aftermath.line("kill")
     assert "killed by signal 9 from outside" in aftermath.line("kill")
-    assert aftermath.reason("kill")[0] is Status.OOM
+    assert aftermath.reason("kill")[0] is Status.FAILED
 
 
 def test_a_crash_of_native_code_is_told_with_the_end_of_the_log(aftermath: Aftermath) -> None:
+    assert "next time; logs: results/runs/*/worker.log" in aftermath.done.stderr
     text = "signal 6 (Aborted); its log ends: terminate called: native code gives up"
     assert text in aftermath.line("abort")
     status, reason = aftermath.reason("abort")

@@ -41,6 +41,9 @@ NOT_EXECUTED = {
     "resbench run smoke": "a minute of training; a test below trains one of its cells",
     "resbench models": "tests/cli/test_models.py runs it",
     "resbench ui": "serves until it is stopped; tests/tracking runs it",
+    "resbench sync": "tests/tracking runs it",
+    'sbatch --array=1-8 --gpus=1 --time=60 --wrap "resbench run table1_arl_vs_nal --budget 55m '
+    '--no-mirror"': "needs a cluster; tests/faults/test_two_runners.py has runners share a folder",
     "make demo": "installs an environment of its own; other tests run the smoke suite",
     "make test": "runs this very test",
 }

@@ -15,7 +15,7 @@ from resbench.report.claims import judge_claims
 from resbench.report.collect import fill
 from resbench.report.contrast import contrast_of
 from resbench.report.declared import declared
-from resbench.report.planned import Estimate, Machine, duration, plan_page
+from resbench.report.planned import Estimate, Machine, plan_page
 from resbench.report.power import Power, claim_powers, printed_steps
 from resbench.report.reading import read_results
 from resbench.runner.plan import plan
@@ -258,15 +258,6 @@ def test_a_plan_of_1000_cells_takes_less_than_a_second(tmp_path: Path) -> None:
     start = time.process_time()
     assert planned() == 3000
     assert time.process_time() - start < 1
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0, "0 s"), (99, "99 s"), (100, "2 min"), (5400, "90 min"), (7500, "2 h 5 min"),
-     (48 * 3600, "2.0 days")],
-)  # fmt: skip
-def test_durations_read_well(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
 
 
 def test_a_plan_for_other_data_names_it(tmp_path: Path) -> None:

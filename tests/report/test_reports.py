@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from resbench.errors import EnvironmentFault
 from resbench.report.explain import explain
 from resbench.report.reading import read_results
-from resbench.report.site import BEGIN, END, GENERATED, build_site, write_site
+from resbench.report.site import BEGIN, DRAWN, END, GENERATED, build_site, write_site
 from resbench.stats import contrast, hierarchical_bootstrap, mcnemar, seeds_for_contrast
 from resbench.store.layout import RunFolder
 from resbench.store.predictions import read_predictions
 from resbench.suite.catalog import load_suite
 from tests.cli.invoke import invoke
+from tests.committed import ROOT, changed, copy_of
 from tests.report import records
 from tests.report.planted import plant
 from tests.report.records import JPEG, suite_under
 
-ROOT = Path(__file__).resolve().parents[2]
 SUITE = "table4_noise"
 README = f"# Ours\n\n{BEGIN}\nstale words\n{END}\n\nrest\n"
 
@@ -57,10 +55,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
                 test = [80.0, 70.0, round(error, 1)]
                 plant(folder / "results", expanded, f"noise-{level}/{network}", seed, test=test)
     (folder / "README.md").write_text(README)
-    first = write_site(folder / "results", folder / "reports")
+    readme = folder / "README.md"
+    first = write_site(folder / "results", folder / "reports", readme)
     shutil.copytree(folder / "results", folder / "elsewhere")
     records.begin(folder / "elsewhere", suite_under("table3_mask", tier="tiny"), "local", 1)
-    again = write_site(folder / "elsewhere", folder / "reports")
+    again = write_site(folder / "elsewhere", folder / "reports", readme)
     return Site(folder / "results", folder / "reports", len(first), again)
 
 
@@ -72,8 +71,7 @@ def test_a_second_time_changes_no_byte(site: Site) -> None:
 def test_every_link_and_figure_leads_to_a_file(site: Site) -> None:
     for page in [*site.reports.glob("*.md"), site.reports.parent / "README.md"]:
         for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
-            if target != "../docs/statistics.md":
-                assert (page.parent / target).is_file(), f"{page.name}: {target}"
+            assert (page.parent / target).is_file(), f"{page.name}: {target}"
 
 
 def test_every_figure_stands_on_a_page(site: Site) -> None:
@@ -170,26 +168,57 @@ def test_pages_and_figures_that_are_no_longer_made_go_away(
     monkeypatch.setattr(module, "suite_names", lambda: ["table3_mask"])
     folder = tmp_path / "reports"
     (folder / "figures").mkdir(parents=True)
-    (folder / "figures" / "gone.svg").write_text("<svg/>")
+    (folder / "figures" / "gone.svg").write_text(f"<?xml?>\n{DRAWN}\n<svg/>")
+    (folder / "figures" / "mine.svg").write_text("<svg/>")
+    (folder / "notes.md").write_bytes("Größe\n".encode("latin-1"))
+    (folder / "folder.md").mkdir()
+    (folder / "link.md").symlink_to(folder / "gone.md")
     (folder / "gone.md").write_text(f"{GENERATED}\n")
     (folder / "mine.md").write_text("a note of my own\n")
     write_site(tmp_path / "none", folder)
     assert sorted(path.name for path in folder.glob("*.*")) == [
-        "README.md", "mine.md", "table3_mask.md",
+        "README.md", "folder.md", "link.md", "mine.md", "notes.md", "table3_mask.md",
     ]  # fmt: skip
-    assert list(folder.glob("figures/*")) == []
+    assert [path.name for path in folder.glob("figures/*")] == ["mine.svg"]
 
 
-def test_a_folder_of_somebody_else_is_refused_untouched(
+@pytest.mark.parametrize("name", ["README.md", "depth.md", "figures", ""])
+def test_a_file_of_somebody_else_in_the_way_is_refused_before_anything_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    folder = tmp_path / "reports"
+    mine = folder / name
+    mine.parent.mkdir(parents=True, exist_ok=True)
+    mine.write_bytes("meine Größe\n".encode("latin-1"))
+    before = sorted(tmp_path.rglob("*"))
+    outcome = invoke(capsys, "report", "--site", folder)
+    assert (outcome.code, outcome.out, outcome.err.count("\n")) == (2, "", 1)
+    assert outcome.err.startswith(f"{mine}: not written by resbench; `--site {folder}` would")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_nothing_outside_the_folder_is_touched_unless_it_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "README.md").write_text("my thesis\n")
-    with pytest.raises(EnvironmentFault, match="not written by resbench"):
-        write_site(tmp_path / "none", tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["README.md"]
-    outcome = invoke(capsys, "report", "--site", tmp_path, "--results", tmp_path / "none")
-    assert outcome.code == 3
-    assert invoke(capsys, "report", "smoke", "--site", tmp_path).code == 2
+    (tmp_path / "README.md").write_text(README)
+    (tmp_path / "plain.md").write_text("no marks\n")
+    results = ("--results", tmp_path)
+    assert invoke(capsys, "report", "--site", tmp_path / "a b", *results).code == 0
+    assert (tmp_path / "README.md").read_text() == README
+    assert "docs/statistics.md of resbench" in (tmp_path / "a b" / "README.md").read_text()
+    wrong = invoke(
+        capsys, "report", "--site", tmp_path / "c", "--readme", tmp_path / "plain.md", *results
+    )
+    assert (wrong.code, wrong.err.count("\n")) == (2, 1)
+    assert f"--readme {tmp_path / 'plain.md'}: no such file with the lines {BEGIN}" in wrong.err
+    assert not (tmp_path / "c").exists()
+    named = invoke(
+        capsys, "report", "--site", tmp_path / "a b", "--readme", tmp_path / "README.md", *results
+    )
+    assert named.err.startswith("1 file changed in ")
+    assert "(a%20b/README.md)" in (tmp_path / "README.md").read_text()
+    assert invoke(capsys, "report", "--readme", tmp_path / "README.md").code == 2
+    assert invoke(capsys, "report", "smoke", "--site", tmp_path / "c").code == 2
 
 
 def test_a_counted_place_is_explained_by_its_count(site: Site) -> None:
@@ -200,16 +229,12 @@ def test_a_counted_place_is_explained_by_its_count(site: Site) -> None:
 
 def test_committed_reports_are_those_of_the_committed_results(tmp_path: Path) -> None:
     """CI runs this in a clean checkout; while runs are being added there is nothing to compare."""
-    if shutil.which("git") is None or not (ROOT / ".git").exists():
-        pytest.skip("not a git checkout: which results are committed is unknown")
-    if not (ROOT / "reports" / "README.md").exists():
-        pytest.skip("reports/ is not made yet: run `make reports`")
-    status = ["git", "status", "--porcelain", "--", "results", "reports"]
-    if subprocess.run(status, cwd=ROOT, capture_output=True, check=True).stdout:
+    results = copy_of("results", tmp_path)
+    if changed("results", "reports"):
         pytest.skip("results/ or reports/ differ from the commit: `make reports`, then commit both")
-    shutil.copytree(ROOT / "reports", tmp_path / "reports")
-    shutil.copy(ROOT / "README.md", tmp_path)
-    assert write_site(ROOT / "results", tmp_path / "reports") == []
+    for name in ("reports", "docs", "README.md"):
+        copy_of(name, tmp_path)
+    assert write_site(results, tmp_path / "reports", tmp_path / "README.md") == []
 
 
 def test_the_worked_example_of_the_method_page_is_that_of_its_records() -> None:

@@ -38,6 +38,7 @@ def run(job: dict[str, Any]) -> None:
     with (folder / "begun").open("a") as begun:
         begun.write(f"{os.getpid()} {seed} {job['key']}\n")
     behaviour = behaviours[seed - 1] if seed <= len(behaviours) else "done"
+    behaviour = "done" if behaviour == "kill at start" else behaviour
     epoch = {"epoch": 1, "epochs": 2, "step": 4, "steps": 8}
     emit(event="step", keys=keys, step=1, steps=8)
     emit(event="epoch", keys=keys, **epoch, test_top1_err=12.5, images_per_s=100.0)
@@ -75,6 +76,9 @@ def run(job: dict[str, Any]) -> None:
 signal.signal(signal.SIGTERM, stop)
 if behaviours == ["no start"]:
     sys.exit("ImportError: libcudart.so is missing")
+if behaviours == ["kill at start"] and not (folder / "started").exists():
+    (folder / "started").touch()
+    os.kill(os.getpid(), signal.SIGKILL)
 emit(event="ready")
 for line in sys.stdin:
     request = json.loads(line)

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from resbench.runner.devices import Device
-from resbench.runner.progress import Progress, duration
+from resbench.runner.progress import Progress
 from resbench.runner.throughput import Throughput
 
 from .planning import planned
@@ -41,14 +41,6 @@ def written(progress: Progress) -> str:
     return progress.console.file.getvalue()
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0.4, "0 s"), (89.4, "89 s"), (90, "2 min"), (5369, "89 min"), (12_000, "3 h 20 min")],
-)
-def test_durations_are_said_as_people_say_them(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
-
-
 def test_plain_lines_say_how_each_run_ended(tmp_path: Path) -> None:
     arl, nal = planned(tmp_path)
     with progress_of() as progress:
@@ -71,6 +63,22 @@ def test_a_run_at_work_elsewhere_does_not_count_as_ended(tmp_path: Path) -> None
     progress.began(run, "cpu", 1)
     progress.ended(run, "locked", "another process is at it")
     assert written(progress) == "[0/2] waiting  mini arl seed 1  another process is at it\n"
+
+
+def test_a_run_that_is_put_down_does_not_count_as_ended(tmp_path: Path) -> None:
+    runs = planned(tmp_path)
+    progress = progress_of()
+    for run in runs:
+        progress.throughput.learn(run.spec, "cpu", 64.0, 1e9)
+    progress.expect(runs, CPU)
+    for run, outcome in zip(runs, ("budget", "interrupted"), strict=True):
+        progress.began(run, "cpu", 1)
+        progress.ended(run, outcome, "after epoch 1 of 4")
+        assert progress.remaining_s() == pytest.approx(4 if outcome == "budget" else 0)
+    assert written(progress).splitlines() == [
+        "[0/2] put down  mini arl seed 1  0 s  after epoch 1 of 4",
+        "[0/2] interrupted  mini nal seed 1  0 s  after epoch 1 of 4",
+    ]
 
 
 def test_long_lines_are_not_broken(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from resbench.errors import EnvironmentFault, UsageError
+from resbench.errors import EnvironmentFault
 from resbench.store.archive import MANIFEST, pack
 from resbench.store.layout import ResultsFolder, RunFolder
 from resbench.store.locks import wait_lock
@@ -244,13 +244,6 @@ def test_damaged_record_here_is_named_not_overwritten(tmp_path: Path, packed: Pa
     assert snapshot(tmp_path / "here") == before
 
 
-def test_merge_into_the_evidence_needs_the_flag(tmp_path: Path, packed: Path) -> None:
-    ResultsFolder(tmp_path / "here").open_for_writing(evidence=True)
-    with pytest.raises(UsageError, match="--evidence"):
-        merge(tmp_path / "here", [packed])
-    assert len(merge(tmp_path / "here", [packed], evidence=True).added) == 2
-
-
 def test_two_merges_at_once_are_one_after_the_other(tmp_path: Path, packed: Path) -> None:
     folder = ResultsFolder(tmp_path / "here")
     folder.open_for_writing()
@@ -367,7 +360,7 @@ UNLISTED: dict[str, tuple[Callable[[Members], object], str]] = {
     "member lost": (lambda members: members.pop(3), "is in its manifest only"),
     "not listed": (extra(f"{RUN}/record.json"), "not in its manifest"),
     "newer format": (manifest(b'{"format": 2, "files": {}}'), "format 2; this resbench reads 1"),
-    "manifest damaged": (manifest(b"{"), f"{MANIFEST}: Expecting"),
+    "manifest damaged": (manifest(b"{"), f"{MANIFEST}: not JSON"),
     "manifest a list": (manifest(b"[]"), f"{MANIFEST}: a JSON object is needed"),
     "manifest deep": (manifest(b"[" * 100_000), f"{MANIFEST}: nested too deeply"),
     "edited": (lambda m: m.__setitem__(1, (m[1][0], b"x")), "does not fit the sha256"),

@@ -93,34 +93,26 @@ def test_planted_link_refuses_opening(tmp_path: Path) -> None:
         ResultsFolder(tmp_path / "results").open_for_writing()
 
 
-def test_new_folder_is_marked_as_the_users_own(tmp_path: Path) -> None:
+def test_new_folder_is_marked_with_its_format(tmp_path: Path) -> None:
     folder = ResultsFolder(tmp_path / "a" / "b")
-    assert folder.kind() is None
+    assert not folder.is_marked()
     for _ in range(2):
         folder.open_for_writing()
-        assert folder.kind() == "user"
-    assert folder.marker.read_text() == '{"format":1,"kind":"user"}\n'
+        assert folder.is_marked()
+    assert folder.marker.read_text() == '{"format":1}\n'
     assert sorted(path.name for path in folder.path.iterdir()) == [".lock", "resbench.json", "runs"]
 
 
-def test_own_runs_and_evidence_never_mix_by_accident(tmp_path: Path) -> None:
-    evidence, own = ResultsFolder(tmp_path / "evidence"), ResultsFolder(tmp_path / "own")
-    evidence.open_for_writing(evidence=True)
-    own.open_for_writing()
-    with pytest.raises(
-        UsageError, match=r"evidence: holds the evidence .* --results, .* --evidence"
-    ):
-        evidence.open_for_writing()
-    with pytest.raises(UsageError, match=r"own: holds a user's own runs"):
-        own.open_for_writing(evidence=True)
-    evidence.open_for_writing(evidence=True)
-    assert (evidence.kind(), own.kind()) == ("evidence", "user")
+def test_runs_that_lost_their_marker_get_it_back(tmp_path: Path) -> None:
+    run = finished(tmp_path)
+    ResultsFolder(tmp_path).open_for_writing()
+    assert ResultsFolder(tmp_path).is_marked()
+    assert verify_run(run) == ()
 
 
-def test_runs_without_a_marker_are_not_guessed_about(tmp_path: Path) -> None:
-    finished(tmp_path)
-    with pytest.raises(EnvironmentFault, match=r"holds runs but not resbench\.json"):
-        ResultsFolder(tmp_path).open_for_writing()
+def test_a_marker_of_an_earlier_resbench_is_read(tmp_path: Path) -> None:
+    (tmp_path / "resbench.json").write_text('{"format":1,"kind":"user"}\n')
+    ResultsFolder(tmp_path).open_for_writing()
 
 
 @pytest.mark.parametrize(
@@ -128,8 +120,8 @@ def test_runs_without_a_marker_are_not_guessed_about(tmp_path: Path) -> None:
     [
         ("{", "damaged"),
         ("[]", "damaged"),
-        ('{"format": 2, "kind": "user"}', "format 2"),
-        ('{"format": 1, "kind": "x"}', "kind 'x'"),
+        ('{"format": 2}', "format 2"),
+        ("{}", "format None"),
     ],
 )
 def test_unreadable_marker_is_named(tmp_path: Path, content: str, said: str) -> None:
@@ -140,7 +132,9 @@ def test_unreadable_marker_is_named(tmp_path: Path, content: str, said: str) -> 
 
 def test_what_cannot_be_a_results_folder_is_named_with_its_user(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    for path in (tmp_path / "file", tmp_path / "file" / "below", tmp_path / ("x" * 300)):
+    with pytest.raises(EnvironmentFault, match=r"/file: a file, not a results folder\. Choose"):
+        ResultsFolder(tmp_path / "file").open_for_writing()
+    for path in (tmp_path / "file" / "below", tmp_path / ("x" * 300)):
         with pytest.raises(EnvironmentFault, match=r"results folder, user '\w+': .*/(file|x+)"):
             ResultsFolder(path).open_for_writing()
 

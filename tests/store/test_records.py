@@ -193,11 +193,41 @@ def test_deleted_or_edited_file_beside_a_record_is_named(tmp_path: Path, name: s
     assert read_record(run, hash_files=False).status == "done"
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("record.json", b"", "the file is empty"),
+        ("record.json", b"garbage", "not JSON from line 1 on"),
+        ("record.json", b"\xff\xfe\xfa", "not JSON"),
+        ("record.json", b"[]", "a JSON object is needed, not a list"),
+        ("spec.json", b"", "the file is empty"),
+        ("spec.json", b"{}", "it has no 'key'"),
+        ("spec.json", b'{"key": 1, "spec": {}, "numerics": 1}', "."),
+    ],
+)
+def test_damage_is_told_in_plain_words(
+    tmp_path: Path, name: str, content: bytes, said: str
+) -> None:
+    run = finished(tmp_path)
+    (run.path / name).write_bytes(content)
+    with pytest.raises(EnvironmentFault) as caught:
+        read_record(run) if name == "record.json" else read_spec(run)
+    text = str(caught.value)
+    assert text.startswith(f"{run.path / name}: refused, ")
+    assert said in text
+    assert text.endswith(f". Restore it, or remove {run.path} to train this run again.")
+    assert not re.search(r"Expecting|codec|NoneType|object is not|\?\.", text)
+
+
 def test_copied_record_is_named(tmp_path: Path) -> None:
     run, other = finished(tmp_path, 0), folder_of(tmp_path, 1)
     shutil.copytree(run.path, other.path)
-    with pytest.raises(EnvironmentFault, match=f"it belongs to run {run.path.name}.*copied"):
+    with pytest.raises(EnvironmentFault) as caught:
         read_record(other)
+    assert str(caught.value) == (
+        f"{other.record}: refused, it belongs to run {run.path.name}, not to this folder: was it "
+        f"copied? Remove {other.path}, or rename it where {run.path.name} is missing."
+    )
 
 
 @pytest.mark.parametrize(

@@ -272,8 +272,3 @@ def test_a_server_that_never_answers_is_given_up(results: Path) -> None:
 def test_a_store_that_mlflow_no_longer_has_is_refused(results: Path, uri: str) -> None:
     with pytest.raises(UsageError, match="sqlite:///FILE"):
         sync(results, uri)
-
-
-def test_a_results_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(EnvironmentFault, match=r"nowhere: no such results folder"):
-        sync(tmp_path / "nowhere")

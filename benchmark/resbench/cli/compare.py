@@ -6,14 +6,14 @@ from pathlib import Path
 
 import click
 
-from resbench.cli.options import format_option, results_option
+from resbench.cli.options import format_option, results_to_read_option
 from resbench.errors import ExitCode
 
 
 @click.command("compare")
 @click.argument("a", metavar="A")
 @click.argument("b", metavar="B")
-@results_option
+@results_to_read_option()
 @format_option("rich", "json", "markdown", default="rich")
 def command(a: str, b: str, results: Path, format_: str) -> int:
     """Compare two results folders, run by run.

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
-from resbench.cli.options import format_option, results_option
+from resbench.cli.options import format_option, results_to_read_option
 
 
 @click.command("explain")
 @click.argument("suite", metavar="SUITE")
 @click.argument("cell", metavar="CELL")
-@results_option
+@results_to_read_option()
 @format_option("text", "markdown", "json", default="text")
 def command(suite: str, cell: str, results: Path, format_: str) -> None:
     """Say why one cell differs from print, what can explain most first.

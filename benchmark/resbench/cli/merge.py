@@ -14,15 +14,14 @@ from resbench.errors import ExitCode
 @click.argument("archives", nargs=-1, required=True, type=click.Path(path_type=Path),
                 metavar="FILE.tar...")  # fmt: skip
 @results_option
-@click.option("--evidence", is_flag=True, help="Write into the repository's own evidence.")
-def command(archives: tuple[Path, ...], results: Path, evidence: bool) -> int:
+def command(archives: tuple[Path, ...], results: Path) -> int:
     """Take the runs of packed files into a results folder, each whole or not at all.
 
     A run that is here already stays; when the other one differs it is refused, with the reason.
     """
     from resbench.store.merge import merge
 
-    report = merge(results.absolute(), archives, evidence=evidence)
+    report = merge(results.absolute(), archives)
     for name, reason in report.refused:
         click.echo(f"refused {name}: {reason}", err=True)
     click.echo(

@@ -2,18 +2,41 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
+
+from resbench.errors import EnvironmentFault
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
 def results_option(function: _F) -> _F:
     """Add ``--results DIR``, by default ``results/`` of the working directory."""
+    return _results(None)(function)
+
+
+def results_to_read_option(*, needed: bool = False) -> Callable[[_F], _F]:
+    """Add ``--results DIR`` of a verb that reads it: a folder that is named must be there.
+
+    The default may be missing and is empty then, unless it is ``needed``.
+    """
+
+    def found(context: click.Context, parameter: click.Parameter, value: Path) -> Path:
+        named = context.get_parameter_source(str(parameter.name)) is not ParameterSource.DEFAULT
+        if not value.is_dir() and (named or needed or os.path.lexists(value)):
+            raise EnvironmentFault(f"{value}: no such results folder. Name it with --results.")
+        return value
+
+    return _results(found)
+
+
+def _results(callback: Callable[..., Path] | None) -> Callable[[_F], _F]:
     return click.option(
         "--results",
         type=click.Path(path_type=Path),
@@ -21,7 +44,8 @@ def results_option(function: _F) -> _F:
         show_default=True,
         metavar="DIR",
         help="Results folder.",
-    )(function)
+        callback=callback,
+    )
 
 
 def format_option(*formats: str, default: str) -> Callable[[_F], _F]:

@@ -6,14 +6,13 @@ from pathlib import Path
 
 import click
 
-from resbench.cli.options import results_option
-from resbench.cli.words import count
-from resbench.errors import EnvironmentFault
+from resbench.cli.options import results_to_read_option
+from resbench.words import count
 
 
 @click.command("pack")
 @click.argument("out", type=click.Path(path_type=Path), metavar="FILE.tar")
-@results_option
+@results_to_read_option(needed=True)
 @click.option("--checkpoints", is_flag=True, help="Take unfinished runs along, to go on elsewhere.")
 def command(out: Path, results: Path, checkpoints: bool) -> None:
     """Write the finished runs of a results folder, with their predictions, to one tar file.
@@ -22,8 +21,6 @@ def command(out: Path, results: Path, checkpoints: bool) -> None:
     """
     from resbench.store.archive import pack
 
-    if not results.is_dir():
-        raise EnvironmentFault(f"{results}: no such results folder. Name it with --results.")
     report = pack(results.absolute(), out, include_checkpoints=checkpoints)
     for name, reason in report.skipped:
         click.echo(f"left out {name}: {reason}", err=True)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from resbench.cli.options import results_option
+from resbench.cli.options import results_to_read_option
 from resbench.errors import ExitCode, UsageError
+from resbench.words import count
 
 if TYPE_CHECKING:
     from resbench.report.judged import JudgedTable
@@ -17,11 +18,12 @@ if TYPE_CHECKING:
     from resbench.suite.catalog import Loaded
 
 SUFFIXES = {".md": "markdown", ".csv": "csv", ".json": "json"}
+"""Formats by the suffix of a file; .txt and none may be any."""
 
 
 @click.command("report")
 @click.argument("suites", nargs=-1, metavar="[SUITE]...")
-@results_option
+@results_to_read_option()
 @click.option(
     "--format",
     "format_",
@@ -39,7 +41,15 @@ SUFFIXES = {".md": "markdown", ".csv": "csv", ".json": "json"}
     "--site",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Write every table, figures and a replication report to this folder instead.",
+    help="Write every table, figures and a replication report to this folder instead. Only files "
+    "that an earlier --site wrote are replaced or removed.",
+)
+@click.option(
+    "--readme",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="With --site: put the claims between the marks results:begin and results:end of this file "
+    "too. Without it nothing outside DIR is touched.",
 )
 @click.option("--strict", is_flag=True, help="Exit 4 when a claim is not confirmed.")
 def command(
@@ -49,6 +59,7 @@ def command(
     output: Path | None,
     ledger: bool,
     site: Path | None,
+    readme: Path | None,
     strict: bool,
 ) -> int:
     """Set the printed numbers beside ours, with uncertainty.
@@ -57,7 +68,9 @@ def command(
     however much has run.
     """
     if site is not None:
-        return _site(results, site, suites or format_ or output or ledger or strict)
+        return _site(results, site, readme, suites or format_ or output or ledger or strict)
+    if readme is not None:
+        raise UsageError(f"--readme {readme}: is for --site DIR. Give both.")
     from resbench.report.collect import finished
     from resbench.report.judged import judge
     from resbench.report.page import report_page
@@ -65,11 +78,12 @@ def command(
     from resbench.report.render import RENDERERS
     from resbench.suite.catalog import load_suite
 
+    format_ = _format(format_, output)
     named = [load_suite(name) for name in dict.fromkeys(suites)]
     found = read_results(results)
     tables = [judge(t) for suite in named or _shipped(found) for t in finished(suite, found)]
     page = report_page(tables, found, ledger=ledger)
-    text = RENDERERS[format_ or _default(output)](page)
+    text = RENDERERS[format_](page)
     if output is None:
         click.echo(text, nl=False)
     else:
@@ -79,13 +93,16 @@ def command(
     return _strict(tables) if strict else ExitCode.OK
 
 
-def _site(results: Path, folder: Path, others: object) -> int:
+def _site(results: Path, folder: Path, readme: Path | None, others: object) -> int:
     from resbench.report.site import write_site
 
     if others:
-        raise UsageError("--site: takes every suite in one form. Give --results only with it.")
-    changed = write_site(results, folder)
-    click.echo(f"{len(changed)} files changed in and beside {folder}", err=True)
+        raise UsageError(
+            "--site: takes every suite in one form. Give only --results and --readme with it."
+        )
+    changed = write_site(results, folder, readme)
+    where = f"{folder} and {readme}" if readme in changed else folder
+    click.echo(f"{count(len(changed), 'file')} changed in {where}", err=True)
     return ExitCode.OK
 
 
@@ -98,10 +115,19 @@ def _shipped(results: Results) -> list[Loaded]:
     return [s for s in suites if s.suite.name != "smoke" or any(t.keys for t in fill(s, results))]
 
 
-def _default(output: Path | None) -> str:
-    if output is not None:
-        return SUFFIXES.get(output.suffix, "markdown")
-    return "rich" if sys.stdout.isatty() else "markdown"
+def _format(given: str | None, output: Path | None) -> str:
+    """Return the format, which the suffix of a file must not belie."""
+    if output is None:
+        return given or ("rich" if sys.stdout.isatty() else "markdown")
+    known = SUFFIXES.get(output.suffix)
+    if known is None and output.suffix not in ("", ".txt"):
+        raise UsageError(f"--output {output}: no format ends so. Use .md, .csv, .json or .txt.")
+    if given and known and given != known:
+        raise UsageError(
+            f"--output {output}: its suffix means {known}, and --format {given} was given. Leave "
+            "--format out, or rename the file."
+        )
+    return given or known or "markdown"
 
 
 def _strict(tables: list[JudgedTable]) -> int:

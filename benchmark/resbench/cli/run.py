@@ -18,14 +18,17 @@ from resbench.cli.planning import (
     planning_options,
     resolve,
 )
-from resbench.cli.words import count
 from resbench.errors import EnvironmentFault, ExitCode, UsageError, did_you_mean
+from resbench.words import count, duration
 
 if TYPE_CHECKING:
     from resbench.runner.devices import Device
     from resbench.runner.plan import PlannedRun
     from resbench.runner.session import Summary
     from resbench.suite.expand import Expanded
+
+
+FAILED = ("failed", "oom", "timeout")
 
 
 @click.command("run")
@@ -57,7 +60,6 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Resume runs that were begun in another environment, and mark them.",
 )
-@click.option("--evidence", is_flag=True, help="Write into the repository's own evidence.")
 @tracking_option
 @click.option("--no-mirror", is_flag=True, help="Do not mirror to MLflow now.")
 def command(results: Path, cells: tuple[str, ...], **options: Any) -> int:
@@ -75,13 +77,20 @@ def command(results: Path, cells: tuple[str, ...], **options: Any) -> int:
     end = deadline(options["budget"], options["until"])
     timeout_s = parse_duration("--timeout", options["timeout"]) if options["timeout"] else None
     suites, sources, devices = resolve(request)
+    if options["pack"] > 1 and suites[0].context.engine == "eager":
+        raise UsageError(
+            f"--pack {options['pack']}: seeds are packed on a GPU with a graph engine, and this "
+            "plan has neither. Leave --pack out."
+            if not devices[0].is_gpu
+            else f"--pack {options['pack']}: needs a graph engine. Leave --engine eager out."
+        )
     runs = plan(suites, sources)
     if not runs:
         _say("Nothing to train: these tables are counted. See `resbench report`.")
         return ExitCode.OK
     runs = _only(runs, cells) if cells else runs
     folder = ResultsFolder(results.absolute())
-    folder.open_for_writing(evidence=options["evidence"])
+    folder.open_for_writing()
     found = scan(folder.path)
     for problem in found.problems:
         _say(f"warning: {problem}")
@@ -110,7 +119,7 @@ def command(results: Path, cells: tuple[str, ...], **options: Any) -> int:
         todo, folder.path, devices, Throughput.measured(found.records.values()),
         deadline=end, timeout_s=timeout_s, options=options,
     )  # fmt: skip
-    code = _conclude(summary, request, results)
+    code = _conclude(summary, request, results, _logs(summary, results))
     return ExitCode.ENVIRONMENT if missing and code == ExitCode.OK else code
 
 
@@ -133,9 +142,9 @@ def _weigh(runs: Sequence[PlannedRun], suites: Sequence[Expanded], results: Path
         run.claims = sum(shares[place.suite].get(place.cell, 0.0) for place in run.places)
 
 
-def _conclude(summary: Summary, request: Request, results: Path) -> int:
+def _conclude(summary: Summary, request: Request, results: Path, logs: str) -> int:
     """Print what came of it; return the exit code."""
-    failed = summary.count("failed", "oom", "timeout")
+    failed = summary.count(*FAILED)
     parts = {
         "done": summary.count("done"),
         "diverged": summary.count("diverged"),
@@ -144,7 +153,7 @@ def _conclude(summary: Summary, request: Request, results: Path) -> int:
     }
     _say(", ".join(f"{n} {word}" for word, n in parts.items() if n or word == "done"))
     if failed:
-        _say(f"What failed is tried again next time; logs: {results}/runs/*/worker.log")
+        _say(f"What failed is tried again next time{logs}")
     for fault in summary.faults:
         _say(fault)
     if summary.left:
@@ -158,10 +167,18 @@ def _conclude(summary: Summary, request: Request, results: Path) -> int:
     return ExitCode.RUNS_FAILED if failed else ExitCode.OK
 
 
+def _logs(summary: Summary, results: Path) -> str:
+    """Say where the logs of the runs are that failed, if any of them holds something."""
+    from resbench.store.layout import RunFolder
+
+    failed = (key for key, outcome in summary.outcomes.items() if outcome in FAILED)
+    logs = (RunFolder(results, key).log for key in failed)
+    told = any(log.is_file() and log.stat().st_size for log in logs)
+    return f"; logs: {results}/runs/*/worker.log" if told else "."
+
+
 def _say_what_is_left(summary: Summary) -> None:
     """List what can go on; after a budget in which no epoch fitted, say how long one takes."""
-    from resbench.runner.progress import duration
-
     stopped = summary.signal is not None or summary.faults
     if not summary.epochs and not stopped:
         takes = (

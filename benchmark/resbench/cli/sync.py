@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
-from resbench.cli.options import results_option, tracking_option
+from resbench.cli.options import results_to_read_option, tracking_option
 from resbench.errors import ExitCode
 
 
 @click.command("sync")
-@results_option
+@results_to_read_option(needed=True)
 @tracking_option
 def command(results: Path, tracking_uri: str | None) -> int:
     """Make MLflow say what the files say, without duplicates.

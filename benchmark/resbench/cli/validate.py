@@ -9,6 +9,7 @@ import click
 
 from resbench.cli.options import format_option
 from resbench.errors import ExitCode, ResbenchError
+from resbench.words import count
 
 
 @click.command("validate")
@@ -46,9 +47,10 @@ def _check(name: str) -> dict[str, Any]:
 
 def _line(suite: dict[str, Any]) -> str:
     parts = [
-        f"{suite['cells']} cells" + (f" ({suite['skipped']} skipped)" if suite["skipped"] else ""),
-        f"{suite['runs']} runs",
-        f"{suite['printed']} printed places",
-        f"{suite['claims']} claims",
+        count(suite["cells"], "cell")
+        + (f" ({suite['skipped']} skipped)" if suite["skipped"] else ""),
+        count(suite["runs"], "run"),
+        count(suite["printed"], "printed place"),
+        count(suite["claims"], "claim"),
     ]
     return f"{suite['suite']}: {', '.join(parts)}: ok"

@@ -8,25 +8,26 @@ from pathlib import Path
 import click
 from msgspec.structs import asdict
 
-from resbench.cli.options import format_option, results_option
-from resbench.cli.words import count
-from resbench.errors import EnvironmentFault, ExitCode
+from resbench.cli.options import format_option, results_to_read_option
+from resbench.errors import ExitCode
+from resbench.words import count
 
 
 @click.command("verify")
-@results_option
+@results_to_read_option(needed=True)
 @format_option("text", "json", default="text")
 def command(results: Path, format_: str) -> int:
     """Check that every record fits its key, its files and its predictions.
 
-    A record that was edited, copied or forged is named. Exit 1 when anything does not fit.
+    Covered are spec.json, metrics.jsonl, predictions.npz and record.json: their digests, the run
+    key, and every error and loss, computed again. timing.jsonl, which feeds nothing but the times
+    that are shown, is not. A record that was edited, copied or forged is named. Exit 1 when
+    anything does not fit.
     """
     from resbench.store.layout import RunFolder
     from resbench.store.scan import scan
     from resbench.store.verify import verify_run
 
-    if not results.is_dir():
-        raise EnvironmentFault(f"{results}: no such results folder. Name it with --results.")
     found = scan(results)
     problems, verified = list(found.problems), 0
     for key in sorted(found.records):

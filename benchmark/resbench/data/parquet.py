@@ -45,7 +45,9 @@ def _read_table(path: Path, column: str) -> pa.Table:
         _check_columns(file.schema_arrow, column, path)
         table = file.read(columns=["img", column])
     except (OSError, pa.ArrowException) as error:
-        raise EnvironmentFault(f"{path}: not a readable Parquet file: {error}.") from error
+        raise EnvironmentFault(
+            f"{path}: not a readable Parquet file: {str(error).rstrip('.')}."
+        ) from error
     if table[column].null_count:
         raise EnvironmentFault(f"{path}: {table[column].null_count} rows have no {column}.")
     return table

@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 
 from resbench.errors import EnvironmentFault, ResbenchError, UsageError, did_you_mean
 from resbench.report.identical import SameKey, same_key
-from resbench.report.labels import count
 from resbench.report.reading import seed_of
 from resbench.stats.contrasts import ArmResult, Estimate, align, seed_contrast
 from resbench.stats.evidence import MIN_SEEDS
@@ -30,6 +29,7 @@ from resbench.store.layout import RunFolder
 from resbench.store.predictions import read_predictions
 from resbench.store.records import RunRecord
 from resbench.store.scan import scan
+from resbench.words import count
 
 ALPHA = 0.05
 

@@ -8,8 +8,9 @@ from typing import Any
 
 from resbench.report.blocks import SCHEMA, Block, Folded, Grid, Heading, Items, Page, Text
 from resbench.report.compare import ALPHA, CellPair, Comparison
-from resbench.report.labels import count, mean_sd, p_value, sentence, signed
+from resbench.report.labels import mean_sd, p_value, sentence, signed
 from resbench.stats.contrasts import ArmResult
+from resbench.words import count
 
 
 def compare_page(found: Comparison) -> Page:

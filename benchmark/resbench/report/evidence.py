@@ -31,6 +31,8 @@ class Evidence:
     """Every suite as its source declares it, without runs."""
     figures: Mapping[str, str]
     """Alternative text by file name, relative to the page."""
+    method: str = ""
+    """Way to the page about the method, relative to the page; nothing where it is not at hand."""
 
     @property
     def records(self) -> list[RunRecord]:

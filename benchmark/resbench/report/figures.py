@@ -18,7 +18,6 @@ from resbench.report.blocks import plain
 from resbench.report.judged import JudgedTable
 from resbench.report.labels import (
     cell_label,
-    count,
     data_label,
     listed,
     place_label,
@@ -31,6 +30,7 @@ from resbench.store.layout import RunFolder
 from resbench.store.metrics import EpochMetrics, read_epochs
 from resbench.suite.expand import Context
 from resbench.suite.schema import ERROR_METRICS
+from resbench.words import count
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,11 +12,12 @@ from msgspec import Struct
 from msgspec.structs import asdict
 
 from resbench.errors import ResbenchError
-from resbench.report.labels import code_label, count
+from resbench.report.labels import code_label
 from resbench.store.layout import RunFolder
 from resbench.store.metrics import EpochMetrics, read_epochs
 from resbench.store.predictions import read_predictions
 from resbench.store.records import RecordedFile, RunRecord
+from resbench.words import count
 
 _DETERMINISTIC = ("status", "reason", "result", "model", "data", "seeds")
 """Fields of a record that a repetition of the run gives again; its files come on top."""

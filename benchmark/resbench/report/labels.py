@@ -12,6 +12,7 @@ from resbench.store.records import RunRecord
 from resbench.suite.catalog import Loaded, suite_folder
 from resbench.suite.expand import Context, DataChoice
 from resbench.suite.schema import Metric, Origin, Split
+from resbench.words import count as count
 
 if TYPE_CHECKING:
     from resbench.report.collect import FilledCell, FilledTable
@@ -159,11 +160,6 @@ def p_value(value: float | None) -> str:
     if value is None:
         return ""
     return f"{value:.2g}" if value >= 1e-4 else "<0.0001"
-
-
-def count(number: int, noun: str) -> str:
-    """Return ``1 run``, ``2 runs``."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def superscript(numbers: Iterable[int]) -> str:

@@ -16,9 +16,10 @@ from resbench.report.evidence import (
 from resbench.report.explain import explain, sentence_of
 from resbench.report.findings import Finding
 from resbench.report.judged import JudgedTable
-from resbench.report.labels import SPLITS, code_label, count, listed, place_label, sentence
+from resbench.report.labels import SPLITS, code_label, listed, place_label, sentence
 from resbench.report.render_markdown import escape
 from resbench.suite.schema import ERROR_METRICS, TEXT_METRICS
+from resbench.words import count
 
 SIZES = frozenset({"params_m"})
 LAYERS = TEXT_METRICS | {"depth"}
@@ -43,8 +44,9 @@ def easy(evidence: Evidence) -> Iterator[str]:
         resumed = sum(run.timing.resumed > 0 for run in runs)
         lines += [
             f"{len(runs) - lost} of {count(len(runs), 'run')} ended with a result and {lost} "
-            f"diverged; a run took {minutes[0]:.1f} to {minutes[-1]:.1f} minutes; {resumed} were "
-            "interrupted and went on from a checkpoint (*Runs* on each page).",
+            f"diverged; a run took {minutes[0]:.1f} to {minutes[-1]:.1f} minutes; "
+            f"{count(resumed, 'run')} went on from a checkpoint after an interruption (*Runs* on "
+            "each page).",
             f"{evidence.verified} of {len(runs)} records are given back by their predictions and "
             "epochs (`resbench verify`).",
         ]

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from resbench.report.blocks import SCHEMA, Block, Command, Grid, Heading, Items, Page, Text
-from resbench.report.labels import context_label, count, listed, percent, sentence
+from resbench.report.labels import context_label, listed, percent, sentence
 from resbench.report.power import Power, claim_powers, power_data
 from resbench.store.records import RunRecord
 from resbench.suite.expand import Expanded
+from resbench.words import count, duration
 
 UNKNOWN = "unknown: measured at the first run"
 
@@ -81,24 +82,12 @@ def plan_page(
     return Page(tuple(blocks), plain)
 
 
-def duration(seconds: float) -> str:
-    """Return for example ``45 s``, ``12 min``, ``3 h 20 min``, ``4 days``."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 100:
-        return f"{minutes} min"
-    if minutes < 48 * 60:
-        return f"{minutes // 60} h {minutes % 60} min"
-    return f"{minutes / 1440:.1f} days"
-
-
 def _total(todo: Sequence[Estimate], runs: int, machine: Machine) -> str:
     done = f"{runs - len(todo)} recorded"
     if not runs:
         return "Nothing to train: these tables are counted."
     if not todo:
-        return f"All {count(runs, 'run')} are recorded."
+        return f"Nothing to do: {count(runs, 'run')} recorded."
     where = f"{count(machine.workers, 'worker')} on {machine.device}"
     text = f"{count(len(todo), 'run')} to do, {done}; {where}."
     unknown, known = sum(run.left_s is None for run in todo), _sum(todo)

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from urllib.parse import quote
 
-from resbench.errors import EnvironmentFault
+from resbench.errors import EnvironmentFault, UsageError
 from resbench.report import figures
 from resbench.report.blocks import Block, Heading, Text
 from resbench.report.collect import empty, finished
@@ -28,37 +30,49 @@ from resbench.store.verify import verify_run
 from resbench.suite.catalog import load_suite, suite_names
 
 GENERATED = "<!-- Generated from records by `resbench report --site`: do not edit. -->"
+DRAWN = "<!-- Generated from records by resbench report: do not edit. -->"
+"""The same for figures; a comment in XML has no two hyphens."""
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+METHOD = Path("docs", "statistics.md")
+"""Where the method is explained, beside the folder of the pages."""
 
 
-def write_site(results: Path, folder: Path) -> list[Path]:
+def write_site(results: Path, folder: Path, readme: Path | None = None) -> list[Path]:
     """Write the pages of a results folder, and return the files that changed.
 
-    Pages and figures of an earlier run that are no longer made are removed. A README.md beside the
-    folder gets the claims and their figure between its `results:begin` and `results:end` marks.
+    Pages and figures of an earlier run that are no longer made are removed; every other file stays.
+    ``readme`` gets the claims and their figure between its `results:begin` and `results:end` marks.
 
     Raises:
-        EnvironmentFault: the folder holds pages that this did not write, or cannot be written.
+        UsageError: a file that this did not write is in the way, or ``readme`` has no marks.
+        EnvironmentFault: the folder cannot be written.
     """
-    index = folder / "README.md"
-    if index.exists() and GENERATED not in index.read_text("utf-8", "replace"):
-        raise EnvironmentFault(
-            f"{index}: not written by resbench; its folder would be overwritten. Choose another."
-        )
-    evidence, files = build_site(read_results(results))
+    if readme is not None:
+        _parts(readme)
+    method = folder.absolute().parent / METHOD
+    evidence, files = build_site(read_results(results), f"../{METHOD}" if method.is_file() else "")
+    stale = _generated(folder) - files.keys()
+    _refuse_to_overwrite(folder, files)
     try:
         (folder / "figures").mkdir(parents=True, exist_ok=True)
-        for stale in _generated(folder) - files.keys():
-            (folder / stale).unlink()
+        for name in stale:
+            (folder / name).unlink()
     except OSError as error:
         raise fault(folder, error) from error
     changed = [folder / name for name, content in files.items() if _write(folder / name, content)]
-    readme = folder.absolute().parent / "README.md"
-    return changed + ([readme] if _refresh(readme, readme_block(evidence, folder.name)) else [])
+    if readme is None:
+        return changed
+    before, after = _parts(readme)
+    way = quote(Path(os.path.relpath(folder, readme.parent)).as_posix())
+    block = f"{readme_block(evidence, way)}\n".encode()
+    return changed + ([readme] if _write(readme, before + block + after) else [])
 
 
-def build_site(results: Results) -> tuple[Evidence, dict[str, bytes]]:
-    """Return what the pages are made of, and every file by its path below the folder."""
+def build_site(results: Results, method: str = "") -> tuple[Evidence, dict[str, bytes]]:
+    """Return what the pages are made of, and every file by its path below the folder.
+
+    ``method`` is the way from there to the page about the method; without one it is named only.
+    """
     tables: dict[str, Sequence[JudgedTable]] = {}
     for name in suite_names():
         loaded = load_suite(name)
@@ -70,11 +84,16 @@ def build_site(results: Results) -> tuple[Evidence, dict[str, bytes]]:
     alt = {path: text for path, (_, text) in drawn.items()}
     bare = {name: found[0] for name, found in tables.items()}
     bare = {name: table if not table.cost.runs else _bare(table) for name, table in bare.items()}
-    evidence = Evidence(results, tables, verified, bare, alt)
-    files = {path: content for path, (content, _) in drawn.items()}
+    evidence = Evidence(results, tables, verified, bare, alt, method)
+    files = {path: _marked(content) for path, (content, _) in drawn.items()}
     files |= {f"{name}.md": _suite_page(found, alt).encode() for name, found in tables.items()}
     index = f"{GENERATED}\n\n{replication_report(evidence)}\n{_contents(tables)}"
     return evidence, files | {"README.md": index.encode()}
+
+
+def _marked(svg: bytes) -> bytes:
+    head, declared, rest = svg.partition(b"?>\n")
+    return b"".join((head, declared, DRAWN.encode(), b"\n", rest))
 
 
 def _bare(table: JudgedTable) -> JudgedTable:
@@ -161,8 +180,29 @@ def slug(table: JudgedTable) -> str:
 
 def _generated(folder: Path) -> set[str]:
     """Return the pages and figures that lie there, those of this writer only."""
-    pages = {path.name for path in folder.glob("*.md") if GENERATED in path.read_text("utf-8")}
-    return pages | {f"figures/{path.name}" for path in folder.glob("figures/*.svg")}
+    found = [*folder.glob("*.md"), *folder.glob("figures/*.svg")]
+    return {path.relative_to(folder).as_posix() for path in found if _is_ours(path)}
+
+
+def _is_ours(path: Path) -> bool:
+    """Say whether this writer made a file; what cannot be read as a file is somebody else's."""
+    try:
+        start = (read_file(path) or b"")[:256]
+    except EnvironmentFault:
+        return False
+    return GENERATED.encode() in start or DRAWN.encode() in start
+
+
+def _refuse_to_overwrite(folder: Path, files: Iterable[str]) -> None:
+    folders = [path for path in (folder, folder / "figures") if os.path.lexists(path)]
+    strange = [path for path in folders if not path.is_dir()] or [
+        path for path in map(folder.joinpath, files) if os.path.lexists(path) and not _is_ours(path)
+    ]
+    if strange:
+        raise UsageError(
+            f"{strange[0]}: not written by resbench; `--site {folder}` would overwrite it. Move it "
+            "away, or choose another folder."
+        )
 
 
 def _write(path: Path, content: bytes) -> bool:
@@ -172,11 +212,13 @@ def _write(path: Path, content: bytes) -> bool:
     return True
 
 
-def _refresh(readme: Path, block: str) -> bool:
-    """Put a block between the marks of a README; False where it has none, or has the block."""
-    text = (read_file(readme) or b"").decode("utf-8", "replace")
-    before, begin, rest = text.partition(f"{BEGIN}\n")
-    _, end, after = rest.partition(END)
+def _parts(readme: Path) -> tuple[bytes, bytes]:
+    """Return a README up to its first mark and from its second."""
+    before, begin, rest = (read_file(readme) or b"").partition(f"{BEGIN}\n".encode())
+    _, end, after = rest.partition(END.encode())
     if not (begin and end):
-        return False
-    return _write(readme, f"{before}{begin}{block}\n{end}{after}".encode())
+        raise UsageError(
+            f"--readme {readme}: no such file with the lines {BEGIN} and {END}. Write them where "
+            "the results shall stand."
+        )
+    return before + begin, end + after

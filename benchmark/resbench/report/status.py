@@ -7,12 +7,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from resbench.data.catalog import train_images
 from resbench.report.blocks import SCHEMA, Block, Grid, Heading, Items, Page, Text
 from resbench.report.collect import FilledTable, fill, orphans
-from resbench.report.labels import context_data, context_label, count, rerun_command
+from resbench.report.labels import context_data, context_label, rerun_command
 from resbench.report.reading import Begun, Results
 from resbench.store.state import Status
 from resbench.suite.catalog import Loaded
+from resbench.suite.schedule import resolve
+from resbench.words import count
 
 STATES = ("done", "diverged", "running", "interrupted", "failed", "to do")
 _BEGUN = {
@@ -54,25 +57,56 @@ def state_of(run: Begun) -> str:
     return "interrupted" if run.state is None else _BEGUN.get(run.state.status, "interrupted")
 
 
-def status_page(suites: Sequence[Loaded], results: Results) -> Page:
-    """Return the state of every suite that is trained, and of every folder that is not in order."""
+@dataclass(frozen=True)
+class Stopped:
+    """A run that was begun and not finished, with its places in the tables looked at."""
+
+    run: Begun
+    places: tuple[tuple[str, str], ...]
+    """Suite and cell."""
+    epochs: int | None
+    """How many it has in all; None where it is in no table."""
+
+    def __str__(self) -> str:
+        state, more = self.run.state, len(self.places) - 1
+        label = " ".join(self.places[0]) if self.places else "in no cell of these suites,"
+        where = f"{label}{f' +{more}' if more > 0 else ''} seed {self.run.seed}"
+        if state is None:
+            return f"{where}: begun, no state ({self.run.key[:16]})"
+        of = "" if self.epochs is None else f" of {self.epochs}"
+        far = f"after epoch {state.epoch}{of}" if state.epoch else "before the end of epoch 1"
+        # Of an orderly stop the reason says how far, which stands here already.
+        why = "" if (state.reason or "after ").startswith("after ") else f", {state.reason}"
+        return f"{where}: {state.status.value} {far}{why} ({self.run.key[:16]})"
+
+
+def status_page(suites: Sequence[Loaded], results: Results, *, whole: bool = True) -> Page:
+    """Return the state of every suite that is trained, and of every folder that is not in order.
+
+    Without ``whole`` runs of other suites are passed over: only what is refused, and therefore
+    belongs to no suite, is listed all the same.
+    """
     tables = [table for loaded in suites for table in fill(loaded, results)]
     found = [status_of(table) for table in tables if table.expanded.loaded.suite.train]
-    stray = orphans(tables, results)
+    stray = sorted(run.key for run in orphans(tables, results)) if whole else []
+    stopped = [run for run in _stopped(tables, results) if whole or run.places]
     data = {
         "schema": SCHEMA,
         "results": str(results.path),
         "records": len(results.scan.records),
         "suites": [_data(status) for status in found],
-        "unfinished": [_begun_data(run) for run in _unfinished(results)],
-        "orphans": sorted(run.key for run in stray),
+        "unfinished": [_begun_data(run) for run in stopped],
+        "orphans": stray,
         "problems": list(results.problems),
     }
-    return Page(tuple(_blocks(found, results, [run.key for run in stray])), data)
+    return Page(tuple(_blocks(found, results, stopped, stray)), data)
 
 
 def _blocks(
-    found: Sequence[TableStatus], results: Results, stray: Sequence[str]
+    found: Sequence[TableStatus],
+    results: Results,
+    stopped: Sequence[Stopped],
+    stray: Sequence[str],
 ) -> Iterator[Block]:
     yield Heading(1, "Status")
     yield Text(f"{results.path}: {count(len(results.scan.records), 'finished run')}.")
@@ -85,40 +119,49 @@ def _blocks(
         for status in found
     ]
     yield Grid(("suite", "context", *STATES), tuple(rows), "ll" + "r" * len(STATES))
-    unfinished = [_describe(run) for run in _unfinished(results)]
-    if unfinished:
+    if stopped:
         yield Text("Begun and not finished; `resbench run` goes on from the last checkpoint:")
-        yield Items(tuple(unfinished))
+        yield Items(tuple(map(str, stopped)))
     if stray:
         yield Text(
             f"{count(len(stray), 'finished run')} in no cell of these suites, from an edited or "
             "another suite, another version or --set:"
         )
-        yield Items(tuple(key[:16] for key in sorted(stray)))
+        yield Items(tuple(key[:16] for key in stray))
     if results.problems:
         yield Text(f"{count(len(results.problems), 'folder')} refused, counted nowhere:")
         yield Items(results.problems)
 
 
-def _unfinished(results: Results) -> list[Begun]:
-    return sorted((run for runs in results.begun.values() for run in runs), key=lambda run: run.key)
+def _stopped(tables: Sequence[FilledTable], results: Results) -> list[Stopped]:
+    """Return every run without a record, those of one suite together."""
+    places: dict[str, dict[tuple[str, str], None]] = {}
+    epochs: dict[str, int] = {}
+    for table in tables:
+        for cell in table.cells.values():
+            for run in cell.begun:
+                spec = cell.cell.at_seed(run.seed)
+                epochs[run.key] = resolve(spec, train_images(spec.data)).epochs
+                place = table.expanded.loaded.suite.name, cell.cell.id
+                places.setdefault(run.key, {})[place] = None
+    found = [
+        Stopped(run, tuple(places.get(run.key, ())), epochs.get(run.key))
+        for runs in results.begun.values()
+        for run in runs
+    ]
+    return sorted(found, key=lambda one: (not one.places, one.places, one.run.seed, one.run.key))
 
 
-def _describe(run: Begun) -> str:
-    if run.state is None:
-        return f"{run.key[:16]}: begun, no state"
-    parts = [run.state.status.value, f"epoch {run.state.epoch}", run.state.reason or ""]
-    return f"{run.key[:16]}: {', '.join(filter(None, parts))}"
-
-
-def _begun_data(run: Begun) -> dict[str, Any]:
-    state = run.state
+def _begun_data(stopped: Stopped) -> dict[str, Any]:
+    run, state = stopped.run, stopped.run.state
     return {
         "key": run.key,
+        "places": [list(place) for place in stopped.places],
         "seed": run.seed,
         "state": state_of(run),
         "status": None if state is None else state.status.value,
         "epoch": None if state is None else state.epoch,
+        "epochs": stopped.epochs,
         "reason": None if state is None else state.reason,
     }
 

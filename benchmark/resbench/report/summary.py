@@ -197,6 +197,8 @@ def _claims(evidence: Evidence) -> Iterator[str]:
 
 
 def _method(evidence: Evidence) -> Iterator[str]:
+    name = "docs/statistics.md"
+    method = f"[{name}]({evidence.method})" if evidence.method else f"{name} of resbench"
     protocols = dict.fromkeys(t.table.expanded.loaded.protocol.title for t in evidence.run)
     yield bullets([
         f"Training follows {listed(protocols)}; each setting of it is marked as the source's, "
@@ -205,7 +207,7 @@ def _method(evidence: Evidence) -> Iterator[str]:
         "Arms of a claim share their seeds: the same order of images, the same augmentation, the "
         "same corrupted labels. Tests are paired over seeds, and Holm's correction covers the "
         "claims of a suite; fewer than three seeds decide nothing.",
-        "Formulas, sources and measured coverage: [docs/statistics.md](../docs/statistics.md).",
+        f"Formulas, sources and measured coverage: {method}.",
     ])  # fmt: skip
 
 

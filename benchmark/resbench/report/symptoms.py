@@ -9,9 +9,10 @@ import math
 from collections.abc import Iterator, Sequence
 
 from resbench.report.findings import NOTICEABLE_PP, Finding, Subject
-from resbench.report.labels import count, listed
+from resbench.report.labels import listed
 from resbench.stats.intervals import sampling_sd
 from resbench.suite.schema import PaperValue
+from resbench.words import count
 
 CHANCE = 0.001
 """Rates that lie this seldom so far off, as the furthest of all that are looked at, are others."""

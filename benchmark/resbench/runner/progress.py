@@ -15,6 +15,7 @@ from rich.text import Text
 from resbench.runner.devices import Device
 from resbench.runner.plan import PlannedRun
 from resbench.runner.throughput import Throughput
+from resbench.words import duration
 
 MARKS = {
     "done": ("done", "green"),
@@ -24,18 +25,10 @@ MARKS = {
     "locked": ("waiting", "cyan"),
 }
 
+PUT_DOWN = ("budget", "interrupted")
+
 SHOWN = {"step", "steps", "epoch", "epochs", "test_top1_err", "images_per_s"}
 """What of an event is displayed."""
-
-
-def duration(seconds: float) -> str:
-    """Return a duration as people say it: 42 s, 7 min, 3 h 20 min."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 90:
-        return f"{minutes} min"
-    return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 @dataclass
@@ -80,6 +73,8 @@ class Progress:
         self.console = Console(file=sys.stderr, highlight=False)
         self.total, self.workers, self.throughput = total, workers, throughput
         self.ended_runs = 0
+        self.put_down = 0
+        """Runs that this session leaves to a later one."""
         self.expected_s: dict[str, float] = {}
         """Run key -> seconds, for the runs that have not begun."""
         self.under_way: dict[str, _Live] = {}
@@ -121,8 +116,11 @@ class Progress:
     def ended(self, run: PlannedRun, outcome: str, text: str) -> None:
         """Print how a run ended."""
         live = self.under_way.pop(run.key)
-        if outcome != "locked":
+        if outcome in PUT_DOWN:
+            self.put_down += 1
+        elif outcome != "locked":
             self.ended_runs += 1
+        if outcome != "locked":
             self.expected_s.pop(run.key, None)
         word, colour = MARKS.get(outcome, (outcome.upper(), "red"))
         line = Text(f"[{self.ended_runs}/{self.total}] ")
@@ -146,7 +144,7 @@ class Progress:
         for key, live in self.under_way.items():
             if live.left_s is not None:
                 left[key] = live.left_s
-        unknown = self.total - self.ended_runs - len(left)
+        unknown = self.total - self.ended_runs - self.put_down - len(left)
         return None if unknown > 0 else sum(left.values()) / max(1, self.workers)
 
     def _table(self) -> Table:

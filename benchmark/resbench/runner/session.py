@@ -233,7 +233,7 @@ class Session:
         self.slots[slot] = None
         if worker.busy:
             outcome, text = worker.obituary()
-            if outcome == "failed" and not worker.ready:
+            if outcome == "failed" and not worker.ready and not worker.killed:
                 self._fault(f"A worker cannot start: {text}")
             for run in worker.runs:
                 last = self._last_line(run)

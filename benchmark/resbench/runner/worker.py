@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import Any
 
 from resbench.runner.devices import Device
+from resbench.runner.memory import oom_kills
 from resbench.runner.plan import PlannedRun
 from resbench.store.job import Job
 
@@ -52,6 +53,7 @@ class Worker:
         self._idle = True
         self._asked_to_stop = False
         self._killed_for: str | None = None
+        self._oom_kills = oom_kills()
         self._buffer = b""
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
         self.process = subprocess.Popen(
@@ -83,6 +85,7 @@ class Worker:
 
     def _send(self, line: str) -> None:
         self.since, self._idle = time.monotonic(), False
+        self._oom_kills = oom_kills()
         assert self.process.stdin is not None
         with suppress(OSError):  # it has just died; its runs are accounted for at its output's end
             self.process.stdin.write(line.encode() + b"\n")
@@ -136,10 +139,17 @@ class Worker:
         if self._asked_to_stop and code in (-signal.SIGTERM, 128 + signal.SIGTERM):
             return "interrupted", "stopped before its next checkpoint"
         if code == -signal.SIGKILL:
-            return "oom", "killed by signal 9 from outside, most likely for want of memory"
+            if oom_kills() > self._oom_kills:
+                return "oom", "killed by signal 9: the kernel ended a process for want of memory"
+            return "failed", "killed by signal 9 from outside, as the kernel does without memory"
         how = f"signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"exit code {code}"
         tail = self.log_tail()
         return "failed", f"the worker ended with {how}" + (f": {tail}" if tail else "")
+
+    @property
+    def killed(self) -> bool:
+        """Whether signal 9 ended it, which says nothing of whether another would start."""
+        return self.process.poll() == -signal.SIGKILL
 
     def log_tail(self) -> str:
         """Return the last line that the process wrote outside of a run."""

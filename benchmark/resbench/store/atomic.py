@@ -143,6 +143,9 @@ def load_object(data: bytes | str) -> dict[str, Any]:
         value = json.loads(data, parse_constant=_no_constant)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        where = f" from line {error.lineno} on" if isinstance(error, json.JSONDecodeError) else ""
+        raise ValueError(f"not JSON{where}" if data.strip() else "the file is empty") from None
     if not isinstance(value, dict):
         raise ValueError(f"a JSON object is needed, not a {type(value).__name__}")
     return value

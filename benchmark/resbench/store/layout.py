@@ -1,7 +1,7 @@
 """Where things lie in a results folder, and the rule that nothing leaves it.
 
-``DIR/resbench.json`` marks the folder's kind; ``DIR/runs/<first 16 hex digits of the key>/`` is one
-run: ``spec.json`` first, ``record.json`` last. Names are made here only, from keys.
+``DIR/resbench.json`` says which format the folder has; ``DIR/runs/<first 16 hex digits of the
+key>/`` is one run: ``spec.json`` first, ``record.json`` last. Names are made here only, from keys.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import shutil
 import stat
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast
 
 from resbench.errors import EnvironmentFault, UsageError
 from resbench.store.atomic import (
@@ -29,8 +28,6 @@ from resbench.store.locks import try_lock, wait_lock
 
 FORMAT = 1
 """Version of everything below a results folder."""
-
-Kind = Literal["user", "evidence"]
 
 ASIDE = ".aside-"
 """Start of the name of an unfinished run while a merge puts the finished one in its place."""
@@ -142,7 +139,7 @@ class RunFolder:
 
 @dataclass(frozen=True)
 class ResultsFolder:
-    """A folder of runs: a user's own, or the evidence shipped with the repository."""
+    """A folder of runs."""
 
     path: Path
 
@@ -157,48 +154,51 @@ class ResultsFolder:
 
     @property
     def marker(self) -> Path:
-        """The small file that says which kind of folder this is."""
+        """The small file that says which format the folder has."""
         return self.path / "resbench.json"
 
     def run(self, key: str) -> RunFolder:
         """Return the paths of one run."""
         return RunFolder(self.path, key)
 
-    def kind(self) -> Kind | None:
-        """Return the folder's kind, None where it has no marker yet."""
+    def is_marked(self) -> bool:
+        """Say whether the folder has its marker; EnvironmentFault for one of another format."""
         data = read_file(self.marker, limit=1 << 16)
         if data is None:
-            return None
+            return False
         try:
             marker = load_object(data)
         except ValueError as error:
             raise EnvironmentFault(
                 f"{self.marker}: damaged ({error}). Restore it, or write "
-                '{"format": 1, "kind": "user"} into it.'
+                f'{{"format": {FORMAT}}} into it.'
             ) from error
-        if marker.get("format") != FORMAT or marker.get("kind") not in ("user", "evidence"):
+        if marker.get("format") != FORMAT:
             raise EnvironmentFault(
-                f"{self.marker}: format {marker.get('format')!r}, kind {marker.get('kind')!r}; "
-                f"this resbench knows format {FORMAT}, kind 'user' or 'evidence'. Update resbench."
+                f"{self.marker}: format {marker.get('format')!r}; this resbench knows format "
+                f"{FORMAT}. Update resbench."
             )
-        return cast(Kind, marker["kind"])
+        return True
 
-    def open_for_writing(self, *, evidence: bool = False) -> None:
+    def open_for_writing(self) -> None:
         """Make and mark the folder, and show that it can be written, before any training.
 
         Raises:
-            UsageError: a user's run was about to be written into the evidence, or the reverse.
             EnvironmentFault: not a folder, read-only, no space; names the path and the user.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._probe()
-            if self.kind() is None:
-                self._mark("evidence" if evidence else "user")
+            if not self.is_marked():
+                with wait_lock(self.path):
+                    write_atomic(self.marker, f"{dump_json({'format': FORMAT})}\n".encode())
             self.runs.mkdir(exist_ok=True)
             require_folder(self.runs)
-            self._refuse_other_kind(evidence)
             self._recover()
+        except FileExistsError as error:
+            raise EnvironmentFault(
+                f"{self.path}: a file, not a results folder. Choose another with --results."
+            ) from error
         except OSError as error:
             reason = fault(self.path, error)
             raise EnvironmentFault(f"results folder, user {_user()!r}: {reason}") from error
@@ -213,17 +213,6 @@ class ResultsFolder:
         finally:
             temporary.unlink(missing_ok=True)
 
-    def _mark(self, kind: Kind) -> None:
-        with wait_lock(self.path):
-            if self.kind() is not None:
-                return
-            if self.runs.is_dir() and any(self.runs.iterdir()):
-                raise EnvironmentFault(
-                    f"{self.path}: holds runs but not {self.marker.name}, which says whether they "
-                    "are a user's own or the repository's evidence. Restore that file."
-                )
-            write_atomic(self.marker, f"{dump_json({'format': FORMAT, 'kind': kind})}\n".encode())
-
     def _recover(self) -> None:
         """Put back what a killed merge had set aside, or finish removing it."""
         lock = try_lock(self.runs)
@@ -236,18 +225,6 @@ class ResultsFolder:
                     shutil.rmtree(aside)
                 else:
                     aside.rename(target)
-
-    def _refuse_other_kind(self, evidence: bool) -> None:
-        if self.kind() == "evidence" and not evidence:
-            raise UsageError(
-                f"{self.path}: holds the evidence shipped with the repository; your own runs would "
-                "mix with it. Choose another folder with --results, or add to it with --evidence."
-            )
-        if self.kind() == "user" and evidence:
-            raise UsageError(
-                f"{self.path}: holds a user's own runs and --evidence was given. "
-                "Leave --evidence out, or choose another folder with --results."
-            )
 
 
 def _user() -> str:

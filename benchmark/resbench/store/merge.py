@@ -34,19 +34,18 @@ class MergeReport:
     refused: tuple[tuple[str, str], ...]
 
 
-def merge(results: Path, archives: Sequence[Path], *, evidence: bool = False) -> MergeReport:
+def merge(results: Path, archives: Sequence[Path]) -> MergeReport:
     """Add the runs of ``archives`` to ``results``.
 
     A finished run takes the place of an unfinished one of its key. Of two finished runs the one
     that is here stays: ``identical`` when its deterministic files are the same, else ``refused``.
 
     Raises:
-        UsageError: ``results`` is the shipped evidence and ``evidence`` was not given.
         EnvironmentFault: an archive cannot be opened, ``results`` cannot be written, or another
             merge works there; what was added before stays added.
     """
     folder = ResultsFolder(results)
-    folder.open_for_writing(evidence=evidence)
+    folder.open_for_writing()
     lock = try_lock(folder.runs)
     if lock is None:
         raise EnvironmentFault(f"{results}: another merge works here. Wait for its end.")

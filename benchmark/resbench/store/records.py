@@ -165,7 +165,11 @@ def read_spec(run: RunFolder) -> dict[str, Any] | None:
     try:
         begun = load_object(data)
         _check_key(run, begun["key"], begun["spec"], begun["numerics"])
-    except (ValueError, KeyError, TypeError) as error:
+    except KeyError as error:
+        raise _refused(run.spec, ValueError(f"it has no {error}")) from error
+    except TypeError as error:
+        raise _refused(run.spec, ValueError("a value in it has another type")) from error
+    except ValueError as error:
         raise _refused(run.spec, error) from error
     return begun
 
@@ -206,7 +210,7 @@ def read_record(run: RunFolder, *, hash_files: bool = True) -> RunRecord:
         if hash_files:
             _check_files(run, record)
     except ValueError as error:
-        raise _refused(run.record, first_error(error)) from error
+        raise _refused(run.record, error) from error
     return record
 
 
@@ -233,7 +237,10 @@ def _check_key(run: RunFolder, key: str, spec: dict[str, Any], numerics: int) ->
     if key_of(spec, numerics) != key:
         raise ValueError("its key is not the key of its specification")
     if not key.startswith(run.key):
-        raise ValueError(f"it belongs to run {key[:16]}, not to this folder: was it copied?")
+        raise _Misplaced(
+            f"it belongs to run {key[:16]}, not to this folder: was it copied? Remove "
+            f"{run.path}, or rename it where {key[:16]} is missing."
+        )
 
 
 def _check_files(run: RunFolder, record: RunRecord) -> None:
@@ -248,7 +255,14 @@ def _check_files(run: RunFolder, record: RunRecord) -> None:
             raise ValueError(f"{path.name} beside it {state}")
 
 
-def _refused(path: Path, why: object) -> EnvironmentFault:
+class _Misplaced(ValueError):
+    """A run in the folder of another; the text says what to do."""
+
+
+def _refused(path: Path, error: ValueError) -> EnvironmentFault:
+    if isinstance(error, _Misplaced):
+        return EnvironmentFault(f"{path}: refused, {error}")
     return EnvironmentFault(
-        f"{path}: refused, {why}. Restore it, or remove {path.parent} to train this run again."
+        f"{path}: refused, {first_error(error)}. Restore it, or remove {path.parent} to train "
+        "this run again."
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from resbench.errors import EnvironmentFault, ResbenchError
+from resbench.errors import ResbenchError
 from resbench.store.layout import RunFolder
 from resbench.store.scan import one_line, scan
 from resbench.tracking.facts import Facts, read_facts
@@ -37,10 +37,8 @@ def sync(results: Path, uri: str | None = None) -> SyncReport:
 
     Raises:
         UsageError: ``uri`` is not a store that can be used.
-        EnvironmentFault: no results folder, or the store does not answer.
+        EnvironmentFault: the store does not answer.
     """
-    if not results.is_dir():
-        raise EnvironmentFault(f"{results}: no such results folder. Name it with --results.")
     store = find_store(results, uri)
     writer = Writer(store, WAIT_S)
     versions = writer.versions()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import Any
 
 import torch
 
-from resbench.errors import EnvironmentFault
+from resbench.errors import EnvironmentFault, UsageError
 
 
 def prepare(device: torch.device, threads: int) -> None:
@@ -37,27 +38,30 @@ def find_device(name: str) -> torch.device:
     """Return a usable device for ``cpu``, ``cuda`` or ``cuda:N``.
 
     Raises:
+        UsageError: another kind of name.
         EnvironmentFault: no such device, or one too old for this build of torch.
     """
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+        raise UsageError(f"device {name}: unknown. Use cpu, cuda or cuda:N.")
     device = torch.device(name)
     if device.type == "cpu":
         return device
     if not torch.cuda.is_available():
         raise EnvironmentFault(
             f"device {name}: this torch ({torch.__version__}) sees no CUDA device. "
-            "Use --devices cpu, or install a CUDA build of torch and a driver."
+            "Use the CPU, or install a CUDA build of torch and a driver."
         )
     index = device.index or 0
     if index >= torch.cuda.device_count():
         raise EnvironmentFault(
             f"device {name}: only {torch.cuda.device_count()} CUDA device(s) are visible. "
-            "Name one of them with --devices, or check CUDA_VISIBLE_DEVICES."
+            "Name one of them, or check CUDA_VISIBLE_DEVICES."
         )
     major, minor = torch.cuda.get_device_capability(index)
     if major < 7:
         raise EnvironmentFault(
             f"device {name}: compute capability {major}.{minor}, and 7.0 (Volta) or newer is "
-            "needed. Use another GPU or --devices cpu."
+            "needed. Use another GPU or the CPU."
         )
     return torch.device("cuda", index)
 

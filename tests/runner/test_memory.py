@@ -1,0 +1,39 @@
+"""The kernel's count of processes ended for want of memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from resbench.runner import memory
+
+
+@pytest.fixture
+def group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a control group of version 2, without its counters."""
+    (tmp_path / "cgroup").write_text("4:memory:/v1\n0::/user.slice/run 1\n")
+    monkeypatch.setattr(memory, "CGROUP", tmp_path / "cgroup")
+    monkeypatch.setattr(memory, "MOUNT", tmp_path)
+    folder = tmp_path / "user.slice" / "run 1"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def test_the_count_of_this_control_group_is_read(group: Path) -> None:
+    assert memory.oom_kills() == 0
+    (group / "memory.events").write_text("low 0\noom 3\noom_kill 2\noom_group_kill 7\n")
+    assert memory.oom_kills() == 2
+
+
+@pytest.mark.parametrize("text", ["", "oom 3\n", "oom_kill", "oom_kill many\n"])
+def test_what_does_not_say_is_no_evidence(group: Path, text: str) -> None:
+    (group / "memory.events").write_text(text)
+    assert memory.oom_kills() == 0
+
+
+def test_without_control_groups_there_is_no_evidence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "CGROUP", tmp_path / "none")
+    assert memory.oom_kills() == 0

@@ -41,10 +41,10 @@ def transition(clean: float, spread: float) -> tuple[float, ...]:
 def test_with_nothing_run_it_says_so_and_tells_what_is_known(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    outcome = invoke(capsys, "explain", SUITE, CELL, "--results", tmp_path / "none")
+    outcome = invoke(capsys, "explain", SUITE, CELL, "--results", tmp_path)
     assert outcome.code == 0
     assert "Not run yet" in outcome.out
-    found = findings(tmp_path / "none")
+    found = findings(tmp_path)
     assert found["size of the network"].weight == "ruled_out"
     assert "1,030,362 parameters, 1,030,362 expected" in found["size of the network"].evidence
     assert any(about.endswith("inferred settings") for about in found)

@@ -11,7 +11,6 @@ from resbench.report.judged import JudgedTable
 from resbench.report.labels import (
     cell_label,
     code_label,
-    count,
     listed,
     p_value,
     percent,
@@ -20,6 +19,7 @@ from resbench.report.labels import (
 )
 from resbench.report.reading import seed_of
 from resbench.stats.claims import ClaimVerdict
+from resbench.words import count
 
 EFFECTS = (
     "Effects are percentage points, positive as claimed. Of a chain they are those of the step "

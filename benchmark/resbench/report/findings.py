@@ -17,13 +17,14 @@ from resbench.data.catalog import train_images
 from resbench.report.cells import Place, catalogued, full_width, parameters
 from resbench.report.collect import FilledCell, FilledTable
 from resbench.report.judged import place_notes
-from resbench.report.labels import METRICS, SPLITS, code_label, count, listed
+from resbench.report.labels import METRICS, SPLITS, code_label, listed
 from resbench.store.metrics import EpochMetrics
 from resbench.suite.expand import Cell, Expanded
 from resbench.suite.ledger import UNMARKED, Entry, ledger
 from resbench.suite.schedule import resolve
 from resbench.suite.schema import ERROR_METRICS
 from resbench.suite.spec import RunSpec
+from resbench.words import count
 
 Weight = Literal["not_comparable", "explains", "unknown", "ruled_out", "same_in_all_runs"]
 Kind = Literal["cause", "symptom", "runs"]

@@ -12,7 +12,6 @@ from resbench.store.records import RunRecord
 from resbench.suite.catalog import Loaded, suite_folder
 from resbench.suite.expand import Context, DataChoice
 from resbench.suite.schema import Metric, Origin, Split
-from resbench.words import count as count
 
 if TYPE_CHECKING:
     from resbench.report.collect import FilledCell, FilledTable

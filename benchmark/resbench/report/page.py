@@ -21,7 +21,6 @@ from resbench.report.judged import JudgedTable, number_notes
 from resbench.report.labels import (
     RESULTS,
     context_label,
-    count,
     mean_sd,
     percent,
     rerun_command,
@@ -32,6 +31,7 @@ from resbench.report.labels import (
 )
 from resbench.report.reading import Results
 from resbench.suite.schema import ERROR_METRICS
+from resbench.words import count
 
 MARKS: dict[PlaceKind, tuple[str, str]] = {
     "replicated": ("✓", "replicated: the printed number could be one more run of ours"),

@@ -26,11 +26,12 @@ from resbench.report.evidence import (
     setting,
 )
 from resbench.report.judged import JudgedTable
-from resbench.report.labels import count, listed, mean_sd, p_value, sentence, signed
+from resbench.report.labels import listed, mean_sd, p_value, sentence, signed
 from resbench.report.page import MARKS
 from resbench.report.render_markdown import escape
 from resbench.suite.expand import parsed_claims
 from resbench.suite.schema import ERROR_METRICS
+from resbench.words import count
 
 
 def replication_report(evidence: Evidence) -> str:

@@ -66,7 +66,7 @@ def test_every_command_of_the_document_works_on_its_files_in_order(
         outcomes[verb] = invoke(capsys, verb, *arguments, *options.get(verb, []))
         assert outcomes[verb].code == 0, f"{verb}: {outcomes[verb].err}"
     assert list(outcomes) == ["validate", "plan", "run", "report", "explain"]
-    assert "2 cells, 4 runs, 1 printed places, 1 claims: ok" in outcomes["validate"].out
+    assert "2 cells, 4 runs, 1 printed place, 1 claim: ok" in outcomes["validate"].out
     assert len(list(folder.glob("results/runs/*/record.json"))) == 4
     assert "Smith et al. 2024, Table 2" in outcomes["report"].out
     assert "PyTorch where the source used JAX" in " ".join(outcomes["explain"].out.split())

@@ -133,7 +133,7 @@ def test_a_device_that_is_not_there_is_told_to_all(tmp_path: Path) -> None:
     job = replace(job_of(SPEC, tmp_path), device="cuda:0")
     ((_, outcome, text),) = run.run_group([job], attempt.control)
     assert outcome == "failed"
-    assert "sees no CUDA device. Use --devices cpu" in text
+    assert "sees no CUDA device. Use the CPU" in text
     assert attempt.said("fault") == [text]
 
 

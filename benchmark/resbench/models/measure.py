@@ -1,6 +1,6 @@
 """A network measured without being trained or stored: its rows as architecture tables print them.
 
-It is built on the meta device, which keeps shapes and no numbers, so the largest costs no memory.
+It is built on the meta device, which keeps shapes and no numbers, so counting costs no memory.
 """
 
 from __future__ import annotations
@@ -59,7 +59,12 @@ def macs(family: str, name: str, *, image_px: int = 32, **options: Any) -> int:
 def architecture(family: str, name: str, *, image_px: int = 32, **options: Any) -> tuple[Row, ...]:
     """Return a network's rows in order; arguments and errors as of ``build``."""
     model = _on_meta(family, name, **options)
-    stages = output_sizes(model, image_px)
+    # A forward pass on the meta device imports torch's decompositions and sympy, for a second;
+    # to_empty does as well.
+    on_cpu = _built(family, name, **options)
+    empty = {field: torch.empty(tensor.shape) for field, tensor in on_cpu.state_dict().items()}
+    on_cpu.load_state_dict(empty, assign=True)
+    stages = output_sizes(on_cpu, image_px)
     inputs = [(image_px, image_px, 3), *(stage.size for stage in stages[:-1])]
     return tuple(
         Row(stage.row, _layer(layer, before), str(stage))
@@ -69,6 +74,10 @@ def architecture(family: str, name: str, *, image_px: int = 32, **options: Any) 
 
 @lru_cache(maxsize=4)
 def _on_meta(family: str, name: str, **options: Any) -> nn.Sequential:
+    return _built(family, name, **options)
+
+
+def _built(family: str, name: str, **options: Any) -> nn.Sequential:
     # In evaluation batch normalisation is half the work, and nothing measured here changes.
     with torch.device("meta"):
         return build(family, name, **options).eval()

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from resbench.stats import student
 from resbench.stats.intervals import Interval, sampling_sd
 
 
@@ -64,26 +65,20 @@ class Estimate:
         """Return the Student interval of the contrast."""
         if not math.isfinite(self.se):
             return Interval(-math.inf, math.inf, level, self.reason)
-        from scipy import stats
-
-        reach = float(stats.t.ppf((1 + level) / 2, self.df)) * self.se
+        reach = student.quantile((1 + level) / 2, self.df) * self.se
         return Interval(self.effect - reach, self.effect + reach, level, self.reason)
 
     def p_above(self, threshold: float = 0.0) -> float:
         """Return the one-sided p-value for "the contrast exceeds threshold"; NaN if unknown."""
         if not math.isfinite(self.se):
             return math.nan
-        from scipy import stats
-
-        return float(stats.t.sf((self.effect - threshold) / self.se, self.df))
+        return student.cdf((threshold - self.effect) / self.se, self.df)
 
     def p_below(self, threshold: float = 0.0) -> float:
         """Return the one-sided p-value for "the contrast is below threshold"; NaN if unknown."""
         if not math.isfinite(self.se):
             return math.nan
-        from scipy import stats
-
-        return float(stats.t.cdf((self.effect - threshold) / self.se, self.df))
+        return student.cdf((self.effect - threshold) / self.se, self.df)
 
 
 def align(arms: Sequence[ArmResult]) -> tuple[list[ArmResult], bool]:

@@ -10,6 +10,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from resbench.stats import student
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -105,9 +107,7 @@ def _around_mean(summary: Summary, level: float, new_runs: int, half_width: floa
         raise ValueError(f"level {level} is not between 0 and 1")
     if math.isinf(summary.spread):
         return Interval(-math.inf, math.inf, level, summary.reason)
-    from scipy import stats
-
-    t = float(stats.t.ppf((1 + level) / 2, summary.n - 1))
+    t = student.quantile((1 + level) / 2, summary.n - 1)
     reach = t * summary.spread * math.sqrt(new_runs + 1 / summary.n) + half_width
     return Interval(summary.mean - reach, summary.mean + reach, level, summary.reason)
 

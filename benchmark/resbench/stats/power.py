@@ -9,6 +9,8 @@ from __future__ import annotations
 import bisect
 import math
 
+from resbench.stats import student
+
 MOST_SEEDS = 100
 """More than this is reported as None: no budget pays for it."""
 
@@ -23,10 +25,10 @@ def minimum_detectable_difference(
     """
     if n < 2 or not _usable(sd):
         return math.inf
-    from scipy import special  # and not scipy.stats, which takes a second to import
+    from scipy import special
 
     df = groups * (n - 1)
-    ncp = float(special.nctdtrinc(df, 1 - power, special.stdtrit(df, 1 - alpha)))
+    ncp = float(special.nctdtrinc(df, 1 - power, student.quantile(1 - alpha, df)))
     return ncp * sd / math.sqrt(n)
 
 
@@ -52,7 +54,7 @@ def detection_power(ncp: float, df: float, alpha: float) -> float:
     """Return the probability that a t-test at alpha rejects, `ncp` = true difference / its se."""
     from scipy import special
 
-    missed = float(special.nctdtr(df, ncp, special.stdtrit(df, 1 - alpha)))
+    missed = float(special.nctdtr(df, ncp, student.quantile(1 - alpha, df)))
     return 1.0 if math.isnan(missed) else 1.0 - missed  # NaN where it underflows
 
 

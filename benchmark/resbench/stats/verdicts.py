@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Literal
 
+from resbench.stats import student
 from resbench.stats.intervals import Interval, Summary, prediction_interval, summarise
 from resbench.stats.power import MOST_SEEDS
 
@@ -125,9 +126,7 @@ def _seeds_for_half_width(
     sd = summary.spread if math.isfinite(summary.spread) else planning_sd
     if sd is None:
         return None
-    import numpy as np
-    from scipy import stats
-
-    n = np.arange(2, MOST_SEEDS + 1)
-    enough = stats.t.ppf((1 + level) / 2, n - 1) * sd * np.sqrt(1 + 1 / n) <= reach
-    return int(n[enough.argmax()]) if enough.any() else None
+    for n in range(2, MOST_SEEDS + 1):
+        if student.quantile((1 + level) / 2, n - 1) * sd * math.sqrt(1 + 1 / n) <= reach:
+            return n
+    return None

@@ -1,14 +1,18 @@
 """Fixtures for all tests."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
 
-settings.register_profile("repeatable", derandomize=True)  # `make test` says the same of one commit
-settings.register_profile("random", print_blob=True)
-settings.load_profile("repeatable")
+with suppress(ImportError):  # on a GPU machine where nothing can be installed
+    from hypothesis import settings
+
+    # `make test` says the same of one commit, every time.
+    settings.register_profile("repeatable", derandomize=True)
+    settings.register_profile("random", print_blob=True)
+    settings.load_profile("repeatable")
 
 
 @pytest.fixture(scope="session")

@@ -75,7 +75,8 @@ def curve(subject: Subject) -> Iterator[Finding]:
                     (errors[n - 2 * k : n - k], errors[n - k :]))  # fmt: skip
     tested = sum(run.data.test_images for run in subject.cell.done)
     noise = sampling_sd(last, tested)
-    fall = f"test error {before:.2f}, then {last:.2f} % in the last {count(k, 'epoch')} of {n}"
+    end = "epoch" if k == 1 else count(k, "epoch")
+    fall = f"test error {before:.2f}, then {last:.2f} % in the last {end} of {n}"
     evidence = f"{fall}, lr {subject.epochs[0][-1].lr:.3g}; chance moves it by {noise:.2f} pp"
     if before - last > max(NOTICEABLE_PP, noise):
         why = "Still falling at the end: training longer may go on with it."

@@ -136,7 +136,7 @@ class Claim(Frozen):
     claim: Text
     metric: Literal["test_top1_err", "train_top1_err", "val_in_train_err"] = "test_top1_err"
     printed_pp: str | None = None
-    """The printed difference in percentage points."""
+    """The printed difference in percentage points, of a chain that of its ends."""
     margin_pp: PositiveNumber | None = None
     alpha: Annotated[float, Meta(gt=0, lt=0.5)] = 0.05
 

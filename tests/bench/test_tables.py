@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from resbench.bench.tables import SEEDS, cifar_runs, estimate
-from resbench.runner.throughput import kind_of, train_images
+from resbench.data.catalog import train_images
+from resbench.runner.throughput import kind_of
 from resbench.suite.schedule import resolve
 from resbench.suite.spec import RunSpec
 
@@ -29,7 +30,7 @@ def test_hours_are_images_over_rates_and_each_kind_is_measured_once() -> None:
     hours, kinds = estimate(runs, rates)
 
     def images(spec: RunSpec) -> int:
-        return resolve(spec, train_images(spec)).total * spec.training.batch_size
+        return resolve(spec, train_images(spec.data)).total * spec.training.batch_size
 
     assert hours == pytest.approx(sum(images(run.spec) for run in runs) / 1000 / 3600)
     assert len(asked) == len(set(asked)) == kinds

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from resbench.data.catalog import SIZES
+from resbench.data.catalog import SIZES, train_images
 from resbench.data.digits import read_digits
-from resbench.runner.throughput import Throughput, kind_of, train_images
+from resbench.runner.throughput import Throughput, kind_of
 from resbench.store.layout import ResultsFolder
 from resbench.store.records import RunRecord
 
@@ -91,9 +91,9 @@ def test_a_cache_that_cannot_be_written_costs_nothing_else(
 def test_sizes_are_known_before_the_data_is_loaded() -> None:
     digits = read_digits()
     assert SIZES["digits"] == (len(digits.train_labels), len(digits.test_labels))
-    assert train_images(spec_of(data__train_images=None)) == len(digits.train_labels)
-    assert train_images(spec_of(data__train_images=None, data__first=100)) == 100
-    assert train_images(spec_of(data__train_images=64, data__first=100)) == 64
+    assert train_images(spec_of(data__train_images=None).data) == len(digits.train_labels)
+    assert train_images(spec_of(data__train_images=None, data__first=100).data) == 100
+    assert train_images(spec_of(data__train_images=64, data__first=100).data) == 64
 
 
 def test_a_kind_is_readable_and_round_trips_through_the_cache() -> None:

@@ -47,7 +47,7 @@ def command(
 
 def _start_again_as_a_worker() -> None:
     """Replace this process by one with a worker's environment, which counts from the start."""
-    from resbench.data.cache import cache_dir
+    from resbench.data.catalog import cache_dir
     from resbench.runner.worker import environment
 
     variables = environment(threads=1)

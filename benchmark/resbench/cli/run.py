@@ -22,6 +22,7 @@ from resbench.errors import EnvironmentFault, ExitCode, UsageError, did_you_mean
 from resbench.words import count, duration
 
 if TYPE_CHECKING:
+    from resbench.report.reading import Results
     from resbench.runner.devices import Device
     from resbench.runner.plan import PlannedRun
     from resbench.runner.session import Summary
@@ -110,7 +111,9 @@ def command(results: Path, cells: tuple[str, ...], **options: Any) -> int:
         _say(f"warning: {left_out} left out: {what}")
     todo = runnable
     if end is not None:
-        _weigh(todo, suites, folder.path)
+        from resbench.report.reading import read_results
+
+        _weigh(todo, suites, read_results(folder.path, found))
     devices = devices[: len(todo)]
     _say(f"{count(len(todo), 'run')} to do, {done} recorded in {results}; {_where(devices)}")
     from resbench.cli.session import work
@@ -131,13 +134,11 @@ def _only(runs: list[PlannedRun], cells: Sequence[str]) -> list[PlannedRun]:
     return [run for run in runs if any(place.cell in cells for place in run.places)]
 
 
-def _weigh(runs: Sequence[PlannedRun], suites: Sequence[Expanded], results: Path) -> None:
+def _weigh(runs: Sequence[PlannedRun], suites: Sequence[Expanded], results: Results) -> None:
     """Tell the runs how much the claims count that each of them helps to decide."""
-    from resbench.report.reading import read_results
     from resbench.report.worth import claim_shares
 
-    read = read_results(results)
-    shares = {expanded.loaded.suite.name: claim_shares(expanded, read) for expanded in suites}
+    shares = {expanded.loaded.suite.name: claim_shares(expanded, results) for expanded in suites}
     for run in runs:
         run.claims = sum(shares[place.suite].get(place.cell, 0.0) for place in run.places)
 

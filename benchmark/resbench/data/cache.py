@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import re
 import tempfile
 import zipfile
@@ -18,17 +17,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from resbench.data.catalog import cache_dir
+
 if TYPE_CHECKING:
     from resbench.data.images import Images
 
 _log = logging.getLogger(__name__)
-
-
-def cache_dir() -> Path:
-    """Return the cache folder (``RESBENCH_CACHE_DIR`` overrides)."""
-    import platformdirs
-
-    return Path(os.environ.get("RESBENCH_CACHE_DIR") or platformdirs.user_cache_dir("resbench"))
 
 
 def read_fingerprint(key: str) -> str | None:

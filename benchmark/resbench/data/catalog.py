@@ -70,6 +70,13 @@ def train_images(data: Data) -> int:
     return min(first, data.train_images or first)
 
 
+def cache_dir() -> Path:
+    """Return the cache folder (``RESBENCH_CACHE_DIR`` overrides)."""
+    import platformdirs
+
+    return Path(os.environ.get("RESBENCH_CACHE_DIR") or platformdirs.user_cache_dir("resbench"))
+
+
 def data_dir() -> Path:
     """Return the folder of downloaded archives (``RESBENCH_DATA_DIR`` overrides)."""
     import platformdirs

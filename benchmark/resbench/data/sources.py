@@ -17,6 +17,7 @@ from resbench.data.catalog import (
     ARCHIVES,
     DIGITS_FINGERPRINT,
     NUM_CLASSES,
+    cache_dir,
     data_dir,
     how_to_get,
 )
@@ -97,7 +98,7 @@ def load(source: Source) -> Images:
         raise EnvironmentFault(
             f"{source.path or source.label}: the fingerprint is {images.fingerprint}, expected "
             f"{source.fingerprint}: not the data that was identified. Restore it; if it never "
-            f"changed, delete {cache.cache_dir()}."
+            f"changed, delete {cache_dir()}."
         )
     if source.kind == "parquet":
         cache.write_images(images)

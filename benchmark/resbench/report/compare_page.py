@@ -8,7 +8,7 @@ from typing import Any
 
 from resbench.report.blocks import SCHEMA, Block, Folded, Grid, Heading, Items, Page, Text
 from resbench.report.compare import ALPHA, CellPair, Comparison
-from resbench.report.labels import mean_sd, p_value, sentence, signed
+from resbench.report.labels import bounds, mean_sd, p_value, sentence, signed
 from resbench.stats.contrasts import ArmResult
 from resbench.words import count
 
@@ -78,13 +78,11 @@ def _cell_blocks(found: Comparison) -> Iterator[Block]:
 
 
 def _row(pair: CellPair) -> tuple[str, ...]:
-    interval = pair.estimate.interval(0.95)
-    finite = math.isfinite(interval.half_width)
     return (
         pair.place,
         *(_arm(arm, lost) for arm, lost in zip(pair.arms, pair.diverged, strict=True)),
         signed(_finite(pair.estimate.effect)),
-        f"{interval.low:+.2f} to {interval.high:+.2f}" if finite else "unknown",
+        bounds(pair.estimate.interval(0.95)),
         p_value(pair.p),
         p_value(pair.adjusted_p),
         p_value(pair.images_p),

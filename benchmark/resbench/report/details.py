@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Sequence
 
 from resbench.report.blocks import Block, Folded, Grid, Heading, Items, Text
 from resbench.report.judged import JudgedTable
 from resbench.report.labels import (
+    bounds,
     cell_label,
     code_label,
     listed,
@@ -39,12 +39,11 @@ def claims_blocks(judged: JudgedTable) -> Iterator[Block]:
     for claim, verdict in ((item.claim, item.verdict) for item in judged.claims):
         if verdict.kind == "not_run":
             continue
-        low, high = verdict.interval.low, verdict.interval.high
         rows.append((
             f"{with_step(claim.text, verdict)} ({claim.place})",
             percent(verdict.evidence.printed_difference),
             signed(verdict.effect_pp),
-            f"{low:+.2f} to {high:+.2f}" if math.isfinite(high - low) else "unknown",
+            bounds(verdict.interval),
             verdict.kind.replace("_", " "),
             str(verdict.n),
             p_value(verdict.raw_p),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,6 +16,7 @@ from resbench.suite.schema import Metric, Origin, Split
 
 if TYPE_CHECKING:
     from resbench.report.collect import FilledCell, FilledTable
+    from resbench.stats.intervals import Interval
 
 RESULTS = Path("results")
 """The folder that every command takes by default."""
@@ -152,6 +154,12 @@ def mean_sd(mean: float, sd: float | None, n: int, planned: int) -> str:
 def signed(value: float | None) -> str:
     """Return a difference with its sign."""
     return "" if value is None else f"{value:+.2f}"
+
+
+def bounds(interval: Interval) -> str:
+    """Return an interval of a difference as ``-0.10 to +0.52``."""
+    finite = math.isfinite(interval.half_width)
+    return f"{interval.low:+.2f} to {interval.high:+.2f}" if finite else "unknown"
 
 
 def p_value(value: float | None) -> str:

@@ -121,21 +121,16 @@ def printed_steps(
     operator, cells = contrast_of(parsed)
     if printed.keys() >= set(parsed.cells):
         if operator == "gap_grows":
-            return (_rise([printed[b] - printed[a] for a, b in cells]),)
+            from resbench.stats.evidence import trend_weights
+
+            weighted = zip(trend_weights(len(cells)), cells, strict=True)
+            return (sum(w * (printed[b] - printed[a]) for w, (a, b) in weighted),)
         errors = [printed[name] for (name,) in cells]
         sign = -1 if operator in (">", "monotone_decreasing") else 1
         return tuple(sign * (b - a) for a, b in itertools.pairwise(errors))
     if claim.printed_pp is None or operator.startswith("monotone"):
         return None  # of a chain, only the whole range may be stated
     return (float(claim.printed_pp),)
-
-
-def _rise(gaps: Sequence[float]) -> float:
-    """Return the rise of gaps from the first level to the last by the least-squares line."""
-    middle = (len(gaps) - 1) / 2
-    x = [i - middle for i in range(len(gaps))]
-    slope = sum(a * b for a, b in zip(x, gaps, strict=True)) / sum(a * a for a in x)
-    return slope * (len(gaps) - 1)
 
 
 def _power(expanded: Expanded, claim: Claim, parsed: ParsedClaim, runs: Runs, claims: int) -> Power:
@@ -173,13 +168,11 @@ def _power(expanded: Expanded, claim: Claim, parsed: ParsedClaim, runs: Runs, cl
 def _weights_norm(operator: str, levels: int) -> float:
     """Return the sd of a claim's contrast at one seed per arm, in sds of one run.
 
-    Two arms are weighted -1 and +1; the gaps of ``gap_grows`` by their least-squares slope over the
-    levels' index, times the number of steps (`resbench.stats.evidence`).
+    Two arms are weighted -1 and +1, those of each gap of ``gap_grows`` by its part of the trend.
     """
-    if operator != "gap_grows":
-        return math.sqrt(2)
-    steps = levels - 1
-    return math.sqrt(2) * steps / math.sqrt(sum((i - steps / 2) ** 2 for i in range(levels)))
+    from resbench.stats.evidence import trend_weights
+
+    return math.sqrt(2) * (math.hypot(*trend_weights(levels)) if operator == "gap_grows" else 1)
 
 
 def _spread(expanded: Expanded, claim: Claim, parsed: ParsedClaim, runs: Runs) -> Spread:

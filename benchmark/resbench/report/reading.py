@@ -54,9 +54,9 @@ class Results:
     """Everything that was refused, a line each, with its path."""
 
 
-def read_results(path: Path) -> Results:
-    """Scan a results folder; a missing one holds nothing."""
-    found = scan(path)
+def read_results(path: Path, found: Scan | None = None) -> Results:
+    """Scan a results folder, unless it was just ``found``; a missing one holds nothing."""
+    found = found or scan(path)
     index = _Index()
     for record in found.records.values():
         place = RunFolder(path, record.key).record

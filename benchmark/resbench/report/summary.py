@@ -6,7 +6,6 @@ or the number of seeds does not allow is not said: the verdicts decide that, not
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -26,7 +25,7 @@ from resbench.report.evidence import (
     setting,
 )
 from resbench.report.judged import JudgedTable
-from resbench.report.labels import listed, mean_sd, p_value, sentence, signed
+from resbench.report.labels import bounds, listed, mean_sd, p_value, sentence, signed
 from resbench.report.page import MARKS
 from resbench.report.render_markdown import escape
 from resbench.suite.expand import parsed_claims
@@ -64,12 +63,11 @@ def claims_grid(tables: Sequence[JudgedTable]) -> Grid | None:
         for item in table.claims:
             verdict = item.verdict
             if verdict.kind != "not_run":
-                low, high = verdict.interval.low, verdict.interval.high
                 rows.append((
                     with_step(item.claim.text, verdict),
                     signed(verdict.evidence.printed_difference),
                     signed(verdict.effect_pp),
-                    f"{low:+.2f} to {high:+.2f}" if math.isfinite(high - low) else "unknown",
+                    bounds(verdict.interval),
                     str(verdict.n),
                     p_value(verdict.adjusted_p),
                     verdict.kind.replace("_", " "),

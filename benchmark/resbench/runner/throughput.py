@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from resbench.data import catalog
+from resbench.data.catalog import SIZES, cache_dir, train_images
 from resbench.store.records import RunRecord
 from resbench.suite.schedule import resolve
 from resbench.suite.spec import RunSpec, plain_to
@@ -48,19 +48,19 @@ class Throughput:
         rate = self.rates.get(kind_of(spec, device))
         if rate is None:
             return None
-        steps = resolve(spec, train_images(spec))
+        steps = resolve(spec, train_images(spec.data))
         left = max(0, steps.total - done_epochs * steps.per_epoch)
         return left * spec.training.batch_size / rate[0] * (1 + rate[1])
 
     def epoch_seconds(self, spec: RunSpec, device: str) -> float | None:
         """Return the expected seconds of one epoch, or None where nothing is known."""
         total = self.seconds(spec, device)
-        return None if total is None else total / resolve(spec, train_images(spec)).epochs
+        return None if total is None else total / resolve(spec, train_images(spec.data)).epochs
 
     def learn(self, spec: RunSpec, device: str, train_per_s: float, eval_per_s: float) -> None:
         """Add a calibration, in images per second."""
-        train_s = train_images(spec) / train_per_s
-        tested = spec.data.test_images or catalog.SIZES[spec.data.name][1]
+        train_s = train_images(spec.data) / train_per_s
+        tested = spec.data.test_images or SIZES[spec.data.name][1]
         eval_s = (tested + spec.training.val_in_train) / eval_per_s
         self.rates[kind_of(spec, device)] = (train_per_s, eval_s / train_s)
 
@@ -86,16 +86,8 @@ def kind_of(spec: RunSpec, device: str) -> str:
     return f"{device} {spec.engine} {spec.precision} {model} {size} {spec.training.batch_size}"
 
 
-def train_images(spec: RunSpec) -> int:
-    """Return how many training images a run has, from its specification alone."""
-    return catalog.train_images(spec.data)
-
-
 def _cache_file() -> Path:
-    import platformdirs
-
-    folder = os.environ.get("RESBENCH_CACHE_DIR") or platformdirs.user_cache_dir("resbench")
-    return Path(folder) / "throughput.json"
+    return cache_dir() / "throughput.json"
 
 
 def _read_cache() -> dict[str, tuple[float, float]]:

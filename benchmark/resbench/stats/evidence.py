@@ -118,6 +118,16 @@ def per_test_power(tests: int) -> float:
     return 1 - (1 - POWER) / tests
 
 
+def trend_weights(levels: int) -> tuple[float, ...]:
+    """Return the weights by which values give their fitted line's rise from first to last level.
+
+    That is the least-squares slope over the level's index, times the number of steps.
+    """
+    x = [i - (levels - 1) / 2 for i in range(levels)]
+    squares = math.fsum(v * v for v in x)
+    return tuple(v * (levels - 1) / squares for v in x)
+
+
 def _per_step(printed: float | Sequence[float] | None, steps: int) -> tuple[float, ...]:
     """Return the printed effect of every step; one number is the smallest of them."""
     if printed is None:
@@ -136,10 +146,8 @@ def _steps(operator: Operator, arms: Arms) -> list[_Step]:
         pairs = [arm for arm in arms if isinstance(arm, tuple)]
         if len(pairs) < 2 or len(pairs) != len(arms):
             raise ValueError("operator 'gap_grows' needs two or more pairs of arms")
-        # Least-squares slope over the level's index, times the number of steps.
-        x = np.arange(len(pairs)) - (len(pairs) - 1) / 2
-        w = x * (len(pairs) - 1) / (x @ x)
-        return [_Step(sum(pairs, ()), tuple(float(v) for v in np.outer(w, rises).ravel()))]
+        trend = trend_weights(len(pairs))
+        return [_Step(sum(pairs, ()), tuple(w * sign for w in trend for sign in rises))]
     singles = [arm for arm in arms if isinstance(arm, ArmResult)]
     if len(singles) < 2 or len(singles) != len(arms):
         raise ValueError(f"operator {operator!r} compares arms, not pairs, and needs two or more")

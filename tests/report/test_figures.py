@@ -5,13 +5,16 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 
 from resbench.report import figures
 from resbench.report.collect import finished
+from resbench.report.evidence import setting
 from resbench.report.judged import JudgedTable, judge
+from resbench.report.labels import sentence
 from resbench.report.reading import read_results
 from resbench.suite.catalog import load_suite
 from tests.report.planted import plant
@@ -42,7 +45,8 @@ def drawn(results: Path) -> bytes:
     found = [
         draw(table) for draw in (figures.learning_curves, figures.noise, figures.printed_cells)
     ]
-    return b"".join(figures.svg(f) for f in (*found, figures.claims([table])) if f is not None)
+    found.append(figures.claims({"tier cpu": [table]}))
+    return b"".join(figures.svg(figure) for figure in found if figure is not None)
 
 
 def test_a_figure_has_the_same_bytes_in_every_process(results: Path) -> None:
@@ -74,8 +78,10 @@ def texts(figure: object) -> str:
 @pytest.mark.parametrize("kind", ["learning_curves", "noise", "printed_cells", "claims"])
 def test_every_figure_names_its_tier_and_its_data_set(results: Path, kind: str) -> None:
     table = judged(results, NOISE)
-    figure = getattr(figures, kind)([table] if kind == "claims" else table)
-    assert "Tier cpu, data cifar10-jpeg75 (not the printed data set)." in texts(figure)
+    where = setting(table)
+    figure = getattr(figures, kind)({where: [table]} if kind == "claims" else table)
+    said = sentence(where) if kind == "claims" else "Tier cpu, data cifar10-jpeg75 (not the printed"
+    assert said in texts(figure)
     ElementTree.fromstring(figures.svg(figure))
 
 
@@ -84,7 +90,7 @@ def test_nothing_run_is_nothing_drawn(tmp_path: Path) -> None:
     assert figures.learning_curves(table) is None
     assert figures.noise(table) is None
     assert figures.printed_cells(table) is None
-    assert figures.claims([table]) is None
+    assert figures.claims({"tier cpu": [table]}) is None
 
 
 def test_only_a_table_of_noise_levels_has_a_noise_figure(results: Path) -> None:
@@ -120,13 +126,25 @@ def test_printed_numbers_stand_where_they_are_printed(results: Path) -> None:
 
 def test_a_claim_stands_at_its_effect_with_its_interval(results: Path) -> None:
     table = judged(results, "table3_mask")
-    figure = figures.claims([table])
+    figure = figures.claims({"tier cpu": [table]})
     assert figure is not None
     verdict = table.claims[0].verdict
-    interval, effect, printed = (figure.axes[0].lines[i].get_xdata() for i in (2, 3, 4))
+    interval, effect, printed = (line.get_xdata() for line in figure.axes[0].lines[-3:])
     assert list(interval) == [verdict.interval.low, verdict.interval.high]  # type: ignore[arg-type]
     assert list(effect) == [verdict.effect_pp]  # type: ignore[arg-type]
     assert list(printed) == [pytest.approx(0.96)]  # type: ignore[arg-type]
+
+
+def test_claims_of_several_settings_share_a_figure_and_differ_in_marker(results: Path) -> None:
+    mask, noise = judged(results, "table3_mask"), judged(results, NOISE)
+    figure = figures.claims({"near": [noise], "far": [noise, mask]})
+    assert figure is not None
+    lines: list[Any] = [line for line in figure.axes[0].lines if line.get_marker() in ("o", "s")]
+    at = [(line.get_marker(), y) for line in lines for y in line.get_ydata()]
+    assert at[0] == ("s", 0.0)  # table 3's claim, in one setting
+    pairs = [("o", -0.15), ("s", 0.15)]  # those of table 4, in both
+    assert at[1:] == [(marker, pytest.approx(i + y)) for i in range(1, 5) for marker, y in pairs]
+    assert [label.get_text() for label in figure.legends[0].get_texts()][-2:] == ["near", "far"]
 
 
 def test_hostile_labels_are_drawn_as_text(tmp_path: Path) -> None:

@@ -18,11 +18,11 @@ from typing import Any
 from msgspec import structs
 
 from resbench.errors import ResbenchError
-from resbench.report.declared import declared, published
+from resbench.report.declared import declared, images_seen, published
 from resbench.report.reading import Begun, Results, Setting, identity_of, seed_of, setting_of
 from resbench.store.records import RunRecord
 from resbench.suite.catalog import PAPER, Loaded, load_tier
-from resbench.suite.expand import Cell, Context, DataChoice, Expanded, data_names, expand
+from resbench.suite.expand import Cell, DataChoice, Expanded, data_names, expand
 from resbench.suite.spec import NUMERICS
 
 
@@ -90,7 +90,7 @@ def fill(loaded: Loaded, results: Results) -> list[FilledTable]:
             data = dict(zip(names, combination, strict=True))
             candidates.append(filled(_on(expanded, data), results))
     tables, shown = [], set[str]()
-    for table in sorted(candidates, key=lambda table: _order(table.expanded.context)):
+    for table in sorted(candidates, key=lambda table: closeness(table.expanded)):
         if not table.keys <= shown:
             shown |= table.keys
             tables.append(table)
@@ -171,14 +171,16 @@ def _filled_cell(cell: Cell, seeds: Sequence[int], results: Results) -> FilledCe
     )
 
 
-def _order(context: Context) -> tuple[Any, ...]:
-    """Sort key: as declared and printed first; then larger scales; mixed data sets last."""
+def closeness(expanded: Expanded) -> tuple[Any, ...]:
+    """Sort key: as declared and printed first, what trains longer next; mixed data sets last."""
+    context = expanded.context
+    trained = (images_seen(cell.spec) for cell in expanded.cells if cell.spec is not None)
     printed = {choice.printed for choice in context.data.values()}
     return (
         context.tier != PAPER.name,
-        context.tier,
         bool(context.overrides),
-        -context.scale,
+        -max(trained, default=0),
+        context.tier,
         len(printed) > 1,
         printed != {True},
         [choice.label for choice in context.data.values()],

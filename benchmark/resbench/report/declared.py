@@ -1,10 +1,12 @@
-"""A suite as its source declares it: the paper's tier, on the published data sets."""
+"""A suite as its source declares it, and how near to that a run comes."""
 
 from __future__ import annotations
 
-from resbench.data.catalog import ARCHIVES, DIGITS_FINGERPRINT
+from resbench.data.catalog import ARCHIVES, DIGITS_FINGERPRINT, train_images
 from resbench.suite.catalog import PAPER, Loaded
 from resbench.suite.expand import Context, DataChoice, Expanded, data_names, expand
+from resbench.suite.schedule import resolve
+from resbench.suite.spec import RunSpec
 
 
 def declared(loaded: Loaded) -> Expanded:
@@ -23,3 +25,8 @@ def published(name: str) -> DataChoice:
 def as_declared(context: Context) -> bool:
     """Whether the context leaves the suite's own settings alone: paper tier, whole schedule."""
     return context.tier == PAPER.name and context.scale == 1 and not context.overrides
+
+
+def images_seen(spec: RunSpec) -> int:
+    """Return the images that a run trains on in all, epoch after epoch."""
+    return resolve(spec, train_images(spec.data)).total * spec.training.batch_size

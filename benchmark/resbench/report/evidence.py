@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from resbench.report.blocks import Block
+from resbench.report.claims import JudgedClaim
+from resbench.report.collect import closeness
 from resbench.report.judged import JudgedTable
 from resbench.report.labels import data_label, listed, set_label, tier_label
 from resbench.report.reading import Results
 from resbench.report.render_markdown import escape, markdown
+from resbench.stats.evidence import MIN_SEEDS
 from resbench.store.records import RunRecord
 from resbench.suite.expand import DataChoice
 
@@ -50,13 +54,48 @@ class Evidence:
         keys = [table.table.keys for table in self.run]
         return [table for table in self.run if not any(table.table.keys < other for other in keys)]
 
-    @property
+    @cached_property
     def settings(self) -> dict[str, list[JudgedTable]]:
-        """The tables with runs by setting, in words."""
+        """The tables with runs by setting, in words; the setting closest to print first."""
         found: dict[str, list[JudgedTable]] = {}
-        for table in self.run:
+        for table in sorted(self.run, key=lambda table: closeness(table.table.expanded)):
             found.setdefault(setting(table), []).append(table)
-        return found
+        order = list(self.tables)
+        return {
+            name: sorted(tables, key=lambda table: order.index(table.suite))
+            for name, tables in found.items()
+        }
+
+    def short(self, table: JudgedTable) -> str:
+        """Return what tells a table's setting from the others here; its tier if nothing does."""
+        every = [_parts(other) for other in self.run]
+        own = [
+            part for part, *others in zip(_parts(table), *every, strict=True)
+            if any(part != other for other in others)
+        ]  # fmt: skip
+        return " · ".join(filter(None, own)) or tier_label(table.table.expanded.context)
+
+    @property
+    def shared(self) -> str:
+        """What all settings have in common; nothing where there is one."""
+        if len(self.settings) < 2:
+            return ""
+        every = zip(*(_parts(table) for table in self.run), strict=True)
+        return " · ".join(part for part, *others in every if part and {part} >= {*others})
+
+    @property
+    def claims(self) -> Iterator[tuple[JudgedTable, JudgedClaim]]:
+        """Yield every claim with runs once, as judged closest to print.
+
+        That is the first setting with enough seeds to decide anything, else the one with most.
+        """
+        for tables in self.tables.values():
+            for i in range(len(tables[0].claims)):
+                judged = [(table, table.claims[i]) for table in tables]
+                judged = [pair for pair in judged if pair[1].verdict.kind != "not_run"]
+                # max keeps the first of equals, and the tables are sorted
+                if judged:
+                    yield max(judged, key=lambda pair: min(pair[1].verdict.n, MIN_SEEDS))
 
 
 def trained_on(table: JudgedTable) -> list[DataChoice]:
@@ -67,11 +106,13 @@ def trained_on(table: JudgedTable) -> list[DataChoice]:
 
 def setting(table: JudgedTable) -> str:
     """Return what a number holds for: tier, scale, data set, overrides, precision."""
+    return " · ".join(filter(None, _parts(table)))
+
+
+def _parts(table: JudgedTable) -> tuple[str, str, str, str]:
     context = table.table.expanded.context
     data = listed(data_label(choice) for choice in trained_on(table))
-    return " · ".join(
-        filter(None, [tier_label(context), data, set_label(context), context.precision])
-    )
+    return tier_label(context), data, set_label(context), context.precision
 
 
 def page_link(suite: str) -> str:
@@ -89,9 +130,9 @@ def bullets(lines: Sequence[str]) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 
-def figure_links(evidence: Evidence, start: str, end: str = "") -> Iterator[str]:
+def figure_links(evidence: Evidence, start: str, end: str = "", folder: str = "") -> Iterator[str]:
     """Yield the figures whose file names begin and end so."""
     for path, alt in evidence.figures.items():
         name = path.removeprefix("figures/").removesuffix(".svg")
         if name.startswith(start) and name.endswith(end):
-            yield f"![{escape(alt)}]({path})"
+            yield f"![{escape(alt)}]({folder}{path})"

@@ -7,6 +7,7 @@ seaborn's colour-blind palette; ours is filled and solid, printed is open and da
 from __future__ import annotations
 
 import io
+import itertools
 import math
 import re
 import textwrap
@@ -15,6 +16,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from resbench.report.blocks import plain
+from resbench.report.claims import JudgedClaim
 from resbench.report.judged import JudgedTable
 from resbench.report.labels import (
     cell_label,
@@ -91,7 +93,7 @@ def learning_curves(judged: JudgedTable) -> Figure | None:
             line = {name: value for name, value in look.items() if name != "errorbar"}
             parts[0].plot([], [], color="0.3", label=images, **line)
         _legend_below(figure, parts[0], skip=("row",))
-        _title(figure, [judged], f"mean of {_seeds(judged)}, for the test error ± sd")
+        _title(figure, judged, f"mean of {_seeds(judged)}, for the test error ± sd")
     return figure
 
 
@@ -119,7 +121,7 @@ def noise(judged: JudgedTable) -> Figure | None:
         axes.set_xticks(sorted(set(frame["noise"])))
         axes.set_ylim(0)
         _legend_below(figure, axes, skip=("network", "whose"))
-        _title(figure, [judged], f"mean ± sd of {_seeds(judged)}")
+        _title(figure, judged, f"mean ± sd of {_seeds(judged)}")
     return figure
 
 
@@ -151,40 +153,60 @@ def printed_cells(judged: JudgedTable) -> Figure | None:
         axes.set_xlim(0, min(100.0, axes.get_xlim()[1]))
         _legend_below(figure, axes)
         alike = any(place.kind != "not_comparable" for place in places)
-        _title(figure, [judged], "printed and ours" + ("" if alike else ", not comparable"))
+        _title(figure, judged, "printed and ours" + ("" if alike else ", not comparable"))
     return figure
 
 
-def claims(tables: Sequence[JudgedTable]) -> Figure | None:
-    """Draw the effect of every claim with runs beside the printed one; tables of one context."""
-    rows = [item for table in tables for item in table.claims if item.verdict.kind != "not_run"]
+def claims(settings: Mapping[str, Sequence[JudgedTable]]) -> Figure | None:
+    """Draw the effect of every claim with runs beside the printed one, in each setting by name."""
+    found: dict[tuple[str, int], dict[str, JudgedClaim]] = {}
+    for name, tables in settings.items():
+        for table in tables:
+            for number, item in enumerate(table.claims):
+                if item.verdict.kind != "not_run":
+                    found.setdefault((table.suite, number), {})[name] = item
+    rows = [found[at] for at in sorted(found)]
     if not rows:
         return None
     import seaborn as sns
 
+    names = [name for name in settings if any(name in row for row in rows)]
     with _style():
-        figure, axes = _canvas(WIDTH_IN, 1.5 + 0.36 * len(rows))
+        figure, axes = _canvas(WIDTH_IN, 1.5 + (0.24 + 0.12 * len(names)) * len(rows))
         palette = sns.color_palette("colorblind")
         axes.axvline(0, color="0.3", linewidth=1)
+        verdicts = [item.verdict for row in rows for item in row.values()]
         axes.plot([], [], **_PRINTED, label="printed")
-        sizes, seen = [], set[str]()
-        for i, verdict in enumerate(item.verdict for item in rows):
-            colour, printed = palette[_COLOURS[verdict.kind]], verdict.evidence.printed_difference
-            low, high = verdict.interval.low, verdict.interval.high
-            if math.isfinite(high - low):
-                axes.plot([low, high], [i, i], color=colour, linewidth=2)
-            label = verdict.kind.replace("_", " ")
-            axes.plot(verdict.effect_pp, i, "o", color=colour, label=_once(label, seen))
-            if printed is not None:
-                axes.plot(printed, i, **_PRINTED)
-            sizes += [abs(verdict.effect_pp), abs(printed or 0.0)]
-        _name_rows(axes, [_wrapped(item.claim.text.rstrip("."), 52) for item in rows])
-        reach = 1.8 * max(sizes)  # an interval from two seeds may be far wider: it runs off
+        for kind in (kind for kind in _COLOURS if any(kind == found.kind for found in verdicts)):
+            label = kind.replace("_", " ")
+            axes.plot([], [], color=palette[_COLOURS[kind]], linewidth=4, label=label)
+        marker = dict(zip(names, itertools.cycle(_MARKERS)))
+        for name in names if len(names) > 1 else ():
+            axes.plot([], [], marker[name], color="0.4", label=name)
+        for i, row in enumerate(rows):
+            for j, (name, item) in enumerate(row.items()):
+                verdict, y = item.verdict, i + 0.6 * ((j + 0.5) / len(row) - 0.5)
+                low, high = verdict.interval.low, verdict.interval.high
+                look: Any = {"color": palette[_COLOURS[verdict.kind]]}
+                if math.isfinite(high - low):
+                    axes.plot([low, high], [y, y], linewidth=2, **look)
+                axes.plot(verdict.effect_pp, y, marker[name], **look)
+                if verdict.evidence.printed_difference is not None:
+                    axes.plot(verdict.evidence.printed_difference, y, **_PRINTED)
+        claimed = [next(iter(row.values())).claim.text.rstrip(".") for row in rows]
+        _name_rows(axes, [_wrapped(text, 52) for text in claimed])
+        # an interval from two seeds may be far wider than all effects: it runs off
+        reach = 1.8 * max(
+            max(abs(found.effect_pp), abs(found.evidence.printed_difference or 0.0))
+            for found in verdicts
+        )
         axes.set_xlim(max(axes.get_xlim()[0], -reach), min(axes.get_xlim()[1], reach))
         axes.set(xlabel="effect in the claimed direction (percentage points)")
         _legend_below(figure, axes)
-        levels = sorted({f"{item.verdict.interval.level:.0%}" for item in rows})
-        _title(figure, tables, f"effect and {' or '.join(levels)} interval over seeds")
+        levels = sorted({f"{found.interval.level:.0%}" for found in verdicts})
+        where = f"{sentence(names[0])}. " if len(names) == 1 else ""
+        what = f"{where}Effect and {' or '.join(levels)} interval over seeds."
+        _head(figure, "Claims of the sources", what)
     return figure
 
 
@@ -208,6 +230,8 @@ _CURVES: Mapping[str, Mapping[str, Any]] = {
     "test": {"errorbar": "sd", "linewidth": 1.5},
     "training, augmented": {"errorbar": None, "linewidth": 0.8, "linestyle": (0, (4, 2))},
 }
+_MARKERS = "osv^PXhd"
+"""A filled marker per setting."""
 _PRINTED: Mapping[str, Any] = {
     "marker": "D",
     "linestyle": "none",
@@ -236,16 +260,18 @@ def _canvas(width: float, height: float, ratios: Sequence[float] = (1.0,)) -> An
     return figure, *parts[0]
 
 
-def _title(figure: Figure, tables: Sequence[JudgedTable], what: str) -> None:
+def _title(figure: Figure, judged: JudgedTable, what: str) -> None:
     """Say which table, which tier and which data set the figure is about."""
-    expanded = tables[0].table.expanded
-    about = expanded.loaded.suite.title if len(tables) == 1 else "Claims of the sources"
-    context = expanded.context
+    context = judged.table.expanded.context
     data = listed(data_label(choice) for choice in context.data.values())
     where = " ".join([f"{sentence(tier_label(context))}, data {data}.", *_set(context)])
+    title = judged.table.expanded.loaded.suite.title
+    _head(figure, title, f"{where} {sentence(what)}.")
+
+
+def _head(figure: Figure, *lines: str) -> None:
     width = round(figure.get_figwidth() * 13)
-    lines = [_wrapped(about, width), _wrapped(f"{where} {sentence(what)}.", width)]
-    figure.suptitle("\n".join(lines), fontsize=9)
+    figure.suptitle("\n".join(_wrapped(line, width) for line in lines), fontsize=9)
 
 
 def _set(context: Context) -> list[str]:

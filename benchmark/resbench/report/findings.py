@@ -13,15 +13,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from resbench.data.catalog import train_images
 from resbench.report.cells import Place, catalogued, full_width, parameters
 from resbench.report.collect import FilledCell, FilledTable
+from resbench.report.declared import images_seen
 from resbench.report.judged import place_notes
 from resbench.report.labels import METRICS, SPLITS, code_label, listed
 from resbench.store.metrics import EpochMetrics
 from resbench.suite.expand import Cell, Expanded
 from resbench.suite.ledger import UNMARKED, Entry, ledger
-from resbench.suite.schedule import resolve
 from resbench.suite.schema import ERROR_METRICS
 from resbench.suite.spec import RunSpec
 from resbench.words import count
@@ -216,13 +215,9 @@ def _plain(value: object) -> str:
 
 
 def _work(subject: Subject) -> str:
-    ours = _images_seen(subject.spec)
+    ours = images_seen(subject.spec)
     spec = subject.declared.cell(subject.cell.cell.id).spec
-    theirs = _images_seen(spec) if spec is not None else ours
+    theirs = images_seen(spec) if spec is not None else ours
     return (
         f"trains on {ours:,} images in all, {100 * ours / theirs:.3g} % of the source's {theirs:,}"
     )
-
-
-def _images_seen(spec: RunSpec) -> int:
-    return resolve(spec, train_images(spec.data)).total * spec.training.batch_size

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -17,13 +18,20 @@ from resbench.report import figures
 from resbench.report.blocks import Block, Heading, Text
 from resbench.report.collect import empty, finished
 from resbench.report.details import EFFECTS
-from resbench.report.evidence import Evidence, as_markdown, page_link, setting, trained_on
+from resbench.report.evidence import (
+    Evidence,
+    as_markdown,
+    figure_links,
+    page_link,
+    setting,
+    trained_on,
+)
 from resbench.report.judged import JudgedTable, judge
 from resbench.report.labels import sentence, source_label
 from resbench.report.page import table_blocks
 from resbench.report.reading import Results, read_results
 from resbench.report.render_markdown import escape, markdown
-from resbench.report.summary import abstract, arms_note, claims_grid, replication_report
+from resbench.report.summary import abstract, claims_grid, claims_notes, replication_report
 from resbench.store.atomic import fault, read_file, write_atomic
 from resbench.store.layout import RunFolder
 from resbench.store.verify import verify_run
@@ -79,12 +87,13 @@ def build_site(results: Results, method: str = "") -> tuple[Evidence, dict[str, 
         filled = finished(loaded, results)
         if name != "smoke" or any(table.records for table in filled):
             tables[name] = [judge(table) for table in filled]
-    drawn = {f"figures/{name}.svg": found for name, found in _draw(tables).items()}
     verified = sum(not verify_run(RunFolder(results.path, key)) for key in results.scan.records)
-    alt = {path: text for path, (_, text) in drawn.items()}
     bare = {name: found[0] for name, found in tables.items()}
     bare = {name: table if not table.cost.runs else _bare(table) for name, table in bare.items()}
-    evidence = Evidence(results, tables, verified, bare, alt, method)
+    evidence = Evidence(results, tables, verified, bare, {}, method)
+    drawn = {f"figures/{name}.svg": found for name, found in _draw(evidence).items()}
+    alt = {path: text for path, (_, text) in drawn.items()}
+    evidence = replace(evidence, figures=alt)
     files = {path: _marked(content) for path, (content, _) in drawn.items()}
     files |= {f"{name}.md": _suite_page(found, alt).encode() for name, found in tables.items()}
     index = f"{GENERATED}\n\n{replication_report(evidence)}\n{_contents(tables)}"
@@ -103,13 +112,10 @@ def _bare(table: JudgedTable) -> JudgedTable:
 def readme_block(evidence: Evidence, folder: str) -> str:
     """Return the claims, a figure and the way on, for the README above the folder."""
     parts = [f"**What the committed runs show.** {abstract(evidence)}"]
-    for name, tables in evidence.settings.items():
-        grid = claims_grid(tables)
-        if grid is not None:
-            parts += [f"{escape(sentence(name))}:", as_markdown(grid), *arms_note(tables)]
-    for path, alt in evidence.figures.items():
-        if path.startswith("figures/claims-"):
-            parts.append(f"![{escape(alt)}]({folder}/{path})")
+    grid = claims_grid(evidence)
+    if grid is not None:
+        parts += [as_markdown(grid), *claims_notes(evidence)]
+    parts += figure_links(evidence, "claims", folder=f"{folder}/")
     parts.append(
         f"{EFFECTS} [{folder}/]({folder}/README.md) has the tables, what differs from print and "
         "why, and the runs behind every number."
@@ -142,27 +148,25 @@ def _contents(tables: Mapping[str, Sequence[JudgedTable]]) -> str:
     return "\n".join(["## Every suite", "", *lines]) + "\n"
 
 
-def _draw(tables: Mapping[str, Sequence[JudgedTable]]) -> dict[str, tuple[bytes, str]]:
+def _draw(evidence: Evidence) -> dict[str, tuple[bytes, str]]:
     """Return every figure by name, as SVG with its alternative text."""
     drawn: dict[str, tuple[bytes, str]] = {}
-    alike: dict[str, list[JudgedTable]] = {}
     kinds = {
         "curves": (figures.learning_curves, "Errors over epochs and the time of a run"),
         "printed": (figures.printed_cells, "Printed errors and ours"),
         "noise": (figures.noise, "Test error over label noise"),
     }
-    for table in (table for found in tables.values() for table in found if table.cost.runs):
-        alike.setdefault(slug(table), []).append(table)
+    for table in evidence.run:
         for kind, (draw, text) in kinds.items():
             figure = draw(table)
             if figure is not None:
                 alt = f"{text}: {table.suite}, {setting(table)}"
                 drawn[f"{table.suite}-{slug(table)}-{kind}"] = figures.svg(figure), alt
-    for where, found in alike.items():
-        figure = figures.claims(found)
-        if figure is not None:
-            alt = f"Effects of the claims, printed and ours: {setting(found[0])}"
-            drawn[f"claims-{where}"] = figures.svg(figure), alt
+    name = evidence.short if len(evidence.settings) > 1 else setting
+    figure = figures.claims({name(tables[0]): tables for tables in evidence.settings.values()})
+    if figure is not None:
+        alt = f"Effects of the claims, printed and ours: {'; '.join(evidence.settings)}"
+        drawn["claims"] = figures.svg(figure), alt
     return drawn
 
 

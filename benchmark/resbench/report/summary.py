@@ -22,10 +22,9 @@ from resbench.report.evidence import (
     bullets,
     figure_links,
     page_link,
-    setting,
 )
 from resbench.report.judged import JudgedTable
-from resbench.report.labels import bounds, listed, mean_sd, p_value, sentence, signed
+from resbench.report.labels import bounds, listed, mean_sd, p_value, signed
 from resbench.report.page import MARKS
 from resbench.report.render_markdown import escape
 from resbench.suite.expand import parsed_claims
@@ -56,30 +55,48 @@ def replication_report(evidence: Evidence) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def claims_grid(tables: Sequence[JudgedTable]) -> Grid | None:
-    """Return every claim with runs and its verdict; None without any."""
-    rows = []
-    for table in tables:
-        for item in table.claims:
-            verdict = item.verdict
-            if verdict.kind != "not_run":
-                rows.append((
-                    with_step(item.claim.text, verdict),
-                    signed(verdict.evidence.printed_difference),
-                    signed(verdict.effect_pp),
-                    bounds(verdict.interval),
-                    str(verdict.n),
-                    p_value(verdict.adjusted_p),
-                    verdict.kind.replace("_", " "),
-                ))  # fmt: skip
-    levels = {f"{1 - 2 * item.claim.alpha:.0%}" for table in tables for item in table.claims}
+def claims_grid(evidence: Evidence) -> Grid | None:
+    """Return every claim with runs and its verdict closest to print; None without any."""
+    several, rows = len(evidence.settings) > 1, []
+    for table, item in evidence.claims:
+        verdict = item.verdict
+        rows.append((
+            with_step(item.claim.text, verdict),
+            signed(verdict.evidence.printed_difference),
+            signed(verdict.effect_pp),
+            bounds(verdict.interval),
+            str(verdict.n),
+            p_value(verdict.adjusted_p),
+            verdict.kind.replace("_", " "),
+            *([evidence.short(table)] if several else []),
+        ))  # fmt: skip
+    levels = {f"{1 - 2 * item.claim.alpha:.0%}" for _, item in evidence.claims}
     interval = f"interval\n{listed(sorted(levels))}"
-    header = ("claim", "printed\npp", "ours\npp", interval, "seeds", "p\nHolm", "verdict")
-    return Grid(header, tuple(rows), "lrrrrrl") if rows else None
+    header = ["claim", "printed\npp", "ours\npp", interval, "seeds", "p\nHolm", "verdict"]
+    header += ["setting"] if several else []
+    return Grid(tuple(header), tuple(rows), "lrrrrrll"[: len(header)]) if rows else None
 
 
-def arms_note(tables: Sequence[JudgedTable]) -> Iterator[str]:
-    """Say how far from trained the arms of a setting's claims are, where chance is near."""
+def claims_notes(evidence: Evidence) -> Iterator[str]:
+    """Say which setting each claim is shown in, and how far from trained its networks are."""
+    if len(evidence.settings) > 1:
+        yield (
+            "A claim that ran in several settings is shown in the one closest to its source's that "
+            "has three seeds; the figure shows all."
+        )
+    ranges = [
+        text for tables in evidence.settings.values() if (text := _untrained(evidence, tables))
+    ]
+    if ranges:
+        yield (
+            f"Test errors of these networks are {', '.join(ranges)}: they have hardly trained. An "
+            "order among them may be one of how fast networks learn, and is not that of the "
+            "printed ones."
+        )
+
+
+def _untrained(evidence: Evidence, tables: Sequence[JudgedTable]) -> str:
+    """Return the range of a setting's errors where most are nearer to chance than to none."""
     errors, chance = [], 0.0
     for table in (table for table in tables if not table.as_printed):
         claimed = {name for p in parsed_claims(table.table.expanded) for name in p.cells}
@@ -88,12 +105,10 @@ def arms_note(tables: Sequence[JudgedTable]) -> Iterator[str]:
             if cell.done and cell.cell.spec is not None:
                 chance = 100 * (1 - 1 / NUM_CLASSES[cell.cell.spec.data.name])
     known = [error for error in errors if error is not None]
-    if known and statistics.median(known) > chance / 2:
-        yield (
-            f"Test errors of these arms are {min(known):.1f} to {max(known):.1f} %, chance is "
-            f"{chance:.0f} %: they have hardly trained. An order among them may be one of how fast "
-            "networks learn, and is not that of the printed ones."
-        )
+    if not known or statistics.median(known) <= chance / 2:
+        return ""
+    where = escape(evidence.short(tables[0]))
+    return f"{min(known):.1f} to {max(known):.1f} % in {where} (chance is {chance:.0f} %)"
 
 
 def abstract(evidence: Evidence) -> str:
@@ -102,13 +117,15 @@ def abstract(evidence: Evidence) -> str:
         return "No run is recorded yet."
     asked = sum(len(tables[0].claims) for tables in evidence.tables.values())
     settings = count(len(evidence.settings), "setting")
-    parts = [f"{count(len(evidence.records), 'run')} in {settings}."]
+    shared = f", all on {escape(evidence.shared)}" if evidence.shared else ""
+    parts = [f"{count(len(evidence.records), 'run')} in {settings}{shared}."]
     for name, tables in evidence.settings.items():
+        where = evidence.short(tables[0]) if evidence.shared else name
         kinds = Counter(item.verdict.kind for table in tables for item in table.claims)
         del kinds["not_run"]
         counts = listed(f"{n} {kind.replace('_', ' ')}" for kind, n in kinds.most_common())
         judged = f"{sum(kinds.values())} of {asked} claims of the sources have runs"
-        parts.append(f"In {escape(name)} {judged}{f': {counts}' if counts else ''}.")
+        parts.append(f"In {escape(where)} {judged}{f': {counts}' if counts else ''}.")
     if not any(table.as_printed for table in evidence.run):
         parts.append(
             "No setting is the printed one, so no printed number is judged, and every verdict on a "
@@ -177,13 +194,10 @@ def _best_kind(evidence: Evidence, where: tuple[str, str, str]) -> str:
 
 
 def _claims(evidence: Evidence) -> Iterator[str]:
-    for name, tables in evidence.settings.items():
-        grid = claims_grid(tables)
-        if grid is not None:
-            pages = listed(page_link(table.suite) for table in tables if table.claims)
-            yield f"**{escape(sentence(name))}** ({pages}):"
-            yield as_markdown(grid)
-            yield from arms_note(tables)
+    grid = claims_grid(evidence)
+    if grid is not None:
+        yield as_markdown(grid)
+        yield from claims_notes(evidence)
     yield from figure_links(evidence, "claims")
     waiting = sum(
         all(table.claims[i].verdict.kind == "not_run" for table in tables)
@@ -211,39 +225,46 @@ def _method(evidence: Evidence) -> Iterator[str]:
 
 
 def _tables(evidence: Evidence) -> Iterator[str]:
+    suites: dict[str, list[JudgedTable]] = {}
     for table in evidence.distinct:
         if any(place.values for place in table.places):
-            title = table.table.expanded.loaded.suite.title
-            where = f"{escape(setting(table))} ({page_link(table.suite)})"
-            yield f"**{escape(title)}**, {where}:"
-            yield as_markdown(compact_grid(table))
-            yield from figure_links(evidence, f"{table.suite}-", "-noise")
+            suites.setdefault(table.suite, []).append(table)
+    for suite, tables in suites.items():
+        title = tables[0].table.expanded.loaded.suite.title
+        yield f"**{escape(title)}** ({page_link(suite)}):"
+        yield as_markdown(compact_grid(evidence, tables))
+        yield from figure_links(evidence, f"{suite}-", "-noise")
     yield "Ours: mean ± sd over seeds (how many), last epoch."
 
 
-def compact_grid(table: JudgedTable) -> Grid:
-    """Return a table in the source's shape: printed and ours for every column of errors."""
-    suite = table.table.expanded.loaded.suite
+def compact_grid(evidence: Evidence, tables: Sequence[JudgedTable]) -> Grid:
+    """Return a suite in the source's shape: for every column of errors printed, and ours."""
+    suite = tables[0].table.expanded.loaded.suite
     columns = [
         name for name in suite.table.columns
-        if any(p.column == name and p.metric in ERROR_METRICS for p in table.places)
+        if any(p.column == name and p.metric in ERROR_METRICS for p in tables[0].places)
     ]  # fmt: skip
-    at = {(place.row, place.column): place for place in table.places}
-    header = [suite.table.row_header]
+    several, levels = len(evidence.settings) > 1, suite.matrix[suite.table.rows]
+    header, cells = [suite.table.row_header], [[level.label for level in levels.values()]]
     for name in columns:
-        header += [f"{suite.table.columns[name].label}\nprinted", "ours"]
-    rows = [
-        (level.label, *(text for name in columns for text in _printed_and_ours(at[row, name])))
-        for row, level in suite.matrix[suite.table.rows].items()
-    ]
-    return Grid(tuple(header), tuple(rows), "l" + "r" * (len(header) - 1))
+        header.append(f"{suite.table.columns[name].label}\nprinted")
+        cells.append([_printed(place) for place in tables[0].places if place.column == name])
+        for table in tables:
+            ours = [_ours(place) for place in table.places if place.column == name]
+            if any(ours):
+                header.append(f"ours\n{evidence.short(table)}" if several else "ours")
+                cells.append(ours)
+    return Grid(tuple(header), tuple(zip(*cells, strict=True)), "l" + "r" * (len(header) - 1))
 
 
-def _printed_and_ours(place: Place) -> tuple[str, str]:
-    printed = (place.printed.value or "") if place.printed else ""
+def _printed(place: Place) -> str:
+    return (place.printed.value or "") if place.printed else ""
+
+
+def _ours(place: Place) -> str:
     if place.mean is None:
         lost = len(place.cell.diverged)
-        return printed, f"{lost} diverged" if lost else ""
+        return f"{lost} diverged" if lost else ""
     ours = mean_sd(place.mean, place.sd, len(place.values), len(place.cell.seeds))
     mark = MARKS[place.kind][0] if place.kind in JUDGED else ""
-    return printed, f"{ours} {mark}".strip()
+    return f"{ours} {mark}".strip()

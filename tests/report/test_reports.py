@@ -154,7 +154,8 @@ def test_the_prose_counts_what_the_records_hold(site: Site) -> None:
     assert "7 of 8 printed parameter counts are met after rounding" in text
     assert "Code: 0.1.0 c0ffeec0ff (14 runs)." in text
     assert "[table4_noise](table4_noise.md), farthest from print: 30% (the report" in text
-    assert "10 printed errors of the 2019 report are not the error" in text
+    assert "10 printed errors of the 2019 report are not of the images named in print" in text
+    assert "## What the numbers of the 2019 report are\n" in text
 
 
 def test_a_forged_record_is_counted_as_refused_and_enters_no_table(

@@ -93,10 +93,10 @@ def place_notes(place: Place) -> list[str]:
     if printed is not None:
         really = printed.really or printed.claims
         if printed.really and printed.really != printed.claims:
-            claimed = f"Printed as {SPLITS[printed.claims]}" if printed.claims else "Printed"
-            notes.append(
-                f"{claimed}, it is: {SPLITS[printed.really]}. Ours: {METRICS[place.metric]}."
+            claimed = (
+                f"Printed as {SPLITS[printed.claims]}, it is" if printed.claims else "The number is"
             )
+            notes.append(f"{claimed}: {SPLITS[printed.really]}. Ours: {METRICS[place.metric]}.")
         elif really and really != "test":
             notes.append(f"Printed: {SPLITS[really]}. Ours: {METRICS[place.metric]}.")
         if printed.note:

@@ -76,10 +76,12 @@ def hard(evidence: Evidence) -> Iterator[str]:
         f"{escape('; '.join(places))}: {escape(text)} ({page_link(suite)})"
         for (suite, text), places in unequal.items()
     ]
-    lines.append(
-        f"{len(_unlike(evidence))} printed errors of the 2019 report are not the error that they "
-        "are printed as (below)."
-    )
+    unlike = _unlike(evidence)
+    if unlike:
+        lines.append(
+            f"{count(len(unlike), 'printed error')} of {misprinting(evidence)} "
+            f"{'are' if len(unlike) > 1 else 'is'} not of the images named in print (below)."
+        )
     yield bullets(lines)
 
 
@@ -108,7 +110,13 @@ def differs(evidence: Evidence) -> Iterator[str]:
             yield bullets([*common, *lines])
 
 
-def report_numbers(evidence: Evidence) -> Iterator[str]:
+def misprinting(evidence: Evidence) -> str:
+    """Return the sources, each the first of a suite, that print an error as another than it is."""
+    suites = (evidence.sources[suite].table.expanded.loaded for suite, _ in _unlike(evidence))
+    return listed(dict.fromkeys(suite.sources[0].title for suite in suites))
+
+
+def unlike_print(evidence: Evidence) -> Iterator[str]:
     """List the printed errors that are not what they are printed as."""
     rows = []
     for suite, place in _unlike(evidence):
@@ -125,7 +133,7 @@ def report_numbers(evidence: Evidence) -> Iterator[str]:
         ))  # fmt: skip
     if rows:
         yield (
-            "By its authors' published code, logs and notebooks. Ours are set beside what a number "
+            "By the authors' published code, logs and notebooks. Ours are set beside what a number "
             "is, never a test error beside a training error."
         )
         header = ("suite", "place", "printed", "printed as", "is", "note")
@@ -170,9 +178,9 @@ def _unlike(evidence: Evidence) -> list[tuple[str, Place]]:
         (suite, place)
         for suite, table in evidence.sources.items()
         for place in table.places
-        if table.table.expanded.loaded.protocol.name != "report2019-as-run"  # not printed: its logs
-        and place.metric in ERROR_METRICS
+        if place.metric in ERROR_METRICS
         and place.printed
+        and place.printed.claims
         and place.printed.really not in (None, place.printed.claims)
         and (place.printed.claims, place.printed.really) != ("train", "train_aug")
     ]

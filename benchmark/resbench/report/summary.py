@@ -43,7 +43,10 @@ def replication_report(evidence: Evidence) -> str:
         ("What was easy", lessons.easy(evidence)),
         ("What was hard", lessons.hard(evidence)),
         ("What differs, and why", lessons.differs(evidence)),
-        ("What the 2019 report's numbers are", lessons.report_numbers(evidence)),
+        (
+            f"What the numbers of {lessons.misprinting(evidence)} are",
+            lessons.unlike_print(evidence),
+        ),
         ("Where the runs come from", lessons.provenance(evidence)),
     ]
     parts = ["# What the committed runs show"]

@@ -16,6 +16,7 @@ from resbench.bench.goals import GOALS, Goal, choose_goals
 from resbench.bench.measure import Spread
 from resbench.bench.outcome import measure
 from resbench.bench.page import bench_page, write
+from resbench.cli.bench import _bench
 
 
 class Command(Protocol):
@@ -94,6 +95,24 @@ def test_a_device_that_is_not_there_is_refused_in_one_line(bench: Command) -> No
 def made_goal(name: str, metric: str, value: float, **changes: Any) -> Goal:
     reading = Reading(Spread(value, value - 1, value + 1), **changes)
     return Goal(name, metric, "cpu", "x", 2, 4, 8, lambda _: [reading])
+
+
+def test_what_is_measured_is_written_before_the_next_goal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A device may be taken away before the last goal."""
+    written: list[int] = []
+
+    def look(_: Bench) -> list[Reading]:
+        written.append(len(rows_of(tmp_path)))
+        return [Reading(Spread(1, 1, 1))]
+
+    first = made_goal(GOALS[0].name, GOALS[0].metric, 3)
+    second = Goal(GOALS[1].name, GOALS[1].metric, "cpu", "x", 1, 2, 3, look)
+    monkeypatch.setattr("resbench.bench.goals.choose_goals", lambda *_: [first, second])
+    assert _bench("cpu", False, None, "json", tmp_path) == 0
+    assert written == [1]
+    assert len(rows_of(tmp_path)) == 2
 
 
 def test_a_goal_that_fails_is_a_row_and_the_rest_goes_on(cpu: Bench) -> None:

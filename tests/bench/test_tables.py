@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
+from resbench.bench import tables
+from resbench.bench.contest import Bench
 from resbench.bench.tables import SEEDS, cifar_runs, estimate
 from resbench.data.catalog import train_images
 from resbench.runner.throughput import kind_of
@@ -41,3 +44,18 @@ def test_evaluation_is_part_of_the_estimate() -> None:
     without, _ = estimate(runs, lambda _: (1000.0, 1e12))
     with_, _ = estimate(runs, lambda _: (1000.0, 1000.0))
     assert with_ == pytest.approx(without * 1.2, rel=0.05)
+
+
+def test_on_a_gpu_the_runs_are_those_that_run_makes_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[RunSpec] = []
+
+    def calibrate(spec: RunSpec, *_: object) -> tuple[float, float]:
+        asked.append(spec)
+        return 1000.0, 1000.0
+
+    monkeypatch.setattr(tables, "calibrate", calibrate)
+    tables.every_table(Bench(torch.device("cuda:0")))
+    assert {(spec.engine, spec.precision) for spec in asked} == {("graph", "bf16")}
+    asked.clear()
+    tables.every_table(Bench(torch.device("cpu")))
+    assert {(spec.engine, spec.precision) for spec in asked} == {("eager", "fp32")}

@@ -6,8 +6,6 @@ Never run on a GPU so far. With torch and the test packages at hand and nothing 
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
 
@@ -17,27 +15,22 @@ from resbench.train.determinism import prepare as prepare_process
 from resbench.train.engine import make_engine
 from resbench.train.lane import Diverged
 
-from ..mini import REPORT, spec_of
-from ..train.engines import Trained, lane_on
+from ..mini import REPORT
+from ..train.engines import Trained, assert_live_weights, lane_on
+from ..train.engines import gpu_spec as spec
 from ..train.engines import trained as trained_on
 
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
+    pytest.mark.filterwarnings("default"),  # of a compiler or driver that no test here chose
 ]
-
-WANG = {"model__width": 0.5, "data__image_px": 16, "data__train_images": 640,
-        "data__test_images": 360, "training__batch_size": 32}  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
 def deterministic(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     prepare_process(find_device("cuda"), threads=1)
-
-
-def spec(**changes: Any) -> RunSpec:
-    return spec_of(**{**WANG, **changes})
 
 
 def trained(*specs: RunSpec, epochs: int = 1) -> list[Trained]:
@@ -98,3 +91,11 @@ def test_captured_evaluation_equals_the_plain_one(monkeypatch: pytest.MonkeyPatc
     captured = lane.evaluate(lane.images.test_images, lane.images.test_labels)
     assert captured.loss == plain.loss
     assert (captured.pred == plain.pred).all()
+
+
+def test_captured_evaluation_reads_the_weights_of_the_moment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("resbench.train.lane.EVAL_BATCH", {"cuda": 100})
+    monkeypatch.setattr("resbench.train.engine.EVAL_BATCH", {"cuda": 100})
+    assert_live_weights(lane_on(find_device("cuda"), spec(engine="graph")))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import torch
 
 from resbench.data.digits import read_digits
@@ -11,7 +14,17 @@ from resbench.train.images import prepare
 from resbench.train.lane import Lane
 from resbench.train.state import dump
 
+from ..mini import spec_of
+
 Trained = tuple[bytes, list[tuple[float, float]]]
+
+
+def gpu_spec(**changes: Any) -> RunSpec:
+    """What the tests on a GPU train: wide enough for its kernels, and a partial test batch."""
+    return spec_of(**{
+        "model__width": 0.5, "data__image_px": 16, "data__train_images": 640,
+        "data__test_images": 210, "training__batch_size": 32, **changes,
+    })  # fmt: skip
 
 
 def lane_on(device: torch.device, spec: RunSpec) -> Lane:
@@ -37,3 +50,18 @@ def trained(device: torch.device, *specs: RunSpec, epochs: int = 1) -> list[Trai
             total.append(lane.epoch_totals(steps))
     states = [dump(lane.model, lane.optimizer, {}) for lane in lanes]
     return list(zip(states, totals, strict=True))
+
+
+def assert_live_weights(lane: Lane) -> None:
+    """Check that evaluation through a graph captured before an epoch sees what the epoch did."""
+    test = lane.images.test_images, lane.images.test_labels
+    lane.begin_epoch(1)
+    engine = make_engine([lane])
+    lane.begin_epoch(1)
+    before = lane.evaluate(*test)
+    engine.run_epoch(lane.steps.in_epoch(1), lambda _step: None)
+    captured = lane.evaluate(*test)
+    lane.eval_forward = lane.eval_logits
+    plain = lane.evaluate(*test)
+    assert captured.loss == plain.loss != before.loss
+    assert np.array_equal(captured.pred, plain.pred)

@@ -20,7 +20,7 @@ from resbench.train.lane import Diverged
 from resbench.train.optim import Optimizer, build_optimizer
 
 from ..mini import REPORT, spec_of
-from .engines import lane_on, trained
+from .engines import assert_live_weights, gpu_spec, lane_on, trained
 
 CPU = torch.device("cpu")
 OF_THE_HOST = {torch.ops.aten._local_scalar_dense.default, torch.ops.aten.lift_fresh.default}
@@ -53,19 +53,21 @@ class Tape(TorchDispatchMode):
 
 
 class Stream:
-    """A stream of a device that has one."""
+    """A stream of a device that has one; keeps who has joined it."""
 
-    def __init__(self, _device: torch.device | None = None) -> None: ...
+    def __init__(self, _device: torch.device | None = None) -> None:
+        self.joined: list[Stream] = []
 
-    def wait_stream(self, _other: Stream) -> None: ...
+    def wait_stream(self, other: Stream) -> None:
+        self.joined.append(other)
 
 
 @pytest.fixture(autouse=True)
 def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "CUDAGraph", Tape)
-    monkeypatch.setattr(torch.cuda, "graph", lambda tape: tape)
+    monkeypatch.setattr(torch.cuda, "graph", lambda tape, stream: tape)
     monkeypatch.setattr(torch.cuda, "Stream", Stream)
-    monkeypatch.setattr(torch.cuda, "current_stream", Stream)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda _device: Stream())
     monkeypatch.setattr(torch.cuda, "stream", lambda _stream: nullcontext())
     # As on a GPU under either engine: in Adam's doubles a float32 tensor is another number.
     monkeypatch.setattr("resbench.train.lane.build_optimizer", with_tensor_lr)
@@ -99,7 +101,7 @@ def test_replays_are_the_eager_steps_bit_for_bit(changes: dict[str, Any]) -> Non
 def test_a_drop_of_the_learning_rate_needs_no_new_capture(monkeypatch: pytest.MonkeyPatch) -> None:
     tapes: list[Tape] = []
 
-    def keep(tape: Tape) -> Tape:
+    def keep(tape: Tape, stream: Stream) -> Tape:
         tapes.append(tape)
         return tape
 
@@ -142,6 +144,70 @@ def test_captured_evaluation_equals_the_plain_one(monkeypatch: pytest.MonkeyPatc
     captured = lane.evaluate(lane.images.test_images, lane.images.test_labels)
     assert captured.loss == plain.loss
     assert (captured.pred == plain.pred).all()
+
+
+def test_captured_evaluation_reads_the_weights_of_the_moment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("resbench.train.lane.EVAL_BATCH", {"cpu": 25})
+    monkeypatch.setattr("resbench.train.engine.EVAL_BATCH", {"cpu": 25})
+    assert_live_weights(lane_on(CPU, graph()))
+
+
+def test_a_step_that_fails_leaves_no_stream_of_the_capture_unjoined(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else the capture cannot be ended and its memory stays lost to the runs one at a time."""
+    lanes = [lane_on(CPU, graph(seed=seed)) for seed in (1, 2, 3)]
+    for lane in lanes:
+        lane.begin_epoch(1)
+    driver = engine.GraphEngine(lanes, compile_units=False)
+
+    def no_memory(*_: Tensor) -> Tensor:
+        raise torch.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr(lanes[1], "train_step", no_memory)
+    origin = Stream()
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda _device: origin)
+    with pytest.raises(torch.OutOfMemoryError):
+        driver._step()
+    assert origin.joined == driver.streams
+
+
+def test_the_host_is_never_far_ahead_of_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorded: list[int] = []
+    waited: list[int] = []
+    done = 0
+
+    class Event:
+        def record(self) -> None:
+            self.step = done
+            recorded.append(done)
+
+        def synchronize(self) -> None:
+            waited.append(done - self.step)
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(engine, "AHEAD_STEPS", 1)
+    lane = lane_on(CPU, graph())
+    lane.begin_epoch(1)
+    driver = engine.make_engine([lane])
+    lane.begin_epoch(1)
+
+    def count(_step: int) -> None:
+        nonlocal done
+        done += 1
+
+    driver.run_epoch(lane.steps.in_epoch(1), count)
+    assert recorded == [1, 2, 3, 4]
+    assert waited == [1, 1, 1]  # each time for the event before the last: the queue never drains
+
+
+def test_what_the_gpu_tests_train_can_be_made() -> None:
+    for spec in (gpu_spec(engine="eager"), gpu_spec(**{**REPORT, "engine": "eager"})):
+        lane = lane_on(CPU, spec)
+        lane.begin_epoch(1)
+        assert len(lane.images.test_labels) % 100  # a captured evaluation has a partial batch
 
 
 def test_a_step_that_looks_at_its_loss_is_refused_by_the_stand_in() -> None:

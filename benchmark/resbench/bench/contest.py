@@ -53,12 +53,16 @@ class Bench:
         schedule = Schedule(unit="step", total=steps * 10**6, drops=(), warmup=None)
         training = replace(spec.training, optim=optim, schedule=schedule, batch_size=batch)
         changes: dict[str, object] = {"training": training}
-        if self.on_gpu:
-            changes |= {"engine": "graph", "precision": "bf16"}
         if self.quick:
             changes["model"] = replace(spec.model, width=0.125)
             changes["data"] = replace(spec.data, image_px=8)
-        return replace(spec, **changes)
+        spec = replace(spec, **changes)
+        return self.as_on_gpu(spec) if self.on_gpu else spec
+
+    @staticmethod
+    def as_on_gpu(spec: RunSpec) -> RunSpec:
+        """Return a run as `resbench run` makes it on a GPU."""
+        return replace(spec, engine="graph", precision="bf16")
 
 
 @dataclass(frozen=True)

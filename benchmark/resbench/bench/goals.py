@@ -75,6 +75,8 @@ GOALS: tuple[Goal, ...] = (
          gpu.live_against_fixed),
     Goal("7", "deterministic against not", "cuda", "x", 0.85, 0.93, 1.0,
          gpu.deterministic_against_not),
+    Goal("compile", "graph+compile against graph", "cuda", "x", None, None, None,
+         gpu.compiled_against_not),
     Goal("8", "test Attention-92", "cuda", "x", 8, 15, 30, _evaluate(ATTENTION_92, 10_000)),
     Goal("9", "train Attention-56", "cpu", "x", 1.3, 1.5, 1.8, _train(ATTENTION_56, 2)),
     Goal("9", "train smoke network", "cpu", "x", 1.2, 1.35, 1.6, _train(TINY, 12)),

@@ -10,11 +10,13 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
+from msgspec import structs
 
 from resbench.bench.contest import ATTENTION_92, Bench, Reading, ratios
 from resbench.bench.measure import Contender, take_turns
 from resbench.bench.traffic import traffic_of
 from resbench.bench.training import Ours
+from resbench.suite.spec import Engine
 
 STEPS = 400
 """Steps of one round: half an epoch of CIFAR at batch 64."""
@@ -43,6 +45,12 @@ def deterministic_against_not(bench: Bench) -> list[Reading]:
     return _compared(bench, {"deterministic": _ours(bench), "not deterministic": free})
 
 
+def compiled_against_not(bench: Bench) -> list[Reading]:
+    """The residual units compiled against the units as they are."""
+    return _compared(bench, {"graph+compile": _ours(bench, engine="graph+compile"),
+                             "graph": _ours(bench)})  # fmt: skip
+
+
 def bandwidth(bench: Bench, lanes: int) -> list[Reading]:
     """Bytes a second of training, by the traffic model, as a share of a plain copy's."""
     ours = _ours(bench, lanes=lanes)
@@ -62,8 +70,10 @@ def _copy(target: torch.Tensor, source: torch.Tensor, times: int) -> None:
         target.copy_(source)
 
 
-def _ours(bench: Bench, *, lanes: int = 1, fixed_batch: bool = False) -> Ours:
-    spec = bench.spec(ATTENTION_92, steps=STEPS)
+def _ours(
+    bench: Bench, *, lanes: int = 1, fixed_batch: bool = False, engine: Engine = "graph"
+) -> Ours:
+    spec = structs.replace(bench.spec(ATTENTION_92, steps=STEPS), engine=engine)
     return Ours(spec, bench.device, STEPS, lanes=lanes, fixed_batch=fixed_batch)
 
 
@@ -74,9 +84,9 @@ def _compared(bench: Bench, runs: dict[str, Ours]) -> list[Reading]:
 
 @contextmanager
 def _free() -> Iterator[None]:
-    torch.use_deterministic_algorithms(False)
+    torch.set_deterministic_debug_mode("default")
     try:
         with torch.backends.cudnn.flags(enabled=True, deterministic=False, allow_tf32=False):
             yield
     finally:
-        torch.use_deterministic_algorithms(True)
+        torch.set_deterministic_debug_mode("error")

@@ -75,7 +75,9 @@ def _bench(name: str, quick: bool, goals: str | None, format_: str, output: Path
     for goal in chosen:
         click.echo(f"measuring {goal.name}: {goal.metric}", err=True)
         rows += measure(goal, bench)
+        if output is not None:  # after each, for the time may be up before the last
+            files = write(rows, bench, output)
     if output is not None:
-        click.echo(f"written: {', '.join(map(str, write(rows, bench, output)))}", err=True)
+        click.echo(f"written: {', '.join(map(str, files))}", err=True)
     click.echo(RENDERERS[format_](bench_page(rows, bench)), nl=False)
     return ExitCode.RUNS_FAILED if any(row.error for row in rows) else ExitCode.OK

@@ -72,16 +72,20 @@ def train_images(data: Data) -> int:
 
 def cache_dir() -> Path:
     """Return the cache folder (``RESBENCH_CACHE_DIR`` overrides)."""
+    if named := os.environ.get("RESBENCH_CACHE_DIR"):
+        return Path(named)
     import platformdirs
 
-    return Path(os.environ.get("RESBENCH_CACHE_DIR") or platformdirs.user_cache_dir("resbench"))
+    return Path(platformdirs.user_cache_dir("resbench"))
 
 
 def data_dir() -> Path:
     """Return the folder of downloaded archives (``RESBENCH_DATA_DIR`` overrides)."""
+    if named := os.environ.get("RESBENCH_DATA_DIR"):
+        return Path(named)
     import platformdirs
 
-    return Path(os.environ.get("RESBENCH_DATA_DIR") or platformdirs.user_data_dir("resbench"))
+    return Path(platformdirs.user_data_dir("resbench"))
 
 
 def published_archive(name: str) -> Archive:

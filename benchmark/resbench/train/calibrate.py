@@ -66,8 +66,12 @@ def calibrate(
 
 
 def _timed(device: torch.device, work: Callable[[], object]) -> float:
+    def wait() -> None:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+    wait()  # for the warm-up
     start = time.perf_counter()
     work()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    wait()
     return time.perf_counter() - start

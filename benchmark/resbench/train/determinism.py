@@ -14,10 +14,8 @@ from resbench.errors import EnvironmentFault, UsageError
 def prepare(device: torch.device, threads: int) -> None:
     """Make the process deterministic: thread count, algorithms, no reduced-precision matmul."""
     torch.set_num_threads(threads)
-    if device.type == "cpu":
-        torch.set_deterministic_debug_mode("error")  # the next line without importing the compiler
-    else:
-        torch.use_deterministic_algorithms(True)
+    # As use_deterministic_algorithms(True), which imports the compiler to tell it as well: seconds.
+    torch.set_deterministic_debug_mode("error")
     # Filling new memory with NaN is a debugging aid of the deterministic mode; it costs a kernel an
     # allocation and changes no result.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

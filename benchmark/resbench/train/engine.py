@@ -6,6 +6,7 @@ engine drives several lanes at once on parallel streams; each lane touches only 
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -18,6 +19,8 @@ from resbench.train.state import dump, restore
 
 OnStep = Callable[[int], None]
 WARMUP_STEPS = 3
+AHEAD_STEPS = 64
+"""After so many replays the host waits for those before them, so that it meets signals in time."""
 
 
 class Engine(Protocol):
@@ -82,21 +85,30 @@ class GraphEngine:
             index[: len(lane.draws.index)].copy_(lane.draws.index)
             params[: len(lane.draws.params)].copy_(lane.draws.params)
         self.position.zero_()
-        for step in steps:
+        reached = None
+        for number, step in enumerate(steps, 1):
             on_step(step)
             for lane in self.lanes:
                 lane.use_lr(step)
             self.graph.replay()
+            if number % AHEAD_STEPS == 0:
+                if reached is not None:
+                    reached.synchronize()
+                reached = torch.cuda.Event()
+                reached.record()
 
     def _step(self) -> None:
         offset_B = self.position * len(self.within_B) + self.within_B
         origin = torch.cuda.current_stream(self.device)
-        for lane, stream, static in zip(self.lanes, self.streams, self.static, strict=True):
-            stream.wait_stream(origin)
-            with torch.cuda.stream(stream):
-                self._lane_step(lane, offset_B, *static)
         for stream in self.streams:
-            origin.wait_stream(stream)
+            stream.wait_stream(origin)
+        try:
+            for lane, stream, static in zip(self.lanes, self.streams, self.static, strict=True):
+                with torch.cuda.stream(stream):
+                    self._lane_step(lane, offset_B, *static)
+        finally:  # a capture that memory ended can be left, and its pool be freed, only if joined
+            for stream in self.streams:
+                origin.wait_stream(stream)
         self.position.add_(1)
 
     @staticmethod
@@ -110,6 +122,7 @@ class GraphEngine:
             index.copy_(lane.draws.index)
             params.copy_(lane.draws.params)
             lane.use_lr(0)
+        gc.collect()  # the graphs and memory of engines that are gone, which refer to themselves
         side = torch.cuda.Stream(self.device)
         side.wait_stream(torch.cuda.current_stream(self.device))
         with torch.cuda.stream(side):
@@ -119,7 +132,9 @@ class GraphEngine:
         torch.cuda.current_stream(self.device).wait_stream(side)
         for lane in self.lanes:
             lane.optimizer.zero_grad()  # the captured step makes its own gradients
-        with torch.cuda.graph(self.graph):
+        # On the stream of the warm-up, whose cuBLAS workspace no other graph shares: torch 2.13
+        # frees a capture stream's workspaces with any graph captured there (pytorch#193402).
+        with torch.cuda.graph(self.graph, stream=side):
             self._step()
         for lane, payload in zip(self.lanes, before, strict=True):
             restore(payload, lane.model, lane.optimizer)
@@ -152,7 +167,7 @@ class EvalGraph:
             self.lane.eval_logits(self.x_BCHW)
         torch.cuda.current_stream(self.lane.device).wait_stream(side)
         self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph):
+        with torch.cuda.graph(self.graph, stream=side):  # as in GraphEngine
             self.logits_BK = self.lane.eval_logits(self.x_BCHW)
 
 
@@ -162,7 +177,12 @@ def _compile_units(model: nn.Module) -> None:
     All units share the code of one ``forward``, of which torch keeps 8 versions before it falls
     back, silently, to no compilation at all: a deep network has more shapes than that.
     """
+    import torch._dynamo.config
+    import torch._inductor.config
+
     torch._dynamo.config.recompile_limit = 256
+    torch._dynamo.config.fail_on_recompile_limit_hit = True
+    torch._inductor.config.deterministic = True  # no choice of kernels by timing
     for unit in residual_units(model):
         unit.compile(dynamic=False)
 

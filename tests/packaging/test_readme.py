@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from resbench.store.layout import ResultsFolder
+
 README = Path(__file__).resolve().parents[2] / "README.md"
 RECORDED = "5713493011b130b4"
 """A shipped run: Attention-56 ARL, tier cpu, seed 1."""
@@ -87,7 +89,7 @@ def test_commands_end_as_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     folder = tmp_path / "work folder"
     run = Path("results") / "runs" / RECORDED
     shutil.copytree(README.parent / run, folder / run)
-    (folder / "results" / "resbench.json").write_text('{"format": 1, "kind": "user"}')
+    ResultsFolder(folder / "results").open_for_writing()
     for command in commands(README.read_text()):
         if command in EXECUTED:
             code, output = execute(command, folder)

@@ -67,6 +67,21 @@ def test_a_suite_that_departs_from_its_source_is_not_judged_against_it(
     assert "the suite departs from its source, model.width" in found.text
 
 
+def test_a_departure_that_an_axis_sets_is_not_judged_and_other_cells_are(
+    tmp_path: Path, suite: str, make: Callable[..., Expanded]
+) -> None:
+    text = Path(suite).read_text()
+    text = text.replace("{model.learning: arl}", "{model.learning: arl, training.optim.lr: 0.05}")
+    text += "  training.optim.lr: {origin: deviation, place: section 4, reason: it diverges}\n"
+    Path(suite).write_text(text)
+    make(ARL, 5.4, 5.5, 5.6)
+    make(NAL, 15.0, 15.2, 15.4, train=9.1)
+    found = place(tmp_path, suite, "attention-56", "arl")
+    assert found.kind == "not_comparable"
+    assert "the suite departs from its source, training.optim.lr" in found.text
+    assert place(tmp_path, suite, "attention-56", "nal").kind == "replicated"
+
+
 def test_images_that_no_source_prints_stay_so_after_a_run(tmp_path: Path) -> None:
     smoke = suite_under("smoke")
     records.finish(tmp_path, smoke, next(c.id for c in smoke.cells if c.spec), 1, 5.0)

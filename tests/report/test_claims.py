@@ -153,6 +153,23 @@ def test_one_seed_is_paired_on_its_test_images_and_decides_nothing(
     assert verdict.evidence.images_p < 1e-6
 
 
+@pytest.mark.parametrize(
+    ("context", "planned"),
+    [
+        ({}, True),
+        ({"tier": "tiny"}, False),
+        ({"scale": 0.1}, False),
+        ({"overrides": (("training.optim.lr", 0.05),)}, False),
+    ],
+)
+def test_one_seed_plans_others_only_where_the_assumed_spread_is_the_suites(
+    tmp_path: Path, make: Make, context: dict[str, Any], planned: bool
+) -> None:
+    make(context=context, **{"attention-56/arl": (5.0,), "attention-56/nal": (12.0,)})
+    verdict = judged(tmp_path)["arl-beats-nal-56"].verdict
+    assert (verdict.seeds_needed is not None) == planned
+
+
 def test_predictions_on_other_images_are_not_paired(
     tmp_path: Path, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:

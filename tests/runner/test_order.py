@@ -145,3 +145,12 @@ def test_runs_that_were_put_back_are_handed_out_again(tmp_path: Path) -> None:
     first = queue.take(CPU)
     queue.put_back(first)
     assert taken(queue) == [("nal", 1), ("arl", 1)]
+
+
+def test_under_a_budget_a_run_that_was_put_back_comes_before_later_seeds(tmp_path: Path) -> None:
+    runs = planned(tmp_path, suite_of(seeds=(1, 2)))
+    queue = queue_of(tmp_path, runs, budget_s=1000, images_per_s=100)
+    first = queue.take(CPU)
+    queue.put_back(first)
+    assert [run.spec.seed for run in queue.runs] == [1, 2, 2, 1]
+    assert [seed for _, seed in taken(queue)] == [1, 1, 2, 2]

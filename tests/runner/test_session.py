@@ -141,6 +141,13 @@ def test_a_worker_killed_while_it_starts_does_not_stop_the_plan(stage: Stage) ->
     assert (summary.faults, list(summary.outcomes.values())) == ([], ["failed", "done"])
 
 
+def test_a_worker_that_another_hand_terminates_has_failed_and_not_stopped(stage: Stage) -> None:
+    summary = stage.work(stage.plan(2), "terminated")
+    assert list(summary.outcomes.values()) == ["failed", "done"]
+    assert stage.ends()["failed"] == "the worker ended with signal 15 (Terminated)"
+    assert summary.left == []
+
+
 def test_the_end_of_a_runs_log_is_told_when_its_worker_dies(stage: Stage) -> None:
     runs = stage.plan(1)
     folder = RunFolder(stage.results, runs[0].key)
@@ -154,6 +161,11 @@ def test_a_worker_that_hangs_is_ended_and_the_rest_goes_on(stage: Stage) -> None
     summary = stage.work(stage.plan(2), "deaf", timeout_s=0.3)
     assert list(summary.outcomes.values()) == ["timeout", "done"]
     assert stage.ends()["timeout"] == "longer than --timeout 0.3 s"
+
+
+def test_the_time_of_starting_up_is_not_counted_as_a_runs(stage: Stage) -> None:
+    summary = stage.work(stage.plan(1), "slow", timeout_s=3)  # between one slow part and both
+    assert list(summary.outcomes.values()) == ["done"]
 
 
 def test_a_worker_that_takes_no_more_is_replaced_without_a_loss(stage: Stage) -> None:

@@ -209,6 +209,15 @@ def test_the_seeds_that_decide_are_those_for_every_step_where_holm_asks_most() -
     assert chain.seeds_needed == seeds_for_contrast(0.4, sd, 1, alpha=0.0125, power=0.9)
 
 
+def test_the_seeds_that_show_equality_are_those_for_both_of_its_tests() -> None:
+    equal = evaluate_claim(
+        "~", [arm("a", 5.5), arm("b", 5.5)], margin=0.4, planning_sd=0.2, claims=4
+    )
+    sd = 0.2 * math.sqrt(2)
+    assert equal.seeds_needed == seeds_for_contrast(0.4, sd, 1, alpha=0.0125, power=0.9)
+    assert equal.seeds_needed != seeds_for_contrast(0.4, sd, 1, alpha=0.0125, power=0.8)
+
+
 def test_one_reversed_step_contradicts_a_monotone_claim() -> None:
     a, b = arm("a", 5.52, 5.48, 5.55), arm("b", 4.99, 5.02, 4.95)
     c = arm("c", 6.0, 6.01, 5.97)

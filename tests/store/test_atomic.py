@@ -74,6 +74,26 @@ def test_bytes_are_on_disk_before_the_name_and_the_name_before_the_return(
     assert order == ["file", "rename", "folder"]
 
 
+def test_every_line_is_on_disk_before_the_return_and_so_is_the_name_of_a_new_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "rows.jsonl"
+    order: list[str | bytes] = []
+
+    def synced(descriptor: int) -> None:
+        facts = os.fstat(descriptor)
+        if os.path.samestat(facts, path.stat()):
+            order.append(path.read_bytes())
+        else:
+            assert os.path.samestat(facts, tmp_path.stat())
+            order.append("folder")
+
+    monkeypatch.setattr(os, "fsync", synced)
+    append_line(path, {"epoch": 1})
+    append_line(path, {"epoch": 2})
+    assert order == [b'{"epoch":1}\n', "folder", b'{"epoch":1}\n{"epoch":2}\n']
+
+
 def test_refused_rename_names_the_path_and_the_reason(tmp_path: Path) -> None:
     (tmp_path / "a.json" / "in the way").mkdir(parents=True)
     with pytest.raises(EnvironmentFault, match=r"a\.json: Is a directory\. "):

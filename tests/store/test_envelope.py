@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 import pickle
 import random
 from pathlib import Path
@@ -110,6 +112,21 @@ def test_with_both_damaged_the_run_begins_anew_and_both_are_named(run: RunFolder
         "checkpoint.bin.corrupt",
         "checkpoint.prev.bin.corrupt",
     ]
+
+
+def test_disk_that_is_full_when_synced_costs_neither_generation(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(EnvironmentFault, match=r"checkpoint\.bin: No space left on device"):
+        save_checkpoint(run, b"third")
+    assert open_sealed(run.checkpoint.read_bytes()) == SECOND
+    assert open_sealed(run.checkpoint_prev.read_bytes()) == FIRST
+    names = sorted(path.name for path in run.path.iterdir())
+    assert names == ["checkpoint.bin", "checkpoint.prev.bin"]
 
 
 def test_without_checkpoints_nothing_is_loaded(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from msgspec import structs
 from resbench.errors import EnvironmentFault
 from resbench.store.atomic import dump_json
 from resbench.store.layout import RunFolder
+from resbench.store.predictions import error_from_predictions, write_predictions
 from resbench.store.records import RunRecord, read_record, read_spec, write_record, write_spec
 from resbench.store.scan import one_line, scan
 from resbench.store.state import Status, write_state
@@ -261,6 +262,31 @@ def test_wrong_number_of_images_is_found(tmp_path: Path) -> None:
     forge(run, fields)
     assert [p for p in verify_run(run) if f"but {IMAGES} are predicted" in p]
     assert len(predictions_of(0).label) == IMAGES
+
+
+def test_diverged_run_with_an_epoch_too_many_is_found(tmp_path: Path) -> None:
+    run = begin(tmp_path, epochs=3)
+    base = record_of(run, 0)
+    nothing = dict.fromkeys(base.result.__struct_fields__, None)
+    result = structs.replace(base.result, **(nothing | {"epoch": 2, "step": 27}))
+    diverged: dict[str, Any] = {"status": "diverged", "result": result, "reason": "loss is NaN"}
+    write_record(run, structs.replace(base, **diverged))
+    assert verify_run(run) == (f"{run.record}: it diverged in epoch 2 but has 3 epochs.",)
+
+
+@pytest.mark.parametrize(("above", "refused"), [(1.0, False), (-1.0, True)])
+def test_cut_probability_excuses_a_loss_above_the_recomputed_one_and_none_below(
+    tmp_path: Path, above: float, refused: bool
+) -> None:
+    run = begin(tmp_path)
+    predictions = predictions_of(0)
+    predictions.prob_true[0] = 0
+    write_predictions(run.predictions, predictions)
+    write_record(run, record_of(run, 0))
+    fields = fields_of(run)
+    fields["result"]["test_loss"] = error_from_predictions(predictions)[1] + above
+    forge(run, fields)
+    assert any("the predictions give" in problem for problem in verify_run(run)) == refused
 
 
 def test_scan_tells_finished_unfinished_and_bad_apart(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def changed(value: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, A
 
 def spec_of(**changes: Any) -> RunSpec:
     """The specification of a run of the suite above; ``training__optim__lr=1`` changes a field."""
-    value = {
+    value: dict[str, Any] = {
         "model": {
             "family": "wang2017",
             "name": "attention-56",
@@ -135,7 +135,11 @@ def spec_of(**changes: Any) -> RunSpec:
         "seed": 1,
     }
     dotted = {name.replace("__", "."): item for name, item in changes.items()}
-    return plain_to(RunSpec, changed(value, dotted))
+    value = changed(value, dotted)
+    schedule = value["training"]["schedule"]
+    if "training.schedule.drops" not in dotted:
+        schedule["drops"] = [drop for drop in schedule["drops"] if drop["at"] <= schedule["total"]]
+    return plain_to(RunSpec, value)
 
 
 REPORT = {

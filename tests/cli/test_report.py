@@ -136,7 +136,8 @@ def test_the_command_to_run_again_is_understood_by_run(tmp_path: Path, capsys: C
 
     overrides = (("training.optim.lr", 0.05), ("model.mask", "local"), ("data.first", None))
     suite = suite_under("table3_mask", data={"cifar10": JPEG}, scale=0.1, overrides=overrides)
-    records.finish(tmp_path, suite, "local", 9, 6.0)
+    records.finish(tmp_path, suite, "local", 1, 6.0)
+    records.begin(tmp_path, suite, "local", 9)
     found = invoke(capsys, "report", "table3_mask", "--results", tmp_path, "--format", "json")
     (table,) = json.loads(found.out)["tables"]
     words = table["command"].split()

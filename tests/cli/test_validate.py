@@ -88,6 +88,44 @@ def test_a_name_that_stands_for_nothing_is_found_in_its_place(
     assert f"{path}:{message}" in invoke(capsys, "validate", path).err
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("error(encoder-decoder) < error(local)", "error(encoder-decoder) ~ error(local)",
+         "'~' needs a margin_pp, and nothing else takes one"),
+        ('printed_pp: "0.96"', "margin_pp: 0.5", "'~' needs a margin_pp, and nothing else takes"),
+        ('printed_pp: "0.96"', "printed_pp: about 1", "'printed_pp' in 'claims[0]'"),
+        ('printed_pp: "0.96"', 'printed_pp: "nan"', "'printed_pp' in 'claims[0]'"),
+        ("claims:\n", "claims:\n  - {id: encoder-decoder-beats-local, text: again, place: here,\n"
+         "     claim: error(local) > error(encoder-decoder)}\n", "the ids of claims must differ"),
+        ("  data.name:", "  data.nam:", "data.nam names no setting. Did you mean 'name'?"),
+        ("  data.name:", "  training.optim.lr.x:", "optim.lr.x names no setting"),
+        ("base:\n", "base:\n  training: {schedule: {drops: [{at: 160001, factor: 0.1}]}}\n",
+         "a drop comes after the end, the total"),
+        ("base:\n", "base:\n  training: {schedule: {warmup: {until: 70000, lr: 0.1}}}\n",
+         "the warm-up ends after the first drop"),
+    ],
+)  # fmt: skip
+def test_what_no_table_or_training_can_use_is_found(
+    tmp_path: Path, capsys: Capture, old: str, new: str, message: str
+) -> None:
+    found = invoke(capsys, "validate", broken(tmp_path, **{old: new}))
+    assert (found.code, found.out) == (2, "")
+    assert message in found.err
+
+
+def test_a_typo_in_the_marks_of_a_protocol_is_found(tmp_path: Path, capsys: Capture) -> None:
+    path = broken(tmp_path)
+    protocol = (suite_folder() / "protocols" / "wang2017.yaml").read_text()
+    (tmp_path / "protocols").mkdir()
+    changed = protocol.replace("  training.bn_eps:", "  training.bn_epss:", 1)
+    assert changed != protocol
+    (tmp_path / "protocols" / "wang2017.yaml").write_text(changed)
+    found = invoke(capsys, "validate", path)
+    assert found.code == 2
+    assert "names no setting. Did you mean 'bn_eps'?" in found.err
+
+
 def test_what_only_expansion_can_see_is_found(tmp_path: Path, capsys: Capture) -> None:
     path = broken(tmp_path, **{"model.mask: local_same_units": "model.mask: loca"})
     found = invoke(capsys, "validate", path)
@@ -98,7 +136,9 @@ def test_what_only_expansion_can_see_is_found(tmp_path: Path, capsys: Capture) -
 
 def test_a_claim_that_no_test_decides_is_found(tmp_path: Path, capsys: Capture) -> None:
     claim = "gap(local, encoder-decoder) ~ gap(encoder-decoder, local)"
-    path = broken(tmp_path, **{"error(encoder-decoder) < error(local)": claim})
+    path = broken(tmp_path, **{
+        "error(encoder-decoder) < error(local)": claim, 'printed_pp: "0.96"': "margin_pp: 0.5",
+    })  # fmt: skip
     found = invoke(capsys, "validate", path)
     assert found.code == 2
     assert "gaps are compared with < or >" in found.err

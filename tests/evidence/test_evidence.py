@@ -83,7 +83,7 @@ def test_first_epoch_of_a_shipped_record_repeats_bit_for_bit(shared_data: Path) 
     environment = json.loads(record.read_text())["environment"]
     import torch
 
-    from resbench.train.determinism import cpu_name
+    from resbench.machine import cpu_name
 
     here = {"torch": torch.__version__, "device_name": cpu_name()}
     there = {name: environment[name] for name in here}

@@ -11,6 +11,7 @@ from msgspec import structs
 from scipy import stats
 
 from resbench.cli.planning import Request, resolve
+from resbench.machine import cpu_name
 from resbench.report.claims import judge_claims
 from resbench.report.collect import fill
 from resbench.report.contrast import contrast_of
@@ -187,7 +188,7 @@ def test_recorded_begun_and_unknown_runs_are_told_apart(
 def test_a_measured_rate_gives_a_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     results = tmp_path / "results"
     expanded = suite_under("table3_mask")
-    here = {"device": "cpu", "device_name": "CPU"}
+    here = {"device": "cpu", "device_name": cpu_name()}
     plant(results, expanded, "local", 1, test=[9.0, 6.0], environment=here)
     command = ("plan", "table3_mask", "--devices", "cpu", "--results", results)
     page = json.loads(invoke(capsys, *command, "--format", "json").out)

@@ -32,7 +32,7 @@ def queue_of(
 ) -> Queue:
     throughput = Throughput()
     if images_per_s is not None:
-        throughput.rates = {kind_of(run.spec, "cpu"): (images_per_s, 0.0) for run in runs}
+        throughput.rates = {kind_of(run.spec, CPU.kind): (images_per_s, 0.0) for run in runs}
     deadline = None if budget_s is None else time.monotonic() + budget_s
     return Queue(runs, folder / "results", throughput, deadline=deadline, pack=pack)
 
@@ -90,7 +90,7 @@ def test_what_cannot_end_an_epoch_in_time_is_not_begun(tmp_path: Path) -> None:
 def test_unknown_speed_is_tried_after_what_is_known(tmp_path: Path) -> None:
     runs = planned(tmp_path)
     queue = queue_of(tmp_path, runs, budget_s=1000)
-    queue.throughput.rates = {kind_of(runs[1].spec, "cpu"): (1.0, 0.0)}
+    queue.throughput.rates = {kind_of(runs[1].spec, CPU.kind): (1.0, 0.0)}
     assert taken(queue) == [("nal", 1), ("arl", 1)]
 
 

@@ -56,11 +56,12 @@ def test_a_batch_larger_than_the_training_set_is_refused_with_what_to_do() -> No
 @given(
     images=st.integers(16, 5_000),
     total=st.integers(1, 3_000),
-    at=st.lists(st.integers(1, 4_000), max_size=4, unique=True),
+    shares=st.lists(st.floats(0, 1), max_size=4),
 )
 def test_epochs_are_the_schedule_without_gaps_and_rates_never_rise(
-    images: int, total: int, at: list[int]
+    images: int, total: int, shares: list[float]
 ) -> None:
+    at = sorted({max(1, round(share * total)) for share in shares}, reverse=True)
     drops = [{"at": step, "factor": 0.5} for step in at]
     steps = steps_of(images, unit="step", total=total, drops=drops)
     epochs = [steps.in_epoch(epoch) for epoch in range(1, steps.epochs + 1)]

@@ -70,6 +70,11 @@ def train_images(data: Data) -> int:
     return min(first, data.train_images or first)
 
 
+def test_images(data: Data) -> int:
+    """Return how many test images a run has, from its specification alone."""
+    return data.test_images or SIZES[data.name][1]
+
+
 def cache_dir() -> Path:
     """Return the cache folder (``RESBENCH_CACHE_DIR`` overrides)."""
     if named := os.environ.get("RESBENCH_CACHE_DIR"):

@@ -184,7 +184,7 @@ def _context(run: RunRecord) -> Context:
 
 def _partners(a: Runs, b: Runs) -> Iterator[tuple[Context, Context]]:
     """Yield the contexts of a cell that belong together: equal ones, else the only two left."""
-    for context in a.keys() & b.keys():
+    for context in sorted(a.keys() & b.keys()):
         yield context, context
     rest = [sorted(x.keys() - y.keys()) for x, y in ((a, b), (b, a))]
     if len(rest[0]) == len(rest[1]) == 1:

@@ -52,7 +52,7 @@ def claims_blocks(judged: JudgedTable) -> Iterator[Block]:
     if judged.claims:
         yield Heading(4, "Claims")
     if rows:
-        levels = listed({f"{1 - 2 * item.claim.alpha:.0%}" for item in judged.claims})
+        levels = listed(sorted({f"{1 - 2 * item.claim.alpha:.0%}" for item in judged.claims}))
         header = ("claim", "printed\npp", "ours\npp", f"interval\n{levels}", "verdict")
         yield Grid((*header, "seeds", "p", "p\nHolm"), tuple(rows), "lrrrlrrr", (4, 3))
         yield Text(EFFECTS)

@@ -59,7 +59,7 @@ def _unequal(x: Any, y: Any) -> Iterator[tuple[str, Any, Any]]:
         x, y = asdict(x), asdict(y)
     if not isinstance(x, dict):
         x, y = {"": x}, {"": y}
-    for name in x.keys() | y.keys():
+    for name in [*x, *(name for name in y if name not in x)]:
         if x.get(name) != y.get(name):
             long = isinstance(x.get(name), tuple | list)
             yield name, "one" if long else x.get(name), "another" if long else y.get(name)

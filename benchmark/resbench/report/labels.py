@@ -131,7 +131,7 @@ def rerun_command(
         if not choice.printed and choice.name != "digits":
             words += ["--data", f"{choice.name}=PATH/{choice.label}"]
     cells = [cell] if cell else table.cells.values()
-    extra = {seed for one in cells for seed in one.seeds} - set(expanded.seeds)
+    extra = {seed for one in cells for seed in one.missing} - set(expanded.seeds)
     if extra:
         words += ["--seeds", ",".join(map(str, sorted({*expanded.seeds, *extra})))]
     words += ["--cell", cell.cell.id] if cell else []

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from resbench.data.catalog import test_images
 from resbench.report.contrast import contrast_of
 from resbench.report.declared import as_declared
 from resbench.report.measured import PLANNING_SD_PP, measured
@@ -210,8 +211,8 @@ def _pooled(cells: Iterable[Sequence[float]]) -> tuple[float, int]:
 
 
 def _test_images(expanded: Expanded, parsed: ParsedClaim) -> int:
-    specs = [expanded.cell(cell).spec for cell in parsed.cells]
-    return min(((s.data.test_images or 10_000) for s in specs if s is not None), default=10_000)
+    specs = (expanded.cell(cell).spec for cell in parsed.cells)
+    return min((test_images(spec.data) for spec in specs if spec is not None), default=10_000)
 
 
 def _printed_errors(expanded: Expanded, metric: Metric) -> dict[str, float]:

@@ -167,10 +167,11 @@ def _begun_data(stopped: Stopped) -> dict[str, Any]:
 
 
 def _data(status: TableStatus) -> dict[str, Any]:
+    missing = any(cell.missing for cell in status.table.cells.values())
     return {
         "suite": status.table.expanded.loaded.suite.name,
         "context": context_data(status.table),
         "asked": status.asked,
         **{state.replace(" ", "_"): n for state, n in status.counts.items()},
-        "command": rerun_command(status.table),
+        "command": rerun_command(status.table, status.table.results) if missing else None,
     }

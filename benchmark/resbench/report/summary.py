@@ -100,18 +100,20 @@ def claims_notes(evidence: Evidence) -> Iterator[str]:
 
 def _untrained(evidence: Evidence, tables: Sequence[JudgedTable]) -> str:
     """Return the range of a setting's errors where most are nearer to chance than to none."""
-    errors, chance = [], 0.0
+    errors: dict[str, list[float]] = {}
     for table in (table for table in tables if not table.as_printed):
-        claimed = {name for p in parsed_claims(table.table.expanded) for name in p.cells}
+        claimed = {name: None for p in parsed_claims(table.table.expanded) for name in p.cells}
         for cell in (table.table.cells[name] for name in claimed):
-            errors += [run.result.test_top1_err for run in cell.done]
-            if cell.done and cell.cell.spec is not None:
-                chance = 100 * (1 - 1 / NUM_CLASSES[cell.cell.spec.data.name])
-    known = [error for error in errors if error is not None]
-    if not known or statistics.median(known) <= chance / 2:
-        return ""
-    where = escape(evidence.short(tables[0]))
-    return f"{min(known):.1f} to {max(known):.1f} % in {where} (chance is {chance:.0f} %)"
+            if cell.cell.spec is not None:
+                found = [run.result.test_top1_err for run in cell.done]
+                known = [error for error in found if error is not None]
+                errors.setdefault(cell.cell.spec.data.name, []).extend(known)
+    ranges = []
+    for name, known in errors.items():
+        chance = 100 * (1 - 1 / NUM_CLASSES[name])
+        if known and statistics.median(known) > chance / 2:
+            ranges.append(f"{min(known):.1f} to {max(known):.1f} % (chance is {chance:.0f} %)")
+    return f"{' and '.join(ranges)} in {escape(evidence.short(tables[0]))}" if ranges else ""
 
 
 def abstract(evidence: Evidence) -> str:

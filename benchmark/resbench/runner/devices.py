@@ -8,6 +8,7 @@ import shutil
 from dataclasses import dataclass
 
 from resbench.errors import EnvironmentFault, UsageError
+from resbench.machine import cpu_name
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,8 @@ class Device:
 
     @property
     def kind(self) -> str:
-        """What speeds are kept by: ``cpu``, or the GPU's name."""
-        return self.label if self.is_gpu else self.name
+        """What speeds are kept by, and records name it by: the GPU's or the processor's name."""
+        return self.label if self.is_gpu else cpu_name()
 
 
 def gpus() -> list[Device]:

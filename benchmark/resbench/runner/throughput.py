@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from resbench.data.catalog import SIZES, cache_dir, train_images
+from resbench.data.catalog import cache_dir, test_images, train_images
 from resbench.store.records import RunRecord
 from resbench.suite.schedule import resolve
 from resbench.suite.spec import RunSpec, plain_to
@@ -19,7 +19,7 @@ from resbench.suite.spec import RunSpec, plain_to
 
 @dataclass
 class Throughput:
-    """Known rates; the newest measurement of a kind of run wins.
+    """Known rates; of a kind of run the newest record's, else the calibration's.
 
     ``device`` is everywhere a :attr:`resbench.runner.devices.Device.kind`.
     """
@@ -37,8 +37,7 @@ class Throughput:
                     spec = plain_to(RunSpec, record.spec)
                 except ValueError:  # of another version of resbench
                     continue
-                where = record.environment
-                kind = kind_of(spec, "cpu" if where.device == "cpu" else where.device_name)
+                kind = kind_of(spec, record.environment.device_name)
                 share = record.timing.eval_s / record.timing.train_s
                 known.rates[kind] = (record.timing.images_per_s, share)
         return known
@@ -60,8 +59,7 @@ class Throughput:
     def learn(self, spec: RunSpec, device: str, train_per_s: float, eval_per_s: float) -> None:
         """Add a calibration, in images per second."""
         train_s = train_images(spec.data) / train_per_s
-        tested = spec.data.test_images or SIZES[spec.data.name][1]
-        eval_s = (tested + spec.training.val_in_train) / eval_per_s
+        eval_s = (test_images(spec.data) + spec.training.val_in_train) / eval_per_s
         self.rates[kind_of(spec, device)] = (train_per_s, eval_s / train_s)
 
     def save(self) -> None:

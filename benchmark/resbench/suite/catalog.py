@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
-
-from msgspec import Struct
 
 from resbench.errors import UsageError, did_you_mean
-from resbench.suite.connections import sound_part, unconnected
+from resbench.suite.connections import sound_part, unconnected, unmarked
 from resbench.suite.document import Document, DocumentError, Problem, load_document, validate
 from resbench.suite.schema import Protocol, Publication, Sources, Suite, Tier
 
-_Model = TypeVar("_Model", bound=Struct)
 SOURCES = "sources.yaml"
 """The one file beside suites that is none."""
 PAPER = Tier(version=1, name="paper", title="Paper", description="As the source declares it.")
@@ -74,8 +71,9 @@ def load_suite(name: str) -> Loaded:
     document = load_document(find_suite(name))
     suite, protocol, problems = None, None, list[Problem]()
     with _collected(problems):
-        suite = _validated(Suite, document)
-    problems += [Problem(document.at(keys), text) for keys, text in unconnected(document.value)]
+        suite = validate(Suite, document)
+    found = itertools.chain(unconnected(document.value), unmarked(document.value))
+    problems += [Problem(document.at(keys), text) for keys, text in found]
     with _collected(problems):
         protocol = _protocol(document)
     sources = _cited(document, problems)
@@ -100,7 +98,9 @@ def _protocol(document: Document) -> tuple[Protocol, Document] | None:
         return None
     path = _beside("protocols", name, document)
     found = load_document(path)
-    protocol = _validated(Protocol, found)
+    protocol = validate(Protocol, found)
+    if problems := [Problem(found.at(keys), text) for keys, text in unmarked(found.value)]:
+        raise DocumentError(problems)
     _check_name(protocol.name, path, found)
     return protocol, found
 
@@ -111,7 +111,7 @@ def _cited(document: Document, problems: list[Problem]) -> tuple[Publication, ..
     for folder in dict.fromkeys((suite_folder(), document.path.parent)):
         if (folder / SOURCES).is_file():
             with _collected(problems):
-                known |= _validated(Sources, load_document(folder / SOURCES)).sources
+                known |= validate(Sources, load_document(folder / SOURCES)).sources
     cited, refused = [], len(problems) > before  # then the key may be one that could not be read
     for i, source in enumerate(sound_part(document.value, "sources") or ()):
         if source.key in known:
@@ -131,15 +131,9 @@ def load_tier(name: str) -> tuple[Tier, Document | None]:
     if name not in names:
         raise UsageError(f"unknown tier '{name}'.{did_you_mean(name, [PAPER.name, *names])}")
     document = load_document(folder / f"{name}.yaml")
-    tier = _validated(Tier, document)
+    tier = validate(Tier, document)
     _check_name(tier.name, document.path, document)
     return tier, document
-
-
-def _validated(model: type[_Model], document: Document) -> _Model:
-    result = validate(model, document)
-    assert isinstance(result, model)
-    return result
 
 
 def _check_name(name: str, path: Path, document: Document) -> None:

@@ -17,7 +17,7 @@ from resbench.errors import did_you_mean
 from resbench.suite.claims import parse_claim
 from resbench.suite.schema import TEXT_METRICS, Level, PaperValue, Suite, Table
 from resbench.suite.schema_errors import Found
-from resbench.suite.spec import plain_to
+from resbench.suite.spec import plain_to, settings_below
 
 Matrix = Mapping[str, Mapping[str, Level]]
 Where = Mapping[str, str]
@@ -43,6 +43,17 @@ def unconnected(value: Mapping[str, Any]) -> Iterator[Found]:
         yield from _shape(matrix, table)
         yield from _printed(matrix, table, sound_part(value, "printed") or {})
     yield from _claims(matrix, value.get("claims"))
+
+
+def unmarked(value: Mapping[str, Any]) -> Iterator[Found]:
+    """Yield every provenance of a suite's or protocol's plain values that marks no setting."""
+    marks = value.get("provenance")
+    for path in marks if isinstance(marks, dict) else ():
+        *parents, last = path.split(".")
+        known = settings_below(parents)
+        if last not in known:
+            hint = did_you_mean(last, known)
+            yield ("provenance", path), f"provenance.{path} names no setting.{hint}"
 
 
 def _shape(matrix: Matrix, table: Table) -> Iterator[Found]:
@@ -84,7 +95,9 @@ def _printed(
             if name not in table.columns:
                 hint = did_you_mean(name, table.columns)
                 yield place, f"printed.{row}.{name} names no column of the table.{hint}"
-            elif table.columns[name].metric not in TEXT_METRICS and not _is_number(value.value):
+            elif not _is_number(value.value) and (
+                (value.metric or table.columns[name].metric) not in TEXT_METRICS
+            ):
                 yield (*place, "value"), f"printed.{row}.{name}: '{value.value}' is no number."
 
 
@@ -95,9 +108,12 @@ def _claims(matrix: Matrix, claims: Any) -> Iterator[Found]:
         text = claim.get("claim") if isinstance(claim, dict) else None
         if isinstance(text, str):
             try:
-                parse_claim(text, ids)
+                parsed = parse_claim(text, ids)
             except ValueError as error:
                 yield ("claims", i, "claim"), str(error)
+                continue
+            if (parsed.operator == "~") != (claim.get("margin_pp") is not None):
+                yield ("claims", i, "claim"), "'~' needs a margin_pp, and nothing else takes one"
 
 
 def _is_number(printed: str | None) -> bool:

@@ -135,7 +135,7 @@ class Claim(Frozen):
     place: Text
     claim: Text
     metric: Literal["test_top1_err", "train_top1_err", "val_in_train_err"] = "test_top1_err"
-    printed_pp: str | None = None
+    printed_pp: Annotated[str, Meta(pattern=r"^[+-]?\d+(\.\d+)?$(?!\n)")] | None = None
     """The printed difference in percentage points, of a chain that of its ends."""
     margin_pp: PositiveNumber | None = None
     alpha: Annotated[float, Meta(gt=0, lt=0.5)] = 0.05
@@ -167,6 +167,8 @@ class Suite(Frozen):
     def __post_init__(self) -> None:
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError("seeds must differ from each other", "seeds")
+        if len({claim.id for claim in self.claims}) != len(self.claims):
+            raise ValueError("the ids of claims must differ from each other", "claims")
 
 
 class Protocol(Frozen):

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Any, Literal, TypeVar, dataclass_transform
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Any, Literal, TypeVar, dataclass_transform, get_args
 
 import msgspec
 from msgspec import Meta
@@ -180,6 +181,11 @@ class Schedule(Frozen):
 
     def __post_init__(self) -> None:
         whole(self, "total")
+        drops = [drop.at for drop in self.drops]
+        if max(drops, default=0) > self.total:
+            raise ValueError("a drop comes after the end, the total", "drops")
+        if self.warmup and self.warmup.until > min(drops, default=self.total):
+            raise ValueError("the warm-up ends after the first drop, or after the end", "warmup")
 
 
 class EarlyStopping(Frozen):
@@ -229,6 +235,33 @@ class RunSpec(Frozen):
     def key(self) -> str:
         """64 hex digits: sha256 of the canonical JSON and the numerics version."""
         return key_of(msgspec.to_builtins(self))
+
+
+def settings_below(path: Iterable[str]) -> list[str]:
+    """Return the settings directly below one, for example those of ``("training", "optim")``.
+
+    Networks have different ones: those of all families. Empty below what has none.
+    """
+    kinds: list[type[Frozen]] = [RunSpec]
+    for name in path:
+        kinds = [
+            kind for field in _fields(kinds) if field.name == name for kind in _parts(field.type)
+        ]
+    tags = ["family"] if any(issubclass(kind, Network) for kind in kinds) else []
+    return [*tags, *dict.fromkeys(field.name for field in _fields(kinds))]
+
+
+def _fields(kinds: Iterable[type[Frozen]]) -> Iterator[msgspec.structs.FieldInfo]:
+    for kind in kinds:
+        yield from msgspec.structs.fields(kind)
+
+
+def _parts(annotation: Any) -> Iterator[type[Frozen]]:
+    """Yield the specifications that a field may hold."""
+    if isinstance(annotation, type) and issubclass(annotation, Frozen):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _parts(part)
 
 
 def key_of(canonical: dict[str, Any], numerics: int = NUMERICS) -> str:

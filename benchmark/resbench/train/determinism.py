@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from resbench.errors import EnvironmentFault, UsageError
+from resbench.machine import cpu_name
 
 
 def prepare(device: torch.device, threads: int) -> None:
@@ -73,17 +74,3 @@ def signature(device: torch.device) -> dict[str, Any]:
         "device_name": name,
         "threads": torch.get_num_threads(),
     }
-
-
-def cpu_name() -> str:
-    """Return the processor's model name as the kernel reports it."""
-    try:
-        with open("/proc/cpuinfo") as file:
-            for line in file:
-                if line.startswith("model name"):
-                    return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    import platform
-
-    return platform.processor() or platform.machine()

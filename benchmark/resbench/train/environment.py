@@ -13,8 +13,9 @@ from typing import Any
 import torch
 
 import resbench
+from resbench.machine import cpu_name
 from resbench.store.records import Code
-from resbench.train.determinism import cpu_name, signature
+from resbench.train.determinism import signature
 
 NUMERIC_PACKAGES = ("models", "data", "train", "suite")
 

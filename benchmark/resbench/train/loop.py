@@ -78,4 +78,6 @@ def _end_epoch(live: list[Track], epoch: int, steps: range, start: float) -> lis
             track.diverge(diverged)
         if track.outcome is not None:
             ended.append(track)
+    for track in live:
+        track.last_epoch_s = time.perf_counter() - start
     return ended

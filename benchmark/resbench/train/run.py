@@ -128,25 +128,28 @@ def _take_up(job: Job, folder: RunFolder, control: Control) -> Track:
 
 def _train(tracks: list[Track], control: Control) -> list[End]:
     """Train tracks to their ends, those together that start at one epoch and can share a graph."""
-    why: tuple[Outcome, str] = ("failed", "")
     groups: dict[int, list[Track]] = {}
     for track in tracks:
         groups.setdefault(track.done_epochs, []).append(track)
-    try:
-        for together in groups.values():
-            train(together, control)
-    except Exception as error:
-        why = _outcome(error, control)
     ends: list[End] = []
-    for track in tracks:
-        outcome, text = why
-        if track.outcome is not None:
-            outcome, text = track.outcome, str(track.diverged or "")
-        elif outcome in ("interrupted", "budget"):
-            text = track.where
-        _note(track.folder, outcome, track.done_epochs, text)
-        ends.append((track.key, outcome, text))
+    for together in groups.values():
+        why: tuple[Outcome, str] = ("failed", "")
+        try:
+            train(together, control)
+        except Exception as error:
+            why = _outcome(error, control)
+        ends += [_end(track, *why) for track in together]
     return ends
+
+
+def _end(track: Track, outcome: Outcome, text: str) -> End:
+    """Note how a track ended: as it says itself, or else as what stopped the training says."""
+    if track.outcome is not None:
+        outcome, text = track.outcome, str(track.diverged or "")
+    elif outcome in ("interrupted", "budget"):
+        text = track.where
+    _note(track.folder, outcome, track.done_epochs, text)
+    return track.key, outcome, text
 
 
 def _device(job: Job) -> torch.device:

@@ -69,7 +69,8 @@ class Track:
         self._saved_epoch = 0
         self._saved_at = time.monotonic()
         self._save_cost_s = 0.0
-        self._last_epoch_s: float | None = None
+        self.last_epoch_s: float | None = None
+        """Wall time of the last epoch, with the evaluation of every run of a pack."""
         self.last_metrics: EpochMetrics | None = None
 
     # -- going on --------------------------------------------------------------------------------
@@ -130,7 +131,7 @@ class Track:
     @property
     def expected_epoch_s(self) -> float:
         """Seconds that the next epoch should take, 0 where nothing is known."""
-        return self._last_epoch_s if self._last_epoch_s is not None else self.job.epoch_s or 0.0
+        return self.last_epoch_s if self.last_epoch_s is not None else self.job.epoch_s or 0.0
 
     @property
     def where(self) -> str:
@@ -189,11 +190,9 @@ class Track:
             eval_s=round(eval_s, 4),
             packed=packed,
         )
-        # Timing first: a kill between the two leaves a row too many there, which resuming drops.
         append_epoch(self.folder.timing, timing)
         append_epoch(self.folder.metrics, metrics)
         self.last_metrics = metrics
-        self._last_epoch_s = duration_s + eval_s
         self.emit(
             {
                 "event": "epoch",

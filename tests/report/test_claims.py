@@ -89,11 +89,11 @@ def test_p_values_are_adjusted_over_the_claims_of_one_table_and_the_raw_ones_kep
 
 def test_a_gap_that_grows_with_depth_is_confirmed(tmp_path: Path, make: Make) -> None:
     noise = (0.0, 0.1, 0.3)
-    for depth, gap in ((92, 1.0), (128, 3.0), (164, 5.0)):
+    for depth, gap in ((92, 1.0), (128, 11.0), (164, 21.0)):
         make(**{f"attention-{depth}/arl": [5 + n for n in noise]})
         make(**{f"attention-{depth}/nal": [5 + gap + n * n for n in noise]})
     verdict = judged(tmp_path)["gap-grows"].verdict
-    assert (verdict.kind, round(verdict.effect_pp)) == ("confirmed", 4)
+    assert (verdict.kind, round(verdict.effect_pp)) == ("confirmed", 20)
 
 
 def test_a_shrinking_gap_is_contradicted(tmp_path: Path, make: Make) -> None:

@@ -185,7 +185,7 @@ def test_a_monotone_claim_stands_or_falls_with_its_weakest_step() -> None:
     assert verdict.raw_p == pytest.approx(max(steps))
     assert min(steps) < 0.05 < max(steps)
     assert verdict.kind == "direction_only"
-    assert "weakest step 92 to 128" in verdict.text
+    assert "weakest step 92 > 128" in verdict.text
     assert verdict.effect_pp == pytest.approx(4.98667 - 4.72333, abs=1e-4)
 
 
@@ -346,3 +346,15 @@ def test_importing_the_statistics_loads_neither_scipy_nor_torch() -> None:
     modules = set(loaded.stdout.split())
     assert "resbench.stats.claims" in modules
     assert not modules & {"scipy", "torch", "mlflow", "pandas", "statsmodels"}
+
+
+def test_a_printed_size_decides_nothing_in_another_setting_than_its_own() -> None:
+    arms = [arm("a", 30.0, 30.2, 30.1), arm("b", 30.1, 30.2, 30.3)]
+    near = evaluate_claim("<", arms, printed_difference=5.0)
+    far = evaluate_claim("<", arms, printed_difference=5.0, comparable=False)
+    assert (near.kind, far.kind) == ("not_confirmed", "direction_only")
+    assert "printed +5 outside" in near.text
+    assert "printed" not in far.text
+    assert far.evidence.printed_difference == 5.0  # still set beside ours
+    sized = evaluate_claim("<", arms, printed_difference=0.01, comparable=False)
+    assert sized.seeds_needed == far.seeds_needed

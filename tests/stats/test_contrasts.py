@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from resbench.stats import ArmResult, contrast, sampling_sd, seed_contrast
-from resbench.stats.contrasts import align
+from resbench.stats.contrasts import align, flips_sd
 
 A = (5.31, 5.62, 5.48, 5.55, 5.20)
 B = (5.95, 5.70, 5.99, 5.81, 5.90)
@@ -143,3 +143,37 @@ def test_an_arm_whose_parts_do_not_fit_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         ArmResult("c", seeds, values, correct)
+
+
+def test_seeds_that_agree_by_luck_are_judged_with_the_chance_flips_of_their_images() -> None:
+    """Same errors with every seed, each on other images: no difference is certain for that."""
+    rng = np.random.default_rng(1)
+
+    def tested(cell: str, wrong: Sequence[int]) -> ArmResult:
+        correct = np.ones((len(wrong), 1000), dtype=bool)
+        for row, n in zip(correct, wrong, strict=True):
+            row[rng.choice(1000, n, replace=False)] = False
+        return ArmResult(cell, tuple(range(len(wrong))), tuple(n / 10 for n in wrong), correct)
+
+    arms = [tested("a", (300, 301, 300)), tested("b", (320, 320, 321))]
+    estimate = seed_contrast(arms, (-1, 1))
+    flips = flips_sd([a.correct for a in arms if a.correct is not None], (-1, 1), paired=True)
+    # n p (1 - p) flips in each arm, in points of 1,000 images
+    assert flips == pytest.approx(math.sqrt(300 * 0.7 + 320 * 0.68) / 10, rel=0.05)
+    assert estimate.sd == flips
+    assert estimate.se == pytest.approx(flips / math.sqrt(3))
+    assert "chance flips of 1,000 images" in estimate.reason
+    bare = [ArmResult(a.cell, a.seeds, a.errors) for a in arms]
+    assert seed_contrast(bare, (-1, 1)).p_above() < 0.001 < 0.05 < estimate.p_above()
+    unpaired = flips_sd([a.correct for a in arms if a.correct is not None], (-1, 1), paired=False)
+    assert unpaired == pytest.approx(flips, rel=0.1)  # of independent images
+
+
+def test_seeds_that_differ_more_than_chance_are_judged_by_their_own_spread() -> None:
+    rng = np.random.default_rng(2)
+    correct = rng.random((3, 1000)) < np.array([[0.6], [0.7], [0.8]])
+    errors = tuple(100 * (1 - correct.mean(axis=1)))
+    other = ArmResult("b", (1, 2, 3), errors[::-1], correct[::-1])
+    estimate = seed_contrast([ArmResult("a", (1, 2, 3), errors, correct), other], (-1, 1))
+    assert estimate.reason == ""
+    assert estimate.sd == pytest.approx(np.std(np.subtract(errors[::-1], errors), ddof=1))

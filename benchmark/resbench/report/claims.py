@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from resbench.errors import ResbenchError
 from resbench.report.collect import FilledCell, FilledTable
 from resbench.report.contrast import contrast_of
-from resbench.report.declared import as_declared
+from resbench.report.declared import as_declared, as_printed
 from resbench.report.measured import PLANNING_SD_PP, measured
 from resbench.report.power import printed_steps
 from resbench.report.reading import seed_of
@@ -54,6 +54,7 @@ def _judge(table: FilledTable, claim: Claim, parsed: ParsedClaim, kept: Kept) ->
         alpha=claim.alpha,
         margin=claim.margin_pp,
         printed_difference=printed_steps(table.expanded, claim, parsed),
+        comparable=as_printed(table.expanded.context),
         planning_sd=PLANNING_SD_PP if as_declared(table.expanded.context) else None,
         claims=len(table.expanded.loaded.suite.claims),
     )

@@ -27,6 +27,11 @@ def as_declared(context: Context) -> bool:
     return context.tier == PAPER.name and context.scale == 1 and not context.overrides
 
 
+def as_printed(context: Context) -> bool:
+    """Whether the source's own conditions hold: settings as declared, on the published data."""
+    return as_declared(context) and all(choice.printed for choice in context.data.values())
+
+
 def images_seen(spec: RunSpec) -> int:
     """Return the images that a run trains on in all, epoch after epoch."""
     return resolve(spec, train_images(spec.data)).total * spec.training.batch_size

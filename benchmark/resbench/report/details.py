@@ -22,15 +22,15 @@ from resbench.stats.claims import ClaimVerdict
 from resbench.words import count
 
 EFFECTS = (
-    "Effects are percentage points, positive as claimed. Of a chain they are those of the step "
-    "with the largest p, which is named, ours and printed; of a growing gap, the rise of its "
+    "Effects are in percentage points; positive means as claimed. For a chain of networks they are "
+    "those of its weakest step, which is named, ours and print's; for a growing gap, the rise of a "
     "fitted line from the first level to the last."
 )
 
 
 def with_step(text: str, verdict: ClaimVerdict) -> str:
     """Return a claim's text with the step of a chain that its numbers are about."""
-    return f"{text} (Step {verdict.evidence.where}.)" if verdict.evidence.where else text
+    return f"{text} (Weakest step: {verdict.evidence.where}.)" if verdict.evidence.where else text
 
 
 def claims_blocks(judged: JudgedTable) -> Iterator[Block]:
@@ -45,7 +45,7 @@ def claims_blocks(judged: JudgedTable) -> Iterator[Block]:
             signed(verdict.effect_pp),
             bounds(verdict.interval),
             verdict.kind.replace("_", " "),
-            str(verdict.n),
+            str(verdict.evidence.estimate.n),
             p_value(verdict.raw_p),
             p_value(verdict.adjusted_p),
         ))  # fmt: skip

@@ -11,7 +11,7 @@ from resbench.report.architecture import count_places
 from resbench.report.cells import Place, judge_places
 from resbench.report.claims import JudgedClaim, judge_claims
 from resbench.report.collect import FilledTable
-from resbench.report.declared import as_declared
+from resbench.report.declared import as_printed
 from resbench.report.labels import METRICS, ORIGINS, SPLITS
 from resbench.store.records import RunRecord
 from resbench.suite.ledger import Entry, ledger
@@ -49,8 +49,7 @@ class JudgedTable:
     @property
     def as_printed(self) -> bool:
         """Whether the source's own conditions hold: settings as declared, on the printed data."""
-        context = self.table.expanded.context
-        return as_declared(context) and all(choice.printed for choice in context.data.values())
+        return as_printed(self.table.expanded.context)
 
     @property
     def origins(self) -> dict[str, int]:

@@ -68,7 +68,7 @@ def claims_grid(evidence: Evidence) -> Grid | None:
             signed(verdict.evidence.printed_difference),
             signed(verdict.effect_pp),
             bounds(verdict.interval),
-            str(verdict.n),
+            str(verdict.evidence.estimate.n),
             p_value(verdict.adjusted_p),
             verdict.kind.replace("_", " "),
             *([evidence.short(table)] if several else []),

@@ -29,6 +29,8 @@ from resbench.store.state import Status, read_state, write_state
 
 POLL_S = 0.2
 LOCK_POLL_S = 1.0
+START_UP_S = 60.0
+"""So long may a worker start up before it counts as its run's time; importing torch is slow on some."""
 
 
 @dataclass(frozen=True)
@@ -275,7 +277,9 @@ class Session:
         for worker in self.slots:
             if worker is None or not worker.busy:
                 continue
-            if limit is not None and time.monotonic() - worker.since > limit:
+            if limit is not None and time.monotonic() - worker.since > (
+                limit if worker.ready else limit + START_UP_S
+            ):
                 worker.kill(f"longer than --timeout {limit:g} s")
             elif self._stopping():
                 worker.stop()

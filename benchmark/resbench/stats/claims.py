@@ -59,6 +59,7 @@ def evaluate_claim(
     alpha: float = 0.05,
     margin: float | None = None,
     printed_difference: float | Sequence[float] | None = None,
+    comparable: bool = True,
     planning_sd: float | None = None,
     claims: int = 1,
 ) -> ClaimVerdict:
@@ -71,9 +72,10 @@ def evaluate_claim(
     the effect being its rise from the first to the last level.
 
     `printed_difference` is the source's, in points, positive in the claimed direction (a monotone
-    claim: every step's, or the smallest; `gap_grows`: the rise of the same trend). The seeds needed
-    are those at `alpha / claims`, where Holm asks most of a suite's `claims`; `planning_sd` is a
-    guess of one run's sd for them while none is measured. Raises ValueError for a claim that cannot
+    claim: every step's, or the smallest; `gap_grows`: the rise of the same trend). It decides
+    nothing where the runs are not `comparable`, of another setting than the source's. The seeds
+    needed are those at `alpha / claims`, where Holm asks most of a suite's `claims`; `planning_sd`
+    is a guess of one run's sd for them while none is measured. Raises ValueError for a claim that cannot
     be put: unknown operator, wrong number of arms, margin missing or out of place.
     """
     evidence = gather(
@@ -82,6 +84,7 @@ def evaluate_claim(
         alpha=alpha,
         margin=margin,
         printed_difference=printed_difference,
+        comparable=comparable,
         planning_sd=planning_sd,
         claims=claims,
     )
@@ -129,6 +132,8 @@ def _kind(e: Evidence, p: float | None, opposite: float | None) -> ClaimKind:
 def _rules_out_print(e: Evidence) -> bool:
     """Whether the interval excludes the printed size; for '~' the difference the source claims."""
     interval = e.estimate.interval(1 - 2 * e.alpha)
+    if not e.comparable:
+        return False
     if e.operator == "~":
         return not interval.contains(e.printed_difference or 0.0)
     return e.printed_difference is not None and interval.high < e.printed_difference
@@ -156,11 +161,12 @@ def _text(kind: ClaimKind, e: Evidence, adjusted: float | None) -> str:
         parts.append(f"weakest step {e.where}")
     if math.isfinite(interval.half_width):
         parts.append(f"{interval.level:.0%} interval {interval.low:+.2f} to {interval.high:+.2f}")
-        if e.printed_difference is not None:
+        if e.printed_difference is not None and e.comparable:
             side = "inside" if interval.contains(e.printed_difference) else "outside"
             parts.append(f"printed {e.printed_difference:+g} {side}")
     design = "paired" if e.estimate.groups == 1 else "independent"
-    parts.append(f"{e.n} {design} seed{'s' * (e.n != 1)} per arm")
+    n = e.estimate.n  # of the weakest step; the rule for few seeds looks at every arm
+    parts.append(f"{n} {design} seed{'s' * (n != 1)} per arm")
     if e.p is not None:
         parts.append(f"p = {e.p:.2g}" + ("" if adjusted is None else f" (Holm {adjusted:.2g})"))
     if e.images_p is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,11 +94,37 @@ def align(arms: Sequence[ArmResult]) -> tuple[list[ArmResult], bool]:
 
 
 def seed_contrast(arms: Sequence[ArmResult], weights: Sequence[float]) -> Estimate:
-    """Estimate the weighted sum of the arms' mean errors, paired by seed where `align` allows."""
+    """Estimate the weighted sum of the arms' mean errors, paired by seed where `align` allows.
+
+    Where predictions are kept, a spread between seeds below that of chance flips is luck of few
+    seeds, and would make any difference significant: the flips' spread stands in for it.
+    """
     aligned, paired = align(arms)
+    errors = [arm.errors for arm in aligned]
     corrects = [arm.correct for arm in aligned if arm.correct is not None]
-    n_test = corrects[0].shape[1] if len(corrects) == len(aligned) else None
-    return contrast([arm.errors for arm in aligned], weights, paired=paired, n_test=n_test)
+    if len(corrects) < len(aligned):
+        return contrast(errors, weights, paired=paired)
+    n_test = corrects[0].shape[1]
+    estimate = contrast(errors, weights, paired=paired, n_test=n_test)
+    flips = flips_sd(corrects, weights, paired=paired) if estimate.n > 1 else 0.0
+    if not estimate.sd < flips:
+        return estimate
+    reason = f"the seeds differ less than by chance flips of {n_test:,} images, which stand in"
+    return replace(estimate, sd=flips, se=estimate.se * flips / estimate.sd, reason=reason)
+
+
+def flips_sd(
+    corrects: Sequence[NDArray[np.bool_]], weights: Sequence[float], *, paired: bool
+) -> float:
+    """Return the sd of a contrast at one seed per arm if the images flipped independently.
+
+    Each image's own variance over the seeds, of every arm [seeds, images] and as the contrast
+    weights them, in percentage points.
+    """
+    parts = [100 * w * (1.0 - correct) for w, correct in zip(weights, corrects, strict=True)]
+    if paired:
+        parts = [np.sum(parts, axis=0)]
+    return math.sqrt(sum(part.var(axis=0, ddof=1).sum() for part in parts)) / parts[0].shape[1]
 
 
 def contrast(

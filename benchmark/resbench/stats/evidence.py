@@ -37,6 +37,8 @@ class Evidence:
     margin: float | None
     printed_difference: float | None
     """The source's, in the contrast of ``estimate``."""
+    comparable: bool
+    """Whether the runs are of the source's setting, so that its size means something for them."""
     missing: tuple[str, ...]
     """Cells without a run."""
     estimate: Estimate
@@ -44,7 +46,7 @@ class Evidence:
     n: int
     """Seeds of the smallest arm of all."""
     where: str
-    """That step of a monotone claim, else empty."""
+    """That step of a monotone claim, as claimed, like ``a < b``; else empty."""
     p: float | None
     """One-sided, for the claim; None while the spread is unknown."""
     opposite_p: float | None
@@ -72,6 +74,7 @@ def gather(
     alpha: float,
     margin: float | None,
     printed_difference: float | Sequence[float] | None,
+    comparable: bool,
     planning_sd: float | None,
     claims: int,
 ) -> Evidence:
@@ -98,17 +101,24 @@ def gather(
         alpha=alpha,
         margin=margin,
         printed_difference=printed[weakest] if printed else None,
+        comparable=comparable,
         missing=missing,
         estimate=estimate,
         n=min(e.n for e in estimates),
-        where=" to ".join(arm.cell for arm in step.arms) if len(steps) > 1 else "",
+        where=_claimed(operator, step) if len(steps) > 1 else "",
         p=None if math.isnan(p) else p,
         opposite_p=None if math.isnan(p) else opposite,
         agrees=directed
         and all(_agrees(s, alpha, image) for s, image in zip(steps, images, strict=True)),
         images_p=max(known) if len(known) == len(images) else None,
         seeds_needed=_seeds_needed(
-            step, estimate, alpha / claims, margin, printed, planning_sd, tests=len(steps)
+            step,
+            estimate,
+            alpha / claims,
+            margin,
+            printed if comparable else (),
+            planning_sd,
+            tests=len(steps),
         ),
     )
 
@@ -157,6 +167,11 @@ def _steps(operator: Operator, arms: Arms) -> list[_Step]:
     if len(singles) != 2:
         raise ValueError(f"operator {operator!r} compares two arms, not {len(singles)}")
     return [_Step(tuple(singles), falls if operator == ">" else rises)]
+
+
+def _claimed(operator: Operator, step: _Step) -> str:
+    sign = " < " if operator == "monotone_increasing" else " > "
+    return sign.join(arm.cell for arm in step.arms)
 
 
 def _weakness(estimate: Estimate) -> tuple[bool, float, float]:

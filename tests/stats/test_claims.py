@@ -352,7 +352,7 @@ def test_a_printed_size_decides_nothing_in_another_setting_than_its_own() -> Non
     arms = [arm("a", 30.0, 30.2, 30.1), arm("b", 30.1, 30.2, 30.3)]
     near = evaluate_claim("<", arms, printed_difference=5.0)
     far = evaluate_claim("<", arms, printed_difference=5.0, comparable=False)
-    assert (near.kind, far.kind) == ("not_confirmed", "direction_only")
+    assert (near.kind, far.kind) == ("not_confirmed", "inconclusive")
     assert "printed +5 outside" in near.text
     assert "printed" not in far.text
     assert far.evidence.printed_difference == 5.0  # still set beside ours

@@ -103,6 +103,16 @@ def filled(expanded: Expanded, results: Results) -> FilledTable:
     return FilledTable(expanded, cells, results.path)
 
 
+def declared_only(table: FilledTable) -> FilledTable:
+    """Return the table without the runs of seeds that the suite or its tier does not declare."""
+    declared = table.expanded.seeds
+    cells = {
+        name: replace(cell, done=tuple(run for run in cell.done if seed_of(run) in declared))
+        for name, cell in table.cells.items()
+    }
+    return replace(table, cells=cells)
+
+
 def finished(loaded: Loaded, results: Results) -> list[FilledTable]:
     """Return the suite's tables that have a finished run, else the empty one."""
     return [table for table in fill(loaded, results) if table.records] or [empty(loaded)]

@@ -50,9 +50,13 @@ class Evidence:
 
     @property
     def distinct(self) -> list[JudgedTable]:
-        """Those of them whose runs no other table has, and more besides."""
-        keys = [table.table.keys for table in self.run]
-        return [table for table in self.run if not any(table.table.keys < other for other in keys)]
+        """Those of them that show a run which no other suite's table has already."""
+        shown, found = set[str](), list[JudgedTable]()
+        for table in sorted(self.run, key=lambda table: len(table.table.keys), reverse=True):
+            if not table.table.keys <= shown:
+                shown |= table.table.keys
+                found.append(table)
+        return [table for table in self.run if table in found]
 
     @cached_property
     def settings(self) -> dict[str, list[JudgedTable]]:
@@ -85,17 +89,18 @@ class Evidence:
 
     @property
     def claims(self) -> Iterator[tuple[JudgedTable, JudgedClaim]]:
-        """Yield every claim with runs once, as judged closest to print.
+        """Yield every claim with runs, as judged in each setting with enough seeds to decide it.
 
-        That is the first setting with enough seeds to decide anything, else the one with most.
+        The setting closest to print first; where none has enough, the one with most.
         """
         for tables in self.tables.values():
             for i in range(len(tables[0].claims)):
                 judged = [(table, table.claims[i]) for table in tables]
                 judged = [pair for pair in judged if pair[1].verdict.kind != "not_run"]
+                enough = [pair for pair in judged if pair[1].verdict.n >= MIN_SEEDS]
                 # max keeps the first of equals, and the tables are sorted
-                if judged:
-                    yield max(judged, key=lambda pair: min(pair[1].verdict.n, MIN_SEEDS))
+                most = judged and [max(judged, key=lambda pair: pair[1].verdict.n)]
+                yield from enough or most
 
 
 def trained_on(table: JudgedTable) -> list[DataChoice]:

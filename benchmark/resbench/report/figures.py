@@ -28,6 +28,7 @@ from resbench.report.labels import (
     tier_label,
 )
 from resbench.stats.claims import ClaimKind
+from resbench.stats.evidence import MIN_SEEDS
 from resbench.store.layout import RunFolder
 from resbench.store.metrics import EpochMetrics, read_epochs
 from resbench.suite.expand import Context
@@ -157,8 +158,11 @@ def printed_cells(judged: JudgedTable) -> Figure | None:
     return figure
 
 
-def claims(settings: Mapping[str, Sequence[JudgedTable]]) -> Figure | None:
-    """Draw the effect of every claim with runs beside the printed one, in each setting by name."""
+def claims(settings: Mapping[str, Sequence[JudgedTable]], shared: str = "") -> Figure | None:
+    """Draw the effect of every claim with runs beside the printed one, in each setting by name.
+
+    ``shared`` is what all settings have in common, for the title.
+    """
     found: dict[tuple[str, int], dict[str, JudgedClaim]] = {}
     for name, tables in settings.items():
         for table in tables:
@@ -188,11 +192,14 @@ def claims(settings: Mapping[str, Sequence[JudgedTable]]) -> Figure | None:
                 verdict, y = item.verdict, i + 0.6 * ((j + 0.5) / len(row) - 0.5)
                 low, high = verdict.interval.low, verdict.interval.high
                 look: Any = {"color": palette[_COLOURS[verdict.kind]]}
-                if math.isfinite(high - low):
+                if verdict.n < MIN_SEEDS:  # no interval of theirs means anything
+                    look["markerfacecolor"] = "white"
+                elif math.isfinite(high - low):
                     axes.plot([low, high], [y, y], linewidth=2, **look)
                 axes.plot(verdict.effect_pp, y, marker[name], **look)
-                if verdict.evidence.printed_difference is not None:
-                    axes.plot(verdict.evidence.printed_difference, y, **_PRINTED)
+            printed = {item.verdict.evidence.printed_difference for item in row.values()}
+            for value in printed - {None}:
+                axes.plot(value, i, **_PRINTED)
         claimed = [next(iter(row.values())).claim.text.rstrip(".") for row in rows]
         _name_rows(axes, [_wrapped(text, 52) for text in claimed])
         # an interval from two seeds may be far wider than all effects: it runs off
@@ -204,8 +211,10 @@ def claims(settings: Mapping[str, Sequence[JudgedTable]]) -> Figure | None:
         axes.set(xlabel="effect in the claimed direction (percentage points)")
         _legend_below(figure, axes)
         levels = sorted({f"{found.interval.level:.0%}" for found in verdicts})
-        where = f"{sentence(names[0])}. " if len(names) == 1 else ""
-        what = f"{where}Effect and {' or '.join(levels)} interval over seeds."
+        where = f"{sentence(names[0] if len(names) == 1 else shared)}. ".lstrip(". ")
+        few = any(found.n < MIN_SEEDS for found in verdicts)
+        hollow = f" Hollow: fewer than {MIN_SEEDS} seeds." if few else ""
+        what = f"{where}Effect and {' or '.join(levels)} interval over seeds.{hollow}"
         _head(figure, "Claims of the sources", what)
     return figure
 

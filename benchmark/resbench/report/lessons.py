@@ -45,9 +45,8 @@ def easy(evidence: Evidence) -> Iterator[str]:
         lines += [
             f"{len(runs) - lost} of {count(len(runs), 'run')} ended with a result and {lost} "
             f"diverged; a run took {minutes[0]:.1f} to {minutes[-1]:.1f} minutes; "
-            f"{count(resumed, 'run')} went on from a checkpoint after an interruption (*Runs* on "
-            "each page).",
-            f"{evidence.verified} of {len(runs)} records are given back by their predictions and "
+            f"{resumed} resumed from a checkpoint.",
+            f"{evidence.verified} of {len(runs)} records agree with their stored predictions and "
             "epochs (`resbench verify`).",
         ]
     yield bullets(lines)
@@ -79,35 +78,33 @@ def hard(evidence: Evidence) -> Iterator[str]:
     unlike = _unlike(evidence)
     if unlike:
         lines.append(
-            f"{count(len(unlike), 'printed error')} of {misprinting(evidence)} "
-            f"{'are' if len(unlike) > 1 else 'is'} not of the images named in print (below)."
+            f"In {count(len(unlike), 'place')} {misprinting(evidence)} prints an error of another "
+            "split than it says, or of none that it says (below)."
         )
     yield bullets(lines)
 
 
 def differs(evidence: Evidence) -> Iterator[str]:
-    """Say for every setting and suite how the largest difference shows."""
+    """Say for every setting what makes its numbers others, and where the difference is largest."""
     for name, tables in evidence.settings.items():
-        lines, common = [], dict[str, None]()
+        common, farthest = dict[str, None](), list[tuple[float, str]]()
         for table in (table for table in tables if table in evidence.distinct):
             place = _farthest(table)
-            if place is None:
+            if place is None or place.mean is None or place.difference is None:
                 continue
             found = _findings(evidence, table, place)
-            unlike = [sentence_of(f) for f in found if f.weight == "not_comparable"]
-            common |= dict.fromkeys(map(escape, unlike))
+            common |= dict.fromkeys(sentence_of(f) for f in found if f.weight == "not_comparable")
             symptoms = (f for f in found if f.weight == "explains" and f.about != "seeds")
             symptom = next(symptoms, None)
             why = sentence_of(symptom) if symptom else "no check explains a part of it"
-            loaded = table.table.expanded.loaded
-            where = escape(place_label(loaded, place.row, place.column))
-            lines.append(
-                f"{page_link(table.suite)}, farthest from print: {where}, {place.mean:.2f} against "
-                f"{place.printed.value if place.printed else ''}. {escape(why)}"
-            )
-        if lines:
+            where = escape(place_label(table.table.expanded.loaded, place.row, place.column))
+            printed = place.printed.value if place.printed else ""
+            text = f"Farthest from print: {where} ({page_link(table.suite)}), {place.mean:.2f} "
+            text += f"against {printed}. {escape(sentence(why))}"
+            farthest.append((abs(place.difference), text))
+        if farthest:
             yield f"**{escape(sentence(name))}**, by `resbench explain`:"
-            yield bullets([*common, *lines])
+            yield bullets([*map(escape, common), max(farthest)[1]])
 
 
 def misprinting(evidence: Evidence) -> str:

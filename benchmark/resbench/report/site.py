@@ -163,7 +163,9 @@ def _draw(evidence: Evidence) -> dict[str, tuple[bytes, str]]:
                 alt = f"{text}: {table.suite}, {setting(table)}"
                 drawn[f"{table.suite}-{slug(table)}-{kind}"] = figures.svg(figure), alt
     name = evidence.short if len(evidence.settings) > 1 else setting
-    figure = figures.claims({name(tables[0]): tables for tables in evidence.settings.values()})
+    figure = figures.claims(
+        {name(tables[0]): tables for tables in evidence.settings.values()}, evidence.shared
+    )
     if figure is not None:
         alt = f"Effects of the claims, printed and ours: {'; '.join(evidence.settings)}"
         drawn["claims"] = figures.svg(figure), alt

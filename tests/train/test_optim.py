@@ -67,7 +67,7 @@ def by_hand(net: nn.Module, optim: Optim, decayed: set[str]) -> list[Tensor]:
                     second[name] = 0.999 * second[name] + 0.001 * g**2
                     m = first[name] / (1 - 0.9 ** (step + 1))
                     v = second[name] / (1 - 0.999 ** (step + 1))
-                    weight.sub_(lr * m / (v.sqrt() + 1e-8))
+                    weight.sub_(lr * m / (v.sqrt() + 1e-7))
                 else:
                     v = optim.momentum * first[name] + g
                     first[name] = v

@@ -68,10 +68,12 @@ def _bench(name: str, quick: bool, goals: str | None, format_: str, output: Path
     from resbench.train.determinism import find_device, prepare
 
     device = find_device(name)
-    chosen = choose_goals(goals.split(",") if goals else (), device.type)
+    chosen = choose_goals(() if goals is None else goals.split(","), device.type)
     prepare(device, threads=1)
     bench = Bench(device, quick)
     rows: list[Row] = []
+    if output is not None:
+        write(rows, bench, output)  # a folder that refuses is told before hours of measuring
     for goal in chosen:
         click.echo(f"measuring {goal.name}: {goal.metric}", err=True)
         rows += measure(goal, bench)

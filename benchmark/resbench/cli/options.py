@@ -36,10 +36,19 @@ def results_to_read_option(*, needed: bool = False) -> Callable[[_F], _F]:
     return _results(found)
 
 
+class _Folder(click.Path):
+    """A folder that has a name: an empty one, as of an unset variable, would be the working one."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("the name is empty.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 def _results(callback: Callable[..., Path] | None) -> Callable[[_F], _F]:
     return click.option(
         "--results",
-        type=click.Path(path_type=Path),
+        type=_Folder(path_type=Path),
         default=Path("results"),
         show_default=True,
         metavar="DIR",

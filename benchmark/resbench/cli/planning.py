@@ -98,7 +98,7 @@ def resolve(request: Request) -> tuple[list[Expanded], dict[str, Source], list[D
         scale=request.scale,
         overrides=overrides,
     )
-    seeds = parse_seeds(request.seeds) if request.seeds else None
+    seeds = None if request.seeds is None else parse_seeds(request.seeds)
     return [expand(suite, context, tier, seeds) for suite in loaded], sources, devices
 
 

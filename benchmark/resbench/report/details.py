@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 
 from resbench.report.blocks import Block, Folded, Grid, Heading, Items, Text
@@ -99,7 +100,7 @@ def cells_grid(judged: JudgedTable) -> Grid:
 
 def _mean(values: Sequence[float | None]) -> str:
     known = [value for value in values if value is not None]
-    return percent(sum(known) / len(known)) if known else ""
+    return percent(math.fsum(known) / len(known)) if known else ""
 
 
 def cost_line(judged: JudgedTable) -> str:

@@ -98,7 +98,7 @@ def explain_page(loaded: Loaded, name: str, results: Results) -> Page:
     cell = found[0].table.cells[_find(loaded, name)[0]]
     title = f"{loaded.suite.name} {name}: {cell_label(loaded, cell)}"
     blocks: list[Block] = [Heading(1, title), Text(f"{sentence(source_label(loaded))}.")]
-    if loaded.suite.train and not cell.records:
+    if cell.cell.spec is not None and not cell.records:
         blocks.append(Text(f"Not run yet in {results.path}. What can be said before:"))
     for explanation in found:
         blocks += _blocks(explanation, results.path)
@@ -147,7 +147,9 @@ def _blocks(explanation: Explanation, results: Path) -> Iterator[Block]:
         yield Heading(2, sentence(context_label(table.expanded.context)))
     told = any(finding.about == PRINTED for finding in explanation.findings)
     for place in explanation.places:
-        yield Text(_place_line(table, place, [] if told else place_notes(place)))
+        yield Text(
+            _place_line(table, place, [] if told or place.kind == "skipped" else place_notes(place))
+        )
     for title, is_symptom in (("Causes", False), ("Symptoms", True)):
         found = [f for f in explanation.findings if (f.kind == "symptom") == is_symptom]
         if found:

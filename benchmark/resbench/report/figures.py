@@ -211,10 +211,11 @@ def claims(settings: Mapping[str, Sequence[JudgedTable]], shared: str = "") -> F
         axes.set(xlabel="effect in the claimed direction (percentage points)")
         _legend_below(figure, axes)
         levels = sorted({f"{found.interval.level:.0%}" for found in verdicts})
-        where = f"{sentence(names[0] if len(names) == 1 else shared)}. ".lstrip(". ")
+        several = f"All on {shared}" if shared else "Several settings"
+        where = sentence(names[0]) if len(names) == 1 else several
         few = any(found.n < MIN_SEEDS for found in verdicts)
         hollow = f" Hollow: fewer than {MIN_SEEDS} seeds." if few else ""
-        what = f"{where}Effect and {' or '.join(levels)} interval over seeds.{hollow}"
+        what = f"{where}. Effect and {' or '.join(levels)} interval over seeds.{hollow}"
         _head(figure, "Claims of the sources", what)
     return figure
 

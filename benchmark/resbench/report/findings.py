@@ -172,8 +172,10 @@ def architecture(subject: Subject) -> Iterator[Finding]:
         yield Finding(name, share, "A narrow network fits less than the printed one.")
         return
     macs = [run.model.macs / 1e6 for run in subject.cell.records]
-    work = f", {macs[0]:.1f} M multiply-accumulates, {entry.macs_m:.1f} M expected" if macs else ""
-    off = macs and subject.spec.data.image_px is None and abs(macs[0] - entry.macs_m) > 0.06
+    native = subject.spec.data.image_px is None
+    work = f", {macs[0]:.1f} M multiply-accumulates" if macs else ""
+    work += f", {entry.macs_m:.1f} M expected" if macs and native else ""
+    off = macs and native and abs(macs[0] - entry.macs_m) > 0.06
     evidence = f"{ours:,} parameters, {expected:,} expected{printed}{work}"
     unresolved = entry.note is not None and entry.note.startswith("unresolved")
     if ours != expected or off or unresolved:
@@ -211,7 +213,7 @@ def _changes(entries: Sequence[Entry], source: Cell) -> Iterator[str]:
 
 
 def _plain(value: object) -> str:
-    return "none" if value is None else value if isinstance(value, str) else json.dumps(value)
+    return "unset" if value is None else value if isinstance(value, str) else json.dumps(value)
 
 
 def _work(subject: Subject) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from resbench.report.findings import NOTICEABLE_PP, Finding, Subject
 from resbench.report.labels import listed
 from resbench.stats.intervals import sampling_sd
-from resbench.suite.schema import PaperValue
+from resbench.suite.schema import ERROR_METRICS, PaperValue
 from resbench.words import count
 
 CHANCE = 0.001
@@ -44,7 +44,8 @@ def fit(subject: Subject) -> Iterator[Finding]:
 
 def seeds(subject: Subject) -> Iterator[Finding]:
     """Say how far runs of one specification lie apart."""
-    lost, place = len(subject.cell.diverged), subject.place or next(iter(subject.places), None)
+    errors = (place for place in subject.places if place.metric in ERROR_METRICS)
+    lost, place = len(subject.cell.diverged), subject.place or next(errors, None)
     if lost:
         reason = subject.cell.diverged[0].reason
         evidence = f"{lost} of {count(len(subject.cell.records), 'run')}, the first: {reason}"

@@ -107,8 +107,12 @@ def _context_mark(expanded: Expanded, path: Keys, spec: RunSpec) -> Mark:
             return _deviation(f"tier {spec.tier}", expanded.tier.title)
         case ("scale",) if spec.scale != 1:
             return _deviation(f"--scale {spec.scale:g}", "a shorter schedule")
-        case ("engine",):
+        case ("engine",) if framework.lower() != "pytorch":
             return _deviation(f"engine {spec.engine}", f"PyTorch where the source used {framework}")
+        case ("engine",) if spec.engine == "eager":
+            return _inferred("PyTorch's plain loop")
+        case ("engine",):
+            return _deviation(f"engine {spec.engine}", "CUDA graphs; the source does not say so")
         case ("precision",) if spec.precision == "fp32":
             return _inferred(f"the default of {framework} at the time")
         case ("precision",):

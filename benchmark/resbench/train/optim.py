@@ -15,6 +15,10 @@ from torch.optim.sgd import sgd
 
 from resbench.suite.spec import Optim
 
+ADAM: dict[str, Any] = {"beta1": 0.9, "beta2": 0.999, "eps": 1e-7}
+"""Keras 2's defaults, which the 2019 report's code leaves as they are. (Keras adds epsilon before
+the bias is corrected, torch after.)"""
+
 
 class Optimizer:
     """SGD or Adam by torch's fused kernels.
@@ -52,7 +56,7 @@ class Optimizer:
             else:
                 mean, square = self._states(params, "exp_avg"), self._states(params, "exp_avg_sq")
                 adam(params, grads, mean, square, [], self._states(params, "step"),
-                     beta1=0.9, beta2=0.999, eps=1e-8, amsgrad=False, **common)  # fmt: skip
+                     amsgrad=False, **ADAM, **common)  # fmt: skip
 
     def _states(self, params: list[nn.Parameter], name: str) -> list[Any]:
         return [self.state[parameter].get(name) for parameter in params]

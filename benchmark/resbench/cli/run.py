@@ -185,7 +185,10 @@ def _say_what_is_left(summary: Summary) -> None:
         takes = (
             "" if summary.epoch_s is None else f", the shortest about {duration(summary.epoch_s)}"
         )
-        _say(f"The time given is shorter than one epoch of any run that is left{takes}.")
+        _say(
+            "The time given, less that of starting up, is shorter than one epoch of any run that is "
+            f"left{takes}."
+        )
     labels = [run.label for run in summary.left]
     more = f"; and {len(labels) - 5} more" if len(labels) > 5 else ""
     _say(f"Left: {'; '.join(labels[:5])}{more}. The same command goes on.")

@@ -84,7 +84,7 @@ def _overview(tables: Sequence[JudgedTable]) -> Grid:
             context_label(judged.table.expanded.context) if judged.cost.runs else "",
             f"{judged.cost.runs}/{asked}" if trained else "counted",
             " ".join(verdicts),
-            f"{confirmed}/{len(judged.claims)}" if judged.claims else "",
+            f"{confirmed}/{len(judged.claims)}" if judged.claims and judged.cost.runs else "",
         ))  # fmt: skip
     header = ("suite", "context", "runs", "places", "claims\nconfirmed")
     return Grid(header, tuple(rows), "llrrr")

@@ -11,7 +11,8 @@ from resbench.data.catalog import train_images
 from resbench.report.blocks import SCHEMA, Block, Grid, Heading, Items, Page, Text
 from resbench.report.collect import FilledTable, fill, orphans
 from resbench.report.labels import context_data, context_label, rerun_command
-from resbench.report.reading import Begun, Results
+from resbench.report.reading import Begun, Results, seed_of
+from resbench.store.records import RunRecord
 from resbench.store.state import Status
 from resbench.suite.catalog import Loaded
 from resbench.suite.schedule import resolve
@@ -88,7 +89,7 @@ def status_page(suites: Sequence[Loaded], results: Results, *, whole: bool = Tru
     """
     tables = [table for loaded in suites for table in fill(loaded, results)]
     found = [status_of(table) for table in tables if table.expanded.loaded.suite.train]
-    stray = sorted(run.key for run in orphans(tables, results)) if whole else []
+    stray = sorted(orphans(tables, results), key=_label) if whole else []
     stopped = [run for run in _stopped(tables, results) if whole or run.places]
     data = {
         "schema": SCHEMA,
@@ -96,7 +97,7 @@ def status_page(suites: Sequence[Loaded], results: Results, *, whole: bool = Tru
         "records": len(results.scan.records),
         "suites": [_data(status) for status in found],
         "unfinished": [_begun_data(run) for run in stopped],
-        "orphans": stray,
+        "orphans": [run.key for run in stray],
         "problems": list(results.problems),
     }
     return Page(tuple(_blocks(found, results, stopped, stray)), data)
@@ -106,7 +107,7 @@ def _blocks(
     found: Sequence[TableStatus],
     results: Results,
     stopped: Sequence[Stopped],
-    stray: Sequence[str],
+    stray: Sequence[RunRecord],
 ) -> Iterator[Block]:
     yield Heading(1, "Status")
     yield Text(f"{results.path}: {count(len(results.scan.records), 'finished run')}.")
@@ -125,9 +126,9 @@ def _blocks(
     if stray:
         yield Text(
             f"{count(len(stray), 'finished run')} in no cell of these suites, from an edited or "
-            "another suite, another version or --set:"
+            "another suite, another version or --set; the cells they were run for:"
         )
-        yield Items(tuple(key[:16] for key in stray))
+        yield Items(tuple(map(_label, stray)))
     if results.problems:
         yield Text(f"{count(len(results.problems), 'folder')} refused, counted nowhere:")
         yield Items(results.problems)
@@ -150,6 +151,11 @@ def _stopped(tables: Sequence[FilledTable], results: Results) -> list[Stopped]:
         for run in runs
     ]
     return sorted(found, key=lambda one: (not one.places, one.places, one.run.seed, one.run.key))
+
+
+def _label(run: RunRecord) -> str:
+    places = run.context.get("cells") or [["in no cell"]]
+    return f"{' '.join(map(str, places[0]))} seed {seed_of(run)} ({run.key[:16]})"
 
 
 def _begun_data(stopped: Stopped) -> dict[str, Any]:

@@ -6,7 +6,6 @@ that need it, so that importing this package stays quick.
 
 from resbench.stats.claims import ClaimKind, ClaimVerdict, evaluate_claim, finalise
 from resbench.stats.contrasts import ArmResult, Estimate, contrast, seed_contrast
-from resbench.stats.equivalence import Tost, tost
 from resbench.stats.evidence import MIN_SEEDS, Evidence, Operator
 from resbench.stats.intervals import (
     Interval,
@@ -46,7 +45,6 @@ __all__ = [
     "McNemar",
     "Operator",
     "Summary",
-    "Tost",
     "contrast",
     "evaluate_claim",
     "finalise",
@@ -62,6 +60,5 @@ __all__ = [
     "seeds_for_contrast",
     "summarise",
     "t_interval",
-    "tost",
     "wilson",
 ]

@@ -3,44 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
 
-from resbench.stats.contrasts import Estimate, contrast
-from resbench.stats.intervals import Interval
-
-
-@dataclass(frozen=True)
-class Tost:
-    """Result of the two one-sided tests, in percentage points."""
-
-    effect: float
-    p: float
-    """The larger of the two one-sided p-values; NaN when the spread is unknown."""
-    interval: Interval
-    """At level 1 - 2 alpha: inside the margin exactly when p < alpha."""
-    equivalent: bool | None
-    """None when the data cannot say."""
-
-
-def tost(
-    first: Sequence[float],
-    second: Sequence[float] | None = None,
-    *,
-    margin: float,
-    alpha: float = 0.05,
-) -> Tost:
-    """Test that a mean lies within +-margin.
-
-    With one sample: paired differences. With two: independent arms (Welch), second - first.
-    """
-    if second is None:
-        estimate = contrast([first], (1,), paired=True)
-    else:
-        estimate = contrast([first, second], (-1, 1), paired=False)
-    p = equivalence_p(estimate, margin)
-    equivalent = None if math.isnan(p) else p <= alpha
-    return Tost(estimate.effect, p, estimate.interval(1 - 2 * alpha), equivalent)
+from resbench.stats.contrasts import Estimate
 
 
 def equivalence_p(estimate: Estimate, margin: float) -> float:

@@ -13,8 +13,6 @@ from resbench.stats.intervals import (
     prediction_interval,
     sampling_sd,
     summarise,
-    t_interval,
-    wilson,
 )
 from resbench.stats.multiplicity import Holm, holm
 from resbench.stats.paired import BootstrapDifference, McNemar, hierarchical_bootstrap, mcnemar
@@ -59,6 +57,4 @@ __all__ = [
     "seed_contrast",
     "seeds_for_contrast",
     "summarise",
-    "t_interval",
-    "wilson",
 ]

@@ -1,4 +1,4 @@
-"""Intervals for the top-1 error of one cell: its mean, one new run, one error rate.
+"""The top-1 errors of one cell: their summary, and the interval for one new run.
 
 Values are errors in percent, one per seed, all scored on the same test images; so the spread
 between seeds is the whole noise, and the images are common to every run and to the source.
@@ -80,13 +80,6 @@ def summarise(values: Sequence[float], n_test: int | None = None) -> Summary:
     return Summary(n, mean, 0.0, math.inf, "identical values: the spread is unknown")
 
 
-def t_interval(
-    values: Sequence[float], level: float = 0.95, *, n_test: int | None = None
-) -> Interval:
-    """Return the Student interval of the mean error: mean +- t s / sqrt(n)."""
-    return _around_mean(summarise(values, n_test), level, new_runs=0, half_width=0.0)
-
-
 def prediction_interval(
     values: Sequence[float],
     level: float = 0.95,
@@ -99,29 +92,11 @@ def prediction_interval(
     Source: Hahn and Meeker 1991, chapter 4. `half_width` is half a unit in the last printed
     place, because the new run is only known rounded.
     """
-    return _around_mean(summarise(values, n_test), level, new_runs=1, half_width=half_width)
-
-
-def _around_mean(summary: Summary, level: float, new_runs: int, half_width: float) -> Interval:
     if not 0 < level < 1:
         raise ValueError(f"level {level} is not between 0 and 1")
+    summary = summarise(values, n_test)
     if math.isinf(summary.spread):
         return Interval(-math.inf, math.inf, level, summary.reason)
     t = student.quantile((1 + level) / 2, summary.n - 1)
-    reach = t * summary.spread * math.sqrt(new_runs + 1 / summary.n) + half_width
+    reach = t * summary.spread * math.sqrt(1 + 1 / summary.n) + half_width
     return Interval(summary.mean - reach, summary.mean + reach, level, summary.reason)
-
-
-def wilson(errors: int, n: int, level: float = 0.95) -> Interval:
-    """Return Wilson's score interval (1927) of an error rate, in percent.
-
-    It speaks of other test images for one trained network, not of other seeds.
-    """
-    if not 0 <= errors <= n:
-        raise ValueError(f"{errors} errors among {n} images")
-    if n == 0:
-        return Interval(0.0, 100.0, level, "no images")
-    from scipy import stats
-
-    ci = stats.binomtest(errors, n).proportion_ci(level, method="wilson")
-    return Interval(100 * float(ci.low), 100 * float(ci.high), level)

@@ -20,8 +20,8 @@ class McNemar:
     """Images that only A classified correctly."""
     c: int
     """Images that only B classified correctly."""
-    p_exact: float
     p_mid: float
+    """Two-sided."""
 
 
 @dataclass(frozen=True)
@@ -38,22 +38,22 @@ class BootstrapDifference:
 def mcnemar(correct_a: NDArray[np.bool_], correct_b: NDArray[np.bool_]) -> McNemar:
     """Test whether two networks err equally often on the same images; both arrays are [images].
 
-    Exact conditional p (McNemar 1947) and mid-p (Fagerland et al. 2013, supplement, Eq. 2), both
-    two-sided. Without a discordant image both are 1.
+    The p-value is McNemar's (1947) as mid-p (Fagerland et al. 2013, supplement, Eq. 2); 1 without
+    a discordant image.
     """
     if correct_a.shape != correct_b.shape or correct_a.ndim != 1:
         raise ValueError(f"shapes {correct_a.shape} and {correct_b.shape} are not one [images]")
     b = int(np.count_nonzero(correct_a > correct_b))
     c = int(np.count_nonzero(correct_a < correct_b))
     if b + c == 0:
-        return McNemar(b, c, 1.0, 1.0)
+        return McNemar(b, c, 1.0)
     from scipy import stats
 
     at_tail = float(stats.binom.pmf(b, b + c, 0.5))
     if b == c:
-        return McNemar(b, c, 1.0, 1 - at_tail / 2)
+        return McNemar(b, c, 1 - at_tail / 2)
     exact = min(1.0, 2 * float(stats.binom.cdf(min(b, c), b + c, 0.5)))
-    return McNemar(b, c, exact, exact - at_tail)
+    return McNemar(b, c, exact - at_tail)
 
 
 def hierarchical_bootstrap(

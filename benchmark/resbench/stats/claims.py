@@ -18,13 +18,12 @@ ClaimKind = Literal[
 
 @dataclass(frozen=True)
 class ClaimVerdict:
-    """The verdict and its evidence; p-values are adjusted once `finalise` saw the whole suite."""
+    """The verdict and its evidence; `adjusted_p` is there once `finalise` saw the whole suite."""
 
     kind: ClaimKind
     text: str
     evidence: Evidence
     adjusted_p: float | None = None
-    adjusted_opposite_p: float | None = None
 
     @property
     def raw_p(self) -> float | None:
@@ -110,7 +109,7 @@ def _judge(e: Evidence, adjusted: float | None, against: float | None) -> ClaimV
     p = e.p if adjusted is None else adjusted
     opposite = e.opposite_p if against is None else against
     kind = _kind(e, p, opposite)
-    return ClaimVerdict(kind, _text(kind, e, adjusted), e, adjusted, against)
+    return ClaimVerdict(kind, _text(kind, e, adjusted), e, adjusted)
 
 
 def _kind(e: Evidence, p: float | None, opposite: float | None) -> ClaimKind:

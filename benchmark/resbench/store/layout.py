@@ -38,16 +38,6 @@ _KEY = re.compile(r"[0-9a-f]{64}")
 _PROBE = bytes(1 << 16)
 
 
-def check_identifier(name: str, what: str) -> str:
-    """Return ``name`` when it may become part of a path; else UsageError that names ``what``."""
-    if not IDENTIFIER.fullmatch(name):
-        raise UsageError(
-            f"{what} {name!r}: not a valid name. Use 1 to 64 of a-z, 0-9, '_' and '-', "
-            "beginning with a letter or a digit."
-        )
-    return name
-
-
 def require_folder(path: Path) -> None:
     """Refuse anything but a real folder: a link could lead out of the results folder."""
     try:

@@ -17,7 +17,6 @@ from resbench.store.locks import is_locked
 class Status(StrEnum):
     """The states of a run; only ``done`` and ``diverged`` have a record and are final."""
 
-    PENDING = "pending"
     RUNNING = "running"
     DONE = "done"
     DIVERGED = "diverged"

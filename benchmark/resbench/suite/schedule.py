@@ -14,7 +14,6 @@ class Steps:
 
     total: int
     per_epoch: int
-    base_lr: float
     changes: tuple[tuple[int, float], ...]
     """(step, learning rate from that step on), in order, beginning at step 0."""
 
@@ -60,4 +59,4 @@ def resolve(spec: RunSpec, train_images: int) -> Steps:
     for drop in sorted(schedule.drops, key=lambda drop: drop.at):
         lr *= drop.factor
         changes.append((steps(drop.at), lr))
-    return Steps(max(1, steps(schedule.total)), per_epoch, training.optim.lr, tuple(changes))
+    return Steps(max(1, steps(schedule.total)), per_epoch, tuple(changes))

@@ -28,7 +28,6 @@ MLFLOW_STATUS = {
     Status.FAILED: "FAILED",
     Status.TIMEOUT: "FAILED",
     Status.INTERRUPTED: "KILLED",
-    Status.PENDING: "KILLED",
 }
 MAX_TEXT = 5000
 """Characters of a parameter or tag: below every limit of MLflow's stores."""

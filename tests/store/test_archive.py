@@ -86,15 +86,6 @@ def test_only_sound_finished_runs_are_packed(tmp_path: Path) -> None:
     assert "not finished" in skipped[unfinished.path.name]
 
 
-def test_chosen_keys_are_packed_and_unknown_ones_named(tmp_path: Path) -> None:
-    run, _ = (finished(tmp_path, seed) for seed in range(2))
-    missing = folder_of(tmp_path, 7)
-    report = pack(tmp_path, tmp_path / "out.tar", [run.key, missing.key])
-    assert report.packed == (run.path.name,)
-    ((name, reason),) = report.skipped
-    assert (name, "No such file" in reason) == (missing.path.name, True)
-
-
 def test_link_beside_a_run_is_not_packed(tmp_path: Path) -> None:
     run = begin(tmp_path)
     secret = tmp_path / "secret"

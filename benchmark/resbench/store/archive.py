@@ -7,7 +7,7 @@ import io
 import os
 import re
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,27 +55,20 @@ class PackReport:
     skipped: tuple[tuple[str, str], ...]
 
 
-def pack(
-    results: Path,
-    out: Path,
-    keys: Iterable[str] | None = None,
-    *,
-    include_checkpoints: bool = False,
-) -> PackReport:
+def pack(results: Path, out: Path, *, include_checkpoints: bool = False) -> PackReport:
     """Write finished runs of ``results`` to the tar ``out``; the same runs give the same bytes.
 
-    ``keys`` chooses runs (all when None). With ``include_checkpoints`` unfinished runs go along,
-    except those being trained at this moment.
+    With ``include_checkpoints`` unfinished runs go along, except those being trained at this
+    moment.
 
     Raises:
         EnvironmentFault: ``out`` cannot be written; an older file of that name stays.
     """
-    names = _names(results) if keys is None else sorted({key[:16] for key in keys})
     chosen: dict[str, Path] = {}
     packed: list[str] = []
     skipped: list[tuple[str, str]] = []
     with ExitStack() as held:
-        for name in names:
+        for name in _names(results):
             try:
                 files = _files_of(RunFolder(results, name), include_checkpoints, held)
             except ResbenchError as error:

@@ -1,4 +1,4 @@
-"""Numbers in words, and the words of a hint."""
+"""Numbers in words, text on one line, and the words of a hint."""
 
 from __future__ import annotations
 
@@ -32,6 +32,10 @@ def test_one_is_one_and_thousands_are_set_apart(number: int, text: str) -> None:
 )
 def test_durations_are_said_as_people_say_them(seconds: float, text: str) -> None:
     assert words.duration(seconds) == text
+
+
+def test_hostile_text_stays_on_one_line() -> None:
+    assert words.one_line("a\nb\x1b[31m\u202e\r é") == "a\\nb\\x1b[31m\\u202e\\r é"
 
 
 def test_the_package_has_one_count_and_one_duration() -> None:

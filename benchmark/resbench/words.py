@@ -1,4 +1,4 @@
-"""Numbers in words, the same wherever a person reads them."""
+"""Numbers in words and text on one line, the same wherever a person reads them."""
 
 from __future__ import annotations
 
@@ -18,3 +18,8 @@ def duration(seconds: float) -> str:
     if minutes < 48 * 60:
         return f"{minutes // 60} h {minutes % 60:02d} min"
     return f"{minutes / 1440:.1f} days"
+
+
+def one_line(error: object) -> str:
+    """Return text that a hostile name or value cannot break over lines or colour."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in str(error))

@@ -19,7 +19,7 @@ from resbench.store.atomic import dump_json
 from resbench.store.layout import RunFolder
 from resbench.store.predictions import error_from_predictions, write_predictions
 from resbench.store.records import RunRecord, read_record, read_spec, write_record, write_spec
-from resbench.store.scan import one_line, scan
+from resbench.store.scan import scan
 from resbench.store.state import Status, write_state
 from resbench.store.verify import verify_run
 from resbench.suite.spec import NUMERICS, key_of
@@ -382,10 +382,6 @@ def test_seeded_damage_of_a_record_never_escapes_as_another_error(tmp_path: Path
             assert json.loads(damaged) == json.loads(whole)
         assert len(found.records) + len(found.problems) == 1
         assert set(found.records) <= {key}
-
-
-def test_hostile_text_stays_on_one_line() -> None:
-    assert one_line("a\nb\x1b[31m\u202e\r é") == "a\\nb\\x1b[31m\\u202e\\r é"
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from resbench.store.scan import one_line
+from resbench.words import one_line
 
 SCHEMA = 1
 """Of every ``--format json``: counts up when a field changes its meaning or goes away."""

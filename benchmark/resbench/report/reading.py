@@ -17,9 +17,10 @@ from resbench.report.declared import published
 from resbench.store.layout import RunFolder
 from resbench.store.metrics import first_error
 from resbench.store.records import RunRecord, read_spec
-from resbench.store.scan import Scan, one_line, scan
+from resbench.store.scan import Scan, scan
 from resbench.store.state import RunState
 from resbench.suite.expand import Context, DataChoice
+from resbench.words import one_line
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from resbench.store.atomic import atomic_file, dump_json, fault, load_object
 from resbench.store.layout import FORMAT, RUN_NAME, RunFolder
 from resbench.store.locks import try_lock
 from resbench.store.records import read_record, read_spec
-from resbench.store.scan import one_line
+from resbench.words import one_line
 
 MANIFEST = "MANIFEST.json"
 _MIB = 1 << 20

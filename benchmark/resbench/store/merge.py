@@ -19,7 +19,7 @@ from resbench.store.layout import ASIDE, ResultsFolder, RunFolder
 from resbench.store.locks import try_lock
 from resbench.store.metrics import EpochMetrics, EpochTiming, Stored, read_epochs
 from resbench.store.records import RunRecord, read_record, read_spec
-from resbench.store.scan import one_line
+from resbench.words import one_line
 
 _Kind = Literal["added", "identical", "refused"]
 _Outcome = tuple[_Kind, str, str]

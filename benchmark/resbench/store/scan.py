@@ -10,6 +10,7 @@ from resbench.errors import ResbenchError
 from resbench.store.layout import RUN_NAME, RunFolder, require_folder
 from resbench.store.records import RunRecord, read_record, read_spec
 from resbench.store.state import RunState, read_state
+from resbench.words import one_line
 
 
 @dataclass(frozen=True)
@@ -49,11 +50,6 @@ def scan(results: Path, *, hash_files: bool = True) -> Scan:
         else:
             incomplete.append(found)
     return Scan(records, tuple(problems), tuple(incomplete))
-
-
-def one_line(error: object) -> str:
-    """Return text that a hostile name or value cannot break over lines or colour."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in str(error))
 
 
 def _run_names(results: Path) -> list[str]:

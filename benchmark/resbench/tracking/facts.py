@@ -17,8 +17,8 @@ from resbench.errors import EnvironmentFault
 from resbench.store.layout import IDENTIFIER, RunFolder
 from resbench.store.metrics import EpochMetrics, EpochTiming, read_epochs
 from resbench.store.records import RunRecord, read_record, read_spec
-from resbench.store.scan import one_line
 from resbench.store.state import Status, read_state
+from resbench.words import one_line
 
 MLFLOW_STATUS = {
     Status.RUNNING: "RUNNING",

@@ -7,11 +7,12 @@ from pathlib import Path
 
 from resbench.errors import ResbenchError
 from resbench.store.layout import RunFolder
-from resbench.store.scan import one_line, scan
+from resbench.store.scan import scan
 from resbench.tracking.facts import Facts, read_facts
 from resbench.tracking.settings import find_store
 from resbench.tracking.turn import Unreachable
 from resbench.tracking.writer import Writer
+from resbench.words import one_line
 
 WAIT_S = 60.0
 """For another resbench that writes: making a database can take long on a busy machine."""

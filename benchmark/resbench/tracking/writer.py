@@ -22,11 +22,11 @@ from typing import Any
 import psutil
 
 from resbench.errors import EnvironmentFault, ResbenchError
-from resbench.store.scan import one_line
 from resbench.tracking.facts import MLFLOW_STATUS, Facts, Point
 from resbench.tracking.settings import Store, environment, experiment_page
 from resbench.tracking.system import Sample
 from resbench.tracking.turn import Unreachable, turn
+from resbench.words import one_line
 
 os.environ.update(environment())
 

@@ -60,6 +60,8 @@ SIZES = {"cifar10": (50_000, 10_000), "cifar100": (50_000, 10_000), "digits": (1
 NUM_CLASSES = {"cifar10": 10, "cifar100": 100, "digits": 10}
 SIDE_PX = 32
 """Height and width of a CIFAR image."""
+NATIVE_PX = {"cifar10": SIDE_PX, "cifar100": SIDE_PX, "digits": 16}
+"""Height and width of a data set's images where a suite names no other."""
 DIGITS_FINGERPRINT = "c45ea931edacb36176cac15896e57ac7b79aaa5dc01cb14aa0633602200ebd92"
 
 

@@ -10,13 +10,11 @@ import torch
 from msgspec.structs import asdict, replace
 
 from resbench.data.augment import Augment
+from resbench.data.catalog import NATIVE_PX, NUM_CLASSES
 from resbench.suite.spec import RunSpec, Schedule
 from resbench.train.engine import WARMUP_STEPS, OnStep, make_engine
 from resbench.train.images import Prepared
 from resbench.train.lane import EVAL_BATCH, Lane
-
-NATIVE_PX = {"cifar10": 32, "cifar100": 32, "digits": 16}
-CLASSES = {"cifar10": 10, "cifar100": 100, "digits": 10}
 
 
 def made_images(spec: RunSpec, n: int) -> Prepared:
@@ -24,14 +22,14 @@ def made_images(spec: RunSpec, n: int) -> Prepared:
     random = np.random.default_rng(0)
     px = spec.data.image_px or NATIVE_PX[spec.data.name]
     images = random.integers(0, 256, (n, px, px, 3), dtype=np.uint8)
-    labels = random.integers(0, CLASSES[spec.data.name], n)
+    labels = random.integers(0, NUM_CLASSES[spec.data.name], n)
     return Prepared(
         train_images=images,
         train_labels=labels,
         clean_labels=labels,
         test_images=images,
         test_labels=labels,
-        num_classes=CLASSES[spec.data.name],
+        num_classes=NUM_CLASSES[spec.data.name],
         augment=Augment(**asdict(spec.training.augment)),
         fingerprint="",
         noisy_labels=lambda _seed: labels,

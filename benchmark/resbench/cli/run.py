@@ -186,7 +186,7 @@ def _say_what_is_left(summary: Summary) -> None:
             "" if summary.epoch_s is None else f", the shortest about {duration(summary.epoch_s)}"
         )
         _say(
-            "The time given, less that of starting up, is shorter than one epoch of any run that is "
+            "The time given, less that for starting, is shorter than one epoch of any run that is "
             f"left{takes}."
         )
     labels = [run.label for run in summary.left]

@@ -65,7 +65,7 @@ def replication_report(evidence: Evidence) -> str:
 
 
 def claims_grid(evidence: Evidence) -> Grid | None:
-    """Return every claim with runs and its verdict closest to print; None without any."""
+    """Return every claim with runs, a row for each setting shown; None without any."""
     several, rows = len(evidence.settings) > 1, []
     for table, item in evidence.claims:
         verdict = item.verdict

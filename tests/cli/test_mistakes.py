@@ -142,3 +142,13 @@ def test_the_installed_command_says_the_same(here: Path) -> None:
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("unknown suite 'smok'. Did you mean 'smoke'?")
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("option", ["--results", "--seeds", "--timeout", "--budget", "--tier"])
+def test_an_empty_value_as_of_an_unset_variable_is_refused_and_nothing_is_written(
+    here: Path, capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    before = sorted(here.rglob("*"))
+    outcome = invoke(capsys, "run", "mini.yaml", option, "")
+    check(outcome, 2)
+    assert sorted(here.rglob("*")) == before

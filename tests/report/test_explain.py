@@ -318,3 +318,18 @@ def test_the_command_names_the_cell_the_folder_and_what_runs_have_fixed(
         assert "resbench run" not in invoke(capsys, *explained, folder).out
         report = ("report", SUITE, "--results", folder)
         assert f"--precision fp32{end}\n" in invoke(capsys, *report).out  # other cells
+
+
+def test_a_count_of_parameters_has_no_luck_of_seeds(tmp_path: Path, capsys: Capture) -> None:
+    expanded = suite_under("depth")
+    for seed in (1, 2):
+        plant(tmp_path, expanded, "attention-92/cifar100", seed, test=[9.0, 8.0])
+    words = ("explain", "depth", "attention-92/params", "--results", tmp_path)
+    assert "seeds:" not in invoke(capsys, *words).out
+
+
+def test_a_cell_that_is_never_trained_says_so_once(tmp_path: Path, capsys: Capture) -> None:
+    shown = invoke(capsys, "explain", "depth", "resnet-1001/cifar10", "--results", tmp_path).out
+    text = " ".join(shown.split())
+    assert "Not run yet" not in text
+    assert text.count("not built here") == 1

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from resbench.errors import UsageError
 from resbench.report.labels import source_label
@@ -217,3 +219,13 @@ def test_no_python_file_names_a_source() -> None:
             code = path.read_text(encoding="utf-8")
             named = [title for title in titles if f'"{title}"' in code]
             assert not named, path
+
+
+@pytest.mark.parametrize(("engine", "origin"), [("eager", "inferred"), ("graph", "deviation")])
+def test_the_plain_loop_is_no_departure_from_a_source_in_pytorch(engine: str, origin: str) -> None:
+    made = expanded("table3_mask", engine=engine)
+    source = structs.replace(made.loaded.sources[0], framework="PyTorch")
+    made = replace(made, loaded=replace(made.loaded, sources=(source,)))
+    found = {entry.path: entry for entry in ledger(made, made.cell("local"))}
+    assert found["engine"].origin == origin
+    assert entries("table3_mask", "local", engine=engine)["engine"].origin == "deviation"

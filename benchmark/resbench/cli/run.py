@@ -76,7 +76,8 @@ def command(results: Path, cells: tuple[str, ...], **options: Any) -> int:
 
     request = Request(**{name: options[name] for name in Request.__dataclass_fields__})
     end = deadline(options["budget"], options["until"])
-    timeout_s = parse_duration("--timeout", options["timeout"]) if options["timeout"] else None
+    timeout = options["timeout"]
+    timeout_s = None if timeout is None else parse_duration("--timeout", timeout)
     suites, sources, devices = resolve(request)
     if options["pack"] > 1 and suites[0].context.engine == "eager":
         raise UsageError(

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from typing import get_args
 
 from resbench.data.catalog import NUM_CLASSES
-from resbench.errors import ResbenchError
 from resbench.report import lessons
 from resbench.report.blocks import Grid
 from resbench.report.cells import Place
@@ -27,12 +26,12 @@ from resbench.report.evidence import (
     page_link,
 )
 from resbench.report.judged import JudgedTable
-from resbench.report.labels import bounds, listed, mean_sd, p_value, signed
+from resbench.report.labels import bounds, listed, mean_sd, p_value, sentence, signed
 from resbench.report.page import MARKS
 from resbench.report.reading import seed_of
 from resbench.report.render_markdown import escape
 from resbench.stats.claims import ClaimKind
-from resbench.suite.catalog import PAPER, load_tier
+from resbench.suite.catalog import PAPER
 from resbench.suite.expand import parsed_claims
 from resbench.suite.schema import ERROR_METRICS
 from resbench.words import count
@@ -155,26 +154,13 @@ def _later_seeds(evidence: Evidence, tables: Sequence[JudgedTable]) -> Iterator[
 
 
 def abstract(evidence: Evidence) -> str:
-    """Return what was run and what it says, in a few sentences."""
+    """Return what was run, setting by setting, and what it says."""
     if not evidence.records:
         return "No run is recorded yet."
     asked = sum(len(tables[0].claims) for tables in evidence.tables.values())
     settings = count(len(evidence.settings), "setting")
     shared = f", all on {escape(evidence.shared)}" if evidence.shared else ""
     parts = [f"{count(len(evidence.records), 'run')} in {settings}{shared}."]
-    tiers = dict.fromkeys(table.table.expanded.context.tier for table in evidence.run)
-    for name in tiers:
-        if name != PAPER.name:
-            parts.append(f"Tier {escape(name)}: {escape(_tier_title(name))}.")
-    for name, tables in evidence.settings.items():
-        where = evidence.short(tables[0]) if evidence.shared else name
-        kinds = Counter(item.verdict.kind for table in tables for item in table.claims)
-        del kinds["not_run"]
-        counts = listed(
-            f"{kinds[k]} {k.replace('_', ' ')}" for k in get_args(ClaimKind) if kinds[k]
-        )
-        judged = f"{sum(kinds.values())} of {asked} claims of the sources have runs"
-        parts.append(f"In {escape(where)} {judged}{f': {counts}' if counts else ''}.")
     if not any(table.as_printed for table in evidence.run):
         parts.append(
             "No setting is the printed one: no printed number is supported or refuted, and every "
@@ -185,15 +171,19 @@ def abstract(evidence: Evidence) -> str:
             f"{count(len(evidence.results.problems), 'run')} refused as damaged or forged, in no "
             "table (`resbench status` names them)."
         )
-    return " ".join(parts)
-
-
-def _tier_title(name: str) -> str:
-    """Return what a tier is; its name alone where its file is gone."""
-    try:
-        return load_tier(name)[0].title
-    except ResbenchError:
-        return name
+    lines = []
+    for name, tables in evidence.settings.items():
+        where = sentence(evidence.short(tables[0]) if evidence.shared else name)
+        tier = tables[0].table.expanded.tier
+        what = f"{tier.title}. " if tier.name != PAPER.name else ""
+        kinds = Counter(item.verdict.kind for table in tables for item in table.claims)
+        del kinds["not_run"]
+        counts = listed(
+            f"{kinds[k]} {k.replace('_', ' ')}" for k in get_args(ClaimKind) if kinds[k]
+        )
+        judged = f"{sum(kinds.values())} of {asked} claims of the sources have runs"
+        lines.append(escape(f"{where}: {what}{judged}{f': {counts}' if counts else ''}."))
+    return "\n\n".join([" ".join(parts), *([bullets(lines)] if lines else [])])
 
 
 def _scope(evidence: Evidence) -> Iterator[str]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from functools import cache
 
+
+@cache
 def cpu_name() -> str:
     """Return the processor's model name as the kernel reports it."""
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from msgspec.structs import replace
@@ -57,12 +58,12 @@ class Bench:
             changes["model"] = replace(spec.model, width=0.125)
             changes["data"] = replace(spec.data, image_px=8)
         spec = replace(spec, **changes)
-        return self.as_on_gpu(spec) if self.on_gpu else spec
+        return replace(spec, **self.defaults)
 
-    @staticmethod
-    def as_on_gpu(spec: RunSpec) -> RunSpec:
-        """Return a run as `resbench run` makes it on a GPU."""
-        return replace(spec, engine="graph", precision="bf16")
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """Return the engine and the precision that `resbench run` takes on this device."""
+        return {"engine": "graph", "precision": "bf16"} if self.on_gpu else {}
 
 
 @dataclass(frozen=True)

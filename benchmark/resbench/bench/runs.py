@@ -69,8 +69,7 @@ def first_step(bench: Bench) -> list[Reading]:
     """Seconds from the start of a worker process to the first step of its first run."""
     device = choose(str(bench.device), 1)[0]
     net: Overrides = (("model.name", "attention-92"), ("model.width", 1.0)) if bench.on_gpu else ()
-    engine = {"engine": "graph", "precision": "bf16"} if bench.on_gpu else {}
-    run = _tiny_runs(1024, 1, net, **engine)[0]
+    run = _tiny_runs(1024, 1, net, **bench.defaults)[0]
     timed = take_turns(
         [Contender("start", 1, lambda: _to_first_step(run, device))], bench.rounds(5)
     )

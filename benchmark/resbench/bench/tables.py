@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from msgspec import structs
+
 from resbench.bench.contest import Bench, Reading
 from resbench.bench.measure import Spread
 from resbench.data.sources import identify
@@ -25,8 +27,7 @@ def every_table(bench: Bench) -> list[Reading]:
     """Hours for every run of every CIFAR suite, one after the other on this device."""
     steps = CALIBRATION_STEPS[bench.device.type]
     runs = [run for run in cifar_runs() if not bench.quick or run.spec.seed == 1]
-    if bench.on_gpu:
-        runs = [replace(run, spec=bench.as_on_gpu(run.spec)) for run in runs]
+    runs = [replace(run, spec=structs.replace(run.spec, **bench.defaults)) for run in runs]
     hours, kinds = estimate(
         runs, lambda spec: calibrate(spec, bench.device, steps, lambda _step: None)
     )

@@ -70,6 +70,11 @@ class FilledTable:
         begun = {run.key for cell in self.cells.values() for run in cell.begun}
         return begun | {run.key for run in self.records}
 
+    @property
+    def lacks_runs(self) -> bool:
+        """Whether a seed that is asked for has no finished run."""
+        return any(cell.missing for cell in self.cells.values())
+
     def choice(self, cell: FilledCell) -> DataChoice | None:
         """Return the data set of one cell; None for a cell that is not trained."""
         spec = cell.cell.spec
@@ -101,6 +106,12 @@ def filled(expanded: Expanded, results: Results) -> FilledTable:
     """Return the suite's table in the one context that it is expanded under."""
     cells = {cell.id: _filled_cell(cell, expanded.seeds, results) for cell in expanded.cells}
     return FilledTable(expanded, cells, results.path)
+
+
+def later_seeds(table: FilledTable) -> set[int]:
+    """Return the seeds that were run and that the suite or its tier does not declare."""
+    run = {seed_of(run) for cell in table.cells.values() for run in cell.done}
+    return run - set(table.expanded.seeds)
 
 
 def declared_only(table: FilledTable) -> FilledTable:

@@ -74,7 +74,7 @@ def table_data(judged: JudgedTable, ledger: bool, results: Path) -> dict[str, An
             for mark in judged.marks
             if ledger or mark.origin == "deviation"
         ],
-        "command": rerun_command(table, results) if any(c.missing for c in cells) else None,
+        "command": rerun_command(table, results) if table.lacks_runs else None,
     }
 
 

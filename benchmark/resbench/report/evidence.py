@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from resbench.report.blocks import Block
-from resbench.report.claims import JudgedClaim
-from resbench.report.collect import closeness
+from resbench.report.claims import JudgedClaim, judge_claims
+from resbench.report.collect import closeness, declared_only, later_seeds
 from resbench.report.judged import JudgedTable
 from resbench.report.labels import data_label, listed, set_label, tier_label
 from resbench.report.reading import Results
@@ -48,7 +48,7 @@ class Evidence:
         """The tables with runs, all contexts."""
         return [table for tables in self.tables.values() for table in tables if table.cost.runs]
 
-    @property
+    @cached_property
     def distinct(self) -> list[JudgedTable]:
         """Those of them that show a run which no other suite's table has already."""
         shown, found = set[str](), list[JudgedTable]()
@@ -68,6 +68,21 @@ class Evidence:
         return {
             name: sorted(tables, key=lambda table: order.index(table.suite))
             for name, tables in found.items()
+        }
+
+    @cached_property
+    def on_declared(self) -> dict[str, list[tuple[JudgedTable, tuple[JudgedClaim, ...]]]]:
+        """The tables with seeds that their suite or tier does not declare, by setting.
+
+        Beside each its claims as judged without those seeds.
+        """
+        return {
+            name: [
+                (table, judge_claims(declared_only(table.table)))
+                for table in tables
+                if later_seeds(table.table)
+            ]
+            for name, tables in self.settings.items()
         }
 
     def short(self, table: JudgedTable) -> str:

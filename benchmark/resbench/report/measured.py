@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from resbench.store.records import RunRecord
 from resbench.suite.schema import Metric
 
@@ -15,3 +17,9 @@ def measured(run: RunRecord, metric: Metric) -> float | None:
         return run.timing.train_s / 60
     value = getattr(run.result, metric)
     return None if value is None else float(value)
+
+
+def all_measured(runs: Iterable[RunRecord], metric: Metric) -> list[float]:
+    """Return the numbers of the runs that ended with a result, where their protocol has them."""
+    found = [measured(run, metric) for run in runs if run.status == "done"]
+    return [value for value in found if value is not None]

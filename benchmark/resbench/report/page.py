@@ -119,7 +119,7 @@ def table_blocks(
         yield cells_grid(judged)
         yield Text(cost_line(judged))
     yield from provenance_blocks(judged, ledger)
-    if any(cell.missing for cell in judged.table.cells.values()):
+    if judged.table.lacks_runs:
         yield Text("To train what is missing and keep what is there:")
         yield Command(rerun_command(judged.table, results))
     yield from words_blocks(judged)
@@ -136,7 +136,7 @@ def _main_grid(judged: JudgedTable, numbers: dict[tuple[str, str], list[int]]) -
     for name, column in suite.table.columns.items():
         places = [place for place in judged.places if place.column == name]
         parts = {
-            "printed": [_printed(place) for place in places],
+            "printed": [printed_text(place) for place in places],
             "ours": [_ours(place) for place in places],
             "difference": [_difference(place) for place in places],
         }
@@ -152,7 +152,8 @@ def _main_grid(judged: JudgedTable, numbers: dict[tuple[str, str], list[int]]) -
     return Grid(tuple(header), cells, "l" + "r" * (len(header) - 1), tuple(groups))
 
 
-def _printed(place: Place) -> str:
+def printed_text(place: Place) -> str:
+    """Return the printed number; nothing for a blank place."""
     return (place.printed.value or "") if place.printed else ""
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from resbench.data.catalog import test_images
 from resbench.report.contrast import contrast_of
 from resbench.report.declared import as_declared
-from resbench.report.measured import PLANNING_SD_PP, measured
+from resbench.report.measured import PLANNING_SD_PP, all_measured
 from resbench.store.records import RunRecord
 from resbench.suite.claims import ParsedClaim
 from resbench.suite.expand import Expanded, parsed_claims
@@ -178,7 +178,7 @@ def _weights_norm(operator: str, levels: int) -> float:
 
 def _spread(expanded: Expanded, claim: Claim, parsed: ParsedClaim, runs: Runs) -> Spread:
     for cells, whose in ((parsed.cells, "the claim's cells"), (runs, "this table's cells")):
-        sd, df = _pooled(_errors(runs.get(cell, ()), claim.metric) for cell in cells)
+        sd, df = _pooled(all_measured(runs.get(cell, ()), claim.metric) for cell in cells)
         if sd > 0 and df >= (OWN_DF if cells is parsed.cells else 1):
             return Spread(sd, f"measured, {df + _groups(cells, runs)} runs of {whose}", True)
     if as_declared(expanded.context):
@@ -192,11 +192,6 @@ def _spread(expanded: Expanded, claim: Claim, parsed: ParsedClaim, runs: Runs) -
 
 def _groups(cells: Iterable[str], runs: Runs) -> int:
     return sum(len(runs.get(cell, ())) > 1 for cell in cells)
-
-
-def _errors(records: Iterable[RunRecord], metric: Metric) -> list[float]:
-    found = [measured(run, metric) for run in records if run.status == "done"]
-    return [value for value in found if value is not None]
 
 
 def _pooled(cells: Iterable[Sequence[float]]) -> tuple[float, int]:

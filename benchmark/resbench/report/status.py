@@ -173,11 +173,12 @@ def _begun_data(stopped: Stopped) -> dict[str, Any]:
 
 
 def _data(status: TableStatus) -> dict[str, Any]:
-    missing = any(cell.missing for cell in status.table.cells.values())
     return {
         "suite": status.table.expanded.loaded.suite.name,
         "context": context_data(status.table),
         "asked": status.asked,
         **{state.replace(" ", "_"): n for state, n in status.counts.items()},
-        "command": rerun_command(status.table, status.table.results) if missing else None,
+        "command": rerun_command(status.table, status.table.results)
+        if status.table.lacks_runs
+        else None,
     }

@@ -14,8 +14,8 @@ from resbench.data.catalog import NUM_CLASSES
 from resbench.report import lessons
 from resbench.report.blocks import Grid
 from resbench.report.cells import Place
-from resbench.report.claims import judge_claims
-from resbench.report.collect import declared_only
+from resbench.report.claims import JudgedClaim
+from resbench.report.collect import later_seeds
 from resbench.report.details import EFFECTS, with_step
 from resbench.report.evidence import (
     JUDGED,
@@ -27,8 +27,8 @@ from resbench.report.evidence import (
 )
 from resbench.report.judged import JudgedTable
 from resbench.report.labels import bounds, listed, mean_sd, p_value, sentence, signed
-from resbench.report.page import MARKS
-from resbench.report.reading import seed_of
+from resbench.report.measured import all_measured
+from resbench.report.page import MARKS, printed_text
 from resbench.report.render_markdown import escape
 from resbench.stats.claims import ClaimKind
 from resbench.suite.catalog import PAPER
@@ -102,8 +102,8 @@ def claims_notes(evidence: Evidence) -> Iterator[str]:
             f"Test errors of these networks are {', '.join(ranges)}; the printed ones are of "
             "networks trained to their end. An order here may be one of how fast networks learn."
         )
-    for tables in evidence.settings.values():
-        yield from _later_seeds(evidence, tables)
+    for judged in evidence.on_declared.values():
+        yield from _later_seeds(evidence, judged)
 
 
 def _errors(tables: Sequence[JudgedTable]) -> str:
@@ -113,8 +113,7 @@ def _errors(tables: Sequence[JudgedTable]) -> str:
         claimed = {name: None for p in parsed_claims(table.table.expanded) for name in p.cells}
         for cell in (table.table.cells[name] for name in claimed):
             if cell.cell.spec is not None:
-                found = [run.result.test_top1_err for run in cell.done]
-                known = [error for error in found if error is not None]
+                known = all_measured(cell.done, "test_top1_err")
                 errors.setdefault(cell.cell.spec.data.name, []).extend(known)
     ranges = []
     for name, known in errors.items():
@@ -124,18 +123,14 @@ def _errors(tables: Sequence[JudgedTable]) -> str:
     return " and ".join(ranges)
 
 
-def _later_seeds(evidence: Evidence, tables: Sequence[JudgedTable]) -> Iterator[str]:
+def _later_seeds(
+    evidence: Evidence, judged: Sequence[tuple[JudgedTable, Sequence[JudgedClaim]]]
+) -> Iterator[str]:
     """Say which verdicts rest on seeds that the suite or tier does not declare."""
     later, changed = set[int](), []
-    for table in tables:
-        declared = table.table.expanded.seeds
-        extra = {s for cell in table.table.cells.values() for s in map(seed_of, cell.done)}
-        if extra <= set(declared):
-            continue
-        later |= extra - set(declared)
-        for item, before in zip(
-            table.claims, judge_claims(declared_only(table.table)), strict=True
-        ):
+    for table, alone in judged:
+        later |= later_seeds(table.table)
+        for item, before in zip(table.claims, alone, strict=True):
             was = before.verdict.kind
             if was not in (item.verdict.kind, "not_run"):
                 text = item.claim.text.rstrip(".")
@@ -143,7 +138,7 @@ def _later_seeds(evidence: Evidence, tables: Sequence[JudgedTable]) -> Iterator[
                 changed.append(f"{escape(text)}: {kinds}")
     if later:
         yield (
-            f"In {escape(evidence.short(tables[0]))} seeds beyond the declared ones were run "
+            f"In {escape(evidence.short(judged[0][0]))} seeds beyond the declared ones were run "
             f"({listed(sorted(later))}), which nothing keeps from being done after a look. On the "
             + (
                 f"declared seeds alone: {'; '.join(changed)}."
@@ -295,17 +290,13 @@ def compact_grid(evidence: Evidence, tables: Sequence[JudgedTable]) -> Grid:
     header, cells = [suite.table.row_header], [[level.label for level in levels.values()]]
     for name in columns:
         header.append(f"{suite.table.columns[name].label}\nprinted")
-        cells.append([_printed(place) for place in tables[0].places if place.column == name])
+        cells.append([printed_text(place) for place in tables[0].places if place.column == name])
         for table in tables:
             ours = [_ours(place) for place in table.places if place.column == name]
             if any(ours):
                 header.append(f"ours\n{evidence.short(table)}" if several else "ours")
                 cells.append(ours)
     return Grid(tuple(header), tuple(zip(*cells, strict=True)), "l" + "r" * (len(header) - 1))
-
-
-def _printed(place: Place) -> str:
-    return (place.printed.value or "") if place.printed else ""
 
 
 def _ours(place: Place) -> str:

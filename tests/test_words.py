@@ -34,6 +34,16 @@ def test_durations_are_said_as_people_say_them(seconds: float, text: str) -> Non
     assert words.duration(seconds) == text
 
 
+def test_a_command_names_the_results_folder_unless_it_is_the_usual_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for usual in (Path("results"), tmp_path / "results"):
+        assert words.invocation("sync", usual) == "`resbench sync`"
+    found = words.invocation("report", Path("my runs"), ["a b.yaml"])
+    assert found == "`resbench report 'a b.yaml' --results 'my runs'`"
+
+
 def test_hostile_text_stays_on_one_line() -> None:
     assert words.one_line("a\nb\x1b[31m\u202e\r é") == "a\\nb\\x1b[31m\\u202e\\r é"
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Iterable
+from pathlib import Path
+
 
 def count(number: int, noun: str) -> str:
     """Return ``1 run``, ``2 runs``, ``1,000 runs``."""
@@ -18,6 +22,14 @@ def duration(seconds: float) -> str:
     if minutes < 48 * 60:
         return f"{minutes // 60} h {minutes % 60:02d} min"
     return f"{minutes / 1440:.1f} days"
+
+
+def invocation(verb: str, results: Path, arguments: Iterable[str] = ()) -> str:
+    """Return a command on a results folder as a user can paste it, between backquotes."""
+    words = ["resbench", verb, *arguments]
+    if results.absolute() != Path("results").absolute():
+        words += ["--results", str(results)]
+    return f"`{shlex.join(words)}`"
 
 
 def one_line(error: object) -> str:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -142,6 +143,33 @@ def test_a_claim_that_no_test_decides_is_found(tmp_path: Path, capsys: Capture) 
     found = invoke(capsys, "validate", path)
     assert found.code == 2
     assert "gaps are compared with < or >" in found.err
+
+
+@pytest.mark.parametrize(
+    ("claim", "stated", "differ"),
+    [
+        ("error(encoder-decoder) < error(local)", "0.96", None),
+        ("error(encoder-decoder) < error(local)", "1", None),  # as a text that rounds would say
+        ("error(encoder-decoder) < error(local)", "0.95", None),  # from numbers before rounding
+        ("error(local) > error(encoder-decoder)", "0.96", None),
+        ("error(encoder-decoder) < error(local)", "0.69", "0.96"),
+        ("error(encoder-decoder) < error(local)", "-0.96", "0.96"),
+        ("error(local) < error(encoder-decoder)", "0.96", "-0.96"),
+        ("gap(local, encoder-decoder) < gap(local, local)", "0.96", "-0.96"),
+    ],
+)
+def test_a_stated_difference_that_the_printed_numbers_contradict_is_found(
+    tmp_path: Path, capsys: Capture, claim: str, stated: str, differ: str | None
+) -> None:
+    claims = {"error(encoder-decoder) < error(local)": claim, '"0.96"': f'"{stated}"'}
+    path = broken(tmp_path, **claims)
+    found = invoke(capsys, "validate", path)
+    if differ is None:
+        assert (found.code, found.err) == (0, "")
+    else:
+        message = f"'printed_pp' is {stated}, and the printed cells differ by {differ}"
+        assert found.code == 2
+        assert re.fullmatch(rf"{re.escape(str(path))}:\d+:\d+: {re.escape(message)}\n", found.err)
 
 
 def test_one_is_not_many(tmp_path: Path, capsys: Capture) -> None:

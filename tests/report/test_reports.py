@@ -16,7 +16,7 @@ from resbench.report.site import BEGIN, DRAWN, END, GENERATED, build_site, write
 from resbench.stats import contrast, hierarchical_bootstrap, mcnemar, seeds_for_contrast
 from resbench.store.layout import RunFolder
 from resbench.store.predictions import read_predictions
-from resbench.suite.catalog import load_suite
+from resbench.suite.catalog import load_suite, suite_folder
 from tests.cli.invoke import invoke
 from tests.committed import ROOT, changed, copy_of
 from tests.report import records
@@ -56,10 +56,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
                 plant(folder / "results", expanded, f"noise-{level}/{network}", seed, test=test)
     (folder / "README.md").write_text(README)
     readme = folder / "README.md"
-    first = write_site(folder / "results", folder / "reports", readme)
+    first = write_site((), folder / "results", folder / "reports", readme)
     shutil.copytree(folder / "results", folder / "elsewhere")
     records.begin(folder / "elsewhere", suite_under("table3_mask", tier="tiny"), "local", 1)
-    again = write_site(folder / "elsewhere", folder / "reports", readme)
+    again = write_site((), folder / "elsewhere", folder / "reports", readme)
     return Site(folder / "results", folder / "reports", len(first), again)
 
 
@@ -70,7 +70,7 @@ def test_a_second_time_changes_no_byte(site: Site) -> None:
 
 def test_every_link_and_figure_leads_to_a_file(site: Site) -> None:
     for page in [*site.reports.glob("*.md"), site.reports.parent / "README.md"]:
-        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+        for target in re.findall(r"\]\(((?!https:)[^)#]+)\)", page.read_text()):
             assert (page.parent / target).is_file(), f"{page.name}: {target}"
 
 
@@ -95,7 +95,7 @@ def test_a_claim_is_shown_in_every_setting_that_can_decide_it_the_closest_to_pri
             for network, error in (("attention-92", 30.0), ("resnet-164", 31.0)):
                 error += 30 * (expanded is far) + seed / 10
                 plant(tmp_path, expanded, f"noise-{level}/{network}", seed, test=[error])
-    evidence, files = build_site(read_results(tmp_path))
+    evidence, files = build_site((), read_results(tmp_path))
     page = files["README.md"].decode()
     shown = [row.split("|") for row in page.splitlines() if "% label noise." in row]
     assert [(row[1].split()[4], row[5].strip(), row[-2].strip()) for row in shown] == [
@@ -117,7 +117,7 @@ def test_a_table_whose_runs_another_suite_shows_stands_on_its_own_page_alone(
         expanded = suite_under("depth", tier=tier, data={"cifar10": JPEG})
         for network in networks:
             plant(tmp_path, expanded, f"attention-{network}/cifar10", 1, test=[60.0])
-    files = build_site(read_results(tmp_path))[1]
+    files = build_site((), read_results(tmp_path))[1]
     page = files["README.md"].decode()
     assert "by depth** ([depth](depth.md)):" in page
     assert "([table2_depth](table2_depth.md)):" not in page
@@ -168,14 +168,14 @@ def test_verdicts_that_rest_on_seeds_beyond_the_declared_ones_are_told(tmp_path:
     for seed, better in enumerate((4.9, 5.0, -1.0, 5.1, 5.2, 5.1, 5.0, 4.9), 1):
         for network, error in (("attention-92", 60.0 - better), ("resnet-164", 60.0)):
             plant(tmp_path, expanded, f"noise-10/{network}", seed, test=[error + seed / 10])
-    page = build_site(read_results(tmp_path))[1]["README.md"].decode()
+    page = build_site((), read_results(tmp_path))[1]["README.md"].decode()
     assert "In tier cpu seeds beyond the declared ones were run (4, 5, 6, 7, 8)" in page
     assert "at 10% label noise: inconclusive, now confirmed." in page
     alone = tmp_path / "declared"
     for seed in (1, 2, 3):
         for network, error in (("attention-92", 50.0), ("resnet-164", 60.0)):
             plant(alone, expanded, f"noise-10/{network}", seed, test=[error + seed])
-    assert "beyond the declared" not in build_site(read_results(alone))[1]["README.md"].decode()
+    assert "beyond the declared" not in build_site((), read_results(alone))[1]["README.md"].decode()
 
 
 def test_the_prose_counts_what_the_records_hold(site: Site) -> None:
@@ -197,7 +197,7 @@ def test_a_forged_record_is_counted_as_refused_and_enters_no_table(
         text = record.read_text()
         if '"clean_ratio": 0.3' in text:
             record.write_text(re.sub(r'"test_top1_err": [\d.]+', '"test_top1_err": 1.0', text))
-    evidence, files = build_site(read_results(results))
+    evidence, files = build_site((), read_results(results))
     page = files["README.md"].decode()
     assert "12 runs in 1 setting" in page
     assert "2 runs refused as damaged or forged" in page
@@ -223,12 +223,7 @@ def test_the_readme_is_refreshed_between_its_marks_alone(site: Site) -> None:
     assert "(reports/figures/claims.svg)" in block
 
 
-def test_pages_and_figures_that_are_no_longer_made_go_away(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from resbench.report import site as module
-
-    monkeypatch.setattr(module, "suite_names", lambda: ["table3_mask"])
+def test_pages_and_figures_that_are_no_longer_made_go_away(tmp_path: Path) -> None:
     folder = tmp_path / "reports"
     (folder / "figures").mkdir(parents=True)
     (folder / "figures" / "gone.svg").write_text(f"<?xml?>\n{DRAWN}\n<svg/>")
@@ -238,7 +233,7 @@ def test_pages_and_figures_that_are_no_longer_made_go_away(
     (folder / "link.md").symlink_to(folder / "gone.md")
     (folder / "gone.md").write_text(f"{GENERATED}\n")
     (folder / "mine.md").write_text("a note of my own\n")
-    write_site(tmp_path / "none", folder)
+    write_site(["table3_mask"], tmp_path / "none", folder)
     assert sorted(path.name for path in folder.glob("*.*")) == [
         "README.md", "folder.md", "link.md", "mine.md", "notes.md", "table3_mask.md",
     ]  # fmt: skip
@@ -281,7 +276,23 @@ def test_nothing_outside_the_folder_is_touched_unless_it_is_named(
     assert named.err.startswith("1 file changed in ")
     assert "(a%20b/README.md)" in (tmp_path / "README.md").read_text()
     assert invoke(capsys, "report", "--readme", tmp_path / "README.md").code == 2
-    assert invoke(capsys, "report", "smoke", "--site", tmp_path / "c").code == 2
+    assert invoke(capsys, "report", "--format", "csv", "--site", tmp_path / "c").code == 2
+
+
+def test_a_site_of_named_suites_has_their_pages_and_counts_their_runs_alone(
+    site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "own.yaml"
+    text = (suite_folder() / f"{SUITE}.yaml").read_text()
+    path.write_text(text.replace(f"name: {SUITE}\n", "name: own\n").replace("30%", "30 %"))
+    pages = tmp_path / "pages"
+    where = ("--results", site.results, "--site", pages)
+    assert invoke(capsys, "report", path, "table3_mask", *where).code == 0
+    assert {page.name for page in pages.glob("*.md")} == {"README.md", "own.md", "table3_mask.md"}
+    assert "14 runs in 1 setting." in (pages / "README.md").read_text()
+    assert invoke(capsys, "report", "table3_mask", *where).code == 0
+    assert {page.name for page in pages.glob("*.md")} == {"README.md", "table3_mask.md"}
+    assert "No run is recorded yet." in (pages / "README.md").read_text()
 
 
 def test_a_counted_place_is_explained_by_its_count(site: Site) -> None:
@@ -297,7 +308,7 @@ def test_committed_reports_are_those_of_the_committed_results(tmp_path: Path) ->
         pytest.skip("results/ or reports/ differ from the commit: `make reports`, then commit both")
     for name in ("reports", "docs", "README.md"):
         copy_of(name, tmp_path)
-    assert write_site(results, tmp_path / "reports", tmp_path / "README.md") == []
+    assert write_site((), results, tmp_path / "reports", tmp_path / "README.md") == []
 
 
 def test_the_worked_example_of_the_method_page_is_that_of_its_records() -> None:

@@ -109,7 +109,7 @@ def test_a_mirror_that_is_killed_is_made_good_by_sync(results: Path, tables: Tab
     summary = client.close()
     assert (summary.mirrored, summary.missing) == (0, 1)
     assert "ended with exit code -9" in summary.warnings[0]
-    assert "resbench sync" in summary.warnings[1]
+    assert summary.warnings[1].endswith(f"Run `resbench sync --results {results}`.")
     sync(results)
     assert tables.runs() == [(SUITE, NAME, "FINISHED")]
     steps = [step for _, step, _ in tables.points("key = 'metrics/test_loss'")]
@@ -192,7 +192,9 @@ def test_without_mlflow_there_is_one_line_and_no_process(
     client.send(end_event("done"))
     summary = client.close()
     assert client._process is None
-    assert summary.warnings[0] == "mlflow is not installed; mirror later with `resbench sync`"
+    assert summary.warnings[0] == (
+        f"mlflow is not installed; mirror later with `resbench sync --results {results}`"
+    )
     assert summary.missing == 1
 
 

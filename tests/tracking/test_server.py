@@ -118,8 +118,10 @@ def test_a_taken_port_is_named_and_another_is_found(results: Path) -> None:
 
 
 def test_without_a_mirror_the_ui_says_how_to_make_one(tmp_path: Path) -> None:
-    with pytest.raises(EnvironmentFault, match="resbench sync"):
-        ui_command.main(["--results", str(tmp_path)], standalone_mode=False)
+    uri = f"sqlite:///{tmp_path}/other.db"
+    paste = f"resbench sync --tracking-uri {uri} --results {tmp_path}`"
+    with pytest.raises(EnvironmentFault, match=f"Make it with `{paste}"):
+        ui_command.main(["--results", str(tmp_path), "--tracking-uri", uri], standalone_mode=False)
 
 
 def test_the_ui_of_a_server_is_that_server(capsys: pytest.CaptureFixture[str]) -> None:

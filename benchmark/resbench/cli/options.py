@@ -36,10 +36,11 @@ def results_to_read_option(*, needed: bool = False) -> Callable[[_F], _F]:
     return _results(found)
 
 
-class _Folder(click.Path):
-    """A folder that has a name: an empty one, as of an unset variable, would be the working one."""
+class NamedPath(click.Path):
+    """A path with a name: an empty one, as of an unset variable, would be the working folder."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path, or fail where it is empty."""
         if value == "":
             self.fail("the name is empty.", param, ctx)
         return super().convert(value, param, ctx)
@@ -48,7 +49,7 @@ class _Folder(click.Path):
 def _results(callback: Callable[..., Path] | None) -> Callable[[_F], _F]:
     return click.option(
         "--results",
-        type=_Folder(path_type=Path),
+        type=NamedPath(path_type=Path),
         default=Path("results"),
         show_default=True,
         metavar="DIR",

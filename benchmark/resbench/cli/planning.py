@@ -17,7 +17,6 @@ from resbench.errors import UsageError
 if TYPE_CHECKING:
     from resbench.data.sources import Source
     from resbench.runner.devices import Device
-    from resbench.suite.catalog import Loaded
     from resbench.suite.expand import Expanded
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -74,12 +73,12 @@ def resolve(request: Request) -> tuple[list[Expanded], dict[str, Source], list[D
     from resbench.data.locations import parse_locations
     from resbench.data.sources import identify
     from resbench.runner.devices import choose
-    from resbench.suite.catalog import load_tier
+    from resbench.suite.catalog import load_suites, load_tier
     from resbench.suite.expand import Context, DataChoice, data_names, expand
 
     if not 0 < request.scale <= 1:
         raise UsageError(f"--scale {request.scale:g}: must be above 0 and at most 1.")
-    loaded = _load(request.suites)
+    loaded = load_suites(request.suites)
     tier = load_tier(request.tier)
     overrides = parse_overrides(request.set_)
     devices = choose(request.devices, request.jobs)
@@ -100,23 +99,6 @@ def resolve(request: Request) -> tuple[list[Expanded], dict[str, Source], list[D
     )
     seeds = None if request.seeds is None else parse_seeds(request.seeds)
     return [expand(suite, context, tier, seeds) for suite in loaded], sources, devices
-
-
-def _load(names: Sequence[str]) -> list[Loaded]:
-    """Load suites by path or name; one of them given twice is one, two of one name are refused."""
-    from resbench.suite.catalog import find_suite, load_suite
-
-    by_file = {find_suite(name).resolve(): name for name in names}
-    loaded: dict[str, Loaded] = {}
-    for path, given in by_file.items():
-        suite = load_suite(given)
-        other = loaded.setdefault(suite.suite.name, suite)
-        if other is not suite:
-            raise UsageError(
-                f"{path}: its name '{suite.suite.name}' is that of {other.document.path} too. "
-                "Give one of the two suites another name."
-            )
-    return list(loaded.values())
 
 
 def parse_overrides(pairs: Sequence[str]) -> tuple[tuple[str, Any], ...]:

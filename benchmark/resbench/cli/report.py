@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from resbench.cli.options import results_to_read_option
+from resbench.cli.options import NamedPath, results_to_read_option
 from resbench.errors import ExitCode, UsageError
 from resbench.words import count
 
 if TYPE_CHECKING:
     from resbench.report.judged import JudgedTable
-    from resbench.report.reading import Results
-    from resbench.suite.catalog import Loaded
 
 SUFFIXES = {".md": "markdown", ".csv": "csv", ".json": "json"}
 """Formats by the suffix of a file; .txt and none may be any."""
@@ -32,21 +31,21 @@ SUFFIXES = {".md": "markdown", ".csv": "csv", ".json": "json"}
 )
 @click.option(
     "--output",
-    type=click.Path(path_type=Path),
+    type=NamedPath(path_type=Path),
     metavar="FILE",
     help="Write to this file; it is replaced at once.",
 )
 @click.option("--ledger", is_flag=True, help="Add every setting with its origin.")
 @click.option(
     "--site",
-    type=click.Path(path_type=Path),
+    type=NamedPath(path_type=Path),
     metavar="DIR",
-    help="Write every table, figures and a replication report to this folder instead. Only files "
-    "that an earlier --site wrote are replaced or removed.",
+    help="Write a page for every suite, figures and a replication report to this folder instead. "
+    "Only files that an earlier --site wrote are replaced or removed.",
 )
 @click.option(
     "--readme",
-    type=click.Path(path_type=Path),
+    type=NamedPath(path_type=Path),
     metavar="FILE",
     help="With --site: put the claims between the marks results:begin and results:end of this file "
     "too. Without it nothing outside DIR is touched.",
@@ -68,20 +67,18 @@ def command(
     however much has run.
     """
     if site is not None:
-        return _site(results, site, readme, suites or format_ or output or ledger or strict)
+        return _site(suites, results, site, readme, format_ or output or ledger or strict)
     if readme is not None:
         raise UsageError(f"--readme {readme}: is for --site DIR. Give both.")
-    from resbench.report.collect import finished
+    from resbench.report.collect import chosen, finished
     from resbench.report.judged import judge
     from resbench.report.page import report_page
     from resbench.report.reading import read_results
     from resbench.report.render import RENDERERS
-    from resbench.suite.catalog import load_suite
 
     format_ = _format(format_, output)
-    named = [load_suite(name) for name in dict.fromkeys(suites)]
     found = read_results(results)
-    tables = [judge(t) for suite in named or _shipped(found) for t in finished(suite, found)]
+    tables = [judge(t) for suite in chosen(suites, found) for t in finished(suite, found)]
     page = report_page(tables, found, ledger=ledger)
     text = RENDERERS[format_](page)
     if output is None:
@@ -93,26 +90,17 @@ def command(
     return _strict(tables) if strict else ExitCode.OK
 
 
-def _site(results: Path, folder: Path, readme: Path | None, others: object) -> int:
+def _site(
+    suites: Sequence[str], results: Path, folder: Path, readme: Path | None, others: object
+) -> int:
     from resbench.report.site import write_site
 
     if others:
-        raise UsageError(
-            "--site: takes every suite in one form. Give only --results and --readme with it."
-        )
-    changed = write_site(results, folder, readme)
+        raise UsageError("--site: has one form. Give only suites, --results and --readme with it.")
+    changed = write_site(suites, results, folder, readme)
     where = f"{folder} and {readme}" if readme in changed else folder
     click.echo(f"{count(len(changed), 'file')} changed in {where}", err=True)
     return ExitCode.OK
-
-
-def _shipped(results: Results) -> list[Loaded]:
-    """Return every shipped suite, smoke only where it was run."""
-    from resbench.report.collect import fill
-    from resbench.suite.catalog import load_suite, suite_names
-
-    suites = [load_suite(name) for name in suite_names()]
-    return [s for s in suites if s.suite.name != "smoke" or any(t.keys for t in fill(s, results))]
 
 
 def _format(given: str | None, output: Path | None) -> str:

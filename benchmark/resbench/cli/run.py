@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,7 @@ from resbench.cli.planning import (
     resolve,
 )
 from resbench.errors import EnvironmentFault, ExitCode, UsageError, did_you_mean
-from resbench.words import count, duration
+from resbench.words import count, duration, invocation
 
 if TYPE_CHECKING:
     from resbench.report.reading import Results
@@ -201,8 +200,7 @@ def _where(devices: Sequence[Device]) -> str:
 
 
 def _next(request: Request, results: Path) -> str:
-    where = "" if results == Path("results") else f" --results {shlex.quote(str(results))}"
-    return f"See `resbench report {' '.join(map(shlex.quote, request.suites))}{where}`."
+    return f"See {invocation('report', results, request.suites)}."
 
 
 def _say(line: str) -> None:

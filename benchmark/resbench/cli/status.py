@@ -22,8 +22,8 @@ def command(suites: tuple[str, ...], results: Path, format_: str) -> None:
     from resbench.report.reading import read_results
     from resbench.report.render import RENDERERS
     from resbench.report.status import status_page
-    from resbench.suite.catalog import load_suite, suite_names
+    from resbench.suite.catalog import load_suites, suite_names
 
-    named = [load_suite(name) for name in dict.fromkeys(suites or suite_names())]
+    named = load_suites(suites or suite_names())
     page = status_page(named, read_results(results), whole=not suites)
     click.echo(RENDERERS[format_](page), nl=False)

@@ -32,7 +32,7 @@ def command(results: Path, tracking_uri: str | None, port: int | None) -> int:
         click.echo(store.shown)
         return ExitCode.OK
     if not store.database.is_file():
-        raise EnvironmentFault(f"{store.database}: no mirror yet. Make it with `resbench sync`.")
+        raise EnvironmentFault(f"{store.database}: no mirror yet. Make it with {store.sync}.")
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job would ignore it
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _leave)  # the server must not outlive us

@@ -7,9 +7,12 @@ from typing import Any
 
 from resbench.report.contrast import contrast_of
 from resbench.report.declared import declared
+from resbench.report.power import printed_errors
 from resbench.suite.catalog import load_suite, load_tier, suite_folder
+from resbench.suite.claims import ParsedClaim
 from resbench.suite.document import DocumentError, Problem
 from resbench.suite.expand import Expanded, expand, parsed_claims
+from resbench.suite.schema import Claim, half_width
 
 
 def check_suite(name: str) -> dict[str, Any]:
@@ -39,10 +42,32 @@ def check_suite(name: str) -> dict[str, Any]:
 def _check_claims(expanded: Expanded) -> None:
     problems = []
     for i, parsed in enumerate(parsed_claims(expanded)):
+        at = expanded.loaded.document.at
         try:
             contrast_of(parsed)
         except ValueError as error:
-            at = expanded.loaded.document.at(("claims", i, "claim"))
-            problems.append(Problem(at, str(error)))
+            problems.append(Problem(at(("claims", i, "claim")), str(error)))
+        if (text := _contradiction(expanded, expanded.loaded.suite.claims[i], parsed)) is not None:
+            problems.append(Problem(at(("claims", i, "printed_pp")), text))
     if problems:
         raise DocumentError(problems)
+
+
+def _contradiction(expanded: Expanded, claim: Claim, parsed: ParsedClaim) -> str | None:
+    """Say how a stated difference differs from that of the printed cells; None if it does not.
+
+    Both are rounded, so that half their last places may lie between them.
+    """
+    printed = printed_errors(expanded, claim.metric)
+    if claim.printed_pp is None or not printed.keys() >= set(parsed.cells):
+        return None
+    ends = [
+        printed[term.cells[0]][0] - sum(printed[cell][0] for cell in term.cells[1:])
+        for term in (parsed.terms[0], parsed.terms[-1])
+    ]
+    difference = ends[0] - ends[1] if parsed.operator == ">" else ends[1] - ends[0]
+    cells = [cell for term in (parsed.terms[0], parsed.terms[-1]) for cell in term.cells]
+    rounding = half_width(claim.printed_pp) + sum(printed[cell][1] for cell in cells)
+    if abs(difference - float(claim.printed_pp)) <= rounding + 1e-9:
+        return None
+    return f"'printed_pp' is {claim.printed_pp}, and the printed cells differ by {difference:.4g}"

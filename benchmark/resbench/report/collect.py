@@ -21,7 +21,7 @@ from resbench.errors import ResbenchError
 from resbench.report.declared import declared, images_seen, published
 from resbench.report.reading import Begun, Results, Setting, identity_of, seed_of, setting_of
 from resbench.store.records import RunRecord
-from resbench.suite.catalog import PAPER, Loaded, load_tier
+from resbench.suite.catalog import PAPER, Loaded, load_suites, load_tier, suite_names
 from resbench.suite.expand import Cell, DataChoice, Expanded, data_names, expand
 from resbench.suite.spec import NUMERICS
 
@@ -127,6 +127,14 @@ def declared_only(table: FilledTable) -> FilledTable:
 def finished(loaded: Loaded, results: Results) -> list[FilledTable]:
     """Return the suite's tables that have a finished run, else the empty one."""
     return [table for table in fill(loaded, results) if table.records] or [empty(loaded)]
+
+
+def chosen(names: Sequence[str], results: Results) -> list[Loaded]:
+    """Return the named suites; without names every shipped one, smoke only where it was run."""
+    if names:
+        return load_suites(names)
+    shipped = load_suites(suite_names())
+    return [s for s in shipped if s.suite.name != "smoke" or any(t.keys for t in fill(s, results))]
 
 
 def empty(loaded: Loaded) -> FilledTable:

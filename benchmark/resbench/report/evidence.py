@@ -14,7 +14,9 @@ from resbench.report.labels import data_label, listed, set_label, tier_label
 from resbench.report.reading import Results
 from resbench.report.render_markdown import escape, markdown
 from resbench.stats.evidence import MIN_SEEDS
+from resbench.store.layout import RunFolder
 from resbench.store.records import RunRecord
+from resbench.store.verify import verify_run
 from resbench.suite.expand import DataChoice
 
 JUDGED = ("replicated", "better", "worse", "inconclusive")
@@ -29,8 +31,6 @@ class Evidence:
 
     results: Results
     tables: Tables
-    verified: int
-    """Records whose numbers their predictions give back."""
     sources: Mapping[str, JudgedTable]
     """Every suite as its source declares it, without runs."""
     figures: Mapping[str, str]
@@ -38,10 +38,16 @@ class Evidence:
     method: str = ""
     """Way to the page about the method, relative to the page; nothing where it is not at hand."""
 
-    @property
+    @cached_property
     def records(self) -> list[RunRecord]:
-        """Every finished run."""
-        return list(self.results.scan.records.values())
+        """Every finished run behind the tables."""
+        found = {run.key: run for table in self.run for run in table.table.records}
+        return list(found.values())
+
+    @cached_property
+    def verified(self) -> int:
+        """How many of the records have the numbers that their predictions give back."""
+        return sum(not verify_run(RunFolder(self.results.path, run.key)) for run in self.records)
 
     @property
     def run(self) -> list[JudgedTable]:

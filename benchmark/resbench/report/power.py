@@ -118,7 +118,7 @@ def printed_steps(
     rise. None where a cell has no printed number of the claim's metric and the claim states no
     difference either.
     """
-    printed = _printed_errors(expanded, claim.metric)
+    printed = {name: value for name, (value, _) in printed_errors(expanded, claim.metric).items()}
     operator, cells = contrast_of(parsed)
     if printed.keys() >= set(parsed.cells):
         if operator == "gap_grows":
@@ -210,11 +210,11 @@ def _test_images(expanded: Expanded, parsed: ParsedClaim) -> int:
     return min((test_images(spec.data) for spec in specs if spec is not None), default=10_000)
 
 
-def _printed_errors(expanded: Expanded, metric: Metric) -> dict[str, float]:
-    """Return the printed numbers that are this metric, by cell id."""
+def printed_errors(expanded: Expanded, metric: Metric) -> dict[str, tuple[float, float]]:
+    """Return the printed numbers that are this metric, with half their last place, by cell id."""
     suite = expanded.loaded.suite
     return {
-        expanded.cell_of(row, name).id: float(printed.value)
+        expanded.cell_of(row, name).id: (float(printed.value), printed.half_width)
         for row, columns in suite.printed.items()
         for name, printed in columns.items()
         if printed.value is not None

@@ -16,7 +16,7 @@ from urllib.parse import quote
 from resbench.errors import EnvironmentFault, UsageError
 from resbench.report import figures
 from resbench.report.blocks import Block, Heading, Text
-from resbench.report.collect import empty, finished
+from resbench.report.collect import chosen, empty, finished
 from resbench.report.details import EFFECTS
 from resbench.report.evidence import (
     Evidence,
@@ -33,9 +33,6 @@ from resbench.report.reading import Results, read_results
 from resbench.report.render_markdown import escape, markdown
 from resbench.report.summary import abstract, claims_grid, claims_notes, replication_report
 from resbench.store.atomic import fault, read_file, write_atomic
-from resbench.store.layout import RunFolder
-from resbench.store.verify import verify_run
-from resbench.suite.catalog import load_suite, suite_names
 
 GENERATED = "<!-- Generated from records by `resbench report --site`: do not edit. -->"
 DRAWN = "<!-- Generated from records by resbench report: do not edit. -->"
@@ -45,8 +42,10 @@ METHOD = Path("docs", "statistics.md")
 """Where the method is explained, beside the folder of the pages."""
 
 
-def write_site(results: Path, folder: Path, readme: Path | None = None) -> list[Path]:
-    """Write the pages of a results folder, and return the files that changed.
+def write_site(
+    suites: Sequence[str], results: Path, folder: Path, readme: Path | None = None
+) -> list[Path]:
+    """Write the pages of these suites, or of all shipped ones, and return the files that changed.
 
     Pages and figures of an earlier run that are no longer made are removed; every other file stays.
     ``readme`` gets the claims and their figure between its `results:begin` and `results:end` marks.
@@ -58,7 +57,8 @@ def write_site(results: Path, folder: Path, readme: Path | None = None) -> list[
     if readme is not None:
         _parts(readme)
     method = folder.absolute().parent / METHOD
-    evidence, files = build_site(read_results(results), f"../{METHOD}" if method.is_file() else "")
+    way = f"../{METHOD}" if method.is_file() else ""
+    evidence, files = build_site(suites, read_results(results), way)
     stale = _generated(folder) - files.keys()
     _refuse_to_overwrite(folder, files)
     try:
@@ -76,21 +76,20 @@ def write_site(results: Path, folder: Path, readme: Path | None = None) -> list[
     return changed + ([readme] if _write(readme, before + block + after) else [])
 
 
-def build_site(results: Results, method: str = "") -> tuple[Evidence, dict[str, bytes]]:
+def build_site(
+    suites: Sequence[str], results: Results, method: str = ""
+) -> tuple[Evidence, dict[str, bytes]]:
     """Return what the pages are made of, and every file by its path below the folder.
 
     ``method`` is the way from there to the page about the method; without one it is named only.
     """
-    tables: dict[str, Sequence[JudgedTable]] = {}
-    for name in suite_names():
-        loaded = load_suite(name)
-        filled = finished(loaded, results)
-        if name != "smoke" or any(table.records for table in filled):
-            tables[name] = [judge(table) for table in filled]
-    verified = sum(not verify_run(RunFolder(results.path, key)) for key in results.scan.records)
+    tables = {
+        loaded.suite.name: [judge(table) for table in finished(loaded, results)]
+        for loaded in chosen(suites, results)
+    }
     bare = {name: found[0] for name, found in tables.items()}
     bare = {name: table if not table.cost.runs else _bare(table) for name, table in bare.items()}
-    evidence = Evidence(results, tables, verified, bare, {}, method)
+    evidence = Evidence(results, tables, bare, {}, method)
     drawn = {f"figures/{name}.svg": found for name, found in _draw(evidence).items()}
     alt = {path: text for path, (_, text) in drawn.items()}
     evidence = replace(evidence, figures=alt)
@@ -111,7 +110,7 @@ def _bare(table: JudgedTable) -> JudgedTable:
 
 def readme_block(evidence: Evidence, folder: str) -> str:
     """Return the claims, a figure and the way on, for the README above the folder."""
-    parts = [f"**What the committed runs show.** {abstract(evidence)}"]
+    parts = [f"**What the runs show.** {abstract(evidence)}"]
     grid = claims_grid(evidence)
     if grid is not None:
         parts += [as_markdown(grid), *claims_notes(evidence)]

@@ -40,7 +40,7 @@ from resbench.words import count
 def replication_report(evidence: Evidence) -> str:
     """Return the whole page as Markdown."""
     sections = [
-        ("", [abstract(evidence)]),
+        ("", [_sources(evidence), abstract(evidence)]),
         ("Scope", _scope(evidence)),
         ("Claims", _claims(evidence)),
         ("Method", _method(evidence)),
@@ -54,7 +54,7 @@ def replication_report(evidence: Evidence) -> str:
         ),
         ("Where the runs come from", lessons.provenance(evidence)),
     ]
-    parts = ["# What the committed runs show"]
+    parts = ["# Replication report"]
     for title, paragraphs in sections:
         body = list(paragraphs)
         if body:
@@ -146,6 +146,17 @@ def _later_seeds(
                 else "declared seeds alone every verdict is the same."
             )
         )
+
+
+def _sources(evidence: Evidence) -> str:
+    """Return what is replicated, each document with its link where it has one."""
+    loaded = (tables[0].table.expanded.loaded for tables in evidence.tables.values())
+    sources = dict.fromkeys(source for suite in loaded for source in suite.sources)
+    names = [f"[{escape(s.title)}]({s.link})" if s.link else escape(s.title) for s in sources]
+    return (
+        f"Tables of {listed(names)}, run by `resbench` and set beside print; every number is "
+        "computed from the records of runs."
+    )
 
 
 def abstract(evidence: Evidence) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,6 +80,25 @@ def load_suite(name: str) -> Loaded:
     if problems or suite is None or protocol is None:
         raise DocumentError(problems)
     return Loaded(suite, document, *protocol, sources)
+
+
+def load_suites(names: Iterable[str]) -> list[Loaded]:
+    """Load suites by path or name, one that is given twice once.
+
+    Raises:
+        UsageError: as :func:`load_suite`, or two of them have one name.
+    """
+    by_file = {find_suite(name).resolve(): name for name in names}
+    loaded: dict[str, Loaded] = {}
+    for path, given in by_file.items():
+        suite = load_suite(given)
+        other = loaded.setdefault(suite.suite.name, suite)
+        if other is not suite:
+            raise UsageError(
+                f"{path}: its name '{suite.suite.name}' is that of {other.document.path} too. "
+                "Give one of the two suites another name."
+            )
+    return list(loaded.values())
 
 
 @contextmanager

@@ -100,6 +100,11 @@ class Table(Frozen):
     row_header: Text = "network"
 
 
+def half_width(printed: str) -> float:
+    """Return half a unit of the last place of a printed number."""
+    return 0.5 * 10.0 ** -len(printed.partition(".")[2])
+
+
 class PaperValue(Frozen):
     """One printed place: the number, where it stands, and what it really is."""
 
@@ -119,8 +124,7 @@ class PaperValue(Frozen):
     @property
     def half_width(self) -> float:
         """Half a unit of the last printed place."""
-        decimals = len(self.value.partition(".")[2]) if self.value else 0
-        return 0.5 * 10.0**-decimals
+        return half_width(self.value or "")
 
 
 class Claim(Frozen):

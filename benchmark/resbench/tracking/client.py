@@ -18,6 +18,7 @@ from typing import Any
 
 from resbench.errors import ResbenchError
 from resbench.tracking.settings import environment, find_store
+from resbench.words import invocation
 
 QUEUE = 10_000
 """Events that wait at most; more are dropped and left to `resbench sync`."""
@@ -46,6 +47,7 @@ class MirrorClient:
         self.uri, self.results = uri, results
         self.warnings: list[str] = []
         """One line each, as they come."""
+        self._sync = invocation("sync", results)
         self._addresses: list[str] = []
         self._queue: queue.Queue[dict[str, Any]] = queue.Queue(QUEUE)
         self._ended: set[str] = set()
@@ -58,10 +60,11 @@ class MirrorClient:
     def start(self) -> None:
         """Start the process; where that cannot be, say so in one warning and take events still."""
         if importlib.util.find_spec("mlflow") is None:
-            self.warnings.append("mlflow is not installed; mirror later with `resbench sync`")
+            self.warnings.append(f"mlflow is not installed; mirror later with {self._sync}")
             return
         try:
             store = find_store(self.results, self.uri)
+            self._sync = store.sync
             command = [sys.executable, "-m", "resbench.tracking.mirror", "--uri", store.uri]
             self._process = subprocess.Popen(
                 [*command, "--results", str(store.results)],
@@ -95,7 +98,7 @@ class MirrorClient:
         missing = len(self._ended - self._mirrored)
         if missing:
             self.warnings.append(
-                f"runs that are not in the MLflow mirror yet: {missing}. Run `resbench sync`."
+                f"runs that are not in the MLflow mirror yet: {missing}. Run {self._sync}."
             )
         mirrored = len(self._ended & self._mirrored)
         return MirrorSummary(mirrored, missing, tuple(self.warnings), tuple(self._addresses))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from resbench.errors import UsageError
+from resbench.words import invocation
 
 _SQLITE = re.compile(r"sqlite(?:\+pysqlite)?:///([^?]+)")
 _SERVER = re.compile(r"https?://[^/?#]+.*")
@@ -40,6 +41,13 @@ class Store:
     def shown(self) -> str:
         """The URI without a user's password."""
         return _PASSWORD.sub("", self.uri)
+
+    @property
+    def sync(self) -> str:
+        """The command that fills it from the files."""
+        usual = find_store(self.results).uri == self.uri
+        arguments = [] if usual else ["--tracking-uri", self.shown]
+        return invocation("sync", self.results, arguments)
 
     @property
     def lock(self) -> Path:

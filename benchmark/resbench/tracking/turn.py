@@ -39,7 +39,7 @@ def turn(store: Store, wait_s: float) -> Iterator[None]:
     try:
         _wait(descriptor, store, time.monotonic() + wait_s)
         if store.database is not None and store.database.exists():
-            _probe(store.database)
+            _probe(store.database, store.sync)
         yield
     finally:
         os.close(descriptor)
@@ -52,12 +52,12 @@ def _wait(descriptor: int, store: Store, deadline: float) -> None:
         except BlockingIOError:
             if time.monotonic() >= deadline:
                 raise Unreachable(
-                    f"{store.shown}: another resbench writes to it now. Run `resbench sync` later."
+                    f"{store.shown}: another resbench writes to it now. Run {store.sync} later."
                 ) from None
             time.sleep(_POLL_S)
 
 
-def _probe(database: Path) -> None:
+def _probe(database: Path, sync: str) -> None:
     address = f"{database.as_uri()}?mode=rw"
     try:
         with closing(sqlite3.connect(address, timeout=_STRANGER_S, uri=True)) as opened:
@@ -66,5 +66,5 @@ def _probe(database: Path) -> None:
     except sqlite3.Error as error:
         raise Unreachable(
             f"{database}: {error}. Nothing is lost: close what uses it, or remove it, and run "
-            "`resbench sync`."
+            f"{sync}."
         ) from error

@@ -267,7 +267,7 @@ class Writer:
             if isinstance(error, MlflowException) and error.get_http_status_code() < 500:
                 raise EnvironmentFault(f"{text} MLflow refused what it was told.") from error
             raise Unreachable(
-                f"{text} Nothing is lost: `resbench sync` fills the mirror from the files later."
+                f"{text} Nothing is lost: {self.store.sync} fills the mirror from the files later."
             ) from error
 
 

@@ -63,12 +63,16 @@ def test_every_command_of_the_document_works_on_its_files_in_order(
     options = {"run": ["--no-mirror", "-j", "1", "--devices", "cpu"], "plan": ["--devices", "cpu"]}
     outcomes = {}
     for verb, *arguments in commands():
-        outcomes[verb] = invoke(capsys, verb, *arguments, *options.get(verb, []))
-        assert outcomes[verb].code == 0, f"{verb}: {outcomes[verb].err}"
-    assert list(outcomes) == ["validate", "plan", "run", "report", "explain"]
+        name = "site" if "--site" in arguments else verb
+        outcomes[name] = invoke(capsys, verb, *arguments, *options.get(verb, []))
+        assert outcomes[name].code == 0, f"{name}: {outcomes[name].err}"
+    assert list(outcomes) == ["validate", "plan", "run", "report", "explain", "site"]
     assert "2 cells, 4 runs, 1 printed place, 1 claim: ok" in outcomes["validate"].out
     assert len(list(folder.glob("results/runs/*/record.json"))) == 4
     assert "Smith et al. 2024, Table 2" in outcomes["report"].out
+    page = (folder / "smith" / "report" / "README.md").read_text()
+    assert "Tables of [Smith et al. 2024](https://example.org/smith2024.pdf)" in page
+    assert "4 runs in 1 setting." in page
     assert "PyTorch where the source used JAX" in " ".join(outcomes["explain"].out.split())
 
 

@@ -76,6 +76,24 @@ def test_every_command_of_the_document_works_on_its_files_in_order(
     assert "PyTorch where the source used JAX" in " ".join(outcomes["explain"].out.split())
 
 
+def test_a_tier_beside_the_suite_is_checked_run_and_reported(folder: Path, capsys: Capture) -> None:
+    (folder / "smith" / "tiers").mkdir()
+    tier = folder / "smith" / "tiers" / "half.yaml"
+    text = "version: 1\nname: half\ntitle: Half the digits\ndescription: A first look.\n"
+    tier.write_text(f"{text}set: {{data.train_imags: 128}}\nseeds: [1]\n")
+    found = invoke(capsys, "validate", TABLE)
+    assert found.code == 2
+    assert f"{tier}:5:" in found.err
+    tier.write_text(f"{text}set: {{data.train_images: 128}}\nseeds: [1]\n")
+    assert invoke(capsys, "validate", TABLE).code == 0
+    options = ("--tier", "half", "--devices", "cpu")
+    assert "2 runs to do" in invoke(capsys, "plan", TABLE, *options).out
+    done = invoke(capsys, "run", TABLE, *options, "--no-mirror", "-j", "1", "--cell", "arl")
+    assert done.code == 0, done.err
+    assert "tier half" in invoke(capsys, "report", TABLE).out
+    assert "unknown tier 'half'" in invoke(capsys, "plan", "smoke", "--tier", "half").err
+
+
 @pytest.mark.parametrize(
     ("file", "old", "new", "place"),
     [

@@ -79,26 +79,27 @@ def resolve(request: Request) -> tuple[list[Expanded], dict[str, Source], list[D
     if not 0 < request.scale <= 1:
         raise UsageError(f"--scale {request.scale:g}: must be above 0 and at most 1.")
     loaded = load_suites(request.suites)
-    tier = load_tier(request.tier)
+    tiered = [(suite, load_tier(request.tier, suite.document.path)) for suite in loaded]
     overrides = parse_overrides(request.set_)
     devices = choose(request.devices, request.jobs)
     engine = request.engine or ("graph" if devices[0].is_gpu else "eager")
     if engine != "eager" and not devices[0].is_gpu:
         raise UsageError(f"--engine {engine}: CUDA graphs need a GPU. Use --engine eager.")
     locations = parse_locations(request.data)
-    names = dict.fromkeys(n for suite in loaded for n in data_names(suite, tier[0], overrides))
+    found = (data_names(suite, tier, overrides) for suite, (tier, _) in tiered)
+    names = dict.fromkeys(name for names in found for name in names)
     sources = {name: identify(name, locations) for name in names}
     choices = {n: DataChoice(n, s.label, s.id, s.printed) for n, s in sources.items()}
     context = Context(
         engine=engine,  # type: ignore[arg-type]
         precision=request.precision or ("fp32" if engine == "eager" else "bf16"),  # type: ignore[arg-type]
         data=choices,
-        tier=tier[0].name,
+        tier=request.tier,
         scale=request.scale,
         overrides=overrides,
     )
     seeds = None if request.seeds is None else parse_seeds(request.seeds)
-    return [expand(suite, context, tier, seeds) for suite in loaded], sources, devices
+    return [expand(suite, context, tier, seeds) for suite, tier in tiered], sources, devices
 
 
 def parse_overrides(pairs: Sequence[str]) -> tuple[tuple[str, Any], ...]:

@@ -18,8 +18,9 @@ from resbench.words import count
 def command(suites: tuple[str, ...], format_: str) -> int:
     """Check suite files.
 
-    Each is loaded with its protocol and expanded as declared and under every shipped tier. All
-    problems are printed, with file, line and column; without SUITE, of every shipped suite.
+    Each is loaded with its protocol and expanded as declared and under every tier, the shipped ones
+    and those beside it. All problems are printed, with file, line and column; without SUITE, of
+    every shipped suite.
     """
     from resbench.suite.catalog import suite_names
 

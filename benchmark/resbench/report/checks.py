@@ -8,7 +8,7 @@ from typing import Any
 from resbench.report.contrast import contrast_of
 from resbench.report.declared import declared
 from resbench.report.power import printed_errors
-from resbench.suite.catalog import load_suite, load_tier, suite_folder
+from resbench.suite.catalog import load_suite, load_tier, tier_files
 from resbench.suite.claims import ParsedClaim
 from resbench.suite.document import DocumentError, Problem
 from resbench.suite.expand import Expanded, expand, parsed_claims
@@ -16,7 +16,7 @@ from resbench.suite.schema import Claim, half_width
 
 
 def check_suite(name: str) -> dict[str, Any]:
-    """Load a suite and expand it as declared and under every shipped tier; count what it holds.
+    """Load a suite and expand it as declared and under every tier; count what it holds.
 
     Raises:
         UsageError: every problem of the first step that has one.
@@ -24,8 +24,9 @@ def check_suite(name: str) -> dict[str, Any]:
     loaded = load_suite(name)
     expanded = declared(loaded)
     _check_claims(expanded)
-    for tier in (path.stem for path in sorted((suite_folder() / "tiers").glob("*.yaml"))):
-        expand(loaded, replace(expanded.context, tier=tier), load_tier(tier))
+    file = loaded.document.path
+    for tier in tier_files(file):
+        expand(loaded, replace(expanded.context, tier=tier), load_tier(tier, file))
     suite = loaded.suite
     trained = [cell for cell in expanded.cells if cell.spec is not None]
     return {

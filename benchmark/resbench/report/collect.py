@@ -159,7 +159,7 @@ def _expansions(loaded: Loaded, results: Results) -> Iterator[tuple[Setting, Exp
             continue
         try:
             data = {name: published(name) for name in names}
-            tier = _tier(setting.context.tier)
+            tier = _tier(setting.context.tier, loaded.document.path)
             yield setting, expand(loaded, replace(setting.context, data=data), tier)
         except ResbenchError:
             # The tier is gone, or an override names nothing here: no run of this suite can have
@@ -168,8 +168,8 @@ def _expansions(loaded: Loaded, results: Results) -> Iterator[tuple[Setting, Exp
 
 
 @cache
-def _tier(name: str) -> Any:
-    return load_tier(name)
+def _tier(name: str, suite: Path) -> Any:
+    return load_tier(name, suite)
 
 
 def _on(expanded: Expanded, data: Mapping[str, DataChoice]) -> Expanded:

@@ -141,15 +141,20 @@ def _cited(document: Document, problems: list[Problem]) -> tuple[Publication, ..
     return tuple(cited)
 
 
-def load_tier(name: str) -> tuple[Tier, Document | None]:
-    """Load a tier by name; ``paper`` is the suite as declared."""
+def tier_files(suite: Path | None = None) -> dict[str, Path]:
+    """Return the tiers by name: the shipped ones, and before them those beside a suite's file."""
+    folders = [suite_folder()] if suite is None else [suite_folder(), suite.absolute().parent]
+    return {p.stem: p for folder in folders for p in sorted(folder.glob("tiers/*.yaml"))}
+
+
+def load_tier(name: str, suite: Path | None = None) -> tuple[Tier, Document | None]:
+    """Load a tier by name, for a suite's file; ``paper`` is the suite as declared."""
     if name == PAPER.name:
         return PAPER, None
-    folder = suite_folder() / "tiers"
-    names = sorted(path.stem for path in folder.glob("*.yaml"))
-    if name not in names:
-        raise UsageError(f"unknown tier '{name}'.{did_you_mean(name, [PAPER.name, *names])}")
-    document = load_document(folder / f"{name}.yaml")
+    files = tier_files(suite)
+    if name not in files:
+        raise UsageError(f"unknown tier '{name}'.{did_you_mean(name, [PAPER.name, *files])}")
+    document = load_document(files[name])
     tier = validate(Tier, document)
     _check_name(tier.name, document.path, document)
     return tier, document

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from resbench.data.catalog import SIZES, train_images
+from resbench.data.catalog import BALANCED, SIZES, train_images
 from resbench.data.digits import read_digits
+from resbench.data.subset import stratified_indices
+from resbench.errors import UsageError
 from resbench.runner.throughput import Throughput, kind_of
 from resbench.store.layout import ResultsFolder
 from resbench.store.records import RunRecord
@@ -91,6 +93,11 @@ def test_a_cache_that_cannot_be_written_costs_nothing_else(
 def test_sizes_are_known_before_the_data_is_loaded() -> None:
     digits = read_digits()
     assert SIZES["digits"] == (len(digits.train_labels), len(digits.test_labels))
+    splits = zip((digits.train_labels, digits.test_labels), BALANCED["digits"], strict=True)
+    for labels, most in splits:
+        assert len(stratified_indices(labels, most, 1)) == most
+        with pytest.raises(UsageError, match=f"At most {most} can be had"):
+            stratified_indices(labels, most + 10, 1)
     assert train_images(spec_of(data__train_images=None).data) == len(digits.train_labels)
     assert train_images(spec_of(data__train_images=None, data__first=100).data) == 100
     assert train_images(spec_of(data__train_images=64, data__first=100).data) == 64

@@ -70,6 +70,7 @@ def resolve(request: Request) -> tuple[list[Expanded], dict[str, Source], list[D
     Raises:
         ResbenchError: every problem that the user can mend.
     """
+    from resbench.data.catalog import check_sizes
     from resbench.data.locations import parse_locations
     from resbench.data.sources import identify
     from resbench.runner.devices import choose
@@ -99,7 +100,10 @@ def resolve(request: Request) -> tuple[list[Expanded], dict[str, Source], list[D
         overrides=overrides,
     )
     seeds = None if request.seeds is None else parse_seeds(request.seeds)
-    return [expand(suite, context, tier, seeds) for suite, tier in tiered], sources, devices
+    expanded = [expand(suite, context, tier, seeds) for suite, tier in tiered]
+    for suite in expanded:
+        check_sizes(suite.cells)
+    return expanded, sources, devices
 
 
 def parse_overrides(pairs: Sequence[str]) -> tuple[tuple[str, Any], ...]:

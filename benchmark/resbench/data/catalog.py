@@ -6,10 +6,13 @@ Nothing heavy is imported here: ``resbench plan`` reads these facts.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from resbench.errors import UsageError, did_you_mean
+from resbench.suite.document import DocumentError, Problem
+from resbench.suite.expand import Cell
 from resbench.suite.spec import Data
 
 
@@ -57,6 +60,8 @@ ARCHIVES = {
 PARQUET_LABELS = {"cifar10": "label", "cifar100": "fine_label"}
 SIZES = {"cifar10": (50_000, 10_000), "cifar100": (50_000, 10_000), "digits": (1438, 359)}
 """Training and test images, for planning before they are loaded."""
+BALANCED = {"cifar10": SIZES["cifar10"], "cifar100": SIZES["cifar100"], "digits": (1270, 210)}
+"""The largest stratified subsets of them: as often the rarest class as there are classes."""
 NUM_CLASSES = {"cifar10": 10, "cifar100": 100, "digits": 10}
 SIDE_PX = 32
 """Height and width of a CIFAR image."""
@@ -75,6 +80,30 @@ def train_images(data: Data) -> int:
 def test_images(data: Data) -> int:
     """Return how many test images a run has, from its specification alone."""
     return data.test_images or SIZES[data.name][1]
+
+
+def check_sizes(cells: Iterable[Cell]) -> None:
+    """Refuse, before anything is trained, cells that ask for more images than there are.
+
+    Raises:
+        DocumentError: at each setting that asks for them.
+    """
+    problems = []
+    for cell in cells:
+        if cell.spec is None:
+            continue
+        data = cell.spec.data
+        train, test = BALANCED[data.name]
+        for name, asked, most in (
+            ("train_images", data.train_images, min(train, data.first or train)),
+            ("test_images", data.test_images, test),
+        ):
+            if asked is not None and asked > most:
+                leaf = cell.leaves[("data", name)]
+                text = f"{data.name} has no {asked:,} images for it; at most {most:,} can be drawn"
+                problems.append(Problem(leaf.position, f"data.{name} ({leaf.layer}): {text}"))
+    if problems:
+        raise DocumentError(problems)
 
 
 def cache_dir() -> Path:

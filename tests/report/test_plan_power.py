@@ -20,7 +20,6 @@ from resbench.report.planned import Estimate, Machine, plan_page
 from resbench.report.power import Power, claim_powers, printed_steps
 from resbench.report.reading import read_results
 from resbench.runner.plan import plan
-from resbench.stats.claims import evaluate_claim
 from resbench.stats.contrasts import ArmResult
 from resbench.suite.catalog import load_suite, suite_folder, suite_names
 from resbench.suite.expand import parsed_claims
@@ -28,6 +27,7 @@ from tests.cli.invoke import imported_by, invoke
 from tests.report import records
 from tests.report.planted import plant
 from tests.report.records import JPEG, suite_under
+from tests.stats.judging import judged
 
 SUITE = "table1_arl_vs_nal"
 
@@ -79,7 +79,7 @@ def test_seeds_to_decide_are_those_that_the_verdict_asks_for(suite: str) -> None
         operator, cells = contrast_of(parsed_claims(expanded)[at])
         one = [ArmResult(str(i), (1,), (float(i),)) for i in range(2 * len(cells))]
         arms = list(zip(one[::2], one[1::2], strict=True))
-        verdict = evaluate_claim(
+        verdict = judged(
             operator,
             arms if operator == "gap_grows" else one[: len(cells)],
             printed_difference=power.printed_pp,

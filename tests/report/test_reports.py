@@ -13,7 +13,9 @@ import pytest
 from resbench.report.explain import explain
 from resbench.report.reading import read_results
 from resbench.report.site import BEGIN, DRAWN, END, GENERATED, build_site, write_site
-from resbench.stats import contrast, hierarchical_bootstrap, mcnemar, seeds_for_contrast
+from resbench.stats.contrasts import contrast
+from resbench.stats.paired import hierarchical_bootstrap, mcnemar
+from resbench.stats.power import seeds_for_contrast
 from resbench.store.layout import RunFolder
 from resbench.store.predictions import read_predictions
 from resbench.suite.catalog import load_suite, suite_folder

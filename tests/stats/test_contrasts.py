@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
-from resbench.stats import ArmResult, contrast, sampling_sd, seed_contrast
-from resbench.stats.contrasts import align, flips_sd
+from resbench.stats.contrasts import ArmResult, align, contrast, flips_sd, seed_contrast
+from resbench.stats.intervals import sampling_sd
 
 A = (5.31, 5.62, 5.48, 5.55, 5.20)
 B = (5.95, 5.70, 5.99, 5.81, 5.90)

@@ -16,16 +16,13 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
-from resbench.stats import (
-    ArmResult,
-    Operator,
-    contrast,
-    evaluate_claim,
-    finalise,
-    hierarchical_bootstrap,
-    judge_cell,
-    prediction_interval,
-)
+from resbench.stats.claims import finalise
+from resbench.stats.contrasts import ArmResult, contrast
+from resbench.stats.intervals import prediction_interval
+from resbench.stats.paired import hierarchical_bootstrap
+from resbench.stats.steps import Operator
+from resbench.stats.verdicts import judge_cell
+from tests.stats.judging import judged
 
 Correct = NDArray[np.bool_]
 
@@ -178,7 +175,7 @@ def alarms(
     for sample in errors:
         side = arms(sample, paired)
         pairs = list(zip(side[::2], side[1::2], strict=True)) if operator == "gap_grows" else side
-        kinds.append(evaluate_claim(operator, pairs, margin=margin, printed_difference=0.4).kind)
+        kinds.append(judged(operator, pairs, margin=margin, printed_difference=0.4).kind)
     return lambda kind: kinds.count(kind) / repetitions
 
 
@@ -247,7 +244,7 @@ def test_one_seed_of_equal_arms_is_never_confirmed_but_misleads_mcnemar() -> Non
     for _ in range(300):
         a, b = networks(rng, 1, 10_000, 5.0, 0.0)
         sides = [ArmResult(c, (0,), (100 * (1 - x.mean()),), x) for c, x in (("a", a), ("b", b))]
-        kinds.append(evaluate_claim("<", sides).kind)
+        kinds.append(judged("<", sides).kind)
     assert set(kinds) <= {"direction_only", "inconclusive"}
     # Far more than 5 %: a test over images knows nothing of the seeds, so it decides nothing.
     assert kinds.count("direction_only") / 300 > 0.07
@@ -257,8 +254,10 @@ def test_a_suite_of_five_false_claims_has_a_false_confirmation_in_at_most_5_perc
     rng = np.random.default_rng(0)
     raw = corrected = 0
     for sample in runs(rng, 5.0, 10_000, 300, 5, 2, 3):
-        claims = [evaluate_claim("<", arms(pair, True)) for pair in sample]
+        claims = [judged("<", arms(pair, True)) for pair in sample]
         raw += any(claim.kind == "confirmed" for claim in claims)
-        corrected += any(claim.kind == "confirmed" for claim in finalise(claims))
+        corrected += any(
+            claim.kind == "confirmed" for claim in finalise([c.evidence for c in claims])
+        )
     assert corrected / 300 <= 0.09
     assert raw / 300 > 0.15

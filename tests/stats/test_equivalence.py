@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from statsmodels.stats.weightstats import ttost_ind, ttost_paired
 
-from resbench.stats import Estimate, contrast
+from resbench.stats.contrasts import Estimate, contrast
 from resbench.stats.equivalence import equivalence_p
 
 A = [5.31, 5.62, 5.48, 5.55, 5.20]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.regression.linear_model import OLS
 
-from resbench.stats import prediction_interval, sampling_sd, summarise
+from resbench.stats.intervals import prediction_interval, sampling_sd, summarise
 
 ERRORS = [5.31, 5.62, 5.48, 5.55, 5.20]
 percent = st.floats(0, 100, allow_nan=False)

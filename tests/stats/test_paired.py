@@ -12,7 +12,8 @@ from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar as reference_mcnemar
 from statsmodels.stats.proportion import proportion_confint
 
-from resbench.stats import contrast, hierarchical_bootstrap, mcnemar
+from resbench.stats.contrasts import contrast
+from resbench.stats.paired import hierarchical_bootstrap, mcnemar
 
 Correct = NDArray[np.bool_]
 

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.power import TTestIndPower, TTestPower
 
-from resbench.stats import minimum_detectable_difference, seeds_for_contrast
-from resbench.stats.power import detection_power
+from resbench.stats.power import detection_power, minimum_detectable_difference, seeds_for_contrast
 
 APART = math.sqrt(2)
 """The sd of a difference of two independent arms, in sds of one."""

@@ -7,13 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resbench.stats import (
-    RESOLUTION_PP,
-    Comparable,
-    judge_cell,
-    parse_printed,
-    prediction_interval,
-)
+from resbench.stats.intervals import prediction_interval
+from resbench.stats.verdicts import RESOLUTION_PP, judge_cell, parse_printed
 
 NEAR = (5.41, 5.62, 5.50)
 percent = st.floats(0, 100).map(lambda x: round(x, 2))
@@ -113,8 +108,8 @@ def test_no_runs_is_not_run() -> None:
 
 
 def test_other_data_tier_or_split_is_not_comparable_and_named() -> None:
-    why = Comparable(("data: digits, not CIFAR-10", "split: printed is a training error"))
-    verdict = judge_cell(NEAR, "5.52", n_test=360, comparable=why)
+    why = ("data: digits, not CIFAR-10", "split: printed is a training error")
+    verdict = judge_cell(NEAR, "5.52", n_test=360, differences=why)
     assert verdict.kind == "not_comparable"
     assert "digits, not CIFAR-10; split: printed is a training error" in verdict.text
 

@@ -13,9 +13,18 @@ from resbench.data.catalog import NUM_CLASSES
 from resbench.models.catalogue import ZooEntry, zoo_entry
 from resbench.report.collect import FilledCell, FilledTable
 from resbench.report.declared import as_declared
-from resbench.report.labels import METRICS, SPLITS, data_label, listed, set_label, tier_label
-from resbench.report.measured import PLANNING_SD_PP, measured
-from resbench.stats.verdicts import CellKind, Comparable, judge_cell
+from resbench.report.labels import (
+    METRICS,
+    SPLITS,
+    data_label,
+    finite,
+    listed,
+    set_label,
+    tier_label,
+)
+from resbench.report.measured import PLANNING_SD_PP, all_measured
+from resbench.stats.intervals import summarise
+from resbench.stats.verdicts import CellKind, judge_cell
 from resbench.suite.expand import Cell, Context, Expanded
 from resbench.suite.ledger import ledger
 from resbench.suite.schema import ERROR_METRICS, TEXT_METRICS, Metric, PaperValue
@@ -108,14 +117,14 @@ def _judge(table: FilledTable, place: Place) -> Place:
         return _with(place, "shown", "Counted by `resbench models`.")
     if place.metric == "params_m":
         return judge_count(place, parameters(cell), _context_reasons(table.expanded.context))
-    values = [value for run in cell.done if (value := measured(run, place.metric)) is not None]
+    values = all_measured(cell.done, place.metric)
     if place.metric in ERROR_METRICS:
         return _judge_error(table, place, values)
     kind: PlaceKind = "shown" if values else "not_run"
     text = "Not judged: measured on other hardware." if values else "Not run."
-    mean = math.fsum(values) / len(values) if values else None
-    sd = _sd(values)
-    return _with(place, kind, text, values=tuple(values), mean=mean, sd=sd)
+    summary = summarise(values)
+    numbers = {"mean": finite(summary.mean), "sd": finite(summary.sd)}
+    return _with(place, kind, text, values=tuple(values), **numbers)
 
 
 def judge_count(place: Place, parameters: int | None, reasons: Sequence[str] = ()) -> Place:
@@ -148,7 +157,7 @@ def _judge_error(table: FilledTable, place: Place, values: list[float]) -> Place
         values,
         printed,
         n_test=_images(cell, place.metric),
-        comparable=Comparable(reasons),
+        differences=reasons,
         planning_sd=PLANNING_SD_PP if as_declared(context) else None,
     )
     kind: PlaceKind = verdict.kind
@@ -162,16 +171,15 @@ def _judge_error(table: FilledTable, place: Place, values: list[float]) -> Place
     if any(reason.startswith(SPLIT_REASONS) for reason in reasons):
         verdict = replace(verdict, difference=math.nan)  # unlike errors are not ranked
     interval = verdict.interval
-    finite = math.isfinite(interval.low) and math.isfinite(interval.high)
     return _with(
         place,
         kind,
         text,
         values=tuple(values),
-        mean=_finite(verdict.summary.mean),
-        sd=_finite(verdict.summary.sd),
-        difference=_finite(verdict.difference),
-        interval=(interval.low, interval.high) if finite else None,
+        mean=finite(verdict.summary.mean),
+        sd=finite(verdict.summary.sd),
+        difference=finite(verdict.difference),
+        interval=(interval.low, interval.high) if math.isfinite(interval.half_width) else None,
         seeds_needed=verdict.seeds_needed,
     )
 
@@ -223,14 +231,3 @@ def _images(cell: FilledCell, metric: Metric) -> int | None:
 
 def _with(place: Place, kind: PlaceKind, text: str, **fields: object) -> Place:
     return replace(place, kind=kind, text=text, **fields)  # type: ignore[arg-type]
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
-
-
-def _sd(values: Sequence[float]) -> float | None:
-    if len(values) < 2:
-        return None
-    mean = math.fsum(values) / len(values)
-    return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))

@@ -15,18 +15,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from resbench.errors import EnvironmentFault, ResbenchError, UsageError, did_you_mean
+from resbench.errors import EnvironmentFault, UsageError, did_you_mean
+from resbench.report.arms import arm_of, images_kept
 from resbench.report.identical import SameKey, same_key
 from resbench.report.reading import seed_of
 from resbench.stats.contrasts import ArmResult, Estimate, align, seed_contrast
-from resbench.stats.evidence import MIN_SEEDS
 from resbench.stats.multiplicity import holm
 from resbench.stats.paired import hierarchical_bootstrap, mcnemar
+from resbench.stats.power import MIN_SEEDS
 from resbench.store.layout import RunFolder
-from resbench.store.predictions import read_predictions
 from resbench.store.records import RunRecord
 from resbench.store.scan import scan
 from resbench.words import count
@@ -155,7 +152,6 @@ def _shared(a: Side, b: Side, key: str) -> SameKey:
 
 Context = str
 Runs = dict[Context, dict[int, RunRecord]]
-Kept = Mapping[str, NDArray[np.bool_]]
 
 
 def _by_cell(side: Side, without: set[str]) -> dict[str, Runs]:
@@ -206,8 +202,14 @@ def _pair(
     runs_a: Mapping[int, RunRecord],
     runs_b: Mapping[int, RunRecord],
 ) -> CellPair:
-    kept = _correct([(a, run) for run in runs_a.values()] + [(b, run) for run in runs_b.values()])
-    arms = _arm(f"A {place}", runs_a, kept), _arm(f"B {place}", runs_b, kept)
+    sides = ((a, runs_a), (b, runs_b))
+    done = ((side, run) for side, runs in sides for run in runs.values() if run.status == "done")
+    kept = images_kept(RunFolder(side.results, run.key) for side, run in done)
+    one, other = (
+        arm_of(f"{name} {place}", (runs[seed] for seed in sorted(runs)), "test_top1_err", kept)
+        for name, (_, runs) in zip("AB", sides, strict=True)
+    )
+    arms = one, other
     lost = tuple(sum(r.status == "diverged" for r in runs.values()) for runs in (runs_a, runs_b))
     estimate = seed_contrast(arms, (-1, 1))
     p = 2 * min(estimate.p_above(), estimate.p_below())
@@ -222,30 +224,6 @@ def _pair(
     )
 
 
-def _arm(name: str, runs: Mapping[int, RunRecord], kept: Kept) -> ArmResult:
-    done = {seed: run for seed, run in sorted(runs.items()) if run.result.test_top1_err is not None}
-    errors = tuple(float(run.result.test_top1_err or 0.0) for run in done.values())
-    correct = np.stack([kept[run.key] for run in done.values()]) if kept and done else None
-    return ArmResult(name, tuple(done), errors, correct)
-
-
-def _correct(runs: Sequence[tuple[Side, RunRecord]]) -> Kept:
-    """Return which test images each finished run got right; nothing where the images differ."""
-    kept, labels = {}, None
-    for side, run in runs:
-        if run.status != "done":
-            continue
-        try:
-            found = read_predictions(RunFolder(side.results, run.key).predictions)
-        except ResbenchError:
-            return {}
-        if labels is not None and not np.array_equal(labels, found.label):
-            return {}
-        labels = found.label
-        kept[run.key] = found.pred == found.label
-    return kept
-
-
 def _images_p(arms: Sequence[ArmResult]) -> float | None:
     (a, b), paired = align(arms)
     if a.correct is None or b.correct is None or not len(a.correct) or not len(b.correct):
@@ -257,5 +235,5 @@ def _images_p(arms: Sequence[ArmResult]) -> float | None:
 
 def _adjusted(pairs: Sequence[CellPair]) -> Iterator[CellPair]:
     family = [pair.p if pair.estimate.n >= MIN_SEEDS else None for pair in pairs]
-    for pair, p in zip(pairs, holm(family).adjusted, strict=True):
+    for pair, p in zip(pairs, holm(family), strict=True):
         yield replace(pair, adjusted_p=p)

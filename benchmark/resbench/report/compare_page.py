@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Any
 
 from resbench.report.blocks import SCHEMA, Block, Folded, Grid, Heading, Items, Page, Text
 from resbench.report.compare import ALPHA, CellPair, Comparison
-from resbench.report.labels import bounds, mean_sd, p_value, sentence, signed
+from resbench.report.labels import bounds, finite, mean_sd, p_value, sentence, signed
 from resbench.stats.contrasts import ArmResult
+from resbench.stats.intervals import summarise
 from resbench.words import count
 
 
@@ -81,7 +81,7 @@ def _row(pair: CellPair) -> tuple[str, ...]:
     return (
         pair.place,
         *(_arm(arm, lost) for arm, lost in zip(pair.arms, pair.diverged, strict=True)),
-        signed(_finite(pair.estimate.effect)),
+        signed(finite(pair.estimate.effect)),
         bounds(pair.estimate.interval(0.95)),
         p_value(pair.p),
         p_value(pair.adjusted_p),
@@ -94,9 +94,8 @@ def _arm(arm: ArmResult, lost: int) -> str:
     n = len(arm.errors)
     if not n:
         return f"{lost} diverged"
-    mean = math.fsum(arm.errors) / n
-    sd = math.sqrt(math.fsum((e - mean) ** 2 for e in arm.errors) / (n - 1)) if n > 1 else None
-    return mean_sd(mean, sd, n, n) + (f", {lost} diverged" if lost else "")
+    summary = summarise(arm.errors)
+    return mean_sd(summary.mean, finite(summary.sd), n, n) + (f", {lost} diverged" if lost else "")
 
 
 def _data(found: Comparison) -> dict[str, Any]:
@@ -129,14 +128,10 @@ def _pair_data(pair: CellPair) -> dict[str, Any]:
         "seeds": [list(arm.seeds) for arm in pair.arms],
         "errors": [list(arm.errors) for arm in pair.arms],
         "diverged": list(pair.diverged),
-        "difference_pp": _finite(pair.estimate.effect),
-        "interval": [_finite(interval.low), _finite(interval.high)],
+        "difference_pp": finite(pair.estimate.effect),
+        "interval": [finite(interval.low), finite(interval.high)],
         "p": pair.p,
         "p_holm": pair.adjusted_p,
         "p_images": pair.images_p,
         "verdict": pair.verdict,
     }
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

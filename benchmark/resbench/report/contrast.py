@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from resbench.stats.steps import Operator
 from resbench.suite.claims import ParsedClaim
-
-if TYPE_CHECKING:
-    from resbench.stats.evidence import Operator
 
 
 def contrast_of(parsed: ParsedClaim) -> tuple[Operator, list[tuple[str, ...]]]:

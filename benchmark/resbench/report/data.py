@@ -5,7 +5,6 @@ Errors are in percent, differences in percentage points (ours minus printed), ti
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from resbench.report.cells import Place
 from resbench.report.claims import JudgedClaim
 from resbench.report.collect import FilledCell
 from resbench.report.judged import JudgedTable, place_notes
-from resbench.report.labels import context_data, rerun_command
+from resbench.report.labels import context_data, finite, rerun_command
 from resbench.report.reading import Results, seed_of
 from resbench.store.records import RunRecord
 
@@ -120,8 +119,8 @@ def claim_data(judged: JudgedClaim) -> dict[str, Any]:
         "margin_pp": claim.margin_pp,
         "printed_pp": verdict.evidence.printed_difference,
         "step": verdict.evidence.where or None,
-        "effect_pp": _finite(verdict.effect_pp),
-        "interval": [_finite(interval.low), _finite(interval.high)] if interval else None,
+        "effect_pp": finite(verdict.effect_pp),
+        "interval": [finite(interval.low), finite(interval.high)] if interval else None,
         "n": verdict.n,
         "p": verdict.raw_p,
         "p_holm": verdict.adjusted_p,
@@ -188,7 +187,3 @@ def _rounded(value: Any) -> Any:
     if isinstance(value, list):
         return [_rounded(item) for item in value]
     return round(value, 6) if isinstance(value, float) else value
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from resbench.report.blocks import Block
@@ -13,7 +13,7 @@ from resbench.report.judged import JudgedTable
 from resbench.report.labels import data_label, listed, set_label, tier_label
 from resbench.report.reading import Results
 from resbench.report.render_markdown import escape, markdown
-from resbench.stats.evidence import MIN_SEEDS
+from resbench.stats.power import MIN_SEEDS
 from resbench.store.layout import RunFolder
 from resbench.store.records import RunRecord
 from resbench.store.verify import verify_run
@@ -26,6 +26,18 @@ Tables = Mapping[str, Sequence[JudgedTable]]
 
 
 @dataclass(frozen=True)
+class Drawn:
+    """One figure: of a table, or of all claims together."""
+
+    kind: str
+    table: JudgedTable | None
+    path: str
+    """Relative to the pages."""
+    alt: str
+    svg: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
 class Evidence:
     """What the page is written from."""
 
@@ -33,8 +45,7 @@ class Evidence:
     tables: Tables
     sources: Mapping[str, JudgedTable]
     """Every suite as its source declares it, without runs."""
-    figures: Mapping[str, str]
-    """Alternative text by file name, relative to the page."""
+    figures: tuple[Drawn, ...] = ()
     method: str = ""
     """Way to the page about the method, relative to the page; nothing where it is not at hand."""
 
@@ -90,6 +101,11 @@ class Evidence:
             ]
             for name, tables in self.settings.items()
         }
+
+    def drawn(self, kind: str, suite: str | None = None) -> list[Drawn]:
+        """Return the figures of one kind, of one suite if it is named."""
+        of = (d for d in self.figures if d.kind == kind)
+        return [d for d in of if suite is None or (d.table and d.table.suite == suite)]
 
     def short(self, table: JudgedTable) -> str:
         """Return what tells a table's setting from the others here; its tier if nothing does."""
@@ -156,9 +172,6 @@ def bullets(lines: Sequence[str]) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 
-def figure_links(evidence: Evidence, start: str, end: str = "", folder: str = "") -> Iterator[str]:
-    """Yield the figures whose file names begin and end so."""
-    for path, alt in evidence.figures.items():
-        name = path.removeprefix("figures/").removesuffix(".svg")
-        if name.startswith(start) and name.endswith(end):
-            yield f"![{escape(alt)}]({folder}{path})"
+def figure_links(figures: Iterable[Drawn], folder: str = "") -> Iterator[str]:
+    """Yield the figures as Markdown for a page, or for one that has the pages in ``folder``."""
+    return (f"![{escape(figure.alt)}]({folder}{figure.path})" for figure in figures)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,20 +76,18 @@ def explain(loaded: Loaded, name: str, results: Results) -> list[Explanation]:
     Raises:
         UsageError: neither a cell nor a place of the suite.
     """
-    source = declared(loaded)
     cell, column = _find(loaded, name)
-    source.cell(cell)
     tables = [table for table in fill(loaded, results) if table.cells[cell].records]
-    found = []
-    for table in tables or [empty(loaded)]:
-        judged = judge_places(table) if loaded.suite.train else count_places(table)
-        places = tuple(
-            place
-            for place in judged
-            if place.cell.cell.id == cell and column in (None, place.column)
-        )
-        found.append(Explanation(table, table.cells[cell], places, _findings(table, cell, places)))
-    return found
+    judge = judge_places if loaded.suite.train else count_places
+    return [explain_cell(t, judge(t), cell, column) for t in tables or [empty(loaded)]]
+
+
+def explain_cell(
+    table: FilledTable, judged: Iterable[Place], cell: str, column: str | None = None
+) -> Explanation:
+    """Explain a cell in one context from the judged places of its table, or one of its columns."""
+    places = tuple(p for p in judged if p.cell.cell.id == cell and column in (None, p.column))
+    return Explanation(table, table.cells[cell], places, _findings(table, cell, places))
 
 
 def explain_page(loaded: Loaded, name: str, results: Results) -> Page:

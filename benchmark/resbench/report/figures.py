@@ -28,7 +28,7 @@ from resbench.report.labels import (
     tier_label,
 )
 from resbench.stats.claims import ClaimKind
-from resbench.stats.evidence import MIN_SEEDS
+from resbench.stats.power import MIN_SEEDS
 from resbench.store.layout import RunFolder
 from resbench.store.metrics import EpochMetrics, read_epochs
 from resbench.suite.expand import Context

@@ -175,6 +175,11 @@ def superscript(numbers: Iterable[int]) -> str:
     return " ".join(str(number).translate(digits) for number in numbers)
 
 
+def finite(value: float) -> float | None:
+    """Return a number, or None where it is unknown or unbounded."""
+    return value if math.isfinite(value) else None
+
+
 def sentence(text: str) -> str:
     """Return text with a capital first letter."""
     return text[:1].upper() + text[1:]

@@ -13,8 +13,7 @@ from resbench.report.evidence import (
     bullets,
     page_link,
 )
-from resbench.report.explain import explain, sentence_of
-from resbench.report.findings import Finding
+from resbench.report.explain import explain_cell, sentence_of
 from resbench.report.judged import JudgedTable
 from resbench.report.labels import SPLITS, code_label, listed, place_label, sentence
 from resbench.report.render_markdown import escape
@@ -92,7 +91,7 @@ def differs(evidence: Evidence) -> Iterator[str]:
             place = _farthest(table)
             if place is None or place.mean is None or place.difference is None:
                 continue
-            found = _findings(evidence, table, place)
+            found = explain_cell(table.table, table.places, place.cell.cell.id).findings
             common |= dict.fromkeys(sentence_of(f) for f in found if f.weight == "not_comparable")
             symptoms = (f for f in found if f.weight == "explains" and f.about != "seeds")
             symptom = next(symptoms, None)
@@ -187,11 +186,3 @@ def _farthest(table: JudgedTable) -> Place | None:
     """Return the place with the largest difference from a printed error that was run."""
     places = [place for place in table.places if place.difference is not None and place.values]
     return max(places, key=lambda place: abs(place.difference or 0.0), default=None)
-
-
-def _findings(evidence: Evidence, table: JudgedTable, place: Place) -> Sequence[Finding]:
-    loaded = table.table.expanded.loaded
-    for explanation in explain(loaded, place.cell.cell.id, evidence.results):
-        if explanation.table.expanded.context == table.table.expanded.context:
-            return explanation.findings
-    return ()

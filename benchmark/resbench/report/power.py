@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,16 @@ from typing import Any
 from resbench.data.catalog import test_images
 from resbench.report.contrast import contrast_of
 from resbench.report.declared import as_declared
+from resbench.report.labels import finite
 from resbench.report.measured import PLANNING_SD_PP, all_measured
+from resbench.stats.intervals import sampling_sd
+from resbench.stats.power import (
+    MIN_SEEDS,
+    minimum_detectable_difference,
+    per_test_power,
+    seeds_to_decide,
+)
+from resbench.stats.steps import steps_of
 from resbench.store.records import RunRecord
 from resbench.suite.claims import ParsedClaim
 from resbench.suite.expand import Expanded, parsed_claims
@@ -102,8 +110,8 @@ def power_data(power: Power) -> dict[str, Any]:
         "sd_measured": power.spread.measured,
         "printed_pp": power.printed_pp,
         "margin_pp": power.claim.margin_pp,
-        "detectable_pp": _finite(power.detectable_pp),
-        "detectable_holm_pp": _finite(power.detectable_holm_pp),
+        "detectable_pp": finite(power.detectable_pp),
+        "detectable_holm_pp": finite(power.detectable_holm_pp),
         "seeds_needed": power.seeds_needed,
         "answer": power.answer,
     }
@@ -119,42 +127,33 @@ def printed_steps(
     difference either.
     """
     printed = {name: value for name, (value, _) in printed_errors(expanded, claim.metric).items()}
-    operator, cells = contrast_of(parsed)
+    steps = steps_of(*contrast_of(parsed))
     if printed.keys() >= set(parsed.cells):
-        if operator == "gap_grows":
-            from resbench.stats.evidence import trend_weights
-
-            weighted = zip(trend_weights(len(cells)), cells, strict=True)
-            return (sum(w * (printed[b] - printed[a]) for w, (a, b) in weighted),)
-        errors = [printed[name] for (name,) in cells]
-        sign = -1 if operator in (">", "monotone_decreasing") else 1
-        return tuple(sign * (b - a) for a, b in itertools.pairwise(errors))
-    if claim.printed_pp is None or operator.startswith("monotone"):
+        return tuple(
+            sum(w * printed[name] for w, name in zip(step.weights, step.arms, strict=True))
+            for step in steps
+        )
+    if claim.printed_pp is None or len(steps) > 1:
         return None  # of a chain, only the whole range may be stated
     return (float(claim.printed_pp),)
 
 
 def _power(expanded: Expanded, claim: Claim, parsed: ParsedClaim, runs: Runs, claims: int) -> Power:
-    from resbench.stats.evidence import MIN_SEEDS, per_test_power
-    from resbench.stats.power import minimum_detectable_difference, seeds_for_contrast
-
-    operator, cells = contrast_of(parsed)
+    steps = steps_of(*contrast_of(parsed))
     seeds, spread = len(expanded.seeds), _spread(expanded, claim, parsed, runs)
-    contrast_sd = spread.sd_pp * _weights_norm(operator, len(cells))
-    steps = printed_steps(expanded, claim, parsed)
-    printed = None if steps is None else min(steps)
+    sd = spread.sd_pp * math.hypot(*steps[0].weights)
+    printed = min(printed_steps(expanded, claim, parsed) or (), default=None)
     # All tests of a claim must reject: the steps of a chain, the two of an equivalence.
-    chain = len(cells) - 1 if operator.startswith("monotone") else 1
-    power = per_test_power(chain if claim.margin_pp is None else 2)
+    tests = len(steps) if claim.margin_pp is None else 2
     sought = printed if claim.margin_pp is None else float(claim.margin_pp)
 
     def detectable(alpha: float) -> float:
         if seeds < MIN_SEEDS:
             return math.inf
-        return minimum_detectable_difference(seeds, contrast_sd, 1, alpha=alpha, power=power)
+        power = per_test_power(tests)
+        return minimum_detectable_difference(seeds, sd, 1, alpha=alpha, power=power)
 
     strictest = claim.alpha / claims
-    needed = seeds_for_contrast(sought or 0.0, contrast_sd, 1, alpha=strictest, power=power)
     return Power(
         claim,
         seeds,
@@ -162,18 +161,8 @@ def _power(expanded: Expanded, claim: Claim, parsed: ParsedClaim, runs: Runs, cl
         printed,
         detectable(claim.alpha),
         detectable(strictest),
-        None if needed is None else max(MIN_SEEDS, needed),
+        seeds_to_decide(sought or 0.0, sd, 1, alpha=strictest, tests=tests),
     )
-
-
-def _weights_norm(operator: str, levels: int) -> float:
-    """Return the sd of a claim's contrast at one seed per arm, in sds of one run.
-
-    Two arms are weighted -1 and +1, those of each gap of ``gap_grows`` by its part of the trend.
-    """
-    from resbench.stats.evidence import trend_weights
-
-    return math.sqrt(2) * (math.hypot(*trend_weights(levels)) if operator == "gap_grows" else 1)
 
 
 def _spread(expanded: Expanded, claim: Claim, parsed: ParsedClaim, runs: Runs) -> Spread:
@@ -183,8 +172,6 @@ def _spread(expanded: Expanded, claim: Claim, parsed: ParsedClaim, runs: Runs) -
             return Spread(sd, f"measured, {df + _groups(cells, runs)} runs of {whose}", True)
     if as_declared(expanded.context):
         return Spread(PLANNING_SD_PP, "assumed, the usual sd at the paper's schedule", False)
-    from resbench.stats.intervals import sampling_sd
-
     images = _test_images(expanded, parsed)
     reason = f"assumed, the most that chance flips of {images:,} test images give"
     return Spread(sampling_sd(50.0, images), reason, False)
@@ -220,7 +207,3 @@ def printed_errors(expanded: Expanded, metric: Metric) -> dict[str, tuple[float,
         if printed.value is not None
         and (printed.metric or suite.table.columns[name].metric) == metric
     }
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

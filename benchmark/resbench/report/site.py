@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
@@ -19,6 +19,7 @@ from resbench.report.blocks import Block, Heading, Text
 from resbench.report.collect import chosen, empty, finished
 from resbench.report.details import EFFECTS
 from resbench.report.evidence import (
+    Drawn,
     Evidence,
     as_markdown,
     figure_links,
@@ -89,12 +90,11 @@ def build_site(
     }
     bare = {name: found[0] for name, found in tables.items()}
     bare = {name: table if not table.cost.runs else _bare(table) for name, table in bare.items()}
-    evidence = Evidence(results, tables, bare, {}, method)
-    drawn = {f"figures/{name}.svg": found for name, found in _draw(evidence).items()}
-    alt = {path: text for path, (_, text) in drawn.items()}
-    evidence = replace(evidence, figures=alt)
-    files = {path: _marked(content) for path, (content, _) in drawn.items()}
-    files |= {f"{name}.md": _suite_page(found, alt).encode() for name, found in tables.items()}
+    evidence = Evidence(results, tables, bare, method=method)
+    drawn = tuple(_draw(evidence))
+    evidence = replace(evidence, figures=drawn)
+    files = {figure.path: _marked(figure.svg) for figure in drawn}
+    files |= {f"{name}.md": _suite_page(found, drawn).encode() for name, found in tables.items()}
     index = f"{GENERATED}\n\n{replication_report(evidence)}\n{_contents(tables)}"
     return evidence, files | {"README.md": index.encode()}
 
@@ -114,7 +114,7 @@ def readme_block(evidence: Evidence, folder: str) -> str:
     grid = claims_grid(evidence)
     if grid is not None:
         parts += [as_markdown(grid), *claims_notes(evidence)]
-    parts += figure_links(evidence, "claims", folder=f"{folder}/")
+    parts += figure_links(evidence.drawn("claims"), f"{folder}/")
     parts.append(
         f"{EFFECTS} [{folder}/]({folder}/README.md) has the tables, what differs from print and "
         "why, and the runs behind every number."
@@ -122,7 +122,7 @@ def readme_block(evidence: Evidence, folder: str) -> str:
     return "\n\n".join(parts)
 
 
-def _suite_page(tables: Sequence[JudgedTable], alt: Mapping[str, str]) -> str:
+def _suite_page(tables: Sequence[JudgedTable], figures: Sequence[Drawn]) -> str:
     loaded = tables[0].table.expanded.loaded
     head: list[Block] = [
         Heading(1, f"{loaded.suite.name}: {loaded.suite.title}"),
@@ -132,10 +132,7 @@ def _suite_page(tables: Sequence[JudgedTable], alt: Mapping[str, str]) -> str:
     for i, table in enumerate(tables):
         blocks = table_blocks(table, ledger=True, notes_above=i > 0)
         parts.append(markdown(blocks).rstrip("\n"))
-        start = f"figures/{loaded.suite.name}-{slug(table)}-"
-        parts += [
-            f"![{escape(text)}]({path})" for path, text in alt.items() if path.startswith(start)
-        ]
+        parts += figure_links(figure for figure in figures if figure.table is table)
     return "\n\n".join(parts) + "\n"
 
 
@@ -147,9 +144,8 @@ def _contents(tables: Mapping[str, Sequence[JudgedTable]]) -> str:
     return "\n".join(["## Every suite", "", *lines]) + "\n"
 
 
-def _draw(evidence: Evidence) -> dict[str, tuple[bytes, str]]:
-    """Return every figure by name, as SVG with its alternative text."""
-    drawn: dict[str, tuple[bytes, str]] = {}
+def _draw(evidence: Evidence) -> Iterator[Drawn]:
+    """Yield every figure."""
     kinds = {
         "curves": (figures.learning_curves, "Errors over epochs and the time of a run"),
         "printed": (figures.printed_cells, "Printed errors and ours"),
@@ -160,15 +156,15 @@ def _draw(evidence: Evidence) -> dict[str, tuple[bytes, str]]:
             figure = draw(table)
             if figure is not None:
                 alt = f"{text}: {table.suite}, {setting(table)}"
-                drawn[f"{table.suite}-{slug(table)}-{kind}"] = figures.svg(figure), alt
+                path = f"figures/{table.suite}-{slug(table)}-{kind}.svg"
+                yield Drawn(kind, table, path, alt, figures.svg(figure))
     name = evidence.short if len(evidence.settings) > 1 else setting
     figure = figures.claims(
         {name(tables[0]): tables for tables in evidence.settings.values()}, evidence.shared
     )
     if figure is not None:
         alt = f"Effects of the claims, printed and ours: {'; '.join(evidence.settings)}"
-        drawn["claims"] = figures.svg(figure), alt
-    return drawn
+        yield Drawn("claims", None, "figures/claims.svg", alt, figures.svg(figure))
 
 
 def slug(table: JudgedTable) -> str:

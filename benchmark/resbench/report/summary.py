@@ -251,7 +251,7 @@ def _claims(evidence: Evidence) -> Iterator[str]:
     if grid is not None:
         yield as_markdown(grid)
         yield from claims_notes(evidence)
-    yield from figure_links(evidence, "claims")
+    yield from figure_links(evidence.drawn("claims"))
     waiting = sum(
         all(table.claims[i].verdict.kind == "not_run" for table in tables)
         for tables in evidence.tables.values()
@@ -286,7 +286,7 @@ def _tables(evidence: Evidence) -> Iterator[str]:
         title = tables[0].table.expanded.loaded.suite.title
         yield f"**{escape(title)}** ({page_link(suite)}):"
         yield as_markdown(compact_grid(evidence, tables))
-        yield from figure_links(evidence, f"{suite}-", "-noise")
+        yield from figure_links(evidence.drawn("noise", suite))
     yield "Ours: mean ± sd over seeds (how many; 2/3: one is missing), last epoch."
 
 

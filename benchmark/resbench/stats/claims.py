@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from resbench.stats.evidence import MIN_SEEDS, Arms, Evidence, Operator, gather
+from resbench.stats.evidence import Evidence
 from resbench.stats.intervals import Interval
 from resbench.stats.multiplicity import holm
+from resbench.stats.power import MIN_SEEDS
 
 ClaimKind = Literal[
     "confirmed", "direction_only", "not_confirmed", "contradicted", "inconclusive", "not_run"
@@ -18,7 +19,7 @@ ClaimKind = Literal[
 
 @dataclass(frozen=True)
 class ClaimVerdict:
-    """The verdict and its evidence; `adjusted_p` is there once `finalise` saw the whole suite."""
+    """The verdict and its evidence; `adjusted_p` is there where `finalise` saw the whole suite."""
 
     kind: ClaimKind
     text: str
@@ -38,7 +39,7 @@ class ClaimVerdict:
     @property
     def interval(self) -> Interval:
         """Of the effect at level 1 - 2 alpha, so that it excludes 0 exactly when raw p < alpha."""
-        return self.evidence.estimate.interval(1 - 2 * self.evidence.alpha)
+        return self.evidence.interval
 
     @property
     def n(self) -> int:
@@ -51,61 +52,19 @@ class ClaimVerdict:
         return self.evidence.seeds_needed
 
 
-def evaluate_claim(
-    operator: Operator,
-    arms: Arms,
-    *,
-    alpha: float = 0.05,
-    margin: float | None = None,
-    printed_difference: float | Sequence[float] | None = None,
-    comparable: bool = True,
-    planning_sd: float | None = None,
-    claims: int = 1,
-) -> ClaimVerdict:
-    """Judge one claim on its own; `finalise` corrects a suite's claims for their number.
-
-    `<`, `>`: error(first) is below, above error(second). `~`: they differ by less than `margin`
-    points (TOST). `monotone_*`: the error falls or rises at each step along the arms; an
-    intersection-union test (Berger 1982), p is that of the weakest step. `gap_grows`: arms are
-    pairs (a, b) in the order of the levels; the linear trend of error(b) - error(a) is upward,
-    the effect being its rise from the first to the last level.
-
-    `printed_difference` is the source's, in points, positive in the claimed direction (a monotone
-    claim: every step's, or the smallest; `gap_grows`: the rise of the same trend). It decides
-    nothing where the runs are not `comparable`, of another setting than the source's. The seeds
-    needed are those at `alpha / claims`, where Holm asks most of a suite's `claims`; `planning_sd`
-    is a guess of one run's sd for them while none is measured. Raises ValueError for a claim that
-    cannot be put: unknown operator, wrong number of arms, margin missing or out of place.
-    """
-    evidence = gather(
-        operator,
-        arms,
-        alpha=alpha,
-        margin=margin,
-        printed_difference=printed_difference,
-        comparable=comparable,
-        planning_sd=planning_sd,
-        claims=claims,
-    )
-    return _judge(evidence, None, None)
-
-
-def finalise(claims: Sequence[ClaimVerdict]) -> tuple[ClaimVerdict, ...]:
-    """Correct a suite's claims for their number (Holm) and judge each again; raw p-values stay.
+def finalise(claims: Sequence[Evidence]) -> tuple[ClaimVerdict, ...]:
+    """Judge a suite's claims, corrected for their number (Holm); raw p-values stay.
 
     The family is the claims whose seeds can decide them. Confirmations and contradictions are two
     families: each kind of false alarm has a family-wise rate of at most alpha.
     """
-    decisive = [claim.evidence.n >= MIN_SEEDS for claim in claims]
-    p = holm([c.evidence.p if ok else None for c, ok in zip(claims, decisive, strict=True)])
-    against = holm(
-        [c.evidence.opposite_p if ok else None for c, ok in zip(claims, decisive, strict=True)]
-    )
-    return tuple(map(_judge, (c.evidence for c in claims), p.adjusted, against.adjusted))
+    p = holm([e.p if e.n >= MIN_SEEDS else None for e in claims])
+    against = holm([e.opposite_p if e.n >= MIN_SEEDS else None for e in claims])
+    return tuple(map(judge, claims, p, against))
 
 
-def _judge(e: Evidence, adjusted: float | None, against: float | None) -> ClaimVerdict:
-    """Judge by the adjusted p-values, or by the raw ones where there are none."""
+def judge(e: Evidence, adjusted: float | None = None, against: float | None = None) -> ClaimVerdict:
+    """Judge one claim by its adjusted p-values, or by the raw ones where there are none."""
     p = e.p if adjusted is None else adjusted
     opposite = e.opposite_p if against is None else against
     kind = _kind(e, p, opposite)
@@ -130,12 +89,11 @@ def _kind(e: Evidence, p: float | None, opposite: float | None) -> ClaimKind:
 
 def _rules_out_print(e: Evidence) -> bool:
     """Whether the interval excludes the printed size; for '~' the difference the source claims."""
-    interval = e.estimate.interval(1 - 2 * e.alpha)
     if not e.comparable:
         return False
     if e.operator == "~":
-        return not interval.contains(e.printed_difference or 0.0)
-    return e.printed_difference is not None and interval.high < e.printed_difference
+        return not e.interval.contains(e.printed_difference or 0.0)
+    return e.printed_difference is not None and e.interval.high < e.printed_difference
 
 
 _MEANING: dict[ClaimKind, str] = {
@@ -150,7 +108,7 @@ _MEANING: dict[ClaimKind, str] = {
 def _text(kind: ClaimKind, e: Evidence, adjusted: float | None) -> str:
     if e.missing:
         return f"Not run: no results for {', '.join(e.missing)}."
-    effect, interval = e.estimate.effect, e.estimate.interval(1 - 2 * e.alpha)
+    effect, interval = e.estimate.effect, e.interval
     parts = []
     if e.margin is not None:
         parts.append(f"difference {effect:+.2f} pp, margin {e.margin:g} pp")

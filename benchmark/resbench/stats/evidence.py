@@ -10,22 +10,15 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import numpy as np
 
 from resbench.stats.contrasts import ArmResult, Estimate, align, seed_contrast
 from resbench.stats.equivalence import beyond_p, equivalence_p
+from resbench.stats.intervals import Interval
 from resbench.stats.paired import hierarchical_bootstrap, mcnemar
-from resbench.stats.power import seeds_for_contrast
-
-Operator = Literal["<", ">", "~", "monotone_decreasing", "monotone_increasing", "gap_grows"]
-Arms = Sequence[ArmResult] | Sequence[tuple[ArmResult, ArmResult]]
-
-MIN_SEEDS = 3
-"""Two seeds leave one degree of freedom: the test then rests on normality alone, unchecked."""
-
-POWER = 0.8
+from resbench.stats.power import seeds_to_decide
+from resbench.stats.steps import Operator, Step, steps_of
 
 
 @dataclass(frozen=True)
@@ -58,28 +51,42 @@ class Evidence:
     seeds_needed: int | None
     """Seeds per arm for a power of 0.8 where Holm asks most."""
 
-
-@dataclass(frozen=True, eq=False)
-class _Step:
-    """One contrast of a claim, positive as claimed."""
-
-    arms: tuple[ArmResult, ...]
-    weights: tuple[float, ...]
+    @property
+    def interval(self) -> Interval:
+        """Of the effect at level 1 - 2 alpha, so that it excludes 0 exactly when p < alpha."""
+        return self.estimate.interval(1 - 2 * self.alpha)
 
 
 def gather(
     operator: Operator,
-    arms: Arms,
+    terms: Sequence[tuple[ArmResult, ...]],
     *,
-    alpha: float,
-    margin: float | None,
-    printed_difference: float | Sequence[float] | None,
-    comparable: bool,
-    planning_sd: float | None,
-    claims: int,
+    alpha: float = 0.05,
+    margin: float | None = None,
+    printed_difference: float | Sequence[float] | None = None,
+    comparable: bool = True,
+    planning_sd: float | None = None,
+    claims: int = 1,
 ) -> Evidence:
-    """Compute the evidence for a claim; the arguments are those of `evaluate_claim`."""
-    steps = _steps(operator, arms)
+    """Compute the evidence for a claim, not yet corrected for the number of a suite's claims.
+
+    `<`, `>`: error(first) is below, above error(second). `~`: they differ by less than `margin`
+    points (TOST). `monotone_*`: the error falls or rises at each step along the terms; an
+    intersection-union test (Berger 1982), p is that of the weakest step. `gap_grows`: terms are
+    pairs (a, b) in the order of the levels, else an arm each; the linear trend of
+    error(b) - error(a) is upward, the effect being its rise from the first to the last level.
+
+    `printed_difference` is the source's, in points, positive in the claimed direction (a monotone
+    claim: every step's, or the smallest; `gap_grows`: the rise of the same trend). It decides
+    nothing where the runs are not `comparable`, of another setting than the source's. The seeds
+    needed are those at `alpha / claims`, where Holm asks most of a suite's `claims`; `planning_sd`
+    is a guess of one run's sd for them while none is measured.
+
+    Raises:
+        ValueError: a claim that cannot be put: unknown operator, wrong number of terms, margin
+            missing or out of place.
+    """
+    steps = steps_of(operator, terms)
     if (operator == "~") != (margin is not None):
         raise ValueError(f"operator {operator!r} with margin {margin}: '~' takes one, others none")
     printed = _per_step(printed_difference, len(steps))
@@ -123,21 +130,6 @@ def gather(
     )
 
 
-def per_test_power(tests: int) -> float:
-    """Return the power of each of several tests by which all of them reject with POWER at least."""
-    return 1 - (1 - POWER) / tests
-
-
-def trend_weights(levels: int) -> tuple[float, ...]:
-    """Return the weights by which values give their fitted line's rise from first to last level.
-
-    That is the least-squares slope over the level's index, times the number of steps.
-    """
-    x = [i - (levels - 1) / 2 for i in range(levels)]
-    squares = math.fsum(v * v for v in x)
-    return tuple(v * (levels - 1) / squares for v in x)
-
-
 def _per_step(printed: float | Sequence[float] | None, steps: int) -> tuple[float, ...]:
     """Return the printed effect of every step; one number is the smallest of them."""
     if printed is None:
@@ -148,28 +140,7 @@ def _per_step(printed: float | Sequence[float] | None, steps: int) -> tuple[floa
     return values
 
 
-def _steps(operator: Operator, arms: Arms) -> list[_Step]:
-    if operator not in get_args(Operator):
-        raise ValueError(f"operator {operator!r}: allowed are {', '.join(get_args(Operator))}")
-    falls, rises = (1.0, -1.0), (-1.0, 1.0)
-    if operator == "gap_grows":
-        pairs = [arm for arm in arms if isinstance(arm, tuple)]
-        if len(pairs) < 2 or len(pairs) != len(arms):
-            raise ValueError("operator 'gap_grows' needs two or more pairs of arms")
-        trend = trend_weights(len(pairs))
-        return [_Step(sum(pairs, ()), tuple(w * sign for w in trend for sign in rises))]
-    singles = [arm for arm in arms if isinstance(arm, ArmResult)]
-    if len(singles) < 2 or len(singles) != len(arms):
-        raise ValueError(f"operator {operator!r} compares arms, not pairs, and needs two or more")
-    if operator.startswith("monotone"):
-        weights = falls if operator == "monotone_decreasing" else rises
-        return [_Step(pair, weights) for pair in itertools.pairwise(singles)]
-    if len(singles) != 2:
-        raise ValueError(f"operator {operator!r} compares two arms, not {len(singles)}")
-    return [_Step(tuple(singles), falls if operator == ">" else rises)]
-
-
-def _claimed(operator: Operator, step: _Step) -> str:
+def _claimed(operator: Operator, step: Step[ArmResult]) -> str:
     sign = " < " if operator == "monotone_increasing" else " > "
     return sign.join(arm.cell for arm in step.arms)
 
@@ -180,7 +151,7 @@ def _weakness(estimate: Estimate) -> tuple[bool, float, float]:
     return (not math.isnan(p), 0.0 if math.isnan(p) else -p, estimate.effect)
 
 
-def _agrees(step: _Step, alpha: float, images_p: float | None) -> bool:
+def _agrees(step: Step[ArmResult], alpha: float, images_p: float | None) -> bool:
     arms, paired = align(step.arms)
     parts = [w * np.asarray(arm.errors) for w, arm in zip(step.weights, arms, strict=True)]
     if min(part.size for part in parts) == 1:
@@ -190,7 +161,7 @@ def _agrees(step: _Step, alpha: float, images_p: float | None) -> bool:
     return sum(float(part.min()) for part in parts) > 0
 
 
-def _images_p(step: _Step) -> float | None:
+def _images_p(step: Step[ArmResult]) -> float | None:
     """One-sided p for the step over test images; None for gaps or without kept predictions."""
     arms, paired = align(step.arms)
     order = sorted(range(len(arms)), key=step.weights.__getitem__)
@@ -204,7 +175,7 @@ def _images_p(step: _Step) -> float | None:
 
 
 def _seeds_needed(
-    step: _Step,
+    step: Step[ArmResult],
     estimate: Estimate,
     alpha: float,
     margin: float | None,
@@ -221,6 +192,4 @@ def _seeds_needed(
         delta, tests = margin, 2  # at a true difference of 0 both one-sided tests must reject
     else:
         delta = min(printed, default=estimate.effect)
-    power = per_test_power(tests)
-    seeds = seeds_for_contrast(delta, sd, estimate.groups, alpha=alpha, power=power)
-    return None if seeds is None else max(MIN_SEEDS, seeds)
+    return seeds_to_decide(delta, sd, estimate.groups, alpha=alpha, tests=tests)

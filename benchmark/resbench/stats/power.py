@@ -11,6 +11,9 @@ import math
 
 from resbench.stats import student
 
+MIN_SEEDS = 3
+"""Two seeds leave one degree of freedom: the test then rests on normality alone, unchecked."""
+POWER = 0.8
 MOST_SEEDS = 100
 """More than this is reported as None: no budget pays for it."""
 
@@ -48,6 +51,20 @@ def seeds_for_contrast(
     candidates = range(2, MOST_SEEDS + 1)
     position = bisect.bisect_left(candidates, power, key=reached)
     return candidates[position] if position < len(candidates) else None
+
+
+def per_test_power(tests: int) -> float:
+    """Return the power of each of several tests by which all of them reject with POWER at least."""
+    return 1 - (1 - POWER) / tests
+
+
+def seeds_to_decide(
+    delta: float, sd: float, groups: int, *, alpha: float, tests: int
+) -> int | None:
+    """Return the seeds per arm at which all ``tests`` of a claim reject with POWER at least."""
+    power = per_test_power(tests)
+    seeds = seeds_for_contrast(delta, sd, groups, alpha=alpha, power=power)
+    return None if seeds is None else max(MIN_SEEDS, seeds)
 
 
 def detection_power(ncp: float, df: float, alpha: float) -> float:

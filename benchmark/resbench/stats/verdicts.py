@@ -22,13 +22,6 @@ ONE_DRAW = "The printed number is taken as one draw; its own variance is not kno
 
 
 @dataclass(frozen=True)
-class Comparable:
-    """What separates our runs from the printed cell, a phrase each; empty when nothing does."""
-
-    differences: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
 class CellVerdict:
     """Ours against one printed number, in percentage points."""
 
@@ -64,22 +57,22 @@ def judge_cell(
     *,
     n_test: int | None,
     level: float = 0.95,
-    comparable: Comparable = Comparable(),
-    resolution_pp: float = RESOLUTION_PP,
+    differences: Sequence[str] = (),
     planning_sd: float | None = None,
 ) -> CellVerdict:
     """Judge a printed error against ours, one value per seed, both in percent.
 
     The printed number, give or take its rounding, lies outside the prediction interval: better
-    (ours is lower) or worse. Inside: replicated if the half-width is at most `resolution_pp`,
+    (ours is lower) or worse. Inside: replicated if the half-width is at most RESOLUTION_PP,
     else inconclusive. `planning_sd` is used for the seeds needed while no spread is measured.
-    A blank printed cell (None) is not comparable.
+    Not comparable: a blank printed cell (None), or `differences`, a phrase each, separate our runs
+    from it.
     """
     summary = summarise(values, n_test)
     number, rounding = (math.nan, 0.0) if printed is None else parse_printed(printed)
     interval = prediction_interval(values, level, rounding, n_test=n_test)
     difference = summary.mean - number
-    reasons = comparable.differences or (("the source prints no number here",) * (printed is None))
+    reasons = differences or ("the source prints no number here",) * (printed is None)
     seeds = None
     kind: CellKind
     if summary.n == 0:
@@ -87,9 +80,9 @@ def judge_cell(
     elif reasons:
         kind, text = "not_comparable", f"Not comparable: {'; '.join(reasons)}."
     elif interval.contains(number):
-        kind = "replicated" if interval.half_width <= resolution_pp else "inconclusive"
+        kind = "replicated" if interval.half_width <= RESOLUTION_PP else "inconclusive"
         if kind == "inconclusive":
-            seeds = _seeds_for_half_width(summary, planning_sd, resolution_pp - rounding, level)
+            seeds = _seeds_for_half_width(summary, planning_sd, RESOLUTION_PP - rounding, level)
             advice = _advice(summary, planning_sd, seeds)
             text = f"Inconclusive: {_place(summary, interval, printed)} {advice} {ONE_DRAW}"
         else:

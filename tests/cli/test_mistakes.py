@@ -147,6 +147,21 @@ def test_the_installed_command_says_the_same(here: Path) -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    "words",
+    [("pack", ""), ("merge", ""), ("report", "--site", ""), ("report", "--output", ""),
+     ("report", "--site", "x", "--readme", ""), ("bench", "--output", ""),
+     ("data", "fetch", "cifar10", "--to", "")],
+)  # fmt: skip
+def test_an_empty_path_is_refused_and_is_never_the_working_folder(
+    here: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    (here / "results").mkdir()
+    before = sorted(here.rglob("*"))
+    check(invoke(capsys, *words), 2, "the name is empty")
+    assert sorted(here.rglob("*")) == before
+
+
 @pytest.mark.parametrize("option", ["--results", "--seeds", "--timeout", "--budget", "--tier"])
 def test_an_empty_value_as_of_an_unset_variable_is_refused_and_nothing_is_written(
     here: Path, capsys: pytest.CaptureFixture[str], option: str

@@ -15,7 +15,7 @@ from resbench.store.layout import RunFolder
 from resbench.store.metrics import EpochMetrics, read_epochs
 from resbench.store.predictions import Predictions, read_predictions, write_predictions
 from resbench.store.records import read_record, write_record
-from resbench.suite.expand import Expanded
+from resbench.suite.expand import DataChoice, Expanded
 from tests.cli.invoke import imported_by, invoke
 from tests.report import records
 from tests.report.planted import plant
@@ -169,9 +169,9 @@ def test_tags_choose_runs_of_one_folder(tmp_path: Path, capsys: pytest.CaptureFi
         plant(tmp_path, suite_under(SUITE, **changes), CELL, 1, test=[9.0, 8.0])
     sizes = {
         tags: len(select(tags, tmp_path).records)
-        for tags in ("tier=cpu", "tier=cpu,scale=0.5", "data=cifar10", "code=c0ffee", "code=beef")
+        for tags in ("tier=cpu", "tier=cpu,scale=0.5", "data=cifar10", "code=c0ffee")
     }
-    assert list(sizes.values()) == [2, 1, 3, 3, 0]
+    assert list(sizes.values()) == [2, 1, 3, 3]
     outcome = invoke(capsys, "compare", "tier=cpu,scale=1", "tier=tiny", "--results", tmp_path)
     assert outcome.code == 0
     assert "1 cell under different keys" in outcome.out
@@ -204,8 +204,48 @@ def test_other_test_images_are_compared_by_their_errors_alone(tmp_path: Path) ->
 def test_an_unknown_tag_and_a_missing_folder_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"unknown tag 'teir'\. Did you mean 'tier'"):
         select("teir=cpu", tmp_path)
-    with pytest.raises(EnvironmentFault, match="no such results folder"):
-        select(str(tmp_path / "nowhere"), tmp_path)
+    for folder in (str(tmp_path / "nowhere"), ""):
+        with pytest.raises(EnvironmentFault, match=f"^'{folder}': no such results folder"):
+            select(folder, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("tag", "there"),
+    [("tier=tny", "cpu, tiny"), ("tier=", "cpu, tiny"), ("scale=1.0", "1"), ("code=beef", "c0ffee"),
+     ("code=", "c0ffee")],
+)  # fmt: skip
+def test_a_tag_that_no_run_has_is_refused_with_those_there_are(
+    tmp_path: Path, tag: str, there: str
+) -> None:
+    for tier in ("cpu", "tiny"):
+        plant(tmp_path, suite_under(SUITE, tier=tier), CELL, 1, test=[9.0, 8.0])
+    with pytest.raises(UsageError, match=rf"^{tag}: no run in .* has this tag. There: {there}"):
+        select(tag, tmp_path)
+
+
+def test_runs_of_two_data_sets_with_one_label_are_kept_apart(tmp_path: Path) -> None:
+    a, b = tmp_path / "a", tmp_path / "b"
+    data = [DataChoice("cifar10", "mine", f"sha256:{d * 64}", False) for d in "12"]
+    for choice, error in zip(data, (5.0, 25.0), strict=True):
+        for seed in (1, 2, 3):
+            plant(a, suite_under(SUITE, data={"cifar10": choice}), CELL, seed, test=[9.0, error])
+    for seed in (1, 2, 3):
+        plant(b, suite_under(SUITE, engine="graph"), CELL, seed, test=[9.0, 5.0])
+    found = compared(a, b)
+    assert found.cells == ()
+    assert [line.count("(3 runs)") for line in found.left_out] == [1, 1, 1]
+
+
+def test_cells_that_no_runner_noted_are_no_cells(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for seed, cells in enumerate((5, [5], {"a": 1}, None), 1):
+        record = plant(tmp_path, suite_under(SUITE), CELL, seed, test=[9.0, 8.0])
+        run = RunFolder(tmp_path, record.key)
+        context = {**record.context, "cells": cells}
+        write_record(run, structs.replace(record, context=context, files={}, record_hash=""))
+    for verb in (["status"], ["compare", "tier=paper", "tier=paper"]):
+        assert invoke(capsys, *verb, "--results", tmp_path).code == 0
 
 
 def test_json_has_the_runs_and_the_cells(

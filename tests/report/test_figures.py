@@ -12,7 +12,6 @@ import pytest
 
 from resbench.report import figures
 from resbench.report.collect import finished
-from resbench.report.evidence import setting
 from resbench.report.judged import JudgedTable, judge
 from resbench.report.labels import sentence
 from resbench.report.reading import read_results
@@ -78,7 +77,7 @@ def texts(figure: object) -> str:
 @pytest.mark.parametrize("kind", ["learning_curves", "noise", "printed_cells", "claims"])
 def test_every_figure_names_its_tier_and_its_data_set(results: Path, kind: str) -> None:
     table = judged(results, NOISE)
-    where = setting(table)
+    where = "tier cpu · cifar10-jpeg75 (not the printed data set) · fp32"
     figure = getattr(figures, kind)({where: [table]} if kind == "claims" else table)
     said = sentence(where) if kind == "claims" else "Tier cpu, data cifar10-jpeg75 (not the printed"
     assert said in texts(figure)

@@ -24,6 +24,7 @@ from resbench.stats.contrasts import ArmResult
 from resbench.suite.catalog import load_suite, suite_folder, suite_names
 from resbench.suite.expand import parsed_claims
 from tests.cli.invoke import imported_by, invoke
+from tests.mini import suite_of, write_suite
 from tests.report import records
 from tests.report.planted import plant
 from tests.report.records import JPEG, suite_under
@@ -60,6 +61,21 @@ def test_the_printed_effect_is_the_one_that_the_test_of_the_claim_looks_at(
 ) -> None:
     found = powers(suite)[claim].printed_pp
     assert found == (None if effect is None else pytest.approx(effect))
+
+
+@pytest.mark.parametrize("order", ["error(nal) ~ error(arl)", "error(arl) ~ error(nal)"])
+@pytest.mark.parametrize("printed", [True, False])
+def test_an_equivalence_is_planned_for_its_margin_whatever_is_printed(
+    tmp_path: Path, order: str, printed: bool
+) -> None:
+    suite = suite_of(seeds=(1, 2, 3))
+    claim = {"id": "same", "text": "They are alike.", "place": "here", "claim": order}
+    suite["claims"] = [claim | {"margin_pp": 0.5}]
+    if printed:
+        suite["printed"] = {"arl": {"err": {"value": "5.5"}}, "nal": {"err": {"value": "5.9"}}}
+    (power,) = claim_powers(declared(load_suite(str(write_suite(tmp_path, suite)))), {})
+    assert power.answer == "5 seeds"
+    assert power.decidable == pytest.approx(3 / 5)
 
 
 def test_a_difference_stated_without_its_cells_is_taken_as_stated() -> None:

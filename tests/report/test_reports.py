@@ -6,6 +6,7 @@ import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from resbench.stats.power import seeds_for_contrast
 from resbench.store.layout import RunFolder
 from resbench.store.predictions import read_predictions
 from resbench.suite.catalog import load_suite, suite_folder
+from resbench.suite.expand import DataChoice
 from tests.cli.invoke import invoke
 from tests.committed import ROOT, changed, copy_of
 from tests.report import records
@@ -110,6 +112,42 @@ def test_a_claim_is_shown_in_every_setting_that_can_decide_it_the_closest_to_pri
     assert re.findall(r"ours<br>[^|]*(?= )", header) == 2 * [
         "ours<br>tier cpu-50k", "ours<br>tier cpu",
     ]  # fmt: skip
+
+
+def test_runs_of_two_engines_are_two_settings_and_their_figures_their_own(tmp_path: Path) -> None:
+    engines: tuple[dict[str, Any], ...] = (
+        {}, {"engine": "graph"}, {"engine": "graph+compile"},
+        {"overrides": (("training.optim.lr", 0.05),)},
+    )  # fmt: skip
+    for changes in engines:
+        expanded = suite_under("table3_mask", data={"cifar10": JPEG}, **changes)
+        for seed in (1, 2, 3):
+            for cell in ("encoder-decoder", "local"):
+                plant(tmp_path, expanded, cell, seed, test=[9.0, 5.0 + seed / 10])
+    files = build_site(["table3_mask"], read_results(tmp_path))[1]
+    page = files["README.md"].decode()
+    assert "24 runs in 4 settings" in page
+    assert "graph+compile engine" in page
+    (header,) = [row for row in page.splitlines() if row.startswith("| mask type")]
+    columns = [part.strip() for part in header.split("|") if "ours" in part]
+    assert len(set(columns)) == len(columns) == 4
+    sections = re.split(r"\n### Tier ", files["table3_mask.md"].decode(), flags=re.I)
+    figures = [re.findall(r"\]\((figures/[^)]+-curves\.svg)\)", part) for part in sections]
+    assert sorted(len(found) for found in figures if found) == [1, 1, 1, 1]
+    assert len({name for found in figures for name in found}) == 4
+
+
+def test_two_data_sets_of_one_label_are_told_apart(tmp_path: Path) -> None:
+    for digit in "12":
+        data = DataChoice("cifar10", "mine", f"sha256:{digit * 64}", False)
+        expanded = suite_under("table3_mask", data={"cifar10": data})
+        for seed in (1, 2):
+            plant(tmp_path, expanded, "local", seed, test=[9.0, 5.0 + seed])
+    evidence, files = build_site(["table3_mask"], read_results(tmp_path))
+    assert len(evidence.settings) == 2
+    assert {name.split("-mine-")[1][:6] for name in files if "curves" in name} == {
+        "111111", "222222",
+    }  # fmt: skip
 
 
 def test_a_table_whose_runs_another_suite_shows_stands_on_its_own_page_alone(
@@ -250,8 +288,10 @@ def test_a_file_of_somebody_else_in_the_way_is_refused_before_anything_is_writte
     mine = folder / name
     mine.parent.mkdir(parents=True, exist_ok=True)
     mine.write_bytes("meine Größe\n".encode("latin-1"))
+    (tmp_path / "none").mkdir()
     before = sorted(tmp_path.rglob("*"))
-    outcome = invoke(capsys, "report", "--site", folder)
+    named = ("report", "depth", "--results", tmp_path / "none", "--site", folder)
+    outcome = invoke(capsys, *named)
     assert (outcome.code, outcome.out, outcome.err.count("\n")) == (2, "", 1)
     assert outcome.err.startswith(f"{mine}: not written by resbench; `--site {folder}` would")
     assert sorted(tmp_path.rglob("*")) == before

@@ -49,7 +49,7 @@ def test_an_effect_that_the_print_does_not_show_counts_nothing() -> None:
     powers = claim_powers(suite_under("table4_noise"), {})
     shown = [power for power in powers if (power.printed_pp or 0) > 0]
     reversed_ = [
-        type(power)(**vars(power) | {"printed_pp": -1.0, "seeds_needed": None}) for power in shown
+        type(power)(**vars(power) | {"sought_pp": -1.0, "seeds_needed": None}) for power in shown
     ]
     assert [power.decidable for power in reversed_] == [0.0] * len(shown)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from resbench.cli.options import format_option
+from resbench.cli.options import NamedPath, format_option
 from resbench.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @format_option("rich", "markdown", "json", default="rich")
 @click.option(
     "--output",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=NamedPath(path_type=Path, file_okay=False),
     metavar="DIR",
     help="Also write JSON and Markdown, named by device and date. Goals that the files of the day "
     "hold already and that are not measured now are kept.",

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from resbench.cli.options import data_option, format_option
+from resbench.cli.options import NamedPath, data_option, format_option
 from resbench.errors import ExitCode, ResbenchError
 
 
@@ -72,7 +72,7 @@ def check(names: tuple[str, ...], data: tuple[str, ...]) -> int:
 
 @command.command("fetch")
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
-@click.option("--to", type=click.Path(path_type=Path), metavar="DIR",
+@click.option("--to", type=NamedPath(path_type=Path), metavar="DIR",
               help="Folder to put the archives in (default: the user's data folder).")  # fmt: skip
 def fetch(names: tuple[str, ...], to: Path | None) -> None:
     """Download published archives and verify their MD5; nothing is unpacked."""

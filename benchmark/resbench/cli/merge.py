@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
-from resbench.cli.options import results_option
+from resbench.cli.options import NamedPath, results_option
 from resbench.errors import ExitCode
 
 
 @click.command("merge")
-@click.argument("archives", nargs=-1, required=True, type=click.Path(path_type=Path),
+@click.argument("archives", nargs=-1, required=True, type=NamedPath(path_type=Path),
                 metavar="FILE.tar...")  # fmt: skip
 @results_option
 def command(archives: tuple[Path, ...], results: Path) -> int:

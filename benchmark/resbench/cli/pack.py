@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
-from resbench.cli.options import results_to_read_option
+from resbench.cli.options import NamedPath, results_to_read_option
 from resbench.words import count
 
 
 @click.command("pack")
-@click.argument("out", type=click.Path(path_type=Path), metavar="FILE.tar")
+@click.argument("out", type=NamedPath(path_type=Path), metavar="FILE.tar")
 @results_to_read_option(needed=True)
 @click.option("--checkpoints", is_flag=True, help="Take unfinished runs along, to go on elsewhere.")
 def command(out: Path, results: Path, checkpoints: bool) -> None:

@@ -7,6 +7,7 @@ paired by seed and by test image. Differences are percentage points, B minus A.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import math
@@ -18,7 +19,8 @@ from pathlib import Path
 from resbench.errors import EnvironmentFault, UsageError, did_you_mean
 from resbench.report.arms import arm_of, images_kept
 from resbench.report.identical import SameKey, same_key
-from resbench.report.reading import seed_of
+from resbench.report.labels import listed
+from resbench.report.reading import identity_of, places_of, seed_of
 from resbench.stats.contrasts import ArmResult, Estimate, align, seed_contrast
 from resbench.stats.multiplicity import holm
 from resbench.stats.paired import hierarchical_bootstrap, mcnemar
@@ -93,21 +95,21 @@ def select(argument: str, results: Path) -> Side:
     Tags are ``KEY=VALUE``, several joined by commas.
 
     Raises:
-        UsageError: an unknown tag.
+        UsageError: an unknown tag, or one that no run has.
         EnvironmentFault: no such folder.
     """
     folder = Path(argument)
-    if folder.is_dir():
+    if argument and folder.is_dir():
         found = scan(folder)
         return Side(argument, folder, found.records, found.problems)
     if "=" not in argument:
         raise EnvironmentFault(
-            f"{argument}: no such results folder. Name one, or tags of the runs in --results, such "
-            "as tier=cpu or engine=graph,precision=bf16."
+            f"'{argument}': no such results folder. Name one, or tags of the runs in --results, "
+            "such as tier=cpu or engine=graph,precision=bf16."
         )
-    tests = [_tag(part) for part in argument.split(",")]
     found = scan(results)
-    chosen = {k: run for k, run in found.records.items() if all(test(run) for test in tests)}
+    tagged = [_tagged(part, found.records, results) for part in argument.split(",")]
+    chosen = {key: found.records[key] for key in sorted(set.intersection(*tagged))}
     return Side(argument, results, chosen, found.problems)
 
 
@@ -115,7 +117,7 @@ def compare(a: Side, b: Side) -> Comparison:
     """Compare all runs of two sides."""
     shared = a.records.keys() & b.records.keys()
     same = tuple(_shared(a, b, key) for key in sorted(shared))
-    rest = [_by_cell(side, shared) for side in (a, b)]
+    rest = _by_cell(a, b, shared)
     pairs: list[CellPair] = []
     left_out: list[str] = []
     for place in sorted(rest[0].keys() | rest[1].keys()):
@@ -127,50 +129,71 @@ def compare(a: Side, b: Side) -> Comparison:
     return Comparison(a, b, same, tuple(_adjusted(pairs)), tuple(left_out))
 
 
-def _tag(text: str) -> Callable[[RunRecord], bool]:
-    name, _, value = text.partition("=")
-    tags: dict[str, Callable[[RunRecord], bool]] = {
-        "tier": lambda run: run.spec["tier"] == value,
-        "scale": lambda run: f"{run.spec['scale']:g}" == value,
-        "engine": lambda run: run.spec["engine"] == value,
-        "precision": lambda run: run.spec["precision"] == value,
-        "data": lambda run: run.data.label == value,
-        "device": lambda run: run.environment.device_name == value,
-        "code": lambda run: value in (run.code.version, (run.code.commit or "")[: len(value)]),
-    }
-    if name not in tags:
-        raise UsageError(f"unknown tag '{name}'.{did_you_mean(name, tags)}")
-    return tags[name]
+_TAGS: dict[str, Callable[[RunRecord], str]] = {
+    "tier": lambda run: str(run.spec["tier"]),
+    "scale": lambda run: f"{run.spec['scale']:g}",
+    "engine": lambda run: str(run.spec["engine"]),
+    "precision": lambda run: str(run.spec["precision"]),
+    "data": lambda run: run.data.label,
+    "device": lambda run: run.environment.device_name,
+    "code": lambda run: run.code.commit or run.code.version,
+}
+
+
+def _tagged(part: str, runs: Mapping[str, RunRecord], results: Path) -> set[str]:
+    """Return the keys of the runs with a tag; a commit may be given by its start."""
+    name, _, value = part.partition("=")
+    if name not in _TAGS:
+        raise UsageError(f"unknown tag '{name}'.{did_you_mean(name, _TAGS)}")
+    found = {key: _TAGS[name](run) for key, run in runs.items()}
+    named = {
+        key for key, own in found.items()
+        if own == value or (name == "code" and value and own.startswith(value))
+    }  # fmt: skip
+    if not named:
+        there = listed(sorted(set(found.values()))) or "no run"
+        raise UsageError(f"{part}: no run in {results} has this tag. There: {there}.")
+    return named
 
 
 def _shared(a: Side, b: Side, key: str) -> SameKey:
     run = a.records[key]
-    places = _places(run) or _places(b.records[key]) or ["no cell"]
+    places = places_of(run) or places_of(b.records[key]) or ["no cell"]
     ours, theirs = ((RunFolder(side.results, key), side.records[key]) for side in (a, b))
     return same_key(ours, theirs, f"{places[0]} seed {seed_of(run)}")
 
 
-Context = str
-Runs = dict[Context, dict[int, RunRecord]]
+Runs = dict[str, dict[int, RunRecord]]
+"""By context in words, and seed."""
 
 
-def _by_cell(side: Side, without: set[str]) -> dict[str, Runs]:
-    """Return the runs of a side by cell, context and seed."""
-    cells: dict[str, Runs] = defaultdict(lambda: defaultdict(dict))
-    for key, run in side.records.items():
-        if key not in without:
-            for place in _places(run):
-                cells[place][_context(run)][seed_of(run)] = run
-    return cells
+def _by_cell(a: Side, b: Side, without: set[str]) -> tuple[dict[str, Runs], dict[str, Runs]]:
+    """Return the runs of both sides by cell; runs of two specifications never share a context."""
+    sides = [[run for key, run in side.records.items() if key not in without] for side in (a, b)]
+    specs: dict[tuple[int, str, str], set[str]] = defaultdict(set)
+    for number, runs in enumerate(sides):
+        for run in runs:
+            for place in places_of(run):
+                specs[number, place, _context(run)].add(_digest(run))
+    ambiguous = {where[1:] for where, found in specs.items() if len(found) > 1}
+    cells: list[dict[str, Runs]] = []
+    for runs in sides:
+        own: dict[str, Runs] = defaultdict(lambda: defaultdict(dict))
+        for run in runs:
+            for place in places_of(run):
+                context = _context(run)
+                if (place, context) in ambiguous:
+                    context += f" specification {_digest(run)}"
+                own[place][context][seed_of(run)] = run
+        cells.append(own)
+    return cells[0], cells[1]
 
 
-def _places(run: RunRecord) -> list[str]:
-    """Return the cells that the run was made for, as the runner noted them."""
-    cells = run.context.get("cells", [])
-    return [" ".join(map(str, cell)) for cell in cells] if isinstance(cells, list) else []
+def _digest(run: RunRecord) -> str:
+    return hashlib.sha256(identity_of(run.spec, run.numerics).encode()).hexdigest()[:8]
 
 
-def _context(run: RunRecord) -> Context:
+def _context(run: RunRecord) -> str:
     parts = [f"tier {run.spec['tier']}", f"x{run.spec['scale']:g}", run.data.label]
     parts += [str(run.spec["precision"]), str(run.spec["engine"])]
     if overrides := run.context.get("overrides"):
@@ -178,7 +201,7 @@ def _context(run: RunRecord) -> Context:
     return " ".join([*parts, f"numerics {run.numerics}"])
 
 
-def _partners(a: Runs, b: Runs) -> Iterator[tuple[Context, Context]]:
+def _partners(a: Runs, b: Runs) -> Iterator[tuple[str, str]]:
     """Yield the contexts of a cell that belong together: equal ones, else the only two left."""
     for context in sorted(a.keys() & b.keys()):
         yield context, context
@@ -187,7 +210,7 @@ def _partners(a: Runs, b: Runs) -> Iterator[tuple[Context, Context]]:
         yield rest[0][0], rest[1][0]
 
 
-def _alone(place: str, side: str, runs: Runs, matched: set[Context]) -> Iterator[str]:
+def _alone(place: str, side: str, runs: Runs, matched: set[str]) -> Iterator[str]:
     for context, found in runs.items():
         if context not in matched:
             yield f"{place}, only {side}: {context} ({count(len(found), 'run')})"
@@ -197,8 +220,8 @@ def _pair(
     a: Side,
     b: Side,
     place: str,
-    context_a: Context,
-    context_b: Context,
+    context_a: str,
+    context_b: str,
     runs_a: Mapping[int, RunRecord],
     runs_b: Mapping[int, RunRecord],
 ) -> CellPair:

@@ -80,7 +80,7 @@ class Evidence:
         """The tables with runs by setting, in words; the setting closest to print first."""
         found: dict[str, list[JudgedTable]] = {}
         for table in sorted(self.run, key=lambda table: closeness(table.table.expanded)):
-            found.setdefault(setting(table), []).append(table)
+            found.setdefault(self.setting(table), []).append(table)
         order = list(self.tables)
         return {
             name: sorted(tables, key=lambda table: order.index(table.suite))
@@ -107,11 +107,37 @@ class Evidence:
         of = (d for d in self.figures if d.kind == kind)
         return [d for d in of if suite is None or (d.table and d.table.suite == suite)]
 
+    def setting(self, table: JudgedTable) -> str:
+        """Return what a number holds for: tier, scale, data set, overrides, precision.
+
+        The engine too where the runs have several.
+        """
+        return " · ".join(filter(None, self._parts(table)))
+
+    def _parts(self, table: JudgedTable) -> tuple[str, ...]:
+        context = table.table.expanded.context
+        data = listed(f"{data_label(c)}{self.told_apart(c)}" for c in trained_on(table))
+        engine = f"{context.engine} engine" if len(self._engines) > 1 else ""
+        return tier_label(context), data, set_label(context), context.precision, engine
+
+    def told_apart(self, choice: DataChoice) -> str:
+        """Return the start of a data set's id where another one here has the same label."""
+        same = {other.id for other in self._choices if other.label == choice.label}
+        return f" {choice.id.rpartition(':')[2][:6]}" if len(same) > 1 else ""
+
+    @cached_property
+    def _engines(self) -> set[str]:
+        return {table.table.expanded.context.engine for table in self.run}
+
+    @cached_property
+    def _choices(self) -> set[DataChoice]:
+        return {choice for table in self.run for choice in trained_on(table)}
+
     def short(self, table: JudgedTable) -> str:
         """Return what tells a table's setting from the others here; its tier if nothing does."""
-        every = [_parts(other) for other in self.run]
+        every = [self._parts(other) for other in self.run]
         own = [
-            part for part, *others in zip(_parts(table), *every, strict=True)
+            part for part, *others in zip(self._parts(table), *every, strict=True)
             if any(part != other for other in others)
         ]  # fmt: skip
         return " · ".join(filter(None, own)) or tier_label(table.table.expanded.context)
@@ -121,7 +147,7 @@ class Evidence:
         """What all settings have in common; nothing where there is one."""
         if len(self.settings) < 2:
             return ""
-        every = zip(*(_parts(table) for table in self.run), strict=True)
+        every = zip(*(self._parts(table) for table in self.run), strict=True)
         return " · ".join(part for part, *others in every if part and {part} >= {*others})
 
     @property
@@ -144,17 +170,6 @@ def trained_on(table: JudgedTable) -> list[DataChoice]:
     """Return the data sets that the runs of a table saw."""
     choices = (table.table.choice(cell) for cell in table.table.cells.values() if cell.records)
     return list(dict.fromkeys(choice for choice in choices if choice is not None))
-
-
-def setting(table: JudgedTable) -> str:
-    """Return what a number holds for: tier, scale, data set, overrides, precision."""
-    return " · ".join(filter(None, _parts(table)))
-
-
-def _parts(table: JudgedTable) -> tuple[str, str, str, str]:
-    context = table.table.expanded.context
-    data = listed(data_label(choice) for choice in trained_on(table))
-    return tier_label(context), data, set_label(context), context.precision
 
 
 def page_link(suite: str) -> str:

@@ -52,13 +52,15 @@ class Power:
     spread: Spread
     printed_pp: float | None
     """The printed effect as the test sees it: of a chain its smallest step; None if not printed."""
+    sought_pp: float | None
+    """The effect to plan for: the printed one, of an equivalence its margin."""
     detectable_pp: float
     """The smallest true effect found with power 0.8 at the claim's alpha, of a chain in each step;
     infinite if none."""
     detectable_holm_pp: float
     """The same where Holm asks most: at alpha divided by the number of the suite's claims."""
     seeds_needed: int | None
-    """To find the printed effect with power 0.8 where Holm asks most; None if unknown or beyond
+    """To find the sought effect with power 0.8 where Holm asks most; None if unknown or beyond
     100."""
 
     @property
@@ -66,16 +68,16 @@ class Power:
         """How far the planned seeds go towards deciding it, 0 to 1; 1 where no size is known."""
         if self.seeds_needed is not None:
             return min(1.0, self.seeds / self.seeds_needed)
-        if self.printed_pp is None:
+        if self.sought_pp is None:
             return 1.0
-        return self.seeds / 100 if self.printed_pp > 0 else 0.0
+        return self.seeds / 100 if self.sought_pp > 0 else 0.0
 
     @property
     def answer(self) -> str:
         """How many seeds would decide it, in a few words."""
-        if self.printed_pp is None:
+        if self.sought_pp is None:
             return "size not printed"
-        if self.printed_pp <= 0:
+        if self.sought_pp <= 0:
             return "print does not show it"
         if self.seeds_needed is None:
             return "over 100 seeds"
@@ -159,6 +161,7 @@ def _power(expanded: Expanded, claim: Claim, parsed: ParsedClaim, runs: Runs, cl
         seeds,
         spread,
         printed,
+        sought,
         detectable(claim.alpha),
         detectable(strictest),
         seeds_to_decide(sought or 0.0, sd, 1, alpha=strictest, tests=tests),

@@ -125,6 +125,13 @@ def seed_of(record: RunRecord) -> int:
     return seed
 
 
+def places_of(run: RunRecord) -> list[str]:
+    """Return the cells that a run was made for, as the runner noted them: ``SUITE CELL``."""
+    cells = run.context.get("cells")
+    named = [cell for cell in cells if isinstance(cell, list)] if isinstance(cells, list) else []
+    return [" ".join(map(str, cell)) for cell in named]
+
+
 def identity_of(spec: Mapping[str, Any], numerics: int) -> str:
     """Return what all seeds of a cell share: equal exactly when keys at one seed are equal."""
     rest = {name: value for name, value in spec.items() if name != "seed"}

@@ -24,7 +24,6 @@ from resbench.report.evidence import (
     as_markdown,
     figure_links,
     page_link,
-    setting,
     trained_on,
 )
 from resbench.report.judged import JudgedTable, judge
@@ -155,10 +154,10 @@ def _draw(evidence: Evidence) -> Iterator[Drawn]:
         for kind, (draw, text) in kinds.items():
             figure = draw(table)
             if figure is not None:
-                alt = f"{text}: {table.suite}, {setting(table)}"
-                path = f"figures/{table.suite}-{slug(table)}-{kind}.svg"
+                alt = f"{text}: {table.suite}, {evidence.setting(table)}"
+                path = f"figures/{table.suite}-{_slug(evidence, table)}-{kind}.svg"
                 yield Drawn(kind, table, path, alt, figures.svg(figure))
-    name = evidence.short if len(evidence.settings) > 1 else setting
+    name = evidence.short if len(evidence.settings) > 1 else evidence.setting
     figure = figures.claims(
         {name(tables[0]): tables for tables in evidence.settings.values()}, evidence.shared
     )
@@ -167,11 +166,11 @@ def _draw(evidence: Evidence) -> Iterator[Drawn]:
         yield Drawn("claims", None, "figures/claims.svg", alt, figures.svg(figure))
 
 
-def slug(table: JudgedTable) -> str:
+def _slug(evidence: Evidence, table: JudgedTable) -> str:
     """Return a table's setting as a part of a file name, distinct for distinct settings."""
     context = table.table.expanded.context
     parts = [context.tier, *([f"x{context.scale:g}"] if context.scale != 1 else [])]
-    parts += [choice.label for choice in trained_on(table)]
+    parts += [f"{c.label}{evidence.told_apart(c)}".replace(" ", "-") for c in trained_on(table)]
     parts += [context.precision, context.engine.replace("+", "-")]
     if context.overrides:
         text = json.dumps([list(pair) for pair in context.overrides], sort_keys=True)

@@ -11,7 +11,7 @@ from resbench.data.catalog import train_images
 from resbench.report.blocks import SCHEMA, Block, Grid, Heading, Items, Page, Text
 from resbench.report.collect import FilledTable, fill, orphans
 from resbench.report.labels import context_data, context_label, rerun_command
-from resbench.report.reading import Begun, Results, seed_of
+from resbench.report.reading import Begun, Results, places_of, seed_of
 from resbench.store.records import RunRecord
 from resbench.store.state import Status
 from resbench.suite.catalog import Loaded
@@ -154,8 +154,8 @@ def _stopped(tables: Sequence[FilledTable], results: Results) -> list[Stopped]:
 
 
 def _label(run: RunRecord) -> str:
-    places = run.context.get("cells") or [["in no cell"]]
-    return f"{' '.join(map(str, places[0]))} seed {seed_of(run)} ({run.key[:16]})"
+    place, *_ = places_of(run) or ["in no cell"]
+    return f"{place} seed {seed_of(run)} ({run.key[:16]})"
 
 
 def _begun_data(stopped: Stopped) -> dict[str, Any]:

@@ -147,11 +147,11 @@ def _furthest(rates: Sequence[tuple[float, float, int]]) -> tuple[float, float]:
     Binomial, for a rate may be a few images of a few hundred.
     """
     import numpy as np
-    from scipy.stats import binom
+    from scipy import special
 
     rate, due, images = np.asarray(rates).T
-    hits = np.rint(rate * images)
-    tail = 2 * np.minimum(binom.cdf(hits, images, due), binom.sf(hits - 1, images, due))
+    hits, n = np.rint(rate * images), images.astype(int)
+    tail = 2 * np.minimum(special.bdtr(hits, n, due), special.bdtrc(hits - 1, n, due))
     least = int(np.argmin(tail))
     chance = -math.expm1(len(rates) * math.log1p(-min(tail[least], 1 - 1e-12)))
     sd = math.sqrt(due[least] * (1 - due[least]) / images[least])

@@ -40,6 +40,20 @@ def test_every_shipped_trained_suite_is_reported_by_default_and_smoke_only_once_
     assert "smoke" in {table["suite"] for table in json.loads(found.out)["tables"]}
 
 
+@pytest.mark.parametrize("verb", ["report smoke", "status", "explain smoke mixed/arl"])
+def test_a_run_that_no_training_set_can_feed_hides_no_other(
+    tmp_path: Path, capsys: Capture, verb: str
+) -> None:
+    """As of an earlier version, which found it out in the worker."""
+    smoke = suite_under("smoke")
+    records.finish(tmp_path, smoke, "mixed/arl", 1, 5.0)
+    large = suite_under("smoke", overrides=(("training.batch_size", 4096),))
+    records.begin(tmp_path, large, "mixed/arl", 1)
+    found = invoke(capsys, *verb.split(), "--results", tmp_path, "--format", "markdown")
+    assert (found.code, found.err) == (0, "")
+    assert "1 finished run" in found.out or "5.00" in found.out
+
+
 def test_with_nothing_run_a_named_suite_shows_print_and_says_not_run(
     tmp_path: Path, capsys: Capture
 ) -> None:

@@ -105,6 +105,22 @@ def test_a_name_that_stands_for_nothing_is_found_in_its_place(
          "a drop comes after the end, the total"),
         ("base:\n", "base:\n  training: {schedule: {warmup: {until: 70000, lr: 0.1}}}\n",
          "the warm-up ends after the first drop"),
+        ("base:\n", "base:\n  training: {batch_size: 50001}\n",
+         "training.batch_size (suite): a batch of 50,001 of 50,000 training images"),
+        ("base:\n", "base:\n  training: {val_in_train: 50001}\n",
+         "training.val_in_train (suite): 50,001 of 50,000 training images"),
+        ("{name: cifar10}", "{name: cifar10, image_px: 12}",
+         "data.image_px (suite): 12 px do not divide the 32 px of cifar10"),
+        ("{name: cifar10}", "{name: cifar10, first: 100, train_images: 200}",
+         "data.train_images (suite): cifar10 has no 200 images for it; at most 100 can be drawn"),
+        ('value: "6.48"', 'value: "93.52"', "'printed_pp' is 0.96, and the printed cells differ"),
+        ('value: "6.48"', 'value: "648"', "printed.local.error: 648 is no error in percent"),
+        ("error(encoder-decoder) < error(local)", "error(local) < error(local)",
+         "compares something with itself"),
+        ("error(encoder-decoder) < error(local)", "error(encoder-decoder) <= error(local)",
+         "needs one kind of operator among <, > and ~"),
+        ('value: "6.48"\n', 'value: "6.48"\n      really: train_aug\n', "printed errors of "
+         "different splits: training error under augmentation (local), test error (encoder-dec"),
     ],
 )  # fmt: skip
 def test_what_no_table_or_training_can_use_is_found(
@@ -135,6 +151,38 @@ def test_what_only_expansion_can_see_is_found(tmp_path: Path, capsys: Capture) -
     assert "local_same_units" in found.err
 
 
+def test_a_copied_level_that_was_not_changed_is_found(tmp_path: Path, capsys: Capture) -> None:
+    suite = suite_of()
+    suite["matrix"]["learning"]["nal"].pop("set")
+    found = invoke(capsys, "validate", write_suite(tmp_path, suite))
+    assert found.code == 2
+    assert "cell 'nal' is the same experiment as 'arl'" in found.err
+
+
+def test_a_claim_about_a_cell_that_is_not_run_is_found(tmp_path: Path, capsys: Capture) -> None:
+    suite = suite_of()
+    suite["skips"] = [{"where": {"learning": "nal"}, "reason": "too slow"}]
+    claim = {"id": "a", "text": "b", "place": "c", "claim": "error(arl) < error(nal)"}
+    suite["claims"] = [claim]
+    found = invoke(capsys, "validate", write_suite(tmp_path, suite))
+    assert found.code == 2
+    assert "the claim is about cell 'nal', which is not run: too slow" in found.err
+
+
+def test_a_tier_without_a_line_for_a_family_is_found(tmp_path: Path, capsys: Capture) -> None:
+    path = write_suite(tmp_path)
+    (tmp_path / "tiers").mkdir()
+    tier = tmp_path / "tiers" / "half.yaml"
+    head = "version: 1\nname: half\ntitle: Half\ndescription: Half.\n"
+    tier.write_text(f"{head}families: {{he2016: {{model.width: 0.5}}}}\n")
+    for verb in (["validate", path], ["plan", path, "--tier", "half", "--devices", "cpu"]):
+        found = invoke(capsys, *verb)
+        assert found.code == 2
+        assert f"{tier}:5:1: families has no line for 'wang2017'" in found.err
+    tier.write_text(f"{head}families: {{wang2017: {{}}}}\n")
+    assert invoke(capsys, "validate", path).code == 0
+
+
 def test_a_claim_that_no_test_decides_is_found(tmp_path: Path, capsys: Capture) -> None:
     claim = "gap(local, encoder-decoder) ~ gap(encoder-decoder, local)"
     path = broken(tmp_path, **{
@@ -155,7 +203,7 @@ def test_a_claim_that_no_test_decides_is_found(tmp_path: Path, capsys: Capture) 
         ("error(encoder-decoder) < error(local)", "0.69", "0.96"),
         ("error(encoder-decoder) < error(local)", "-0.96", "0.96"),
         ("error(local) < error(encoder-decoder)", "0.96", "-0.96"),
-        ("gap(local, encoder-decoder) < gap(local, local)", "0.96", "-0.96"),
+        ("gap(local, encoder-decoder) < gap(encoder-decoder, local)", "0.96", "-1.92"),
     ],
 )
 def test_a_stated_difference_that_the_printed_numbers_contradict_is_found(

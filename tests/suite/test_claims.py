@@ -19,15 +19,15 @@ def test_an_inequality_names_its_cells() -> None:
 
 
 def test_a_chain_orders_its_terms_and_names_each_cell_once() -> None:
-    text = " > ".join(f"error({cell})" for cell in (*CELLS, CELLS[0]))
-    parsed = parse_claim(text, CELLS)
-    assert (parsed.operator, len(parsed.terms), parsed.cells) == (">", 4, CELLS)
+    a, b, c = CELLS
+    parsed = parse_claim(f"gap({a}, {b}) > gap({b}, {c})", CELLS)
+    assert (parsed.operator, len(parsed.terms), parsed.cells) == (">", 2, CELLS)
 
 
 def test_a_gap_is_a_difference_of_two_cells() -> None:
     gap = f"gap({CELLS[0]}, {CELLS[1]})"
-    parsed = parse_claim(f"{gap} ~ {gap}", CELLS)
-    assert parsed.terms == (Term("gap", CELLS[:2]),) * 2
+    parsed = parse_claim(f"{gap} ~ gap({CELLS[1]},{CELLS[0]})", CELLS)
+    assert parsed.terms == (Term("gap", CELLS[:2]), Term("gap", CELLS[1::-1]))
 
 
 @pytest.mark.parametrize(
@@ -37,6 +37,11 @@ def test_a_gap_is_a_difference_of_two_cells() -> None:
         (
             "error(attention-56/arl) < error(attention-56/nal) > error(resnet-164/err)",
             "needs one kind",
+        ),
+        ("error(resnet-164/err) < error(resnet-164/err)", "compares something with itself"),
+        (
+            "gap(resnet-164/err, resnet-164/err) < gap(attention-56/arl, resnet-164/err)",
+            "with itself",
         ),
         ("error(attention-56/arl) < 3", "'3' is not error(CELL) or gap(CELL, CELL)"),
         ("error(attention-56/arl) < gap(attention-56/arl, resnet-164/err)", "mixes error()"),

@@ -136,7 +136,7 @@ def test_a_shorter_schedule_has_less_patience_but_some(tmp_path: Path) -> None:
 
 def test_a_tier_speaks_to_one_family_of_networks(tmp_path: Path) -> None:
     whole = {"family": "he2016", "name": "resnet-164", "width": 1.0}
-    tier = {"name": "small", "families": {"he2016": {"model.width": 0.25}}}
+    tier = {"name": "small", "families": {"he2016": {"model.width": 0.25}, "wang2017": {}}}
     both = expanded(tmp_path, with_level({"model": whole}), tier)
     assert (spec(both, "arl").model.width, spec(both, "nal").model.width) == (0.125, 0.25)
 
@@ -201,7 +201,11 @@ def test_data_sets_are_found_in_every_layer(tmp_path: Path) -> None:
 def test_what_is_wrong_is_said_in_its_place(
     tmp_path: Path, change: dict[str, Any], message: str, scale: float
 ) -> None:
-    tier = {"name": "small", "schedule": {"unit": "epoch", "total": 2}, "families": {"he2016": {}}}
+    tier = {
+        "name": "small",
+        "schedule": {"unit": "epoch", "total": 2},
+        "families": {"wang2017": {}},
+    }
     for under in (None, tier):
         with pytest.raises(DocumentError) as error:
             expanded(tmp_path, changed(suite_of(), change), under, scale=scale)
@@ -247,7 +251,11 @@ places = st.sampled_from(
 def test_no_value_in_any_place_ends_in_anything_but_a_run_or_an_error_with_a_place(
     tmp_path: Path, place: str, value: Any, scale: float
 ) -> None:
-    tier = {"name": "small", "schedule": {"unit": "epoch", "total": 2}, "families": {"he2016": {}}}
+    tier = {
+        "name": "small",
+        "schedule": {"unit": "epoch", "total": 2},
+        "families": {"wang2017": {}},
+    }
     suite, problem = changed(suite_of(), {place: value}), "mini.yaml:"
     try:
         loaded = load_suite(str(write_suite(tmp_path, suite)))

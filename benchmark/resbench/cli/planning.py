@@ -70,7 +70,7 @@ def resolve(request: Request) -> tuple[list[Expanded], dict[str, Source], list[D
     Raises:
         ResbenchError: every problem that the user can mend.
     """
-    from resbench.data.catalog import check_sizes
+    from resbench.data.catalog import check_fit
     from resbench.data.locations import parse_locations
     from resbench.data.sources import identify
     from resbench.runner.devices import choose
@@ -102,7 +102,7 @@ def resolve(request: Request) -> tuple[list[Expanded], dict[str, Source], list[D
     seeds = None if request.seeds is None else parse_seeds(request.seeds)
     expanded = [expand(suite, context, tier, seeds) for suite, tier in tiered]
     for suite in expanded:
-        check_sizes(suite.cells)
+        check_fit(suite.cells)
     return expanded, sources, devices
 
 

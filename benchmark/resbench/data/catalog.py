@@ -6,14 +6,14 @@ Nothing heavy is imported here: ``resbench plan`` reads these facts.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from resbench.errors import UsageError, did_you_mean
 from resbench.suite.document import DocumentError, Problem
 from resbench.suite.expand import Cell
-from resbench.suite.spec import Data
+from resbench.suite.spec import Data, RunSpec
 
 
 @dataclass(frozen=True)
@@ -82,28 +82,41 @@ def test_images(data: Data) -> int:
     return data.test_images or SIZES[data.name][1]
 
 
-def check_sizes(cells: Iterable[Cell]) -> None:
-    """Refuse, before anything is trained, cells that ask for more images than there are.
+def check_fit(cells: Iterable[Cell]) -> None:
+    """Refuse, before anything is trained, cells that ask their data set for what it has not.
 
     Raises:
-        DocumentError: at each setting that asks for them.
+        DocumentError: at each setting that asks for it.
     """
     problems = []
     for cell in cells:
-        if cell.spec is None:
-            continue
-        data = cell.spec.data
-        train, test = BALANCED[data.name]
-        for name, asked, most in (
-            ("train_images", data.train_images, min(train, data.first or train)),
-            ("test_images", data.test_images, test),
-        ):
-            if asked is not None and asked > most:
-                leaf = cell.leaves[("data", name)]
-                text = f"{data.name} has no {asked:,} images for it; at most {most:,} can be drawn"
-                problems.append(Problem(leaf.position, f"data.{name} ({leaf.layer}): {text}"))
+        for path, text in () if cell.spec is None else _misfits(cell.spec):
+            leaf = cell.leaves[path]
+            problems.append(Problem(leaf.position, f"{'.'.join(path)} ({leaf.layer}): {text}"))
     if problems:
         raise DocumentError(problems)
+
+
+def _misfits(spec: RunSpec) -> Iterator[tuple[tuple[str, str], str]]:
+    """Yield the settings that do not fit the data set, and why."""
+    data, training, side = spec.data, spec.training, NATIVE_PX[spec.data.name]
+    train, test = BALANCED[data.name]
+    if data.image_px is not None and side % data.image_px:
+        yield ("data", "image_px"), f"{data.image_px} px do not divide the {side} px of {data.name}"
+    for name, asked, most in (
+        ("train_images", data.train_images, min(train, data.first or train)),
+        ("test_images", data.test_images, test),
+    ):
+        if asked is not None and asked > most:
+            text = f"{data.name} has no {asked:,} images for it; at most {most:,} can be drawn"
+            yield ("data", name), text
+    images = train_images(data)
+    if training.batch_size > images:
+        text = f"a batch of {training.batch_size:,} of {images:,} training images"
+        yield ("training", "batch_size"), text
+    if training.val_in_train > images:
+        text = f"{training.val_in_train:,} of {images:,} training images"
+        yield ("training", "val_in_train"), text
 
 
 def cache_dir() -> Path:

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+from resbench.data.catalog import check_fit
 from resbench.report.contrast import contrast_of
 from resbench.report.declared import declared
+from resbench.report.labels import SPLITS
 from resbench.report.power import printed_errors
 from resbench.suite.catalog import load_suite, load_tier, tier_files
 from resbench.suite.claims import ParsedClaim
 from resbench.suite.document import DocumentError, Problem
 from resbench.suite.expand import Expanded, expand, parsed_claims
-from resbench.suite.schema import Claim, half_width
+from resbench.suite.schema import Claim, Metric, Split, half_width
+
+_USUAL: dict[Metric, Split] = {
+    "test_top1_err": "test",
+    "train_top1_err": "train_aug",
+    "val_in_train_err": "val_in_train",
+}
+"""What a printed error of a metric is where no mark says otherwise."""
 
 
 def check_suite(name: str) -> dict[str, Any]:
@@ -23,6 +33,8 @@ def check_suite(name: str) -> dict[str, Any]:
     """
     loaded = load_suite(name)
     expanded = declared(loaded)
+    check_fit(expanded.cells)
+    _check_cells(expanded)
     _check_claims(expanded)
     file = loaded.document.path
     for tier in tier_files(file):
@@ -40,6 +52,20 @@ def check_suite(name: str) -> dict[str, Any]:
     }
 
 
+def _check_cells(expanded: Expanded) -> None:
+    """Refuse two cells of one specification: a line that was copied and not changed."""
+    first: dict[str, str] = {}
+    problems = []
+    for cell in (cell for cell in expanded.cells if cell.spec is not None):
+        other = first.setdefault(cell.at_seed(0).key, cell.id)
+        if other != cell.id:
+            axis = next(iter(cell.levels))
+            at = expanded.loaded.document.at(("matrix", axis, cell.levels[axis]))
+            problems.append(Problem(at, f"cell '{cell.id}' is the same experiment as '{other}'"))
+    if problems:
+        raise DocumentError(problems)
+
+
 def _check_claims(expanded: Expanded) -> None:
     problems = []
     for i, parsed in enumerate(parsed_claims(expanded)):
@@ -48,10 +74,37 @@ def _check_claims(expanded: Expanded) -> None:
             contrast_of(parsed)
         except ValueError as error:
             problems.append(Problem(at(("claims", i, "claim")), str(error)))
-        if (text := _contradiction(expanded, expanded.loaded.suite.claims[i], parsed)) is not None:
+        claim = expanded.loaded.suite.claims[i]
+        problems += [Problem(at(("claims", i, "claim")), t) for t in _untestable(expanded, parsed)]
+        if (text := _unlike(expanded, claim, parsed)) is not None:
+            problems.append(Problem(at(("claims", i, "claim")), text))
+        if (text := _contradiction(expanded, claim, parsed)) is not None:
             problems.append(Problem(at(("claims", i, "printed_pp")), text))
     if problems:
         raise DocumentError(problems)
+
+
+def _untestable(expanded: Expanded, parsed: ParsedClaim) -> Iterator[str]:
+    for cell in map(expanded.cell, parsed.cells):
+        if cell.spec is None:
+            yield f"the claim is about cell '{cell.id}', which is not run: {cell.skip}"
+
+
+def _unlike(expanded: Expanded, claim: Claim, parsed: ParsedClaim) -> str | None:
+    """Say which of the printed errors that a claim compares are errors of different splits."""
+    suite, splits = expanded.loaded.suite, dict[Split, str]()
+    for row, columns in suite.printed.items():
+        for name, printed in columns.items():
+            cell = expanded.cell_of(row, name).id
+            metric = printed.metric or suite.table.columns[name].metric
+            split = printed.really or printed.claims or _USUAL[claim.metric]
+            known = split not in ("unspecified", "unknown")
+            if known and metric == claim.metric and cell in parsed.cells:
+                splits.setdefault(split, cell)
+    if len(splits) < 2:
+        return None
+    kinds = (f"{SPLITS[split]} ({cell})" for split, cell in splits.items())
+    return f"the claim compares printed errors of different splits: {', '.join(kinds)}"
 
 
 def _contradiction(expanded: Expanded, claim: Claim, parsed: ParsedClaim) -> str | None:

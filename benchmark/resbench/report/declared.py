@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from resbench.data.catalog import ARCHIVES, DIGITS_FINGERPRINT, train_images
+from resbench.errors import UsageError
 from resbench.suite.catalog import PAPER, Loaded
 from resbench.suite.expand import Context, DataChoice, Expanded, data_names, expand
 from resbench.suite.schedule import resolve
@@ -33,5 +34,8 @@ def as_printed(context: Context) -> bool:
 
 
 def images_seen(spec: RunSpec) -> int:
-    """Return the images that a run trains on in all, epoch after epoch."""
-    return resolve(spec, train_images(spec.data)).total * spec.training.batch_size
+    """Return the images that a run trains on in all, epoch after epoch; 0 where none can be."""
+    try:
+        return resolve(spec, train_images(spec.data)).total * spec.training.batch_size
+    except UsageError:  # of a run that failed for it, and whose folder is still there
+        return 0

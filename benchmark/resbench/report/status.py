@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from resbench.data.catalog import train_images
+from resbench.errors import UsageError
 from resbench.report.blocks import SCHEMA, Block, Grid, Heading, Items, Page, Text
 from resbench.report.collect import FilledTable, fill, orphans
 from resbench.report.labels import context_data, context_label, rerun_command
@@ -142,7 +144,8 @@ def _stopped(tables: Sequence[FilledTable], results: Results) -> list[Stopped]:
         for cell in table.cells.values():
             for run in cell.begun:
                 spec = cell.cell.at_seed(run.seed)
-                epochs[run.key] = resolve(spec, train_images(spec.data)).epochs
+                with suppress(UsageError):  # it failed for that; the rest of the page is right
+                    epochs[run.key] = resolve(spec, train_images(spec.data)).epochs
                 place = table.expanded.loaded.suite.name, cell.cell.id
                 places.setdefault(run.key, {})[place] = None
     found = [

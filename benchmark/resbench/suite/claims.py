@@ -42,13 +42,15 @@ def parse_claim(text: str, cells: Collection[str]) -> ParsedClaim:
     """
     parts = re.split(r"\s*([<>~])\s*", text.strip())
     operators = set(parts[1::2])
-    if len(operators) != 1:
+    if len(operators) != 1 or "=" in text:
         raise ValueError(
             f"the claim '{text}' needs one kind of operator among <, > and ~ between its terms"
         )
     terms = tuple(_term(part, cells) for part in parts[0::2])
     if len({term.kind for term in terms}) != 1:
         raise ValueError(f"the claim '{text}' mixes error() and gap()")
+    if len(set(terms)) != len(terms) or any(len({*t.cells}) != len(t.cells) for t in terms):
+        raise ValueError(f"the claim '{text}' compares something with itself")
     operator: Operator = operators.pop()  # type: ignore[assignment]
     if operator == "~" and len(terms) != 2:
         raise ValueError(f"the claim '{text}': '~' compares exactly two terms")

@@ -15,7 +15,7 @@ import msgspec
 
 from resbench.errors import did_you_mean
 from resbench.suite.claims import parse_claim
-from resbench.suite.schema import TEXT_METRICS, Level, PaperValue, Suite, Table
+from resbench.suite.schema import ERROR_METRICS, TEXT_METRICS, Level, PaperValue, Suite, Table
 from resbench.suite.schema_errors import Found
 from resbench.suite.spec import plain_to, settings_below
 
@@ -95,10 +95,15 @@ def _printed(
             if name not in table.columns:
                 hint = did_you_mean(name, table.columns)
                 yield place, f"printed.{row}.{name} names no column of the table.{hint}"
-            elif not _is_number(value.value) and (
-                (value.metric or table.columns[name].metric) not in TEXT_METRICS
-            ):
+                continue
+            metric = value.metric or table.columns[name].metric
+            if value.value is None or metric in TEXT_METRICS:
+                continue
+            if not re.fullmatch(r"\d+(\.\d+)?", value.value):
                 yield (*place, "value"), f"printed.{row}.{name}: '{value.value}' is no number."
+            elif metric in ERROR_METRICS and float(value.value) > 100:
+                text = f"printed.{row}.{name}: {value.value} is no error in percent."
+                yield (*place, "value"), text
 
 
 def _claims(matrix: Matrix, claims: Any) -> Iterator[Found]:
@@ -114,7 +119,3 @@ def _claims(matrix: Matrix, claims: Any) -> Iterator[Found]:
                 continue
             if (parsed.operator == "~") != (claim.get("margin_pp") is not None):
                 yield ("claims", i, "claim"), "'~' needs a margin_pp, and nothing else takes one"
-
-
-def _is_number(printed: str | None) -> bool:
-    return printed is None or re.fullmatch(r"\d+(\.\d+)?", printed) is not None

@@ -20,7 +20,7 @@ from resbench.suite.catalog import PAPER, Loaded
 from resbench.suite.claims import ParsedClaim, parse_claim
 from resbench.suite.document import Document, DocumentError, Position, Problem, validate
 from resbench.suite.schema import Shrunk, Tier
-from resbench.suite.spec import DataName, Engine, Precision, RunSpec
+from resbench.suite.spec import DataName, Engine, Family, Precision, RunSpec
 
 Path_ = tuple[str, ...]
 
@@ -206,7 +206,11 @@ def _apply_tier(leaves: dict[Path_, Leaf], tier: Tier, document: Document | None
     layer = f"tier {tier.name}"
     family = leaves.get(("model", "family"))
     parts: list[tuple[Path_, Mapping[str, Any]]] = [(("set",), tier.set)]
-    if family is not None and isinstance(family.value, str) and family.value in tier.families:
+    if family is not None and tier.families and family.value in get_args(Family):
+        if family.value not in tier.families:
+            # It would train as wide as in print, under the title of a tier of narrow networks.
+            text = f"families has no line for '{family.value}'. Add one, {{}} if nothing changes."
+            raise DocumentError([Problem(document.at(("families",)), text)])
         parts.append((("families", family.value), tier.families[family.value]))
     for at, settings in parts:
         for key, value in settings.items():

@@ -16,7 +16,8 @@ def lines(text: str) -> list[str]:
 
 
 def test_a_first_run_a_failed_one_and_a_second_call(tmp_path: Path) -> None:
-    suite = changed(suite_of(total=1), {"matrix.learning.nal.set": {"data.image_px": 5}})
+    uneven = {"data.first": 70, "data.train_images": 70}  # no plan knows the first labels
+    suite = changed(suite_of(total=1), {"matrix.learning.nal.set": uneven})
     write_suite(tmp_path, suite)
     arguments = ("run", "mini.yaml", "--no-mirror", "-j1")
     first = resbench(tmp_path, *arguments)
@@ -24,7 +25,10 @@ def test_a_first_run_a_failed_one_and_a_second_call(tmp_path: Path) -> None:
     begin, arl, nal, summary, logs, see = lines(first.stderr)
     assert begin == "2 runs to do, 0 recorded in results; 1 worker on CPU"
     assert re.fullmatch(r"\[1/2\] done  mini arl seed 1  test error \d+\.\d\d %  T", arl)
-    assert nal == "[2/2] FAILED  mini nal seed 1  T  image_px: 5 does not divide the images' 16 px."
+    assert nal == (
+        "[2/2] FAILED  mini nal seed 1  T  a stratified subset of 70 images: class 4 has 2 of the 7 "
+        "needed. At most 20 can be had."
+    )
     assert summary == "1 done, 1 failed"
     assert logs == "What failed is tried again next time."
     assert see == "See `resbench report mini.yaml`."

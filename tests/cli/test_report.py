@@ -3,13 +3,18 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from resbench.suite.catalog import suite_names
+from resbench.report.declared import declared
+from resbench.suite.catalog import load_suite, load_tier, suite_names
+from resbench.suite.expand import expand
 from tests.cli.invoke import imported_by, invoke
+from tests.mini import changed, suite_of, write_suite
 from tests.report import records
+from tests.report.planted import plant
 from tests.report.records import JPEG, suite_under
 
 Capture = pytest.CaptureFixture[str]
@@ -52,6 +57,38 @@ def test_a_run_that_no_training_set_can_feed_hides_no_other(
     found = invoke(capsys, *verb.split(), "--results", tmp_path, "--format", "markdown")
     assert (found.code, found.err) == (0, "")
     assert "1 finished run" in found.out or "5.00" in found.out
+
+
+def test_a_report_says_what_its_tables_leave_out(tmp_path: Path, capsys: Capture) -> None:
+    """Begun runs, and those of a suite that has been edited since."""
+    path = write_suite(tmp_path)
+    results = tmp_path / "results"
+    begun = declared(load_suite(str(path)))
+    report = ("report", path, "--results", results)
+    plant(results, begun, "arl", 1, test=[9.0])
+    assert "none of its tables" not in invoke(capsys, *report).out
+    write_suite(tmp_path, changed(suite_of(), {"base.training.batch_size": 32}))
+    found = invoke(capsys, *report).out
+    assert "1 finished run of this suite in none of its tables" in " ".join(found.split())
+    tiny = expand(begun.loaded, replace(begun.context, tier="tiny"), load_tier("tiny"))
+    write_suite(tmp_path)
+    records.begin(tmp_path / "new", tiny, "arl", 1)
+    found = invoke(capsys, "report", path, "--results", tmp_path / "new").out
+    assert "1 run begun and not finished" in found
+    assert f"resbench run {path} --tier tiny " in found
+
+
+def test_seeds_that_nobody_declared_are_told_in_every_report(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    expanded = suite_under("table3_mask", tier="cpu")
+    for cell, error in (("encoder-decoder", 5.0), ("local", 7.0)):
+        for seed in (1, 2, 3):
+            plant(tmp_path, expanded, cell, seed, test=[error + seed / 10])
+    report = ("report", "table3_mask", "--results", tmp_path)
+    assert "beyond the declared ones" not in invoke(capsys, *report).out
+    plant(tmp_path, expanded, "local", 9, test=[7.0])
+    assert "This table has seeds beyond the declared ones (9)" in invoke(capsys, *report).out
 
 
 def test_with_nothing_run_a_named_suite_shows_print_and_says_not_run(

@@ -26,8 +26,8 @@ def test_a_first_run_a_failed_one_and_a_second_call(tmp_path: Path) -> None:
     assert begin == "2 runs to do, 0 recorded in results; 1 worker on CPU"
     assert re.fullmatch(r"\[1/2\] done  mini arl seed 1  test error \d+\.\d\d %  T", arl)
     assert nal == (
-        "[2/2] FAILED  mini nal seed 1  T  a stratified subset of 70 images: class 4 has 2 of the 7 "
-        "needed. At most 20 can be had."
+        "[2/2] FAILED  mini nal seed 1  T  a stratified subset of 70 images: class 4 has 2 of the "
+        "7 needed. At most 20 can be had."
     )
     assert summary == "1 done, 1 failed"
     assert logs == "What failed is tried again next time."

@@ -78,7 +78,9 @@ def command(
 
     format_ = _format(format_, output)
     found = read_results(results)
-    tables = [judge(t) for suite in chosen(suites, found) for t in finished(suite, found)]
+    tables = [
+        judge(t) for suite in chosen(suites, found) for t in finished(suite, found, begun=True)
+    ]
     page = report_page(tables, found, ledger=ledger)
     text = RENDERERS[format_](page)
     if output is None:

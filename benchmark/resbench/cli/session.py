@@ -76,7 +76,8 @@ def work(
             if mirror is not None:
                 listeners.append(_Mirror(mirror))
             summary = Session(runs, settings, throughput, listeners).run()
-            patience_s = 5.0 + 0.5 * len(runs)
+            # A new mirror takes seconds to make, and a first run may be shorter than that.
+            patience_s = (30.0 if deadline is None else 5.0) + 0.5 * len(runs)
             return summary
     finally:
         if mirror is not None:

@@ -124,9 +124,10 @@ def declared_only(table: FilledTable) -> FilledTable:
     return replace(table, cells=cells)
 
 
-def finished(loaded: Loaded, results: Results) -> list[FilledTable]:
-    """Return the suite's tables that have a finished run, else the empty one."""
-    return [table for table in fill(loaded, results) if table.records] or [empty(loaded)]
+def finished(loaded: Loaded, results: Results, *, begun: bool = False) -> list[FilledTable]:
+    """Return the suite's tables that have a finished run, else those ``begun``, else the empty."""
+    tables = fill(loaded, results)
+    return [t for t in tables if t.records] or (tables if begun else [empty(loaded)])
 
 
 def chosen(names: Sequence[str], results: Results) -> list[Loaded]:

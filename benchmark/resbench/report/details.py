@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from resbench.report.blocks import Block, Folded, Grid, Heading, Items, Text
+from resbench.report.collect import later_seeds
 from resbench.report.judged import JudgedTable
 from resbench.report.labels import (
     bounds,
@@ -34,6 +35,25 @@ def with_step(text: str, verdict: ClaimVerdict) -> str:
     return f"{text} (Weakest step: {verdict.evidence.where}.)" if verdict.evidence.where else text
 
 
+def later_seeds_note(tables: Sequence[JudgedTable], where: str) -> str | None:
+    """Say which verdicts rest on seeds that no suite or tier declares; None if there are none."""
+    later, changed = set[int](), []
+    for table in tables:
+        later |= later_seeds(table.table)
+        for item, before in zip(table.claims, table.on_declared, strict=True):
+            was = before.verdict.kind
+            if was not in (item.verdict.kind, "not_run"):
+                kinds = f"{was}, now {item.verdict.kind}".replace("_", " ")
+                changed.append(f"{item.claim.text.rstrip('.')}: {kinds}")
+    if not later:
+        return None
+    verdicts = f": {'; '.join(changed)}" if changed else " every verdict is the same"
+    return (
+        f"{where} has seeds beyond the declared ones ({listed(sorted(later))}), which nothing "
+        f"keeps from being run after a look. On the declared seeds alone{verdicts}."
+    )
+
+
 def claims_blocks(judged: JudgedTable) -> Iterator[Block]:
     """Yield the claims that have runs as a grid, and name the others."""
     rows = []
@@ -57,6 +77,8 @@ def claims_blocks(judged: JudgedTable) -> Iterator[Block]:
         header = ("claim", "printed\npp", "ours\npp", f"interval\n{levels}", "verdict")
         yield Grid((*header, "seeds", "p", "p\nHolm"), tuple(rows), "lrrrlrrr", (4, 3))
         yield Text(EFFECTS)
+        if note := later_seeds_note([judged], "This table"):
+            yield Text(note)
     waiting = [
         f"{item.claim.text} ({item.claim.place}"
         + (f"; printed {item.claim.printed_pp} pp)" if item.claim.printed_pp else ")")

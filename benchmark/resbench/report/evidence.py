@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from resbench.report.blocks import Block
-from resbench.report.claims import JudgedClaim, judge_claims
-from resbench.report.collect import closeness, declared_only, later_seeds
+from resbench.report.claims import JudgedClaim
+from resbench.report.collect import closeness
 from resbench.report.judged import JudgedTable
 from resbench.report.labels import data_label, listed, set_label, tier_label
 from resbench.report.reading import Results
@@ -85,21 +85,6 @@ class Evidence:
         return {
             name: sorted(tables, key=lambda table: order.index(table.suite))
             for name, tables in found.items()
-        }
-
-    @cached_property
-    def on_declared(self) -> dict[str, list[tuple[JudgedTable, tuple[JudgedClaim, ...]]]]:
-        """The tables with seeds that their suite or tier does not declare, by setting.
-
-        Beside each its claims as judged without those seeds.
-        """
-        return {
-            name: [
-                (table, judge_claims(declared_only(table.table)))
-                for table in tables
-                if later_seeds(table.table)
-            ]
-            for name, tables in self.settings.items()
         }
 
     def drawn(self, kind: str, suite: str | None = None) -> list[Drawn]:

@@ -6,11 +6,12 @@ import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from resbench.report.architecture import count_places
 from resbench.report.cells import Place, judge_places
 from resbench.report.claims import JudgedClaim, judge_claims
-from resbench.report.collect import FilledTable
+from resbench.report.collect import FilledTable, declared_only, later_seeds
 from resbench.report.declared import as_printed
 from resbench.report.labels import METRICS, ORIGINS, SPLITS
 from resbench.store.records import RunRecord
@@ -50,6 +51,11 @@ class JudgedTable:
     def as_printed(self) -> bool:
         """Whether the source's own conditions hold: settings as declared, on the printed data."""
         return as_printed(self.table.expanded.context)
+
+    @cached_property
+    def on_declared(self) -> tuple[JudgedClaim, ...]:
+        """The claims as judged without seeds that the suite or tier does not declare."""
+        return judge_claims(declared_only(self.table)) if later_seeds(self.table) else self.claims
 
     @property
     def origins(self) -> dict[str, int]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from resbench.report.blocks import Block, Command, Grid, Heading, Items, Page, Text
 from resbench.report.cells import Place, PlaceKind
+from resbench.report.collect import orphans
 from resbench.report.data import report_data, report_rows
 from resbench.report.details import (
     cells_grid,
@@ -29,7 +30,7 @@ from resbench.report.labels import (
     source_label,
     superscript,
 )
-from resbench.report.reading import Results
+from resbench.report.reading import Results, places_of
 from resbench.suite.schema import ERROR_METRICS
 from resbench.words import count
 
@@ -56,18 +57,39 @@ def report_page(tables: Sequence[JudgedTable], results: Results, *, ledger: bool
         blocks += [Items(results.problems)]
     if len(tables) > 1:
         blocks.append(_overview(tables))
-    suite = None
+    suites: dict[str, list[JudgedTable]] = {}
     for table in tables:
-        loaded, first = table.table.expanded.loaded, table.suite != suite
-        if first:
-            suite = table.suite
-            blocks += [
-                Heading(2, f"{suite}: {loaded.suite.title}"),
-                Text(f"{sentence(source_label(loaded))}."),
-            ]
-        own = results.path
-        blocks += table_blocks(table, ledger=ledger, notes_above=not first, results=own)
+        suites.setdefault(table.suite, []).append(table)
+    for suite, own in suites.items():
+        loaded = own[0].table.expanded.loaded
+        blocks += [
+            Heading(2, f"{suite}: {loaded.suite.title}"),
+            Text(f"{sentence(source_label(loaded))}."),
+            *_outside(suite, own, results),
+        ]
+        for i, table in enumerate(own):
+            path = results.path
+            blocks += table_blocks(table, ledger=ledger, notes_above=i > 0, results=path)
     return Page(tuple(blocks), report_data(tables, results, ledger), report_rows(tables))
+
+
+def _outside(suite: str, tables: Sequence[JudgedTable], results: Results) -> Iterator[Block]:
+    """Say which runs of a suite stand in none of its numbers."""
+    filled = [table.table for table in tables]
+    begun = {run.key for table in filled for cell in table.cells.values() for run in cell.begun}
+    if begun:
+        yield Text(
+            f"{count(len(begun), 'run')} begun and not finished; `resbench status` says more."
+        )
+    strays = [
+        run for run in orphans(filled, results)
+        if any(place.split()[0] == suite for place in places_of(run))
+    ]  # fmt: skip
+    if strays:
+        yield Text(
+            f"{count(len(strays), 'finished run')} of this suite in none of its tables: its file, "
+            "protocol or tier is another one now."
+        )
 
 
 def _overview(tables: Sequence[JudgedTable]) -> Grid:

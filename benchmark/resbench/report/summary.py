@@ -14,9 +14,7 @@ from resbench.data.catalog import NUM_CLASSES
 from resbench.report import lessons
 from resbench.report.blocks import Grid
 from resbench.report.cells import Place
-from resbench.report.claims import JudgedClaim
-from resbench.report.collect import later_seeds
-from resbench.report.details import EFFECTS, with_step
+from resbench.report.details import EFFECTS, later_seeds_note, with_step
 from resbench.report.evidence import (
     JUDGED,
     Evidence,
@@ -102,8 +100,9 @@ def claims_notes(evidence: Evidence) -> Iterator[str]:
             f"Test errors of these networks are {', '.join(ranges)}; the printed ones are of "
             "networks trained to their end. An order here may be one of how fast networks learn."
         )
-    for judged in evidence.on_declared.values():
-        yield from _later_seeds(evidence, judged)
+    for tables in evidence.settings.values():
+        if note := later_seeds_note(tables, sentence(evidence.short(tables[0]))):
+            yield escape(note)
 
 
 def _errors(tables: Sequence[JudgedTable]) -> str:
@@ -121,31 +120,6 @@ def _errors(tables: Sequence[JudgedTable]) -> str:
         if known:
             ranges.append(f"{min(known):.1f} to {max(known):.1f} % (chance is {chance:.0f} %)")
     return " and ".join(ranges)
-
-
-def _later_seeds(
-    evidence: Evidence, judged: Sequence[tuple[JudgedTable, Sequence[JudgedClaim]]]
-) -> Iterator[str]:
-    """Say which verdicts rest on seeds that the suite or tier does not declare."""
-    later, changed = set[int](), []
-    for table, alone in judged:
-        later |= later_seeds(table.table)
-        for item, before in zip(table.claims, alone, strict=True):
-            was = before.verdict.kind
-            if was not in (item.verdict.kind, "not_run"):
-                text = item.claim.text.rstrip(".")
-                kinds = f"{was}, now {item.verdict.kind}".replace("_", " ")
-                changed.append(f"{escape(text)}: {kinds}")
-    if later:
-        yield (
-            f"In {escape(evidence.short(judged[0][0]))} seeds beyond the declared ones were run "
-            f"({listed(sorted(later))}), which nothing keeps from being done after a look. On the "
-            + (
-                f"declared seeds alone: {'; '.join(changed)}."
-                if changed
-                else "declared seeds alone every verdict is the same."
-            )
-        )
 
 
 def _sources(evidence: Evidence) -> str:

@@ -75,6 +75,7 @@ def check(outcome: Outcome, code: int, *texts: str) -> None:
         ("verify --format yaml", ["Invalid value for '--format'"]),
         ("data check cifra10", ["unknown data set 'cifra10'. Did you mean 'cifar10'?"]),
         ("data fetch digits", ["digits: comes with scikit-learn"]),
+        ("pack runs.zip --results .", ["runs.zip: a pack is a tar file."]),
     ],
 )  # fmt: skip
 def test_a_wrong_word_is_a_usage_error(

@@ -48,7 +48,7 @@ def test_everything_public_can_be_reached_and_nothing_else() -> None:
             "wang",
             "attention-56",
             {},
-            "unknown family 'wang'. Allowed: wang2017, he2016, report2019.",
+            f"unknown family 'wang'. Allowed: {', '.join(NETWORKS)}.",
         ),
         (
             "report2019",

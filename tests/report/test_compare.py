@@ -109,12 +109,15 @@ def test_a_run_that_diverged_on_one_side_only_disagrees(sides: tuple[Path, Path]
     assert "status done against diverged" in run.differences
 
 
-def test_an_edited_record_is_named_and_never_compared(sides: tuple[Path, Path]) -> None:
+def test_an_edited_record_is_named_and_never_compared(
+    sides: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
     record = RunFolder(sides[1], suite_under(SUITE).cell(CELL).at_seed(1).key).record
     record.write_text(record.read_text().replace('"test_top1_err": 6.0', '"test_top1_err": 5.0'))
     found = compared(*sides)
     assert len(found.same) == 2
     assert "edited or damaged" in found.b.problems[0]
+    assert invoke(capsys, "compare", *sides).code == 1
     assert found.left_out == (
         f"{SUITE} {CELL}, only A: tier paper x1 cifar10 fp32 eager numerics 1 (1 run)",
     )

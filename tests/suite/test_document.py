@@ -257,7 +257,8 @@ provenance:
     with pytest.raises(DocumentError) as caught:
         validate(schema.Suite, parse_document(text, FILE))
     assert str(caught.value).splitlines() == [
-        f"x.yaml:4:1: 'protocol' must match {schema.IDENTIFIER}, not the text 'wang2017\\n'.",
+        "x.yaml:4:1: 'protocol' must be up to 64 of a-z, 0-9, - and _, the first a letter or "
+        "digit, not the text 'wang2017\\n'.",
         "x.yaml:8:18: 'columns' in 'table' must have a length of at least 1, not 0.",
         "x.yaml:10:3: 'one' in 'provenance': origin 'inferred' needs a reason.",
         "x.yaml:11:3: 'two' in 'provenance': origin 'deviation' needs a reason.",

@@ -19,8 +19,8 @@ def command(a: str, b: str, results: Path, format_: str) -> int:
     """Compare two results folders, run by run.
 
     A and B are folders, or tags of the runs in --results: tier=cpu, engine=graph,precision=bf16.
-    Runs of one key must be identical, else exit 1; other runs are compared cell by cell, paired by
-    seed and test image.
+    Runs of one key must be identical, and no run be refused, else exit 1; other runs are compared
+    cell by cell, paired by seed and test image.
     """
     from resbench.report.compare import compare, select
     from resbench.report.compare_page import compare_page
@@ -28,4 +28,5 @@ def command(a: str, b: str, results: Path, format_: str) -> int:
 
     found = compare(select(a, results), select(b, results))
     click.echo(RENDERERS[format_](compare_page(found)), nl=False)
-    return ExitCode.RUNS_FAILED if found.disagreeing else ExitCode.OK
+    wrong = found.disagreeing or found.a.problems or found.b.problems
+    return ExitCode.RUNS_FAILED if wrong else ExitCode.OK

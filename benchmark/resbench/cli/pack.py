@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from resbench.cli.options import NamedPath, results_to_read_option
+from resbench.errors import UsageError
 from resbench.words import count
 
 
@@ -21,6 +22,8 @@ def command(out: Path, results: Path, checkpoints: bool) -> None:
     """
     from resbench.store.archive import pack
 
+    if out.suffix != ".tar":
+        raise UsageError(f"{out}: a pack is a tar file. Give it a name that ends in .tar.")
     report = pack(results.absolute(), out, include_checkpoints=checkpoints)
     for name, reason in report.skipped:
         click.echo(f"left out {name}: {reason}", err=True)

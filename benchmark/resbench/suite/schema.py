@@ -10,7 +10,13 @@ from resbench.suite.spec import Family, Frozen, PositiveNumber, Seed, whole
 
 IDENTIFIER = r"^[a-z0-9][a-z0-9_-]{0,63}$(?!\n)"
 """Without the last part Python would take a line break after it."""
-Identifier = Annotated[str, Meta(pattern=IDENTIFIER)]
+Identifier = Annotated[
+    str,
+    Meta(
+        pattern=IDENTIFIER,
+        extra={"words": "be up to 64 of a-z, 0-9, - and _, the first a letter or digit"},
+    ),
+]
 Text = Annotated[str, Meta(min_length=1, max_length=2000)]
 Metric = Literal[
     "test_top1_err",
@@ -59,7 +65,12 @@ class Publication(Frozen):
     """The mark of a setting that it states."""
     framework: Text
     """What its authors computed with; its defaults hold where the document is silent."""
-    link: Annotated[str, Meta(pattern=r"^https?://\S+$(?!\n)")] | None
+    link: (
+        Annotated[
+            str, Meta(pattern=r"^https?://\S+$(?!\n)", extra={"words": "begin with https://"})
+        ]
+        | None
+    )
     """Where it can be read; null where it is not published."""
 
 
@@ -139,7 +150,13 @@ class Claim(Frozen):
     place: Text
     claim: Text
     metric: Literal["test_top1_err", "train_top1_err", "val_in_train_err"] = "test_top1_err"
-    printed_pp: Annotated[str, Meta(pattern=r"^[+-]?\d+(\.\d+)?$(?!\n)")] | None = None
+    printed_pp: (
+        Annotated[
+            str,
+            Meta(pattern=r"^[+-]?\d+(\.\d+)?$(?!\n)", extra={"words": 'be a number like "0.37"'}),
+        ]
+        | None
+    ) = None
     """The printed difference in percentage points, of a chain that of its ends."""
     margin_pp: PositiveNumber | None = None
     alpha: Annotated[float, Meta(gt=0, lt=0.5)] = 0.05

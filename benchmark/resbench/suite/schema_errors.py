@@ -155,7 +155,8 @@ def _broken(limits: Meta, value: Any) -> str | None:
     for name, (holds, words) in _LIMITS.items():
         limit = getattr(limits, name)
         if limit is not None and not holds(value, limit):
-            return words.format(limit)
+            said = (limits.extra or {}).get("words") if name == "pattern" else None
+            return said or words.format(limit)
     return None
 
 

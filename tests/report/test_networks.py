@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 from resbench.errors import UsageError
-from resbench.models import ZOO
+from resbench.models import PROVENANCE, ZOO
 from resbench.report import architecture
 from resbench.report.architecture import count_places
 from resbench.report.blocks import Page
 from resbench.report.collect import empty
+from resbench.report.labels import ORIGINS
 from resbench.report.networks import models_page
 from resbench.report.render import RENDERERS
 from resbench.suite.catalog import load_suite, suite_folder
@@ -43,6 +44,16 @@ def test_the_size_that_disagrees_with_print_is_marked_and_only_that_one(page: Pa
     text = RENDERERS["markdown"](page)
     assert "8.6\xa0M\xa0≠" in text
     assert "unresolved" in text
+
+
+def test_every_choice_in_every_network_stands_with_its_origin(page: Page) -> None:
+    text = RENDERERS["markdown"](page)
+    assert text.count("Where its choices come from: ") == len(PROVENANCE) == 3
+    assert "interpolation" in text
+    for family, marks in PROVENANCE.items():
+        shown = page.data["choices"][family]
+        assert [mark["item"] for mark in shown] == [mark.item for mark in marks]
+        assert {mark["origin"] for mark in shown} <= set(ORIGINS)
 
 
 def test_table_5_is_printed_row_by_row_as_built_beside_print(page: Page) -> None:

@@ -12,8 +12,8 @@ from resbench.cli.options import format_option
 def command(format_: str) -> None:
     """Print the networks with their counts beside the printed ones.
 
-    Table 5 of the report row by row as built, then every network of both sources. Counting builds
-    each network without memory and takes some seconds.
+    Table 5 of the report row by row as built, then every network of all sources, and where every
+    choice in them comes from. Counting builds each network without memory and takes some seconds.
     """
     from resbench.report.collect import empty
     from resbench.report.networks import models_page

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from resbench.models.catalogue import AUTHORS, ZooEntry
+from resbench.models.provenance import PROVENANCE
 from resbench.report.architecture import zoo
-from resbench.report.blocks import SCHEMA, Grid, Heading, Items, Page, Text
+from resbench.report.blocks import SCHEMA, Folded, Grid, Heading, Items, Page, Text
 from resbench.report.collect import FilledTable
 from resbench.report.data import place_data
 from resbench.report.judged import judge
-from resbench.report.labels import superscript
+from resbench.report.labels import listed, superscript
 from resbench.report.page import MARKS, table_blocks
 from resbench.stats.verdicts import parse_printed
 
@@ -42,6 +44,7 @@ def models_page(table: FilledTable) -> Page:
         ]
         if notes:
             blocks.append(Items(tuple(notes), numbered=True))
+        blocks.append(_choices(family))
     blocks.append(Text(
         "Trainable parameters; multiply-accumulates of one 32x32 image, forward, convolutions and "
         "classifier; depth in weighted layers from image to logits. "
@@ -51,8 +54,19 @@ def models_page(table: FilledTable) -> Page:
         "schema": SCHEMA,
         "architecture": [place_data(place) for place in judged.places],
         "networks": rows,
+        "choices": {family: [vars(mark) for mark in PROVENANCE[family]] for family in PROVENANCE},
     }
     return Page(tuple(blocks), data, rows)
+
+
+def _choices(family: str) -> Folded:
+    """Return where every choice in the networks of a family comes from."""
+    marks = PROVENANCE[family]
+    rows = tuple((m.item, m.value, m.origin, m.place, m.reason) for m in marks)
+    header = ("choice", "value", "origin", "place", "why")
+    counted = Counter(mark.origin for mark in marks)
+    title = listed(f"{n} {origin}" for origin, n in counted.items())
+    return Folded(f"Where its choices come from: {title}", (Grid(header, rows, "lllll"),))
 
 
 def _zoo_row(entry: ZooEntry, ten: Size, hundred: Size, macs: int) -> dict[str, Any]:

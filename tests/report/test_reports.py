@@ -13,7 +13,7 @@ import pytest
 
 from resbench.report.explain import explain
 from resbench.report.reading import read_results
-from resbench.report.site import BEGIN, DRAWN, END, GENERATED, build_site, write_site
+from resbench.report.site import BEGIN, DRAWN, END, GENERATED, build_site, readme_block, write_site
 from resbench.stats.contrasts import contrast
 from resbench.stats.paired import hierarchical_bootstrap, mcnemar
 from resbench.stats.power import seeds_for_contrast
@@ -107,6 +107,10 @@ def test_a_claim_is_shown_in_every_setting_that_can_decide_it_the_closest_to_pri
         ("50%", "2", "tier cpu-50k"),
     ]  # fmt: skip
     assert list(map(evidence.short, evidence.tables[SUITE])) == ["tier cpu-50k", "tier cpu"]
+    block = [row.split("|") for row in readme_block(evidence, "reports").splitlines()]
+    assert [(r[1].split()[4], r[-2].strip()) for r in block if "label noise." in "".join(r)] == [
+        ("10%", "tier cpu-50k"), ("30%", "tier cpu"), ("50%", "tier cpu-50k"),
+    ]  # fmt: skip
     assert "26 runs in 2 settings, all on cifar10-jpeg75 (not the printed data set) · fp32." in page
     (header,) = [row for row in page.splitlines() if row.startswith("| noise level")]
     assert re.findall(r"ours<br>[^|]*(?= )", header) == 2 * [

@@ -135,11 +135,10 @@ class Evidence:
         every = zip(*(self._parts(table) for table in self.run), strict=True)
         return " · ".join(part for part, *others in every if part and {part} >= {*others})
 
-    @property
-    def claims(self) -> Iterator[tuple[JudgedTable, JudgedClaim]]:
+    def claims(self, *, closest: bool = False) -> Iterator[tuple[JudgedTable, JudgedClaim]]:
         """Yield every claim with runs, as judged in each setting with enough seeds to decide it.
 
-        The setting closest to print first; where none has enough, the one with most.
+        The setting ``closest`` to print first, or alone; where none has enough, the one with most.
         """
         for tables in self.tables.values():
             for i in range(len(tables[0].claims)):
@@ -148,7 +147,7 @@ class Evidence:
                 enough = [pair for pair in judged if pair[1].verdict.n >= MIN_SEEDS]
                 # max keeps the first of equals, and the tables are sorted
                 most = judged and [max(judged, key=lambda pair: pair[1].verdict.n)]
-                yield from enough or most
+                yield from enough[: 1 if closest else None] or most
 
 
 def trained_on(table: JudgedTable) -> list[DataChoice]:

@@ -110,9 +110,9 @@ def _bare(table: JudgedTable) -> JudgedTable:
 def readme_block(evidence: Evidence, folder: str) -> str:
     """Return the claims, a figure and the way on, for the README above the folder."""
     parts = [f"**What the runs show.** {abstract(evidence)}"]
-    grid = claims_grid(evidence)
+    grid = claims_grid(evidence, closest=True)
     if grid is not None:
-        parts += [as_markdown(grid), *claims_notes(evidence)]
+        parts += [as_markdown(grid), *claims_notes(evidence, closest=True)]
     parts += figure_links(evidence.drawn("claims"), f"{folder}/")
     parts.append(
         f"{EFFECTS} [{folder}/]({folder}/README.md) has the tables, what differs from print and "

@@ -123,7 +123,7 @@ def _blocks(
     ]
     yield Grid(("suite", "context", *STATES), tuple(rows), "ll" + "r" * len(STATES))
     if stopped:
-        yield Text("Begun and not finished; `resbench run` goes on from the last checkpoint:")
+        yield Text("Begun and not finished; the command that began a run goes on with it:")
         yield Items(tuple(map(str, stopped)))
     if stray:
         yield Text(

@@ -61,10 +61,13 @@ def replication_report(evidence: Evidence) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def claims_grid(evidence: Evidence) -> Grid | None:
-    """Return every claim with runs, a row for each setting shown; None without any."""
+def claims_grid(evidence: Evidence, *, closest: bool = False) -> Grid | None:
+    """Return every claim with runs, a row for each setting that can decide it; None without any.
+
+    Of the settings, the one ``closest`` to print alone if so asked.
+    """
     several, rows = len(evidence.settings) > 1, []
-    for table, item in evidence.claims:
+    for table, item in evidence.claims(closest=closest):
         verdict = item.verdict
         rows.append((
             with_step(item.claim.text, verdict),
@@ -76,19 +79,22 @@ def claims_grid(evidence: Evidence) -> Grid | None:
             verdict.kind.replace("_", " "),
             *([evidence.short(table)] if several else []),
         ))  # fmt: skip
-    levels = {f"{1 - 2 * item.claim.alpha:.0%}" for _, item in evidence.claims}
+    levels = {f"{1 - 2 * item.claim.alpha:.0%}" for _, item in evidence.claims()}
     interval = f"interval\n{listed(sorted(levels))}"
     header = ["claim", "printed\npp", "ours\npp", interval, "seeds", "p\nHolm", "verdict"]
     header += ["setting"] if several else []
     return Grid(tuple(header), tuple(rows), "lrrrrrll"[: len(header)]) if rows else None
 
 
-def claims_notes(evidence: Evidence) -> Iterator[str]:
+def claims_notes(evidence: Evidence, *, closest: bool = False) -> Iterator[str]:
     """Say what to mind about the claims: settings, errors so far from print's, later seeds."""
     if len(evidence.settings) > 1:
         yield (
-            "A claim has a row for every setting with three seeds, the one closest to its source's "
-            "first; the figure shows those with fewer too."
+            "A claim stands in the setting closest to its source's that has three seeds; the "
+            "figure shows the others too."
+            if closest
+            else "A claim has a row for every setting with three seeds, the one closest to its "
+            "source's first; the figure shows those with fewer too."
         )
     far = {
         evidence.short(tables[0]): [table for table in tables if not table.as_printed]

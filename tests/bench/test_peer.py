@@ -19,7 +19,7 @@ from resbench.data.digits import read_digits
 from resbench.models import attention
 from resbench.suite.spec import RunSpec
 from resbench.train.calibrate import made_images
-from resbench.train.images import prepare
+from resbench.train.images import prepare_images
 
 CPU = torch.device("cpu")
 
@@ -38,7 +38,7 @@ def test_the_peer_learns_the_digits(flags: bool) -> None:
     torch.manual_seed(1)
     random.seed(1)
     spec = tiny_spec(train_images=320, test_images=100)
-    peer = Peer(spec, prepare(spec, read_digits()), CPU, flags=flags)
+    peer = Peer(spec, prepare_images(spec, read_digits()), CPU, flags=flags)
 
     with peer.settings():
         losses = [peer.train_epoch() for _ in range(10)]

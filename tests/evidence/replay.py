@@ -13,9 +13,9 @@ import torch
 
 from resbench.data.sources import identify, load
 from resbench.suite.spec import RunSpec, plain_to
-from resbench.train.determinism import prepare
+from resbench.train.determinism import set_up_device
 from resbench.train.engine import make_engine
-from resbench.train.images import prepare as prepare_images
+from resbench.train.images import prepare_images
 from resbench.train.lane import Lane
 
 
@@ -23,7 +23,7 @@ def main() -> None:
     record = json.loads(Path(sys.argv[1]).read_text())
     spec = plain_to(RunSpec, record["spec"])
     device = torch.device("cpu")
-    prepare(device, record["environment"]["threads"])
+    set_up_device(device, record["environment"]["threads"])
     source = identify(spec.data.name, {spec.data.name: Path(sys.argv[2])})
     assert source.id == spec.data.id, "another data set than the record's"
     images = prepare_images(spec, load(source))

@@ -10,8 +10,7 @@ import pytest
 import torch
 
 from resbench.suite.spec import RunSpec
-from resbench.train.determinism import find_device
-from resbench.train.determinism import prepare as prepare_process
+from resbench.train.determinism import find_device, set_up_device
 from resbench.train.engine import make_engine
 from resbench.train.lane import Diverged
 
@@ -30,7 +29,7 @@ pytestmark = [
 @pytest.fixture(autouse=True)
 def deterministic(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    prepare_process(find_device("cuda"), threads=1)
+    set_up_device(find_device("cuda"), threads=1)
 
 
 def trained(*specs: RunSpec, epochs: int = 1) -> list[Trained]:

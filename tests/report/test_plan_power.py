@@ -10,13 +10,13 @@ import pytest
 from msgspec import structs
 from scipy import stats
 
-from resbench.cli.planning import Request, resolve
+from resbench.cli.planning import Request, expand_request
 from resbench.machine import cpu_name
 from resbench.report.claims import judge_claims
 from resbench.report.collect import fill
 from resbench.report.contrast import contrast_of
 from resbench.report.declared import declared
-from resbench.report.planned import Estimate, Machine, plan_page
+from resbench.report.planned import Machine, PlannedTime, plan_page
 from resbench.report.power import Power, claim_powers, printed_steps
 from resbench.report.reading import read_results
 from resbench.runner.plan import plan
@@ -173,9 +173,9 @@ def test_an_assumed_sd_says_so_and_grows_with_a_small_test_set() -> None:
 
 
 def test_a_run_that_serves_two_tables_is_counted_and_timed_once() -> None:
-    suites, sources, _ = resolve(Request((SUITE, "table3_mask"), devices="cpu"))
+    suites, sources, _ = expand_request(Request((SUITE, "table3_mask"), devices="cpu"))
     estimates = [
-        Estimate(tuple((p.suite, p.cell) for p in run.places), run.spec.seed, None, 0, 60.0)
+        PlannedTime(tuple((p.suite, p.cell) for p in run.places), run.spec.seed, None, 0, 60.0)
         for run in plan(suites, sources)
     ]
     page = plan_page(suites, estimates, Machine("CPU", 2, {}), "resbench run")
@@ -263,15 +263,15 @@ def test_a_plan_of_1000_cells_takes_less_than_a_second(tmp_path: Path) -> None:
     )
 
     def planned() -> int:
-        suites, sources, _ = resolve(Request((str(path),), devices="cpu"))
+        suites, sources, _ = expand_request(Request((str(path),), devices="cpu"))
         runs = [
-            Estimate(tuple((p.suite, p.cell) for p in run.places), run.spec.seed, None, 0, None)
+            PlannedTime(tuple((p.suite, p.cell) for p in run.places), run.spec.seed, None, 0, None)
             for run in plan(suites, sources)
         ]
         page = plan_page(suites, runs, Machine("CPU", 1, {}), "resbench run large")
         return int(page.data["runs"]["todo"])
 
-    resolve(Request(("smoke",), devices="cpu"))
+    expand_request(Request(("smoke",), devices="cpu"))
     start = time.process_time()
     assert planned() == 3000
     assert time.process_time() - start < 1

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from resbench.train.determinism import prepare
+from resbench.train.determinism import set_up_device
 
 
 @pytest.fixture(autouse=True)
 def as_in_a_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("RESBENCH_CACHE_DIR", str(tmp_path / "cache"))
     threads = torch.get_num_threads()
-    prepare(torch.device("cpu"), 1)
+    set_up_device(torch.device("cpu"), 1)
     torch.manual_seed(0)
     yield
     torch.set_deterministic_debug_mode("default")

@@ -10,7 +10,7 @@ import torch
 from resbench.data.digits import read_digits
 from resbench.suite.spec import RunSpec
 from resbench.train.engine import Engine, make_engine
-from resbench.train.images import prepare
+from resbench.train.images import prepare_images
 from resbench.train.lane import Lane
 from resbench.train.state import dump
 
@@ -29,7 +29,7 @@ def gpu_spec(**changes: Any) -> RunSpec:
 
 def lane_on(device: torch.device, spec: RunSpec) -> Lane:
     """A lane of a run on the digits."""
-    return Lane(spec, prepare(spec, read_digits()), device)
+    return Lane(spec, prepare_images(spec, read_digits()), device)
 
 
 def trained(device: torch.device, *specs: RunSpec, epochs: int = 1) -> list[Trained]:

@@ -13,7 +13,7 @@ from resbench.store.layout import ResultsFolder, RunFolder
 from resbench.store.metrics import EpochMetrics, read_epochs
 from resbench.suite.spec import RunSpec
 from resbench.train.control import Control
-from resbench.train.images import Prepared, prepare
+from resbench.train.images import Prepared, prepare_images
 from resbench.train.lane import Lane
 from resbench.train.run import End, run_group
 
@@ -23,7 +23,7 @@ CPU = torch.device("cpu")
 
 
 def prepared(spec: RunSpec) -> Prepared:
-    return prepare(spec, read_digits())
+    return prepare_images(spec, read_digits())
 
 
 def lane_of(spec: RunSpec, epoch: int | None = None) -> Lane:

@@ -48,9 +48,9 @@ def command(
 def _start_again_as_a_worker() -> None:
     """Replace this process by one with a worker's environment, which counts from the start."""
     from resbench.data.catalog import cache_dir
-    from resbench.runner.worker import environment
+    from resbench.runner.worker import worker_variables
 
-    variables = environment(threads=1)
+    variables = worker_variables(threads=1)
     if variables.pop("PYTHONDONTWRITEBYTECODE", None):
         # Compiling every package at every start is no start-up that an installation has.
         variables["PYTHONPYCACHEPREFIX"] = str(cache_dir() / "bytecode")
@@ -65,11 +65,11 @@ def _bench(name: str, quick: bool, goals: str | None, format_: str, output: Path
     from resbench.bench.outcome import measure
     from resbench.bench.page import bench_page, write
     from resbench.report.render import RENDERERS
-    from resbench.train.determinism import find_device, prepare
+    from resbench.train.determinism import find_device, set_up_device
 
     device = find_device(name)
     chosen = choose_goals(() if goals is None else goals.split(","), device.type)
-    prepare(device, threads=1)
+    set_up_device(device, threads=1)
     bench = Bench(device, quick)
     rows: list[Row] = []
     if output is not None:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from resbench.cli.options import data_option, format_option, results_option
-from resbench.cli.planning import Request, missing_data, planning_options, resolve
+from resbench.cli.planning import Request, expand_request, missing_data, planning_options
 
 if TYPE_CHECKING:
-    from resbench.report.planned import Estimate
+    from resbench.report.planned import PlannedTime
     from resbench.runner.devices import Device
     from resbench.runner.plan import PlannedRun
     from resbench.store.scan import Scan
@@ -35,7 +35,7 @@ def command(results: Path, format_: str, **options: Any) -> None:
     from resbench.store.scan import scan
 
     request = Request(**{name: options[name] for name in Request.__dataclass_fields__})
-    suites, sources, devices = resolve(request)
+    suites, sources, devices = expand_request(request)
     runs, found = plan(suites, sources), scan(results)
     for problem in found.problems:
         click.echo(f"warning: {problem}", err=True)
@@ -48,8 +48,8 @@ def command(results: Path, format_: str, **options: Any) -> None:
     click.echo(RENDERERS[format_](page), nl=False)
 
 
-def _estimates(runs: list[PlannedRun], found: Scan, devices: list[Device]) -> list[Estimate]:
-    from resbench.report.planned import Estimate
+def _estimates(runs: list[PlannedRun], found: Scan, devices: list[Device]) -> list[PlannedTime]:
+    from resbench.report.planned import PlannedTime
     from resbench.runner.throughput import Throughput
 
     throughput = Throughput.measured(found.records.values())
@@ -66,7 +66,7 @@ def _estimates(runs: list[PlannedRun], found: Scan, devices: list[Device]) -> li
             if places[0] not in fresh:
                 fresh[places[0]] = throughput.seconds(run.spec, devices[0].kind)
             left = fresh[places[0]]
-        estimates.append(Estimate(places, run.spec.seed, record, epochs, left))
+        estimates.append(PlannedTime(places, run.spec.seed, record, epochs, left))
     return estimates
 
 

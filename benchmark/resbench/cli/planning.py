@@ -64,7 +64,7 @@ def planning_options(function: _F) -> _F:
     return function
 
 
-def resolve(request: Request) -> tuple[list[Expanded], dict[str, Source], list[Device]]:
+def expand_request(request: Request) -> tuple[list[Expanded], dict[str, Source], list[Device]]:
     """Load and expand the suites of a request on this machine's data and devices.
 
     Raises:

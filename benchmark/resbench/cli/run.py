@@ -12,10 +12,10 @@ from resbench.cli.options import data_option, results_option, tracking_option
 from resbench.cli.planning import (
     Request,
     deadline,
+    expand_request,
     missing_data,
     parse_duration,
     planning_options,
-    resolve,
 )
 from resbench.errors import EnvironmentFault, ExitCode, UsageError, did_you_mean
 from resbench.words import count, duration, invocation
@@ -77,7 +77,7 @@ def command(results: Path, cells: tuple[str, ...], **options: Any) -> int:
     end = deadline(options["budget"], options["until"])
     timeout = options["timeout"]
     timeout_s = None if timeout is None else parse_duration("--timeout", timeout)
-    suites, sources, devices = resolve(request)
+    suites, sources, devices = expand_request(request)
     if options["pack"] > 1 and suites[0].context.engine == "eager":
         raise UsageError(
             f"--pack {options['pack']}: seeds are packed on a GPU with a graph engine, and this "

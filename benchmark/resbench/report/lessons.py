@@ -7,16 +7,16 @@ from collections.abc import Iterator, Sequence, Set
 
 from resbench.report.blocks import Grid
 from resbench.report.cells import Place
-from resbench.report.evidence import (
-    Evidence,
-    as_markdown,
-    bullets,
-    page_link,
-)
 from resbench.report.explain import explain_cell, sentence_of
 from resbench.report.judged import JudgedTable
 from resbench.report.labels import SPLITS, code_label, listed, place_label, sentence
 from resbench.report.render_markdown import escape
+from resbench.report.replication import (
+    Replication,
+    as_markdown,
+    bullets,
+    page_link,
+)
 from resbench.suite.schema import ERROR_METRICS, TEXT_METRICS
 from resbench.words import count
 
@@ -24,7 +24,7 @@ SIZES = frozenset({"params_m"})
 LAYERS = TEXT_METRICS | {"depth"}
 
 
-def easy(evidence: Evidence) -> Iterator[str]:
+def easy(replication: Replication) -> Iterator[str]:
     """Say what came out as printed, or worked, without further ado."""
     lines = []
     kinds = {
@@ -32,11 +32,11 @@ def easy(evidence: Evidence) -> Iterator[str]:
         "printed layers, output sizes and depths are as built": LAYERS,
     }
     for what, metrics in kinds.items():
-        counted = _counted(evidence, metrics)
+        counted = _counted(replication, metrics)
         same = sum(place.kind == "equal" for _, place in counted)
         suites = listed(page_link(suite) for suite in dict.fromkeys(s for s, _ in counted))
         lines.append(f"{same} of {len(counted)} {what} ({suites}).")
-    runs = evidence.records
+    runs = replication.records
     if runs:
         lost = sum(run.status == "diverged" for run in runs)
         minutes = sorted(run.timing.total_s / 60 for run in runs)
@@ -45,16 +45,16 @@ def easy(evidence: Evidence) -> Iterator[str]:
             f"{len(runs) - lost} of {count(len(runs), 'run')} ended with a result and {lost} "
             f"diverged; a run took {minutes[0]:.1f} to {minutes[-1]:.1f} minutes; "
             f"{resumed} resumed from a checkpoint.",
-            f"{evidence.verified} of {len(runs)} records agree with their stored predictions and "
-            "epochs (`resbench verify`).",
+            f"{replication.verified} of {len(runs)} records agree with their stored predictions "
+            "and epochs (`resbench verify`).",
         ]
     yield bullets(lines)
 
 
-def hard(evidence: Evidence) -> Iterator[str]:
+def hard(replication: Replication) -> Iterator[str]:
     """Say what the sources leave open or contradict."""
     inferred: dict[str, set[str]] = {}
-    for table in evidence.sources.values():
+    for table in replication.sources.values():
         protocol = table.table.expanded.loaded.protocol
         for mark in table.marks:
             if mark.origin == "inferred" and mark.layer == f"protocol {protocol.name}":
@@ -65,29 +65,29 @@ def hard(evidence: Evidence) -> Iterator[str]:
         for protocol, paths in inferred.items()
     ]
     unequal: dict[tuple[str, str], list[str]] = {}
-    for suite, place in _counted(evidence, SIZES | LAYERS):
+    for suite, place in _counted(replication, SIZES | LAYERS):
         if place.kind == "differs":
-            loaded = evidence.sources[suite].table.expanded.loaded
+            loaded = replication.sources[suite].table.expanded.loaded
             where = place_label(loaded, place.row, place.column)
             unequal.setdefault((suite, place.text), []).append(where)
     lines += [
         f"{escape('; '.join(places))}: {escape(text)} ({page_link(suite)})"
         for (suite, text), places in unequal.items()
     ]
-    unlike = _unlike(evidence)
+    unlike = _unlike(replication)
     if unlike:
         lines.append(
-            f"In {count(len(unlike), 'place')} {misprinting(evidence)} prints an error of another "
-            "split than it says, or of none that it says (below)."
+            f"In {count(len(unlike), 'place')} {misprinting(replication)} prints an error of "
+            "another split than it says, or of none that it says (below)."
         )
     yield bullets(lines)
 
 
-def differs(evidence: Evidence) -> Iterator[str]:
+def differs(replication: Replication) -> Iterator[str]:
     """Say for every setting what makes its numbers others, and where the difference is largest."""
-    for name, tables in evidence.settings.items():
+    for name, tables in replication.settings.items():
         common, farthest = dict[str, None](), list[tuple[float, str]]()
-        for table in (table for table in tables if table in evidence.distinct):
+        for table in (table for table in tables if table in replication.distinct):
             place = _farthest(table)
             if place is None or place.mean is None or place.difference is None:
                 continue
@@ -106,17 +106,17 @@ def differs(evidence: Evidence) -> Iterator[str]:
             yield bullets([*map(escape, common), max(farthest)[1]])
 
 
-def misprinting(evidence: Evidence) -> str:
+def misprinting(replication: Replication) -> str:
     """Return the sources, each the first of a suite, that print an error as another than it is."""
-    suites = (evidence.sources[suite].table.expanded.loaded for suite, _ in _unlike(evidence))
+    suites = (replication.sources[suite].table.expanded.loaded for suite, _ in _unlike(replication))
     return listed(dict.fromkeys(suite.sources[0].title for suite in suites))
 
 
-def unlike_print(evidence: Evidence) -> Iterator[str]:
+def unlike_print(replication: Replication) -> Iterator[str]:
     """List the printed errors that are not what they are printed as."""
     rows = []
-    for suite, place in _unlike(evidence):
-        loaded = evidence.sources[suite].table.expanded.loaded
+    for suite, place in _unlike(replication):
+        loaded = replication.sources[suite].table.expanded.loaded
         printed = place.printed
         assert printed is not None
         rows.append((
@@ -136,9 +136,9 @@ def unlike_print(evidence: Evidence) -> Iterator[str]:
         yield as_markdown(Grid(header, tuple(rows), "llrlll"))
 
 
-def provenance(evidence: Evidence) -> Iterator[str]:
+def provenance(replication: Replication) -> Iterator[str]:
     """List the code, the data and the machines behind the records."""
-    runs = evidence.records
+    runs = replication.records
     if not runs:
         return
     where = {
@@ -158,21 +158,21 @@ def _counts(names: Sequence[str]) -> str:
     return "; ".join(f"{name} ({count(found[name], 'run')})" for name in sorted(found))
 
 
-def _counted(evidence: Evidence, metrics: Set[str]) -> list[tuple[str, Place]]:
+def _counted(replication: Replication, metrics: Set[str]) -> list[tuple[str, Place]]:
     """Return the printed places that are counted, not trained, and their suites."""
     return [
         (suite, place)
-        for suite, table in evidence.sources.items()
+        for suite, table in replication.sources.items()
         for place in table.places
         if place.metric in metrics and place.kind in ("equal", "differs")
     ]
 
 
-def _unlike(evidence: Evidence) -> list[tuple[str, Place]]:
+def _unlike(replication: Replication) -> list[tuple[str, Place]]:
     """Return the printed errors that are another error than the source says."""
     return [
         (suite, place)
-        for suite, table in evidence.sources.items()
+        for suite, table in replication.sources.items()
         for place in table.places
         if place.metric in ERROR_METRICS
         and place.printed

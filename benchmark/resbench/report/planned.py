@@ -18,7 +18,7 @@ UNKNOWN = "unknown: measured at the first run"
 
 
 @dataclass(frozen=True)
-class Estimate:
+class PlannedTime:
     """One run of a plan; a run that serves several places is one."""
 
     places: tuple[tuple[str, str], ...]
@@ -41,10 +41,10 @@ class Machine:
 
 
 def plan_page(
-    suites: Sequence[Expanded], runs: Sequence[Estimate], machine: Machine, command: str
+    suites: Sequence[Expanded], runs: Sequence[PlannedTime], machine: Machine, command: str
 ) -> Page:
     """Return the plan of all suites under one context."""
-    by_place: dict[tuple[str, str], list[Estimate]] = {}
+    by_place: dict[tuple[str, str], list[PlannedTime]] = {}
     for run in runs:
         for place in run.places:
             by_place.setdefault(place, []).append(run)
@@ -82,7 +82,7 @@ def plan_page(
     return Page(tuple(blocks), plain)
 
 
-def _total(todo: Sequence[Estimate], runs: int, machine: Machine) -> str:
+def _total(todo: Sequence[PlannedTime], runs: int, machine: Machine) -> str:
     done = f"{runs - len(todo)} recorded"
     if not runs:
         return "Nothing to train: these tables are counted."
@@ -101,12 +101,12 @@ def _total(todo: Sequence[Estimate], runs: int, machine: Machine) -> str:
     return f"{text} Time: about {time} in all."
 
 
-def _sum(runs: Sequence[Estimate]) -> float:
+def _sum(runs: Sequence[PlannedTime]) -> float:
     return math.fsum(run.left_s or 0.0 for run in runs)
 
 
 def _suite_blocks(
-    expanded: Expanded, cells: Mapping[str, Sequence[Estimate]], powers: Sequence[Power]
+    expanded: Expanded, cells: Mapping[str, Sequence[PlannedTime]], powers: Sequence[Power]
 ) -> Iterator[Block]:
     suite = expanded.loaded.suite
     yield Heading(2, f"{suite.name}: {suite.title}")
@@ -125,7 +125,7 @@ def _suite_blocks(
         yield from _power_blocks(powers)
 
 
-def _row(expanded: Expanded, cell: str, runs: Sequence[Estimate]) -> tuple[str, ...]:
+def _row(expanded: Expanded, cell: str, runs: Sequence[PlannedTime]) -> tuple[str, ...]:
     todo = [run for run in runs if run.record is None]
     begun = sum(run.begun_epochs > 0 for run in todo)
     fresh = [run.left_s for run in todo if not run.begun_epochs]
@@ -183,7 +183,7 @@ def _points(value: float | None) -> str:
     return f"{value:.2f}" if math.isfinite(value) else "nothing"
 
 
-def _cell_data(cell: str, runs: Sequence[Estimate]) -> dict[str, Any]:
+def _cell_data(cell: str, runs: Sequence[PlannedTime]) -> dict[str, Any]:
     return {
         "cell": cell,
         "done": [run.seed for run in runs if run.record],

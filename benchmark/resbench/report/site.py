@@ -18,19 +18,19 @@ from resbench.report import figures
 from resbench.report.blocks import Block, Heading, Text
 from resbench.report.collect import chosen, empty, finished
 from resbench.report.details import EFFECTS
-from resbench.report.evidence import (
-    Drawn,
-    Evidence,
-    as_markdown,
-    figure_links,
-    page_link,
-    trained_on,
-)
 from resbench.report.judged import JudgedTable, judge
 from resbench.report.labels import sentence, source_label
 from resbench.report.page import table_blocks
 from resbench.report.reading import Results, read_results
 from resbench.report.render_markdown import escape, markdown
+from resbench.report.replication import (
+    Drawn,
+    Replication,
+    as_markdown,
+    figure_links,
+    page_link,
+    trained_on,
+)
 from resbench.report.summary import abstract, claims_grid, claims_notes, replication_report
 from resbench.store.atomic import fault, read_file, write_atomic
 
@@ -58,7 +58,7 @@ def write_site(
         _parts(readme)
     method = folder.absolute().parent / METHOD
     way = f"../{METHOD}" if method.is_file() else ""
-    evidence, files = build_site(suites, read_results(results), way)
+    replication, files = build_site(suites, read_results(results), way)
     stale = _generated(folder) - files.keys()
     _refuse_to_overwrite(folder, files)
     try:
@@ -72,13 +72,13 @@ def write_site(
         return changed
     before, after = _parts(readme)
     way = quote(Path(os.path.relpath(folder, readme.parent)).as_posix())
-    block = f"{readme_block(evidence, way)}\n".encode()
+    block = f"{readme_block(replication, way)}\n".encode()
     return changed + ([readme] if _write(readme, before + block + after) else [])
 
 
 def build_site(
     suites: Sequence[str], results: Results, method: str = ""
-) -> tuple[Evidence, dict[str, bytes]]:
+) -> tuple[Replication, dict[str, bytes]]:
     """Return what the pages are made of, and every file by its path below the folder.
 
     ``method`` is the way from there to the page about the method; without one it is named only.
@@ -89,13 +89,13 @@ def build_site(
     }
     bare = {name: found[0] for name, found in tables.items()}
     bare = {name: table if not table.cost.runs else _bare(table) for name, table in bare.items()}
-    evidence = Evidence(results, tables, bare, method=method)
-    drawn = tuple(_draw(evidence))
-    evidence = replace(evidence, figures=drawn)
+    replication = Replication(results, tables, bare, method=method)
+    drawn = tuple(_draw(replication))
+    replication = replace(replication, figures=drawn)
     files = {figure.path: _marked(figure.svg) for figure in drawn}
     files |= {f"{name}.md": _suite_page(found, drawn).encode() for name, found in tables.items()}
-    index = f"{GENERATED}\n\n{replication_report(evidence)}\n{_contents(tables)}"
-    return evidence, files | {"README.md": index.encode()}
+    index = f"{GENERATED}\n\n{replication_report(replication)}\n{_contents(tables)}"
+    return replication, files | {"README.md": index.encode()}
 
 
 def _marked(svg: bytes) -> bytes:
@@ -107,13 +107,13 @@ def _bare(table: JudgedTable) -> JudgedTable:
     return judge(empty(table.table.expanded.loaded))
 
 
-def readme_block(evidence: Evidence, folder: str) -> str:
+def readme_block(replication: Replication, folder: str) -> str:
     """Return the claims, a figure and the way on, for the README above the folder."""
-    parts = [f"**What the runs show.** {abstract(evidence)}"]
-    grid = claims_grid(evidence, closest=True)
+    parts = [f"**What the runs show.** {abstract(replication)}"]
+    grid = claims_grid(replication, closest=True)
     if grid is not None:
-        parts += [as_markdown(grid), *claims_notes(evidence, closest=True)]
-    parts += figure_links(evidence.drawn("claims"), f"{folder}/")
+        parts += [as_markdown(grid), *claims_notes(replication, closest=True)]
+    parts += figure_links(replication.drawn("claims"), f"{folder}/")
     parts.append(
         f"{EFFECTS} [{folder}/]({folder}/README.md) has the tables, what differs from print and "
         "why, and the runs behind every number."
@@ -143,34 +143,34 @@ def _contents(tables: Mapping[str, Sequence[JudgedTable]]) -> str:
     return "\n".join(["## Every suite", "", *lines]) + "\n"
 
 
-def _draw(evidence: Evidence) -> Iterator[Drawn]:
+def _draw(replication: Replication) -> Iterator[Drawn]:
     """Yield every figure."""
     kinds = {
         "curves": (figures.learning_curves, "Errors over epochs and the time of a run"),
         "printed": (figures.printed_cells, "Printed errors and ours"),
         "noise": (figures.noise, "Test error over label noise"),
     }
-    for table in evidence.run:
+    for table in replication.with_runs:
         for kind, (draw, text) in kinds.items():
             figure = draw(table)
             if figure is not None:
-                alt = f"{text}: {table.suite}, {evidence.setting(table)}"
-                path = f"figures/{table.suite}-{_slug(evidence, table)}-{kind}.svg"
+                alt = f"{text}: {table.suite}, {replication.setting(table)}"
+                path = f"figures/{table.suite}-{_slug(replication, table)}-{kind}.svg"
                 yield Drawn(kind, table, path, alt, figures.svg(figure))
-    name = evidence.short if len(evidence.settings) > 1 else evidence.setting
+    name = replication.short if len(replication.settings) > 1 else replication.setting
     figure = figures.claims(
-        {name(tables[0]): tables for tables in evidence.settings.values()}, evidence.shared
+        {name(tables[0]): tables for tables in replication.settings.values()}, replication.shared
     )
     if figure is not None:
-        alt = f"Effects of the claims, printed and ours: {'; '.join(evidence.settings)}"
+        alt = f"Effects of the claims, printed and ours: {'; '.join(replication.settings)}"
         yield Drawn("claims", None, "figures/claims.svg", alt, figures.svg(figure))
 
 
-def _slug(evidence: Evidence, table: JudgedTable) -> str:
+def _slug(replication: Replication, table: JudgedTable) -> str:
     """Return a table's setting as a part of a file name, distinct for distinct settings."""
     context = table.table.expanded.context
     parts = [context.tier, *([f"x{context.scale:g}"] if context.scale != 1 else [])]
-    parts += [f"{c.label}{evidence.told_apart(c)}".replace(" ", "-") for c in trained_on(table)]
+    parts += [f"{c.label}{replication.told_apart(c)}".replace(" ", "-") for c in trained_on(table)]
     parts += [context.precision, context.engine.replace("+", "-")]
     if context.overrides:
         text = json.dumps([list(pair) for pair in context.overrides], sort_keys=True)

@@ -15,19 +15,19 @@ from resbench.report import lessons
 from resbench.report.blocks import Grid
 from resbench.report.cells import Place
 from resbench.report.details import EFFECTS, later_seeds_note, with_step
-from resbench.report.evidence import (
-    JUDGED,
-    Evidence,
-    as_markdown,
-    bullets,
-    figure_links,
-    page_link,
-)
 from resbench.report.judged import JudgedTable
 from resbench.report.labels import bounds, listed, mean_sd, p_value, sentence, signed
 from resbench.report.measured import all_measured
 from resbench.report.page import MARKS, printed_text
 from resbench.report.render_markdown import escape
+from resbench.report.replication import (
+    JUDGED,
+    Replication,
+    as_markdown,
+    bullets,
+    figure_links,
+    page_link,
+)
 from resbench.stats.claims import ClaimKind
 from resbench.suite.catalog import PAPER
 from resbench.suite.expand import parsed_claims
@@ -35,22 +35,22 @@ from resbench.suite.schema import ERROR_METRICS
 from resbench.words import count
 
 
-def replication_report(evidence: Evidence) -> str:
+def replication_report(replication: Replication) -> str:
     """Return the whole page as Markdown."""
     sections = [
-        ("", [_sources(evidence), abstract(evidence)]),
-        ("Scope", _scope(evidence)),
-        ("Claims", _claims(evidence)),
-        ("Method", _method(evidence)),
-        ("Printed and ours", _tables(evidence)),
-        ("What was easy", lessons.easy(evidence)),
-        ("What was hard", lessons.hard(evidence)),
-        ("What differs, and why", lessons.differs(evidence)),
+        ("", [_sources(replication), abstract(replication)]),
+        ("Scope", _scope(replication)),
+        ("Claims", _claims(replication)),
+        ("Method", _method(replication)),
+        ("Printed and ours", _tables(replication)),
+        ("What was easy", lessons.easy(replication)),
+        ("What was hard", lessons.hard(replication)),
+        ("What differs, and why", lessons.differs(replication)),
         (
-            f"What the numbers of {lessons.misprinting(evidence)} are",
-            lessons.unlike_print(evidence),
+            f"What the numbers of {lessons.misprinting(replication)} are",
+            lessons.unlike_print(replication),
         ),
-        ("Where the runs come from", lessons.provenance(evidence)),
+        ("Where the runs come from", lessons.provenance(replication)),
     ]
     parts = ["# Replication report"]
     for title, paragraphs in sections:
@@ -61,13 +61,13 @@ def replication_report(evidence: Evidence) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def claims_grid(evidence: Evidence, *, closest: bool = False) -> Grid | None:
+def claims_grid(replication: Replication, *, closest: bool = False) -> Grid | None:
     """Return every claim with runs, a row for each setting that can decide it; None without any.
 
     Of the settings, the one ``closest`` to print alone if so asked.
     """
-    several, rows = len(evidence.settings) > 1, []
-    for table, item in evidence.claims(closest=closest):
+    several, rows = len(replication.settings) > 1, []
+    for table, item in replication.claims(closest=closest):
         verdict = item.verdict
         rows.append((
             with_step(item.claim.text, verdict),
@@ -77,18 +77,18 @@ def claims_grid(evidence: Evidence, *, closest: bool = False) -> Grid | None:
             str(verdict.evidence.estimate.n),
             p_value(verdict.adjusted_p),
             verdict.kind.replace("_", " "),
-            *([evidence.short(table)] if several else []),
+            *([replication.short(table)] if several else []),
         ))  # fmt: skip
-    levels = {f"{1 - 2 * item.claim.alpha:.0%}" for _, item in evidence.claims()}
+    levels = {f"{1 - 2 * item.claim.alpha:.0%}" for _, item in replication.claims()}
     interval = f"interval\n{listed(sorted(levels))}"
     header = ["claim", "printed\npp", "ours\npp", interval, "seeds", "p\nHolm", "verdict"]
     header += ["setting"] if several else []
     return Grid(tuple(header), tuple(rows), "lrrrrrll"[: len(header)]) if rows else None
 
 
-def claims_notes(evidence: Evidence, *, closest: bool = False) -> Iterator[str]:
+def claims_notes(replication: Replication, *, closest: bool = False) -> Iterator[str]:
     """Say what to mind about the claims: settings, errors so far from print's, later seeds."""
-    if len(evidence.settings) > 1:
+    if len(replication.settings) > 1:
         yield (
             "A claim stands in the setting closest to its source's that has three seeds; the "
             "figure shows the others too."
@@ -97,8 +97,8 @@ def claims_notes(evidence: Evidence, *, closest: bool = False) -> Iterator[str]:
             "source's first; the figure shows those with fewer too."
         )
     far = {
-        evidence.short(tables[0]): [table for table in tables if not table.as_printed]
-        for tables in evidence.settings.values()
+        replication.short(tables[0]): [table for table in tables if not table.as_printed]
+        for tables in replication.settings.values()
     }
     ranges = [f"{errors} in {escape(name)}" for name, ts in far.items() if (errors := _errors(ts))]
     if ranges:
@@ -106,8 +106,8 @@ def claims_notes(evidence: Evidence, *, closest: bool = False) -> Iterator[str]:
             f"Test errors of these networks are {', '.join(ranges)}; the printed ones are of "
             "networks trained to their end. An order here may be one of how fast networks learn."
         )
-    for tables in evidence.settings.values():
-        if note := later_seeds_note(tables, sentence(evidence.short(tables[0]))):
+    for tables in replication.settings.values():
+        if note := later_seeds_note(tables, sentence(replication.short(tables[0]))):
             yield escape(note)
 
 
@@ -128,9 +128,9 @@ def _errors(tables: Sequence[JudgedTable]) -> str:
     return " and ".join(ranges)
 
 
-def _sources(evidence: Evidence) -> str:
+def _sources(replication: Replication) -> str:
     """Return what is replicated, each document with its link where it has one."""
-    loaded = (tables[0].table.expanded.loaded for tables in evidence.tables.values())
+    loaded = (tables[0].table.expanded.loaded for tables in replication.tables.values())
     sources = dict.fromkeys(source for suite in loaded for source in suite.sources)
     names = [f"[{escape(s.title)}]({s.link})" if s.link else escape(s.title) for s in sources]
     return (
@@ -139,27 +139,27 @@ def _sources(evidence: Evidence) -> str:
     )
 
 
-def abstract(evidence: Evidence) -> str:
+def abstract(replication: Replication) -> str:
     """Return what was run, setting by setting, and what it says."""
-    if not evidence.records:
+    if not replication.records:
         return "No run is recorded yet."
-    asked = sum(len(tables[0].claims) for tables in evidence.tables.values())
-    settings = count(len(evidence.settings), "setting")
-    shared = f", all on {escape(evidence.shared)}" if evidence.shared else ""
-    parts = [f"{count(len(evidence.records), 'run')} in {settings}{shared}."]
-    if not any(table.as_printed for table in evidence.run):
+    asked = sum(len(tables[0].claims) for tables in replication.tables.values())
+    settings = count(len(replication.settings), "setting")
+    shared = f", all on {escape(replication.shared)}" if replication.shared else ""
+    parts = [f"{count(len(replication.records), 'run')} in {settings}{shared}."]
+    if not any(table.as_printed for table in replication.with_runs):
         parts.append(
             "No setting is the printed one: no printed number is supported or refuted, and every "
             "verdict on a claim holds for its setting alone."
         )
-    if evidence.results.problems:
+    if replication.results.problems:
         parts.append(
-            f"{count(len(evidence.results.problems), 'run')} refused as damaged or forged, in no "
-            "table (`resbench status` names them)."
+            f"{count(len(replication.results.problems), 'run')} refused as damaged or forged, in "
+            "no table (`resbench status` names them)."
         )
     lines = []
-    for name, tables in evidence.settings.items():
-        where = sentence(evidence.short(tables[0]) if evidence.shared else name)
+    for name, tables in replication.settings.items():
+        where = sentence(replication.short(tables[0]) if replication.shared else name)
         tier = tables[0].table.expanded.tier
         what = f"{tier.title}. " if tier.name != PAPER.name else ""
         kinds = Counter(item.verdict.kind for table in tables for item in table.claims)
@@ -172,9 +172,9 @@ def abstract(evidence: Evidence) -> str:
     return "\n\n".join([" ".join(parts), *([bullets(lines)] if lines else [])])
 
 
-def _scope(evidence: Evidence) -> Iterator[str]:
+def _scope(replication: Replication) -> Iterator[str]:
     rows = []
-    for name, tables in evidence.settings.items():
+    for name, tables in replication.settings.items():
         runs = {run.key: run for table in tables for run in table.table.records}
         seeds = Counter(len(cell.done) for t in tables for cell in t.table.cells.values())
         del seeds[0]
@@ -198,7 +198,7 @@ def _scope(evidence: Evidence) -> Iterator[str]:
     )
     if rows:
         yield as_markdown(Grid(header, tuple(rows), "llrrrr"))
-    kinds = Counter(_best_kind(evidence, suite) for suite in _printed_errors(evidence))
+    kinds = Counter(_best_kind(replication, suite) for suite in _printed_errors(replication))
     total, judged = sum(kinds.values()), sum(kinds[kind] for kind in JUDGED)
     verdicts = listed(f"{kinds[kind]} {kind}" for kind in JUDGED if kinds[kind])
     yield (
@@ -209,32 +209,32 @@ def _scope(evidence: Evidence) -> Iterator[str]:
     )
 
 
-def _printed_errors(evidence: Evidence) -> Iterator[tuple[str, str, str]]:
+def _printed_errors(replication: Replication) -> Iterator[tuple[str, str, str]]:
     """Yield suite, row and column of every printed error of a trained table."""
-    for name, tables in evidence.tables.items():
+    for name, tables in replication.tables.items():
         for place in tables[0].places:
             trained = place.kind != "skipped" and place.metric in ERROR_METRICS
             if trained and place.printed and place.printed.value:
                 yield name, place.row, place.column
 
 
-def _best_kind(evidence: Evidence, where: tuple[str, str, str]) -> str:
+def _best_kind(replication: Replication, where: tuple[str, str, str]) -> str:
     """Return the verdict on a place in the context that says most about it."""
     suite, *at = where
-    kinds = [p.kind for t in evidence.tables[suite] for p in t.places if [p.row, p.column] == at]
+    kinds = [p.kind for t in replication.tables[suite] for p in t.places if [p.row, p.column] == at]
     order = (*JUDGED, "not_comparable", "not_run")
     return min(kinds, key=lambda kind: order.index(kind) if kind in order else len(order))
 
 
-def _claims(evidence: Evidence) -> Iterator[str]:
-    grid = claims_grid(evidence)
+def _claims(replication: Replication) -> Iterator[str]:
+    grid = claims_grid(replication)
     if grid is not None:
         yield as_markdown(grid)
-        yield from claims_notes(evidence)
-    yield from figure_links(evidence.drawn("claims"))
+        yield from claims_notes(replication)
+    yield from figure_links(replication.drawn("claims"))
     waiting = sum(
         all(table.claims[i].verdict.kind == "not_run" for table in tables)
-        for tables in evidence.tables.values()
+        for tables in replication.tables.values()
         for i in range(len(tables[0].claims))
     )
     yield (
@@ -242,10 +242,10 @@ def _claims(evidence: Evidence) -> Iterator[str]:
     )
 
 
-def _method(evidence: Evidence) -> Iterator[str]:
+def _method(replication: Replication) -> Iterator[str]:
     name = "docs/statistics.md"
-    method = f"[{name}]({evidence.method})" if evidence.method else f"{name} of resbench"
-    protocols = dict.fromkeys(t.table.expanded.loaded.protocol.title for t in evidence.run)
+    method = f"[{name}]({replication.method})" if replication.method else f"{name} of resbench"
+    protocols = dict.fromkeys(t.table.expanded.loaded.protocol.title for t in replication.with_runs)
     yield bullets([
         f"Training follows {listed(protocols)}; each setting of it is marked as the source's, "
         "inferred or a deviation in the ledger of every suite's page.",
@@ -257,27 +257,27 @@ def _method(evidence: Evidence) -> Iterator[str]:
     ])  # fmt: skip
 
 
-def _tables(evidence: Evidence) -> Iterator[str]:
+def _tables(replication: Replication) -> Iterator[str]:
     suites: dict[str, list[JudgedTable]] = {}
-    for table in evidence.distinct:
+    for table in replication.distinct:
         if any(place.values for place in table.places):
             suites.setdefault(table.suite, []).append(table)
     for suite, tables in suites.items():
         title = tables[0].table.expanded.loaded.suite.title
         yield f"**{escape(title)}** ({page_link(suite)}):"
-        yield as_markdown(compact_grid(evidence, tables))
-        yield from figure_links(evidence.drawn("noise", suite))
+        yield as_markdown(compact_grid(replication, tables))
+        yield from figure_links(replication.drawn("noise", suite))
     yield "Ours: mean ± sd over seeds (how many; 2/3: one is missing), last epoch."
 
 
-def compact_grid(evidence: Evidence, tables: Sequence[JudgedTable]) -> Grid:
+def compact_grid(replication: Replication, tables: Sequence[JudgedTable]) -> Grid:
     """Return a suite in the source's shape: for every column of errors printed, and ours."""
     suite = tables[0].table.expanded.loaded.suite
     columns = [
         name for name in suite.table.columns
         if any(p.column == name and p.metric in ERROR_METRICS for p in tables[0].places)
     ]  # fmt: skip
-    several, levels = len(evidence.settings) > 1, suite.matrix[suite.table.rows]
+    several, levels = len(replication.settings) > 1, suite.matrix[suite.table.rows]
     header, cells = [suite.table.row_header], [[level.label for level in levels.values()]]
     for name in columns:
         header.append(f"{suite.table.columns[name].label}\nprinted")
@@ -285,7 +285,7 @@ def compact_grid(evidence: Evidence, tables: Sequence[JudgedTable]) -> Grid:
         for table in tables:
             ours = [_ours(place) for place in table.places if place.column == name]
             if any(ours):
-                header.append(f"ours\n{evidence.short(table)}" if several else "ours")
+                header.append(f"ours\n{replication.short(table)}" if several else "ours")
                 cells.append(ours)
     return Grid(tuple(header), tuple(zip(*cells, strict=True)), "l" + "r" * (len(header) - 1))
 

@@ -26,7 +26,7 @@ ALLOCATOR = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_th
 a CPU step is 7 to 12 % shorter, its bits are the same. Other C libraries ignore it."""
 
 
-def environment(threads: int) -> dict[str, str]:
+def worker_variables(threads: int) -> dict[str, str]:
     """Return the variables of a process that trains."""
     return {
         "GLIBC_TUNABLES": ALLOCATOR,
@@ -62,7 +62,7 @@ class Worker:
             stdout=subprocess.PIPE,
             stderr=self._log,
             start_new_session=True,  # Ctrl-C is for the parent, which asks its workers to stop
-            env={**environment(threads), "RESBENCH_PARENT": str(os.getpid())},
+            env={**worker_variables(threads), "RESBENCH_PARENT": str(os.getpid())},
         )
         assert self.process.stdout is not None
         self.descriptor = self.process.stdout.fileno()

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from resbench.errors import ResbenchError
-from resbench.tracking.settings import environment, find_store
+from resbench.tracking.settings import find_store, mlflow_variables
 from resbench.words import invocation
 
 QUEUE = 10_000
@@ -72,7 +72,7 @@ class MirrorClient:
                 stdout=subprocess.PIPE,
                 stderr=self._log,
                 start_new_session=True,  # Ctrl-C is for the parent, which still has ends to tell
-                env={**os.environ, **environment()},
+                env={**os.environ, **mlflow_variables()},
             )
         except (ResbenchError, OSError) as error:
             self.warnings.append(f"not mirrored to MLflow: {error}")

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import IO
 
 from resbench.errors import EnvironmentFault, UsageError
-from resbench.tracking.settings import Store, environment, experiment_page
+from resbench.tracking.settings import Store, experiment_page, mlflow_variables
 
 HOST = "127.0.0.1"
 PORT = 5000
@@ -70,7 +70,7 @@ def serving(store: Store, port: int | None = None) -> Iterator[Ui]:
     command += ["--host", HOST, "--port", str(chosen), "--workers", "1"]
     command += ["--artifacts-destination", store.artifacts]  # not the working directory
     # Without the executor of jobs, of which we have none, it starts in a third of the time.
-    settings = {**environment(), "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    settings = {**mlflow_variables(), "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
             command,

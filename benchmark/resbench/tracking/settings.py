@@ -85,6 +85,6 @@ def experiment_page(server: str, experiment_id: str) -> str:
     return f"{server}/#/experiments/{experiment_id}/runs?{view}"
 
 
-def environment() -> dict[str, str]:
+def mlflow_variables() -> dict[str, str]:
     """Return the variables under which MLflow must be imported, in this process or a child."""
     return {**_ALWAYS, **{k: v for k, v in _UNLESS_SET.items() if k not in os.environ}}

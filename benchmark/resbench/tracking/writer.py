@@ -23,12 +23,12 @@ import psutil
 
 from resbench.errors import EnvironmentFault, ResbenchError
 from resbench.tracking.facts import MLFLOW_STATUS, Facts, Point
-from resbench.tracking.settings import Store, environment, experiment_page
+from resbench.tracking.settings import Store, experiment_page, mlflow_variables
 from resbench.tracking.system import Sample
 from resbench.tracking.turn import Unreachable, turn
 from resbench.words import one_line
 
-os.environ.update(environment())
+os.environ.update(mlflow_variables())
 
 from mlflow import MlflowClient
 from mlflow.entities import (
@@ -42,7 +42,7 @@ from mlflow.entities import (
 )
 from mlflow.exceptions import MlflowException
 
-Place = tuple[str, str, str]
+MirrorPlace = tuple[str, str, str]
 """Suite, cell and key."""
 
 SUITE_TAG, CELL_TAG, KEY_TAG = "resbench.suite", "resbench.cell", "resbench.key"
@@ -84,7 +84,7 @@ class Writer:
         self.experiments: dict[str, str] = {}
         """Suite -> experiment id, for the suites written so far."""
         self._opened: Any = None
-        self._known: dict[Place, Mirrored] = {}
+        self._known: dict[MirrorPlace, Mirrored] = {}
 
     @property
     def _client(self) -> Any:
@@ -118,7 +118,7 @@ class Writer:
                 if not facts.ended:
                     self._known[place] = known  # only what was told without an error is believed
 
-    def versions(self) -> dict[Place, str]:
+    def versions(self) -> dict[MirrorPlace, str]:
         """Return the version of each mirrored run, empty while MLflow believes that it runs."""
         with self._turn():
             found = {}
@@ -157,7 +157,7 @@ class Writer:
             if not token:
                 return
 
-    def _find(self, place: Place) -> Mirrored | None:
+    def _find(self, place: MirrorPlace) -> Mirrored | None:
         suite, cell, key = place
         query = f"tags.`{KEY_TAG}` = '{key}' AND tags.`{CELL_TAG}` = '{cell}'"
         found = self._client.search_runs([self._experiment(suite)], query, max_results=1)
@@ -190,7 +190,7 @@ class Writer:
             self.experiments[suite] = found.experiment_id
         return self.experiments[suite]
 
-    def _create(self, place: Place, facts: Facts) -> Mirrored:
+    def _create(self, place: MirrorPlace, facts: Facts) -> Mirrored:
         suite, cell, _ = place
         tags = {SUITE_TAG: suite, CELL_TAG: cell, **_SOURCE, **facts.tags}
         name = f"{cell} seed {facts.seed}"

@@ -12,7 +12,7 @@ from resbench.errors import EnvironmentFault, UsageError
 from resbench.machine import cpu_name
 
 
-def prepare(device: torch.device, threads: int) -> None:
+def set_up_device(device: torch.device, threads: int) -> None:
     """Make the process deterministic: thread count, algorithms, no reduced-precision matmul."""
     torch.set_num_threads(threads)
     # As use_deterministic_algorithms(True), which imports the compiler to tell it as well: seconds.

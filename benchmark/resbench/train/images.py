@@ -45,7 +45,7 @@ class Prepared:
         return noise_hash(self.train_labels), [round(float(x), 6) for x in matrix.ravel()]
 
 
-def prepare(spec: RunSpec, images: Images) -> Prepared:
+def prepare_images(spec: RunSpec, images: Images) -> Prepared:
     """Select, pool and corrupt as the specification says.
 
     Raises:

@@ -27,8 +27,8 @@ from resbench.store.state import Status, read_state, write_state
 from resbench.suite.spec import RunSpec, plain_to
 from resbench.train.calibrate import calibrate
 from resbench.train.control import Control, Interrupted, OutOfBudget
-from resbench.train.determinism import find_device, prepare
-from resbench.train.images import prepare as prepare_images
+from resbench.train.determinism import find_device, set_up_device
+from resbench.train.images import prepare_images
 from resbench.train.lane import Lane
 from resbench.train.loop import train
 from resbench.train.track import Track
@@ -156,7 +156,7 @@ def _device(job: Job) -> torch.device:
     """Return the job's device, with this process prepared for it."""
     try:
         device = find_device(job.device)
-        prepare(device, job.threads)
+        set_up_device(device, job.threads)
     except EnvironmentFault as error:
         raise _Shared(str(error)) from error
     return device

@@ -38,7 +38,7 @@ class Drawn:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class Replication:
     """What the page is written from."""
 
     results: Results
@@ -52,7 +52,7 @@ class Evidence:
     @cached_property
     def records(self) -> list[RunRecord]:
         """Every finished run behind the tables."""
-        found = {run.key: run for table in self.run for run in table.table.records}
+        found = {run.key: run for table in self.with_runs for run in table.table.records}
         return list(found.values())
 
     @cached_property
@@ -61,7 +61,7 @@ class Evidence:
         return sum(not verify_run(RunFolder(self.results.path, run.key)) for run in self.records)
 
     @property
-    def run(self) -> list[JudgedTable]:
+    def with_runs(self) -> list[JudgedTable]:
         """The tables with runs, all contexts."""
         return [table for tables in self.tables.values() for table in tables if table.cost.runs]
 
@@ -69,17 +69,17 @@ class Evidence:
     def distinct(self) -> list[JudgedTable]:
         """Those of them that show a run which no other suite's table has already."""
         shown, found = set[str](), list[JudgedTable]()
-        for table in sorted(self.run, key=lambda table: len(table.table.keys), reverse=True):
+        for table in sorted(self.with_runs, key=lambda table: len(table.table.keys), reverse=True):
             if not table.table.keys <= shown:
                 shown |= table.table.keys
                 found.append(table)
-        return [table for table in self.run if table in found]
+        return [table for table in self.with_runs if table in found]
 
     @cached_property
     def settings(self) -> dict[str, list[JudgedTable]]:
         """The tables with runs by setting, in words; the setting closest to print first."""
         found: dict[str, list[JudgedTable]] = {}
-        for table in sorted(self.run, key=lambda table: closeness(table.table.expanded)):
+        for table in sorted(self.with_runs, key=lambda table: closeness(table.table.expanded)):
             found.setdefault(self.setting(table), []).append(table)
         order = list(self.tables)
         return {
@@ -112,15 +112,15 @@ class Evidence:
 
     @cached_property
     def _engines(self) -> set[str]:
-        return {table.table.expanded.context.engine for table in self.run}
+        return {table.table.expanded.context.engine for table in self.with_runs}
 
     @cached_property
     def _choices(self) -> set[DataChoice]:
-        return {choice for table in self.run for choice in trained_on(table)}
+        return {choice for table in self.with_runs for choice in trained_on(table)}
 
     def short(self, table: JudgedTable) -> str:
         """Return what tells a table's setting from the others here; its tier if nothing does."""
-        every = [self._parts(other) for other in self.run]
+        every = [self._parts(other) for other in self.with_runs]
         own = [
             part for part, *others in zip(self._parts(table), *every, strict=True)
             if any(part != other for other in others)
@@ -132,7 +132,7 @@ class Evidence:
         """What all settings have in common; nothing where there is one."""
         if len(self.settings) < 2:
             return ""
-        every = zip(*(self._parts(table) for table in self.run), strict=True)
+        every = zip(*(self._parts(table) for table in self.with_runs), strict=True)
         return " · ".join(part for part, *others in every if part and {part} >= {*others})
 
     def claims(self, *, closest: bool = False) -> Iterator[tuple[JudgedTable, JudgedClaim]]:

@@ -15,7 +15,7 @@ from typing import Any
 from resbench.data.sources import identify
 from resbench.store.job import Job
 from resbench.store.layout import RunFolder
-from resbench.suite.spec import RunSpec, plain_to
+from resbench.suite.spec import Augment, RunSpec, plain_to
 
 RESBENCH = str(Path(sys.executable).with_name("resbench"))
 PATIENCE_S = 120
@@ -74,6 +74,12 @@ def changed(value: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, A
             node = node[name]
         node[last] = item
     return new
+
+
+def augment_of(kind: str, **changes: Any) -> Augment:
+    """The usual transformation of a kind, with fields changed."""
+    usual = {"pad_px": 4, "flip": True, "rotation_deg": 0.0, "shift": 0.0, "zoom": 0.0}
+    return plain_to(Augment, {"kind": kind, **usual, **changes})
 
 
 def spec_of(**changes: Any) -> RunSpec:

@@ -14,12 +14,13 @@ from msgspec import structs
 from resbench.bench.contest import TINY, Bench
 from resbench.bench.peer import Peer, PilImages
 from resbench.bench.training import Ours
-from resbench.data.augment import Augment
 from resbench.data.digits import read_digits
 from resbench.models import attention
 from resbench.suite.spec import RunSpec
 from resbench.train.calibrate import made_images
 from resbench.train.images import prepare_images
+
+from ..mini import augment_of
 
 CPU = torch.device("cpu")
 
@@ -103,7 +104,7 @@ def test_settings_are_put_back_even_after_an_error() -> None:
 def test_images_are_cropped_from_black_padding_and_mirrored_half_the_time() -> None:
     image = np.random.default_rng(0).integers(1, 256, (1, 6, 6, 3), dtype=np.uint8)
     plain = PilImages(image, np.array([7]), None)
-    moved = PilImages(image, np.array([7]), Augment(kind="crop_flip", pad_px=1, flip=True))
+    moved = PilImages(image, np.array([7]), augment_of("crop_flip", pad_px=1))
     black = (-plain.mean / plain.std).expand(3, 8, 8).clone()
     padded = black.clone()
     padded[:, 1:7, 1:7] = plain[0][0]

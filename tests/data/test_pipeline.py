@@ -6,11 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from resbench.data.augment import Augment, draw
+from resbench.data.augment import draw
 from resbench.data.pipeline import EpochDraws, Normalise, Pipeline, fit_statistics
 from resbench.errors import UsageError
+from resbench.suite.spec import Augment
 
-AFFINE = Augment("affine", rotation_deg=20, shift=0.2, zoom=0.2)
+from ..mini import augment_of
+
+AFFINE = augment_of("affine", rotation_deg=20, shift=0.2, zoom=0.2)
 SEED = st.integers(0, 2**32 - 1)
 
 
@@ -43,7 +46,7 @@ def test_crop_flip_equals_a_naive_loop_exactly(
     seed: int, n: int, height: int, width: int, pad: int, flip: bool
 ) -> None:
     images = random_images(n, height, width, seed)
-    made = pipeline(images, Augment("crop_flip", pad_px=pad, flip=flip), normalise="mean_image")
+    made = pipeline(images, augment_of("crop_flip", pad_px=pad, flip=flip), normalise="mean_image")
     draws = epoch(made, n, seed)
     batch = made.gather(draws.index, draws.params)
     mean = (images.sum(axis=0) / n).astype(np.float32)
@@ -87,7 +90,7 @@ def test_affine_equals_keras_own_form(seed: int, shape: tuple[int, int]) -> None
 
 def test_affine_without_movement_keeps_the_image() -> None:
     images = random_images(3)
-    still = pipeline(images, Augment("affine", flip=False))
+    still = pipeline(images, augment_of("affine", flip=False))
     draws = epoch(still, 3)
     x = still.gather(draws.index, draws.params)
     expected = torch.from_numpy(images)[draws.index].permute(0, 3, 1, 2) / 255
@@ -96,7 +99,7 @@ def test_affine_without_movement_keeps_the_image() -> None:
 
 def test_draws_fill_their_ranges_evenly() -> None:
     n = 90_000
-    crop = draw(Augment("crop_flip", pad_px=4), n, (32, 32), generator())
+    crop = draw(augment_of("crop_flip", pad_px=4), n, (32, 32), generator())
     for column, values in ((0, 9), (1, 9), (2, 2)):
         share = torch.bincount(crop[:, column], minlength=values) / n
         assert len(share) == values
@@ -113,15 +116,15 @@ def test_draws_fill_their_ranges_evenly() -> None:
 
 
 def test_flip_off_mirrors_nothing_and_keeps_the_crops() -> None:
-    flipped = draw(Augment("crop_flip", flip=True), 500, (32, 32), generator())
-    plain = draw(Augment("crop_flip", flip=False), 500, (32, 32), generator())
+    flipped = draw(augment_of("crop_flip", flip=True), 500, (32, 32), generator())
+    plain = draw(augment_of("crop_flip", flip=False), 500, (32, 32), generator())
     assert torch.equal(flipped[:, :2], plain[:, :2])
     assert not plain[:, 2].any()
 
 
 def test_epoch_is_a_permutation_that_depends_on_its_generator_only() -> None:
-    crop = pipeline(random_images(10), Augment("crop_flip"))
-    plain = pipeline(random_images(10), Augment("none"))
+    crop = pipeline(random_images(10), augment_of("crop_flip"))
+    plain = pipeline(random_images(10), augment_of("none"))
     draws = crop.draw_epoch(3, 3, generator(5), generator(6))
     assert len(set(draws.index.tolist())) == 9
     assert draws.params.shape == (9, 3)
@@ -133,19 +136,19 @@ def test_labels_follow_their_images() -> None:
     images = (
         np.arange(10, dtype=np.uint8)[:, None, None, None].repeat(4, 1).repeat(4, 2).repeat(3, 3)
     )
-    made = pipeline(images, Augment("none"))
+    made = pipeline(images, augment_of("none"))
     draws = epoch(made, 10)
     x = made.gather(draws.index, draws.params)
     assert (x[:, 0, 0, 0] * 255).round().int().tolist() == made.labels[draws.index].tolist()
 
 
 def test_more_steps_than_images_are_refused() -> None:
-    made = pipeline(random_images(10), Augment("none"))
+    made = pipeline(random_images(10), augment_of("none"))
     with pytest.raises(UsageError, match=r"4 steps of batch_size 3 need 12 images.*has 10"):
         made.draw_epoch(4, 3, generator(), generator())
 
 
-@pytest.mark.parametrize("augment", [Augment("none"), Augment("crop_flip"), AFFINE])
+@pytest.mark.parametrize("augment", [augment_of("none"), augment_of("crop_flip"), AFFINE])
 def test_batches_are_float32_in_channels_last(augment: Augment) -> None:
     made = pipeline(random_images(5), augment, normalise="channel_mean_std")
     draws = epoch(made, 4)
@@ -171,7 +174,7 @@ def test_statistics_are_those_of_numpy(n: int) -> None:
         ("mean_image", scaled.mean(axis=0), np.ones(3)),
         ("channel_mean_std", scaled.mean(axis=(0, 1, 2)), scaled.std(axis=(0, 1, 2))),
     ):
-        x = pipeline(images, Augment("none"), normalise=normalise).normalise_eval(images)
+        x = pipeline(images, augment_of("none"), normalise=normalise).normalise_eval(images)
         expected = ((scaled - mean) / deviation).transpose(0, 3, 1, 2)
         np.testing.assert_allclose(x.numpy(), expected, atol=2e-6)
 
@@ -183,8 +186,8 @@ def test_constant_colour_cannot_be_divided_by() -> None:
 
 def test_test_images_are_normalised_by_the_training_set_unless_split_by_split() -> None:
     train, test = random_images(20), random_images(7, seed=1) // 2
-    shared = pipeline(train, Augment("none"), normalise="channel_mean_std")
-    split = pipeline(train, Augment("none"), normalise="channel_mean_std_per_split")
+    shared = pipeline(train, augment_of("none"), normalise="channel_mean_std")
+    split = pipeline(train, augment_of("none"), normalise="channel_mean_std_per_split")
     x_shared = torch.cat(list(shared.eval_batches(test, 3)))
     x_split = torch.cat(list(split.eval_batches(test, 3)))
     assert [len(x) for x in split.eval_batches(test, 3)] == [3, 3, 1]
@@ -204,7 +207,7 @@ def test_statistics_of_another_set_can_be_given() -> None:
     made = Pipeline(
         images,
         np.zeros(4, np.int64),
-        augment=Augment("none"),
+        augment=augment_of("none"),
         normalise="mean_image",
         statistics=whole,
     )
@@ -214,7 +217,7 @@ def test_statistics_of_another_set_can_be_given() -> None:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-@pytest.mark.parametrize("augment", [Augment("none"), Augment("crop_flip"), AFFINE])
+@pytest.mark.parametrize("augment", [augment_of("none"), augment_of("crop_flip"), AFFINE])
 def test_gather_on_cuda_equals_cpu_also_when_captured(augment: Augment) -> None:
     images = random_images(200)
     cpu = pipeline(images, augment, normalise="mean_image")

@@ -22,10 +22,9 @@ from PIL import Image, ImageOps
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from resbench.data.augment import Augment
 from resbench.models import attention, build
 from resbench.runner.devices import cores
-from resbench.suite.spec import RunSpec
+from resbench.suite.spec import Augment, RunSpec
 from resbench.train.images import Prepared
 
 EVAL_BATCH = 20

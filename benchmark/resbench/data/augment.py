@@ -1,5 +1,11 @@
 """Random transformations of training images, drawn for many images at once on the CPU.
 
+``crop_flip`` (Wang et al. 2017, section 4.1): zeros on each side, a random crop of the image's size,
+a mirror image half the time. Inferred: the zeros are black pixels, as the mean image is subtracted
+after the crop. ``affine`` (the 2019 report): what Keras' ImageDataGenerator does with
+rotation_range, width_shift_range = height_shift_range, zoom_range and horizontal_flip, filling with
+the nearest pixel.
+
 Drawing is apart from applying (:mod:`resbench.data.pipeline`), so that a CPU and a GPU see the same
 numbers and a captured training step contains no random generator.
 """
@@ -7,35 +13,11 @@ numbers and a captured training step contains no random generator.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-
-@dataclass(frozen=True)
-class Augment:
-    """Which transformation, with the parameters of every kind.
-
-    ``crop_flip`` (Wang et al. 2017, section 4.1): zeros on each side, a random crop of the
-    image's size, a mirror image half the time. Inferred: the zeros are black pixels, as the mean
-    image is subtracted after the crop. ``affine`` (report2019): what Keras'
-    ImageDataGenerator does with rotation_range, width_shift_range = height_shift_range, zoom_range
-    and horizontal_flip, filling with the nearest pixel.
-    """
-
-    kind: Literal["none", "crop_flip", "affine"] = "none"
-    pad_px: int = 4
-    """Zeros added on each side (crop_flip)."""
-    flip: bool = True
-    """Whether half the images are mirrored (crop_flip and affine)."""
-    rotation_deg: float = 0.0
-    """Rotation by up to so many degrees to either side (affine)."""
-    shift: float = 0.0
-    """Shift along each axis by up to this fraction of the size (affine)."""
-    zoom: float = 0.0
-    """Scale of each axis, independently, in ``1 - zoom .. 1 + zoom`` (affine)."""
+from resbench.suite.spec import Augment
 
 
 def draw(augment: Augment, n: int, side_px: tuple[int, int], generator: torch.Generator) -> Tensor:

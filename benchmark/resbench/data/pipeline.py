@@ -17,9 +17,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from resbench.data.augment import Augment, draw
+from resbench.data.augment import draw
 from resbench.data.images import Int64Array, UInt8Array
 from resbench.errors import UsageError
+from resbench.suite.spec import Augment
 
 Normalise = Literal["mean_image", "channel_mean_std", "channel_mean_std_per_split", "none"]
 

@@ -129,14 +129,19 @@ class Data(Frozen):
 
 
 class Augment(Frozen):
-    """Random transformation of training images."""
+    """Random transformation of training images, with the parameters of every kind."""
 
     kind: Literal["none", "crop_flip", "affine"]
     pad_px: Annotated[int, Meta(ge=0, le=16)]
+    """Zeros added on each side (crop_flip)."""
     flip: bool
+    """Whether half the images are mirrored (crop_flip and affine)."""
     rotation_deg: Annotated[float, Meta(ge=0, le=180)]
+    """Rotation by up to so many degrees to either side (affine)."""
     shift: Ratio
+    """Shift along each axis by up to this fraction of the size (affine)."""
     zoom: Annotated[float, Meta(ge=0, lt=1)]
+    """Scale of each axis, independently, in ``1 - zoom .. 1 + zoom`` (affine)."""
 
 
 class Optim(Frozen):

@@ -7,9 +7,8 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from msgspec.structs import asdict, replace
+from msgspec.structs import replace
 
-from resbench.data.augment import Augment
 from resbench.data.catalog import NATIVE_PX, NUM_CLASSES
 from resbench.suite.spec import RunSpec, Schedule
 from resbench.train.engine import WARMUP_STEPS, OnStep, make_engine
@@ -30,7 +29,7 @@ def made_images(spec: RunSpec, n: int) -> Prepared:
         test_images=images,
         test_labels=labels,
         num_classes=NUM_CLASSES[spec.data.name],
-        augment=Augment(**asdict(spec.training.augment)),
+        augment=spec.training.augment,
         fingerprint="",
         noisy_labels=lambda _seed: labels,
     )

@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from msgspec.structs import asdict
 
-from resbench.data.augment import Augment
 from resbench.data.images import Images, downscale
 from resbench.data.noise import corrupt, noise_hash, transition_matrix
 from resbench.data.subset import stratified_indices
 from resbench.errors import UsageError
-from resbench.suite.spec import RunSpec, derive_seed
+from resbench.suite.spec import Augment, RunSpec, derive_seed
 
 SUBSET_SEED = 0
 """Subsets are part of the data, not of a seed: every seed and arm sees the same images."""
@@ -76,7 +74,7 @@ def prepare_images(spec: RunSpec, images: Images) -> Prepared:
         test_labels=test_labels,
         num_classes=images.num_classes,
         fingerprint=images.fingerprint,
-        augment=Augment(**asdict(spec.training.augment)),
+        augment=spec.training.augment,
         noisy_labels=noisy,
     )
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -242,12 +243,13 @@ def test_runs_of_two_data_sets_with_one_label_are_kept_apart(tmp_path: Path) -> 
 def test_cells_that_no_runner_noted_are_no_cells(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for seed, cells in enumerate((5, [5], {"a": 1}, None), 1):
+    odd: tuple[Any, ...] = (5, [5], [[]], {"a": 1}, None)
+    for seed, cells in enumerate(odd, 1):
         record = plant(tmp_path, suite_under(SUITE), CELL, seed, test=[9.0, 8.0])
         run = RunFolder(tmp_path, record.key)
         context = {**record.context, "cells": cells}
         write_record(run, structs.replace(record, context=context, files={}, record_hash=""))
-    for verb in (["status"], ["compare", "tier=paper", "tier=paper"]):
+    for verb in (["status"], ["report", SUITE], ["compare", "tier=paper", "tier=paper"]):
         assert invoke(capsys, *verb, "--results", tmp_path).code == 0
 
 

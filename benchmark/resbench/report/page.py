@@ -68,8 +68,8 @@ def report_page(tables: Sequence[JudgedTable], results: Results, *, ledger: bool
             *_outside(suite, own, results),
         ]
         for i, table in enumerate(own):
-            path = results.path
-            blocks += table_blocks(table, ledger=ledger, notes_above=i > 0, results=path)
+            above = i > 0
+            blocks += table_blocks(table, ledger=ledger, notes_above=above, results=results.path)
     return Page(tuple(blocks), report_data(tables, results, ledger), report_rows(tables))
 
 
@@ -83,7 +83,7 @@ def _outside(suite: str, tables: Sequence[JudgedTable], results: Results) -> Ite
         )
     strays = [
         run for run in orphans(filled, results)
-        if any(place.split()[0] == suite for place in places_of(run))
+        if any(place.startswith(f"{suite} ") for place in places_of(run))
     ]  # fmt: skip
     if strays:
         yield Text(

@@ -166,6 +166,10 @@ def test_a_table_whose_runs_another_suite_shows_stands_on_its_own_page_alone(
     assert "by depth** ([depth](depth.md)):" in page
     assert "([table2_depth](table2_depth.md)):" not in page
     assert "(1/3) |" in files["table2_depth.md"].decode()
+    for suite, cell, seed in (("table2_depth", "resnet-164", 1), ("depth", "attention-56", 9)):
+        expanded = suite_under(suite, tier="cpu", data={"cifar10": JPEG})
+        records.begin(tmp_path, expanded, f"{cell}/cifar10", seed)
+    assert build_site((), read_results(tmp_path))[1] == files, "begun runs are in no number"
 
 
 def test_no_page_has_a_time_a_path_or_an_empty_place(site: Site) -> None:

@@ -83,6 +83,7 @@ def build_site(
 
     ``method`` is the way from there to the page about the method; without one it is named only.
     """
+    results = replace(results, begun={})  # what is training now is for `status`
     tables = {
         loaded.suite.name: [judge(table) for table in finished(loaded, results)]
         for loaded in chosen(suites, results)

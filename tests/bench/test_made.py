@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from resbench.analysis.declared import declared
 from resbench.bench.made import made_results, made_suite
-from resbench.report.declared import declared
 from resbench.store.layout import RunFolder
 from resbench.store.scan import scan
 from resbench.store.verify import verify_run

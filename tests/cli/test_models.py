@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from resbench.analysis import architecture
 from resbench.models import ZOO
-from resbench.report import architecture
 from tests.cli.invoke import invoke
 
 

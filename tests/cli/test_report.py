@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from resbench.report.declared import declared
+from resbench.analysis.declared import declared
 from resbench.suite.catalog import load_suite, load_tier, suite_names
 from resbench.suite.expand import expand
 from tests.cli.invoke import imported_by, invoke
@@ -35,7 +35,7 @@ def test_every_shipped_trained_suite_is_reported_by_default_and_smoke_only_once_
     tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = [name for name in suite_names() if name != "table5_architecture"]  # that one is counted
-    monkeypatch.setattr("resbench.report.collect.suite_names", lambda: names)
+    monkeypatch.setattr("resbench.analysis.tables.suite_names", lambda: names)
     found = invoke(capsys, "report", "--results", tmp_path, "--format", "json")
     reported = {table["suite"] for table in json.loads(found.out)["tables"]}
     assert reported == set(names) - {"smoke"}

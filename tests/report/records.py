@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from resbench.report.declared import declared
+from resbench.analysis.declared import declared
 from resbench.store.layout import RunFolder
 from resbench.store.metrics import EpochMetrics, EpochTiming, append_epoch
 from resbench.store.predictions import Predictions, error_from_predictions, write_predictions

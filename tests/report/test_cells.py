@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from resbench.report.cells import Place, judge_count, judge_places
-from resbench.report.collect import FilledTable, fill, finished
-from resbench.report.judged import cost_of, judge, number_notes, place_notes
+from resbench.analysis.cells import Place, judge_count, judge_places
+from resbench.analysis.judge import cost_of, judge, number_notes, place_notes
+from resbench.analysis.results import read_results
+from resbench.analysis.tables import FilledTable, fill, finished
 from resbench.report.page import table_blocks
-from resbench.report.reading import read_results
-from resbench.report.render_markdown import markdown
+from resbench.report.render.markdown import markdown
 from resbench.suite.catalog import load_suite
 from resbench.suite.expand import Expanded
 from tests.report import records

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from resbench.report.claims import JudgedClaim, judge_claims
-from resbench.report.collect import fill
-from resbench.report.contrast import contrast_of
-from resbench.report.reading import read_results
+from resbench.analysis.claims import JudgedClaim, judge_claims
+from resbench.analysis.contrast import contrast_of
+from resbench.analysis.results import read_results
+from resbench.analysis.tables import fill
 from resbench.store.layout import RunFolder
 from resbench.suite.catalog import load_suite
 from resbench.suite.claims import parse_claim

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resbench.report.cells import judge_places
-from resbench.report.collect import FilledTable, empty, fill, finished, orphans
-from resbench.report.declared import declared, published
-from resbench.report.reading import Results, identity_of, read_results
+from resbench.analysis.cells import judge_places
+from resbench.analysis.declared import declared, published
+from resbench.analysis.results import Results, identity_of, read_results
+from resbench.analysis.tables import FilledTable, empty, fill, finished, orphans
 from resbench.store.layout import RunFolder
 from resbench.store.records import RunRecord
 from resbench.suite.catalog import load_suite

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from msgspec import structs
 
+from resbench.analysis.compare import CellPair, Comparison, compare, select
 from resbench.errors import EnvironmentFault, UsageError
-from resbench.report.compare import CellPair, Comparison, compare, select
 from resbench.store.layout import RunFolder
 from resbench.store.metrics import EpochMetrics, read_epochs
 from resbench.store.predictions import Predictions, read_predictions, write_predictions

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from resbench.analysis.findings import Finding
+from resbench.analysis.results import read_results
 from resbench.errors import UsageError
 from resbench.report.explain import explain, sentence_of
-from resbench.report.findings import Finding
-from resbench.report.reading import read_results
 from resbench.suite.catalog import load_suite, suite_folder
 from tests.cli.invoke import imported_by, invoke
 from tests.report import records

@@ -10,11 +10,11 @@ from xml.etree import ElementTree
 
 import pytest
 
+from resbench.analysis.judge import JudgedTable, judge
+from resbench.analysis.names import sentence
+from resbench.analysis.results import read_results
+from resbench.analysis.tables import finished
 from resbench.report import figures
-from resbench.report.collect import finished
-from resbench.report.judged import JudgedTable, judge
-from resbench.report.labels import sentence
-from resbench.report.reading import read_results
 from resbench.suite.catalog import load_suite
 from tests.report.planted import plant
 from tests.report.records import JPEG, suite_under

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from resbench.report.blocks import Page
-from resbench.report.collect import finished
-from resbench.report.judged import judge
+from resbench.analysis.judge import judge
+from resbench.analysis.results import read_results
+from resbench.analysis.tables import finished
+from resbench.report.document import Page
 from resbench.report.page import report_page
-from resbench.report.reading import read_results
 from resbench.report.render import RENDERERS
 from resbench.report.status import status_page
 from resbench.suite.catalog import load_suite

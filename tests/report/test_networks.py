@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from resbench.analysis import architecture
+from resbench.analysis.architecture import count_places
+from resbench.analysis.names import ORIGINS
+from resbench.analysis.tables import empty
 from resbench.errors import UsageError
 from resbench.models import PROVENANCE, ZOO
-from resbench.report import architecture
-from resbench.report.architecture import count_places
-from resbench.report.blocks import Page
-from resbench.report.collect import empty
-from resbench.report.labels import ORIGINS
+from resbench.report.document import Page
 from resbench.report.networks import models_page
 from resbench.report.render import RENDERERS
 from resbench.suite.catalog import load_suite, suite_folder

@@ -10,15 +10,15 @@ import pytest
 from msgspec import structs
 from scipy import stats
 
+from resbench.analysis.claims import judge_claims
+from resbench.analysis.contrast import contrast_of
+from resbench.analysis.declared import declared
+from resbench.analysis.power import Power, claim_powers, printed_steps
+from resbench.analysis.results import read_results
+from resbench.analysis.tables import fill
 from resbench.cli.planning import Request, expand_request
 from resbench.machine import cpu_name
-from resbench.report.claims import judge_claims
-from resbench.report.collect import fill
-from resbench.report.contrast import contrast_of
-from resbench.report.declared import declared
 from resbench.report.planned import Machine, PlannedTime, plan_page
-from resbench.report.power import Power, claim_powers, printed_steps
-from resbench.report.reading import read_results
 from resbench.runner.plan import plan
 from resbench.stats.contrasts import ArmResult
 from resbench.suite.catalog import load_suite, suite_folder, suite_names

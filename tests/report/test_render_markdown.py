@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from resbench.report.blocks import Block, Command, Folded, Grid, Heading, Items, Text, plain
-from resbench.report.render_markdown import escape, markdown
+from resbench.report.document import Block, Command, Folded, Grid, Heading, Items, Text, plain
+from resbench.report.render.markdown import escape, markdown
 
 HOSTILE = [
     "<script>alert(1)</script>",

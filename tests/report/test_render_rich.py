@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from resbench.report.blocks import Block, Command, Folded, Grid, Heading, Items, Text
-from resbench.report.render_rich import terminal
+from resbench.report.document import Block, Command, Folded, Grid, Heading, Items, Text
+from resbench.report.render.terminal import terminal
 
 WIDE = Grid(
     ("network", "ARL\nprinted", "ours", "NAL\nprinted", "ours"),

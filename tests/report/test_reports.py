@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from resbench.analysis.results import read_results
 from resbench.report.explain import explain
-from resbench.report.reading import read_results
 from resbench.report.site import BEGIN, DRAWN, END, GENERATED, build_site, readme_block, write_site
 from resbench.stats.contrasts import contrast
 from resbench.stats.paired import hierarchical_bootstrap, mcnemar

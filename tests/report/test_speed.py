@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from resbench.report.collect import finished
-from resbench.report.judged import judge
+from resbench.analysis.judge import judge
+from resbench.analysis.results import read_results
+from resbench.analysis.tables import finished
 from resbench.report.page import report_page
-from resbench.report.reading import read_results
 from resbench.report.render import RENDERERS
 from resbench.suite.catalog import load_suite
 from tests.report import records

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from resbench.report.collect import filled
-from resbench.report.power import claim_powers
-from resbench.report.reading import read_results
-from resbench.report.worth import claim_shares
+from resbench.analysis.power import claim_powers
+from resbench.analysis.results import read_results
+from resbench.analysis.tables import filled
+from resbench.analysis.worth import claim_shares
 from tests.report import records
 from tests.report.records import suite_under
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from msgspec import structs
 
+from resbench.analysis.names import source_label
 from resbench.errors import UsageError
-from resbench.report.labels import source_label
 from resbench.suite import catalog
 from resbench.suite.catalog import load_suite, load_tier, suite_names
 from resbench.suite.expand import Context, DataChoice, Expanded, expand

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from msgspec.structs import replace
 
+from resbench.analysis.declared import declared
 from resbench.bench.measure import Spread, Timed
-from resbench.report.declared import declared
 from resbench.suite.catalog import load_suite
 from resbench.suite.spec import RunSpec, Schedule
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from resbench import __version__
+from resbench.analysis.declared import declared
 from resbench.data.sources import identify
-from resbench.report.declared import declared
 from resbench.runner.plan import PlannedRun, plan
 from resbench.store.layout import ResultsFolder, RunFolder
 from resbench.store.metrics import EpochMetrics, EpochTiming, append_epoch

@@ -10,7 +10,7 @@ from resbench.bench.contest import Bench
 from resbench.bench.goals import GOALS
 from resbench.bench.measure import Spread
 from resbench.bench.outcome import BUSY, Row, earlier_rows, file_stem, machine
-from resbench.report.blocks import SCHEMA, Block, Grid, Heading, Items, Page, Text
+from resbench.report.document import SCHEMA, Block, Grid, Heading, Items, Page, Text
 from resbench.report.render import RENDERERS
 from resbench.store.atomic import fault, write_atomic
 

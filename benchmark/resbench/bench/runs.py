@@ -13,10 +13,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from resbench.analysis.declared import declared
 from resbench.bench.contest import TINY, Bench, Reading, ratios
 from resbench.bench.measure import Contender, Spread, children_cpu_seconds, take_turns
 from resbench.data.sources import identify
-from resbench.report.declared import declared
 from resbench.runner.devices import Device, choose
 from resbench.runner.plan import PlannedRun, plan
 from resbench.runner.session import Session, Settings

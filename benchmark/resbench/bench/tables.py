@@ -7,10 +7,10 @@ from dataclasses import replace
 
 from msgspec import structs
 
+from resbench.analysis.declared import declared
 from resbench.bench.contest import Bench, Reading
 from resbench.bench.measure import Spread
 from resbench.data.sources import identify
-from resbench.report.declared import declared
 from resbench.runner.plan import PlannedRun, plan
 from resbench.runner.throughput import Throughput, kind_of
 from resbench.suite.catalog import load_suite, suite_names

@@ -22,7 +22,7 @@ def command(a: str, b: str, results: Path, format_: str) -> int:
     Runs of one key must be identical, and no run be refused, else exit 1; other runs are compared
     cell by cell, paired by seed and test image.
     """
-    from resbench.report.compare import compare, select
+    from resbench.analysis.compare import compare, select
     from resbench.report.compare_page import compare_page
     from resbench.report.render import RENDERERS
 

@@ -20,8 +20,8 @@ def command(suite: str, cell: str, results: Path, format_: str) -> None:
     CELL is a combination of the suite's levels, such as attention-56/arl, or a place of its table,
     ROW/COLUMN. Every context with runs of the cell is explained, the closest to print first.
     """
+    from resbench.analysis.results import read_results
     from resbench.report.explain import explain_page
-    from resbench.report.reading import read_results
     from resbench.report.render import RENDERERS
     from resbench.suite.catalog import load_suite
 

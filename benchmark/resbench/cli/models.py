@@ -15,7 +15,7 @@ def command(format_: str) -> None:
     Table 5 of the report row by row as built, then every network of all sources, and where every
     choice in them comes from. Counting builds each network without memory and takes some seconds.
     """
-    from resbench.report.collect import empty
+    from resbench.analysis.tables import empty
     from resbench.report.networks import models_page
     from resbench.report.render import RENDERERS
     from resbench.suite.catalog import load_suite

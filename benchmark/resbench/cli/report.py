@@ -14,7 +14,7 @@ from resbench.errors import ExitCode, UsageError
 from resbench.words import count
 
 if TYPE_CHECKING:
-    from resbench.report.judged import JudgedTable
+    from resbench.analysis.judge import JudgedTable
 
 SUFFIXES = {".md": "markdown", ".csv": "csv", ".json": "json"}
 """Formats by the suffix of a file; .txt and none may be any."""
@@ -70,10 +70,10 @@ def command(
         return _site(suites, results, site, readme, format_ or output or ledger or strict)
     if readme is not None:
         raise UsageError(f"--readme {readme}: is for --site DIR. Give both.")
-    from resbench.report.collect import chosen, finished
-    from resbench.report.judged import judge
+    from resbench.analysis.judge import judge
+    from resbench.analysis.results import read_results
+    from resbench.analysis.tables import chosen, finished
     from resbench.report.page import report_page
-    from resbench.report.reading import read_results
     from resbench.report.render import RENDERERS
 
     format_ = _format(format_, output)
@@ -125,7 +125,7 @@ def _strict(tables: list[JudgedTable]) -> int:
 
     Where a suite was run as its source declares it, on the printed data, only that table counts.
     """
-    from resbench.report.labels import context_label
+    from resbench.analysis.names import context_label
 
     own = {table.suite for table in tables if table.as_printed}
     code = ExitCode.OK

@@ -21,7 +21,7 @@ from resbench.errors import EnvironmentFault, ExitCode, UsageError, did_you_mean
 from resbench.words import count, duration, invocation
 
 if TYPE_CHECKING:
-    from resbench.report.reading import Results
+    from resbench.analysis.results import Results
     from resbench.runner.devices import Device
     from resbench.runner.plan import PlannedRun
     from resbench.runner.session import Summary
@@ -111,7 +111,7 @@ def command(results: Path, cells: tuple[str, ...], **options: Any) -> int:
         _say(f"warning: {left_out} left out: {what}")
     todo = runnable
     if end is not None:
-        from resbench.report.reading import read_results
+        from resbench.analysis.results import read_results
 
         _weigh(todo, suites, read_results(folder.path, found))
     devices = devices[: len(todo)]
@@ -136,7 +136,7 @@ def _only(runs: list[PlannedRun], cells: Sequence[str]) -> list[PlannedRun]:
 
 def _weigh(runs: Sequence[PlannedRun], suites: Sequence[Expanded], results: Results) -> None:
     """Tell the runs how much the claims count that each of them helps to decide."""
-    from resbench.report.worth import claim_shares
+    from resbench.analysis.worth import claim_shares
 
     shares = {expanded.loaded.suite.name: claim_shares(expanded, results) for expanded in suites}
     for run in runs:

@@ -19,7 +19,7 @@ def command(suites: tuple[str, ...], results: Path, format_: str) -> None:
     Without SUITE: of every shipped suite, with the runs that belong to none. What was refused is
     always listed.
     """
-    from resbench.report.reading import read_results
+    from resbench.analysis.results import read_results
     from resbench.report.render import RENDERERS
     from resbench.report.status import status_page
     from resbench.suite.catalog import load_suites, suite_names

@@ -38,7 +38,7 @@ def command(suites: tuple[str, ...], format_: str) -> int:
 
 def _check(name: str) -> dict[str, Any]:
     """Return what a suite holds, or every problem of it."""
-    from resbench.report.checks import check_suite
+    from resbench.analysis.checks import check_suite
 
     try:
         return {"suite": name, "problems": [], **check_suite(name)}

@@ -1,1 +1,1 @@
-"""."""
+"""From judged tables to documents and their formats; nothing is judged here."""

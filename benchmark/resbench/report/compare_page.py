@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from resbench.report.blocks import SCHEMA, Block, Folded, Grid, Heading, Items, Page, Text
-from resbench.report.compare import ALPHA, CellPair, Comparison
-from resbench.report.labels import bounds, finite, mean_sd, p_value, sentence, signed
+from resbench.analysis.compare import ALPHA, CellPair, Comparison
+from resbench.analysis.names import bounds, finite, mean_sd, p_value, sentence, signed
+from resbench.report.document import SCHEMA, Block, Folded, Grid, Heading, Items, Page, Text
 from resbench.stats.contrasts import ArmResult
 from resbench.stats.intervals import summarise
 from resbench.words import count

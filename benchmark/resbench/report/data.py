@@ -12,13 +12,13 @@ from typing import Any
 from msgspec.structs import asdict
 
 from resbench import __version__
-from resbench.report.blocks import SCHEMA, plain
-from resbench.report.cells import Place
-from resbench.report.claims import JudgedClaim
-from resbench.report.collect import FilledCell
-from resbench.report.judged import JudgedTable, place_notes
-from resbench.report.labels import context_data, finite, rerun_command
-from resbench.report.reading import Results, seed_of
+from resbench.analysis.cells import Place
+from resbench.analysis.claims import JudgedClaim
+from resbench.analysis.judge import JudgedTable, place_notes
+from resbench.analysis.names import context_data, finite, rerun_command
+from resbench.analysis.results import Results, seed_of
+from resbench.analysis.tables import FilledCell
+from resbench.report.document import SCHEMA, plain
 from resbench.store.records import RunRecord
 
 

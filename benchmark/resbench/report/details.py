@@ -6,10 +6,8 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 
-from resbench.report.blocks import Block, Folded, Grid, Heading, Items, Text
-from resbench.report.collect import later_seeds
-from resbench.report.judged import JudgedTable
-from resbench.report.labels import (
+from resbench.analysis.judge import JudgedTable
+from resbench.analysis.names import (
     bounds,
     cell_label,
     code_label,
@@ -19,7 +17,9 @@ from resbench.report.labels import (
     place_label,
     signed,
 )
-from resbench.report.reading import seed_of
+from resbench.analysis.results import seed_of
+from resbench.analysis.tables import later_seeds
+from resbench.report.document import Block, Folded, Grid, Heading, Items, Text
 from resbench.stats.claims import ClaimVerdict
 from resbench.words import count
 

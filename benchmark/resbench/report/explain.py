@@ -8,17 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from resbench.errors import UsageError
-from resbench.report import findings, symptoms
-from resbench.report.architecture import count_places
-from resbench.report.blocks import SCHEMA, Block, Command, Heading, Items, Page, Text
-from resbench.report.cells import Place, judge_places
-from resbench.report.collect import FilledCell, FilledTable, empty, fill
-from resbench.report.data import context_data, place_data
-from resbench.report.declared import declared
-from resbench.report.findings import PRINTED, Finding, Subject, Weight
-from resbench.report.judged import place_notes
-from resbench.report.labels import (
+from resbench.analysis import findings, symptoms
+from resbench.analysis.architecture import count_places
+from resbench.analysis.cells import Place, judge_places
+from resbench.analysis.declared import declared
+from resbench.analysis.findings import PRINTED, Finding, Subject, Weight
+from resbench.analysis.judge import place_notes
+from resbench.analysis.names import (
     cell_label,
     context_label,
     mean_sd,
@@ -27,7 +23,11 @@ from resbench.report.labels import (
     signed,
     source_label,
 )
-from resbench.report.reading import Results
+from resbench.analysis.results import Results
+from resbench.analysis.tables import FilledCell, FilledTable, empty, fill
+from resbench.errors import UsageError
+from resbench.report.data import context_data, place_data
+from resbench.report.document import SCHEMA, Block, Command, Heading, Items, Page, Text
 from resbench.store.layout import RunFolder
 from resbench.store.metrics import EpochMetrics, read_epochs
 from resbench.suite.catalog import Loaded

@@ -15,10 +15,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from resbench.report.blocks import plain
-from resbench.report.claims import JudgedClaim
-from resbench.report.judged import JudgedTable
-from resbench.report.labels import (
+from resbench.analysis.claims import JudgedClaim
+from resbench.analysis.judge import JudgedTable
+from resbench.analysis.names import (
     cell_label,
     data_label,
     listed,
@@ -27,6 +26,7 @@ from resbench.report.labels import (
     set_label,
     tier_label,
 )
+from resbench.report.document import plain
 from resbench.stats.claims import ClaimKind
 from resbench.stats.power import MIN_SEEDS
 from resbench.store.layout import RunFolder

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence, Set
 
-from resbench.report.blocks import Grid
-from resbench.report.cells import Place
+from resbench.analysis.cells import Place
+from resbench.analysis.judge import JudgedTable
+from resbench.analysis.names import SPLITS, code_label, listed, place_label, sentence
+from resbench.report.document import Grid
 from resbench.report.explain import explain_cell, sentence_of
-from resbench.report.judged import JudgedTable
-from resbench.report.labels import SPLITS, code_label, listed, place_label, sentence
-from resbench.report.render_markdown import escape
+from resbench.report.render.markdown import escape
 from resbench.report.replication import (
     Replication,
     as_markdown,

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from resbench.analysis.architecture import zoo
+from resbench.analysis.judge import judge
+from resbench.analysis.names import listed, superscript
+from resbench.analysis.tables import FilledTable
 from resbench.models.catalogue import AUTHORS, ZooEntry
 from resbench.models.provenance import PROVENANCE
-from resbench.report.architecture import zoo
-from resbench.report.blocks import SCHEMA, Folded, Grid, Heading, Items, Page, Text
-from resbench.report.collect import FilledTable
 from resbench.report.data import place_data
-from resbench.report.judged import judge
-from resbench.report.labels import listed, superscript
+from resbench.report.document import SCHEMA, Folded, Grid, Heading, Items, Page, Text
 from resbench.report.page import MARKS, table_blocks
 from resbench.stats.verdicts import parse_printed
 

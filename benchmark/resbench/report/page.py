@@ -6,20 +6,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from resbench.report.blocks import Block, Command, Grid, Heading, Items, Page, Text
-from resbench.report.cells import Place, PlaceKind
-from resbench.report.collect import orphans
-from resbench.report.data import report_data, report_rows
-from resbench.report.details import (
-    cells_grid,
-    claims_blocks,
-    cost_line,
-    provenance_blocks,
-    runs_block,
-    words_blocks,
-)
-from resbench.report.judged import JudgedTable, number_notes
-from resbench.report.labels import (
+from resbench.analysis.cells import Place, PlaceKind
+from resbench.analysis.judge import JudgedTable, number_notes
+from resbench.analysis.names import (
     RESULTS,
     context_label,
     mean_sd,
@@ -30,7 +19,18 @@ from resbench.report.labels import (
     source_label,
     superscript,
 )
-from resbench.report.reading import Results, places_of
+from resbench.analysis.results import Results, places_of
+from resbench.analysis.tables import orphans
+from resbench.report.data import report_data, report_rows
+from resbench.report.details import (
+    cells_grid,
+    claims_blocks,
+    cost_line,
+    provenance_blocks,
+    runs_block,
+    words_blocks,
+)
+from resbench.report.document import Block, Command, Grid, Heading, Items, Page, Text
 from resbench.suite.schema import ERROR_METRICS
 from resbench.words import count
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from resbench.report.blocks import SCHEMA, Block, Command, Grid, Heading, Items, Page, Text
-from resbench.report.labels import context_label, listed, percent, sentence
-from resbench.report.power import Power, claim_powers, power_data
+from resbench.analysis.names import context_label, listed, percent, sentence
+from resbench.analysis.power import Power, claim_powers, power_data
+from resbench.report.document import SCHEMA, Block, Command, Grid, Heading, Items, Page, Text
 from resbench.store.records import RunRecord
 from resbench.suite.expand import Expanded
 from resbench.words import count, duration

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from resbench.report.blocks import Block
-from resbench.report.claims import JudgedClaim
-from resbench.report.collect import closeness
-from resbench.report.judged import JudgedTable
-from resbench.report.labels import data_label, listed, set_label, tier_label
-from resbench.report.reading import Results
-from resbench.report.render_markdown import escape, markdown
+from resbench.analysis.claims import JudgedClaim
+from resbench.analysis.judge import JudgedTable
+from resbench.analysis.names import data_label, listed, set_label, tier_label
+from resbench.analysis.results import Results
+from resbench.analysis.tables import closeness
+from resbench.report.document import Block
+from resbench.report.render.markdown import escape, markdown
 from resbench.stats.power import MIN_SEEDS
 from resbench.store.layout import RunFolder
 from resbench.store.records import RunRecord

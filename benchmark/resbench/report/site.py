@@ -13,16 +13,16 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
+from resbench.analysis.judge import JudgedTable, judge
+from resbench.analysis.names import sentence, source_label
+from resbench.analysis.results import Results, read_results
+from resbench.analysis.tables import chosen, empty, finished
 from resbench.errors import EnvironmentFault, UsageError
 from resbench.report import figures
-from resbench.report.blocks import Block, Heading, Text
-from resbench.report.collect import chosen, empty, finished
 from resbench.report.details import EFFECTS
-from resbench.report.judged import JudgedTable, judge
-from resbench.report.labels import sentence, source_label
+from resbench.report.document import Block, Heading, Text
 from resbench.report.page import table_blocks
-from resbench.report.reading import Results, read_results
-from resbench.report.render_markdown import escape, markdown
+from resbench.report.render.markdown import escape, markdown
 from resbench.report.replication import (
     Drawn,
     Replication,

@@ -8,12 +8,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from resbench.analysis.names import context_data, context_label, rerun_command
+from resbench.analysis.results import Begun, Results, places_of, seed_of
+from resbench.analysis.tables import FilledTable, fill, orphans
 from resbench.data.catalog import train_images
 from resbench.errors import UsageError
-from resbench.report.blocks import SCHEMA, Block, Grid, Heading, Items, Page, Text
-from resbench.report.collect import FilledTable, fill, orphans
-from resbench.report.labels import context_data, context_label, rerun_command
-from resbench.report.reading import Begun, Results, places_of, seed_of
+from resbench.report.document import SCHEMA, Block, Grid, Heading, Items, Page, Text
 from resbench.store.records import RunRecord
 from resbench.store.state import Status
 from resbench.suite.catalog import Loaded

@@ -10,16 +10,16 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import get_args
 
+from resbench.analysis.cells import Place
+from resbench.analysis.judge import JudgedTable
+from resbench.analysis.measured import all_measured
+from resbench.analysis.names import bounds, listed, mean_sd, p_value, sentence, signed
 from resbench.data.catalog import NUM_CLASSES
 from resbench.report import lessons
-from resbench.report.blocks import Grid
-from resbench.report.cells import Place
 from resbench.report.details import EFFECTS, later_seeds_note, with_step
-from resbench.report.judged import JudgedTable
-from resbench.report.labels import bounds, listed, mean_sd, p_value, sentence, signed
-from resbench.report.measured import all_measured
+from resbench.report.document import Grid
 from resbench.report.page import MARKS, printed_text
-from resbench.report.render_markdown import escape
+from resbench.report.render.markdown import escape
 from resbench.report.replication import (
     JUDGED,
     Replication,

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from tabulate import tabulate
 
-from resbench.report.blocks import Block, Command, Folded, Grid, Heading, Items, Text, plain
+from resbench.report.document import Block, Command, Folded, Grid, Heading, Items, Text, plain
 
 _ALIGN = {"l": "left", "r": "right"}
 # A bar would end the cell of a table even inside a code span.

@@ -17,9 +17,9 @@ from typing import Any
 
 from msgspec import structs
 
+from resbench.analysis.declared import declared, images_seen, published
+from resbench.analysis.results import Begun, Results, Setting, identity_of, seed_of, setting_of
 from resbench.errors import ResbenchError
-from resbench.report.declared import declared, images_seen, published
-from resbench.report.reading import Begun, Results, Setting, identity_of, seed_of, setting_of
 from resbench.store.records import RunRecord
 from resbench.suite.catalog import PAPER, Loaded, load_suites, load_tier, suite_names
 from resbench.suite.expand import Cell, DataChoice, Expanded, data_names, expand

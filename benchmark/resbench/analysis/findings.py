@@ -1,7 +1,7 @@
 """What separates our number from the printed one before any result is looked at, a check each.
 
 Every check looks at one cell in one context and yields findings, each with the number that shows
-it; :mod:`resbench.report.symptoms` has those of the results, and :mod:`resbench.report.explain`
+it; :mod:`resbench.analysis.symptoms` has those of the results, and :mod:`resbench.report.explain`
 ranks them all. Differences are percentage points of error.
 """
 
@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from resbench.report.cells import Place, catalogued, full_width, parameters
-from resbench.report.collect import FilledCell, FilledTable
-from resbench.report.declared import images_seen
-from resbench.report.judged import place_notes
-from resbench.report.labels import METRICS, SPLITS, code_label, listed
+from resbench.analysis.cells import Place, catalogued, full_width, parameters
+from resbench.analysis.declared import images_seen
+from resbench.analysis.judge import place_notes
+from resbench.analysis.names import METRICS, SPLITS, code_label, listed
+from resbench.analysis.tables import FilledCell, FilledTable
 from resbench.store.metrics import EpochMetrics
 from resbench.suite.expand import Cell, Expanded
 from resbench.suite.ledger import UNMARKED, Entry, ledger

@@ -7,19 +7,19 @@ import io
 import json
 from collections.abc import Callable, Mapping
 
-from resbench.report.blocks import Page
+from resbench.report.document import Page
 
 
 def _markdown(page: Page) -> str:
     """Return GitHub Markdown."""
-    from resbench.report.render_markdown import markdown
+    from resbench.report.render.markdown import markdown
 
     return markdown(page.blocks)
 
 
 def _rich(page: Page) -> str:
     """Return the page for a terminal, in colour where standard output shows it."""
-    from resbench.report.render_rich import terminal
+    from resbench.report.render.terminal import terminal
 
     return terminal(page.blocks)
 

@@ -8,12 +8,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from resbench.report.architecture import count_places
-from resbench.report.cells import Place, judge_places
-from resbench.report.claims import JudgedClaim, judge_claims
-from resbench.report.collect import FilledTable, declared_only, later_seeds
-from resbench.report.declared import as_printed
-from resbench.report.labels import METRICS, ORIGINS, SPLITS
+from resbench.analysis.architecture import count_places
+from resbench.analysis.cells import Place, judge_places
+from resbench.analysis.claims import JudgedClaim, judge_claims
+from resbench.analysis.declared import as_printed
+from resbench.analysis.names import METRICS, ORIGINS, SPLITS
+from resbench.analysis.tables import FilledTable, declared_only, later_seeds
 from resbench.store.records import RunRecord
 from resbench.suite.ledger import Entry, ledger
 

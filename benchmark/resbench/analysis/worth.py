@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 
-from resbench.report.claims import judge_claims
-from resbench.report.collect import filled
-from resbench.report.power import claim_powers
-from resbench.report.reading import Results
+from resbench.analysis.claims import judge_claims
+from resbench.analysis.power import claim_powers
+from resbench.analysis.results import Results
+from resbench.analysis.tables import filled
 from resbench.suite.expand import Expanded, parsed_claims
 
 DECIDED = frozenset({"confirmed", "not_confirmed", "contradicted"})

@@ -10,11 +10,11 @@ from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from resbench.analysis.cells import Place, bare_places, judge_count
+from resbench.analysis.tables import FilledTable
 from resbench.data.catalog import NUM_CLASSES
 from resbench.errors import UsageError
 from resbench.models.catalogue import ZOO, ZooEntry
-from resbench.report.cells import Place, bare_places, judge_count
-from resbench.report.collect import FilledTable
 from resbench.suite.catalog import Loaded
 
 if TYPE_CHECKING:

@@ -16,11 +16,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from resbench.analysis.arms import arm_of, images_kept
+from resbench.analysis.identical import SameKey, same_key
+from resbench.analysis.names import listed
+from resbench.analysis.results import identity_of, places_of, seed_of
 from resbench.errors import EnvironmentFault, UsageError, did_you_mean
-from resbench.report.arms import arm_of, images_kept
-from resbench.report.identical import SameKey, same_key
-from resbench.report.labels import listed
-from resbench.report.reading import identity_of, places_of, seed_of
 from resbench.stats.contrasts import ArmResult, Estimate, align, seed_contrast
 from resbench.stats.multiplicity import holm
 from resbench.stats.paired import hierarchical_bootstrap, mcnemar

@@ -9,11 +9,9 @@ from typing import Literal
 
 from msgspec.structs import asdict
 
-from resbench.data.catalog import NUM_CLASSES
-from resbench.models.catalogue import ZooEntry, zoo_entry
-from resbench.report.collect import FilledCell, FilledTable
-from resbench.report.declared import as_declared
-from resbench.report.labels import (
+from resbench.analysis.declared import as_declared
+from resbench.analysis.measured import PLANNING_SD_PP, all_measured
+from resbench.analysis.names import (
     METRICS,
     SPLITS,
     data_label,
@@ -22,7 +20,9 @@ from resbench.report.labels import (
     set_label,
     tier_label,
 )
-from resbench.report.measured import PLANNING_SD_PP, all_measured
+from resbench.analysis.tables import FilledCell, FilledTable
+from resbench.data.catalog import NUM_CLASSES
+from resbench.models.catalogue import ZooEntry, zoo_entry
 from resbench.stats.intervals import summarise
 from resbench.stats.verdicts import CellKind, judge_cell
 from resbench.suite.expand import Cell, Context, Expanded

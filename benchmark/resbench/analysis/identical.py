@@ -11,8 +11,8 @@ import numpy as np
 from msgspec import Struct
 from msgspec.structs import asdict
 
+from resbench.analysis.names import code_label
 from resbench.errors import ResbenchError
-from resbench.report.labels import code_label
 from resbench.store.layout import RunFolder
 from resbench.store.metrics import EpochMetrics, read_epochs
 from resbench.store.predictions import read_predictions

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+from resbench.analysis.contrast import contrast_of
+from resbench.analysis.declared import declared
+from resbench.analysis.names import SPLITS
+from resbench.analysis.power import printed_errors
 from resbench.data.catalog import check_fit
-from resbench.report.contrast import contrast_of
-from resbench.report.declared import declared
-from resbench.report.labels import SPLITS
-from resbench.report.power import printed_errors
 from resbench.suite.catalog import load_suite, load_tier, tier_files
 from resbench.suite.claims import ParsedClaim
 from resbench.suite.document import DocumentError, Problem

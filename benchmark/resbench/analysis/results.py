@@ -11,9 +11,9 @@ from typing import Any
 
 import msgspec
 
+from resbench.analysis.declared import published
 from resbench.data.catalog import NUM_CLASSES
 from resbench.errors import ResbenchError
-from resbench.report.declared import published
 from resbench.store.layout import RunFolder
 from resbench.store.metrics import first_error
 from resbench.store.records import RunRecord, read_spec

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from resbench.analysis.contrast import contrast_of
+from resbench.analysis.declared import as_declared
+from resbench.analysis.measured import PLANNING_SD_PP, all_measured
+from resbench.analysis.names import finite
 from resbench.data.catalog import test_images
-from resbench.report.contrast import contrast_of
-from resbench.report.declared import as_declared
-from resbench.report.labels import finite
-from resbench.report.measured import PLANNING_SD_PP, all_measured
 from resbench.stats.intervals import sampling_sd
 from resbench.stats.power import (
     MIN_SEEDS,

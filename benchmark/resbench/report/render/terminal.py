@@ -14,7 +14,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text as Styled
 
-from resbench.report.blocks import Block, Command, Folded, Grid, Heading, Items, Text, plain
+from resbench.report.document import Block, Command, Folded, Grid, Heading, Items, Text, plain
 
 _GAP = 2
 _WORDS, _READABLE = 26, 16

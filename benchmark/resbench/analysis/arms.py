@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from resbench.analysis.measured import measured
+from resbench.analysis.results import seed_of
 from resbench.errors import ResbenchError
-from resbench.report.measured import measured
-from resbench.report.reading import seed_of
 from resbench.stats.contrasts import ArmResult
 from resbench.store.layout import RunFolder
 from resbench.store.predictions import read_predictions

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from resbench.report.arms import Kept, arm_of, images_kept
-from resbench.report.collect import FilledTable
-from resbench.report.contrast import contrast_of
-from resbench.report.declared import as_declared, as_printed
-from resbench.report.measured import PLANNING_SD_PP
-from resbench.report.power import printed_steps
+from resbench.analysis.arms import Kept, arm_of, images_kept
+from resbench.analysis.contrast import contrast_of
+from resbench.analysis.declared import as_declared, as_printed
+from resbench.analysis.measured import PLANNING_SD_PP
+from resbench.analysis.power import printed_steps
+from resbench.analysis.tables import FilledTable
 from resbench.stats.claims import ClaimVerdict, finalise
 from resbench.stats.evidence import Evidence, gather
 from resbench.store.layout import RunFolder

@@ -8,8 +8,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from resbench.report.findings import NOTICEABLE_PP, Finding, Subject
-from resbench.report.labels import listed
+from resbench.analysis.findings import NOTICEABLE_PP, Finding, Subject
+from resbench.analysis.names import listed
 from resbench.stats.intervals import sampling_sd
 from resbench.suite.schema import ERROR_METRICS, PaperValue
 from resbench.words import count

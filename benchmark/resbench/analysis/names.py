@@ -15,7 +15,7 @@ from resbench.suite.expand import Context, DataChoice
 from resbench.suite.schema import Metric, Origin, Split
 
 if TYPE_CHECKING:
-    from resbench.report.collect import FilledCell, FilledTable
+    from resbench.analysis.tables import FilledCell, FilledTable
     from resbench.stats.intervals import Interval
 
 RESULTS = Path("results")

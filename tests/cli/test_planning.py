@@ -63,6 +63,28 @@ def test_an_override_is_json_or_text() -> None:
             parse_overrides([pair])
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        (".05", 0.05),
+        ("1.", 1.0),
+        ("+0.1", 0.1),
+        ("-.5e-3", -0.0005),
+        ("+3", 3),
+        ("-0", 0),
+        ("1e3", 1e3),
+    ],
+)
+def test_a_number_is_one_on_the_command_line_as_in_a_file(text: str, value: float) -> None:
+    ((_, parsed),) = parse_overrides([f"a={text}"])
+    assert (parsed, type(parsed)) == (value, type(value))
+
+
+@pytest.mark.parametrize("text", ["010", ".", "+", "e5", "1.2.3", "0x1F", "1_000", "9" * 5000])
+def test_what_no_file_has_for_a_number_is_text(text: str) -> None:
+    assert parse_overrides([f"a={text}"]) == (("a", text),)
+
+
 def test_the_sooner_end_is_the_deadline() -> None:
     assert deadline(None, None) is None
     now = time.monotonic()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 
@@ -68,6 +69,8 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line; never end in a traceback for what a user can cause."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that lacks a character shows ?
     try:
         with cli.make_context("resbench", sys.argv[1:]) as context:
             code = cli.invoke(context)

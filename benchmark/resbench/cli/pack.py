@@ -20,10 +20,13 @@ def command(out: Path, results: Path, checkpoints: bool) -> None:
 
     The same runs give the same bytes. `resbench merge` checks every file before it takes it in.
     """
+    from resbench.cli.output import is_plain
     from resbench.store.archive import pack
 
     if out.suffix != ".tar":
         raise UsageError(f"{out}: a pack is a tar file. Give it a name that ends in .tar.")
+    if not is_plain(out):
+        raise UsageError(f"{out}: not a plain file, which a pack replaces. Choose another name.")
     report = pack(results.absolute(), out, include_checkpoints=checkpoints)
     for name, reason in report.skipped:
         click.echo(f"left out {name}: {reason}", err=True)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from resbench.runner.devices import Device
     from resbench.suite.expand import Expanded
 
+NUMBER = re.compile(r"[-+]?(?:\.\d+|(?:0|[1-9]\d{0,17})(?:\.\d*)?)(?:[eE][-+]?\d+)?")
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
@@ -107,17 +108,23 @@ def expand_request(request: Request) -> tuple[list[Expanded], dict[str, Source],
 
 
 def parse_overrides(pairs: Sequence[str]) -> tuple[tuple[str, Any], ...]:
-    """Parse ``KEY=VALUE``; a value is JSON where it can be, else text."""
+    """Parse ``KEY=VALUE``; a value is a number, other JSON, or else text."""
     parsed = []
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals or not key:
             raise UsageError(f"--set {pair}: must be KEY=VALUE, like training.optim.lr=0.05.")
-        try:
-            parsed.append((key, json.loads(value, parse_constant=str)))
-        except (ValueError, RecursionError):
-            parsed.append((key, value))
+        parsed.append((key, _parse_value(value)))
     return tuple(parsed)
+
+
+def _parse_value(text: str) -> Any:
+    if NUMBER.fullmatch(text):  # also .05, 1. and +0.1, which JSON refuses and YAML takes
+        return int(text) if text.lstrip("+-").isdigit() else float(text)
+    try:
+        return json.loads(text, parse_constant=str)
+    except (ValueError, RecursionError):
+        return text
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:

@@ -86,9 +86,9 @@ def command(
     if output is None:
         click.echo(text, nl=False)
     else:
-        from resbench.store.atomic import write_atomic
+        from resbench.cli.output import write_output
 
-        write_atomic(output, text.encode())
+        write_output(output, text.encode())
     return _strict(tables) if strict else ExitCode.OK
 
 

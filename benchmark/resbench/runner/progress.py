@@ -81,7 +81,7 @@ class Progress:
         self.live: Live | None = None
 
     def __enter__(self) -> Progress:
-        if self.console.is_terminal:
+        if sys.stderr.isatty():  # FORCE_COLOR asks a log for colours, never for a moving cursor
             self.live = Live(
                 console=self.console,
                 get_renderable=self._table,

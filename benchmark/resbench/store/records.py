@@ -217,7 +217,11 @@ def read_record(run: RunFolder, *, hash_files: bool = True) -> RunRecord:
 def sha256_of(path: Path) -> str | None:
     """Return the sha256 of a plain file, in hex; None where it is missing."""
     data = read_file(path)
-    return None if data is None else hashlib.sha256(data).hexdigest()
+    return None if data is None else _sha256(data)
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def _recorded(run: RunFolder) -> tuple[Path, ...]:
@@ -230,14 +234,14 @@ def _pretty(fields: dict[str, Any]) -> bytes:
 
 def _record_hash(fields: dict[str, Any]) -> str:
     rest = {name: value for name, value in fields.items() if name != "record_hash"}
-    return hashlib.sha256(dump_json(rest, sort_keys=True).encode()).hexdigest()
+    return _sha256(dump_json(rest, sort_keys=True).encode())
 
 
 def _check_key(run: RunFolder, key: str, spec: dict[str, Any], numerics: int) -> None:
     if key_of(spec, numerics) != key:
         raise ValueError("its key is not the key of its specification")
     if not key.startswith(run.key):
-        raise _Misplaced(
+        raise _Explained(
             f"it belongs to run {key[:16]}, not to this folder: was it copied? Remove "
             f"{run.path}, or rename it where {key[:16]} is missing."
         )
@@ -249,18 +253,26 @@ def _check_files(run: RunFolder, record: RunRecord) -> None:
         if path.name not in record.files:
             raise ValueError(f"{path.name} is missing from it")
     for path in _recorded(run):
-        found = sha256_of(path)
-        if found != record.files.get(path.name):  # type: ignore[call-overload]
-            state = "is missing" if found is None else "is not the file that was recorded"
-            raise ValueError(f"{path.name} beside it {state}")
+        found, recorded = sha256_of(path), record.files.get(path.name)  # type: ignore[call-overload]
+        if found == recorded:
+            continue
+        converted = (read_file(path) or b"").replace(b"\r\n", b"\n")
+        if _sha256(converted) == recorded:
+            raise _Explained(
+                f"{path.name} next to it has other line ends (CRLF) than were recorded, as git "
+                "writes them with core.autocrlf. Nothing else differs. Clone again with `git clone "
+                "-c core.autocrlf=false`, or copy the file as it was written."
+            )
+        state = "is missing" if found is None else "is not the file that was recorded"
+        raise ValueError(f"{path.name} beside it {state}")
 
 
-class _Misplaced(ValueError):
-    """A run in the folder of another; the text says what to do."""
+class _Explained(ValueError):
+    """A refusal whose text says what to do."""
 
 
 def _refused(path: Path, error: ValueError) -> EnvironmentFault:
-    if isinstance(error, _Misplaced):
+    if isinstance(error, _Explained):
         return EnvironmentFault(f"{path}: refused, {error}")
     return EnvironmentFault(
         f"{path}: refused, {first_error(error)}. Restore it, or remove {path.parent} to train "

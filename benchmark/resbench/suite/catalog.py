@@ -124,6 +124,11 @@ def _protocol(document: Document) -> tuple[Protocol, Document] | None:
     return protocol, found
 
 
+def check_sources(path: Path) -> int:
+    """Check a file of sources and return how many it has; errors as of :func:`load_suite`."""
+    return len(validate(Sources, load_document(path)).sources)
+
+
 def _cited(document: Document, problems: list[Problem]) -> tuple[Publication, ...]:
     """Return the documents that a suite names, from beside it or from the shipped file."""
     known, before = dict[str, Publication](), len(problems)

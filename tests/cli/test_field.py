@@ -1,0 +1,129 @@
+"""What surrounds a command: line ends, encodings, devices, logs, a shell's wildcard."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import stat
+import subprocess
+import threading
+from pathlib import Path
+
+import pytest
+
+from resbench.suite.catalog import SOURCES, suite_folder
+
+from ..mini import RESBENCH, resbench
+from ..store.factory import finished
+from .invoke import invoke
+
+Capture = pytest.CaptureFixture[str]
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def git(folder: Path, *words: str) -> None:
+    name = ("-c", "user.name=n", "-c", "user.email=e@e", "-c", "init.defaultBranch=main")
+    subprocess.run(["git", *name, *words], cwd=folder, check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("protected", [True, False])
+def test_a_clone_with_converted_line_ends_verifies_or_names_the_cause(
+    tmp_path: Path, capsys: Capture, protected: bool
+) -> None:
+    origin = tmp_path / "origin"
+    run = finished(origin / "results", 1)
+    git(tmp_path, "init", "origin")
+    if protected:
+        shutil.copy(ROOT / ".gitattributes", origin)
+    git(origin, "add", "-A", "-f")
+    git(origin, "commit", "-m", "Runs")
+    git(tmp_path, "-c", "core.autocrlf=true", "clone", "origin", "clone")
+    metrics = tmp_path / "clone" / "results" / "runs" / run.key[:16] / "metrics.jsonl"
+    assert (b"\r\n" in metrics.read_bytes()) is not protected
+    found = invoke(capsys, "verify", "--results", tmp_path / "clone" / "results")
+    if protected:
+        assert (found.code, found.out) == (0, "1 record verified, 0 problems\n")
+        return
+    assert found.code == 1
+    assert "other line ends (CRLF)" in found.out
+    assert "core.autocrlf" in found.out
+    assert "train this run again" not in found.out, "nothing is lost"
+    metrics.write_bytes(metrics.read_bytes().replace(b"5", b"6", 1))
+    edited = invoke(capsys, "verify", "--results", tmp_path / "clone" / "results")
+    assert "CRLF" in edited.out, "spec.json comes first"
+
+
+def test_a_pipe_is_written_into_and_stays_a_pipe(tmp_path: Path, capsys: Capture) -> None:
+    fifo = tmp_path / "report.md"
+    os.mkfifo(fifo)
+    got: list[str] = []
+    reader = threading.Thread(target=lambda: got.append(fifo.read_text()), daemon=True)
+    reader.start()
+    found = invoke(capsys, "report", "table3_mask", "--output", fifo)
+    reader.join(60)
+    assert (found.code, found.out) == (0, "")
+    assert "# " in got[0]
+    assert stat.S_ISFIFO(fifo.stat().st_mode)
+
+
+def test_a_device_is_written_into_and_a_link_leads_to_its_file(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    assert invoke(capsys, "report", "table3_mask", "--output", "/dev/null").code == 0
+    assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
+    (tmp_path / "link.md").symlink_to("real.md")
+    assert invoke(capsys, "report", "table3_mask", "--output", tmp_path / "link.md").code == 0
+    assert (tmp_path / "link.md").is_symlink()
+    assert "# " in (tmp_path / "real.md").read_text()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_device_that_refuses_is_one_line(capsys: Capture) -> None:
+    found = invoke(capsys, "report", "table3_mask", "--output", "/dev/full")
+    assert (found.code, found.out, found.err.count("\n")) == (3, "", 1)
+    assert found.err.startswith("/dev/full: ")
+
+
+def test_a_pack_does_not_replace_a_pipe(tmp_path: Path, capsys: Capture) -> None:
+    finished(tmp_path / "results", 1)
+    os.mkfifo(tmp_path / "x.tar")
+    found = invoke(capsys, "pack", tmp_path / "x.tar", "--results", tmp_path / "results")
+    assert found.code == 2
+    assert "not a plain file" in found.err
+    assert stat.S_ISFIFO((tmp_path / "x.tar").stat().st_mode)
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "koi8-r", "cp932", "utf-8"])
+def test_a_character_that_the_encoding_lacks_is_replaced(tmp_path: Path, encoding: str) -> None:
+    done = subprocess.run(
+        [RESBENCH, "report", "table3_mask", "table4_noise"], cwd=tmp_path, capture_output=True,
+        env=os.environ | {"PYTHONIOENCODING": encoding},
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert "table4_noise" in done.stdout.decode(encoding)
+
+
+def test_a_log_gets_no_cursor_codes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    words = ("--cell", "local/arl", "--set", "data.train_images=64", "--set", "data.test_images=50")
+    done = resbench(tmp_path, "run", "smoke", "--tier", "tiny", *words, "--no-mirror", "-j1")
+    assert done.returncode == 0, done.stderr
+    for code in ("\x1b[?25l", "\x1b[2K", "\x1b[1A", "\r"):
+        assert code not in done.stderr
+
+
+def test_what_a_shell_finds_among_the_suites_is_valid(tmp_path: Path, capsys: Capture) -> None:
+    files = sorted(suite_folder().glob("*.yaml"))
+    assert suite_folder() / SOURCES in files
+    found = invoke(capsys, "validate", *files)
+    assert (found.code, found.err) == (0, "")
+    assert re.search(r"sources\.yaml: \d+ sources: ok\n", found.out)
+    shown = invoke(capsys, "validate", suite_folder() / SOURCES, "--format", "json")
+    assert json.loads(shown.out)["suites"][0]["sources"] > 1
+    wrong = tmp_path / SOURCES
+    wrong.write_text("version: 1\nsorces: {}\n")
+    refused = invoke(capsys, "validate", wrong)
+    assert refused.code == 2
+    assert f"{wrong}:2:1: " in refused.err

@@ -53,11 +53,13 @@ def test_an_override_is_json_or_text() -> None:
         "f=NaN",
         "g=x=y",
         "h=",
+        "j=.05",
+        "k=+1e-3",
         "i=" + "[" * 9999,
     ]
     values = dict(parse_overrides(pairs))
     assert values.pop("i") == "[" * 9999
-    assert list(values.values()) == [0.05, True, None, [1], "nal", "NaN", "x=y", ""]
+    assert list(values.values()) == [0.05, True, None, [1], "nal", "NaN", "x=y", "", 0.05, 0.001]
     for pair in ("lr", "=3"):
         with pytest.raises(UsageError, match="must be KEY=VALUE"):
             parse_overrides([pair])

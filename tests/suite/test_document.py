@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 import pytest
+import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from msgspec import Meta, Struct
@@ -22,16 +23,15 @@ from resbench.suite import document, schema
 from resbench.suite.catalog import suite_folder
 from resbench.suite.document import (
     MAX_BYTES,
-    MAX_NODES,
     Document,
     DocumentError,
     Position,
     Problem,
     load_document,
     parse_document,
-    validate,
 )
-from resbench.suite.spec import Frozen
+from resbench.suite.schema_errors import problems, validate
+from resbench.suite.spec import Frozen, plain_to
 
 CORPUS = Path(__file__).parents[1] / "corpus" / "yaml"
 FILE = Path("x.yaml")
@@ -207,34 +207,21 @@ def test_a_path_knows_its_nearest_place() -> None:
         assert str(document.at(path)) == place
 
 
-def test_other_values_are_validated_at_the_places_the_caller_names() -> None:
-    document = parse_document("a: 1", FILE)
-    asked = []
-
-    def at(path: tuple[str | int, ...]) -> Position:
-        asked.append(path)
-        return Position(Path("--set"), 1, len(asked))
-
-    value = {"optim": {"lr": float("nan"), "momentum": float("inf")}}
-    with pytest.raises(DocumentError) as caught:
-        validate(Report, document, value=value, at=at)
-    assert {*asked} == {(), ("optim", "lr"), ("optim", "momentum")}
-    assert {problem.message for problem in caught.value.problems} == {
-        "missing key 'name'.",
-        "'lr' in 'optim' must be a finite number, not the number nan.",
-        "'momentum' in 'optim' must be a finite number, not the number inf.",
+def test_numbers_that_are_not_finite_and_missing_keys_are_found_in_other_values() -> None:
+    value = {"optim": {"lr": float("nan")}}
+    assert set(problems(Report, value)) == {
+        (("name",), "missing key 'name'."),
+        (("optim", "lr"), "'lr' in 'optim' must be a finite number, not the number nan."),
     }
-    with pytest.raises(DocumentError, match="missing key 'name'"):
-        validate(Report, document, value={})
 
 
 def test_the_parser_in_python_reads_the_same_and_takes_over_without_libyaml(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert len(document._LOADERS) == 2, "PyYAML's wheels have libyaml"
+    assert document._LOADER is yaml.CSafeLoader, "PyYAML's wheels have libyaml"
     texts = [(path, path.read_text()) for path in sorted(suite_folder().rglob("*.yaml"))]
     fast = [parse_document(text, path) for path, text in texts]
-    monkeypatch.setattr(document, "_LOADERS", document._LOADERS[-1:])
+    monkeypatch.setattr(document, "_LOADER", yaml.SafeLoader)
     for (path, text), read in zip(texts, fast, strict=True):
         assert repr(parse_document(text, path).value) == repr(read.value)
         assert parse_document(text, path).positions == read.positions
@@ -304,7 +291,7 @@ def test_json_reads_as_itself_with_every_key_in_its_place(value: Any, indent: in
         shown = path[-1] if path and isinstance(path[-1], str) else node
         start = json.dumps(shown, ensure_ascii=False, indent=indent).split("\n")[0]
         assert lines[place.line - 1][place.column - 1 :].startswith(start)
-    checked = validate(Free, document, value={"anything": document.value})
+    checked = plain_to(Free, {"anything": document.value})
     assert repr(checked.anything) == repr(value)
 
 
@@ -392,9 +379,9 @@ def test_a_damaged_suite_is_a_suite_or_an_error_in_words(text: str) -> None:
         assert_is_refused_in_words(error, text.encode(errors="surrogatepass"))
 
 
-ANCHORS = "anchors ('&name') and aliases ('*name') are not supported"
+ANCHORS = "anchors (&) and aliases (*) are not supported"
+TOO_LARGE = "the file is larger than 64 KiB"
 TOO_DEEP = "nested deeper than 32 levels"
-TOO_MANY = f"more than {MAX_NODES} values in one file"
 BOMBS = {
     "aliases": (
         "a: &a [x, x]\n"
@@ -405,16 +392,17 @@ BOMBS = {
         "a: &a {x: 1}\n" + "".join(f"b{i}: &b{i}\n  <<: [{'*a, ' * 9}]\n" for i in range(1000)),
         ANCHORS,
     ),
-    "one megabyte": ("a: b\n" * 200_000, "the file is larger than 256 KiB"),
+    "one megabyte": ("a: b\n" * 200_000, TOO_LARGE),
     "deep lists in a block": ("- " * 5000, TOO_DEEP),
-    "deep mappings in a block": ("".join(f"{' ' * i}a:\n" for i in range(700)), TOO_DEEP),
+    "deep mappings in a block": ("".join(f"{' ' * i}a:\n" for i in range(300)), TOO_DEEP),
     "deep keys in a block": ("? " * 5000, TOO_DEEP),
     "deep lists in flow": ("[" * 5000, TOO_DEEP),
     "deep mappings in flow": ("{a: " * 5000, TOO_DEEP),
     "deep and closed": ("[" * 5000 + "]" * 5000, TOO_DEEP),
-    "many values": ("a: [" + "1," * 100_000, TOO_MANY),
-    "many keys": ("".join(f"k{i}: v\n" for i in range(20_000)), TOO_MANY),
-    "many anchors": ("a: [" + "&a ," * 60_000, TOO_MANY),
+    "too many values": ("a: [" + "1," * 100_000, TOO_LARGE),
+    "many values": ("a: [" + "1," * 30_000 + "1]", "accepted"),
+    "many keys": ("".join(f"k{i}: v\n" for i in range(7_000)), "accepted"),
+    "many anchors": ("a: [" + "&a ," * 13_000 + "]", ANCHORS),
     "one long text": ("a: " + "x " * (MAX_BYTES // 2 - 2), "accepted"),
 }
 GUARDED = """

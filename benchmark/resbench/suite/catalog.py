@@ -10,8 +10,9 @@ from pathlib import Path
 
 from resbench.errors import UsageError, did_you_mean
 from resbench.suite.connections import sound_part, unconnected, unmarked
-from resbench.suite.document import Document, DocumentError, Problem, load_document, validate
+from resbench.suite.document import Document, DocumentError, Problem, load_document
 from resbench.suite.schema import Protocol, Publication, Sources, Suite, Tier
+from resbench.suite.schema_errors import validate
 
 SOURCES = "sources.yaml"
 """The one file beside suites that is none."""

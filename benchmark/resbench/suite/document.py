@@ -1,49 +1,49 @@
-"""Strict reading of suite files: plain values, and for each of them its place in the file.
+"""Strict reading of suite files: plain values, and for each of them its position in the file.
 
-The file is read as a stream of events from PyYAML's parsers, without their constructors and their
-rules for scalars, and built up on an explicit stack: nothing recurses, no tag can make an object,
-and the limits hold while reading. All problems of a file are reported at once, one line each.
+PyYAML only splits the text into events; its constructors and its rules for scalars stay unused. So
+no tag makes an object, no alias grows into a gigabyte, and a word means what it says: a decimal
+number, ``true``, ``false`` and ``null`` are those, everything else is text. Text where a number is
+due (``010``, ``0x1F``, ``.nan``) or where ``true`` is due (``yes``, ``on``) is refused by the
+schema, which knows what is due.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import yaml
-from msgspec import Struct
-from yaml.events import (
-    AliasEvent,
-    CollectionEndEvent,
-    CollectionStartEvent,
-    DocumentEndEvent,
-    DocumentStartEvent,
-    Event,
-    MappingStartEvent,
-    NodeEvent,
-    ScalarEvent,
-)
 
 from resbench.errors import UsageError
-from resbench.suite import yaml_rules
-from resbench.suite.schema_errors import Keys, problems, show
-from resbench.suite.spec import plain_to
 
-MAX_BYTES = 256 * 1024
+Keys = tuple[str | int, ...]
+"""The path to a value: keys of mappings and indices of lists."""
+
+MAX_BYTES = 64 * 1024
+"""Ten times the longest suite. It bounds the number of values too."""
 MAX_DEPTH = 32
-MAX_NODES = 20_000
+"""Reading recurses: without a limit a hostile file could end the process."""
 
-_Model = TypeVar("_Model", bound=Struct)
-_LOADERS = [getattr(yaml, name) for name in ("CSafeLoader", "SafeLoader") if hasattr(yaml, name)]
-"""libyaml where PyYAML has it, and the slow parser in Python, whose errors can be explained."""
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_NUMBER = re.compile(r"[-+]?(?:(0|[1-9]\d{0,17})(\.\d*)?|\.\d+)([eE][-+]?\d+)?", re.ASCII)
+_CONTROL = "\0-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff"
+_IN_TEXT = re.compile(f"[{_CONTROL}]")
+_IN_FILE = re.compile(f"(?!\r)[{_CONTROL}\t\xa0\u1680\u2000-\u200d\u202f\u205f\u3000]")
+"""Of what looks like a space and is none, a file may hold only the escape in double quotes."""
+_NO_ANCHORS = (
+    "anchors (&) and aliases (*) are not supported. Write the value out, or quote it if it is text."
+)
+_NO_TAGS = "tags (!) are not supported. Delete the tag, or quote the value if it is text."
+_SYNTAX_HINT = "Check the indentation, quotes and brackets; quote text that holds ': '."
 
 
 @dataclass(frozen=True)
 class Position:
-    """A place in a file; lines and columns count from 1, line 0 is all of it (an option)."""
+    """A location in a file; lines and columns count from 1, line 0 is all of it (an option)."""
 
     file: Path
     line: int
@@ -55,7 +55,7 @@ class Position:
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong at one place, why, and what to do."""
+    """What is wrong at one position, why, and what to do."""
 
     position: Position
     message: str
@@ -69,8 +69,8 @@ class DocumentError(UsageError):
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         def order(problem: Problem) -> tuple[str, int, int]:
-            place = problem.position
-            return str(place.file), place.line, place.column
+            position = problem.position
+            return str(position.file), position.line, position.column
 
         self.problems = tuple(sorted(dict.fromkeys(problems), key=order))
         super().__init__(self.problems)
@@ -85,12 +85,12 @@ class Document:
 
     path: Path
     value: dict[str, Any]
-    """Only dict, list, str, int, float, bool and None; numbers are finite."""
+    """Only dict, list, str, int, float, bool and None."""
     positions: Mapping[Keys, Position] = field(repr=False)
     """By path, for example ``("seeds", 0)``; the empty path is the start of the document."""
 
     def at(self, path: Keys) -> Position:
-        """Return the position of a path, or of the nearest known place that encloses it."""
+        """Return the position of a path, or of the nearest known one that encloses it."""
         while path not in self.positions:
             path = path[:-1]
         return self.positions[path]
@@ -109,15 +109,11 @@ def load_document(path: Path) -> Document:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UsageError(f"{path}: cannot read this file: {reason}. Check the path.") from None
-    if len(data) > MAX_BYTES:
-        raise _too_large(path)
     try:
-        text = data.decode()
+        return parse_document(data.decode(), path)
     except UnicodeDecodeError as error:
-        place = _locate(data[: error.start].decode(), path)
         message = f"the byte 0x{data[error.start]:02x} is not UTF-8. Save the file as UTF-8."
-        raise _stop(place, message) from None
-    return parse_document(text, path)
+        raise _refused(_end_of(data[: error.start].decode(), path), message) from None
 
 
 def parse_document(text: str, path: Path) -> Document:
@@ -127,199 +123,141 @@ def parse_document(text: str, path: Path) -> Document:
         DocumentError: every problem of the text.
     """
     if len(text) > MAX_BYTES:
-        raise _too_large(path)
-    if illegal := yaml_rules.first_illegal(text):
-        index, message = illegal
-        raise _stop(_locate(text[:index], path), message)
-    for loader in _LOADERS[-1:] if "\t" in text else _LOADERS:  # libyaml takes tabs for spaces
-        builder = _Builder(path)
-        try:
-            for event in yaml.parse(text, loader):
-                builder.feed(event)
-            return builder.finish()
-        except DocumentError as stop:  # a limit, after which the rest must not be read
-            raise DocumentError([*builder.problems, *stop.problems]) from None
-        except Exception as error:  # beside YAMLError the scanner lets ValueError and others escape
-            mark, message = yaml_rules.explain_syntax(error)
-            if isinstance(builder.last, DocumentEndEvent) and builder.last.explicit:
-                message = yaml_rules.SECOND
-            problem = Problem(_position(path, mark or builder.last.end_mark), message)
-            refused = DocumentError([*builder.problems, problem])
-    raise refused
-
-
-def validate(
-    model: type[_Model],
-    document: Document,
-    *,
-    value: Any = None,
-    at: Callable[[Keys], Position] | None = None,
-) -> _Model:
-    """Check plain values against a model, strictly and as JSON: no text becomes a number.
-
-    Args:
-        model: the class to make of it.
-        document: gives the value and the positions.
-        value: checked in place of ``document.value`` when given.
-        at: gives the position of a path of ``value``; ``document.at`` by default.
-
-    Raises:
-        DocumentError: every error of the model.
-    """
-    value = document.value if value is None else value
+        raise _refused(
+            Position(path, 1, 1), f"the file is larger than {MAX_BYTES // 1024} KiB. Split it."
+        )
+    if found := _IN_FILE.search(text):
+        raise _refused(_end_of(text[: found.start()], path), _forbidden(found[0]))
+    reader = _Reader(path)
     try:
-        return plain_to(model, value)
-    except ValueError as error:
-        found = list(problems(model, value)) or [((), f"{error}.")]
-    raise DocumentError(Problem((at or document.at)(keys), message) for keys, message in found)
+        return reader.document(yaml.parse(text, _LOADER))
+    except DocumentError as error:
+        raise DocumentError([*reader.problems, *error.problems]) from None
+    except (yaml.YAMLError, ValueError, OverflowError) as error:  # the last two: PyYAML's own slips
+        raise DocumentError([*reader.problems, _not_yaml(error, text, path)]) from None
 
 
-def _stop(place: Position, message: str) -> DocumentError:
-    return DocumentError([Problem(place, message)])
+def plain_value(text: str) -> str | int | float | bool | None:
+    """Return what an unquoted word means."""
+    if text in {"", "~", "null"}:
+        return None
+    if text in {"true", "false"}:
+        return text == "true"
+    if not (number := _NUMBER.fullmatch(text)):
+        return text
+    is_whole = number[1] and not number[2] and not number[3]
+    return int(text) if is_whole else float(text)
 
 
-def _too_large(path: Path) -> DocumentError:
-    return _stop(
-        Position(path, 1, 1), f"the file is larger than {MAX_BYTES // 1024} KiB. Split it."
-    )
+class _Reader:
+    """Builds values from parser events and notes the position of each.
 
-
-def _locate(before: str, path: Path) -> Position:
-    """Return the position just after ``before``."""
-    lines = re.split(r"\r\n|\r|\n", before)
-    return Position(path, len(lines), len(lines[-1]) + 1)
-
-
-def _position(path: Path, mark: Any) -> Position:
-    return Position(path, mark.line + 1, mark.column + 1)
-
-
-@dataclass
-class _Open:
-    """A mapping or list whose end is still to come."""
-
-    place: Position
-    path: Keys
-    value: Any
-    key: str | None = None
-    """The key whose value comes next; None in a mapping that waits for a key, and in a list."""
-
-    @property
-    def waits_for_key(self) -> bool:
-        return isinstance(self.value, dict) and self.key is None
-
-
-class _Builder:
-    """Builds values and positions from events.
-
-    After a problem it goes on with a stand-in, only to find further problems.
+    After a problem it carries on, only to find further problems.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.root: Any = None
-        self.open: list[_Open] = []
         self.positions: dict[Keys, Position] = {}
         self.problems: list[Problem] = []
-        self.nodes = 0
-        self.documents = 0
-        self.last: Any = None
-        """The last event."""
 
-    def feed(self, event: Event) -> None:
-        """Take the next event; raises DocumentError when the rest must not be read."""
-        self.last = event
-        place = _position(self.path, event.start_mark)
-        if isinstance(event, DocumentStartEvent):
-            self.documents += 1
-            if self.documents > 1:
-                raise _stop(place, yaml_rules.SECOND)
-        elif isinstance(event, NodeEvent):
-            self._node(event, place)
-        elif isinstance(event, CollectionEndEvent):
-            done = self.open.pop()
-            self._add(done.value, done.place)
-
-    def finish(self) -> Document:
-        """Return the document; raises DocumentError with all problems found."""
-        if not self.problems and not isinstance(self.root, dict):
-            what = "is empty" if self.root is None else "is not a mapping at its top level"
-            place = self.positions.get((), Position(self.path, 1, 1))
-            self._report(place, f"the file {what}. Write 'key: value' lines.")
+    def document(self, events: Iterator[yaml.Event]) -> Document:
+        """Read the whole stream; raises DocumentError."""
+        value: Any = None
+        for event in events:
+            if isinstance(event, yaml.DocumentStartEvent):
+                if self.positions:
+                    self._report(event, "a second document starts here. Keep one in a file.")
+                elif event.version or event.tags:
+                    self._report(event, "directives are not supported. Delete the '%' lines.")
+            elif isinstance(event, yaml.NodeEvent):
+                value = self._value(event, events, ())
+        if not self.problems and not isinstance(value, dict):
+            what = "is empty" if value is None else "is not a mapping at its top level"
+            position = self.positions.get((), Position(self.path, 1, 1))
+            self.problems.append(Problem(position, f"the file {what}. Write 'key: value' lines."))
         if self.problems:
             raise DocumentError(self.problems)
-        return Document(self.path, self.root, self.positions)
+        return Document(self.path, value, self.positions)
 
-    def _node(self, event: NodeEvent, place: Position) -> None:
-        self.nodes += 1
-        if self.nodes > MAX_NODES:
-            raise _stop(place, f"more than {MAX_NODES} values in one file. Split it.")
-        path = self._next_path()
-        if not (self.open and self.open[-1].waits_for_key):
-            self.positions.setdefault(path, place)  # a mapping's entry keeps the place of its key
-        if isinstance(event, AliasEvent):
-            self._report(place, yaml_rules.ANCHORS)
-            self._add(f"*{event.anchor}", place)
-            return
+    def _value(self, event: yaml.NodeEvent, events: Iterator[yaml.Event], path: Keys) -> Any:
+        """Return the value that starts with an event, reading on to its end."""
+        self.positions.setdefault(path, self._at(event))  # an entry keeps the position of its key
         if event.anchor is not None:
-            self._report(place, yaml_rules.ANCHORS)
-        assert isinstance(event, ScalarEvent | CollectionStartEvent)
-        if event.tag is not None:
-            self._report(place, yaml_rules.TAGS)
-        if isinstance(event, ScalarEvent):
-            self._add(self._scalar(event, place), place)
-        else:
-            empty: Any = {} if isinstance(event, MappingStartEvent) else []
-            self.open.append(_Open(place, path, empty))
-            if len(self.open) > MAX_DEPTH:
-                raise _stop(place, f"nested deeper than {MAX_DEPTH} levels. Flatten it.")
+            self._report(event, _NO_ANCHORS)
+        if getattr(event, "tag", None) is not None:
+            self._report(event, _NO_TAGS)
+        if isinstance(event, yaml.AliasEvent):
+            return None
+        if isinstance(event, yaml.ScalarEvent):
+            if found := _IN_TEXT.search(event.value):  # by an escape in double quotes
+                self._report(event, _forbidden(found[0]))
+            return event.value if event.style else plain_value(event.value)
+        if len(path) >= MAX_DEPTH:
+            raise _refused(self._at(event), f"nested deeper than {MAX_DEPTH} levels. Flatten it.")
+        read = self._list if isinstance(event, yaml.SequenceStartEvent) else self._mapping
+        return read(events, path)
 
-    def _next_path(self) -> Keys:
-        if not self.open:
-            return ()
-        parent = self.open[-1]
-        if isinstance(parent.value, list):
-            return (*parent.path, len(parent.value))
-        return (*parent.path, parent.key or "")
+    def _list(self, events: Iterator[yaml.Event], path: Keys) -> list[Any]:
+        items: list[Any] = []
+        for event in events:
+            if isinstance(event, yaml.SequenceEndEvent):
+                break
+            items.append(self._value(event, events, (*path, len(items))))
+        return items
 
-    def _scalar(self, event: ScalarEvent, place: Position) -> yaml_rules.Scalar:
-        if not event.style and event.tag is None:
-            try:
-                return yaml_rules.plain_value(event.value)
-            except ValueError as error:
-                self._report(place, str(error))
-        elif illegal := yaml_rules.ILLEGAL.search(event.value):
-            self._report(place, yaml_rules.illegal_character(illegal[0]))
-        return event.value
+    def _mapping(self, events: Iterator[yaml.Event], path: Keys) -> dict[str, Any]:
+        entries: dict[str, Any] = {}
+        for event in events:
+            if isinstance(event, yaml.MappingEndEvent):
+                break
+            if isinstance(event, yaml.ScalarEvent):
+                key = event.value  # a key is always text
+            else:
+                key = str(self._at(event))
+                self._report(event, "a key must be text. Quote it.")
+            if key in entries:
+                first = self.positions[(*path, key)]
+                where = f"line {first.line}, column {first.column}"
+                self._report(event, f"duplicate key {quoted(key)}, first at {where}. Keep one.")
+            self._value(event, events, (*path, key))  # for its position and its problems
+            entries[key] = self._value(next(events), events, (*path, key))
+        return entries
 
-    def _add(self, value: Any, place: Position) -> None:
-        """Put a complete value where it belongs: the root, a list, or a mapping's key or value."""
-        if not self.open:
-            self.root = value
-            return
-        parent = self.open[-1]
-        if isinstance(parent.value, list):
-            parent.value.append(value)
-        elif parent.key is None:
-            parent.key = self._key(parent, value, place)
-        else:
-            parent.value[parent.key] = value
-            parent.key = None
+    def _at(self, event: yaml.Event) -> Position:
+        return Position(self.path, event.start_mark.line + 1, event.start_mark.column + 1)
 
-    def _key(self, parent: _Open, key: Any, place: Position) -> str:
-        if not isinstance(key, str):
-            self._report(place, yaml_rules.KEYS.format(show(key)))
-            key = str(place)  # a stand-in that differs from every other
-        if key in parent.value:
-            first = self.positions[(*parent.path, key)]
-            self._report(
-                place,
-                f"duplicate key {yaml_rules.quoted(key)}, first at line {first.line}, "
-                f"column {first.column}. Keep one.",
-            )
-        else:
-            self.positions[(*parent.path, key)] = place
-        return key
+    def _report(self, event: yaml.Event, message: str) -> None:
+        self.problems.append(Problem(self._at(event), message))
 
-    def _report(self, place: Position, message: str) -> None:
-        self.problems.append(Problem(place, message))
+
+def quoted(text: str) -> str:
+    """Return text in quotes on one line, cut to 60 characters."""
+    return repr(text if len(text) <= 60 else f"{text[:57]}...")
+
+
+def _refused(position: Position, message: str) -> DocumentError:
+    return DocumentError([Problem(position, message)])
+
+
+def _end_of(text: str, path: Path) -> Position:
+    lines = re.split(r"\r\n|\r|\n", text)
+    return Position(path, len(lines), len(lines[-1]) + 1)
+
+
+def _forbidden(character: str) -> str:
+    names = {"\t": "tab", "\ufeff": "byte order mark"}
+    name = names.get(character) or unicodedata.name(character, "").lower()
+    is_blank = character == "\t" or unicodedata.category(character) == "Zs"
+    remedy = "Write spaces." if is_blank else "Delete it."
+    return f"the character U+{ord(character):04X}{name and f' ({name})'} is not allowed. {remedy}"
+
+
+def _not_yaml(error: Exception, text: str, path: Path) -> Problem:
+    """Name a syntax error in PyYAML's words, and the construct that it broke."""
+    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
+        return Problem(Position(path, 1, 1), f"this is not YAML: {error}. {_SYNTAX_HINT}")
+    end, start = error.problem_mark, error.context_mark
+    said = " ".join(str(error.problem).split())
+    if start and start.index != end.index:
+        said += f" {error.context} that starts at line {start.line + 1}, column {start.column + 1}"
+    return Problem(_end_of(text[: end.index], path), f"this is not YAML: {said}. {_SYNTAX_HINT}")

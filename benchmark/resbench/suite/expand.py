@@ -18,9 +18,10 @@ from msgspec.structs import replace
 from resbench.errors import UsageError, did_you_mean
 from resbench.suite.catalog import PAPER, Loaded
 from resbench.suite.claims import ParsedClaim, parse_claim
-from resbench.suite.document import Document, DocumentError, Position, Problem, validate
+from resbench.suite.document import Document, DocumentError, Keys, Position, Problem
 from resbench.suite.schema import Shrunk, Tier
-from resbench.suite.spec import DataName, Engine, Family, Precision, RunSpec
+from resbench.suite.schema_errors import problems
+from resbench.suite.spec import DataName, Engine, Family, Precision, RunSpec, plain_to
 
 Path_ = tuple[str, ...]
 
@@ -128,7 +129,7 @@ def expand(
             continue
         try:
             leaves = _layered(dict(shared), loaded, levels, context, tier)
-            spec = _checked(leaves, loaded.document, context, chosen[0])
+            spec = _checked(leaves, loaded, context, chosen[0])
             cells.append(Cell(suite.name, cell_id, levels, spec, None, leaves))
         except DocumentError as error:
             problems += [p for p in error.problems if p not in problems]
@@ -279,9 +280,7 @@ def _check_override(key: str, leaves: Mapping[Path_, Leaf]) -> None:
         raise UsageError(f"--set {key}: unknown setting.{did_you_mean(key, sorted(known))}")
 
 
-def _checked(
-    leaves: Mapping[Path_, Leaf], document: Document, context: Context, seed: int
-) -> RunSpec:
+def _checked(leaves: Mapping[Path_, Leaf], loaded: Loaded, context: Context, seed: int) -> RunSpec:
     value: dict[str, Any] = {
         "tier": context.tier,
         "scale": context.scale,
@@ -307,18 +306,26 @@ def _checked(
         choice = context.data.get(name) if isinstance(name, str) else None
         data["id"] = choice.id if choice else "unknown"
 
-    def at(path: tuple[str | int, ...]) -> Position:
-        for n in range(len(path), 0, -1):
-            near = [leaf.position for known, leaf in leaves.items() if known[:n] == path[:n]]
-            if path[:n] in leaves:
-                return near[0]
-            if near:  # something is missing or does not fit: for the suite to say, not its protocol
-                return next((at for at in near if at.file == document.path), document.at(()))
-        return document.at(())
+    try:
+        return plain_to(RunSpec, value)
+    except ValueError:
+        found = problems(RunSpec, value)
+        raise DocumentError(_located(keys, text, leaves, loaded) for keys, text in found) from None
 
-    spec = validate(RunSpec, document, value=value, at=at)
-    assert isinstance(spec, RunSpec)
-    return spec
+
+def _located(path: Keys, text: str, leaves: Mapping[Path_, Leaf], loaded: Loaded) -> Problem:
+    """Name the file and line to mend: of the setting, or of the mapping that lacks it."""
+    for n in range(len(path), 0, -1):
+        if path[:n] in leaves:
+            return Problem(leaves[path[:n]].position, text)  # type: ignore[index]
+        near = [leaf for known, leaf in leaves.items() if known[:n] == path[:n]]
+        if n < len(path) and any(leaf.layer.startswith("protocol") for leaf in near):
+            break  # a key is missing from a mapping that the protocol begins
+        if near:
+            ours = (leaf.position for leaf in near if leaf.position.file == loaded.document.path)
+            return Problem(next(ours, near[0].position), text)
+    hint = f"{text} Add it here, or under 'base' in {loaded.document.path}."
+    return Problem(loaded.protocol_document.at(path), hint)
 
 
 def data_names(

@@ -11,18 +11,26 @@ import operator
 import re
 from collections.abc import Iterator, Mapping
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import msgspec
 from msgspec import Meta
 
 from resbench.errors import did_you_mean
+from resbench.suite.document import (
+    Document,
+    DocumentError,
+    Keys,
+    Problem,
+    plain_value,
+    quoted,
+)
 from resbench.suite.spec import plain_to
-from resbench.suite.yaml_rules import plain_value, quoted
 
-Keys = tuple[str | int, ...]
+_Model = TypeVar("_Model", bound=msgspec.Struct)
+
 Found = tuple[Keys, str]
-"""The path to the key at fault, for a missing key to the mapping that lacks it, and the message."""
+"""The path to the key at fault, which may be missing, and the message."""
 
 _WORDS: dict[type, str] = {
     bool: "true or false",
@@ -42,6 +50,19 @@ _LIMITS: dict[str, tuple[Any, str]] = {
     "min_length": (lambda value, least: len(value) >= least, "have a length of at least {}"),
     "max_length": (lambda value, most: len(value) <= most, "have a length of at most {}"),
 }
+
+
+def validate(model: type[_Model], document: Document) -> _Model:
+    """Check a document against a model, strictly and as JSON: no text becomes a number.
+
+    Raises:
+        DocumentError: every error of the model.
+    """
+    try:
+        return plain_to(model, document.value)
+    except ValueError:
+        found = problems(model, document.value)
+        raise DocumentError(Problem(document.at(keys), text) for keys, text in found) from None
 
 
 def problems(declared: Any, value: Any, path: Keys = ()) -> Iterator[Found]:
@@ -73,7 +94,7 @@ def _struct(structs: list[Any], value: Mapping[str, Any], path: Keys) -> Iterato
     if tag is not None:
         by_tag = {struct.__struct_config__.tag: struct for struct in structs}
         if tag not in value:
-            yield path, f"missing key {_subject((*path, tag))}."
+            yield (*path, tag), f"missing key {_subject((*path, tag))}."
             return
         if type(value[tag]) is not str or value[tag] not in by_tag:
             yield (*path, tag), _wrong_choice((*path, tag), [*by_tag], value[tag])
@@ -91,7 +112,7 @@ def _struct(structs: list[Any], value: Mapping[str, Any], path: Keys) -> Iterato
             found.append(((*path, key), unknown))
     for name, field in fields.items():
         if field.required and name not in value:
-            found.append((path, f"missing key {_subject((*path, name))}."))
+            found.append(((*path, name), f"missing key {_subject((*path, name))}."))
     yield from found or _rules(structs[0], value, path)
 
 
@@ -181,10 +202,7 @@ def _wrong(path: Keys, kinds: list[Any], value: Any, with_hint: bool = True) -> 
 def _hint(kinds: list[Any], value: Any) -> str:
     if not isinstance(value, str):
         return " Quote it." if isinstance(value, int | float) and str in kinds else ""
-    try:
-        plain = plain_value(value)
-    except ValueError:
-        return ""
+    plain = plain_value(value)
     return " Drop the quotes." if any(_is_of(kind, plain) for kind in kinds) else ""
 
 

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from resbench.runner.devices import Device
     from resbench.suite.expand import Expanded
 
-NUMBER = re.compile(r"[-+]?(?:\.\d+|(?:0|[1-9]\d{0,17})(?:\.\d*)?)(?:[eE][-+]?\d+)?")
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
@@ -119,12 +118,12 @@ def parse_overrides(pairs: Sequence[str]) -> tuple[tuple[str, Any], ...]:
 
 
 def _parse_value(text: str) -> Any:
-    if NUMBER.fullmatch(text):  # also .05, 1. and +0.1, which JSON refuses and YAML takes
-        return int(text) if text.lstrip("+-").isdigit() else float(text)
+    from resbench.suite.document import plain_value
+
     try:
         return json.loads(text, parse_constant=str)
-    except (ValueError, RecursionError):
-        return text
+    except (ValueError, RecursionError):  # YAML takes more: .05, 1. and +0.1
+        return plain_value(text) if text else ""
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:

@@ -36,7 +36,7 @@ help:
 	@echo "make lint         run linters and layer rules"
 	@echo "make test-gpu     run the tests that need a CUDA device"
 	@echo "make test-deep    run the long campaigns too, with new random examples"
-	@echo "make bench        measure the speed goals"
+	@echo "make bench        time training, testing and loading against the usual loop"
 	@echo "make reports      rebuild reports/ and the README's results from results/"
 	@echo "make constraints  resolve constraints.txt anew"
 	@echo "make clean        remove caches, builds and the demo"
@@ -62,7 +62,7 @@ test-deep: $(VENV)/installed-test
 	$(PYTEST) -n $(JOBS) --dist worksteal -m 'not gpu' --hypothesis-profile random
 
 bench: $(VENV)/installed
-	$(BIN)/resbench bench
+	$(BIN)/python -m tools.speed
 
 reports: $(VENV)/installed
 	$(BIN)/resbench report --site reports --readme README.md --results results
@@ -95,4 +95,4 @@ constraints: | $(BIN)/uv
 
 clean:
 	rm -rf build demo dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
-	find benchmark tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find benchmark tests tools -name __pycache__ -type d -prune -exec rm -rf {} +

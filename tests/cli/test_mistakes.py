@@ -151,8 +151,7 @@ def test_the_installed_command_says_the_same(here: Path) -> None:
 @pytest.mark.parametrize(
     "words",
     [("pack", ""), ("merge", ""), ("report", "--site", ""), ("report", "--output", ""),
-     ("report", "--site", "x", "--readme", ""), ("bench", "--output", ""),
-     ("data", "fetch", "cifar10", "--to", "")],
+     ("report", "--site", "x", "--readme", ""), ("data", "fetch", "cifar10", "--to", "")],
 )  # fmt: skip
 def test_an_empty_path_is_refused_and_is_never_the_working_folder(
     here: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]

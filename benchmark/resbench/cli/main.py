@@ -27,7 +27,6 @@ VERBS = {
     "merge": "Take packed runs into a results folder.",
     "sync": "Rebuild the MLflow mirror from the results folder.",
     "ui": "Open the MLflow UI on the mirror.",
-    "bench": "Measure speed against the loop that people use.",
 }
 """Verb and one-line help; the help page needs no verb's module."""
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resbench.bench.measure import Contender, Spread, Timed, take_turns
+from tools.speed.turns import Contender, Spread, Timed, take_turns
 
 
 def test_contenders_alternate_and_the_warm_up_is_not_counted() -> None:

@@ -1,6 +1,6 @@
 """Contenders that take turns in one process, and ratios with their spread.
 
-Wall clocks decide. CPU time, of this process and of the children it has waited for, stands beside
+Wall clocks decide. CPU time, of this process and of the children it has waited for, stands next to
 them, because it stays steady where other programs share the cores.
 """
 
@@ -31,7 +31,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Contender:
-    """One side of a comparison; ``work`` does ``units`` images, runs or commands a round."""
+    """One side of a comparison; ``work`` does ``units`` images or commands a round."""
 
     name: str
     units: float
@@ -48,13 +48,8 @@ class Timed:
     wall: tuple[float, ...]
     cpu: tuple[float, ...]
 
-    @property
-    def rate(self) -> Spread:
-        """Units per second of wall time."""
-        return Spread.of(self.wall)
-
     def over(self, other: Timed) -> Spread:
-        """Return how many times faster this one is, from the quotients of the rounds."""
+        """Return how many times as fast this one is, from the quotients of the rounds."""
         return Spread.of([a / b for a, b in zip(self.wall, other.wall, strict=True)])
 
     def over_by_cpu_time(self, other: Timed) -> Spread:
@@ -89,12 +84,6 @@ def take_turns(
     ]
 
 
-def children_cpu_seconds() -> float:
-    """Return the CPU time of the children of this process that have ended."""
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
-
-
 def _time(contender: Contender, synchronize: Callable[[], object]) -> tuple[float, float]:
     """Return wall and CPU seconds of one round."""
     gc.collect()
@@ -107,4 +96,5 @@ def _time(contender: Contender, synchronize: Callable[[], object]) -> tuple[floa
 
 
 def _cpu_seconds() -> float:
-    return time.process_time() + children_cpu_seconds()
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime

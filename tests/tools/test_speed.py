@@ -1,9 +1,12 @@
-"""The peer's loop is a loop that trains, on the same images and the same network."""
+"""Both sides compute the same thing, and a comparison of them runs from end to end."""
 
 from __future__ import annotations
 
+import json
 import random
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,23 +14,36 @@ import pytest
 import torch
 from msgspec import structs
 
-from resbench.bench.contest import TINY, Bench
-from resbench.bench.peer import Peer, PilImages
-from resbench.bench.training import Ours
 from resbench.data.digits import read_digits
 from resbench.models import attention
 from resbench.suite.spec import RunSpec
-from resbench.train.calibrate import made_images
 from resbench.train.images import prepare_images
+from tools.speed import __main__ as speed
+from tools.speed.comparisons import COMPARISONS, Bench, Comparison, starting
+from tools.speed.ours import TINY, Ours, random_images, spec_of
+from tools.speed.peer import Peer, PilImages
 
 from ..mini import augment_of
 
 CPU = torch.device("cpu")
 
 
+@contextmanager
+def restored() -> Iterator[None]:
+    """Put torch's settings back that a benchmark's process sets for its whole life."""
+    threads = torch.get_num_threads()
+    filled = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_deterministic_debug_mode("default")
+        torch.utils.deterministic.fill_uninitialized_memory = filled  # type: ignore[attr-defined]
+
+
 def tiny_spec(lr: float = 0.1, **data: Any) -> RunSpec:
     """A narrow network on 8 px, with a learning rate at which it learns."""
-    spec = Bench(CPU, quick=True).spec(TINY, steps=4)
+    spec = spec_of(TINY, quick=True)
     optim = structs.replace(spec.training.optim, lr=lr)
     training = structs.replace(spec.training, optim=optim)
     changes = {"training": training, "data": structs.replace(spec.data, **data)}
@@ -87,7 +103,7 @@ def test_both_networks_compute_the_same_from_the_same_weights() -> None:
 
 def test_settings_are_put_back_even_after_an_error() -> None:
     spec = tiny_spec()
-    peer = Peer(spec, made_images(spec, 64), CPU, flags=True)
+    peer = Peer(spec, random_images(spec, 64), CPU, flags=True)
     own = attention.upsample_bilinear
     torch.set_deterministic_debug_mode("error")
     try:
@@ -119,3 +135,35 @@ def test_images_are_cropped_from_black_padding_and_mirrored_half_the_time() -> N
         found.add(next(i for i, a in enumerate(allowed) if torch.allclose(a, x_CHW, atol=1e-6)))
 
     assert found == set(range(18))
+
+
+def test_training_testing_and_loading_give_rows_with_ratios_in_a_table_and_in_files(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = [item for item in COMPARISONS if "smoke network" in item.name or "CIFAR" in item.name]
+    monkeypatch.setattr(speed, "COMPARISONS", chosen)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    with restored():
+        speed.main(["--quick", "--output", str(tmp_path)])
+    shown = capsys.readouterr().out
+    (kept,) = tmp_path.glob("*.json")
+    rows = json.loads(kept.read_text())["rows"]
+    assert {row["what"] for row in rows} == {item.name for item in chosen}
+    for row in rows:
+        assert f"| {row['what']} | {row['against']} |" in shown
+        assert row["ratio"]["median"] == pytest.approx(
+            row["ours"]["median"] / row["other"]["median"]
+        )
+    assert kept.with_suffix(".md").read_text() == shown
+    assert "It works; it measures nothing." in shown
+
+
+def test_commands_are_timed_in_seconds_and_one_that_fails_is_an_error() -> None:
+    start = next(item for item in COMPARISONS if item.name == "resbench --help")
+    (row,) = speed.measure(start, Bench(CPU, quick=True))
+    assert 0 < row["ours"]["median"] < row["other"]["median"], (
+        "torch is not imported for a help page"
+    )
+    wrong = Comparison("wrong", "cpu", starting("no-such-verb"), unit="s")
+    with pytest.raises(RuntimeError, match="unknown command 'no-such-verb'"):
+        speed.measure(wrong, Bench(CPU, quick=True))

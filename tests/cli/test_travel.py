@@ -96,11 +96,11 @@ def test_data_sets_are_listed_with_where_they_are(
     assert facts == {"cifar10": (False, True), "cifar100": (False, True), "digits": (True, False)}
     table = invoke(capsys, "data", "list").out
     assert "digits    comes with scikit-learn  (label digits, sha256:" in table
-    assert "cifar10   not at hand  (the printed data set, md5:c58f30108f718f92721" in table
+    assert "cifar10   not at hand  (the printed data set, sha256:1b7fb4ab446e9df5" in table
     assert "resbench data fetch cifar10, or download https://" in table
 
 
 def test_a_data_set_is_checked_in_full(capsys: Capture) -> None:
     checked = invoke(capsys, "data", "check", "digits")
     assert checked.code == 0
-    assert checked.out.startswith("digits: digits, 1438 + 359 images, fingerprint sha256:c45ea931")
+    assert checked.out.startswith("digits: digits, 1438 + 359 images, fingerprint sha256:790ccb25")

@@ -1,15 +1,13 @@
-"""Made archives and Parquet folders in the formats of the published data sets.
+"""Made data sets in the formats of the published ones.
 
-:func:`make_cifar_archive` returns a location that vouches for the archive, so that it can be used
-wherever a location is: ``identify("cifar100", {"cifar100": location})`` or, on the command line,
-``--data cifar100=LOCATION``. The images of a class share a pattern, so a network can learn them.
+The images of a class share a pattern, so a network can learn them.
 """
 
+import dataclasses
 import hashlib
 import io
-import struct
+import pickle
 import tarfile
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +15,18 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from PIL import Image
 
-from resbench.data.catalog import ARCHIVES, NUM_CLASSES
+from resbench.data.catalog import ARCHIVES, FINGERPRINTS, NUM_CLASSES
+from resbench.data.images import Images
+from resbench.data.torchvision_compat import import_torchvision
 
 Array = npt.NDArray[Any]
+Split = tuple[Array, Array]
 
 
-def make_images(num_classes: int, per_class: int, seed: int = 0) -> tuple[Array, Array]:
+def make_images(num_classes: int, per_class: int, seed: int = 0) -> Split:
     """Return uint8 images ``[N, 32, 32, 3]`` and int64 labels in mixed order."""
     patterns = np.random.default_rng(1234).integers(0, 256, (num_classes, 4, 4, 3))
     random = np.random.default_rng(seed)
@@ -34,83 +36,68 @@ def make_images(num_classes: int, per_class: int, seed: int = 0) -> tuple[Array,
     return images, labels
 
 
-def make_cifar_archive(
-    path: Path, name: str, *, train_per_class: int = 5, test_per_class: int = 1, seed: int = 0
-) -> Path:
-    """Write an archive of ``cifar10`` or ``cifar100`` and return its location, vouched for."""
-    classes = NUM_CLASSES[name]
-    train = make_images(classes, train_per_class, seed)
-    test = make_images(classes, test_per_class, seed + 1)
-    return write_archive(path, cifar_members(name, train, test))
+def in_order(images: Array, labels: Array) -> Split:
+    """Return rows in canonical order, as the README of the images describes it."""
+    digests = [
+        hashlib.sha256(bytes([label]) + image.tobytes()).digest()
+        for image, label in zip(images, labels, strict=True)
+    ]
+    order = sorted(range(len(digests)), key=lambda row: digests[row])
+    return images[order], labels[order]
 
 
-def cifar_members(
-    name: str, train: tuple[Array, Array], test: tuple[Array, Array]
-) -> dict[str, bytes]:
-    """Return the pickled members of an archive, by their path in it."""
+def write_batches(folder: Path, name: str, train: Split, test: Split) -> dict[str, bytes]:
+    """Write the folder that an archive of ``name`` unpacks to; return its files."""
     archive = ARCHIVES[name]
-    members = {}
-    for files, (images, labels) in ((archive.train, train), (archive.test, test)):
-        for file, part in zip(
-            files, np.array_split(np.arange(len(labels)), len(files)), strict=True
+    files = {}
+    for names, (images, labels) in ((archive.train, train), (archive.test, test)):
+        for file, rows in zip(
+            names, np.array_split(np.arange(len(labels)), len(names)), strict=True
         ):
-            part_images, part_labels = images[part], labels[part]
-            batch = {
-                "batch_label": f"made {file}",
-                archive.labels_key: part_labels.tolist(),
-                "data": part_images.transpose(0, 3, 1, 2).reshape(len(part_images), -1),
-                "filenames": [f"made_{i:06d}.png" for i in range(len(part_images))],
-            }
-            members[f"{archive.folder}/{file}"] = python2_pickle(batch)
-    names = {archive.names_key: [f"class-{i}" for i in range(NUM_CLASSES[name])]}
-    return members | {f"{archive.folder}/{archive.meta}": python2_pickle(names)}
+            part = images[rows].transpose(0, 3, 1, 2).reshape(len(rows), -1)
+            batch = {"data": part, archive.labels_key: labels[rows].tolist()}
+            files[file] = pickle.dumps(batch, protocol=2)
+    class_names = {archive.names_key: [f"class-{i}" for i in range(NUM_CLASSES[name])]}
+    files[archive.meta] = pickle.dumps(class_names, protocol=2)
+    folder.mkdir(parents=True, exist_ok=True)
+    for file, content in files.items():
+        (folder / file).write_bytes(content)
+    return files
 
 
-def write_archive(
-    path: Path, members: Mapping[str, bytes], extra: Iterable[tarfile.TarInfo] = ()
-) -> Path:
-    """Write a .tar.gz and return ``PATH#md5=HEX``; ``extra`` entries are empty or links."""
+def write_archive(path: Path, name: str, files: dict[str, bytes]) -> str:
+    """Write an archive of these files; return its MD5."""
     with tarfile.open(path, "w:gz", compresslevel=1) as tar:
-        for name, content in members.items():
-            info = tarfile.TarInfo(name)
+        for file, content in files.items():
+            info = tarfile.TarInfo(f"{ARCHIVES[name].folder}/{file}")
             info.size = len(content)
             tar.addfile(info, io.BytesIO(content))
-        for info in extra:
-            tar.addfile(info)
-    return Path(f"{path}#md5={hashlib.md5(path.read_bytes()).hexdigest()}")
+    return hashlib.md5(path.read_bytes()).hexdigest()
 
 
-def python2_pickle(value: object) -> bytes:
-    """Pickle as Python 2's cPickle did with protocol 2, the form of the published archives."""
-    return b"\x80\x02" + _opcodes(value) + b"."
-
-
-def _opcodes(value: object) -> bytes:
-    if isinstance(value, str):
-        raw = value.encode("latin-1")
-        return b"U" + bytes([len(raw)]) + raw
-    if isinstance(value, int):
-        return b"J" + struct.pack("<i", value)
-    if isinstance(value, list):
-        return b"](" + b"".join(map(_opcodes, value)) + b"e"
-    if isinstance(value, dict):
-        return b"}(" + b"".join(_opcodes(x) for item in value.items() for x in item) + b"u"
-    if isinstance(value, np.ndarray):
-        return _array_opcodes(value)
-    raise TypeError(type(value))
-
-
-def _array_opcodes(array: Array) -> bytes:
-    """``_reconstruct(ndarray, (0,), 'b')``, then the state (1, shape, dtype, False, bytes)."""
-    code = array.dtype.str[1:]
-    shape = b"".join(map(_opcodes, array.shape)) + b"\x86"
-    dtype = b"cnumpy\ndtype\n" + _opcodes(code) + b"K\x00K\x01\x87R"
-    dtype += b"(K\x03" + _opcodes("|") + b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
-    raw = array.tobytes()
-    return (
-        b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R"
-        + b"(K\x01" + shape + dtype + b"\x89T" + struct.pack("<i", len(raw)) + raw + b"tb"
-    )  # fmt: skip
+def take_for_published(
+    monkeypatch: pytest.MonkeyPatch, name: str, files: dict[str, bytes], md5: str = "0" * 32
+) -> None:
+    """Let these files be the official ones of ``name``, for torchvision and for resbench."""
+    archive, kind = ARCHIVES[name], getattr(import_torchvision().datasets, name.upper())
+    md5s = {file: hashlib.md5(content).hexdigest() for file, content in files.items()}
+    monkeypatch.setattr(kind, "train_list", [[file, md5s[file]] for file in archive.train])
+    monkeypatch.setattr(kind, "test_list", [[file, md5s[file]] for file in archive.test])
+    monkeypatch.setattr(kind, "meta", {**kind.meta, "md5": md5s[archive.meta]})
+    monkeypatch.setattr(kind, "tgz_md5", md5)
+    monkeypatch.setitem(ARCHIVES, name, dataclasses.replace(archive, md5=md5))
+    splits = [
+        [pickle.loads(files[file], encoding="latin1") for file in names]
+        for names in (archive.train, archive.test)
+    ]
+    arrays: dict[str, Array] = {}
+    for split, batches in zip(("train", "test"), splits, strict=True):
+        pixels = np.concatenate([batch["data"] for batch in batches]).reshape(-1, 3, 32, 32)
+        labels = [label for batch in batches for label in batch[archive.labels_key]]
+        arrays[f"{split}_images"] = pixels.transpose(0, 2, 3, 1)
+        arrays[f"{split}_labels"] = np.array(labels)
+    made = Images(**arrays, num_classes=NUM_CLASSES[name], class_names=())
+    monkeypatch.setitem(FINGERPRINTS, name, made.fingerprint)
 
 
 def png(image: Array) -> bytes:

@@ -1,245 +1,288 @@
-import dataclasses
-import hashlib
+"""Published archives: downloaded, checked and read by torchvision, and one set in any container."""
+
+import importlib.util
 import io
 import os
 import pickle
-import random
-import tarfile
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from PIL import Image
 
-from resbench.data.archives import _unpickle
+from resbench.data.archives import fetch
 from resbench.data.catalog import ARCHIVES
 from resbench.data.images import Images
-from resbench.data.sources import identify, load
-from resbench.errors import EnvironmentFault
+from resbench.data.sources import Source, identify, load
+from resbench.data.torchvision_compat import import_torchvision
+from resbench.errors import EnvironmentFault, UsageError
 from tests.data.archives import (
-    cifar_members,
-    make_cifar_archive,
+    in_order,
     make_images,
-    python2_pickle,
+    take_for_published,
     write_archive,
+    write_batches,
+    write_parquet,
 )
 
-TRAIN, TEST = make_images(10, 5), make_images(10, 1, seed=1)
-BATCH = "cifar-10-batches-py/data_batch_3"
+FILENAME = ARCHIVES["cifar10"].filename
+FOLDER = ARCHIVES["cifar10"].folder
+MD5 = {
+    "data_batch_1": "c99cafc152244af753f735de768cd75f",
+    "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+    "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+    "data_batch_4": "634d18415352ddfa80567beed471001a",
+    "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
+    "test_batch": "40351d587109b95175f43aff81a1287e",
+    "batches.meta": "5ff9c542aee3614f3951f8cda6e48888",
+}
 
 
-def members() -> dict[str, bytes]:
-    return cifar_members("cifar10", TRAIN, TEST)
-
-
-def load_vouched(location: Path) -> Images:
-    return load(identify("cifar10", {"cifar10": location}))
-
-
-@pytest.fixture
-def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A made archive that stands in for the published CIFAR-10, in the data folder."""
-    path = tmp_path / "user-data" / ARCHIVES["cifar10"].filename
-    path.parent.mkdir()
-    md5 = str(write_archive(path, members()))[-32:]
-    stand_in = dataclasses.replace(ARCHIVES["cifar10"], md5=md5)
-    monkeypatch.setitem(ARCHIVES, "cifar10", stand_in)
-    return path
-
-
-def test_batches_are_joined_in_order_as_rgb_images(tmp_path: Path) -> None:
-    images = load_vouched(write_archive(tmp_path / "made.tar.gz", members()))
-    np.testing.assert_array_equal(images.train_images, TRAIN[0])
-    np.testing.assert_array_equal(images.train_labels, TRAIN[1])
-    np.testing.assert_array_equal(images.test_images, TEST[0])
-    np.testing.assert_array_equal(images.test_labels, TEST[1])
-    assert images.train_images.dtype == np.uint8
-    assert images.train_labels.dtype == np.int64
-    assert images.class_names == tuple(f"class-{i}" for i in range(10))
-
-
-def test_cifar100_is_read_by_its_fine_labels(tmp_path: Path) -> None:
-    location = make_cifar_archive(tmp_path / "made.tar.gz", "cifar100", train_per_class=2)
-    images = load(identify("cifar100", {"cifar100": location}))
-    assert images.num_classes == 100
-    assert sorted(images.train_labels) == sorted([*range(100)] * 2)
-    assert len(images.test_images) == 100
-
-
-def test_columns_stored_first_are_read_as_stored(tmp_path: Path) -> None:
-    changed = members()
-    data = np.asfortranarray(TRAIN[0][20:30].transpose(0, 3, 1, 2).reshape(10, -1))
-    batch = {"data": data, "labels": TRAIN[1][20:30].tolist()}
-    changed[BATCH] = pickle.dumps(batch, protocol=3)
-    assert data.flags.f_contiguous
-    images = load_vouched(write_archive(tmp_path / "made.tar.gz", changed))
-    np.testing.assert_array_equal(images.train_images, TRAIN[0])
-
-
-def test_published_archive_loads_from_the_data_folder(published: Path) -> None:
-    source = identify("cifar10", {})
-    assert source.printed
-    assert source.path == published
-    assert load(source).train_images.shape == (50, 32, 32, 3)
-
-
-@pytest.mark.parametrize("damage", ["flip", "cut"])
-def test_damaged_archive_is_refused_with_both_digests(published: Path, damage: str) -> None:
-    whole, randoms = published.read_bytes(), random.Random(damage)
-    for _ in range(25):
-        at = randoms.randrange(len(whole))
-        flipped = whole[at] ^ (1 << randoms.randrange(8))
-        damaged = whole[:at] + (bytes([flipped]) + whole[at + 1 :] if damage == "flip" else b"")
-        published.write_bytes(damaged)
-        with pytest.raises(EnvironmentFault) as caught:
-            load(identify("cifar10", {}))
-        for part in (published, hashlib.md5(whole), hashlib.md5(damaged)):
-            text = str(part) if isinstance(part, Path) else part.hexdigest()
-            assert text in str(caught.value)
-
-
-def test_archive_changed_after_it_was_vouched_for_is_refused(tmp_path: Path) -> None:
-    location = write_archive(tmp_path / "made.tar.gz", members())
-    load_vouched(location)
-    with (tmp_path / "made.tar.gz").open("ab") as file:
-        file.write(b"x")
-    with pytest.raises(EnvironmentFault, match=f"expected {str(location)[-32:]}"):
-        load_vouched(location)
-
-
-def test_archive_of_ones_own_must_be_vouched_for(tmp_path: Path) -> None:
-    location = write_archive(tmp_path / "made.tar.gz", members())
-    actual = str(location)[-32:]
-    with pytest.raises(EnvironmentFault) as caught:
-        load_vouched(tmp_path / "made.tar.gz")
-    assert f"MD5 is {actual}, expected {ARCHIVES['cifar10'].md5}" in str(caught.value)
-    assert f"--data 'cifar10={location}'" in str(caught.value)
-
-
-class Hostile:
-    """Writes a marker when it is unpickled."""
+class Executed:
+    """Unpickling it makes a folder."""
 
     def __init__(self, marker: Path) -> None:
         self.marker = marker
 
-    def __reduce__(self) -> tuple[object, ...]:
-        return (os.mkdir, (str(self.marker),))
+    def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
+        return os.mkdir, (str(self.marker),)
 
 
-def test_hostile_pickle_in_a_vouched_archive_is_never_executed(tmp_path: Path) -> None:
+def splits(name: str = "cifar10") -> Any:
+    classes = 100 if name == "cifar100" else 10
+    return make_images(classes, 5), make_images(classes, 1, seed=1)
+
+
+def webp(image: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, format="WEBP", lossless=True)
+    return file.getvalue()
+
+
+def png(image: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, format="PNG")
+    return file.getvalue()
+
+
+def loaded(name: str, location: Path) -> tuple[Source, Images]:
+    source = identify(name, {name: location})
+    return source, load(source)
+
+
+@pytest.fixture
+def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a made archive that stands for the published CIFAR-10."""
+    files = write_batches(tmp_path / "unpacked" / FOLDER, "cifar10", *splits())
+    (tmp_path / "packed").mkdir()
+    md5 = write_archive(tmp_path / "packed" / FILENAME, "cifar10", files)
+    take_for_published(monkeypatch, "cifar10", files, md5)
+    return tmp_path / "packed"
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
+def test_one_content_is_one_data_set_in_any_container_and_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    archive, (train, test) = ARCHIVES[name], splits(name)
+    files = write_batches(tmp_path / "out" / archive.folder, name, train, test)
+    md5 = write_archive(tmp_path / archive.filename, name, files)
+    take_for_published(monkeypatch, name, files, md5)
+    column = archive.labels_key.removesuffix("s")
+    for kind, encode in (("png", png), ("webp", webp)):
+        for split, (images, labels) in (("train", train), ("test", test)):
+            mixed = np.random.default_rng(3).permutation(len(labels))
+            encoded = [encode(images[row]) for row in mixed]
+            write_parquet(tmp_path / kind / f"{split}-0.parquet", encoded, labels[mixed], column)
+    containers = [
+        archive.filename, "", "out", f"out/{archive.folder}", "png", "webp",
+    ]  # fmt: skip
+    for i, container in enumerate(containers):
+        monkeypatch.setenv("RESBENCH_CACHE_DIR", str(tmp_path / f"cache-{i}"))
+        source, images = loaded(name, tmp_path / container)
+        assert (source.id, source.label, source.printed) == (identify(name, {}).id, name, True)
+        np.testing.assert_array_equal(images.train_images, in_order(*train)[0], container)
+        np.testing.assert_array_equal(images.train_labels, in_order(*train)[1], container)
+        np.testing.assert_array_equal(images.test_images, in_order(*test)[0], container)
+        np.testing.assert_array_equal(images.test_labels, in_order(*test)[1], container)
+
+
+def made_archives(shared_data: Path) -> Any:
+    """The script beside the real images that writes them in their official form."""
+    spec = importlib.util.spec_from_file_location("made", shared_data / "make_archives.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.slow
+@pytest.mark.shared_data
+def test_the_official_files_of_cifar10_are_the_published_data_set(
+    shared_data: Path, tmp_path: Path
+) -> None:
+    made = made_archives(shared_data)
+    made.MD5 = MD5
+    made.cifar10(tmp_path / "here" / FOLDER)  # ends with a message where an MD5 differs
+    assert {path.name for path in (tmp_path / "here" / FOLDER).iterdir()} == set(MD5)
+    official, images = loaded("cifar10", tmp_path / "here")  # checks all MD5s again
+    assert (official.label, official.printed, official.kind) == ("cifar10", True, "archive")
+    assert official.id == f"sha256:{images.fingerprint}"
+    assert len(images.train_labels) == 50_000
+    stored = identify("cifar10", {"cifar10": shared_data / "cifar10"})
+    assert (stored.id, stored.label, stored.printed) == (official.id, "cifar10", True)
+
+
+@pytest.mark.slow
+@pytest.mark.shared_data
+def test_the_images_of_cifar100_are_the_published_data_set(shared_data: Path) -> None:
+    source = identify("cifar100", {"cifar100": shared_data / "cifar100"})
+    assert (source.id, source.label) == (identify("cifar100", {}).id, "cifar100")
+
+
+@pytest.mark.shared_data
+def test_real_images_in_batches_of_the_official_form_are_those_of_their_parquet_files(
+    shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head, made = "cifar10-head", made_archives(shared_data)
+    images, labels, names = made.rows(head, "train", "label")
+    files = {"test_batch": made.batch("t", *made.rows(head, "test", "label"))}
+    for i, rows in enumerate(np.array_split(np.arange(len(labels)), 5)):
+        part = slice(rows[0], rows[-1] + 1)
+        files[f"data_batch_{i + 1}"] = made.batch("b", images[part], labels[part], names[part])
+    files["batches.meta"] = made.meta()
+    (tmp_path / FOLDER).mkdir()
+    for name, content in files.items():
+        (tmp_path / FOLDER / name).write_bytes(content)
+    take_for_published(monkeypatch, "cifar10", files)
+    official, batches = loaded("cifar10", tmp_path)
+    stored, parquet = loaded("cifar10", shared_data / head)
+    assert (stored.id, stored.label) == (official.id, "cifar10")
+    assert batches.class_names[2] == "bird"
+    np.testing.assert_array_equal(batches.test_images, parquet.test_images)
+
+
+@pytest.mark.parametrize("where", ["packed", "unpacked", f"packed/{FILENAME}"])
+def test_nothing_is_unpickled_unless_it_is_official(
+    published: Path, tmp_path: Path, where: str
+) -> None:
     marker = tmp_path / "executed"
-    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
-        hostile = pickle.dumps({"data": Hostile(marker)}, protocol=protocol)
-        for member in members():
-            location = write_archive(tmp_path / "made.tar.gz", members() | {member: hostile})
-            with pytest.raises(EnvironmentFault, match=r"refused \w+\.mkdir"):
-                load_vouched(location)
-            assert not marker.exists()
-    pickle.loads(hostile)
-    assert marker.exists(), "control: without the guard the marker is written"
-
-
-@pytest.mark.parametrize(
-    "call",
-    [
-        b"cos\nsystem\n(S'true'\ntR.",
-        b"cbuiltins\neval\n(S'1'\ntR.",
-        b"c__builtin__\ngetattr\n(S''\nS'join'\ntR.",
-        b"cnumpy\nload\n(S'x'\ntR.",
-        b"cnumpy.core.multiarray\nfromfile\n(S'x'\ntR.",
-        b"ccopyreg\n_reconstructor\n(tR.",
-        b"\x80\x04\x8c\x05numpy\x8c\x0dndarray.dumps\x93.",
-        b"\x82\x01.",
-        b"S'id'\nQ.",
-    ],
-)
-def test_no_other_global_can_be_reached(tmp_path: Path, call: bytes) -> None:
-    location = write_archive(tmp_path / "made.tar.gz", members() | {BATCH: call})
-    with pytest.raises(EnvironmentFault, match="data_batch_3: not a batch of plain arrays"):
-        load_vouched(location)
-
-
-VALID = python2_pickle({"data": np.zeros((2, 3), np.uint8), "labels": [1, 2]})
-
-
-@settings(deadline=None, max_examples=300)
-@given(st.lists(st.tuples(st.integers(0, len(VALID) - 1), st.integers(0, 255)), max_size=6))
-def test_torn_pickles_end_in_one_line_or_in_plain_values(changes: list[tuple[int, int]]) -> None:
-    stream = bytearray(VALID)
-    for at, byte in changes:
-        stream[at] = byte
-    message = "made: a dict"
-    try:
-        assert isinstance(_unpickle(io.BytesIO(bytes(stream)), "made"), dict)
-    except EnvironmentFault as error:
-        message = str(error)
-    assert message.startswith("made: ")
-
-
-def test_members_outside_the_folder_are_never_written(tmp_path: Path) -> None:
-    work = tmp_path / "a" / "b"
-    work.mkdir(parents=True)
-    outside = {"../x": b"x", f"{tmp_path}/y": b"y", "cifar-10-batches-py/../../../z": b"z"}
-    location = write_archive(work / "made.tar.gz", members() | outside)
-    before = {path for path in tmp_path.rglob("*") if "user-cache" not in path.parts}
-    load_vouched(location)
-    after = {path for path in tmp_path.rglob("*") if "user-cache" not in path.parts}
-    assert after == before
-
-
-@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE])
-def test_member_that_is_a_link_or_device_is_refused(tmp_path: Path, kind: bytes) -> None:
-    secret = tmp_path / "secret"
-    secret.write_bytes(members()[BATCH])
-    link = tarfile.TarInfo(BATCH)
-    link.type, link.linkname = kind, str(secret)
-    plain = {name: content for name, content in members().items() if name != BATCH}
-    with pytest.raises(EnvironmentFault, match=f"{BATCH} is a link or there twice"):
-        load_vouched(write_archive(tmp_path / "made.tar.gz", plain, [link]))
-
-
-def test_member_that_is_there_twice_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(EnvironmentFault, match="there twice"):
-        load_vouched(write_archive(tmp_path / "a.tar.gz", members(), [tarfile.TarInfo(BATCH)]))
-
-
-def test_archive_of_another_data_set_is_refused(tmp_path: Path) -> None:
-    location = make_cifar_archive(tmp_path / "made.tar.gz", "cifar100", train_per_class=1)
-    with pytest.raises(EnvironmentFault, match=r"lacks cifar-10-batches-py/data_batch_1.*another"):
-        load_vouched(location)
-
-
-def test_file_that_is_no_archive_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "made.tar.gz"
-    path.write_text("<html>404</html>")
-    md5 = hashlib.md5(path.read_bytes()).hexdigest()
-    with pytest.raises(EnvironmentFault, match=r"not a whole \.tar\.gz archive"):
-        load_vouched(Path(f"{path}#md5={md5}"))
-
-
-PIXELS = np.zeros((2, 3072), np.uint8)
-
-
-@pytest.mark.parametrize(
-    ("batch", "message"),
-    [
-        ({"labels": [1, 2]}, "'data' is not a uint8 array"),
-        ({"data": [1, 2], "labels": [1, 2]}, "'data' is not a uint8 array"),
-        ({"data": PIXELS[:, :-1], "labels": [1, 2]}, "'data' is not a uint8 array"),
-        ({"data": PIXELS.astype("<f4"), "labels": [1, 2]}, "array of type f4"),
-        ({"data": PIXELS}, "'labels' is not a list of one integer per image"),
-        ({"data": PIXELS, "labels": [1]}, "'labels' is not a list of one integer per image"),
-        ({"data": PIXELS, "labels": [1, "2"]}, "'labels' is not a list of one integer per image"),
-        ({"data": PIXELS, "labels": [1, 10]}, "row 1: label 10 is outside 0..9"),
-        ({"data": PIXELS, "labels": [-1, 1]}, "row 0: label -1 is outside 0..9"),
-        ([1, 2], "holds a list, expected a dict"),
-    ],
-)
-def test_wrong_batch_is_named_with_its_reason(tmp_path: Path, batch: object, message: str) -> None:
-    location = write_archive(tmp_path / "m.tar.gz", members() | {BATCH: python2_pickle(batch)})
+    bomb = pickle.dumps(Executed(marker))
+    (tmp_path / "unpacked" / FOLDER / "data_batch_3").write_bytes(bomb)
+    files = {path.name: path.read_bytes() for path in (tmp_path / "unpacked" / FOLDER).iterdir()}
+    write_archive(published / FILENAME, "cifar10", files)
     with pytest.raises(EnvironmentFault) as caught:
-        load_vouched(location)
-    assert message in str(caught.value)
-    assert "data_batch_3" in str(caught.value)
+        loaded("cifar10", tmp_path / where)
+    assert not marker.exists()
+    for part in (str(tmp_path / where), "not the published cifar10", "data fetch cifar10",
+                 "train-*.parquet", "--data cifar10=FOLDER"):  # fmt: skip
+        assert part in str(caught.value)
     assert "\n" not in str(caught.value)
+    pickle.loads(bomb)
+    assert marker.exists(), "the control: this pickle does something"
+
+
+def test_a_folder_that_lacks_a_batch_is_refused(published: Path, tmp_path: Path) -> None:
+    (tmp_path / "unpacked" / FOLDER / "data_batch_5").unlink()
+    with pytest.raises(EnvironmentFault, match=f"{FOLDER}: not the published cifar10"):
+        loaded("cifar10", tmp_path / "unpacked")
+
+
+def test_what_is_published_is_read_once(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, images = loaded("cifar10", published)
+    (published / FILENAME).write_bytes(b"")
+    np.testing.assert_array_equal(load(source).train_images, images.train_images)
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def served(published: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """That archive, served by HTTP as if its folder were the CIFAR page."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(published)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("no_proxy", "*")
+    url = f"http://127.0.0.1:{server.server_port}/{FILENAME}"
+    monkeypatch.setattr(import_torchvision().datasets.CIFAR10, "url", url)
+    yield published
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_fetched_archive_is_found_where_it_is_put(served: Path, tmp_path: Path) -> None:
+    assert fetch("cifar10") == tmp_path / "user-data" / FOLDER
+    assert load(identify("cifar10", {})).train_images.shape == (50, 32, 32, 3)
+
+
+@pytest.mark.parametrize("kept", [FILENAME, FOLDER])
+def test_what_is_there_and_whole_is_not_fetched_again(
+    served: Path, tmp_path: Path, kept: str
+) -> None:
+    (tmp_path / "here").mkdir()
+    (served / FILENAME).rename(tmp_path / "here" / FILENAME)
+    fetch("cifar10", tmp_path / "here")
+    if kept == FOLDER:
+        (tmp_path / "here" / FILENAME).unlink()
+    fetch("cifar10", tmp_path / "here")
+    loaded("cifar10", tmp_path / "here")
+
+
+def test_a_damaged_archive_is_replaced(served: Path, tmp_path: Path) -> None:
+    path = tmp_path / "here" / FILENAME
+    path.parent.mkdir()
+    path.write_bytes(b"half a download")
+    fetch("cifar10", path.parent)
+    assert path.read_bytes() == (served / FILENAME).read_bytes()
+
+
+def test_a_wrong_download_is_refused(served: Path, tmp_path: Path) -> None:
+    (served / FILENAME).write_bytes(b"<html>moved</html>")
+    with pytest.raises(EnvironmentFault, match="could not be fetched") as caught:
+        fetch("cifar10", tmp_path / "here")
+    assert ARCHIVES["cifar10"].md5 in str(caught.value)
+    with pytest.raises(EnvironmentFault, match="not the published cifar10"):
+        loaded("cifar10", tmp_path / "here")
+
+
+def test_without_a_network_it_says_what_to_download_and_where_to_put_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise socket.gaierror(-3, "Temporary failure in name resolution")
+
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    for variable in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.delenv(variable, raising=False)
+    with pytest.raises(EnvironmentFault) as caught:
+        fetch("cifar100", tmp_path / "here")
+    for part in (
+        "Temporary failure in name resolution",
+        "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",
+        "MD5 eb9058c3a382ffc7106e4002c42a8d85",
+        f"to {tmp_path / 'here' / 'cifar-100-python.tar.gz'}.",
+    ):
+        assert part in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(EnvironmentFault, match="file/here"):
+        fetch("cifar10", tmp_path / "file" / "here")
+
+
+def test_what_is_not_published_is_not_fetched() -> None:
+    with pytest.raises(UsageError, match="comes with scikit-learn"):
+        fetch("digits")
+    with pytest.raises(UsageError, match="Did you mean 'cifar100'"):
+        fetch("cifar1000")

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from resbench.data.images import Images, downscale
 from resbench.errors import UsageError
-from tests.data.archives import make_images
+from tests.data.archives import in_order, make_images
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from([(8, 4), (8, 2), (6, 2), (9, 3), (4, 4)]))
@@ -45,7 +45,7 @@ def build(**changes: object) -> Images:
     return Images(**(parts | changes))  # type: ignore[arg-type]
 
 
-def test_fingerprint_is_of_pixels_labels_shapes_and_their_split() -> None:
+def test_fingerprint_is_of_pixels_labels_shapes_classes_and_their_split() -> None:
     one = build()
     images, labels = one.train_images, one.train_labels
     changed = images.copy()
@@ -57,8 +57,20 @@ def test_fingerprint_is_of_pixels_labels_shapes_and_their_split() -> None:
         build(
             train_images=images[:5], train_labels=labels[:5], test_images=images, test_labels=labels
         ),
+        build(num_classes=11),
     ]
-    assert len({one.fingerprint, *(other.fingerprint for other in others)}) == 5
+    assert len({one.fingerprint, *(other.fingerprint for other in others)}) == 6
+
+
+def test_rows_stand_in_canonical_order_whatever_order_they_are_given_in() -> None:
+    images, labels = make_images(10, 3)
+    expected = in_order(images, labels)
+    for seed in range(5):
+        mixed = np.random.default_rng(seed).permutation(len(labels))
+        made = build(train_images=images[mixed], train_labels=labels[mixed])
+        np.testing.assert_array_equal(made.train_images, expected[0])
+        np.testing.assert_array_equal(made.train_labels, expected[1])
+        assert made.fingerprint == build(train_images=images, train_labels=labels).fingerprint
 
 
 def test_fingerprint_is_not_of_memory_layout_or_names() -> None:

@@ -13,6 +13,7 @@ from msgspec import to_builtins
 
 from resbench.store.atomic import dump_json
 from resbench.store.layout import ResultsFolder, RunFolder
+from resbench.store.predictions import read_predictions
 from resbench.store.records import read_record
 from resbench.store.scan import scan
 from resbench.store.verify import verify_run
@@ -80,6 +81,8 @@ def test_shipped_records_name_no_folder_of_a_machine(shipped: Path) -> None:
 
 def test_first_epoch_of_a_shipped_record_repeats_bit_for_bit(shared_data: Path) -> None:
     record = RESULTS / "runs" / REPLAYED / "record.json"
+    if read_predictions(record.parent / "predictions.npz").index is None:
+        pytest.skip("recorded when images stood in the order of their files")
     environment = json.loads(record.read_text())["environment"]
     import torch
 

@@ -41,7 +41,9 @@ def predictions_of(seed: int, images: int = IMAGES) -> Predictions:
     random = np.random.default_rng(seed)
     label = random.integers(0, 10, images).astype(np.int16)
     pred = np.where(random.random(images) < 0.2, (label + 1) % 10, label).astype(np.int16)
-    return Predictions(pred, random.random(images).astype(np.float32), label)
+    return Predictions(
+        pred, random.random(images).astype(np.float32), label, np.arange(images, dtype=np.int32)
+    )
 
 
 def metrics_of(seed: int, epoch: int, *, shift: float = 0.0) -> EpochMetrics:

@@ -13,6 +13,7 @@ import pytest
 
 from resbench.errors import EnvironmentFault
 from resbench.store.predictions import (
+    ORDER,
     Predictions,
     error_from_predictions,
     read_predictions,
@@ -25,19 +26,36 @@ FIXED = Predictions(
     np.arange(10, dtype=np.int16),
     np.arange(10, dtype=np.float32) / np.float32(16),
     np.arange(10, dtype=np.int16)[::-1],
+    np.arange(0, 30, 3, dtype=np.int32),
 )
+NAMES = ("pred", "prob_true", "label", "index")
 
 
 def test_predictions_come_back_as_written(tmp_path: Path) -> None:
     path = tmp_path / "predictions.npz"
     write_predictions(path, predictions_of(3))
     found = read_predictions(path)
-    for name in ("pred", "prob_true", "label"):
+    for name in NAMES:
         array = getattr(found, name)
         assert array.dtype == getattr(predictions_of(3), name).dtype
         assert (array == getattr(predictions_of(3), name)).all()
     with np.load(path, allow_pickle=False) as plain:  # any reader of npz
-        assert set(plain) == {"pred", "prob_true", "label"}
+        assert tuple(plain) == NAMES
+
+
+def test_the_file_says_in_which_order_the_images_are_counted(tmp_path: Path) -> None:
+    write_predictions(tmp_path / "predictions.npz", FIXED)
+    with zipfile.ZipFile(tmp_path / "predictions.npz") as archive:
+        assert archive.comment.startswith(b"index: position of the image in ascending sha256")
+
+
+def test_predictions_from_before_images_were_numbered_are_read(tmp_path: Path) -> None:
+    before = Predictions(FIXED.pred, FIXED.prob_true, FIXED.label)
+    write_predictions(tmp_path / "predictions.npz", before)
+    assert hashlib.sha256((tmp_path / "predictions.npz").read_bytes()).hexdigest() == (
+        "f67a8a1c4db9f7d0c824d573ae63505e19f03dbd889494605de786680bb710eb"
+    )
+    assert read_predictions(tmp_path / "predictions.npz").index is None
 
 
 def test_bytes_depend_on_the_arrays_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,7 +64,7 @@ def test_bytes_depend_on_the_arrays_alone(tmp_path: Path, monkeypatch: pytest.Mo
         monkeypatch.setattr(time, "time", lambda now=now: now)
         write_predictions(path, FIXED)
         assert hashlib.sha256(path.read_bytes()).hexdigest() == (
-            "f67a8a1c4db9f7d0c824d573ae63505e19f03dbd889494605de786680bb710eb"
+            "7655423229f0a0f687eaa9bc29d5ac2e83b586df3606636e2c05d4e19a3eb5c2"
         ), "the format changed: packs of other machines would conflict"
 
 
@@ -75,14 +93,13 @@ def test_loss_of_an_impossible_class_is_finite() -> None:
         ("prob_true", np.full(10, np.nan, np.float32), "between 0 and 1"),
         ("prob_true", np.full(10, 1.5, np.float32), "between 0 and 1"),
         ("prob_true", np.zeros((10, 1), np.float32), r"shape \(10, 1\)"),
+        ("index", np.arange(9, -1, -1, dtype=np.int32), "ascend"),
+        ("index", np.zeros(10, np.int32), "ascend"),
+        ("index", np.arange(-1, 9, dtype=np.int32), "ascend"),
     ],
 )
 def test_arrays_of_another_kind_are_no_predictions(name: str, array: np.ndarray, said: str) -> None:
-    arrays: dict[str, Any] = {
-        "pred": FIXED.pred,
-        "prob_true": FIXED.prob_true,
-        "label": FIXED.label,
-    }
+    arrays: dict[str, Any] = {name: getattr(FIXED, name) for name in NAMES}
     with pytest.raises(ValueError, match=said):
         Predictions(**{**arrays, name: array})
 
@@ -105,11 +122,13 @@ GOOD = {
     "pred.npy": member(FIXED.pred),
     "prob_true.npy": member(FIXED.prob_true),
     "label.npy": member(FIXED.label),
+    "index.npy": member(np.arange(0, 30, 3, dtype=np.int32)),
 }
 
 
 def write_zip(path: Path, members: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> None:
     with zipfile.ZipFile(path, "w", method) as archive:
+        archive.comment = ORDER
         for name, data in members.items():
             archive.writestr(name, data)
 

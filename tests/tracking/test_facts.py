@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resbench.data.catalog import ARCHIVES
+from resbench.data.catalog import ARCHIVES, published_id
 from resbench.errors import EnvironmentFault
 from resbench.store.layout import RunFolder
 from resbench.store.state import Status
@@ -21,14 +21,13 @@ from . import factory
 KEY = "0" * 64
 
 
-def test_only_the_published_archive_has_its_address() -> None:
+def test_only_the_published_images_have_its_address() -> None:
     spec = factory.spec_of()
     assert begun(KEY, spec, factory.context_of()).data.url is None
-    archive = ARCHIVES["cifar10"]
-    spec["data"]["id"] = f"md5:{archive.md5}"
+    spec["data"]["id"] = published_id("cifar10")
     data = begun(KEY, spec, factory.context_of()).data
-    assert data.url == archive.url
-    assert data.digest == f"md5:{archive.md5}"
+    assert data.url == ARCHIVES["cifar10"].url
+    assert data.digest.startswith("sha256:1b7fb4ab")
 
 
 def test_a_digest_fits_into_mlflow() -> None:

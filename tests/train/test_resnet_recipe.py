@@ -183,4 +183,5 @@ def test_the_first_loss_in_float32_is_that_in_float64() -> None:
     index, params = lane.draws.index[:BATCH], lane.draws.params[:BATCH]
     plain = PlainTraining(lane)
     loss = plain.step(LR[0], plain.batch(index, params), index)
-    assert float(lane.train_step(index, params)) == pytest.approx(loss, rel=1e-5)
+    # Rounding alone gives up to 2e-5, by the images: batches of 8 normalise few pixels 164 times.
+    assert float(lane.train_step(index, params)) == pytest.approx(loss, rel=1e-4)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from resbench.data.catalog import ARCHIVES, DIGITS_FINGERPRINT, train_images
+from resbench.data.catalog import ARCHIVES, published_id, train_images
 from resbench.errors import UsageError
 from resbench.suite.catalog import PAPER, Loaded
 from resbench.suite.expand import Context, DataChoice, Expanded, data_names, expand
@@ -18,9 +18,7 @@ def declared(loaded: Loaded) -> Expanded:
 
 def published(name: str) -> DataChoice:
     """Return the data set that printed numbers are about, whether or not it is on this machine."""
-    if name in ARCHIVES:
-        return DataChoice(name, name, f"md5:{ARCHIVES[name].md5}", True)
-    return DataChoice(name, name, f"sha256:{DIGITS_FINGERPRINT}", False)
+    return DataChoice(name, name, published_id(name), name in ARCHIVES)
 
 
 def as_declared(context: Context) -> bool:

@@ -75,8 +75,8 @@ def check(names: tuple[str, ...], data: tuple[str, ...]) -> int:
 @click.option("--to", type=NamedPath(path_type=Path), metavar="DIR",
               help="Folder to put the archives in (default: the user's data folder).")  # fmt: skip
 def fetch(names: tuple[str, ...], to: Path | None) -> None:
-    """Download published archives and verify their MD5; nothing is unpacked."""
-    from resbench.data.fetch import fetch as fetch_archive
+    """Download published archives, verify their MD5 and unpack them."""
+    from resbench.data.archives import fetch as fetch_archive
 
     for name in names:
         click.echo(f"{name}: {fetch_archive(name, to)}")

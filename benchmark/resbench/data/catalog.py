@@ -67,7 +67,12 @@ SIDE_PX = 32
 """Height and width of a CIFAR image."""
 NATIVE_PX = {"cifar10": SIDE_PX, "cifar100": SIDE_PX, "digits": 16}
 """Height and width of a data set's images where a suite names no other."""
-DIGITS_FINGERPRINT = "c45ea931edacb36176cac15896e57ac7b79aaa5dc01cb14aa0633602200ebd92"
+FINGERPRINTS = {
+    "cifar10": "1b7fb4ab446e9df580d2880fb7ade29991213e16a8a2f6b51d47c4126a6a4da8",
+    "cifar100": "0676295e4cdd42e2c1271e339456ad0db6615d588482c2616164a4dd42507fd5",
+    "digits": "790ccb25176879c0e9c61d3046d8466df4ea644697156520a5ce2a185cfb7710",
+}
+"""What :attr:`resbench.data.images.Images.fingerprint` is of the published images."""
 
 
 def train_images(data: Data) -> int:
@@ -135,6 +140,11 @@ def data_dir() -> Path:
     import platformdirs
 
     return Path(platformdirs.user_data_dir("resbench"))
+
+
+def published_id(name: str) -> str:
+    """Return the content identity of the published data set of this name."""
+    return f"sha256:{FINGERPRINTS[name]}"
 
 
 def published_archive(name: str) -> Archive:

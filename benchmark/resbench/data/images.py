@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -20,9 +19,13 @@ Part = tuple[UInt8Array, Int64Array]
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """All images of a data set as RGB, rows in the order of its files.
+    """All images of a data set as RGB, each split in its canonical order.
 
     Shapes: images uint8 ``[N, H, W, 3]``, labels int64 ``[N]`` in ``0 .. num_classes - 1``.
+
+    The order of rows is a container's affair and no part of a data set's identity, yet subsets,
+    label noise and batches are drawn by position. So whatever order the rows are given in, they
+    stand here by ascending digest: sha256 of the label as one byte and the pixels, row by row.
     """
 
     train_images: UInt8Array
@@ -31,19 +34,34 @@ class Images:
     test_labels: Int64Array
     num_classes: int
     class_names: tuple[str, ...]
+    fingerprint: str = field(init=False)
+    """64 hex digits: sha256 of both splits' digests and shapes, and the number of classes."""
 
-    @cached_property
-    def fingerprint(self) -> str:
-        """64 hex digits: sha256 of shapes, pixels and labels, train before test."""
-        digest = hashlib.sha256()
-        for images, labels in (
-            (self.train_images, self.train_labels),
-            (self.test_images, self.test_labels),
-        ):
-            digest.update(f"{images.shape}{labels.shape}".encode())
-            digest.update(np.ascontiguousarray(images, dtype="|u1").data)
-            digest.update(np.ascontiguousarray(labels, dtype="<i8").data)
-        return digest.hexdigest()
+    def __post_init__(self) -> None:
+        splits = []
+        for split in ("train", "test"):
+            images, labels = getattr(self, f"{split}_images"), getattr(self, f"{split}_labels")
+            digests = _digests(images, labels)
+            order = sorted(range(len(digests)), key=digests.__getitem__)
+            if order != list(range(len(order))):
+                object.__setattr__(self, f"{split}_images", images[order])
+                object.__setattr__(self, f"{split}_labels", labels[order])
+            # A split's digest is the sha256 of its images' digests in order.
+            whole = hashlib.sha256(b"".join(digests[row] for row in order)).hexdigest()
+            splits.append(f"{split} {list(images.shape)} {whole}")
+        text = "\n".join([*splits, f"{self.num_classes} classes"])
+        object.__setattr__(self, "fingerprint", hashlib.sha256(text.encode()).hexdigest())
+
+
+def _digests(images: UInt8Array, labels: Int64Array) -> list[bytes]:
+    """Return what orders and identifies each row: sha256 of label byte and pixels."""
+    digests: list[bytes] = []
+    for start in range(0, len(labels), 1000):  # bounds the memory
+        part = slice(start, start + 1000)
+        pixels = images[part].reshape(len(labels[part]), -1)
+        rows = np.concatenate([labels[part, None].astype(np.uint8), pixels], axis=1)
+        digests += [hashlib.sha256(row).digest() for row in rows]
+    return digests
 
 
 def check_labels(labels: Int64Array, num_classes: int, place: str) -> None:

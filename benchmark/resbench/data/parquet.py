@@ -1,7 +1,7 @@
 """Folders of Parquet files in the layout of the public uoft-cs/cifar10 and cifar100 sets.
 
-Files ``train-*.parquet`` and ``test-*.parquet`` with the columns ``img`` {bytes, path} (an encoded
-32x32 RGB image) and ``label``, for cifar100 ``fine_label`` (an integer).
+Files ``train-*.parquet`` and ``test-*.parquet`` with the columns ``img`` {bytes, path} (a 32x32 RGB
+image as PNG, WebP or JPEG) and ``label``, for cifar100 ``fine_label`` (an integer).
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def _decode(column: pa.ChunkedArray, path: Path) -> UInt8Array:
     for row, data in enumerate(encoded):
         place = f"{path}: row {row}"
         try:
-            with Image.open(io.BytesIO(data.as_py()), formats=("PNG", "JPEG")) as image:
+            with Image.open(io.BytesIO(data.as_py()), formats=("PNG", "WEBP", "JPEG")) as image:
                 if image.size != (SIDE_PX, SIDE_PX) or image.mode != "RGB":
                     width, height = image.size
                     raise EnvironmentFault(

@@ -1,7 +1,8 @@
 """Which data set a name means on this machine, and loading it.
 
-Telling data sets apart (:func:`identify`) imports neither numpy nor a decoder, so that a plan is
-made in milliseconds and before the data is there; :func:`load` checks the bytes and decodes them.
+Telling data sets apart (:func:`identify`) imports neither numpy nor a decoder where a cache can
+tell, so that a plan is made in milliseconds and before the data is there; :func:`load` checks the
+bytes and decodes them.
 """
 
 from __future__ import annotations
@@ -9,77 +10,71 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from resbench.data.catalog import (
     ARCHIVES,
-    DIGITS_FINGERPRINT,
+    FINGERPRINTS,
     NUM_CLASSES,
     cache_dir,
     data_dir,
     how_to_get,
+    published_id,
 )
 from resbench.errors import EnvironmentFault, UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from resbench.data.images import Images
 
+Kind = Literal["archive", "parquet", "digits"]
+SPLITS = ("train", "test")
+
 
 @dataclass(frozen=True)
 class Source:
-    """A data set and how to recognise it."""
+    """A data set and where it is."""
 
     name: str
     """The name a suite uses: cifar10, cifar100 or digits."""
     label: str
-    """What tables print: the name, or that of the user's folder or archive (``[a-z0-9_-]``)."""
+    """What tables print: the name, or that of the user's folder and four digits of the id."""
     id: str
-    """``md5:`` of the published archive, else ``sha256:`` and the fingerprint."""
-    fingerprint: str | None
-    """:attr:`Images.fingerprint`; None for a published archive, whose id needs no pixels."""
+    """``sha256:`` and :attr:`Images.fingerprint`: one for one content, in whatever container."""
     printed: bool
-    """The data set that printed numbers are about: only the published, MD5-verified archive."""
-    kind: Literal["archive", "parquet", "digits"]
+    """The data set that published numbers are about."""
+    kind: Kind
     path: Path | None
     """The archive or folder; None where there is none (yet)."""
     num_classes: int
-    md5: str | None = None
-    """What the archive must hash to before it is opened."""
 
 
 def identify(name: str, locations: Mapping[str, Path]) -> Source:
-    """Return the source of ``name``; nothing is loaded that a cache can tell.
+    """Return the source of ``name``; nothing is decoded that a cache can tell.
 
-    Without a location the published archive in :func:`~resbench.data.catalog.data_dir` is meant,
-    present or not. A location is a folder with that archive, a folder of Parquet files, or an
-    archive. An archive other than the published one has to be vouched for, ``PATH#md5=HEX``: it is
-    then read as carefully, but it is a data set of its own, known by its pixels and file name.
+    A location is the published archive, the folder that it unpacks to, a folder of Parquet files,
+    or a folder that has one of these in it. Without a location
+    :func:`~resbench.data.catalog.data_dir` is searched; where nothing is found there, the published
+    data set is meant, and it is missing.
 
     Raises UsageError for an unknown name, EnvironmentFault where a location is not there.
     """
     if name not in NUM_CLASSES:
         raise UsageError(f"unknown data set '{name}'.{did_you_mean(name, NUM_CLASSES)}")
     if name == "digits":
-        return Source(
-            name=name,
-            label=name,
-            id=f"sha256:{DIGITS_FINGERPRINT}",
-            fingerprint=DIGITS_FINGERPRINT,
-            printed=False,
-            kind="digits",
-            path=None,
-            num_classes=NUM_CLASSES[name],
-        )
-    if name not in locations:
-        expected = data_dir() / ARCHIVES[name].filename
-        return _published(name, expected if expected.is_file() else None)
+        return _source(name, "digits", None)
+    location = locations.get(name)
     try:
-        return _located(name, locations[name])
+        if location is not None:
+            return _located(name, location)
+        found = _search_archive(name, data_dir()) or _search(name, data_dir() / name)
+        if found is not None:
+            return _identified(name, *found)
     except OSError as error:
-        place = error.filename or locations[name]
+        place = error.filename or location
         raise EnvironmentFault(f"{place}: cannot be read: {error.strerror}.") from error
+    return _source(name, "archive", None)
 
 
 def load(source: Source) -> Images:
@@ -89,135 +84,141 @@ def load(source: Source) -> Images:
     """
     from resbench.data import cache
 
-    if source.kind == "parquet" and source.fingerprint is not None:
-        cached = cache.read_images(source.fingerprint, source.num_classes)
+    fingerprint = source.id.removeprefix("sha256:")
+    if source.path is not None:
+        cached = cache.read_images(fingerprint, source.num_classes)
         if cached is not None:
             return cached
-    images = _decode(source)
-    if source.fingerprint not in (None, images.fingerprint):
+    images = _decode(source.name, source.kind, source.path)
+    if images.fingerprint != fingerprint:
         raise EnvironmentFault(
             f"{source.path or source.label}: the fingerprint is {images.fingerprint}, expected "
-            f"{source.fingerprint}: not the data that was identified. Restore it; if it never "
+            f"{fingerprint}: not the data that was identified. Restore it; if it never "
             f"changed, delete {cache_dir()}."
         )
-    if source.kind == "parquet":
+    if source.path is not None:
         cache.write_images(images)
     return images
 
 
-def parquet_files(name: str, folder: Path) -> dict[str, list[Path]]:
-    """Return the sorted ``train-*`` and ``test-*`` files of a folder, no part missing."""
-    files = {split: sorted(folder.glob(f"{split}-*.parquet")) for split in ("train", "test")}
+def parquet_files(folder: Path) -> dict[str, list[Path]]:
+    """Return the sorted ``train-*`` and ``test-*`` files of a folder, every part there once.
+
+    Raises EnvironmentFault where a split is missing or its parts are not complete.
+    """
+    files = {split: sorted(folder.glob(f"{split}-*.parquet")) for split in SPLITS}
     for split, paths in files.items():
         if not paths:
+            raise EnvironmentFault(f"{folder}: {split}-*.parquet is missing from this folder.")
+        if len(paths) == 1 and not re.search(r"-of-\d", paths[0].name):
+            continue
+        parts = [re.match(rf"{split}-(\d+)-of-(\d+)\b", path.name) for path in paths]
+        numbers = [(int(part[1]), int(part[2])) for part in parts if part]
+        if sorted(numbers) != [(i, len(paths)) for i in range(len(paths))]:
+            names = ", ".join(path.name for path in paths)
             raise EnvironmentFault(
-                f"{folder}: neither {ARCHIVES[name].filename} nor both train-*.parquet and "
-                f"test-*.parquet are in this folder ({split} is missing)."
-            )
-        parts = {match[1] for path in paths if (match := re.search(r"-of-(\d+)\.", path.name))}
-        if parts and {int(part) for part in parts} != {len(paths)}:
-            raise EnvironmentFault(
-                f"{folder}: {len(paths)} {split} files whose names say {' or '.join(sorted(parts))}"
-                " parts. Fetch the missing ones or remove the others."
+                f"{folder}: the {split} files are not parts 0 to N-1 of N, each once: {names}. "
+                "Fetch the missing ones and remove the others."
             )
     return files
 
 
-def _located(name: str, location: Path) -> Source:
-    archive = ARCHIVES[name]
-    path, md5 = _split_md5(location)
-    if path.is_dir():
-        if md5 is not None:
-            raise UsageError(f"{name}={location}: #md5= vouches for an archive, not for a folder.")
-        if (path / archive.filename).is_file():
-            return _published(name, path / archive.filename)
-        return _own(name, "parquet", path, None)
-    if not path.is_file():
+def _located(name: str, path: Path) -> Source:
+    if path.is_file():
+        return _identified(name, "archive", path)
+    if not path.is_dir():
         raise EnvironmentFault(f"{path}: no such file or folder (the location of {name}).")
-    if md5 in (None, archive.md5):
-        return _published(name, path)
-    return _own(name, "archive", path, md5)
+    found = _search(name, path)
+    if found is None:
+        archive = ARCHIVES[name]
+        raise EnvironmentFault(
+            f"{path}: neither {archive.filename} nor {archive.folder} nor train-*.parquet and "
+            f"test-*.parquet are in this folder (the location of {name})."
+        )
+    return _identified(name, *found)
 
 
-def _published(name: str, path: Path | None) -> Source:
-    md5 = ARCHIVES[name].md5
+def _search(name: str, folder: Path) -> tuple[Kind, Path] | None:
+    """Return what a folder has of a data set; None where it has nothing."""
+    if (found := _search_archive(name, folder)) is not None:
+        return found
+    return ("parquet", folder) if any(folder.glob("*.parquet")) else None
+
+
+def _search_archive(name: str, folder: Path) -> tuple[Kind, Path] | None:
+    archive = ARCHIVES[name]
+    for batches in (folder, folder / archive.folder):
+        named = batches.name == archive.folder and batches.is_dir()
+        if named or all((batches / file).is_file() for file in (archive.meta, *archive.test)):
+            return "archive", batches
+    if (folder / archive.filename).is_file():
+        return "archive", folder / archive.filename
+    return None
+
+
+def _identified(name: str, kind: Kind, path: Path) -> Source:
+    """Return the source of files that are there. An archive can only be the published one."""
+    if kind == "archive":
+        return _source(name, kind, path)
+    from resbench.data import cache
+
+    key = f"{name}-{_digest(path)}"
+    fingerprint = cache.read_fingerprint(key)
+    if fingerprint is None:
+        images = _decode(name, kind, path)
+        fingerprint = images.fingerprint
+        cache.write_images(images)
+        cache.write_fingerprint(key, fingerprint)
+    return _source(name, kind, path, fingerprint)
+
+
+def _source(name: str, kind: Kind, path: Path | None, fingerprint: str | None = None) -> Source:
+    """Return a source; the published data set is known by its fingerprint alone."""
+    published = fingerprint in (None, FINGERPRINTS[name])
     return Source(
         name=name,
-        label=name,
-        id=f"md5:{md5}",
-        fingerprint=None,
-        printed=True,
-        kind="archive",
-        path=path,
-        num_classes=NUM_CLASSES[name],
-        md5=md5,
-    )
-
-
-def _own(name: str, kind: Literal["archive", "parquet"], path: Path, md5: str | None) -> Source:
-    """A data set of the user's, identified by its pixels, which are decoded once."""
-    unknown = Source(
-        name=name,
-        label=_label(name, kind, path),
-        id="",
-        fingerprint=None,
-        printed=False,
+        label=name if published else _label(name, path, str(fingerprint)),
+        id=published_id(name) if published else f"sha256:{fingerprint}",
+        printed=published and name in ARCHIVES,
         kind=kind,
         path=path,
         num_classes=NUM_CLASSES[name],
-        md5=md5,
     )
-    from resbench.data import cache
-
-    key = f"{name}-{md5 or _digest(name, path)}"
-    fingerprint = cache.read_fingerprint(key)
-    if fingerprint is None:
-        fingerprint = load(unknown).fingerprint
-        cache.write_fingerprint(key, fingerprint)
-    return replace(unknown, id=f"sha256:{fingerprint}", fingerprint=fingerprint)
 
 
-def _decode(source: Source) -> Images:
+def _decode(name: str, kind: Kind, path: Path | None) -> Images:
     """Read the files of a source; the only place that imports a decoder."""
-    if source.kind == "digits":
+    if kind == "digits":
         from resbench.data.digits import read_digits
 
         return read_digits()
-    if source.path is None:
+    if path is None:
         directory = data_dir()
         raise EnvironmentFault(
-            f"{source.name}: {directory / ARCHIVES[source.name].filename} is not there. Run "
-            f"`resbench data fetch {source.name}`, or {how_to_get(source.name, directory)}, or "
-            f"name a folder that has the data with --data {source.name}=FOLDER."
+            f"{name}: {directory / ARCHIVES[name].filename} is not there. Run "
+            f"`resbench data fetch {name}`, or {how_to_get(name, directory)}, or "
+            f"name a folder that has the data with --data {name}=FOLDER."
         )
-    if source.kind == "parquet":
+    if kind == "parquet":
         from resbench.data.parquet import read_parquet
 
-        return read_parquet(source.name, source.path, parquet_files(source.name, source.path))
+        return read_parquet(name, path, parquet_files(path))
     from resbench.data.archives import read_archive
 
-    assert source.md5 is not None
-    return read_archive(source.name, source.path, source.md5)
+    return read_archive(name, path)
 
 
-def _split_md5(location: Path) -> tuple[Path, str | None]:
-    match = re.fullmatch(r"(.+)#md5=([0-9a-f]{32})", str(location), flags=re.DOTALL)
-    return (Path(match[1]), match[2]) if match else (location, None)
-
-
-def _digest(name: str, folder: Path) -> str:
+def _digest(folder: Path) -> str:
     """Return a sha256 over the digests of a folder's Parquet files, train before test."""
     total = hashlib.sha256()
-    for split, paths in parquet_files(name, folder).items():
+    for split, paths in parquet_files(folder).items():
         for path in paths:
             with path.open("rb") as file:
                 total.update(split.encode() + hashlib.file_digest(file, "sha256").digest())
     return total.hexdigest()
 
 
-def _label(name: str, kind: str, path: Path) -> str:
-    """Return an identifier from the file name that cannot be taken for the printed data set."""
-    stem = re.sub(r"(\.tar)?\.gz$|\.tgz$", "", path.name.lower())
-    label = re.sub(r"[^a-z0-9_-]+", "-", stem).strip("-_")[:48] or name
-    plain = re.sub("[-_]", "", label).removesuffix("python")
-    return f"{label}-{kind}" if plain in NUM_CLASSES else label
+def _label(name: str, path: Path | None, fingerprint: str) -> str:
+    """Return an identifier from a folder's name that no other content has."""
+    stem = path.name.lower() if path else ""
+    return f"{re.sub(r'[^a-z0-9_-]+', '-', stem).strip('-_')[:48] or name}-{fingerprint[:4]}"

@@ -1,4 +1,10 @@
-"""Per-image predictions: what every reported error is recomputed from."""
+"""Per-image predictions: what every reported error is recomputed from.
+
+``index`` says which image a row is: its position among all test images of the data set in ascending
+sha256 of [label as one byte, pixels row by row as RGB bytes]. That order is a matter of content, so
+whoever has the images, in whatever container, finds the row of each. The file says so itself, in
+the comment of its zip archive.
+"""
 
 from __future__ import annotations
 
@@ -17,21 +23,24 @@ from resbench.store.atomic import read_file, write_atomic
 SMALLEST = float(np.finfo(np.float32).tiny)
 """Probabilities below the smallest normal float32 count as this much."""
 
-_TYPES = {"pred": "<i2", "prob_true": "<f4", "label": "<i2"}
+ORDER = b"index: position of the image in ascending sha256 of its label byte and RGB bytes"
+_TYPES = {"pred": "<i2", "prob_true": "<f4", "label": "<i2", "index": "<i4"}
 
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """Test images in order, N each: predicted class, probability of the true class, label."""
+    """Test images, N each: predicted class, probability of the true class, label, which image."""
 
     pred: npt.NDArray[np.int16]
     prob_true: npt.NDArray[np.float32]
     label: npt.NDArray[np.int16]
+    index: npt.NDArray[np.int32] | None = None
+    """None in files of NUMERICS 1, whose rows stand in the order of the data set's own files."""
 
     def __post_init__(self) -> None:
         shape = (len(self.label),)
-        for name, kind in _TYPES.items():
-            array = getattr(self, name)
+        for name, array in self._arrays().items():
+            kind = _TYPES[name]
             if array.dtype != np.dtype(kind) or array.shape != shape:
                 raise ValueError(
                     f"{name}: {array.dtype} of shape {array.shape} where {np.dtype(kind)} of shape "
@@ -41,19 +50,26 @@ class Predictions:
             raise ValueError("no images")
         if not bool(np.all((self.prob_true >= 0) & (self.prob_true <= 1))):
             raise ValueError("prob_true is not between 0 and 1 everywhere")
+        if self.index is not None and not bool(np.all(np.diff(self.index, prepend=-1) > 0)):
+            raise ValueError("index does not ascend from 0")
+
+    def _arrays(self) -> dict[str, npt.NDArray[Any]]:
+        arrays = {name: getattr(self, name) for name in _TYPES}
+        return {name: array for name, array in arrays.items() if array is not None}
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
     """Write an npz whose bytes depend on the arrays alone: no times, no compression."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        for name in _TYPES:
+        archive.comment = ORDER if predictions.index is not None else b""
+        for name, values in predictions._arrays().items():
             member = zipfile.ZipInfo(f"{name}.npy")  # dated 1980, the zip format's zero
             member.create_system = 3
             member.external_attr = 0o644 << 16
             array = io.BytesIO()
             np.lib.format.write_array(
-                array, np.ascontiguousarray(getattr(predictions, name)), (1, 0), allow_pickle=False
+                array, np.ascontiguousarray(values), (1, 0), allow_pickle=False
             )
             archive.writestr(member, array.getvalue())
     write_atomic(path, buffer.getvalue())
@@ -70,10 +86,13 @@ def read_predictions(path: Path) -> Predictions:
         raise EnvironmentFault(f"{path}: missing; the run's numbers cannot be recomputed.")
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            if archive.namelist() != [f"{name}.npy" for name in _TYPES]:
+            whole = [f"{name}.npy" for name in _TYPES]
+            if archive.namelist() not in (whole, whole[:-1]):
                 raise ValueError(f"holds {archive.namelist()}")
-            pred, prob_true, label = (_read_member(archive, name) for name in _TYPES)
-            return Predictions(pred, prob_true, label)
+            names = list(_TYPES)[: len(archive.namelist())]
+            if archive.comment != (ORDER if "index" in names else b""):
+                raise ValueError("its comment is not that of its format")
+            return Predictions(**{name: _read_member(archive, name) for name in names})
     except (ValueError, zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError) as error:
         raise EnvironmentFault(
             f"{path}: not readable as predictions ({error}). "

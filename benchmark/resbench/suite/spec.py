@@ -114,11 +114,11 @@ class Data(Frozen):
 
     name: DataName
     id: str
-    """Content identity: ``md5:`` of a published archive, or ``sha256:`` of pixels and labels."""
+    """Content identity: ``sha256:`` of pixels and labels, whatever their container and order."""
     image_px: PositiveInt | None
     """Side length after average pooling; null keeps the native size."""
     first: PositiveInt | None
-    """Keep the first N training images in file order."""
+    """Keep the first N training images in canonical order, which is a random one."""
     train_images: PositiveInt | None
     """Stratified subset of the training images; null keeps all."""
     test_images: PositiveInt | None

@@ -12,7 +12,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import asdict
 
-from resbench.data.catalog import ARCHIVES
+from resbench.data.catalog import ARCHIVES, published_id
 from resbench.errors import EnvironmentFault
 from resbench.store.layout import IDENTIFIER, RunFolder
 from resbench.store.metrics import EpochMetrics, EpochTiming, read_epochs
@@ -204,8 +204,8 @@ def _overrides(pairs: Any) -> str | None:
 
 
 def _data(data: Mapping[str, Any], label: str) -> DataFacts:
-    content, archive = str(data["id"]), ARCHIVES.get(data["name"])
-    url = archive.url if archive and content == f"md5:{archive.md5}" else None
+    name, content = data["name"], str(data["id"])
+    url = ARCHIVES[name].url if name in ARCHIVES and content == published_id(name) else None
     return DataFacts(one_line(label)[:MAX_NAME], one_line(content)[:_DIGEST], url, data)
 
 

@@ -27,6 +27,8 @@ class Prepared:
     clean_labels: np.ndarray
     test_images: np.ndarray
     test_labels: np.ndarray
+    test_rows: np.ndarray
+    """Which images of the test split these are: int32 [N], positions in its canonical order."""
     num_classes: int
     augment: Augment
     fingerprint: str
@@ -52,12 +54,13 @@ def prepare_images(spec: RunSpec, images: Images) -> Prepared:
     data = spec.data
     train, labels = images.train_images[: data.first], images.train_labels[: data.first]
     test, test_labels = images.test_images, images.test_labels
+    test_rows = np.arange(len(test), dtype=np.int32)
     if data.train_images is not None:
         index = _subset(labels, data.train_images, "train")
         train, labels = train[index], labels[index]
     if data.test_images is not None:
         index = _subset(test_labels, data.test_images, "test")
-        test, test_labels = test[index], test_labels[index]
+        test, test_labels, test_rows = test[index], test_labels[index], test_rows[index]
     if data.image_px is not None:
         train, test = downscale(train, data.image_px), downscale(test, data.image_px)
     if spec.training.val_in_train > len(train):
@@ -72,6 +75,7 @@ def prepare_images(spec: RunSpec, images: Images) -> Prepared:
         clean_labels=labels,
         test_images=test,
         test_labels=test_labels,
+        test_rows=test_rows,
         num_classes=images.num_classes,
         fingerprint=images.fingerprint,
         augment=spec.training.augment,

@@ -39,6 +39,7 @@ def write_result(track: Track) -> None:
                 track.evaluation.pred,
                 track.evaluation.prob_true,
                 track.lane.images.test_labels.astype(np.int16),
+                track.lane.images.test_rows,
             ),
         )
     write_record(track.folder, _record(track))

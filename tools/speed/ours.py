@@ -51,6 +51,7 @@ def random_images(spec: RunSpec, n: int) -> Prepared:
         clean_labels=labels,
         test_images=images,
         test_labels=labels,
+        test_rows=np.arange(n, dtype=np.int32),
         num_classes=NUM_CLASSES[spec.data.name],
         augment=spec.training.augment,
         fingerprint="",

@@ -144,10 +144,17 @@ def test_damaged_cache_is_noticed_and_replaced(tmp_path: Path) -> None:
         assert f"sha256:{images.fingerprint}" == source.id
         assert images.class_names == tuple("0123456789")
     load(source)
-    for content in ("", "{", "[]", '{"fingerprint": "x"}', json.dumps({"fingerprint": None})):
+    for content in ("", "{", "[]", '{"fingerprint-2": "x"}', '{"fingerprint-2": null}'):
         for path in (tmp_path / "user-cache").glob("*.json"):
             path.write_text(content)
         assert identify("cifar10", {"cifar10": tmp_path / "made"}) == source
+
+
+def test_fingerprints_cached_by_an_earlier_version_mean_nothing(tmp_path: Path) -> None:
+    source = identify("cifar10", {"cifar10": make_parquet_folder(tmp_path / "made")})
+    (stored,) = (tmp_path / "user-cache").glob("*.json")
+    stored.write_text(json.dumps({"fingerprint": "0" * 64}))
+    assert identify("cifar10", {"cifar10": tmp_path / "made"}) == source
 
 
 def test_processes_that_race_for_the_cache_agree(tmp_path: Path) -> None:

@@ -22,13 +22,15 @@ from resbench.data.catalog import cache_dir
 if TYPE_CHECKING:
     from resbench.data.images import Images
 
+_FINGERPRINT = "fingerprint-2"
+"""Counted up when fingerprints change, for caches outlive versions."""
 _log = logging.getLogger(__name__)
 
 
 def read_fingerprint(key: str) -> str | None:
     """Return the fingerprint stored for the files with digest ``key``, if any."""
     try:
-        fingerprint = json.loads((cache_dir() / f"{key}.json").read_bytes())["fingerprint"]
+        fingerprint = json.loads((cache_dir() / f"{key}.json").read_bytes())[_FINGERPRINT]
     except (OSError, ValueError, KeyError, TypeError):
         return None
     valid = isinstance(fingerprint, str) and re.fullmatch("[0-9a-f]{64}", fingerprint)
@@ -37,7 +39,7 @@ def read_fingerprint(key: str) -> str | None:
 
 def write_fingerprint(key: str, fingerprint: str) -> None:
     """Store the fingerprint of the files with digest ``key``."""
-    content = json.dumps({"fingerprint": fingerprint}).encode()
+    content = json.dumps({_FINGERPRINT: fingerprint}).encode()
     _write(cache_dir() / f"{key}.json", lambda file: file.write(content))
 
 

@@ -98,7 +98,7 @@ def bilinear(x: Tensor, like: Tensor) -> Tensor:
 
 
 def pool(x: Tensor) -> Tensor:
-    return F.max_pool2d(x, 3, stride=2, padding=1)
+    return F.max_pool2d(x, 3, stride=2, ceil_mode=True)
 
 
 def test_the_masks_of_the_three_stages_follow_their_definition_level_by_level() -> None:

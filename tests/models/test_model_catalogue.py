@@ -130,9 +130,9 @@ def test_choices_that_no_source_states_carry_their_reason() -> None:
             if mark.origin in ("inferred", "deviation"):
                 assert mark.reason, f"{family}: {mark.item}"
             else:
-                assert mark.origin in ("paper", "report", "report-code")
+                assert mark.origin in ("paper", "paper-code", "report", "report-code")
     inferred = {mark.item for mark in PROVENANCE["wang2017"] if mark.origin == "inferred"}
-    assert {"channel widths", "poolings of the mask", "interpolation"} <= inferred
+    assert {"channel widths", "poolings of the mask", "their place"} <= inferred
 
 
 @pytest.mark.parametrize("name", ["attention-92", "attention-164"])

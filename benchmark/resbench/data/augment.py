@@ -1,8 +1,9 @@
 """Random transformations of training images, drawn for many images at once on the CPU.
 
 ``crop_flip`` (Wang et al. 2017, section 4.1): zeros on each side, a random crop of the image's
-size, a mirror image half the time. Inferred: the zeros are black pixels, as the mean image is
-subtracted after the crop. ``affine`` (the 2019 report): what Keras' ImageDataGenerator does with
+size, a mirror image half the time. The mean image is subtracted before, so the zeros are exact:
+the authors' framework, Caffe, subtracts it at the position that a pixel has in the uncropped
+image. ``affine`` (the 2019 report): what Keras' ImageDataGenerator does with
 rotation_range, width_shift_range = height_shift_range, zoom_range and horizontal_flip, filling with
 the nearest pixel.
 

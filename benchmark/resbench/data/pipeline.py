@@ -112,6 +112,7 @@ class Pipeline:
         self._count, self._height, self._width = train_images.shape[:3]
         self._pad = augment.pad_px if augment.kind == "crop_flip" else 0
         self._packed = _pack(train_images, self._pad, self.device)
+        self._padded_mean = _padded_rows(self.statistics.mean, self._pad)
         self._rows = torch.arange(self._height, device=self.device)
         self._columns = torch.arange(self._width, device=self.device)
 
@@ -142,14 +143,10 @@ class Pipeline:
         A function of tensors on the pipeline's device that can be captured in a CUDA graph. The
         labels of the batch are ``labels[index_B]``.
         """
-        height, width = self._height, self._width
         if self.augment.kind == "crop_flip":
-            packed = self._packed.index_select(
-                0, self._crop_positions(index_B, params_BK).flatten()
-            )
-        else:
-            packed = self._packed.view(-1, height, width).index_select(0, index_B)
-        x_BHWC = packed.view(torch.uint8).view(-1, height, width, 4)[..., :3].float()
+            return self._crop(index_B, params_BK)
+        packed = self._packed.view(-1, self._height, self._width).index_select(0, index_B)
+        x_BHWC = self._pixels(packed)
         if self.augment.kind == "affine":
             x_BHWC = self._warp(x_BHWC, params_BK)
         return _normalised(x_BHWC, self.statistics)
@@ -173,14 +170,27 @@ class Pipeline:
         for start in range(0, len(images), batch_size):
             yield self.normalise_eval(images[start : start + batch_size], statistics)
 
-    def _crop_positions(self, index_B: Tensor, params_B3: Tensor) -> Tensor:
-        """Return where each pixel of the crops is packed, int64 ``[B, H, W]``."""
+    def _pixels(self, packed: Tensor) -> Tensor:
+        """Return packed pixels as float32 ``[B, H, W, 3]`` in 0..255."""
+        x_BHWC = packed.view(torch.uint8).view(-1, self._height, self._width, 4)
+        return x_BHWC[..., :3].float()
+
+    def _crop(self, index_B: Tensor, params_B3: Tensor) -> Tensor:
+        """Crop and mirror what is already normalised.
+
+        The mean is subtracted where a pixel stood before the crop, as the framework of Wang et al.
+        does it: what was padded is exactly zero.
+        """
         top_B1, left_B1, mirrored_B1 = params_B3.split(1, dim=1)
-        image_rows = index_B[:, None] * (self._height + self._pad)
-        rows_BH = image_rows + top_B1 + self._rows
+        rows_BH1 = (top_B1 + self._rows)[:, :, None]
         mirror_W = self._columns.flip(0)
-        columns_BW = left_B1 + torch.where(mirrored_B1 == 1, mirror_W, self._columns)
-        return rows_BH[:, :, None] * (self._width + self._pad) + columns_BW[:, None, :]
+        columns_B1W = (left_B1 + torch.where(mirrored_B1 == 1, mirror_W, self._columns))[:, None]
+        image_rows = index_B[:, None, None] * (self._height + self._pad)
+        positions = (image_rows + rows_BH1) * (self._width + self._pad) + columns_B1W
+        x_BHWC = self._pixels(self._packed.index_select(0, positions.flatten()))
+        positions = rows_BH1 * (self._width + 2 * self._pad) + columns_B1W
+        mean_BHWC = self._padded_mean.index_select(0, positions.flatten()).view(x_BHWC.shape)
+        return x_BHWC.sub_(mean_BHWC).mul_(self.statistics.scale).permute(0, 3, 1, 2)
 
     def _warp(self, x_BHWC: Tensor, params_B6: Tensor) -> Tensor:
         """Resample linearly at the affine positions, the nearest pixel beyond the border."""
@@ -214,6 +224,11 @@ def _pack(images: UInt8Array, pad: int, device: torch.device) -> Tensor:
     pixels = packed[: count * rows * columns].view(torch.uint8).view(count, rows, columns, 4)
     pixels[:, pad:, pad:, :3] = torch.tensor(images, device=device)
     return packed
+
+
+def _padded_rows(mean_HWC: Tensor, pad: int) -> Tensor:
+    """Return the mean image with zeros on every side, one row a pixel: ``[(H + 2 p) (W + 2 p), 3]``."""
+    return F.pad(mean_HWC, (0, 0, pad, pad, pad, pad)).flatten(0, 1)
 
 
 def _normalised(x_BHWC: Tensor, statistics: Statistics) -> Tensor:

@@ -74,8 +74,8 @@ class EncoderDecoderMask(nn.Module):
     level above, add a unit of what that level held, r units; a last bilinear to the input's size,
     two 1x1 convolutions, the activation. ``pooled=False`` keeps the same units at full resolution.
 
-    Inferred, as the paper only draws them: padding of the pooling, aligned corners of the
-    interpolation, the unit on each skip, BN-ReLU in the tail (reasons in provenance.py).
+    From the authors' ImageNet definitions, as the paper only draws them: 3x3 poolings without
+    padding, aligned corners of the interpolation, the unit on each skip, BN-ReLU in the tail.
     """
 
     def __init__(
@@ -95,7 +95,9 @@ class EncoderDecoderMask(nn.Module):
             return unit_chain(count, channels, mid, settings)
 
         def pool() -> nn.Module:
-            return nn.MaxPool2d(3, stride=2, padding=1) if pooled else nn.Identity()
+            if not pooled:
+                return nn.Identity()
+            return nn.MaxPool2d(3, stride=2, ceil_mode=True)  # Caffe rounds sizes up
 
         levels = range(poolings - 1)
         self.down = nn.ModuleList(nn.Sequential(pool(), *units(r)) for _ in levels)

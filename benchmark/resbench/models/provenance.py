@@ -1,8 +1,10 @@
 """Where every architecture choice comes from. Imports no torch.
 
 Sources: "paper" is Wang et al. 2017 (arXiv:1704.06904), for he2016 He et al. 2016
-(arXiv:1603.05027); "report" is the text of the 2019 report, "report-code" its authors' code and
-logs; "inferred" is stated nowhere and chosen here; "deviation" differs from the source knowingly.
+(arXiv:1603.05027), "paper-code" what its authors published beside it: for wang2017 the network
+definitions of the ImageNet models and the Caffe they run on; "report" is the text of the 2019
+report, "report-code" its authors' code and logs; "inferred" is stated nowhere and chosen here;
+"deviation" differs from the source knowingly.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-Origin = Literal["paper", "report", "report-code", "inferred", "deviation"]
+Origin = Literal["paper", "paper-code", "report", "report-code", "inferred", "deviation"]
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,9 @@ WANG2017 = (
          "section 4.1", "built as in He et al. 2016, which the paper follows"),
     Mark("stem", "3x3, 16 channels, stride 1, no bias, no BN", "inferred", "section 4.1",
          "the CIFAR stem of He et al. 2016; the first unit's own BN-ReLU follows"),
-    Mark("channel widths", "64, 128, 256; bottlenecks 16, 32, 64", "inferred", "section 4.1",
-         "'the same as ResNet'; with 100 classes they give the printed 1.9 M and 5.1 M parameters"),
+    Mark("channel widths", "64, 128, 256; bottlenecks 16, 32, 64", "inferred",
+         "caption of Table 2", "channels as in ResNet, said there of ImageNet; read for CIFAR they "
+         "give the published 1.9 M and 5.1 M parameters with 100 classes"),
     Mark("strides", "1, 2, 2 in the first unit of a stage", "inferred", "section 4.1",
          "32, 16, 8 px as in He et al. 2016"),
     Mark("units beside the modules", "2 in each stage", "paper", "section 4.1"),
@@ -46,27 +49,27 @@ WANG2017 = (
     Mark("shortcut", "identity; 1x1 convolution of the activated input where the shape changes",
          "inferred", "section 4.1", "as in the code of He et al. 2016"),
     Mark("width of mask units", "the trunk's", "paper", "section 3"),
-    Mark("attention residual learning", "H = (1 + M) T", "paper", "section 3.2, Eq. 3"),
+    Mark("attention residual learning", "H = (1 + M) T", "paper", "section 3.1, Eq. 3"),
     Mark("naive attention learning", "H = M T", "paper", "section 4.1, Table 3"),
-    Mark("poolings of the mask", "3, 2, 1 in stages 1, 2, 3", "inferred", "section 3.1, Fig. 2",
-         "every mask then reaches 4x4, and the skips are {2, 1, 0} as on ImageNet"),
-    Mark("mask max-pool", "3x3, stride 2, padding 1", "inferred", "section 3.1",
-         "the authors' ImageNet definitions pool 3x3 with stride 2; padding 1 halves every size "
-         "and centres the windows on the pixels that stride-2 convolutions read"),
-    Mark("units between poolings", "r, and 2 r at the bottom", "paper", "section 3.1, Fig. 2"),
+    Mark("poolings of the mask", "3, 2, 1 in stages 1, 2, 3", "inferred", "section 3.2, Fig. 2",
+         "every mask then reaches 4x4, and the skips are {2, 1, 0} as on ImageNet. The rule in the "
+         "caption of Table 2, smallest mask map = smallest trunk map, would give 2, 1, 0 here, "
+         "which contradicts the published parameter counts"),
+    Mark("mask max-pool", "3x3, stride 2, no padding, sizes rounded up", "paper-code",
+         "ImageNet definitions"),
+    Mark("units between poolings", "r, and 2 r at the bottom", "paper", "section 3.2, Fig. 2"),
     Mark("mask skips", "a residual unit of the level's output, added after up-sampling",
-         "inferred", "section 3.1, Fig. 2", "as in the authors' ImageNet definitions"),
-    Mark("interpolation", "bilinear, align_corners=True", "inferred", "section 3.1",
-         "the paper says bilinear; the Interp layer of its framework aligns corners (unverified)"),
+         "paper-code", "ImageNet definitions"),
+    Mark("interpolation", "bilinear, align_corners=True", "paper-code", "Interp layer of its Caffe",
+         "section 3.2 says bilinear and not how corners fall"),
     Mark("interpolation arithmetic", "products with fixed matrices", "deviation", "-",
          "repeatable on a GPU; equal to the interpolation kernel to rounding"),
-    Mark("mask tail", "BN-ReLU-1x1, BN-ReLU-1x1, no biases, all channels", "inferred",
-         "section 3.1", "the paper states two 1x1 convolutions; BN-ReLU and no bias as in the "
-         "authors' ImageNet definitions"),
+    Mark("mask tail", "BN-ReLU-1x1, BN-ReLU-1x1, no biases, all channels", "paper-code",
+         "ImageNet definitions", "section 3.2 states the two 1x1 convolutions"),
     Mark("mask activation", "mixed: sigmoid; channel: x / ||x||; spatial: sigmoid((x - mean)/std)",
-         "paper", "section 3.1, Eq. 4 to 6"),
+         "paper", "section 3.3, Eq. 4 to 6"),
     Mark("std of spatial attention", "population, 1e-5 added to the variance", "inferred",
-         "section 3.1, Eq. 6", "a constant map must not divide by zero"),
+         "section 3.3, Eq. 6", "a constant map must not divide by zero"),
     Mark("local mask", "3 units at full resolution and the activation", "inferred",
          "section 4.1, Table 4", "the form whose cost comes near the claimed equal FLOPs: 13.37 M "
          "against 12.71, 12.29 and 10.62 M multiply-accumulates in stages 1, 2, 3"),
@@ -77,8 +80,10 @@ WANG2017 = (
     Mark("initialisation", "He normal", "paper", "section 4.1"),
     Mark("initialisation, mode", "variance 2 / fan_in, the classifier included", "inferred",
          "section 4.1", "the default of the framework's MSRA filler; no layer is excepted"),
-    Mark("BN eps", "1e-5", "inferred", "-", "the framework's default"),
-    Mark("BN momentum", "0.1 for the new batch", "inferred", "-", "the usual value; unstated"),
+    Mark("BN eps and momentum", "1e-5; 0.1 for the new batch", "paper-code",
+         "ImageNet definitions"),
+    Mark("parameters on ImageNet", "31.9 M published for Attention-56", "paper", "Table 2",
+         "counts four blobs a batch normalisation, the running statistics among them"),
 )  # fmt: skip
 
 HE2016 = (
@@ -87,14 +92,19 @@ HE2016 = (
     Mark("stem", "3x3, 16 channels, stride 1, no BN", "paper", "appendix"),
     Mark("channel widths", "64, 128, 256; bottlenecks 16, 32, 64", "paper", "appendix",
          "give the printed 1.7 M parameters"),
-    Mark("strides", "1, 2, 2 in the first unit of a stage", "paper", "appendix"),
+    Mark("strides", "1, 2, 2 in the 3x3 of a stage's first unit", "inferred", "appendix",
+         "the released Torch code strides in the first 1x1"),
     Mark("shortcut", "identity; 1x1 convolution of the activated input where the shape changes",
          "paper", "appendix", "the first and last activations are treated apart there"),
     Mark("head", "BN-ReLU after the last addition, global mean, linear with bias", "paper",
          "appendix"),
     Mark("initialisation", "He normal", "paper", "appendix"),
     Mark("initialisation, mode", "variance 2 / fan_in, the classifier included", "inferred",
-         "appendix", "one scheme for both families, so that only the architecture differs"),
+         "appendix", "one scheme for both families, so that only the architecture differs; the "
+         "released Torch code takes fan_out"),
+    Mark("optimizer and normalisation", "momentum SGD, mean image", "paper",
+         "He et al. 2015, section 4.2", "the released Torch code uses Nesterov momentum and "
+         "channel statistics"),
     Mark("BN eps and momentum", "1e-5; 0.1 for the new batch", "inferred", "-", "unstated"),
 )  # fmt: skip
 

@@ -217,7 +217,10 @@ def _apply_tier(leaves: dict[Path_, Leaf], tier: Tier, document: Document | None
         for key, value in settings.items():
             place = document.at((*at, key))
             _apply(leaves, tuple(key.split(".")), value, layer, _always(place))
-    if tier.schedule is not None:
+    own = tier.schedules.get(family.value) if family is not None else None
+    if own is not None and family is not None:
+        _resize(leaves, own, layer, document.at(("schedules", family.value)))
+    elif tier.schedule is not None:
         _resize(leaves, tier.schedule, layer, document.at(("schedule",)))
 
 
@@ -256,7 +259,12 @@ def _resized(leaves: Mapping[Path_, Leaf], to: Shrunk) -> dict[Path_, Any]:
         scaled = value * factor
         return max(1, round(scaled)) if to.unit == "step" else round(scaled, 4)
 
-    drops = [{**drop, "at": length(drop["at"])} for drop in leaves[(*root, "drops")].value]
+    drops, before = list[dict[str, Any]](), 0.0
+    for drop in leaves[(*root, "drops")].value:
+        at = length(drop["at"])
+        if to.plateau is None or at - before >= to.plateau:
+            drops.append({**drop, "at": at})
+            before = at
     new: dict[Path_, Any] = {
         (*root, "unit"): to.unit,
         (*root, "total"): length(total),

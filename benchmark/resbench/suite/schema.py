@@ -29,7 +29,7 @@ Metric = Literal[
     "depth",
 ]
 Split = Literal["test", "val", "train", "train_aug", "val_in_train", "unspecified", "unknown"]
-Origin = Literal["paper", "report", "report-code", "inferred", "deviation"]
+Origin = Literal["paper", "paper-code", "report", "report-code", "inferred", "deviation"]
 Settings = dict[str, Any]
 """Dotted paths of the run specification and their values, for example ``model.width: 0.25``."""
 
@@ -210,9 +210,12 @@ class Shrunk(Frozen):
 
     unit: Literal["step", "epoch"]
     total: PositiveNumber
+    plateau: PositiveNumber | None = None
+    """The shortest stretch before a drop; one that would come sooner is left out."""
 
     def __post_init__(self) -> None:
         whole(self, "total")
+        whole(self, "plateau")
 
 
 class Tier(Frozen):
@@ -225,4 +228,6 @@ class Tier(Frozen):
     set: Settings = {}
     families: dict[Family, Settings] = {}
     schedule: Shrunk | None = None
+    schedules: dict[Family, Shrunk] = {}
+    """For families that need another length than ``schedule``."""
     seeds: tuple[Seed, ...] | None = None

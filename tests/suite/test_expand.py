@@ -127,6 +127,24 @@ def test_a_tier_shortens_the_schedule_in_its_own_unit(tmp_path: Path) -> None:
     assert (new.unit, new.total, [drop.at for drop in new.drops]) == ("epoch", 10, [4, 6])
 
 
+def test_a_plateau_leaves_out_the_drops_that_would_come_too_soon(tmp_path: Path) -> None:
+    drops = [{"at": at, "factor": 0.1} for at in range(20, 150, 20)]
+    long = {"unit": "epoch", "total": 150, "drops": drops}
+    suite = changed(suite_of(), {"base.training.schedule": long})
+    tier = {"name": "small", "schedule": {"unit": "epoch", "total": 15, "plateau": 5}}
+    new = spec(expanded(tmp_path, suite, tier)).training.schedule
+    assert [drop.at for drop in new.drops] == [6, 12]
+
+
+def test_a_tier_gives_one_family_a_length_of_its_own(tmp_path: Path) -> None:
+    whole = {"family": "he2016", "name": "resnet-164", "width": 1.0}
+    schedules = {"he2016": {"unit": "epoch", "total": 3}}
+    tier = {"name": "small", "schedule": {"unit": "epoch", "total": 2}, "schedules": schedules}
+    both = expanded(tmp_path, with_level({"model": whole}), tier)
+    totals = [spec(both, cell).training.schedule.total for cell in ("arl", "nal")]
+    assert sorted(totals) == [2, 3]
+
+
 def test_a_shorter_schedule_has_less_patience_but_some(tmp_path: Path) -> None:
     stopping = {"early_stopping": {"patience": 10}, "val_in_train": 8}
     suite = changed(suite_of(), {f"base.training.{k}": v for k, v in stopping.items()})

@@ -20,7 +20,14 @@ if TYPE_CHECKING:
 
 RESULTS = Path("results")
 """The folder that every command takes by default."""
-ORIGINS: tuple[Origin, ...] = ("paper", "paper-code", "report", "report-code", "inferred", "deviation")
+ORIGINS: tuple[Origin, ...] = (
+    "paper",
+    "paper-code",
+    "report",
+    "report-code",
+    "inferred",
+    "deviation",
+)
 METRICS: dict[Metric, str] = {
     "test_top1_err": "test error",
     "train_top1_err": "training error under augmentation",

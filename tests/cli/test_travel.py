@@ -51,17 +51,30 @@ def test_a_conflict_is_refused_with_its_reason(tmp_path: Path, capsys: Capture) 
     merged = invoke(capsys, "merge", tmp_path / "x.tar", "--results", there)
     assert merged.code == 1
     refused, summary = merged.err.splitlines()
-    assert "is here with other content: metrics.jsonl, epoch 1: train_loss" in refused
+    assert (
+        "is here with other numbers: result.train_loss 0.3333333333333333 against 0.8333" in refused
+    )
     assert summary == "1 added, 0 here already, 1 refused"
 
 
-def test_unfinished_runs_travel_when_asked_for(tmp_path: Path, capsys: Capture) -> None:
+def test_unfinished_runs_stay_and_are_named(tmp_path: Path, capsys: Capture) -> None:
     here = results_of(tmp_path / "here", 1)
-    begin(here, 2)
-    without = invoke(capsys, "pack", tmp_path / "x.tar", "--results", here)
-    assert (without.code, "1 run in" in without.err) == (0, True)
-    whole = invoke(capsys, "pack", tmp_path / "y.tar", "--results", here, "--checkpoints")
-    assert (whole.code, "2 runs in" in whole.err) == (0, True)
+    unfinished = begin(here, 2)
+    packed = invoke(capsys, "pack", tmp_path / "x.tar", "--results", here)
+    left_out, summary = packed.err.splitlines()
+    assert (packed.code, summary.startswith("1 run in ")) == (0, True)
+    assert left_out.startswith(f"left out {unfinished.path.name}: ")
+    assert "the run is not finished" in left_out
+
+
+def test_an_empty_folder_has_nothing_to_pack_or_to_verify(tmp_path: Path, capsys: Capture) -> None:
+    here, out = results_of(tmp_path / "here"), tmp_path / "x.tar"
+    packed = invoke(capsys, "pack", out, "--results", here)
+    assert packed.code == 2
+    assert packed.err == f"{here}: no finished run to pack; {out} is not written.\n"
+    assert not out.exists()
+    checked = invoke(capsys, "verify", "--results", here)
+    assert (checked.code, checked.out) == (0, f"{here}: no finished run, nothing to verify.\n")
 
 
 def test_a_file_that_cannot_be_written_is_named(tmp_path: Path, capsys: Capture) -> None:

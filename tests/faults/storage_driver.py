@@ -16,7 +16,7 @@ from pathlib import Path
 from resbench.errors import ResbenchError
 from resbench.store.atomic import write_atomic
 from resbench.store.layout import ResultsFolder
-from resbench.store.merge import merge
+from resbench.store.transfer import merge
 
 from ..store.factory import EPOCHS, finish, folder_of, predictions_of, work
 

@@ -10,13 +10,12 @@ from pathlib import Path
 import pytest
 
 from resbench.errors import ResbenchError
-from resbench.store.archive import pack
 from resbench.store.envelope import load_checkpoint
 from resbench.store.layout import ResultsFolder
 from resbench.store.locks import wait_lock
-from resbench.store.merge import merge
 from resbench.store.metrics import rewind
 from resbench.store.scan import scan
+from resbench.store.transfer import merge, pack
 from resbench.store.verify import verify_run
 
 from ..store.factory import EPOCHS, begin, finish, finished, folder_of, work

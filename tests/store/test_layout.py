@@ -7,11 +7,10 @@ from pathlib import Path
 import pytest
 
 from resbench.errors import EnvironmentFault, UsageError
-from resbench.store.archive import pack
 from resbench.store.layout import IDENTIFIER, ResultsFolder, RunFolder
 from resbench.store.locks import try_lock
-from resbench.store.merge import merge
 from resbench.store.scan import scan
+from resbench.store.transfer import merge, pack
 from resbench.store.verify import verify_run
 
 from .factory import finished, folder_of
@@ -161,9 +160,9 @@ def test_results_are_the_same_in_folders_of_any_name(elsewhere: Path, name: str)
     assert lock is not None
     lock.release()
     assert verify_run(run) == ()
-    assert pack(results, elsewhere / "out.tar").packed == (run.path.name,)
+    assert pack(results, elsewhere / "out.tar") == ([run.path.name], [])
     report = merge(Path(name) / "merged", [elsewhere / "out.tar"])
-    assert (report.added, report.refused) == ((run.path.name,), ())
+    assert (report.added, report.refused) == ([run.path.name], [])
     copy = folder_of(Path(name) / "merged")
     for path in (run.metrics, run.predictions, run.record):
         assert path.read_bytes() == (copy.path / path.name).read_bytes()

@@ -19,7 +19,7 @@ def command(archives: tuple[Path, ...], results: Path) -> int:
 
     A run that is here already stays; when the other one differs it is refused, with the reason.
     """
-    from resbench.store.merge import merge
+    from resbench.store.transfer import merge
 
     report = merge(results.absolute(), archives)
     for name, reason in report.refused:

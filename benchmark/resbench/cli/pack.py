@@ -14,22 +14,24 @@ from resbench.words import count
 @click.command("pack")
 @click.argument("out", type=NamedPath(path_type=Path), metavar="FILE.tar")
 @results_to_read_option(needed=True)
-@click.option("--checkpoints", is_flag=True, help="Take unfinished runs along, to go on elsewhere.")
-def command(out: Path, results: Path, checkpoints: bool) -> None:
+def command(out: Path, results: Path) -> None:
     """Write the finished runs of a results folder, with their predictions, to one tar file.
 
     The same runs give the same bytes. `resbench merge` checks every file before it takes it in.
+    To finish a run on another machine, copy the whole results folder there.
     """
     from resbench.cli.output import is_plain
-    from resbench.store.archive import pack
+    from resbench.store.transfer import pack
 
     if out.suffix != ".tar":
         raise UsageError(f"{out}: a pack is a tar file. Give it a name that ends in .tar.")
     if not is_plain(out):
         raise UsageError(f"{out}: not a plain file, which a pack replaces. Choose another name.")
-    report = pack(results.absolute(), out, include_checkpoints=checkpoints)
-    for name, reason in report.skipped:
+    packed, skipped = pack(results.absolute(), out)
+    for name, reason in skipped:
         click.echo(f"left out {name}: {reason}", err=True)
+    if not packed:
+        raise UsageError(f"{results}: no finished run to pack; {out} is not written.")
     click.echo(
-        f"{count(len(report.packed), 'run')} in {out} ({out.stat().st_size / 1e6:.1f} MB)", err=True
+        f"{count(len(packed), 'run')} in {out} ({out.stat().st_size / 1e6:.1f} MB)", err=True
     )

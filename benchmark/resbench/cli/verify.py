@@ -47,6 +47,8 @@ def command(results: Path, format_: str) -> int:
             for key, record in sorted(found.records.items())
         ]
         click.echo(json.dumps({"records": rows, "problems": problems}, indent=1))
+    elif not problems and not verified:
+        click.echo(f"{results}: no finished run, nothing to verify.")
     else:
         for problem in problems:
             click.echo(problem)

@@ -36,7 +36,7 @@ def scan(results: Path, *, hash_files: bool = True) -> Scan:
     problems: list[str] = []
     incomplete: list[Unfinished] = []
     try:
-        names = _run_names(results)
+        names = run_names(results)
     except ResbenchError as error:
         return Scan({}, (one_line(error),), ())
     for name in names:
@@ -52,7 +52,8 @@ def scan(results: Path, *, hash_files: bool = True) -> Scan:
     return Scan(records, tuple(problems), tuple(incomplete))
 
 
-def _run_names(results: Path) -> list[str]:
+def run_names(results: Path) -> list[str]:
+    """Return the names of the run folders, and of whatever else lies among them."""
     runs = results / "runs"
     if not os.path.lexists(runs) and (results.is_dir() or not os.path.lexists(results)):
         return []

@@ -12,16 +12,15 @@ from pathlib import Path
 import pytest
 
 from resbench.errors import EnvironmentFault
-from resbench.store.archive import MANIFEST, pack
 from resbench.store.layout import ResultsFolder, RunFolder
 from resbench.store.locks import wait_lock
-from resbench.store.merge import MergeReport, merge
 from resbench.store.predictions import write_predictions
 from resbench.store.records import write_record
 from resbench.store.scan import scan
+from resbench.store.transfer import MANIFEST, MergeReport, merge, pack
 from resbench.store.verify import verify_run
 
-from .factory import begin, finish, finished, folder_of, predictions_of, work
+from .factory import begin, finish, finished, folder_of, predictions_of
 
 Members = list[tuple[tarfile.TarInfo, bytes]]
 
@@ -78,32 +77,29 @@ def test_only_sound_finished_runs_are_packed(tmp_path: Path) -> None:
     bad.metrics.write_bytes(b"")
     linked.path.rename(tmp_path / "elsewhere")
     linked.path.symlink_to(tmp_path / "elsewhere")
-    report = pack(tmp_path, tmp_path / "out.tar")
-    assert report.packed == (good.path.name,)
-    skipped = dict(report.skipped)
+    packed, left_out = pack(tmp_path, tmp_path / "out.tar")
+    skipped = dict(left_out)
+    assert packed == [good.path.name]
     assert "metrics.jsonl beside it" in skipped[bad.path.name]
     assert "a link" in skipped[linked.path.name]
-    assert "not finished" in skipped[unfinished.path.name]
+    assert "is not finished" in skipped[unfinished.path.name]
 
 
-def test_link_beside_a_run_is_not_packed(tmp_path: Path) -> None:
-    run = begin(tmp_path)
+def test_link_in_a_run_is_not_packed(tmp_path: Path) -> None:
+    run = finished(tmp_path)
     secret = tmp_path / "secret"
     secret.write_bytes(b"precious")
-    run.checkpoint_prev.unlink()
-    run.checkpoint_prev.symlink_to(secret)
-    pack(tmp_path, tmp_path / "out.tar", include_checkpoints=True)
-    with tarfile.open(tmp_path / "out.tar") as tar:
-        names = [name.split("/")[-1] for name in tar.getnames()]
-    assert names == [MANIFEST, "spec.json", "metrics.jsonl", "timing.jsonl", "checkpoint.bin"]
+    run.timing.unlink()
+    run.timing.symlink_to(secret)
+    pack(tmp_path, tmp_path / "out.tar")
+    assert b"precious" not in (tmp_path / "out.tar").read_bytes()
 
 
-def test_run_being_trained_is_not_packed(tmp_path: Path) -> None:
-    run = begin(tmp_path)
-    with wait_lock(run.path):
-        report = pack(tmp_path, tmp_path / "out.tar", include_checkpoints=True)
-    ((name, reason),) = report.skipped
-    assert (name, "is being trained now" in reason) == (run.path.name, True)
+def test_nothing_to_pack_writes_nothing(tmp_path: Path) -> None:
+    ResultsFolder(tmp_path / "here").open_for_writing()
+    out = tmp_path / "out.tar"
+    assert pack(tmp_path / "here", out) == pack(tmp_path / "none", out) == ([], [])
+    assert not out.exists()
 
 
 def test_pack_into_a_missing_folder_is_named(tmp_path: Path) -> None:
@@ -118,7 +114,7 @@ def test_pack_into_a_missing_folder_is_named(tmp_path: Path) -> None:
 def test_merged_runs_are_those_that_were_packed(tmp_path: Path, packed: Path) -> None:
     report = merge(tmp_path / "here", [packed])
     assert len(report.added) == 2
-    assert (report.identical, report.refused) == ((), ())
+    assert (report.identical, report.refused) == ([], [])
     theirs = snapshot(tmp_path / "there" / "runs")
     assert snapshot(tmp_path / "here" / "runs") == theirs
     assert all(verify_run(folder_of(tmp_path / "here", seed)) == () for seed in range(2))
@@ -127,7 +123,7 @@ def test_merged_runs_are_those_that_were_packed(tmp_path: Path, packed: Path) ->
 def test_merging_again_changes_nothing(tmp_path: Path, packed: Path) -> None:
     first = merge(tmp_path / "here", [packed])
     before = snapshot(tmp_path / "here")
-    assert merge(tmp_path / "here", [packed, packed]) == MergeReport((), first.added * 2, ())
+    assert merge(tmp_path / "here", [packed, packed]) == MergeReport([], first.added * 2, [])
     assert snapshot(tmp_path / "here") == before
 
 
@@ -139,7 +135,7 @@ def test_repeated_run_is_identical_whatever_its_machine_and_time(tmp_path: Path)
     shutil.copytree(tmp_path / "here" / "runs", tmp_path / "marked" / "runs", dirs_exist_ok=True)
     before = snapshot(tmp_path / "marked")
     pack(tmp_path / "there", tmp_path / "out.tar")
-    assert merge(tmp_path / "marked", [tmp_path / "out.tar"]).identical == (here.path.name,)
+    assert merge(tmp_path / "marked", [tmp_path / "out.tar"]).identical == [here.path.name]
     assert snapshot(tmp_path / "marked") == before  # the first is kept
 
 
@@ -164,9 +160,9 @@ def test_conflict_is_refused_with_the_number_that_differs(tmp_path: Path) -> Non
     report = merge(merged.path, [tmp_path / "metrics.tar", tmp_path / "predictions.tar"])
     (first, why_metrics), (second, why_predictions) = report.refused
     assert first == second == mine.path.name
-    assert "metrics.jsonl, epoch 1: train_loss is 1.0 here, 1.125 there" in why_metrics
-    assert "trained here on a CPU, torch 2.13.0; there on another CPU" in why_metrics
-    assert "of 40 images have another predicted class" in why_predictions
+    assert "metrics.jsonl: different from epoch 1 on" in why_metrics
+    assert "here trained on a CPU, torch 2.13.0, there on another CPU" in why_metrics
+    assert "predictions.npz: 4 of 40 images classified differently" in why_predictions
     assert snapshot(merged.path) == before
 
 
@@ -177,7 +173,8 @@ def test_shorter_history_is_a_conflict_in_words(tmp_path: Path) -> None:
     finish(shorter)
     pack(tmp_path / "there", tmp_path / "out.tar")
     ((_, reason),) = merge(tmp_path / "here", [tmp_path / "out.tar"]).refused
-    assert "metrics.jsonl has 3 epochs here, 2 there" in reason
+    assert "result.epoch 3 against 2" in reason
+    assert "metrics.jsonl: different from epoch 3 on" in reason
 
 
 def test_finished_run_takes_the_place_of_an_unfinished_one(tmp_path: Path, packed: Path) -> None:
@@ -187,28 +184,6 @@ def test_finished_run_takes_the_place_of_an_unfinished_one(tmp_path: Path, packe
     assert verify_run(run) == ()
     assert not run.checkpoint.exists()
     assert snapshot(tmp_path / "here" / "runs") == snapshot(tmp_path / "there" / "runs")
-
-
-def test_unfinished_run_travels_goes_on_and_comes_back(tmp_path: Path) -> None:
-    here, there = tmp_path / "here", tmp_path / "there"
-    ResultsFolder(here).open_for_writing()
-    run = begin(here, epochs=2)
-    pack(here, tmp_path / "out.tar", include_checkpoints=True)
-    assert merge(there, [tmp_path / "out.tar"]).added == (run.path.name,)
-    assert merge(there, [tmp_path / "out.tar"]).identical == (run.path.name,)
-    moved = folder_of(there)
-    assert moved.checkpoint.read_bytes() == run.checkpoint.read_bytes()
-    work(moved, 0, 3)
-    ((_, reason),) = merge(there, [tmp_path / "out.tar"]).refused
-    assert "unfinished here too" in reason
-    finish(moved)
-    ((_, reason),) = merge(there, [tmp_path / "out.tar"]).refused
-    assert "finished here; the unfinished copy is not needed" in reason
-    pack(there, tmp_path / "back.tar")
-    assert merge(here, [tmp_path / "back.tar"]).added == (run.path.name,)
-    assert verify_run(run) == ()
-    unbroken = finished(tmp_path / "unbroken")
-    assert run.metrics.read_bytes() == unbroken.metrics.read_bytes()
 
 
 def test_run_being_trained_here_is_left_alone(tmp_path: Path, packed: Path) -> None:
@@ -319,7 +294,8 @@ def extra(name: str) -> Callable[[Members], None]:
 
 
 RUN = "runs/0123456789abcdef"
-NO_PLACE = "has no place in it"
+NO_PLACE = "not a file of a run"
+NOT_PLAIN = "is not a plain file"
 HOSTILE: dict[str, tuple[Callable[[Members], object], str]] = {
     "parent": (rename("../outside"), NO_PLACE),
     "parent inside": (rename(f"{RUN}/../../../outside"), NO_PLACE),
@@ -332,17 +308,18 @@ HOSTILE: dict[str, tuple[Callable[[Members], object], str]] = {
     "newline": (rename(f"{RUN}/record.json\n"), NO_PLACE),
     "other file": (rename(f"{RUN}/state.json"), NO_PLACE),
     "lock": (rename(f"{RUN}/.lock"), NO_PLACE),
+    "checkpoint": (rename(f"{RUN}/checkpoint.bin"), NO_PLACE),
     "marker": (rename("resbench.json"), NO_PLACE),
     "deeper": (rename(f"{RUN}/runs/record.json"), NO_PLACE),
     "long": (rename(f"{RUN}/{'x' * 300}/record.json"), NO_PLACE),
-    "unicode": (rename(f"{RUN}/rec\u043erd.json"), "not a plain tar"),
-    "symlink": (retype(tarfile.SYMTYPE), NO_PLACE),
-    "hard link": (retype(tarfile.LNKTYPE), NO_PLACE),
-    "device": (retype(tarfile.CHRTYPE), NO_PLACE),
-    "block device": (retype(tarfile.BLKTYPE), NO_PLACE),
-    "pipe": (retype(tarfile.FIFOTYPE), NO_PLACE),
-    "folder": (retype(tarfile.DIRTYPE), NO_PLACE),
-    "contiguous": (retype(tarfile.CONTTYPE), NO_PLACE),
+    "unicode": (rename(f"{RUN}/rec\u043erd.json"), NO_PLACE),
+    "symlink": (retype(tarfile.SYMTYPE), NOT_PLAIN),
+    "hard link": (retype(tarfile.LNKTYPE), NOT_PLAIN),
+    "device": (retype(tarfile.CHRTYPE), NOT_PLAIN),
+    "block device": (retype(tarfile.BLKTYPE), NOT_PLAIN),
+    "pipe": (retype(tarfile.FIFOTYPE), NOT_PLAIN),
+    "folder": (retype(tarfile.DIRTYPE), NOT_PLAIN),
+    "contiguous": (retype(tarfile.CONTTYPE), NOT_PLAIN),
     "twice": (second_of_a_name, "is in it twice"),
     "second manifest": (extra(MANIFEST), "is in it twice"),
 }
@@ -370,7 +347,7 @@ def test_hostile_archive_is_refused_and_changes_nothing(
     folder.open_for_writing()
     before = snapshot(tmp_path)
     report = merge(folder.path, [packed])
-    assert (report.added, report.identical) == ((), ())
+    assert (report.added, report.identical) == ([], [])
     ((name, reason),) = report.refused
     assert name == str(packed)
     assert said in reason
@@ -385,7 +362,7 @@ def test_control_the_forgers_tool_makes_archives_that_are_taken(
     for relist in (False, True):
         rebuild(packed, members_of(packed), relist=relist, form=tarfile.GNU_FORMAT)
         report = merge(tmp_path / f"here{relist}", [packed])
-        assert (len(report.added), report.refused) == (2, ())
+        assert (len(report.added), report.refused) == (2, [])
 
 
 def test_a_sound_archive_after_a_hostile_one_is_taken(tmp_path: Path, packed: Path) -> None:
@@ -426,7 +403,7 @@ def test_hostile_header_is_refused_at_once(tmp_path: Path, data: bytes) -> None:
     archive.write_bytes(data)
     report = merge(tmp_path / "here", [archive])
     assert [name for name, _ in report.refused] == [str(archive)]
-    assert report.added == ()
+    assert report.added == []
 
 
 def test_archive_cut_anywhere_adds_nothing(tmp_path: Path, packed: Path) -> None:
@@ -483,11 +460,6 @@ def drop_spec(members: Members) -> None:
     del members[2]
 
 
-def hide_checkpoint(members: Members) -> None:
-    name = members[1][0].name.replace("record.json", "checkpoint.bin")
-    members.append((tarfile.TarInfo(name), b"hostile"))
-
-
 def leave_unrecorded(members: Members) -> None:
     del members[1]
 
@@ -498,8 +470,7 @@ def leave_unrecorded(members: Members) -> None:
         (forge_record, "record_hash", 1),
         (swap_records, "belongs to run", 2),
         (drop_spec, "spec.json beside it is missing", 1),
-        (hide_checkpoint, "brings a checkpoint", 1),
-        (leave_unrecorded, "neither a finished nor an unfinished run", 1),
+        (leave_unrecorded, "the run is not finished", 1),
     ],
 )
 def test_forged_run_in_a_fitting_archive_is_refused_by_name(
@@ -516,3 +487,20 @@ def test_forged_run_in_a_fitting_archive_is_refused_by_name(
         assert ".tmp-" not in reason
     assert scan(tmp_path / "here").problems == ()
     assert len(scan(tmp_path / "here").records) == 2 - refused
+
+
+@pytest.mark.parametrize("case", ["missing", "torn", "forged"])
+def test_a_merge_that_adds_nothing_leaves_no_folder(
+    tmp_path: Path, packed: Path, case: str
+) -> None:
+    if case == "torn":
+        packed.write_bytes(packed.read_bytes()[:5000])
+    elif case == "forged":
+        members = [m for m in members_of(packed) if not m[0].name.endswith("record.json")]
+        rebuild(packed, members, relist=True)
+    archive = tmp_path / "none.tar" if case == "missing" else packed
+    try:
+        assert merge(tmp_path / "a" / "here", [archive]).refused
+    except EnvironmentFault:
+        assert case == "missing"
+    assert not (tmp_path / "a" / "here").exists()

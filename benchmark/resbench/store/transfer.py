@@ -1,0 +1,260 @@
+"""Finished runs on their way between machines: one plain tar, checked whole before it is unpacked.
+
+A pack comes from elsewhere and counts as hostile: names, types, sizes and digests of all its files
+are checked first, then every run as the scan of a results folder checks it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import re
+import shutil
+import tarfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from resbench.errors import EnvironmentFault, ResbenchError
+from resbench.store.atomic import (
+    atomic_file,
+    dump_json,
+    fault,
+    fsync_folder,
+    load_object,
+    temporary_in,
+)
+from resbench.store.layout import ASIDE, FORMAT, RUN_NAME, ResultsFolder, RunFolder
+from resbench.store.locks import try_lock
+from resbench.store.metrics import EpochTiming, read_epochs
+from resbench.store.records import read_record
+from resbench.store.scan import run_names
+from resbench.words import one_line
+
+MANIFEST = "MANIFEST.json"
+FILES = ("record.json", "spec.json", "metrics.jsonl", "timing.jsonl", "predictions.npz")
+"""What a finished run consists of."""
+MAX_BYTES = 64 << 20
+"""The most that one file may have."""
+_MEMBER = re.compile(rf"runs/{RUN_NAME.pattern}/({'|'.join(map(re.escape, FILES))})")
+
+
+class Refused(Exception):
+    """A pack, or a run in it, is not what :func:`pack` writes; the text says where it departs."""
+
+
+@dataclass
+class MergeReport:
+    """Run names (16 hex digits); refused ones, or whole packs, with the reason in words."""
+
+    added: list[str] = field(default_factory=list)
+    identical: list[str] = field(default_factory=list)
+    refused: list[tuple[str, str]] = field(default_factory=list)
+
+
+def pack(results: Path, out: Path) -> tuple[list[str], list[tuple[str, str]]]:
+    """Write the finished runs of ``results`` to the tar ``out``; same runs, same bytes.
+
+    Returns:
+        The names of the runs in it, and the other runs with the reason. Where no run is in it,
+        nothing is written.
+
+    Raises:
+        EnvironmentFault: ``out`` cannot be written; an older file of that name stays.
+    """
+    packed, skipped = [], []
+    for name in run_names(results):
+        try:
+            run = RunFolder(results, name)
+            run.require()
+            read_record(run)
+            packed.append(run)
+        except ResbenchError as error:
+            skipped.append((name, one_line(error)))
+    if packed:
+        paths = [run.path / name for run in packed for name in FILES]
+        _write(out, [path for path in paths if path.is_file() and not path.is_symlink()])
+    return [run.key for run in packed], skipped
+
+
+def _write(out: Path, files: list[Path]) -> None:
+    def add(name: str, content: bytes) -> None:
+        header = tarfile.TarInfo(name)  # owner 0, time 0, mode 0644
+        header.size = len(content)
+        tar.addfile(header, io.BytesIO(content))
+
+    named = {f"runs/{path.parent.name}/{path.name}": path for path in files}
+    listed = {name: _digest(path.read_bytes()) for name, path in named.items()}
+    with (
+        atomic_file(out) as file,
+        tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar,
+    ):
+        add(MANIFEST, dump_json({"format": FORMAT, "files": listed}, indent=1).encode())
+        for name, path in named.items():
+            add(name, path.read_bytes())
+
+
+def _digest(data: bytes) -> dict[str, Any]:
+    return {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
+
+
+def merge(results: Path, archives: Sequence[Path]) -> MergeReport:
+    """Add the runs of packs to ``results``.
+
+    A finished run takes the place of an unfinished one of its key. Of two finished runs the one
+    that is here stays: ``identical`` when its deterministic numbers are the same, else ``refused``
+    with what differs. A results folder that would gain nothing is not made.
+
+    Raises:
+        EnvironmentFault: a pack cannot be opened, ``results`` cannot be written, or another merge
+            works there; what was added before stays added.
+    """
+    report, sound = MergeReport(), []
+    for archive in archives:
+        try:
+            with _checked(archive):
+                sound.append(archive)
+        except Refused as error:
+            report.refused.append((str(archive), one_line(error)))
+    if not sound:
+        return report
+    folder, is_new = ResultsFolder(results), not os.path.lexists(results)
+    folder.open_for_writing()
+    lock = try_lock(folder.runs)
+    if lock is None:
+        raise EnvironmentFault(f"{results}: another merge works here. Wait for its end.")
+    with lock:
+        try:
+            for archive in sound:
+                _merge_one(results, archive, report)
+        except OSError as error:
+            raise fault(results, error) from error
+        finally:
+            if is_new and not run_names(results):
+                shutil.rmtree(results)
+    return report
+
+
+@contextmanager
+def _checked(archive: Path) -> Iterator[tuple[tarfile.TarFile, list[tarfile.TarInfo]]]:
+    """Yield an open pack and the files of its runs; raise Refused unless all of it is right."""
+    try:
+        file = archive.open("rb")
+    except OSError as error:
+        raise fault(archive, error) from error
+    try:
+        with file, tarfile.open(fileobj=file, mode="r:") as tar:
+            yield tar, _members(tar)
+    except (tarfile.TarError, ValueError, RecursionError) as error:  # the last: nested headers
+        raise Refused(f"damaged, truncated or not a plain tar ({error})") from error
+
+
+def _members(tar: tarfile.TarFile) -> list[tarfile.TarInfo]:
+    """Return the files, of the names that :func:`pack` writes and no other, all of them checked.
+
+    So no path leads out of its folder, and no link, device or sparse file gets in.
+    """
+    listed: dict[str, Any] | None = None
+    members = []
+    for member in iter(tar.next, None):  # one by one: a negative size would turn the reader back
+        name, kind = member.name, member.type
+        if kind != tarfile.REGTYPE or member.pax_headers or not 0 <= member.size <= MAX_BYTES:
+            raise Refused(f"{name!r} is not a plain file of at most {MAX_BYTES >> 20} MiB")
+        if listed is None:
+            listed = _manifest(name, _read(tar, member))
+            continue
+        if name not in listed or not _MEMBER.fullmatch(name):
+            raise Refused(f"{name!r} is in it twice, not in its manifest, or not a file of a run")
+        if listed.pop(name) != _digest(_read(tar, member)):
+            raise Refused(f"{name!r} does not fit the sha256 and size in the manifest")
+        members.append(member)
+    if listed is None or listed:
+        raise Refused(f"{min(listed)!r} is in its manifest only" if listed else "it is empty")
+    return members
+
+
+def _read(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    content = tar.extractfile(member)
+    assert content is not None, "a plain file has content"
+    return content.read()
+
+
+def _manifest(name: str, data: bytes) -> dict[str, Any]:
+    if name != MANIFEST:
+        raise Refused(f"it does not begin with {MANIFEST}")
+    try:
+        manifest = load_object(data)
+    except ValueError as error:
+        raise Refused(f"{MANIFEST}: {error}") from error
+    given, files = manifest.get("format"), manifest.get("files")
+    if given != FORMAT or not isinstance(files, dict):
+        raise Refused(f"{MANIFEST}: format {given!r}; this resbench reads {FORMAT}")
+    return files
+
+
+def _merge_one(results: Path, archive: Path, report: MergeReport) -> None:
+    staging = temporary_in(results / "runs")
+    try:
+        with _checked(archive) as (tar, members):
+            for member in members:
+                _extract(_read(tar, member), staging / member.name)
+        for name in sorted({member.name.split("/")[1] for member in members}):
+            try:
+                is_new = _admit(RunFolder(staging, name), RunFolder(results, name))
+                (report.added if is_new else report.identical).append(name)
+            except (Refused, ResbenchError) as error:
+                reason = str(error).replace(f"{staging}/runs", str(archive))
+                report.refused.append((name, one_line(reason)))
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _extract(data: bytes, target: Path) -> None:
+    # Not tar.extract: the owner, mode and time of another machine are of no use here, and a file
+    # must be on the disk before its folder gets its name.
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with open(target, "xb") as out:
+        out.write(data)
+        out.flush()
+        os.fsync(out.fileno())
+
+
+def _admit(staged: RunFolder, here: RunFolder) -> bool:
+    """Move a sound run in and return True; False when it is here; raise Refused when it differs."""
+    theirs = read_record(staged)
+    read_epochs(staged.timing, EpochTiming)
+    if not os.path.lexists(here.path):
+        _move(staged.path, here.path)
+        return True
+    here.require()
+    lock = try_lock(here.path)
+    if lock is None:
+        raise Refused("is being trained here now; merge again when it has ended")
+    with lock:
+        if not os.path.lexists(here.record):
+            aside = here.path.with_name(f"{ASIDE}{here.path.name}")
+            os.rename(here.path, aside)
+            _move(staged.path, here.path)
+            shutil.rmtree(aside)
+            return True
+        from resbench.store.difference import differences  # numpy: light verbs start without it
+
+        ours = read_record(here)
+        if found := differences((here, ours), (staged, theirs)):
+            a, b = (
+                f"{x.device_name}, torch {x.torch}" for x in (ours.environment, theirs.environment)
+            )
+            raise Refused(
+                f"is here with other numbers: {'; '.join(found)} (here trained on {a}, there on "
+                f"{b}). The one here stays; remove it first to take the other"
+            )
+    return False
+
+
+def _move(source: Path, target: Path) -> None:
+    fsync_folder(source)
+    os.rename(source, target)
+    fsync_folder(target.parent)

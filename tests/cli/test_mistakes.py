@@ -56,8 +56,6 @@ def check(outcome: Outcome, code: int, *texts: str) -> None:
         ("run mini.yaml --scale 2", ["--scale 2: must be above 0 and at most 1."]),
         ("run mini.yaml --scale nan", ["--scale nan: must be above 0"]),
         ("run mini.yaml --budget soon", ["--budget soon: give a duration like 90s, 9m or 1h30m."]),
-        ("run mini.yaml --until 25:00", ["--until 25:00: give a time of day like 07:30."]),
-        ("run mini.yaml --timeout 5", ["--timeout 5: give a duration"]),
         ("run mini.yaml --set lr", ["--set lr: must be KEY=VALUE"]),
         ("run mini.yaml --set training.lr=1", ["--set training.lr: unknown setting."]),
         ("run smoke --set data.train_images=1271", ["digits has no 1,271 images for it; at most"]),
@@ -162,7 +160,7 @@ def test_an_empty_path_is_refused_and_is_never_the_working_folder(
     assert sorted(here.rglob("*")) == before
 
 
-@pytest.mark.parametrize("option", ["--results", "--seeds", "--timeout", "--budget", "--tier"])
+@pytest.mark.parametrize("option", ["--results", "--seeds", "--budget", "--tier"])
 def test_an_empty_value_as_of_an_unset_variable_is_refused_and_nothing_is_written(
     here: Path, capsys: pytest.CaptureFixture[str], option: str
 ) -> None:

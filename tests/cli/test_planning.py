@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from types import SimpleNamespace
-from typing import Any
-
 import pytest
 
-from resbench.cli import planning
-from resbench.cli.planning import deadline, parse_duration, parse_overrides, parse_seeds
+from resbench.cli.planning import parse_budget, parse_overrides, parse_seeds
 from resbench.errors import UsageError
-
-NOW_S = 1000.0
 
 
 @pytest.mark.parametrize(
     ("text", "seconds"), [("90s", 90), ("9m", 540), ("1h30m", 5400), ("2h", 7200), ("1h1s", 3601)]
 )
 def test_durations(text: str, seconds: float) -> None:
-    assert parse_duration("--budget", text) == seconds
+    assert parse_budget(text) == seconds
 
 
 @pytest.mark.parametrize(
@@ -27,7 +20,7 @@ def test_durations(text: str, seconds: float) -> None:
 )
 def test_what_is_no_duration_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match=r"^--budget "):
-        parse_duration("--budget", text)
+        parse_budget(text)
 
 
 @pytest.mark.parametrize(
@@ -89,32 +82,3 @@ def test_a_number_is_one_on_the_command_line_as_in_a_file(text: str, value: floa
 @pytest.mark.parametrize("text", ["010", ".", "+", "e5", "1.2.3", "0x1F", "1_000", "9" * 5000])
 def test_what_no_file_has_for_a_number_is_text(text: str) -> None:
     assert parse_overrides([f"a={text}"]) == (("a", text),)
-
-
-@pytest.fixture
-def clocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is half past twelve."""
-
-    class Noon(datetime):
-        @classmethod
-        def now(cls, tz: Any = None) -> Any:
-            return datetime(2024, 2, 3, 12, 30, tzinfo=tz)
-
-    monkeypatch.setattr(planning, "datetime", Noon)
-    monkeypatch.setattr(planning, "time", SimpleNamespace(monotonic=lambda: NOW_S))
-
-
-def test_the_sooner_end_is_the_deadline(clocks: None) -> None:
-    assert deadline(None, None) is None
-    assert deadline("10m", None) == NOW_S + 600
-    assert deadline(None, "14:30") == NOW_S + 7200
-    assert deadline("10m", "14:30") == NOW_S + 600
-    assert deadline("3h", "14:30") == NOW_S + 7200
-
-
-def test_a_time_of_day_that_is_past_is_tomorrows(clocks: None) -> None:
-    assert deadline(None, "12:28") == NOW_S + 86_400 - 120
-    assert deadline(None, "12:30") == NOW_S + 86_400
-    for text in ("24:00", "7", "07:60", "noon"):
-        with pytest.raises(UsageError, match=f"--until {text}: give a time of day like 07:30"):
-            deadline(None, text)

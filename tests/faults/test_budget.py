@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import random
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from resbench.machine import cpu_name
-from resbench.runner.throughput import kind_of
-from resbench.store.records import RunRecord
+from resbench.store.layout import ResultsFolder, RunFolder
+from resbench.store.predictions import write_predictions
+from resbench.store.records import RunRecord, write_record, write_spec
 from resbench.store.state import Status, read_state
 
 from ..mini import outputs, run_folders
+from ..store import factory
 from .running import (
     ARL,
     EPOCHS,
@@ -43,7 +45,7 @@ def spend(folder: Path, budget_s: int) -> None:
     """Run under a budget, and see that everything was put down in order."""
     done = ran(folder, *RUN, "--jobs", "1", "--budget", f"{budget_s}s")
     assert done.returncode == 0, done.stderr
-    assert "The same command goes on." in done.stderr
+    assert "The same command resumes." in done.stderr
     n = [seeds_done(folder, cell) for cell in CELLS]
     for seeds in n:
         assert seeds == list(SEEDS[: len(seeds)])
@@ -89,12 +91,19 @@ def test_many_budgets_put_runs_down_that_go_on(unbroken: Path, tmp_path: Path, s
 
 
 def test_a_budget_shorter_than_an_epoch_says_so_and_starts_nothing(tmp_path: Path) -> None:
-    cache = prepare(tmp_path) / "cache"
-    cache.mkdir()
-    images_per_s = 1.0
-    known = {kind_of(spec(), cpu_name()): (images_per_s, 0.0)}
-    (cache / "throughput.json").write_text(json.dumps(known))
+    """As the record of another seed tells."""
+    results = prepare(tmp_path) / "results"
+    ResultsFolder(results).open_for_writing()
+    slow = spec(seed=99)
+    run = RunFolder(results, slow.key)
+    write_spec(run, slow.canonical(), {})
+    for epoch in (1, 2):
+        factory.work(run, 0, epoch)
+    write_predictions(run.predictions, factory.predictions_of(0))
+    record = factory.record_of(run, 0, cpu_name())
+    timing = replace(record.timing, images_per_s=1.0, eval_s=0.0)
+    write_record(run, replace(record, spec=slow.canonical(), timing=timing))
     done = ran(tmp_path, *ARL, "--budget", "50s")
     assert done.returncode == 0, done.stderr
     assert "shorter than one epoch of any run that is left, the shortest about 64 s" in done.stderr
-    assert run_folders(tmp_path / "results") == []
+    assert len(run_folders(results)) == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from resbench.runner.plan import Place, worth
+from resbench.runner.plan import Place
 
 from ..mini import changed, suite_of
 from .planning import planned
@@ -25,13 +25,6 @@ def test_a_seed_is_run_for_every_cell_before_the_next(tmp_path: Path) -> None:
     runs = planned(tmp_path, *two)
     assert [run.seed_rank for run in runs] == [0] * 4 + [1] * 4 + [2] * 2
     assert [run.spec.seed for run in runs[:4]] == [3, 3, 7, 7]
-
-
-def test_a_run_is_worth_its_places_and_claims_a_second(tmp_path: Path) -> None:
-    first, second = planned(tmp_path)
-    second.claims = 1.0
-    assert worth(second, 10) == 2 * worth(first, 10)
-    assert worth(first, 10) == 2 * worth(first, 20)
 
 
 def test_a_skipped_cell_is_not_planned(tmp_path: Path) -> None:

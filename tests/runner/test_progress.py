@@ -10,7 +10,7 @@ from rich.console import Console
 
 from resbench.runner.devices import Device
 from resbench.runner.progress import Progress
-from resbench.runner.throughput import Throughput
+from resbench.runner.throughput import Speed, Throughput
 
 from .planning import planned
 
@@ -69,7 +69,7 @@ def test_a_run_that_is_put_down_does_not_count_as_ended(tmp_path: Path) -> None:
     runs = planned(tmp_path)
     progress = progress_of()
     for run in runs:
-        progress.throughput.learn(run.spec, CPU.kind, 64.0, 1e9)
+        progress.throughput.learn(run.spec, CPU, Speed(64.0, 0.0))
     progress.expect(runs, CPU)
     for run, outcome in zip(runs, ("budget", "interrupted"), strict=True):
         progress.began(run, "cpu", 1)
@@ -92,10 +92,10 @@ def test_long_lines_are_not_broken(tmp_path: Path) -> None:
 def test_a_terminal_shows_what_is_under_way_and_when_it_ends(tmp_path: Path) -> None:
     arl, nal = planned(tmp_path)
     progress = progress_of(terminal=True)
-    progress.throughput.learn(arl.spec, CPU.kind, 64.0, 1e9)
+    progress.throughput.learn(arl.spec, CPU, Speed(64.0, 0.0))
     progress.expect([arl, nal], CPU)
-    assert progress.remaining_s() is None, "nothing is known of nal"
-    progress.throughput.learn(nal.spec, CPU.kind, 64.0, 1e9)
+    assert progress.remaining_s() is not None, "of nal it is expected"
+    progress.throughput.learn(nal.spec, CPU, Speed(64.0, 0.0))
     progress.expect([arl, nal], CPU)
     assert progress.remaining_s() == pytest.approx(8)
     progress.began(arl, "cpu", 1)
@@ -113,6 +113,6 @@ def test_two_workers_take_half_the_time(tmp_path: Path) -> None:
     runs = planned(tmp_path)
     progress = progress_of(workers=2)
     for run in runs:
-        progress.throughput.learn(run.spec, CPU.kind, 64.0, 1e9)
+        progress.throughput.learn(run.spec, CPU, Speed(64.0, 0.0))
     progress.expect(runs, CPU)
     assert progress.remaining_s() == pytest.approx(4)

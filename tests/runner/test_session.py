@@ -67,13 +67,18 @@ class Stage:
         return [run for run in runs if run.places[0].cell == "arl"]
 
     def work(
-        self, runs: list[PlannedRun], *behaviours: str, workers: int = 1, **settings: Any
+        self,
+        runs: list[PlannedRun],
+        *behaviours: str,
+        workers: int = 1,
+        throughput: Throughput | None = None,
+        **settings: Any,
     ) -> Summary:
         command = (sys.executable, str(FAKE), str(self.folder), *behaviours)
         self.monkeypatch.setattr(worker, "COMMAND", command)
         chosen = Settings(self.results, [CPU] * workers, **settings)
         self.notes = Notes()
-        return Session(runs, chosen, Throughput(), [self.notes]).run()
+        return Session(runs, chosen, throughput or Throughput(), [self.notes]).run()
 
     def begun(self) -> list[list[str]]:
         """Process, seed and key of each attempt."""
@@ -184,27 +189,35 @@ def test_a_worker_that_hangs_is_ended_and_the_rest_goes_on(
     def hear(notes: Notes, run: PlannedRun, said: dict[str, Any]) -> None:
         event(notes, run, said)
         if run is runs[0] and said["event"] == "epoch":
-            leap(1000)
+            leap(2000)
 
     monkeypatch.setattr(Notes, "event", hear)
-    summary = stage.work(runs, "deaf", timeout_s=500)
+    summary = stage.work(runs, "deaf")
     assert list(summary.outcomes.values()) == ["timeout", "done"]
-    assert stage.ends()["timeout"] == "longer than --timeout 500 s"
+    assert stage.ends()["timeout"] == "nothing was heard of its worker for 30 min"
 
 
-def test_the_time_of_starting_up_is_not_counted_as_a_runs(
+def test_a_worker_that_takes_long_and_reports_in_the_end_is_kept(
     stage: Stage, leap: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     heard = worker.Worker.heard
 
     def hear(self: worker.Worker, event: str) -> None:
         if event == "ready":
-            leap(1000)
+            leap(2000)
         heard(self, event)
 
     monkeypatch.setattr(worker.Worker, "heard", hear)
-    summary = stage.work(stage.plan(1), timeout_s=500)
+    summary = stage.work(stage.plan(1))
     assert list(summary.outcomes.values()) == ["done"]
+
+
+def test_the_speed_of_an_epoch_is_learnt_for_the_runs_that_follow(stage: Stage) -> None:
+    runs, throughput = stage.plan(2), Throughput()
+    assert not throughput.is_measured(runs[1].spec, CPU)
+    stage.work(runs[:1], throughput=throughput)
+    assert throughput.is_measured(runs[1].spec, CPU)
+    assert throughput.epoch_seconds(runs[1].spec, CPU) == pytest.approx(64 / 100 * 1.5)
 
 
 def test_a_worker_that_takes_no_more_is_replaced_without_a_loss(stage: Stage) -> None:
@@ -281,7 +294,7 @@ def test_what_is_out_of_budget_is_left(stage: Stage) -> None:
     summary = stage.work(stage.plan(2), "budget", "done", deadline=deadline)
     assert sorted(summary.outcomes.values()) == ["budget", "done"]
     assert [run.spec.seed for run in summary.left] == [1]
-    assert summary.epoch_s == pytest.approx(64 / 1000 + 50 / 4000)
+    assert summary.epoch_s == pytest.approx(64 / 100 * 1.5), "as of the epoch before"
 
 
 def test_nothing_is_begun_after_the_deadline(stage: Stage) -> None:

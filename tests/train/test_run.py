@@ -28,7 +28,7 @@ from resbench.train.engine import OnStep
 from resbench.train.lane import Evaluation, Lane
 from resbench.train.track import Track
 
-from ..mini import REPORT, job_of, outputs, run_folders, spec_of
+from ..mini import job_of, outputs, spec_of
 from .live import Attempt, finished
 
 SPEC = spec_of(training__schedule__total=2, training__batch_size=32)
@@ -283,36 +283,6 @@ def test_one_run_of_a_pack_may_be_at_work_elsewhere_or_damaged(
         ends = {key: outcome for key, outcome, _ in attempt.run(SPEC, SECOND, third)}
     assert ends == {SPEC.key: "done", SECOND.key: "locked", third.key: "failed"}
     assert attempt.said("fault") == []
-
-
-# -- measuring -----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "spec", [SPEC, spec_of(**REPORT), spec_of(training__optim__lr=1e9)], ids=["", "report", "wild"]
-)
-def test_a_kind_of_run_is_measured_without_its_data(tmp_path: Path, spec: RunSpec) -> None:
-    attempt = Attempt(tmp_path)
-    event = run.measure(replace(job_of(spec, tmp_path), source={}), attempt.control)
-    assert event["text"] == ""
-    assert event["train_images_per_s"] > 0
-    assert event["eval_images_per_s"] > 0
-    assert run_folders(tmp_path) == []
-
-
-def test_measuring_ends_with_the_budget_or_a_signal(tmp_path: Path) -> None:
-    attempt = Attempt(tmp_path)
-    late = replace(job_of(SPEC, tmp_path), deadline=time.monotonic())
-    assert run.measure(late, attempt.control)["train_images_per_s"] == 0
-    attempt.control.stop = True
-    assert run.measure(job_of(SPEC, tmp_path), attempt.control)["train_images_per_s"] == 0
-
-
-def test_what_cannot_be_measured_says_why(tmp_path: Path) -> None:
-    job = job_of(spec_of(**REPORT | {"data__image_px": 8}), tmp_path)
-    event = run.measure(job, Attempt(tmp_path).control)
-    assert "divisible by 16" in event["text"]
-    assert event["train_images_per_s"] == 0
 
 
 # -- budgets -------------------------------------------------------------------------------------

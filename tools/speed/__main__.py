@@ -131,6 +131,6 @@ def keep(
 
 if __name__ == "__main__":
     # A worker's environment (allocator, threads, determinism) counts from a process's start.
-    if (variables := worker_variables(threads=1)) != dict(os.environ):
+    if (variables := worker_variables()) != dict(os.environ):
         os.execve(sys.executable, [sys.executable, "-m", "tools.speed", *sys.argv[1:]], variables)
     main(sys.argv[1:])

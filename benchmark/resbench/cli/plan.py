@@ -9,8 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from resbench.cli.options import data_option, format_option, results_option
-from resbench.cli.planning import Request, expand_request, missing_data, planning_options
+from resbench.cli.options import format_option
+from resbench.cli.planning import (
+    Request,
+    chosen_runs,
+    expand_request,
+    missing_data,
+    planning_options,
+)
 
 if TYPE_CHECKING:
     from resbench.report.planned import PlannedTime
@@ -20,9 +26,8 @@ if TYPE_CHECKING:
 
 
 @click.command("plan")
+@click.argument("suites", nargs=-1, required=True, metavar="SUITE...")
 @planning_options
-@data_option
-@results_option
 @format_option("rich", "json", "markdown", default="rich")
 def command(results: Path, format_: str, **options: Any) -> None:
     """Show what would run, how long it takes, and what it can decide.
@@ -31,12 +36,12 @@ def command(results: Path, format_: str, **options: Any) -> None:
     """
     from resbench.report.planned import Machine, plan_page
     from resbench.report.render import RENDERERS
-    from resbench.runner.plan import plan
     from resbench.store.scan import scan
 
-    request = Request(**{name: options[name] for name in Request.__dataclass_fields__})
+    options.pop("budget")
+    request = Request(**options)
     suites, sources, devices = expand_request(request)
-    runs, found = plan(suites, sources), scan(results)
+    runs, found = chosen_runs(request, suites, sources), scan(results)
     for problem in found.problems:
         click.echo(f"warning: {problem}", err=True)
     machine = Machine(
@@ -52,7 +57,7 @@ def _estimates(runs: list[PlannedRun], found: Scan, devices: list[Device]) -> li
     from resbench.report.planned import PlannedTime
     from resbench.runner.throughput import Throughput
 
-    throughput = Throughput.measured(found.records.values())
+    throughput = Throughput.of(found.records.values())
     begun = {run.key: run.state.epoch for run in found.incomplete if run.state is not None}
     fresh: dict[tuple[str, str], float | None] = {}  # all seeds of a cell take as long
     estimates = []
@@ -61,10 +66,10 @@ def _estimates(runs: list[PlannedRun], found: Scan, devices: list[Device]) -> li
         record, epochs = found.records.get(run.key), begun.get(run.key, 0)
         left: float | None = 0.0
         if record is None and epochs:
-            left = throughput.seconds(run.spec, devices[0].kind, epochs)
+            left = throughput.seconds(run.spec, devices[0], epochs)
         elif record is None:
             if places[0] not in fresh:
-                fresh[places[0]] = throughput.seconds(run.spec, devices[0].kind)
+                fresh[places[0]] = throughput.seconds(run.spec, devices[0])
             left = fresh[places[0]]
         estimates.append(PlannedTime(places, run.spec.seed, record, epochs, left))
     return estimates

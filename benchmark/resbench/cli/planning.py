@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from resbench.errors import UsageError
+from resbench.cli.options import data_option, results_option
+from resbench.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from resbench.data.sources import Source
     from resbench.runner.devices import Device
+    from resbench.runner.plan import PlannedRun
     from resbench.suite.expand import Expanded
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -31,6 +31,7 @@ class Request:
     tier: str = "paper"
     scale: float = 1.0
     seeds: str | None = None
+    cells: tuple[str, ...] = ()
     set_: tuple[str, ...] = ()
     devices: str = "auto"
     jobs: int | None = None
@@ -39,25 +40,29 @@ class Request:
 
 
 def planning_options(function: _F) -> _F:
-    """Add the options of :class:`Request`."""
+    """Add the options of :class:`Request`, which are the same for a plan and for its runs."""
     options = [
-        click.argument("suites", nargs=-1, required=True, metavar="SUITE..."),
-        click.option("--tier", default="paper", show_default=True, metavar="NAME",
-                     help="Scale of the experiment: paper, tiny, or another tier file."),
-        click.option("--scale", type=float, default=1.0, metavar="X",
-                     help="Shorten the schedule to this fraction, drops at the same fractions."),
-        click.option("--seeds", metavar="LIST",
-                     help="Seeds instead of the suite's: '3' for 1 to 3, or '1,5,9'."),
+        click.option("--tier", default="paper", metavar="NAME",
+                     help="Scale of the experiment: paper, tiny, cpu, ..."),
+        # A part of every key, which reports name for recorded runs; tiers are the way to choose.
+        click.option("--scale", type=float, default=1.0, hidden=True),
+        click.option("--seeds", metavar="LIST", help="'3' for seeds 1 to 3, or '1,5,9'."),
+        click.option("--cell", "cells", multiple=True, metavar="CELL",
+                     help="Only this cell. Repeatable."),
         click.option("--set", "set_", multiple=True, metavar="KEY=VALUE",
-                     help="Override one setting, for example training.optim.lr=0.05. Repeatable."),
-        click.option("--devices", default="auto", show_default=True, metavar="LIST",
+                     help="Another value of a setting. Repeatable."),
+        data_option,
+        results_option,
+        click.option("--devices", default="auto", metavar="LIST",
                      help="auto, cpu, cuda, or cuda:0,cuda:1."),
         click.option("-j", "--jobs", type=click.IntRange(min=1), metavar="N",
-                     help="Workers (CPU default: one a core)."),
+                     help="Workers; on a CPU by default one a core."),
         click.option("--engine", type=click.Choice(["eager", "graph", "graph+compile"]),
-                     help="Default: graph on a GPU, eager on a CPU."),
-        click.option("--precision", type=click.Choice(["fp32", "bf16"]),
-                     help="Default: bf16 with a graph engine, else fp32."),
+                     metavar="NAME", help="eager; on a GPU also graph, graph+compile."),
+        click.option("--precision", type=click.Choice(["fp32", "bf16"]), metavar="NAME",
+                     help="fp32, or bf16 (default with graph)."),
+        click.option("--budget", metavar="TIME",
+                     help="End cleanly within this time: 9m, 1h30m."),
     ]  # fmt: skip
     for option in reversed(options):
         function = option(function)
@@ -137,32 +142,32 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     raise UsageError(f"--seeds {text}: give how many ('3' for 1 to 3) or a list ('1,5,9').")
 
 
-def parse_duration(option: str, text: str) -> float:
+def parse_budget(text: str) -> float:
     """Parse ``90s``, ``9m``, ``1h30m`` into seconds."""
     match = re.fullmatch(r"(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6})s)?", text)
     if match is None or not any(match.groups()):
-        raise UsageError(f"{option} {text}: give a duration like 90s, 9m or 1h30m.")
+        raise UsageError(f"--budget {text}: give a duration like 90s, 9m or 1h30m.")
     hours, minutes, seconds = (int(part or 0) for part in match.groups())
     total = 3600 * hours + 60 * minutes + seconds
     if total == 0:
-        raise UsageError(f"{option} {text}: must be longer than nothing.")
+        raise UsageError(f"--budget {text}: must be longer than nothing.")
     return float(total)
 
 
-def deadline(budget: str | None, until: str | None) -> float | None:
-    """Return the monotonic time of ``--budget 9m`` or ``--until 07:30``, whichever is sooner."""
-    ends = []
-    if budget is not None:
-        ends.append(time.monotonic() + parse_duration("--budget", budget))
-    if until is not None:
-        match = re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", until)
-        if match is None:
-            raise UsageError(f"--until {until}: give a time of day like 07:30.")
-        now = datetime.now()
-        end = now.replace(hour=int(match[1]), minute=int(match[2]), second=0, microsecond=0)
-        end += timedelta(days=end <= now)
-        ends.append(time.monotonic() + (end - now).total_seconds())
-    return min(ends) if ends else None
+def chosen_runs(
+    request: Request, suites: Sequence[Expanded], sources: dict[str, Source]
+) -> list[PlannedRun]:
+    """Return the plan, of ``--cell`` only where it is given."""
+    from resbench.runner.plan import plan
+
+    runs = plan(suites, sources)
+    known = dict.fromkeys(place.cell for run in runs for place in run.places)
+    for cell in request.cells:
+        if cell not in known:
+            raise UsageError(f"--cell {cell}: unknown cell.{did_you_mean(cell, known)}")
+    if not request.cells:
+        return runs
+    return [run for run in runs if any(place.cell in request.cells for place in run.places)]
 
 
 def missing_data(sources: dict[str, Source], names: set[str]) -> dict[str, str]:

@@ -2,94 +2,71 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from resbench.cli.options import data_option, results_option, tracking_option
 from resbench.cli.planning import (
     Request,
-    deadline,
+    chosen_runs,
     expand_request,
     missing_data,
-    parse_duration,
+    parse_budget,
     planning_options,
 )
-from resbench.errors import EnvironmentFault, ExitCode, UsageError, did_you_mean
+from resbench.errors import EnvironmentFault, ExitCode, UsageError
 from resbench.words import count, duration, invocation
 
 if TYPE_CHECKING:
-    from resbench.analysis.results import Results
     from resbench.runner.devices import Device
-    from resbench.runner.plan import PlannedRun
     from resbench.runner.session import Summary
-    from resbench.suite.expand import Expanded
 
 
 FAILED = ("failed", "oom", "timeout")
 
 
 @click.command("run")
+@click.argument("suites", nargs=-1, required=True, metavar="SUITE...")
 @planning_options
-@data_option
-@results_option
-@click.option(
-    "--cell", "cells", multiple=True, metavar="CELL", help="Only these cells. Repeatable."
-)
-@click.option("--budget", metavar="TIME", help="Put everything down in time: 9m, 1h30m.")
-@click.option("--until", metavar="HH:MM", help="Put everything down by this time of day.")
-@click.option("--timeout", metavar="TIME", help="Longest time for one attempt at a run.")
-@click.option(
-    "--pack",
-    type=click.IntRange(1, 16),
-    default=1,
-    metavar="N",
-    help="Train up to N seeds of one network at once on a GPU.",
-)
-@click.option(
-    "--threads",
-    type=click.IntRange(1, 256),
-    default=1,
-    show_default=True,
-    help="CPU threads a worker; part of what a resumed run must match.",
-)
-@click.option(
-    "--accept-environment",
-    is_flag=True,
-    help="Resume runs that were begun in another environment, and mark them.",
-)
-@tracking_option
-@click.option("--no-mirror", is_flag=True, help="Do not mirror to MLflow now.")
-def command(results: Path, cells: tuple[str, ...], **options: Any) -> int:
+@click.option("--pack", type=click.IntRange(1, 16), default=1, metavar="N",
+              help="Seeds of one network at once, on a GPU.")  # fmt: skip
+@click.option("--accept-environment", is_flag=True,
+              help="Resume runs of another environment, marked.")  # fmt: skip
+@click.option("--no-mirror", is_flag=True, help="Do not export to MLflow.")
+def command(
+    results: Path,
+    budget: str | None,
+    pack: int,
+    accept_environment: bool,
+    no_mirror: bool,
+    **options: Any,
+) -> int:
     """Train what the suites need and have not run yet.
 
-    A run that is recorded is never trained again; one that was interrupted goes on from its last
-    checkpoint. Run the same command again at any time.
+    A recorded run is never trained again, an interrupted one resumes from its last checkpoint: run
+    the same command again at any time.
     """
-    from resbench.runner.plan import plan
     from resbench.runner.throughput import Throughput
     from resbench.store.layout import ResultsFolder
     from resbench.store.scan import scan
 
-    request = Request(**{name: options[name] for name in Request.__dataclass_fields__})
-    end = deadline(options["budget"], options["until"])
-    timeout = options["timeout"]
-    timeout_s = None if timeout is None else parse_duration("--timeout", timeout)
+    deadline = None if budget is None else time.monotonic() + parse_budget(budget)
+    request = Request(**options)
     suites, sources, devices = expand_request(request)
-    if options["pack"] > 1 and suites[0].context.engine == "eager":
+    if pack > 1 and suites[0].context.engine == "eager":
         raise UsageError(
-            f"--pack {options['pack']}: seeds are packed on a GPU with a graph engine, and this "
-            "plan has neither. Leave --pack out."
+            f"--pack {pack}: seeds are packed on a GPU with a graph engine, and this plan has "
+            "neither. Leave --pack out."
             if not devices[0].is_gpu
-            else f"--pack {options['pack']}: needs a graph engine. Leave --engine eager out."
+            else f"--pack {pack}: needs a graph engine. Leave --engine eager out."
         )
-    runs = plan(suites, sources)
+    runs = chosen_runs(request, suites, sources)
     if not runs:
         _say("Nothing to train: these tables are counted. See `resbench report`.")
         return ExitCode.OK
-    runs = _only(runs, cells) if cells else runs
     folder = ResultsFolder(results.absolute())
     folder.open_for_writing()
     found = scan(folder.path)
@@ -109,38 +86,17 @@ def command(results: Path, cells: tuple[str, ...], **options: Any) -> int:
     for name, what in missing.items():
         left_out = count(sum(run.spec.data.name == name for run in todo), "run")
         _say(f"warning: {left_out} left out: {what}")
-    todo = runnable
-    if end is not None:
-        from resbench.analysis.results import read_results
-
-        _weigh(todo, suites, read_results(folder.path, found))
-    devices = devices[: len(todo)]
-    _say(f"{count(len(todo), 'run')} to do, {done} recorded in {results}; {_where(devices)}")
+    devices = devices[: len(runnable)]
+    _say(f"{count(len(runnable), 'run')} to do, {done} recorded in {results}; {_where(devices)}")
     from resbench.cli.session import work
+    from resbench.runner.session import Settings
 
-    summary = work(
-        todo, folder.path, devices, Throughput.measured(found.records.values()),
-        deadline=end, timeout_s=timeout_s, options=options,
-    )  # fmt: skip
+    settings = Settings(
+        folder.path, devices, deadline=deadline, pack=pack, accept_environment=accept_environment
+    )
+    summary = work(runnable, settings, Throughput.of(found.records.values()), mirror=not no_mirror)
     code = _conclude(summary, request, results, _logs(summary, results))
     return ExitCode.ENVIRONMENT if missing and code == ExitCode.OK else code
-
-
-def _only(runs: list[PlannedRun], cells: Sequence[str]) -> list[PlannedRun]:
-    known = dict.fromkeys(place.cell for run in runs for place in run.places)
-    for cell in cells:
-        if cell not in known:
-            raise UsageError(f"--cell {cell}: unknown cell.{did_you_mean(cell, known)}")
-    return [run for run in runs if any(place.cell in cells for place in run.places)]
-
-
-def _weigh(runs: Sequence[PlannedRun], suites: Sequence[Expanded], results: Results) -> None:
-    """Tell the runs how much the claims count that each of them helps to decide."""
-    from resbench.analysis.worth import claim_shares
-
-    shares = {expanded.loaded.suite.name: claim_shares(expanded, results) for expanded in suites}
-    for run in runs:
-        run.claims = sum(shares[place.suite].get(place.cell, 0.0) for place in run.places)
 
 
 def _conclude(summary: Summary, request: Request, results: Path, logs: str) -> int:
@@ -179,7 +135,7 @@ def _logs(summary: Summary, results: Path) -> str:
 
 
 def _say_what_is_left(summary: Summary) -> None:
-    """List what can go on; after a budget in which no epoch fitted, say how long one takes."""
+    """List what can resume; after a budget in which no epoch fitted, say how long one takes."""
     stopped = summary.signal is not None or summary.faults
     if not summary.epochs and not stopped:
         takes = (
@@ -191,7 +147,7 @@ def _say_what_is_left(summary: Summary) -> None:
         )
     labels = [run.label for run in summary.left]
     more = f"; and {len(labels) - 5} more" if len(labels) > 5 else ""
-    _say(f"Left: {'; '.join(labels[:5])}{more}. The same command goes on.")
+    _say(f"Left: {'; '.join(labels[:5])}{more}. The same command resumes.")
 
 
 def _where(devices: Sequence[Device]) -> str:

@@ -1,14 +1,12 @@
-"""A session with its display, its mirror and its calibration."""
+"""A session with its display and its mirror."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from resbench.runner.devices import Device
 from resbench.runner.plan import PlannedRun
 from resbench.runner.progress import Progress
 from resbench.runner.session import Listener, Session, Settings, Summary
@@ -43,45 +41,30 @@ class _Mirror:
 
 
 def work(
-    runs: Sequence[PlannedRun],
-    results: Path,
-    devices: Sequence[Device],
-    throughput: Throughput,
-    *,
-    deadline: float | None,
-    timeout_s: float | None,
-    options: dict[str, Any],
+    runs: Sequence[PlannedRun], settings: Settings, throughput: Throughput, *, mirror: bool
 ) -> Summary:
-    """Work through ``runs`` with the options of ``resbench run``."""
-    settings = Settings(
-        results=results,
-        devices=devices,
-        threads=options["threads"],
-        deadline=deadline,
-        timeout_s=timeout_s,
-        pack=options["pack"],
-        accept_environment=options["accept_environment"],
-    )
-    mirror: MirrorClient | None = None
-    if not options["no_mirror"]:
+    """Work through ``runs`` with the display, and with the export to MLflow if ``mirror``."""
+    devices, deadline = settings.devices, settings.deadline
+    client: MirrorClient | None = None
+    if mirror:
         from resbench.tracking.client import MirrorClient
 
-        mirror = MirrorClient(options["tracking_uri"], results)
-        mirror.start()
+        client = MirrorClient(None, settings.results)
+        client.start()
     patience_s = 0.0  # a second signal ends everything at once; `resbench sync` makes it good
     try:
         with Progress(len(runs), len(devices), throughput) as progress:
             progress.expect(list(runs), devices[0])
             listeners: list[Listener] = [progress]
-            if mirror is not None:
-                listeners.append(_Mirror(mirror))
+            if client is not None:
+                listeners.append(_Mirror(client))
             summary = Session(runs, settings, throughput, listeners).run()
             # A new mirror takes seconds to make, and a first run may be shorter than that.
             patience_s = (30.0 if deadline is None else 5.0) + 0.5 * len(runs)
             return summary
     finally:
-        if mirror is not None:
-            closed = mirror.close(patience_s)
+        if client is not None:
+            closed = client.close(patience_s)
             for warning in closed.warnings:
                 click.echo(f"warning: {warning}", err=True)
             for address in closed.addresses:

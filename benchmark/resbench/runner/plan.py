@@ -1,4 +1,4 @@
-"""The plan: every run that suites need, each once, in the order in which it is worth most."""
+"""The plan: every run that suites need, each once, in the order in which they are trained."""
 
 from __future__ import annotations
 
@@ -30,8 +30,6 @@ class PlannedRun:
     seed_rank: int
     """Position of the run's seed among the suite's, so that n grows evenly."""
     places: list[Place] = field(default_factory=list)
-    claims: float = 0.0
-    """How much the claims count that it helps to decide; only a budget asks."""
 
     @property
     def label(self) -> str:
@@ -66,7 +64,8 @@ def choice_fields(choice: DataChoice) -> dict[str, Any]:
 def plan(suites: Sequence[Expanded], sources: dict[str, Source]) -> list[PlannedRun]:
     """Return the runs of all suites without repetition, seeds in rounds.
 
-    Within a round the order is that of the suites and their cells; a budget reorders it by worth.
+    Within a round the order is that of the suites and their cells, so that wherever the time ends
+    all cells have as many seeds, but for one.
     """
     runs: dict[str, PlannedRun] = {}
     for expanded in suites:
@@ -77,11 +76,6 @@ def plan(suites: Sequence[Expanded], sources: dict[str, Source]) -> list[Planned
                 runs[key] = PlannedRun(key, spec, source, expanded.context, seed_rank)
             runs[key].places.append(Place(expanded.loaded.suite.name, cell_id))
     return sorted(runs.values(), key=lambda run: run.seed_rank)
-
-
-def worth(run: PlannedRun, remaining_s: float) -> float:
-    """Return what a budget is spent by: places filled and claims helped to a decision, a second."""
-    return (len(run.places) + run.claims) / max(remaining_s, 1.0)
 
 
 def _specs(expanded: Expanded) -> Iterator[tuple[int, str, RunSpec]]:

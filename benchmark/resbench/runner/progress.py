@@ -96,11 +96,9 @@ class Progress:
             self.live.stop()
 
     def expect(self, runs: list[PlannedRun], device: Device) -> None:
-        """Note how long the runs of the plan should take, where that is known."""
+        """Note how long the runs of the plan should take."""
         for run in runs:
-            seconds = self.throughput.seconds(run.spec, device.kind)
-            if seconds is not None:
-                self.expected_s[run.key] = seconds
+            self.expected_s[run.key] = self.throughput.seconds(run.spec, device)
 
     def began(self, run: PlannedRun, device: str, pid: int) -> None:
         """Show a run as under way."""

@@ -18,19 +18,21 @@ from typing import Any, Protocol
 
 from resbench.errors import ResbenchError
 from resbench.runner.devices import Device
-from resbench.runner.order import Queue
+from resbench.runner.order import Queue, known_epoch_s
 from resbench.runner.plan import PlannedRun
-from resbench.runner.throughput import Throughput
+from resbench.runner.throughput import Speed, Throughput
 from resbench.runner.worker import Worker
 from resbench.store.job import Job
 from resbench.store.layout import RunFolder
 from resbench.store.locks import is_locked, try_lock
 from resbench.store.state import Status, read_state, write_state
+from resbench.words import duration
 
 POLL_S = 0.2
 LOCK_POLL_S = 1.0
-START_UP_S = 60.0
-"""So long a worker may start up before that counts as time of its run."""
+SILENCE_S = 30 * 60.0
+"""A worker that says nothing for this long hangs. It reports every second of training; loading,
+capturing, compiling and testing take minutes at most."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +41,8 @@ class Settings:
 
     results: Path
     devices: Sequence[Device]
-    threads: int = 1
     deadline: float | None = None
-    """Monotonic time at which everything must have been put down."""
-    timeout_s: float | None = None
-    """Longest time for one attempt at a run."""
+    """Monotonic time at which everything must have stopped."""
     pack: int = 1
     accept_environment: bool = False
 
@@ -96,9 +95,7 @@ class Session:
         listeners: Sequence[Listener] = (),
     ) -> None:
         self.settings, self.throughput, self.listeners = settings, throughput, listeners
-        self.queue = Queue(
-            runs, settings.results, throughput, deadline=settings.deadline, pack=settings.pack
-        )
+        self.queue = Queue(runs, throughput, deadline=settings.deadline, pack=settings.pack)
         self.elsewhere: list[PlannedRun] = []
         self.summary = Summary()
         self.selector = selectors.DefaultSelector()
@@ -122,8 +119,9 @@ class Session:
                 signal.signal(number, handler)
         summary = self.summary
         summary.left += self.queue.runs + self.elsewhere
-        summary.epoch_s = self.queue.shortest_epoch_s(self.settings.devices[0], summary.left)
-        self.throughput.save()
+        device = self.settings.devices[0]
+        epochs_s = [self.throughput.epoch_seconds(run.spec, device) for run in summary.left]
+        summary.epoch_s = min(epochs_s, default=None)
         return summary
 
     # -- handing out -----------------------------------------------------------------------------
@@ -141,11 +139,7 @@ class Session:
             worker = self.slots[i]
             if self._stopping() or (worker is not None and worker.busy):
                 continue
-            unknown = self.queue.take_unmeasured(device)
-            if unknown is not None:
-                self._worker(i, device).measure(unknown, self._job(unknown, device))
-                assigned = True
-            elif group := self.queue.take(device):
+            if group := self.queue.take(device):
                 self._start(i, device, group)
                 assigned = True
         return assigned
@@ -153,7 +147,7 @@ class Session:
     def _worker(self, slot: int, device: Device) -> Worker:
         worker = self.slots[slot]
         if worker is None:
-            worker = Worker(device, self.settings.threads)
+            worker = Worker(device)
             self.selector.register(worker.descriptor, selectors.EVENT_READ, slot)
             self.slots[slot] = worker
         return worker
@@ -175,9 +169,8 @@ class Session:
             source=source,
             results=str(self.settings.results),
             device=device.name,
-            threads=self.settings.threads,
             deadline=self.settings.deadline,
-            epoch_s=self.throughput.epoch_seconds(run.spec, device.kind),
+            epoch_s=known_epoch_s(self.throughput, run, device),
             accept_environment=self.settings.accept_environment,
         )
 
@@ -198,8 +191,8 @@ class Session:
         worker.heard(kind)
         if kind == "fault":
             self._fault(event["text"])
-        elif kind == "measured":
-            self._learn(worker, event)
+        elif kind == "epoch" and len(worker.runs) == 1:  # packed runs are no measure of one
+            self._learn(worker.runs[0], worker.device, event)
         for run in [run for run in worker.runs if run.key in event.get("keys", ())]:
             if kind == "end":
                 worker.runs.remove(run)
@@ -213,11 +206,11 @@ class Session:
         if text not in self.summary.faults:
             self.summary.faults.append(text)
 
-    def _learn(self, worker: Worker, event: dict[str, Any]) -> None:
-        run, worker.measuring = worker.measuring, None
-        if run is not None and event["train_images_per_s"] > 0:
-            rates = event["train_images_per_s"], event["eval_images_per_s"]
-            self.throughput.learn(run.spec, worker.device.kind, *rates)
+    def _learn(self, run: PlannedRun, device: Device, event: dict[str, Any]) -> None:
+        """Note how fast an epoch was, for the runs like it that come after."""
+        if event["images_per_s"] > 0 and event["duration_s"] > 0:
+            share = event["eval_s"] / event["duration_s"]
+            self.throughput.learn(run.spec, device, Speed(event["images_per_s"], share))
 
     def _end(self, run: PlannedRun, outcome: str, text: str) -> None:
         for listener in self.listeners:
@@ -273,14 +266,11 @@ class Session:
             self._told = True
             for listener in self.listeners:
                 listener.stopping()
-        limit = self.settings.timeout_s
         for worker in self.slots:
             if worker is None or not worker.busy:
                 continue
-            if limit is not None and time.monotonic() - worker.since > (
-                limit if worker.ready else limit + START_UP_S
-            ):
-                worker.kill(f"longer than --timeout {limit:g} s")
+            if time.monotonic() - worker.heard_at > SILENCE_S:
+                worker.kill(f"nothing was heard of its worker for {duration(SILENCE_S)}")
             elif self._stopping():
                 worker.stop()
 

@@ -1,96 +1,136 @@
-"""How long a run will take: measured images per second, by device, network and batch."""
+"""How long a run takes: at its measured speed, or else as its network's size lets one expect."""
 
 from __future__ import annotations
 
-import json
-import os
+import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 import msgspec
 
-from resbench.data.catalog import cache_dir, test_images, train_images
+from resbench.data.catalog import NATIVE_PX, test_images, train_images
+from resbench.models.catalogue import NETWORKS, OPTIONS, ZOO, zoo_entry
+from resbench.runner.devices import Device
 from resbench.store.records import RunRecord
 from resbench.suite.schedule import resolve
 from resbench.suite.spec import RunSpec, plain_to
 
+CPU_MACS_PER_S = 34e9
+"""Of one thread, in convolutions as wide as the published ones."""
+CPU_LAYER_S = 28e-6
+"""What a layer of the trunk adds an image of 16 px, whatever its width: all that is not a product.
+
+Both were fitted to Attention-56 on server processors: a quarter, a half and all of the
+channels, 16 and 32 px."""
+GPU_MACS_PER_S = 2e13
+GPU_LAYER_S = {"eager": 2.5e-4, "graph": 6e-5, "graph+compile": 6e-5}
+"""What a layer of the trunk adds a step; expected, never measured."""
+UNKNOWN_MACS, UNKNOWN_DEPTH = 200e6, 100
+"""Of a network whose size nobody has stated."""
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Of training one kind of run, and of the evaluations between."""
+
+    images_per_s: float
+    eval_share: float
+    """Evaluation time for each second of training."""
+
 
 @dataclass
 class Throughput:
-    """Known rates; of a kind of run the newest record's, else the calibration's.
+    """Speeds by kind of run; the newest that is learnt stands."""
 
-    ``device`` is everywhere a :attr:`resbench.runner.devices.Device.kind`.
-    """
-
-    rates: dict[str, tuple[float, float]] = field(default_factory=dict)
-    """Kind of run -> (training images/s, share of evaluation on top of training time)."""
+    measured: dict[str, Speed] = field(default_factory=dict)
+    corrections: dict[tuple[str, str], list[float]] = field(default_factory=dict)
+    """(device, engine) -> measured over expected speeds there, which correct what is expected."""
 
     @staticmethod
-    def measured(records: Iterable[RunRecord]) -> Throughput:
-        """Collect rates from the calibration cache, then from records, the newest last."""
-        known = Throughput(_read_cache())
+    def of(records: Iterable[RunRecord]) -> Throughput:
+        """Collect the speeds of records, the newest last."""
+        known = Throughput()
         for record in sorted(records, key=lambda record: record.timing.started):
             if record.timing.train_s > 0 and record.timing.images_per_s > 0:
                 try:
                     spec = plain_to(RunSpec, record.spec)
                 except ValueError:  # of another version of resbench
                     continue
-                kind = kind_of(spec, record.environment.device_name)
                 share = record.timing.eval_s / record.timing.train_s
-                known.rates[kind] = (record.timing.images_per_s, share)
+                speed, where = Speed(record.timing.images_per_s, share), record.environment
+                on_gpu = where.device != "cpu"
+                known._learn(spec, where.device_name, speed, on_gpu=on_gpu)
         return known
 
-    def seconds(self, spec: RunSpec, device: str, done_epochs: int = 0) -> float | None:
-        """Return the expected seconds that are left of a run, or None where nothing is known."""
-        rate = self.rates.get(kind_of(spec, device))
-        if rate is None:
-            return None
-        steps = resolve(spec, train_images(spec.data))
+    def learn(self, spec: RunSpec, device: Device, speed: Speed) -> None:
+        """Note a measured speed."""
+        self._learn(spec, device.kind, speed, on_gpu=device.is_gpu)
+
+    def _learn(self, spec: RunSpec, kind: str, speed: Speed, *, on_gpu: bool) -> None:
+        self.measured[kind_of(spec, kind)] = speed
+        ratio = speed.images_per_s / expected(spec, on_gpu=on_gpu).images_per_s
+        self.corrections.setdefault((kind, spec.engine), []).append(ratio)
+
+    def is_measured(self, spec: RunSpec, device: Device) -> bool:
+        """Return whether the speed of a kind of run has been measured on a device."""
+        return kind_of(spec, device.kind) in self.measured
+
+    def speed(self, spec: RunSpec, device: Device) -> Speed:
+        """Return the measured speed, or else the expected one."""
+        known = self.measured.get(kind_of(spec, device.kind))
+        if known is not None:
+            return known
+        guess = expected(spec, on_gpu=device.is_gpu)
+        ratios = self.corrections.get((device.kind, spec.engine), [1.0])
+        return Speed(guess.images_per_s * statistics.median(ratios), guess.eval_share)
+
+    def seconds(self, spec: RunSpec, device: Device, done_epochs: int = 0) -> float:
+        """Return the seconds that are left of a run after ``done_epochs``."""
+        speed, steps = self.speed(spec, device), resolve(spec, train_images(spec.data))
         left = max(0, steps.total - done_epochs * steps.per_epoch)
-        return left * spec.training.batch_size / rate[0] * (1 + rate[1])
+        return left * spec.training.batch_size / speed.images_per_s * (1 + speed.eval_share)
 
-    def epoch_seconds(self, spec: RunSpec, device: str) -> float | None:
-        """Return the expected seconds of one epoch, or None where nothing is known."""
-        total = self.seconds(spec, device)
-        return None if total is None else total / resolve(spec, train_images(spec.data)).epochs
-
-    def learn(self, spec: RunSpec, device: str, train_per_s: float, eval_per_s: float) -> None:
-        """Add a calibration, in images per second."""
-        train_s = train_images(spec.data) / train_per_s
-        eval_s = (test_images(spec.data) + spec.training.val_in_train) / eval_per_s
-        self.rates[kind_of(spec, device)] = (train_per_s, eval_s / train_s)
-
-    def save(self) -> None:
-        """Keep the rates for the next plan; a cache that cannot be written is no error."""
-        path = _cache_file()
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_suffix(f".{os.getpid()}")
-            temporary.write_text(json.dumps(self.rates, indent=1, sort_keys=True))
-            temporary.replace(path)
-        except OSError:
-            pass
+    def epoch_seconds(self, spec: RunSpec, device: Device) -> float:
+        """Return the seconds of one epoch with its evaluation."""
+        epochs = resolve(spec, train_images(spec.data)).epochs
+        return self.seconds(spec, device) / epochs
 
 
 def kind_of(spec: RunSpec, device: str) -> str:
-    """Return what a rate depends on: device, engine, precision, network, image size and batch.
+    """Return what a speed depends on: device, engine, precision, network, image size and batch.
 
-    ``device`` is a :attr:`resbench.runner.devices.Device.kind`.
+    ``device`` is a :attr:`Device.kind`.
     """
     model = msgspec.json.encode(spec.model).decode()
     size = spec.data.image_px or "native"
     return f"{device} {spec.engine} {spec.precision} {model} {size} {spec.training.batch_size}"
 
 
-def _cache_file() -> Path:
-    return cache_dir() / "throughput.json"
+def expected(spec: RunSpec, *, on_gpu: bool) -> Speed:
+    """Return the speed that the network's products and depth let one expect, to a factor of two.
+
+    Training counts as three times the forward pass.
+    """
+    macs, depth = _size(spec)
+    px = spec.data.image_px or NATIVE_PX[spec.data.name]
+    macs *= 3 * spec.model.width**2 * (px / 32) ** 2
+    if on_gpu:
+        layers_s = depth * GPU_LAYER_S[spec.engine] / spec.training.batch_size
+        image_s = macs / GPU_MACS_PER_S + layers_s
+    else:
+        image_s = macs / CPU_MACS_PER_S + depth * CPU_LAYER_S * (px / 16) ** 2
+    tested = test_images(spec.data) + spec.training.val_in_train
+    return Speed(1 / image_s, tested / 3 / train_images(spec.data))
 
 
-def _read_cache() -> dict[str, tuple[float, float]]:
-    try:
-        raw: Any = json.loads(_cache_file().read_text())
-        return {str(k): (float(v[0]), float(v[1])) for k, v in raw.items()}
-    except (OSError, ValueError, TypeError, AttributeError, IndexError):
-        return {}
+def _size(spec: RunSpec) -> tuple[float, int]:
+    """Return MACs of a 32 px image at full width, and depth; of a variant nobody counted, near."""
+    fields = msgspec.to_builtins(spec.model)
+    family, name = fields["family"], fields["name"]
+    if name not in NETWORKS.get(family, ()):
+        return UNKNOWN_MACS, UNKNOWN_DEPTH
+    options = {key: value for key, value in fields.items() if key in OPTIONS[family]}
+    entry = zoo_entry(family, name, options) or next(
+        entry for entry in ZOO if (entry.family, entry.name) == (family, name)
+    )
+    return entry.macs_m * 1e6, entry.trunk_depth

@@ -26,13 +26,13 @@ ALLOCATOR = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_th
 a CPU step is 7 to 12 % shorter, its bits are the same. Other C libraries ignore it."""
 
 
-def worker_variables(threads: int) -> dict[str, str]:
-    """Return the variables of a process that trains."""
+def worker_variables() -> dict[str, str]:
+    """Return the variables of a process that trains, on one thread: runs are what is parallel."""
     return {
         "GLIBC_TUNABLES": ALLOCATOR,
         **os.environ,
-        "OMP_NUM_THREADS": str(threads),
-        "MKL_NUM_THREADS": str(threads),
+        "OMP_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "1",
         # Two busy-waiting OpenMP teams on shared cores slow a step down twentyfold.
         "OMP_WAIT_POLICY": "PASSIVE",
         "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
@@ -43,11 +43,10 @@ def worker_variables(threads: int) -> dict[str, str]:
 class Worker:
     """A process that trains one group of runs at a time and is used again for the next."""
 
-    def __init__(self, device: Device, threads: int) -> None:
-        self.device, self.threads = device, threads
+    def __init__(self, device: Device) -> None:
+        self.device = device
         self.runs: list[PlannedRun] = []
-        self.measuring: PlannedRun | None = None
-        self.since = time.monotonic()
+        self.heard_at = time.monotonic()
         self.ready = False
         """Whether it has started up."""
         self._idle = True
@@ -62,7 +61,7 @@ class Worker:
             stdout=subprocess.PIPE,
             stderr=self._log,
             start_new_session=True,  # Ctrl-C is for the parent, which asks its workers to stop
-            env={**worker_variables(threads), "RESBENCH_PARENT": str(os.getpid())},
+            env={**worker_variables(), "RESBENCH_PARENT": str(os.getpid())},
         )
         assert self.process.stdout is not None
         self.descriptor = self.process.stdout.fileno()
@@ -71,20 +70,15 @@ class Worker:
     @property
     def busy(self) -> bool:
         """Whether it holds work, or has not said yet that it will take more."""
-        return bool(self.runs) or self.measuring is not None or not self._idle
+        return bool(self.runs) or not self._idle
 
     def start(self, runs: Sequence[PlannedRun], jobs: Sequence[Job]) -> None:
         """Hand over a group of runs."""
         self.runs = list(runs)
         self._send("[" + ",".join(job.line() for job in jobs) + "]")
 
-    def measure(self, run: PlannedRun, job: Job) -> None:
-        """Have a kind of run measured; it stays in the plan."""
-        self.measuring = run
-        self._send(job.line())
-
     def _send(self, line: str) -> None:
-        self.since, self._idle = time.monotonic(), False
+        self.heard_at, self._idle = time.monotonic(), False
         self._oom_kills = oom_kills()
         assert self.process.stdin is not None
         with suppress(OSError):  # it has just died; its runs are accounted for at its output's end
@@ -102,8 +96,8 @@ class Worker:
 
     def heard(self, event: str) -> None:
         """Take note of what it said about itself."""
-        if event == "ready":
-            self.ready, self.since = True, time.monotonic()  # starting up is no run's time
+        self.heard_at = time.monotonic()
+        self.ready = self.ready or event == "ready"
         self._idle = self._idle or event == "idle"
 
     def stop(self) -> None:

@@ -25,7 +25,7 @@ class Job:
     threads: int = 1
     deadline: float | None = None
     epoch_s: float | None = None
-    """Expected seconds an epoch, from calibration; decides whether the first epoch may start."""
+    """Expected seconds an epoch, where measured; decides whether the first epoch may start."""
     accept_environment: bool = False
     """Resume under another torch, device or thread count, and mark the record."""
 

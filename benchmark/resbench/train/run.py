@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -25,7 +24,6 @@ from resbench.store.locks import try_lock
 from resbench.store.records import read_record, write_spec
 from resbench.store.state import Status, read_state, write_state
 from resbench.suite.spec import RunSpec, plain_to
-from resbench.train.calibrate import calibrate
 from resbench.train.control import Control, Interrupted, OutOfBudget
 from resbench.train.determinism import find_device, set_up_device
 from resbench.train.images import prepare_images
@@ -35,7 +33,6 @@ from resbench.train.track import Track
 
 End = tuple[str, Outcome, str]
 """Key, outcome, and what to tell the user."""
-CALIBRATION_STEPS = {"cpu": 3, "cuda": 50}
 NO_MEMORY = re.compile(
     r"can't allocate memory|out of memory|ALLOC_FAILED|std::bad_alloc"
     r"|could not create a primitive$"  # oneDNN has no room for the code that it generates
@@ -58,21 +55,6 @@ def run_group(jobs: list[Job], control: Control) -> list[End]:
         control.emit({"event": "warning", "keys": [jobs[0].key], "text": text})
         ends = [end for job in jobs for end in _attempt([job], control)]
     return ends
-
-
-def measure(job: Job, control: Control) -> dict[str, Any]:
-    """Calibrate the kind of run that a job is; return the event with its speed, 0 if it failed."""
-    control.deadline = job.deadline
-    text, rates = "", (0.0, 0.0)
-    try:
-        device = _device(job)
-        steps = CALIBRATION_STEPS[device.type]
-        rates = calibrate(_spec(job), device, steps, lambda _: control.check())
-    except Exception as error:
-        text = _outcome(error, control)[1]  # the run itself meets it again, and has an end
-    _free_memory()
-    return {"event": "measured", "keys": [job.key], "text": text,
-            "train_images_per_s": rates[0], "eval_images_per_s": rates[1]}  # fmt: skip
 
 
 def _attempt(jobs: list[Job], control: Control) -> list[End]:

@@ -1,6 +1,6 @@
 """The worker process: takes work on standard input, one line each, and answers with events.
 
-A list of jobs is trained, a single job is only measured. ``ready`` says that it has started,
+A line is a list of jobs that are trained together. ``ready`` says that it has started,
 ``idle`` that it takes the next line.
 
 Started by the runner as ``python -m resbench.train.worker``. It ends when its input ends or its
@@ -34,21 +34,16 @@ def main() -> None:
 
     control = Control(emit)
     control.install()
-    from resbench.train.run import measure, run_group  # torch, once for all jobs of this process
+    from resbench.train.run import run_group  # torch, once for all jobs of this process
 
     emit({"event": "ready"})
     for line in sys.stdin:
-        request = json.loads(line)
-        if isinstance(request, dict):
-            event = measure(Job.parse(request), control)
-            emit(event)
-            spent = bool(event["text"])
-        else:
-            ends = run_group([Job.parse(job) for job in request], control)
-            for key, outcome, text in ends:
-                emit({"event": "end", "keys": [key], "outcome": outcome, "text": text})
-            on_gpu = request[0]["device"] != "cpu"
-            spent = any(o == "oom" or (o == "failed" and on_gpu) for _, o, _ in ends)
+        jobs = [Job.parse(job) for job in json.loads(line)]
+        ends = run_group(jobs, control)
+        for key, outcome, text in ends:
+            emit({"event": "end", "keys": [key], "outcome": outcome, "text": text})
+        on_gpu = jobs[0].device != "cpu"
+        spent = any(o == "oom" or (o == "failed" and on_gpu) for _, o, _ in ends)
         if control.stop or spent:
             # No CUDA context is sound after an error, and oneDNN fails again where memory once did
             # not suffice for its code: the next run gets a new process.

@@ -156,6 +156,8 @@ REPORT = {
         "unit": "residual",
         "fix_trunk": False,
         "as_trained": False,
+        "batch_norm": True,
+        "skips": "code",
         "dropout": 0.4,
         "width": 0.125,
     },

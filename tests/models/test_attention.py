@@ -137,13 +137,34 @@ def test_the_report_s_mask_skips_once_in_stage_1_and_nowhere_else() -> None:
     one, two, three = (m.mask for m in modules(network("report2019").eval()))
     for mask in (one, two, three):
         assert isinstance(mask, ReportMask)
-    assert all(part is None for part in (two.inner, two.skip, three.inner, three.skip))
+    assert [levels(mask) for mask in (one, two, three)] == [2, 1, 1]
     x = torch.randn(2, 16, 16, 16)
-    k = one.get_submodule("down")(F.max_pool2d(x, 2))
-    inner = nn.Sequential(*list(one.get_submodule("inner").children())[1:])(F.max_pool2d(k, 2))
-    y = inner.repeat_interleave(2, 2).repeat_interleave(2, 3) + one.get_submodule("skip")(k)
-    y = one.get_submodule("up")(y).repeat_interleave(2, 2).repeat_interleave(2, 3)
+    k = one.get_submodule("level.down")(F.max_pool2d(x, 2))
+    inner = one.get_submodule("level.inner.down")(F.max_pool2d(k, 2))
+    inner = one.get_submodule("level.inner.up")(inner)
+    y = inner.repeat_interleave(2, 2).repeat_interleave(2, 3) + one.get_submodule("level.skip")(k)
+    y = one.get_submodule("level.up")(y).repeat_interleave(2, 2).repeat_interleave(2, 3)
     torch.testing.assert_close(one(x), torch.sigmoid(one.get_submodule("tail")(y)))
+
+
+def levels(mask: nn.Module) -> int:
+    """Count the poolings of a mask."""
+    return sum(isinstance(module, nn.MaxPool2d) for module in mask.modules())
+
+
+def test_the_printed_skips_pool_three_two_and_one_times_more_than_none() -> None:
+    masks = [m.mask for m in modules(network("report2019", skips="printed"))]
+    assert [levels(mask) for mask in masks] == [3, 2, 1]
+
+
+def test_without_batch_normalisation_no_statistics_are_left_and_inputs_stay_as_they_are() -> None:
+    bare = network("report2019", batch_norm=False).eval()
+    assert not [m for m in bare.modules() if isinstance(m, nn.BatchNorm2d)]
+    unit = bare.get_submodule("stage1_unit")
+    x = torch.randn(2, 4, 16, 16)
+    before = x.clone()
+    unit(x)
+    torch.testing.assert_close(x, before, rtol=0, atol=0)
 
 
 def test_fix_trunk_chains_the_two_units_that_the_report_describes() -> None:

@@ -148,8 +148,10 @@ def test_a_network_without_a_row_of_its_own_has_that_of_its_size(name: str) -> N
 def test_arl_and_nal_of_the_report_as_trained_differ_in_size() -> None:
     options: dict[str, Any] = {
         "unit": "residual",
+        "skips": "code",
         "fix_trunk": False,
         "as_trained": True,
+        "batch_norm": True,
         "dropout": 0.4,
     }
     arl = zoo_entry("report2019", "attention-56", {**options, "learning": "arl"})

@@ -88,8 +88,10 @@ OPTIONS: Mapping[str, Mapping[str, Option]] = {
     "report2019": {
         "learning": LEARNING,
         "unit": Option("residual", ("residual", "inception")),
+        "skips": Option("code", ("code", "printed")),
         "fix_trunk": Option(False),
         "as_trained": Option(False),
+        "batch_norm": Option(True),
         "dropout": Option(0.4),
     },
 }

@@ -130,7 +130,7 @@ REPORT2019 = (
     Mark("trunk depth", "47 and 74 weighted layers", "report-code", "Table 5",
          "follows from the lost trunk unit; 56 and 92 with fix_trunk"),
     Mark("skips", "1, 0, 0 in stages 1, 2, 3 (2, 1, 1 poolings)", "report-code", "section 5.3",
-         "the report prints {2, 1, 0}"),
+         "the report prints {2, 1, 0}: option skips=printed"),
     Mark("mask max-pool", "2x2, stride 2", "report-code", "-"),
     Mark("interpolation", "nearest, x2", "report-code", "-"),
     Mark("mask tail", "1x1, 1x1 with biases and no BN, sigmoid", "report-code", "section 3.3"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -17,13 +17,13 @@ from torch import Tensor, nn
 from resbench.models.attention import AttentionModule
 from resbench.models.catalogue import REPORT2019
 from resbench.models.units import (
-    BNReLU,
     GlobalMean,
     InceptionUnit,
     ReportUnit,
     ResidualUnit,
     Settings,
     conv,
+    norm_relu,
 )
 
 Unit = Callable[[int, int, int, int, Settings], ResidualUnit]
@@ -31,6 +31,8 @@ UNITS: dict[str, Unit] = {"residual": ReportUnit, "inception": InceptionUnit}
 
 # Bottleneck width, output channels, stride of the unit that opens each stage with attention.
 STAGES = ((32, 128, 1), (64, 256, 2), (128, 512, 2))
+SKIPS = {"code": (1, 0, 0), "printed": (2, 1, 0)}
+"""Connections inside the masks of the three stages."""
 
 
 class ReportNet(nn.Sequential):
@@ -59,8 +61,10 @@ def report2019(
     *,
     learning: str,
     unit: str,
+    skips: str,
     fix_trunk: bool,
     as_trained: bool,
+    batch_norm: bool,
     dropout: float,
 ) -> ReportNet:
     """Return a network of the report.
@@ -71,21 +75,25 @@ def report2019(
         settings: width and batch normalisation.
         learning: "arl" or "nal".
         unit: "residual" as in the authors' code, "inception" as in the report's prose.
+        skips: connections inside the masks of stages 1, 2, 3: "code" for 1, 0, 0 as the authors'
+            code has them, "printed" for 2, 1, 0 as the report prints.
         fix_trunk: chain the two trunk units the report describes; its code's loop kept only one.
         as_trained: leave out what the trained Attention-56 ARL lacked, the stem's BN-ReLU and
             the dropout; nothing changes for the other networks, which had both.
+        batch_norm: whether units normalise; without, they are conv-ReLU.
         dropout: probability of dropping a feature before the classifier.
     """
     make = UNITS[unit]
+    settings = replace(settings, batch_norm=batch_norm)
     bare = as_trained and name == "attention-56" and learning == "arl"
     c = settings.channels(32)
     rows: OrderedDict[str, nn.Module] = OrderedDict(conv=conv(3, c, 5, bias=True))
     if not bare:
-        rows["norm"] = BNReLU(c, settings)
+        rows["norm"] = norm_relu(c, settings)
     rows["max_pool"] = nn.MaxPool2d(2)
     for stage, (mid_at_1, out_at_1, stride) in enumerate(STAGES, start=1):
         out = settings.channels(out_at_1)
-        module = AttentionRecipe(make, out, settings, learning, fix_trunk, deep_mask=stage == 1)
+        module = AttentionRecipe(make, out, settings, learning, fix_trunk, SKIPS[skips][stage - 1])
         rows[f"stage{stage}_unit"] = make(c, settings.channels(mid_at_1), out, stride, settings)
         rows[f"stage{stage}_attention"] = nn.Sequential(
             *(module.build() for _ in range(REPORT2019[name][stage - 1]))
@@ -111,7 +119,7 @@ class AttentionRecipe:
     settings: Settings
     learning: str
     fix_trunk: bool
-    deep_mask: bool
+    skips: int
 
     def units(self, count: int) -> nn.Sequential:
         """Return ``count`` units that keep shape and channels."""
@@ -123,36 +131,48 @@ class AttentionRecipe:
         return AttentionModule(
             before=self.units(1),
             trunk=self.units(2 if self.fix_trunk else 1),
-            mask=ReportMask(self.channels, self.units, deep=self.deep_mask),
+            mask=ReportMask(self.channels, self.units, self.skips),
             after=self.units(1),
             learning=self.learning,
         )
 
 
-class ReportMask(nn.Module):
-    """Soft mask of the report: max-pool 2x2, units of full width, nearest x2, 1x1 twice, sigmoid.
+class MaskLevel(nn.Module):
+    """Max-pool 2x2, units of full width, and ``skips`` more such levels inside.
 
-    ``deep`` (stage 1) adds a second level inside the first, around which one unit skips.
-    ``units(n)`` makes n chained units.
+    What is inside comes back by nearest x2 and is added to a unit of what went in. The output has
+    half the input's sides. ``units(n)`` makes n chained units.
     """
 
-    def __init__(self, channels: int, units: Callable[[int], nn.Sequential], *, deep: bool) -> None:
+    def __init__(self, units: Callable[[int], nn.Sequential], skips: int) -> None:
         super().__init__()
         self.pool = nn.MaxPool2d(2)
         self.down = units(1)
-        self.inner = nn.Sequential(nn.MaxPool2d(2), *units(2)) if deep else None
-        self.skip = units(1) if deep else None
+        self.inner = MaskLevel(units, skips - 1) if skips else None
+        self.skip = units(1) if skips else None
         self.up = units(1)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Return features at half the input's sides."""
+        x_BCHW = self.down(self.pool(x_BCHW))
+        if self.inner is not None and self.skip is not None:
+            x_BCHW = upsample_nearest_x2(self.inner(x_BCHW)) + self.skip(x_BCHW)
+        return self.up(x_BCHW)
+
+
+class ReportMask(nn.Module):
+    """Soft mask of the report: levels of pooling, nearest x2, 1x1 twice, sigmoid."""
+
+    def __init__(self, channels: int, units: Callable[[int], nn.Sequential], skips: int) -> None:
+        super().__init__()
+        self.level = MaskLevel(units, skips)
         self.tail = nn.Sequential(
             conv(channels, channels, bias=True), conv(channels, channels, bias=True)
         )
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """Return the mask in (0, 1), of the input's shape."""
-        x_BCHW = self.down(self.pool(x_BCHW))
-        if self.inner is not None and self.skip is not None:
-            x_BCHW = upsample_nearest_x2(self.inner(x_BCHW)) + self.skip(x_BCHW)
-        return torch.sigmoid(self.tail(upsample_nearest_x2(self.up(x_BCHW))))
+        return torch.sigmoid(self.tail(upsample_nearest_x2(self.level(x_BCHW))))
 
 
 def upsample_nearest_x2(x_BCHW: Tensor) -> Tensor:

@@ -23,6 +23,8 @@ class Settings:
     bn_eps: float = 1e-5
     bn_momentum: float = 0.1
     """Weight of the new batch in the running statistics (Keras writes 1 minus this)."""
+    batch_norm: bool = True
+    """Whether units of the report normalise; without, only ReLU is left."""
 
     def channels(self, at_width_1: int) -> int:
         """Scale a channel number to the nearest multiple of 4, at least 4."""
@@ -53,6 +55,12 @@ class BNReLU(nn.BatchNorm2d):
         # A state dict that went through safetensors has lost its version number; BatchNorm then
         # adds the counter it believes missing, and strict loading refuses that key.
         nn.Module._load_from_state_dict(self, *args, **kwargs)
+
+
+def norm_relu(channels: int, settings: Settings) -> nn.Module:
+    """Return BN-ReLU, or ReLU alone where the network has no batch normalisation."""
+    # Not in place without BN: the input is read again by the shortcut.
+    return BNReLU(channels, settings) if settings.batch_norm else nn.ReLU()
 
 
 def conv(
@@ -108,11 +116,11 @@ class ReportUnit(ResidualUnit):
     ) -> None:
         super().__init__()
         self.residual = nn.Sequential(
-            BNReLU(channels_in, settings),
+            norm_relu(channels_in, settings),
             conv(channels_in, mid, bias=True),
-            BNReLU(mid, settings),
+            norm_relu(mid, settings),
             conv(mid, mid, 3, stride, bias=True),
-            BNReLU(mid, settings),
+            norm_relu(mid, settings),
             conv(mid, channels_out, bias=True),
         )
         self.shortcut = conv(channels_in, channels_out, stride=stride, bias=True)
@@ -133,16 +141,16 @@ class InceptionUnit(ResidualUnit):
         self, channels_in: int, mid: int, channels_out: int, stride: int, settings: Settings
     ) -> None:
         super().__init__()
-        self.norm = BNReLU(channels_in, settings)
+        self.norm = norm_relu(channels_in, settings)
         self.branch1 = conv(channels_in, mid, stride=stride, bias=True)
         self.branch3 = conv(channels_in, mid, 3, stride, bias=True)
         self.branch11 = nn.Sequential(
             conv(channels_in, mid, stride=stride, bias=True),
-            BNReLU(mid, settings),
+            norm_relu(mid, settings),
             conv(mid, mid, bias=True),
         )
         self.project = nn.Sequential(
-            BNReLU(3 * mid, settings), conv(3 * mid, channels_out, bias=True)
+            norm_relu(3 * mid, settings), conv(3 * mid, channels_out, bias=True)
         )
         self.shortcut = conv(channels_in, channels_out, stride=stride, bias=True)
 

@@ -159,6 +159,8 @@ class Claim(Frozen):
     ) = None
     """The printed difference in percentage points, of a chain that of its ends."""
     margin_pp: PositiveNumber | None = None
+    ours: bool = False
+    """No source makes this claim; it is counted apart from those that one makes."""
     alpha: Annotated[float, Meta(gt=0, lt=0.5)] = 0.05
 
     def __post_init__(self) -> None:

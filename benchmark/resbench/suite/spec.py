@@ -98,8 +98,10 @@ class ReportModel(Network, tag="report2019"):
     name: Literal["attention-56", "attention-92"]
     learning: Literal["arl", "nal"]
     unit: Literal["residual", "inception"]
+    skips: Literal["code", "printed"]
     fix_trunk: bool
     as_trained: bool
+    batch_norm: bool
     dropout: Annotated[float, Meta(ge=0, lt=1)]
     width: Annotated[float, Meta(gt=0, le=4)]
 

@@ -87,11 +87,12 @@ class PlainTraining:
 
     def pixels(self, image: int, top: int, left: int, mirrored: int) -> np.ndarray:
         padded = np.zeros((PX + 2 * PAD, PX + 2 * PAD, 3))
-        padded[PAD:-PAD, PAD:-PAD] = self.images.train_images[image]
+        mean = 0 if self.mistake == "mean" else self.mean
+        padded[PAD:-PAD, PAD:-PAD] = self.images.train_images[image] - mean
         crop = padded[top : top + PX, left : left + PX]
         if mirrored and self.mistake != "flip":
             crop = crop[:, ::-1]
-        return (crop - (0 if self.mistake == "mean" else self.mean)).transpose(2, 0, 1) / 255
+        return crop.transpose(2, 0, 1) / 255
 
     def batch(self, index: Tensor, params: Tensor) -> Tensor:
         places = zip(index.tolist(), params.tolist(), strict=True)

@@ -48,6 +48,19 @@ def test_no_hyperparameter_of_any_run_lacks_its_mark(name: str) -> None:
             assert entry.reason or entry.origin not in {"inferred", "deviation"}
 
 
+def test_a_protocol_of_another_document_departs_from_the_table_s_own() -> None:
+    made = Context(engine="eager", precision="fp32", data=DATA)
+    borrowed = expand(load_suite("resnet164_he2016"), made)
+    own = {e.path: e.origin for e in ledger(borrowed, borrowed.cells[0])}
+    loaded = borrowed.loaded
+    sources = load_suite("table1_arl_vs_nal").suite.sources
+    foreign = replace(loaded, suite=structs.replace(loaded.suite, sources=sources))
+    moved = {e.path: e for e in ledger(replace(borrowed, loaded=foreign), borrowed.cells[0])}
+    assert own["training.batch_size"] == "paper"
+    assert moved["training.batch_size"].origin == "deviation"
+    assert "he2016" in (moved["training.batch_size"].reason or "")
+
+
 def test_no_mark_is_about_nothing() -> None:
     marks, covered = set(), set()
     for name in suite_names():

@@ -77,7 +77,7 @@ def load_suite(name: str) -> Loaded:
     problems += [Problem(document.at(keys), text) for keys, text in found]
     with _collected(problems):
         protocol = _protocol(document)
-    sources = _cited(document, problems)
+    sources = _cited(document, protocol, problems)
     if problems or suite is None or protocol is None:
         raise DocumentError(problems)
     return Loaded(suite, document, *protocol, sources)
@@ -130,21 +130,28 @@ def check_sources(path: Path) -> int:
     return len(validate(Sources, load_document(path)).sources)
 
 
-def _cited(document: Document, problems: list[Problem]) -> tuple[Publication, ...]:
-    """Return the documents that a suite names, from beside it or from the shipped file."""
+def _cited(
+    document: Document, protocol: tuple[Protocol, Document] | None, problems: list[Problem]
+) -> tuple[Publication, ...]:
+    """Return the documents that a suite names, from next to it or from the shipped file.
+
+    A key that neither file has is a problem, also where the protocol names it.
+    """
     known, before = dict[str, Publication](), len(problems)
     for folder in dict.fromkeys((suite_folder(), document.path.parent)):
         if (folder / SOURCES).is_file():
             with _collected(problems):
                 known |= validate(Sources, load_document(folder / SOURCES)).sources
-    cited, refused = [], len(problems) > before  # then the key may be one that could not be read
-    for i, source in enumerate(sound_part(document.value, "sources") or ()):
-        if source.key in known:
-            cited.append(known[source.key])
-        elif not refused:
-            message = f"unknown source '{source.key}'.{did_you_mean(source.key, sorted(known))}"
-            problems.append(Problem(document.at(("sources", i, "key")), message))
-    return tuple(cited)
+    refused = len(problems) > before  # then a key may be one that could not be read
+    listed = sound_part(document.value, "sources") or ()
+    named = [(s.key, document.at(("sources", i, "key"))) for i, s in enumerate(listed)]
+    if protocol is not None:
+        named.append((protocol[0].source, protocol[1].at(("source",))))
+    for key, position in () if refused else named:
+        if key not in known:
+            message = f"unknown source '{key}'.{did_you_mean(key, sorted(known))}"
+            problems.append(Problem(position, message))
+    return tuple(known[source.key] for source in listed if source.key in known)
 
 
 def tier_files(suite: Path | None = None) -> dict[str, Path]:

@@ -62,6 +62,10 @@ def _mark(expanded: Expanded, path: Keys, leaf: Leaf) -> Mark:
     """Mark what a file or the command line sets."""
     loaded = expanded.loaded
     match leaf.layer.split()[0]:
+        case "protocol" if loaded.protocol.source not in {s.key for s in loaded.suite.sources}:
+            mark = _deviation(
+                leaf.layer, f"a protocol of {loaded.protocol.source}, not of this table"
+            )
         case "protocol":
             mark = _covering(loaded.protocol.provenance, path)
         case "suite":

@@ -199,6 +199,9 @@ class Protocol(Frozen):
 
     version: Literal[1]
     name: Identifier
+    source: Identifier
+    """The document that states it, by its key in ``sources.yaml``. In a suite of another document
+    every setting of the protocol departs from that suite's source."""
     title: Text
     description: Text | None = None
     model: dict[str, Any]

@@ -61,6 +61,7 @@ def _leaves(value: Mapping[str, Any], path: Keys = ()) -> Iterator[tuple[Keys, A
 def _mark(expanded: Expanded, path: Keys, leaf: Leaf) -> Mark:
     """Mark what a file or the command line sets."""
     loaded = expanded.loaded
+    mark: Mark | None
     match leaf.layer.split()[0]:
         case "protocol" if loaded.protocol.source not in {s.key for s in loaded.suite.sources}:
             mark = _deviation(

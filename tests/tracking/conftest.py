@@ -8,21 +8,21 @@ from pathlib import Path
 
 import pytest
 
-from resbench.tracking.sync import sync
+from resbench.tracking.export import _make, _mlflow
 
 from . import factory
 
 
 @pytest.fixture(scope="session")
 def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    results = tmp_path_factory.mktemp("empty")
-    sync(results, f"sqlite:///{results / 'mlflow.db'}")
-    return results / "mlflow.db"
+    database = tmp_path_factory.mktemp("empty") / "mlflow.db"
+    _make(database, _mlflow().MlflowClient)
+    return database
 
 
 @pytest.fixture
 def results(tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A results folder whose mirror is empty."""
+    """A results folder whose store is empty."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     folder = tmp_path / "results"
     folder.mkdir()

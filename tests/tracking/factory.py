@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import time
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from ..store import factory as stored
 EPOCHS = 3
 SUITE, CELL = "table1_arl_vs_nal", "attention-56/arl"
 CELLS = ((SUITE, CELL),)
-NAME = f"{CELL} seed 1"
+NAME = f"s1 {CELL}"
 """Of seed 1 in MLflow."""
 
 
@@ -114,7 +116,7 @@ def begin(
     status: Status = Status.INTERRUPTED,
     **context: Any,
 ) -> RunFolder:
-    """A run that was put down after some epochs."""
+    """A run that stopped after some epochs."""
     ResultsFolder(results).open_for_writing()
     run = folder_of(results, seed)
     write_spec(run, spec_of(seed), context_of(**context))
@@ -139,8 +141,15 @@ def finished(results: Path, seed: int = 1, **context: Any) -> RunFolder:
     return run
 
 
+def eventually(condition: Callable[[], object], within_s: float = 120.0) -> None:
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 class Tables:
-    """What a mirror's database holds."""
+    """What a store's database holds."""
 
     def __init__(self, database: Path) -> None:
         self.database = database
@@ -157,7 +166,7 @@ class Tables:
             "WHERE r.lifecycle_stage = 'active' ORDER BY 1, 2"
         )
 
-    def points(self, where: str = "key NOT LIKE 'system/%'") -> list[tuple[str, int, float]]:
+    def points(self, where: str = "1") -> list[tuple[str, int, float]]:
         """Name, step and value of every point of the runs that were not deleted."""
         return self.query(
             "SELECT key, step, value FROM metrics JOIN runs USING (run_uuid) "

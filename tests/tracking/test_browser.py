@@ -1,4 +1,4 @@
-"""The mirror as a browser shows it."""
+"""The experiment page as a browser shows it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from resbench.tracking.server import serving
-from resbench.tracking.settings import find_store
-from resbench.tracking.sync import sync
+from resbench.tracking.export import Exporter
 
 from . import factory
+from .test_ui import UI, free_port
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
@@ -28,19 +27,25 @@ def shown(page: str, profile: Path) -> str:
 
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium: the MLflow UI was not looked at")
-def test_the_printed_page_shows_runs_charts_and_hostile_text_as_text(
+def test_the_address_shows_measured_and_published_errors_and_hostile_text_as_text(
     results: Path, tmp_path: Path
 ) -> None:
     for seed in (1, 2):
         factory.finished(results, seed)
     factory.begin(results, seed=3, label="<b id=hostile>jpeg75</b>")
-    sync(results)
-    with serving(find_store(results)) as ui:
-        page = ui.pages()[factory.SUITE]
-        charts = shown(page, tmp_path)
-        table = shown(page.replace("compareRunsMode=CHART&", ""), tmp_path)
-    for text in (factory.NAME, "metrics/test_loss", "result/test_top1_err"):
-        assert text in charts
-    assert re.search(r"3(</\w+>)? matching runs", charts)
+    Exporter(results).export()
+    port = free_port()
+    command = [*UI, "--results", str(results), "--port", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as ui:
+        assert ui.stdout is not None
+        page = ui.stdout.readline().split()[1]
+        ui.stdout.readline()
+        table = shown(page, tmp_path / "first")
+        charts = shown(f"{page}&compareRunsMode=CHART", tmp_path / "second")
+        ui.terminate()
+    for text in (factory.NAME, "error/test_top1_err_published", "5.52"):
+        assert text in table
+    assert re.search(r"3(</\w+>)? matching runs", table)
+    assert charts.index("error/test_top1_err") < charts.index("loss/test_loss")
     assert "&lt;b id=hostile&gt;" in table
     assert 'id="hostile"' not in table

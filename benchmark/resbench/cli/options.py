@@ -83,10 +83,3 @@ def data_option(function: _F) -> _F:
         metavar="NAME=PATH",
         help="Where a data set lies: a folder of Parquet files or an official archive. Repeatable.",
     )(function)
-
-
-def tracking_option(function: _F) -> _F:
-    """Add ``--tracking-uri URI``; without it MLFLOW_TRACKING_URI or ``mlflow.db`` is meant."""
-    return click.option("--tracking-uri", metavar="URI", help="MLflow store of the mirror.")(
-        function
-    )

@@ -1,53 +1,133 @@
-"""``resbench ui``: open the MLflow UI on the mirror."""
+"""``resbench ui``: MLflow's own server on the store of a results folder."""
 
 from __future__ import annotations
 
+import os
 import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
+from typing import IO, TYPE_CHECKING
 
 import click
 
-from resbench.cli.options import results_option, tracking_option
-from resbench.errors import EnvironmentFault, ExitCode
+from resbench.cli.options import results_option
+from resbench.errors import EnvironmentFault, ExitCode, UsageError
+from resbench.words import one_line
+
+if TYPE_CHECKING:
+    from resbench.tracking.store import Store
+
+HOST = "127.0.0.1"
+STOP_S = 10.0
+_SERVER_VARIABLES = ("MLFLOW_", "_MLFLOW_", "UVICORN_", "GUNICORN_", "FLASK_", "WEB_CONCURRENCY")
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""A proxy has nothing to do with our own machine."""
 
 
 @click.command("ui")
 @results_option
-@tracking_option
-@click.option(
-    "--port", type=click.IntRange(1, 65535), help="TCP port; 5000, or a free one where it is taken."
-)
-def command(results: Path, tracking_uri: str | None, port: int | None) -> int:
-    """Serve the MLflow UI of the mirror, on this machine only, until Ctrl-C.
+@click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True)
+def command(results: Path, port: int) -> int:
+    """Serve the MLflow UI of the results, on this machine only, until Ctrl-C.
 
-    Prints the page of each suite. The UI of a tracking server is already served: its address is
-    printed.
+    Prints the page of each suite. Where MLFLOW_TRACKING_URI names a server, its address is printed.
     """
-    from resbench.tracking.server import serving
-    from resbench.tracking.settings import find_store
+    from resbench.tracking.store import find_store
 
-    store = find_store(results, tracking_uri)
+    store = find_store(results)
     if store.database is None:
         click.echo(store.shown)
         return ExitCode.OK
     if not store.database.is_file():
-        raise EnvironmentFault(f"{store.database}: no mirror yet. Make it with {store.sync}.")
+        raise EnvironmentFault(f"{store.database}: nothing to show yet. Make it with {store.sync}.")
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job would ignore it
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _leave)  # the server must not outlive us
-    click.echo("Starting the MLflow UI, which takes some seconds.", err=True)
     try:
-        with serving(store, port) as ui:
-            pages = ui.pages()
+        with _serving(store, port) as server:
+            pages = store.experiments()
             width = max(map(len, pages), default=0)
-            for suite, page in pages.items():
-                click.echo(f"{suite:{width}}  {page}")
-            click.echo(f"{ui.url}  Ctrl-C ends it.")
-            ui.process.wait()
+            url = f"http://{HOST}:{port}"
+            for suite, experiment in pages.items():
+                click.echo(f"{suite:{width}}  {store.page(url, experiment)}")
+            click.echo(f"{url}  Ctrl-C ends it.")
+            server.wait()
     except KeyboardInterrupt:
         return ExitCode.OK
     raise EnvironmentFault("the MLflow UI has ended by itself. Start it again.")
+
+
+@contextmanager
+def _serving(store: Store, port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """Start the server, wait until it answers, and end it with the block."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise UsageError(f"--port {port}: {error.strerror}. Choose another port.") from error
+    click.echo("Starting the MLflow UI, which takes some seconds.", err=True)
+    command = [sys.executable, "-P", "-m", "mlflow", "ui", "--backend-store-uri", store.uri]
+    command += ["--host", HOST, "--port", str(port), "--workers", "1"]
+    assert store.artifacts is not None, "the UI of a server is served by that server"
+    command += ["--artifacts-destination", store.artifacts.as_uri()]
+    # The user's variables for a server of their own are not for this one.
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(_SERVER_VARIABLES)}
+    settings = {
+        "PYTHONSAFEPATH": "1",  # for the processes that it starts
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "DO_NOT_TRACK": "true",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # it starts in a third of the time
+    }
+    with tempfile.TemporaryFile() as log, tempfile.TemporaryDirectory() as empty:
+        server = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd=empty,  # the web server imports modules from its working directory
+            env={**kept, **settings},
+            start_new_session=True,  # it is several processes, which end together
+        )
+        try:
+            _wait(server, port, log, store)
+            yield server
+        finally:
+            _end(server)
+
+
+def _wait(server: subprocess.Popen[bytes], port: int, log: IO[bytes], store: Store) -> None:
+    while server.poll() is None:
+        with suppress(urllib.error.URLError, OSError):
+            _DIRECT.open(f"http://{HOST}:{port}/health", timeout=5).close()
+            return
+        time.sleep(0.1)
+    log.seek(0)
+    text = log.read().decode(errors="replace")
+    if "database schema" in text or "alembic" in text:
+        raise EnvironmentFault(store.other_version)
+    lines = text.strip().splitlines() or ["it said nothing"]
+    raise EnvironmentFault(f"the MLflow UI did not start: {one_line(lines[-1])}")
+
+
+def _end(server: subprocess.Popen[bytes]) -> None:
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(server.pid, number)
+            server.wait(STOP_S)
+        except ProcessLookupError:
+            return
+        except subprocess.TimeoutExpired:
+            continue
 
 
 def _leave(number: int, _frame: FrameType | None) -> None:

@@ -1,5 +1,6 @@
-"""The MLflow mirror of a results folder, which can be dropped and rebuilt from the files.
+"""The MLflow copy of a results folder, which can be dropped and rebuilt from the files.
 
-The runner talks to :mod:`resbench.tracking.client` and needs no MLflow; only
-:mod:`resbench.tracking.writer` imports it.
+:mod:`facts` reads a run folder, :mod:`export` writes what has changed to the store that
+:mod:`store` finds, and :mod:`follow` repeats that while `resbench run` works. Only `export` imports
+MLflow, and only when there is something to write: an import costs seconds.
 """

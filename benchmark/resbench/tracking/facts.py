@@ -1,212 +1,264 @@
-"""What MLflow is told about a run: read from its files, or before there are any from the plan."""
+"""The facts of a run, read from its folder and from the suites whose cells it fills."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import asdict
 
-from resbench.data.catalog import ARCHIVES, published_id
-from resbench.errors import EnvironmentFault
+from resbench.errors import EnvironmentFault, ResbenchError
+from resbench.store.atomic import read_file
 from resbench.store.layout import IDENTIFIER, RunFolder
 from resbench.store.metrics import EpochMetrics, EpochTiming, read_epochs
 from resbench.store.records import RunRecord, read_record, read_spec
 from resbench.store.state import Status, read_state
+from resbench.suite.catalog import load_suite, suite_folder
+from resbench.suite.schema import ERROR_METRICS
 from resbench.words import one_line
 
-MLFLOW_STATUS = {
-    Status.RUNNING: "RUNNING",
-    Status.DONE: "FINISHED",
-    Status.DIVERGED: "FAILED",
-    Status.OOM: "FAILED",
-    Status.FAILED: "FAILED",
-    Status.TIMEOUT: "FAILED",
-    Status.INTERRUPTED: "KILLED",
-}
+FORMAT = 1
+"""Raised when other facts are read from the same files, so that every run is exported anew."""
 MAX_TEXT = 5000
-"""Characters of a parameter or tag: below every limit of MLflow's stores."""
-MAX_NAME = 200
-"""Characters of a data set's name."""
-_DIGEST = 36
+"""Characters of a parameter or tag: below the limits of all MLflow stores."""
+ERROR = "test_top1_err"
 _ARTIFACTS = ("spec.json", "record.json", "predictions.npz", "worker.log")
-
-Point = tuple[str, int]
-"""Name of a metric, and epoch; results stand at 0, where MLflow draws bars instead of lines."""
+# Charts are grouped by the part before the slash, in alphabetical order: errors come first.
+_GROUPS = {"lr": "schedule", "duration_s": "timing", "eval_s": "timing", "images_per_s": "timing"}
 
 
 @dataclass(frozen=True)
-class DataFacts:
-    """A data set as MLflow lists it; ``url`` where the published archive itself was used."""
+class Published:
+    """What a suite says of its cells; empty where its file is unknown or faulty."""
 
-    name: str
-    digest: str
-    url: str | None
-    profile: Mapping[str, Any]
-    """Which of its images, and how: the specification's ``data``."""
+    title: str = ""
+    cites: str = ""
+    """The documents and the places in them."""
+    values: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """Cell -> metric -> published value, in percent."""
 
 
 @dataclass(frozen=True)
 class Facts:
-    """One run, in MLflow's terms."""
+    """One run. Metrics are named ``group/field``; errors are in percent, times in seconds."""
 
     key: str
     cells: tuple[tuple[str, str], ...]
-    """Suite and cell of every place that it fills."""
+    """Suite and cell of every table cell that it fills."""
     seed: int
-    data: DataFacts
+    status: Status
+    started_ms: int
+    """UTC."""
     params: Mapping[str, str]
     tags: Mapping[str, str]
-    status: Status = Status.RUNNING
-    started_ms: int | None = None
-    """UTC; None for a run that begins now."""
-    points: Mapping[Point, float] = field(default_factory=dict)
-    seconds: Mapping[int, float] = field(default_factory=dict)
-    """Epoch -> training time at its end, in seconds."""
-    artifacts: tuple[Path, ...] = ()
-    version: str = ""
-    """Tells an up-to-date mirror of a run that has ended from an older one."""
-
-    @property
-    def ended(self) -> bool:
-        """Whether nobody works on it."""
-        return self.status is not Status.RUNNING
+    data: tuple[str, str, Mapping[str, Any]]
+    """Name and identity of the data set, and which of its images were used, and how."""
+    epochs: tuple[Mapping[str, float], ...]
+    seconds: tuple[float, ...]
+    """Training time at the end of each epoch."""
+    record: str
+    """Hash of its record; empty while it has none."""
+    artifacts: tuple[Path, ...]
 
 
-def begun(key: str, spec: Any, context: Any) -> Facts:
-    """Return what is known of a run when it begins, from its specification and context.
+class Suites:
+    """The suite files behind the cells of a results folder: near it, or the shipped ones."""
+
+    def __init__(self, results: Path) -> None:
+        near = results.absolute().parent
+        self._folders = (near / "suites", near, suite_folder())
+        self.digest = lru_cache(None)(self._digest)
+        self.published = lru_cache(None)(self._published)
+
+    def _path(self, name: str) -> Path | None:
+        found = (folder / f"{name}.yaml" for folder in self._folders)
+        return next((path for path in found if path.is_file()), None)
+
+    def _digest(self, name: str) -> bytes:
+        path = self._path(name) if IDENTIFIER.fullmatch(name) else None
+        return hashlib.sha256(path.read_bytes() if path else b"").digest()
+
+    def _published(self, name: str) -> Published:
+        path = self._path(name)
+        try:
+            loaded = load_suite(str(path))
+        except ResbenchError:  # `validate` tells of it; a run is exported all the same
+            return Published()
+        suite, values = loaded.suite, dict[str, dict[str, float]]()
+        for row, columns in suite.printed.items():
+            for name, cell in columns.items():
+                column = suite.table.columns[name]
+                levels = {suite.table.rows: row, **column.where}
+                metric = cell.metric or column.metric
+                if cell.value and metric in ERROR_METRICS:
+                    id_ = "/".join(levels[axis] for axis in suite.matrix)
+                    values.setdefault(id_, {}).setdefault(metric, float(cell.value))
+        pairs = zip(loaded.sources, suite.sources, strict=True)
+        cites = "; ".join(f"{document.title}, {source.place}" for document, source in pairs)
+        return Published(suite.title, cites, values)
+
+
+def digest_of(run: RunFolder, suites: Suites) -> tuple[str, int, Status] | None:
+    """Return a digest of all that is exported of a run, the number of its cells and its status.
+
+    It costs little: nothing is parsed but what names the suites. None where the run has not begun.
 
     Raises:
-        EnvironmentFault: one of them is not what resbench writes, or names no suite.
+        EnvironmentFault: a file cannot be read.
     """
+    run.require()
+    record = read_file(run.record)
+    spec = read_file(run.spec)
+    if (told := record or spec) is None:
+        return None
+    status, reason = Status.DONE, None
+    if record is None:
+        state = read_state(run)
+        status = state.status if state else Status.INTERRUPTED
+        reason = state.reason if state else None
     try:
-        data = spec["data"]
-        cells = tuple((_suite(suite), _cell(cell)) for suite, cell in context["cells"])
-        choice = context["data"][data["name"]]
-        tags = {
-            "resbench.key": key,
-            "resbench.seed": spec["seed"],
-            "resbench.tier": spec["tier"],
-            "resbench.data": choice["label"],
-            "resbench.printed_data": choice["printed"],
-            "resbench.set": _overrides(context["overrides"]),
-        }
-        facts = Facts(
-            key,
-            cells,
-            int(spec["seed"]),
-            _data(data, choice["label"]),
-            _texts(_flat("", spec)),
-            _texts(tags),
-        )
-    except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
-        raise _unplaced(key, f"{type(error).__name__} {error}") from error
-    if not cells:
-        raise _unplaced(key, "no cells")
-    return facts
+        cells = [(str(suite), str(cell)) for suite, cell in json.loads(told)["context"]["cells"]]
+    except (LookupError, TypeError, ValueError, RecursionError):
+        cells = []  # reading the facts says what is wrong
+    digest = hashlib.sha256(f"{FORMAT} {status} {reason} {len(cells)}".encode())
+    files = (spec, record, read_file(run.metrics), read_file(run.timing))
+    for part in (*(data or b"" for data in files), *(suites.digest(suite) for suite, _ in cells)):
+        digest.update(hashlib.sha256(part).digest())
+    return digest.hexdigest(), len(cells), status
 
 
-def read_facts(run: RunFolder, *, status: Status | None = None) -> Facts | None:
-    """Return a run as its files tell it, None where it has not begun.
-
-    ``status`` overrides what is known of an unfinished run: the parent has seen how it ended.
+def read_facts(run: RunFolder) -> Facts | None:
+    """Return what the files of a run say, None where it has not begun.
 
     Raises:
         EnvironmentFault: something in the folder is damaged or forged.
     """
     if run.record.exists():
         return _recorded(run, read_record(run))
-    spec = read_spec(run)
-    if spec is None:
+    begun = read_spec(run)
+    if begun is None:
         return None
     state = read_state(run)
-    status = status or (state.status if state else Status.INTERRUPTED)
-    facts = with_epochs(begun(spec["key"], spec["spec"], spec["context"]), run)
-    reason = state.reason if state and status is state.status else None
-    tags = {**facts.tags, **_texts({"resbench.reason": reason})}
-    return replace(
-        facts,
-        tags=tags,
-        status=status,
-        started_ms=int(run.spec.stat().st_mtime * 1000),
-        artifacts=_artifacts(run),
-        version=f"{status} after {len(facts.seconds)} epochs",
-    )
-
-
-def with_epochs(facts: Facts, run: RunFolder) -> Facts:
-    """Return ``facts`` with the epochs that are in the run's files now."""
-    times = {row.epoch: row for row in read_epochs(run.timing, EpochTiming)}
-    points: dict[Point, float] = {}
-    seconds, elapsed = {}, 0.0
-    for row in read_epochs(run.metrics, EpochMetrics):
-        points |= _points("metrics", row.epoch, row, "epoch", "step")
-        if time := times.get(row.epoch):
-            points |= _points("timing", row.epoch, time, "epoch", "packed")
-            elapsed += time.duration_s + time.eval_s
-        seconds[row.epoch] = elapsed
-    return replace(facts, points=points, seconds=seconds)
+    status = state.status if state else Status.INTERRUPTED
+    tags = {"resbench.reason": state.reason if state else None}
+    started_ms = int(run.spec.stat().st_mtime * 1000)
+    return _facts(run, begun["key"], begun["spec"], begun["context"], status, started_ms, tags)
 
 
 def _recorded(run: RunFolder, record: RunRecord) -> Facts:
-    facts = with_epochs(begun(record.key, record.spec, record.context), run)
-    results = _points("result", 0, record.result, "epoch", "step")
-    cost = {"images_per_s": record.timing.images_per_s, "total_s": record.timing.total_s}
-    results |= {(f"result/{name}", 0): value for name, value in cost.items()}
-    commit = f" {record.code.commit[:12]}" if record.code.commit else ""
+    code, environment = record.code, record.environment
+    commit = f" {code.commit[:12]}" if code.commit else ""
     tags = {
         "resbench.reason": record.reason,
-        "resbench.data": record.data.label,
-        "resbench.printed_data": record.data.printed,
-        "resbench.device": record.environment.device_name,
-        "resbench.torch": record.environment.torch,
-        "resbench.code": f"{record.code.version}{commit}{' changed' * bool(record.code.dirty)}",
+        "resbench.device": environment.device_name,
+        "resbench.torch": environment.torch,
+        "resbench.code": f"{code.version}{commit}{' changed' * bool(code.dirty)}",
         "resbench.resumed": record.timing.resumed,
     }
-    return replace(
-        facts,
-        params={**facts.params, **_texts(_flat("size.", asdict(record.model)))},
-        tags={**facts.tags, **_texts(tags)},
-        status=Status(record.status),
-        started_ms=int(datetime.fromisoformat(record.timing.started).timestamp() * 1000),
-        points={**facts.points, **results},
-        artifacts=_artifacts(run),
-        version=record.record_hash,
+    return _facts(
+        run,
+        record.key,
+        record.spec,
+        record.context,
+        Status(record.status),
+        int(datetime.fromisoformat(record.timing.started).timestamp() * 1000),
+        tags,
+        size=asdict(record.model),
+        record=record.record_hash,
     )
 
 
-def _points(section: str, step: int, row: Struct, *without: str) -> dict[Point, float]:
-    """Name metrics after the file they are in; MLflow's charts are grouped by that."""
-    return {
-        (f"{section}/{name}", step): float(value)
-        for name, value in asdict(row).items()
-        if value is not None and name not in without
-    }
+def _facts(
+    run: RunFolder,
+    key: str,
+    spec: Any,
+    context: Any,
+    status: Status,
+    started_ms: int,
+    tags: Mapping[str, Any],
+    *,
+    size: Mapping[str, Any] | None = None,
+    record: str = "",
+) -> Facts:
+    try:
+        data = spec["data"]
+        label = str(context["data"][data["name"]]["label"])
+        cells = tuple((_name(suite), _cell(cell)) for suite, cell in context["cells"])
+        if not cells:
+            raise ValueError("no cells")
+        changed = [f"{name}={json.dumps(value)}" for name, value in context["overrides"]]
+        texts = {
+            "resbench.key": key,
+            "resbench.seed": spec["seed"],
+            "resbench.tier": spec["tier"],
+            "resbench.data": label,
+            "resbench.set": " ".join(changed) or None,
+            "resbench.status": status.value,
+            **tags,
+        }
+        epochs, seconds = _epochs(run)
+        return Facts(
+            key=key,
+            cells=cells,
+            seed=int(spec["seed"]),
+            status=status,
+            started_ms=started_ms,
+            params=_texts({**dict(_flat("", spec)), **dict(_flat("size.", size or {}))}),
+            tags=_texts({name: text for name, text in texts.items() if text is not None}),
+            data=(one_line(label)[:200], one_line(data["id"]).rpartition(":")[2][:8], data),
+            epochs=epochs,
+            seconds=seconds,
+            record=record,
+            artifacts=tuple(
+                path
+                for path in (run.path / name for name in _ARTIFACTS)
+                if path.is_file() and not path.is_symlink()
+            ),
+        )
+    except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise EnvironmentFault(
+            f"run {key[:16]}: not exported, its specification or context is not one that "
+            f"`resbench run` writes ({type(error).__name__} {one_line(error)})."
+        ) from error
 
 
-def _suite(name: Any) -> str:
+def _epochs(run: RunFolder) -> tuple[tuple[Mapping[str, float], ...], tuple[float, ...]]:
+    times = {row.epoch: row for row in read_epochs(run.timing, EpochTiming)}
+    epochs, seconds, elapsed_s = [], [], 0.0
+    for row in read_epochs(run.metrics, EpochMetrics):
+        values = _grouped(row, "epoch", "step")
+        if time := times.get(row.epoch):
+            values |= _grouped(time, "epoch", "packed")
+            elapsed_s += time.duration_s + time.eval_s
+        epochs.append(values)
+        seconds.append(elapsed_s)
+    return tuple(epochs), tuple(seconds)
+
+
+def _grouped(row: Struct, *without: str) -> dict[str, float]:
+    values = {}
+    for name, value in asdict(row).items():
+        if value is not None and name not in without:
+            group = "error" if name in ERROR_METRICS else _GROUPS.get(name, "loss")
+            values[f"{group}/{name}"] = round(float(value), 6 if group == "error" else 12)
+    return values
+
+
+def _name(name: Any) -> str:
     if not IDENTIFIER.fullmatch(str(name)):
         raise ValueError(f"suite or cell {name!r}")
     return str(name)
 
 
 def _cell(name: Any) -> str:
-    return "/".join(_suite(part) for part in str(name).split("/"))
-
-
-def _overrides(pairs: Any) -> str | None:
-    return " ".join(f"{key}={json.dumps(value)}" for key, value in pairs) or None
-
-
-def _data(data: Mapping[str, Any], label: str) -> DataFacts:
-    name, content = data["name"], str(data["id"])
-    url = ARCHIVES[name].url if name in ARCHIVES and content == published_id(name) else None
-    return DataFacts(one_line(label)[:MAX_NAME], one_line(content)[:_DIGEST], url, data)
+    return "/".join(_name(part) for part in str(name).split("/"))
 
 
 def _flat(prefix: str, value: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -217,24 +269,9 @@ def _flat(prefix: str, value: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield f"{prefix}{key}", item
 
 
-def _texts(values: Mapping[str, Any] | Iterator[tuple[str, Any]]) -> dict[str, str]:
-    """Return text that no store refuses and no terminal obeys; what is None in tags is left out."""
-    items = values.items() if isinstance(values, Mapping) else values
+def _texts(values: Mapping[str, Any]) -> dict[str, str]:
+    """Return text that no store refuses and no terminal obeys."""
     return {
         key: one_line(item if isinstance(item, str) else json.dumps(item))[:MAX_TEXT]
-        for key, item in items
-        if item is not None or not key.startswith("resbench.")
+        for key, item in values.items()
     }
-
-
-def _artifacts(run: RunFolder) -> tuple[Path, ...]:
-    run.require()
-    paths = (run.path / name for name in _ARTIFACTS)
-    return tuple(path for path in paths if path.is_file() and not path.is_symlink())
-
-
-def _unplaced(key: str, why: str) -> EnvironmentFault:
-    return EnvironmentFault(
-        f"run {key[:16]}: not mirrored, its specification or context is not one that "
-        f"`resbench run` writes ({one_line(why)})."
-    )

@@ -1,0 +1,104 @@
+"""The process that exports a results folder while `resbench run` works in it.
+
+It watches the folder, so that nothing depends on what the runner tells it. The end of its input,
+also by the runner's death, makes it export once more and end. Each line of its output is a warning.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from resbench.errors import ResbenchError
+from resbench.tracking.export import Exporter
+from resbench.tracking.store import find_store
+from resbench.words import invocation, one_line
+
+EVERY_S = 3.0
+RETRY_S = 10.0
+"""Pause after a failure."""
+WAIT_S = 20.0
+"""For another resbench that writes, or makes the database."""
+LAST_WORDS_S = 60
+"""How long the process outlives its input."""
+DYING_S = 2.0
+"""How long workers may take to die with their parent."""
+
+
+class Follower:
+    """That process as the runner sees it. No method raises; only :meth:`close` waits."""
+
+    def __init__(self, results: Path) -> None:
+        self.results = results
+        self.process: subprocess.Popen[str] | None = None
+        self._warnings: list[str] = []
+
+    def start(self) -> None:
+        """Start the process; where that cannot be, :meth:`close` says why."""
+        if importlib.util.find_spec("mlflow") is None:
+            self._warnings.append("mlflow is not installed.")
+            return
+        try:
+            find_store(self.results)
+            self.process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "resbench.tracking.follow", str(self.results)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,  # Ctrl-C is for the runner, whose workers have to end first
+                text=True,
+            )
+        except (ResbenchError, OSError) as error:
+            self._warnings.append(one_line(error))
+
+    def close(self, patience_s: float) -> str | None:
+        """Let it finish for at most ``patience_s``; return one warning where all is not there."""
+        if self.process is not None:
+            try:
+                output, _ = self.process.communicate(timeout=patience_s)
+                self._warnings += output.splitlines()
+                if self.process.returncode and not self._warnings:
+                    self._warnings.append(f"it ended with exit code {self.process.returncode}.")
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.communicate()
+                self._warnings.append(f"it took longer than {patience_s:g} s.")
+        if not self._warnings:
+            return None
+        sync = invocation("sync", self.results)
+        return f"not all runs are in MLflow; {sync} completes that. {self._warnings[-1]}"
+
+
+def main() -> None:
+    """Export what has changed, again and again, until the input ends."""
+    results, parent = Path(sys.argv[1]), os.getppid()
+    for number in (signal.SIGINT, signal.SIGTERM):  # for the runner, which then ends the input
+        signal.signal(number, signal.SIG_IGN)
+    os.nice(5)  # training goes first, but not alone: what it writes is to be seen
+    exporter, pause_s = Exporter(results, WAIT_S), 0.0
+    while not select.select([0], [], [], pause_s)[0]:
+        started = time.monotonic()
+        try:
+            exporter.export()
+            pause_s = EVERY_S + time.monotonic() - started  # never more than half of a core
+        except ResbenchError:
+            pause_s = RETRY_S  # the last attempt says what is wrong
+    signal.alarm(LAST_WORDS_S)  # whatever hangs below MLflow must not outlive the runner
+    if os.getppid() != parent:  # it was killed, and its workers are about to end
+        time.sleep(DYING_S)
+    try:
+        problems: tuple[object, ...] = exporter.export().problems
+    except ResbenchError as error:
+        problems = (error,)
+    for problem in problems:
+        print(one_line(problem), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,556 @@
+"""The store can be dropped and rebuilt, is never wrong for long, and is shared without harm."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import sqlite3
+import stat
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from resbench.errors import EnvironmentFault, UsageError
+from resbench.store.layout import ResultsFolder, RunFolder
+from resbench.store.locks import try_lock
+from resbench.store.metrics import rewind
+from resbench.store.state import Status
+from resbench.tracking.export import MLFLOW_STATUS, Exporter, Report
+
+from . import factory
+from .conftest import without_uri
+from .factory import CELL, CELLS, NAME, SUITE, Tables, eventually
+
+SYNC = [sys.executable, "-m", "resbench.cli.main", "sync", "--results"]
+
+
+def sync(results: Path, wait_s: float = 60.0) -> Report:
+    return Exporter(results, wait_s).export()
+
+
+def everything(tables: Tables) -> list[object]:
+    """All that a reader of the store sees."""
+    names = ("experiments", "experiment_tags", "runs", "tags", "params", "metrics")
+    return [tables.query(f"SELECT * FROM {name} ORDER BY 1, 2, 3") for name in names]
+
+
+# -- what is exported -----------------------------------------------------------------------------
+
+
+def test_the_store_holds_every_number_of_the_files(results: Path, tables: Tables) -> None:
+    run = factory.finished(results)
+    assert sync(results).written == 1
+    expected = []
+    for file in (run.metrics, run.timing):
+        for row in map(json.loads, file.read_text().splitlines()):
+            epoch = row.pop("epoch")
+            expected += [(n, epoch, v) for n, v in row.items() if n not in ("step", "packed")]
+    points = tables.points("key NOT LIKE '%_published'")
+    found = [(name.partition("/")[2], step, value) for name, step, value in points]
+    for (name, step, value), (as_name, at, said) in zip(
+        sorted(found), sorted(expected), strict=True
+    ):
+        assert (name, step) == (as_name, at)
+        assert value == pytest.approx(said, rel=1e-6)
+    assert {name.partition("/")[0] for name, *_ in points} == {
+        "error",
+        "loss",
+        "schedule",
+        "timing",
+    }
+    assert tables.runs() == [(SUITE, NAME, "FINISHED")]
+    params = dict(tables.query("SELECT key, value FROM params"))
+    assert params["training.optim.lr"] == "0.1"
+    assert params["training.schedule.drops"] == '[{"at": 1.5, "factor": 0.1}]'
+    assert params["size.parameters"] == "119000"
+    copies = {path.name for path in (results / "mlartifacts").rglob("*.*")}
+    assert copies == {"spec.json", "record.json", "predictions.npz", "worker.log"}
+
+
+def test_a_run_stands_next_to_the_published_value_of_its_cell(
+    results: Path, tables: Tables
+) -> None:
+    factory.finished(results)
+    sync(results)
+    [(name, _, value)] = tables.points("key LIKE '%_published'")
+    assert (name, value) == ("error/test_top1_err_published", 5.52)
+    [note] = tables.tags("mlflow.note.content")
+    assert "published 5.52 %" in note
+    assert f"**{CELL}** of `{SUITE}`, seed 1" in note
+    assert tables.query("SELECT name FROM datasets") == [("jpeg75",)]
+
+
+def test_the_published_value_is_that_of_the_suite_next_to_the_results(
+    results: Path, tables: Tables
+) -> None:
+    from resbench.suite.catalog import suite_folder
+
+    factory.finished(results)
+    shutil.copytree(suite_folder(), results.parent / "suites")
+    suite = results.parent / "suites" / f"{SUITE}.yaml"
+    text = suite.read_text()
+    assert '"5.52"' in text
+    suite.write_text(text.replace('"5.52"', '"5.25"'))
+    sync(results)
+    assert [v for *_, v in tables.points("key LIKE '%_published'")] == [5.25]
+    suite.write_text(text)
+    assert sync(results).written == 1
+    assert [v for *_, v in tables.points("key LIKE '%_published'")] == [5.52]
+    suite.write_text("version: 9")
+    assert sync(results).problems == ()
+    assert tables.runs() == [(SUITE, NAME, "FINISHED")]
+
+
+def test_the_experiment_says_published_and_measured_values_by_cell(
+    results: Path, tables: Tables
+) -> None:
+    for seed in (1, 2):
+        factory.finished(results, seed)
+    factory.begin(results, seed=3, epochs=1)
+    sync(results)
+    rows = dict(tables.query("SELECT key, value FROM experiment_tags"))
+    note = rows["mlflow.note.content"]
+    errors = [v for _, step, v in tables.points("key = 'error/test_top1_err'") if step == 3]
+    mean = sum(errors) / 2
+    assert f"| {CELL} | test_top1_err | 5.52 | {mean:.2f} (" in note
+    assert "| 2 |" in note  # the unfinished run does not count
+
+
+def test_the_saved_view_is_one_that_mlflow_reads(results: Path, tables: Tables) -> None:
+    factory.finished(results)
+    sync(results)
+    rows = dict(tables.query("SELECT key, value FROM experiment_tags"))
+    view = json.loads(rows["mlflow.sharedViewState.resbench"])
+    assert {name: type(value) for name, value in view.items()} == {
+        "name": str, "createdAt": int, "state": str,
+    }  # fmt: skip
+    state = json.loads(view["state"])
+    assert state["selectedColumns"][:2] == [
+        "metrics.`error/test_top1_err`",
+        "metrics.`error/test_top1_err_published`",
+    ]
+    assert set(state["columnWidths"]) == set(state["columnOrder"]) == set(state["selectedColumns"])
+    import mlflow
+
+    chunks = Path(mlflow.__file__).parent.glob("server/js/build/static/js/*.js")
+    scripts = "".join(chunk.read_text(errors="replace") for chunk in chunks)
+    for word in ("mlflow.sharedViewState.", "viewStateShareKey", "createdAt", *state):
+        assert word in scripts, f"this MLflow does not know {word}"
+
+
+def test_a_run_that_serves_two_tables_is_in_both_experiments(results: Path, tables: Tables) -> None:
+    cells = (*CELLS, ("depth", "attention-56"))
+    factory.finished(results, cells=cells)
+    assert sync(results).written == 1
+    assert tables.runs() == [("depth", "s1 attention-56", "FINISHED"), (SUITE, NAME, "FINISHED")]
+    assert sync(results).unchanged == 1
+    where = "key NOT LIKE '%_published' AND experiment_id = "
+    counts = {len(tables.points(where + str(i))) for i in (1, 2)}
+    assert len(counts) == 1
+    assert counts != {0}
+
+
+def test_hostile_text_in_a_record_arrives_as_harmless_text(results: Path, tables: Tables) -> None:
+    labels = ["<script>alert(1)</script>", "a\nb\x1b[31m\0", "\ud800", "x" * 20_000, "'; DROP", "-"]
+    for seed, label in enumerate(labels, start=1):
+        factory.begin(results, seed, label=label)
+    assert sync(results).problems == ()
+    shown = tables.tags("resbench.data")
+    assert len(shown) == len(labels)
+    assert all(text.isprintable() and len(text) <= 5000 for text in shown)
+    assert {labels[0], r"a\nb\x1b[31m\x00", r"\ud800", "'; DROP"} < set(shown)
+
+
+# -- again ----------------------------------------------------------------------------------------
+
+
+def test_exporting_twice_changes_nothing(results: Path, tables: Tables) -> None:
+    for seed in (1, 2):
+        factory.finished(results, seed)
+    factory.begin(results, seed=3, epochs=2)
+    assert sync(results).written == 3
+    before = everything(tables)
+    again = sync(results)
+    assert (again.written, again.unchanged) == (0, 3)
+    assert everything(tables) == before
+
+
+def test_where_nothing_has_changed_mlflow_is_not_even_imported(results: Path) -> None:
+    factory.finished(results)
+    sync(results)
+    code = (
+        "import sys; from pathlib import Path; from resbench.tracking.export import Exporter\n"
+        "report = Exporter(Path(sys.argv[1])).export()\n"
+        "print(report.written, report.unchanged, 'mlflow' in sys.modules)"
+    )
+    command = [sys.executable, "-c", code, str(results)]
+    for expected in ("0 1 False\n", "1 1 True\n"):
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert done.stdout == expected
+        if "False" in expected:
+            factory.begin(results, seed=2)
+
+
+def test_only_new_epochs_are_written(
+    results: Path, tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient
+
+    written: list[set[int]] = []
+    log = MlflowClient.log_batch
+
+    def noted(client: MlflowClient, run: str, metrics: list[Any], *rest: Any) -> None:
+        written.append({metric.step for metric in metrics})
+        log(client, run, metrics, *rest)
+
+    monkeypatch.setattr(
+        MlflowClient,
+        "log_batch",
+        noted,
+    )
+    run = factory.begin(results, epochs=2)
+    sync(results)
+    factory.train(run, 1, 3, 3)
+    sync(results)
+    assert written == [{0, 1, 2}, {3}]
+    steps = [step for _, step, _ in tables.points("key = 'loss/test_loss'")]
+    assert steps == [1, 2, 3]
+
+
+def test_a_lost_digest_is_written_again_without_duplicates(results: Path, tables: Tables) -> None:
+    factory.finished(results)
+    sync(results)
+    before = tables.points()
+    with closing(sqlite3.connect(results / "mlflow.db")) as opened:
+        opened.execute("DELETE FROM tags WHERE key IN ('resbench.digest', 'resbench.epochs')")
+        opened.commit()
+    assert sync(results).written == 1
+    assert tables.points() == before
+    assert len(tables.runs()) == 1
+
+
+def test_an_interrupted_run_that_resumes_stays_one_run(results: Path, tables: Tables) -> None:
+    run = factory.begin(results, epochs=1)
+    sync(results)
+    assert tables.runs() == [(SUITE, NAME, "KILLED")]
+    assert tables.tags("resbench.status") == ["interrupted"]
+    [before] = tables.query("SELECT run_uuid FROM runs")
+    factory.train(run, 1, 2, factory.EPOCHS)
+    factory.finish(run)
+    sync(results)
+    assert tables.query("SELECT run_uuid FROM runs") == [before]
+    assert tables.runs() == [(SUITE, NAME, "FINISHED")]
+    assert tables.tags("resbench.status") == ["done"]
+
+
+def test_epochs_that_were_trained_again_replace_the_lost_ones(
+    results: Path, tables: Tables
+) -> None:
+    run = factory.begin(results, epochs=3)
+    sync(results)
+    for path in (run.metrics, run.timing):
+        rewind(path, 1)  # the last checkpoint was of epoch 1
+    factory.train(run, 1, 2, 2, seconds=7.0)
+    sync(results)
+    assert tables.points("key = 'timing/duration_s'") == [
+        ("timing/duration_s", 1, 1.5),
+        ("timing/duration_s", 2, 7.0),
+    ]
+    assert len(tables.runs()) == 1
+
+
+def test_a_run_in_training_is_running_until_its_process_ends(results: Path, tables: Tables) -> None:
+    run = factory.begin(results, epochs=1)
+    state = json.loads(run.state.read_text())
+    run.state.write_text(json.dumps({**state, "status": "running"}))
+    lock = try_lock(run.path)
+    assert lock is not None
+    with lock:
+        report = sync(results)
+        assert (report.written, report.running) == (1, 1)
+        assert tables.runs() == [(SUITE, NAME, "RUNNING")]
+    assert sync(results).running == 0
+    assert tables.runs() == [(SUITE, NAME, "KILLED")]
+
+
+def test_a_run_whose_files_are_gone_does_not_stay_running(results: Path, tables: Tables) -> None:
+    for seed in (1, 2):
+        factory.finished(results, seed)
+    sync(results)
+    with closing(sqlite3.connect(results / "mlflow.db")) as opened:
+        opened.execute("UPDATE runs SET status = 'RUNNING'")
+        opened.execute(
+            "UPDATE tags SET value = 'another' WHERE key = 'resbench.folder' AND run_uuid = "
+            "(SELECT run_uuid FROM runs WHERE name LIKE 's2%')"
+        )
+        opened.commit()
+    shutil.rmtree(results / "runs")
+    assert sync(results).ended == 1
+    assert [status for _, _, status in tables.runs()] == ["KILLED", "RUNNING"]
+    assert sync(results).ended == 0
+
+
+# -- shared stores --------------------------------------------------------------------------------
+
+
+def test_two_folders_with_other_numbers_for_one_key_are_told_apart(
+    tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    team = tmp_path / "team.db"
+    shutil.copy(empty_database, team)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{team}")
+    tables = Tables(team)
+    for name, seconds in (("a", 1.5), ("b", 2.5)):
+        folder = tmp_path / name
+        ResultsFolder(folder).open_for_writing()
+        run = factory.begin(folder, epochs=0)
+        factory.train(run, 1, 1, factory.EPOCHS, seconds=seconds)
+        factory.finish(run)
+        record = json.loads(run.record.read_text())["timing"]
+        assert record  # both are whole records; the hash below tells them apart
+    second = RunFolder(tmp_path / "b", factory.folder_of(tmp_path / "b").key)
+    second.record.unlink()
+    factory.finish(second, label="other")
+    assert [sync(tmp_path / name).written for name in ("a", "b", "a", "b")] == [1, 1, 0, 0]
+    assert tables.runs() == [(SUITE, NAME, "FINISHED")] * 2
+    assert {Path(text).name for text in tables.tags("resbench.results")} == {"a", "b"}
+    view = dict(tables.query("SELECT key, value FROM experiment_tags"))
+    assert "resbench.results" in view["mlflow.sharedViewState.resbench"]
+
+
+def test_a_copy_of_a_folder_adds_no_run(
+    tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    team = tmp_path / "team.db"
+    shutil.copy(empty_database, team)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{team}")
+    factory.finished(tmp_path / "a")
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    assert [sync(tmp_path / name).written for name in ("a", "b")] == [1, 0]
+    assert len(Tables(team).runs()) == 1
+
+
+@pytest.mark.parametrize("deleted", [False, True])
+def test_a_strangers_experiment_of_the_same_name_is_left_alone(
+    results: Path, tables: Tables, deleted: bool
+) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{results / 'mlflow.db'}")
+    strange = client.create_experiment(SUITE)
+    if deleted:
+        client.delete_experiment(strange)
+    factory.finished(results)
+    assert [sync(results).written, sync(results).written] == [1, 0]
+    assert tables.runs() == [(f"{SUITE} (resbench)", NAME, "FINISHED")]
+    stage = "SELECT lifecycle_stage FROM experiments WHERE experiment_id = ?"
+    assert tables.query(stage, strange) == [("deleted" if deleted else "active",)]
+    assert set(Exporter(results).store.experiments()) == {SUITE}
+
+
+def test_a_deleted_experiment_of_ours_comes_back(results: Path, tables: Tables) -> None:
+    from mlflow import MlflowClient
+
+    factory.finished(results)
+    sync(results)
+    MlflowClient(f"sqlite:///{results / 'mlflow.db'}").delete_experiment("1")
+    assert tables.runs() == []
+    sync(results)
+    assert tables.runs() == [(SUITE, NAME, "FINISHED")]
+
+
+@pytest.mark.parametrize("group_writable", [True, False])
+def test_a_store_is_the_groups_where_the_folder_is(tmp_path: Path, group_writable: bool) -> None:
+    results = tmp_path / "results"
+    factory.finished(results)
+    results.chmod(0o775 if group_writable else 0o755)
+    before = os.umask(0o022)
+    try:
+        sync(results)
+    finally:
+        assert os.umask(before) == 0o022
+    folders = [path for path in (results / "mlartifacts").rglob("*") if path.is_dir()]
+    assert folders
+    made = [results / "mlflow.db", results / "mlflow.db-lock", *folders]
+    assert {bool(path.stat().st_mode & stat.S_IWGRP) for path in made} == {group_writable}
+
+
+# -- what can go wrong ----------------------------------------------------------------------------
+
+
+def test_a_forged_record_is_named_and_the_others_are_exported(
+    results: Path, tables: Tables
+) -> None:
+    forged = factory.finished(results, seed=1)
+    factory.finished(results, seed=2)
+    forged.record.write_text(forged.record.read_text().replace('"done"', '"diverged"'))
+    report = sync(results)
+    assert (report.written, report.unchanged, len(report.problems)) == (1, 0, 1)
+    assert str(forged.record) in report.problems[0]
+    assert [name for _, name, _ in tables.runs()] == [f"s2 {CELL}"]
+
+
+@pytest.mark.parametrize("name", ["with space", "per%20cent%d", "ha#sh", "ünïcode"])
+def test_any_folder_name_will_do(tmp_path: Path, empty_database: Path, name: str) -> None:
+    folder = tmp_path / name
+    factory.finished(folder)
+    shutil.copy(empty_database, folder / "mlflow.db")
+    assert [sync(folder).written, sync(folder).written] == [1, 0]
+    assert Tables(folder / "mlflow.db").runs() == [(SUITE, NAME, "FINISHED")]
+    assert len(list((folder / "mlartifacts").rglob("record.json"))) == 1
+
+
+def test_two_exports_at_once_from_nothing_make_no_duplicates(tmp_path: Path) -> None:
+    for seed in (1, 2, 3):
+        factory.finished(tmp_path, seed)
+    both = [
+        subprocess.Popen(
+            [*SYNC, str(tmp_path)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=without_uri(),
+        )
+        for _ in range(2)
+    ]
+    answers = [process.communicate(timeout=240) for process in both]
+    assert [process.returncode for process in both] == [0, 0], answers
+    tables = Tables(tmp_path / "mlflow.db")
+    assert len(tables.runs()) == 3
+    assert len(tables.points()) == len(set(tables.query("SELECT run_uuid, key, step FROM metrics")))
+
+
+def test_a_kill_while_the_database_is_made_does_no_harm(tmp_path: Path) -> None:
+    factory.finished(tmp_path)
+    unfinished = tmp_path / "mlflow.db-new"
+    with subprocess.Popen([*SYNC, str(tmp_path)], env=without_uri()) as process:
+        eventually(lambda: unfinished.exists() and unfinished.stat().st_size > 100_000)
+        process.kill()
+    assert not (tmp_path / "mlflow.db").exists()
+    assert sync(tmp_path).written == 1
+    assert not unfinished.exists()
+
+
+def test_a_kill_at_any_time_is_made_good(results: Path, tables: Tables) -> None:
+    for seed in range(1, 5):
+        factory.finished(results, seed)
+    for runs in (1, 3):
+        with subprocess.Popen([*SYNC, str(results)], env=without_uri()) as process:
+            eventually(lambda n=runs: len(tables.runs()) >= n)  # type: ignore[misc]
+            process.kill()
+    sync(results)
+    assert tables.runs() == [(SUITE, f"s{seed} {CELL}", "FINISHED") for seed in range(1, 5)]
+    [note] = tables.query("SELECT value FROM experiment_tags WHERE key = 'mlflow.note.content'")
+    assert "| 4 |" in note[0]
+    points = tables.query(
+        "SELECT run_uuid, key, step FROM metrics JOIN runs USING (run_uuid) "
+        "WHERE lifecycle_stage = 'active'"
+    )
+    assert len(points) == len(set(points))
+    assert sync(results).unchanged == 4
+
+
+def test_a_locked_database_is_one_line_and_nothing_is_lost(results: Path, tables: Tables) -> None:
+    factory.finished(results)
+    with closing(sqlite3.connect(results / "mlflow.db")) as stranger:
+        stranger.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(
+            EnvironmentFault, match=r"mlflow\.db: database is locked\. Nothing is lost"
+        ):
+            sync(results)
+        stranger.rollback()
+    assert sync(results).written == 1
+
+
+def test_another_resbench_that_writes_is_waited_for_and_named(results: Path) -> None:
+    factory.finished(results)
+    exporter = Exporter(results)
+    with exporter.store.turn(0), pytest.raises(EnvironmentFault, match="another resbench writes"):
+        sync(results, wait_s=0.1)
+    assert sync(results, wait_s=0.1).written == 1
+
+
+def test_a_database_that_is_none_is_one_line(results: Path) -> None:
+    factory.finished(results)
+    (results / "mlflow.db").write_bytes(b"not a database at all, but long enough" * 100)
+    with pytest.raises(EnvironmentFault, match="file is not a database"):
+        sync(results)
+
+
+@pytest.mark.parametrize("revision", ["cc1f77228345", "ffffffffffff"])
+def test_tables_of_another_mlflow_are_one_line_with_a_remedy_that_helps(
+    results: Path, revision: str
+) -> None:
+    factory.finished(results)
+    with closing(sqlite3.connect(results / "mlflow.db")) as opened:
+        opened.execute("UPDATE alembic_version SET version_num = ?", (revision,))
+        opened.commit()
+    with pytest.raises(EnvironmentFault, match="another version of MLflow") as caught:
+        sync(results)
+    remedy = str(caught.value)
+    assert (
+        f"Remove {results}/mlflow.db and {results}/mlartifacts, then run `resbench sync" in remedy
+    )
+    (results / "mlflow.db").unlink()
+    elsewhere = results.rename(results.parent / "again")  # MLflow keeps a removed file open
+    assert sync(elsewhere).written == 1
+    assert Tables(elsewhere / "mlflow.db").runs() == [(SUITE, NAME, "FINISHED")]
+
+
+def test_a_teams_store_of_another_mlflow_is_not_to_be_removed(
+    tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    team = tmp_path / "team.db"
+    shutil.copy(empty_database, team)
+    with closing(sqlite3.connect(team)) as opened:
+        opened.execute("UPDATE alembic_version SET version_num = 'cc1f77228345'")
+        opened.commit()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{team}")
+    factory.finished(tmp_path / "a")
+    with pytest.raises(EnvironmentFault, match="Use that version, or name another store"):
+        sync(tmp_path / "a")
+
+
+def test_a_server_that_is_not_there_is_one_line_without_its_password(
+    results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    factory.finished(results)
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:secret@127.0.0.1:{port}")
+    with pytest.raises(EnvironmentFault) as caught:
+        sync(results)
+    text = str(caught.value)
+    assert "Connection refused" in text
+    assert "secret" not in text
+    assert "\n" not in text
+
+
+def test_a_server_that_never_answers_is_given_up(
+    results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    factory.finished(results)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        with pytest.raises(EnvironmentFault, match="timed out"):
+            sync(results)
+
+
+@pytest.mark.parametrize("uri", ["file:///tmp/mlruns", "mlruns", "sqlite://", "sqlite:///a?b=c"])
+def test_a_store_that_is_not_supported_is_refused(
+    results: Path, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    with pytest.raises(UsageError, match="sqlite:///FILE"):
+        sync(results)
+
+
+def test_every_status_has_an_honest_counterpart() -> None:
+    assert set(MLFLOW_STATUS) == set(Status)
+    assert [s for s in Status if MLFLOW_STATUS[s] == "FINISHED"] == [Status.DONE]
+    assert [s for s in Status if MLFLOW_STATUS[s] == "RUNNING"] == [Status.RUNNING]

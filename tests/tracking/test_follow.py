@@ -1,0 +1,198 @@
+"""The process that exports during a run never harms it, and what it missed is made good."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from resbench.store.layout import RunFolder
+from resbench.store.locks import try_lock
+from resbench.tracking.export import Exporter
+from resbench.tracking.follow import Follower
+
+from . import factory
+from .factory import NAME, SUITE, Tables, eventually
+
+
+def started(results: Path) -> Follower:
+    follower = Follower(results)
+    follower.start()
+    return follower
+
+
+@contextmanager
+def training(run: RunFolder) -> Iterator[None]:
+    """This process trains the run in the eyes of others."""
+    lock = try_lock(run.path)
+    assert lock is not None
+    with lock:
+        state = json.loads(run.state.read_text())
+        run.state.write_text(json.dumps({**state, "status": "running", "pid": os.getpid()}))
+        yield
+
+
+def test_curves_grow_while_a_run_works_and_end_honestly(results: Path, tables: Tables) -> None:
+    run = factory.begin(results, epochs=1)
+    with training(run):
+        follower = started(results)
+        eventually(lambda: tables.runs() == [(SUITE, NAME, "RUNNING")])
+        factory.train(run, 1, 2, factory.EPOCHS)
+        eventually(lambda: len(tables.points("key = 'loss/test_loss'")) == 3)
+        assert tables.runs() == [(SUITE, NAME, "RUNNING")]
+        factory.finish(run)
+    assert follower.close(60) is None
+    assert tables.runs() == [(SUITE, NAME, "FINISHED")]
+    assert Exporter(results).export().unchanged == 1
+
+
+def test_a_runner_that_is_killed_leaves_no_running_run(results: Path, tables: Tables) -> None:
+    run = factory.begin(results, epochs=1)
+    code = (
+        "import sys, time; from pathlib import Path\n"
+        "from resbench.tracking.follow import Follower\n"
+        "follower = Follower(Path(sys.argv[1])); follower.start()\n"
+        "print(follower.process.pid, flush=True); time.sleep(600)"
+    )
+    command = [sys.executable, "-c", code, str(results)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        process = psutil.Process(int(parent.stdout.readline()))
+        with training(run):
+            eventually(lambda: tables.runs() == [(SUITE, NAME, "RUNNING")])
+            factory.train(run, 1, 2, 2)
+        parent.kill()
+    psutil.wait_procs([process], timeout=120)
+    assert not process.is_running()
+    assert tables.runs() == [(SUITE, NAME, "KILLED")]
+    assert len(tables.points("key = 'loss/test_loss'")) == 2
+
+
+def test_a_follower_that_is_killed_is_made_good_by_sync(results: Path, tables: Tables) -> None:
+    run = factory.begin(results, epochs=1)
+    follower = started(results)
+    with training(run):
+        eventually(lambda: tables.runs() == [(SUITE, NAME, "RUNNING")])
+        assert follower.process is not None
+        follower.process.kill()
+        factory.train(run, 1, 2, factory.EPOCHS)
+        factory.finish(run)
+    warning = follower.close(30)
+    assert warning is not None
+    assert f"`resbench sync --results {results}` completes that" in warning
+    assert "exit code -9" in warning
+    assert tables.runs() == [(SUITE, NAME, "RUNNING")]
+    Exporter(results).export()
+    assert tables.runs() == [(SUITE, NAME, "FINISHED")]
+    steps = [step for _, step, _ in tables.points("key = 'loss/test_loss'")]
+    assert steps == [1, 2, 3]
+
+
+@contextmanager
+def refused_port(_: Path) -> Iterator[str]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    yield f"http://127.0.0.1:{port}"
+
+
+@contextmanager
+def silent_server(_: Path) -> Iterator[str]:
+    with socket.create_server(("127.0.0.1", 0), backlog=50) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+@contextmanager
+def locked_database(results: Path) -> Iterator[str]:
+    with closing(sqlite3.connect(results / "mlflow.db")) as stranger:
+        stranger.execute("BEGIN EXCLUSIVE")
+        yield f"sqlite:///{results / 'mlflow.db'}"
+        stranger.rollback()
+
+
+@contextmanager
+def unsupported(_: Path) -> Iterator[str]:
+    yield "file:///somewhere"
+
+
+@pytest.mark.parametrize(
+    ("store", "reason"),
+    [
+        (refused_port, "Connection refused"),
+        (silent_server, "timed out"),
+        (locked_database, "database is locked"),
+        (unsupported, "file:///somewhere"),
+    ],
+)
+def test_a_store_that_fails_is_one_warning_and_is_filled_later(
+    results: Path, tables: Tables, monkeypatch: pytest.MonkeyPatch, store: object, reason: str
+) -> None:
+    factory.finished(results)
+    with store(results) as uri:  # type: ignore[operator]
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        warning = started(results).close(60)
+    assert warning is not None
+    assert reason in warning
+    assert "\n" not in warning
+    assert tables.runs() == []
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    assert Exporter(results).export().written == 1
+    assert tables.runs() == [(SUITE, NAME, "FINISHED")]
+
+
+def test_a_follower_that_hangs_is_given_up(results: Path) -> None:
+    factory.finished(results)
+    follower = started(results)
+    assert follower.process is not None
+    os.kill(follower.process.pid, signal.SIGSTOP)
+    warning = follower.close(0.5)
+    assert warning is not None
+    assert "longer than 0.5 s" in warning
+    assert follower.process.returncode == -signal.SIGKILL
+
+
+def test_without_mlflow_there_is_one_line_and_no_process(
+    results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "mlflow" else find(name)
+    )
+    follower = started(results)
+    assert follower.process is None
+    warning = follower.close(1)
+    assert warning is not None
+    assert warning.endswith("mlflow is not installed.")
+
+
+def test_nothing_of_the_working_directory_is_imported(
+    results: Path, tables: Tables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    factory.finished(results)
+    for name in ("mlflow", "random"):
+        (tmp_path / f"{name}.py").write_text("open('I_WAS_RUN', 'w')")
+    monkeypatch.chdir(tmp_path)
+    assert started(results).close(60) is None
+    assert tables.runs() == [(SUITE, NAME, "FINISHED")]
+    assert not (tmp_path / "I_WAS_RUN").exists()
+    subprocess.run([sys.executable, "-c", "import mlflow"], check=True)
+    assert (tmp_path / "I_WAS_RUN").exists()  # what the follower would have run without its flag
+
+
+def test_the_runner_needs_neither_mlflow_nor_torch() -> None:
+    code = (
+        "import sys, resbench.tracking.follow, resbench.cli.ui, resbench.cli.sync\n"
+        "print([name for name in ('mlflow', 'torch', 'pandas') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

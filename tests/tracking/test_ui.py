@@ -1,0 +1,158 @@
+"""`resbench ui` is MLflow's own server on the right store."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import psutil
+import pytest
+
+from resbench.cli.ui import command as ui_command
+from resbench.errors import EnvironmentFault, UsageError
+from resbench.tracking.export import Exporter
+
+from . import factory
+from .conftest import without_uri
+from .factory import NAME, SUITE, Tables
+
+UI = [sys.executable, "-m", "resbench.cli.main", "ui"]
+# What the environment of somebody who runs an MLflow server may hold.
+SERVER = {
+    "MLFLOW_SERVER_ALLOWED_HOSTS": "mlflow.example.org",
+    "MLFLOW_STATIC_PREFIX": "/mlflow",
+    "UVICORN_ROOT_PATH": "/elsewhere",
+    "MLFLOW_BACKEND_STORE_URI": "sqlite:////nowhere/at.db",
+}
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+class Running:
+    """A `resbench ui` that has said where it answers."""
+
+    def __init__(self, results: Path, process: subprocess.Popen[str], url: str) -> None:
+        assert process.stdout is not None
+        self.results, self.process, self.url = results, process, url
+        self.lines = [process.stdout.readline(), process.stdout.readline()]
+
+
+@pytest.fixture(scope="module")
+def ui(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Iterator[Running]:
+    results = tmp_path_factory.mktemp("ui") / "results"
+    factory.finished(results, seed=7)
+    shutil.copy(empty_database, results / "mlflow.db")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        Exporter(results).export()
+    (results.parent / "random.py").write_text("open('I_WAS_RUN', 'w')")
+    port = free_port()
+    # As a shell without job control starts a background job: its SIGINT is ignored.
+    command = ["sh", "-c", 'trap "" INT; exec "$@"', "sh", *UI]
+    command[command.index("-m") : command.index("-m")] = ["-P"]
+    command += ["--results", str(results), "--port", str(port)]
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**without_uri(), **SERVER},
+        cwd=results.parent,
+    ) as process:
+        try:
+            yield Running(results, process, f"http://127.0.0.1:{port}")
+        finally:
+            process.terminate()
+            process.wait(120)
+
+
+def test_the_ui_answers_on_loopback_under_the_variables_of_another_server(ui: Running) -> None:
+    view = "viewStateShareKey=resbench&workflowType=machine_learning"
+    assert ui.lines == [
+        f"{SUITE}  {ui.url}/#/experiments/1/runs?{view}\n",
+        f"{ui.url}  Ctrl-C ends it.\n",
+    ]
+    with urllib.request.urlopen(ui.url, timeout=120) as answer:
+        assert b"MLflow" in answer.read()
+    listening = {
+        connection.laddr.ip
+        for process in psutil.Process(ui.process.pid).children(recursive=True)
+        for connection in process.net_connections(kind="inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert listening == {"127.0.0.1"}
+    # Nothing of the working directory is run, and nothing is left in it.
+    assert {path.name for path in ui.results.parent.iterdir()} == {"results", "random.py"}
+
+
+def test_a_server_is_filled_like_a_file_and_ctrl_c_ends_it_quietly(
+    ui: Running, results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = Tables(ui.results / "mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", ui.url)
+    run = factory.begin(results, epochs=1)
+    exporter = Exporter(results)
+    assert exporter.export().written == 1
+    assert (SUITE, NAME, "KILLED") in served.runs()
+    assert exporter.export().unchanged == 1
+    factory.train(run, 1, 2, factory.EPOCHS)
+    factory.finish(run)
+    assert exporter.export().written == 1
+    assert Exporter(results).export().unchanged == 1
+    assert (SUITE, NAME, "FINISHED") in served.runs()
+    steps = [step for _, step, _ in served.points("key = 'loss/test_loss'")]
+    assert steps == [1, 1, 2, 2, 3, 3]  # of two runs
+    processes = psutil.Process(ui.process.pid).children(recursive=True)
+    ui.process.send_signal(signal.SIGINT)
+    assert ui.process.wait(120) == 0
+    assert psutil.wait_procs(processes, timeout=10)[1] == []
+
+
+def test_a_taken_port_is_named(results: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(UsageError, match=f"--port {port}: Address already in use"):
+            ui_command.main(["--results", str(results), "--port", str(port)], standalone_mode=False)
+
+
+def test_tables_of_another_mlflow_are_one_line_with_the_remedy(results: Path) -> None:
+    with closing(sqlite3.connect(results / "mlflow.db")) as opened:
+        opened.execute("UPDATE alembic_version SET version_num = 'cc1f77228345'")
+        opened.commit()
+    done = subprocess.run(
+        [*UI, "--results", str(results), "--port", str(free_port())],
+        capture_output=True,
+        text=True,
+        env=without_uri(),
+    )
+    assert done.returncode == 3
+    assert done.stderr.splitlines()[-1].startswith(f"sqlite:///{results}/mlflow.db: its tables")
+    assert f"Remove {results}/mlflow.db and {results}/mlartifacts" in done.stderr
+
+
+def test_without_a_store_the_ui_says_how_to_make_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with pytest.raises(
+        EnvironmentFault, match=f"Make it with `resbench sync --results {tmp_path}`"
+    ):
+        ui_command.main(["--results", str(tmp_path)], standalone_mode=False)
+
+
+def test_the_ui_of_a_server_is_that_server(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@mlflow.example:5000")
+    assert ui_command.main([], standalone_mode=False) == 0
+    assert capsys.readouterr().out == "http://mlflow.example:5000\n"

@@ -25,8 +25,8 @@ VERBS = {
     "data": "List, check and fetch data sets.",
     "pack": "Put finished runs into one file that travels.",
     "merge": "Take packed runs into a results folder.",
-    "sync": "Rebuild the MLflow mirror from the results folder.",
-    "ui": "Open the MLflow UI on the mirror.",
+    "sync": "Bring MLflow up to date with the results folder.",
+    "ui": "Serve the MLflow UI of the results folder.",
 }
 """Verb and one-line help; the help page needs no verb's module."""
 

@@ -48,7 +48,7 @@ class Settings:
 
 
 class Listener(Protocol):
-    """Hears what happens: the progress display and the mirror."""
+    """Hears what happens: the progress display."""
 
     def began(self, run: PlannedRun, device: str, pid: int) -> None:
         """A run was handed to a worker."""

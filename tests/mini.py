@@ -208,12 +208,10 @@ def outputs(results: Path) -> dict[str, bytes]:
 
 def own_environment(folder: Path, **variables: str) -> dict[str, str]:
     """An environment that touches nothing of the user's and knows of no GPU."""
-    (folder / "config.toml").touch()
     return {
         **os.environ,
         "RESBENCH_CACHE_DIR": str(folder / "cache"),
         "RESBENCH_DATA_DIR": str(folder / "archives"),
-        "RESBENCH_CONFIG": str(folder / "config.toml"),
         "CUDA_VISIBLE_DEVICES": "",
         "COLUMNS": "200",
         **variables,

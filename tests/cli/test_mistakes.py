@@ -15,9 +15,7 @@ from .invoke import Outcome, invoke
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory with the mini suite, and nothing of the user's."""
     write_suite(tmp_path)
-    (tmp_path / "config.toml").touch()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("RESBENCH_CONFIG", str(tmp_path / "config.toml"))
     monkeypatch.setenv("RESBENCH_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("RESBENCH_DATA_DIR", str(tmp_path / "archives"))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
@@ -71,8 +69,8 @@ def check(outcome: Outcome, code: int, *texts: str) -> None:
         ("report smoke --readme x.md", ["--readme x.md: is for --site DIR."]),
         ("report smoke --format exel", ["Invalid value for '--format': 'exel' is not one of"]),
         ("verify --format yaml", ["Invalid value for '--format'"]),
-        ("data check cifra10", ["unknown data set 'cifra10'. Did you mean 'cifar10'?"]),
-        ("data fetch digits", ["digits: comes with scikit-learn"]),
+        ("data fetch cifra10", ["unknown data set 'cifra10'. Did you mean 'cifar10'?"]),
+        ("data fetch digits", ["digits: is not published as an archive"]),
         ("pack runs.zip --results .", ["runs.zip: a pack is a tar file."]),
     ],
 )  # fmt: skip
@@ -114,7 +112,7 @@ def test_two_suites_of_one_name_are_refused(here: Path, capsys: pytest.CaptureFi
 @pytest.mark.parametrize(
     ("words", "texts"),
     [
-        ("run table1_arl_vs_nal", ["cifar10: not at hand. Run `resbench data fetch cifar10`"]),
+        ("run table1_arl_vs_nal", ["cifar10: not available. Run `resbench data fetch cifar10`"]),
         ("run table1_arl_vs_nal --data cifar10=none", ["none: no such file or folder"]),
         ("run table1_arl_vs_nal --data cifar10=empty", ["empty: neither cifar-10-python.tar.gz"]),
         ("run table1_arl_vs_nal --data cifar10=damaged", ["train-0.parquet"]),

@@ -44,7 +44,7 @@ def test_what_lacks_its_data_set_is_left_out_and_the_rest_is_trained(tmp_path: P
     write_suite(tmp_path, changed(suite_of(total=1), {"matrix.learning.nal.set": CIFAR}))
     done = resbench(tmp_path, "run", "mini.yaml", "--no-mirror", "-j1")
     first, begin, trained, summary, _ = lines(done.stderr)
-    assert first.startswith("warning: 1 run left out: cifar10: not at hand. Run `resbench data")
+    assert first.startswith("warning: 1 run left out: cifar10: not available. Run `resbench data")
     assert begin == "1 run to do, 0 recorded in results; 1 worker on CPU"
     assert re.fullmatch(r"\[1/1\] done  mini arl seed 1  .*", trained)
     assert (done.returncode, summary) == (3, "1 done"), "not all of it is done"

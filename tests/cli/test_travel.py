@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from resbench.store.layout import ResultsFolder
+from tests.data.archives import make_parquet_folder
 
 from ..store.factory import begin, finished
 from .invoke import invoke
@@ -102,18 +103,34 @@ def test_data_sets_are_listed_with_where_they_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     monkeypatch.setenv("RESBENCH_DATA_DIR", str(tmp_path))
-    (tmp_path / "config.toml").touch()
-    monkeypatch.setenv("RESBENCH_CONFIG", str(tmp_path / "config.toml"))
-    rows = json.loads(invoke(capsys, "data", "list", "--format", "json").out)
-    facts = {row["name"]: (row["at_hand"], row["printed"]) for row in rows}
-    assert facts == {"cifar10": (False, True), "cifar100": (False, True), "digits": (True, False)}
-    table = invoke(capsys, "data", "list").out
-    assert "digits    comes with scikit-learn  (label digits, sha256:" in table
-    assert "cifar10   not at hand  (the printed data set, sha256:1b7fb4ab446e9df5" in table
-    assert "resbench data fetch cifar10, or download https://" in table
+    monkeypatch.setenv("RESBENCH_CACHE_DIR", str(tmp_path / "cache"))
+    made = make_parquet_folder(tmp_path / "made")
+    arguments = ("data", "list", "--data", f"cifar10={made}")
+    listed = invoke(capsys, *arguments, "--format", "json")
+    rows = {row["name"]: row for row in json.loads(listed.out)}
+    facts = {name: (row["available"], row["published"], row["path"]) for name, row in rows.items()}
+    assert facts == {
+        "cifar10": (True, False, str(made)),
+        "cifar100": (False, True, None),
+        "digits": (True, False, None),
+    }
+    assert rows["cifar10"]["train_images"] == 40
+    table = invoke(capsys, *arguments)
+    ten, hundred, digits = table.out.splitlines()
+    assert table.code == 0
+    label = rows["cifar10"]["label"]
+    assert f"{made}  (label {label}, 40 + 10 images, sha256:{label[-4:]}" in ten
+    assert "not available. Run `resbench data fetch cifar100`" in hundred
+    assert "(label digits, 1,438 + 359 images, sha256:790ccb25176879c0)" in digits
 
 
-def test_a_data_set_is_checked_in_full(capsys: Capture) -> None:
-    checked = invoke(capsys, "data", "check", "digits")
-    assert checked.code == 0
-    assert checked.out.startswith("digits: digits, 1438 + 359 images, fingerprint sha256:790ccb25")
+def test_data_that_cannot_be_used_is_listed_with_its_problem(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setenv("RESBENCH_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("RESBENCH_CACHE_DIR", str(tmp_path / "cache"))
+    (tmp_path / "cifar-10-python.tar.gz").write_bytes(b"half a download")
+    listed = invoke(capsys, "data", "list")
+    assert listed.code == 3
+    assert "cifar-10-python.tar.gz: not the published cifar10" in listed.out
+    assert "(label digits," in listed.out, "the others are listed all the same"

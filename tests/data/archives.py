@@ -18,9 +18,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from resbench.data.catalog import ARCHIVES, FINGERPRINTS, NUM_CLASSES
+from resbench.data.archives import torchvision_datasets
 from resbench.data.images import Images
-from resbench.data.torchvision_compat import import_torchvision
+from resbench.datasets import DATA_SETS, Archive
 
 Array = npt.NDArray[Any]
 Split = tuple[Array, Array]
@@ -46,19 +46,37 @@ def in_order(images: Array, labels: Array) -> Split:
     return images[order], labels[order]
 
 
+def archive_of(name: str) -> Archive:
+    """The published archive of a data set that has one."""
+    archive = DATA_SETS[name].archive
+    assert archive is not None
+    return archive
+
+
+def torchvision_class(name: str) -> Any:
+    """What reads that archive."""
+    return getattr(torchvision_datasets(), archive_of(name).torchvision)
+
+
+def batch_names(name: str) -> tuple[list[str], list[str]]:
+    """The files of training and of test images in that archive."""
+    kind = torchvision_class(name)
+    return [file for file, _ in kind.train_list], [file for file, _ in kind.test_list]
+
+
 def write_batches(folder: Path, name: str, train: Split, test: Split) -> dict[str, bytes]:
     """Write the folder that an archive of ``name`` unpacks to; return its files."""
-    archive = ARCHIVES[name]
+    kind = torchvision_class(name)
     files = {}
-    for names, (images, labels) in ((archive.train, train), (archive.test, test)):
+    for names, (images, labels) in zip(batch_names(name), (train, test), strict=True):
         for file, rows in zip(
             names, np.array_split(np.arange(len(labels)), len(names)), strict=True
         ):
             part = images[rows].transpose(0, 3, 1, 2).reshape(len(rows), -1)
-            batch = {"data": part, archive.labels_key: labels[rows].tolist()}
+            batch = {"data": part, f"{DATA_SETS[name].column}s": labels[rows].tolist()}
             files[file] = pickle.dumps(batch, protocol=2)
-    class_names = {archive.names_key: [f"class-{i}" for i in range(NUM_CLASSES[name])]}
-    files[archive.meta] = pickle.dumps(class_names, protocol=2)
+    class_names = {kind.meta["key"]: [f"class-{i}" for i in range(DATA_SETS[name].classes)]}
+    files[kind.meta["filename"]] = pickle.dumps(class_names, protocol=2)
     folder.mkdir(parents=True, exist_ok=True)
     for file, content in files.items():
         (folder / file).write_bytes(content)
@@ -69,7 +87,7 @@ def write_archive(path: Path, name: str, files: dict[str, bytes]) -> str:
     """Write an archive of these files; return its MD5."""
     with tarfile.open(path, "w:gz", compresslevel=1) as tar:
         for file, content in files.items():
-            info = tarfile.TarInfo(f"{ARCHIVES[name].folder}/{file}")
+            info = tarfile.TarInfo(f"{archive_of(name).folder}/{file}")
             info.size = len(content)
             tar.addfile(info, io.BytesIO(content))
     return hashlib.md5(path.read_bytes()).hexdigest()
@@ -79,25 +97,25 @@ def take_for_published(
     monkeypatch: pytest.MonkeyPatch, name: str, files: dict[str, bytes], md5: str = "0" * 32
 ) -> None:
     """Let these files be the official ones of ``name``, for torchvision and for resbench."""
-    archive, kind = ARCHIVES[name], getattr(import_torchvision().datasets, name.upper())
+    kind, (train, test) = torchvision_class(name), batch_names(name)
     md5s = {file: hashlib.md5(content).hexdigest() for file, content in files.items()}
-    monkeypatch.setattr(kind, "train_list", [[file, md5s[file]] for file in archive.train])
-    monkeypatch.setattr(kind, "test_list", [[file, md5s[file]] for file in archive.test])
-    monkeypatch.setattr(kind, "meta", {**kind.meta, "md5": md5s[archive.meta]})
+    monkeypatch.setattr(kind, "train_list", [[file, md5s[file]] for file in train])
+    monkeypatch.setattr(kind, "test_list", [[file, md5s[file]] for file in test])
+    monkeypatch.setattr(kind, "meta", {**kind.meta, "md5": md5s[kind.meta["filename"]]})
     monkeypatch.setattr(kind, "tgz_md5", md5)
-    monkeypatch.setitem(ARCHIVES, name, dataclasses.replace(archive, md5=md5))
     splits = [
-        [pickle.loads(files[file], encoding="latin1") for file in names]
-        for names in (archive.train, archive.test)
+        [pickle.loads(files[file], encoding="latin1") for file in names] for names in (train, test)
     ]
     arrays: dict[str, Array] = {}
     for split, batches in zip(("train", "test"), splits, strict=True):
         pixels = np.concatenate([batch["data"] for batch in batches]).reshape(-1, 3, 32, 32)
-        labels = [label for batch in batches for label in batch[archive.labels_key]]
+        labels = [label for batch in batches for label in batch[f"{DATA_SETS[name].column}s"]]
         arrays[f"{split}_images"] = pixels.transpose(0, 2, 3, 1)
         arrays[f"{split}_labels"] = np.array(labels)
-    made = Images(**arrays, num_classes=NUM_CLASSES[name], class_names=())
-    monkeypatch.setitem(FINGERPRINTS, name, made.fingerprint)
+    made = Images(**arrays, num_classes=DATA_SETS[name].classes, class_names=())
+    archive = dataclasses.replace(archive_of(name), md5=md5)
+    row = dataclasses.replace(DATA_SETS[name], archive=archive, fingerprint=made.fingerprint)
+    monkeypatch.setitem(DATA_SETS, name, row)
 
 
 def png(image: Array) -> bytes:

@@ -1,4 +1,4 @@
-"""Keeps the data tests away from the user's own data, cache and configuration."""
+"""Keeps the data tests away from the user's own data and cache."""
 
 from pathlib import Path
 
@@ -9,5 +9,3 @@ import pytest
 def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RESBENCH_DATA_DIR", str(tmp_path / "user-data"))
     monkeypatch.setenv("RESBENCH_CACHE_DIR", str(tmp_path / "user-cache"))
-    (tmp_path / "config.toml").touch()
-    monkeypatch.setenv("RESBENCH_CONFIG", str(tmp_path / "config.toml"))

@@ -16,23 +16,22 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from resbench.data.archives import fetch
-from resbench.data.catalog import ARCHIVES
 from resbench.data.images import Images
-from resbench.data.sources import Source, identify, load
-from resbench.data.torchvision_compat import import_torchvision
+from resbench.data.sources import Source, fetch, identify, load
+from resbench.datasets import DATA_SETS
 from resbench.errors import EnvironmentFault, UsageError
 from tests.data.archives import (
+    archive_of,
     in_order,
     make_images,
     take_for_published,
+    torchvision_class,
     write_archive,
     write_batches,
     write_parquet,
 )
 
-FILENAME = ARCHIVES["cifar10"].filename
-FOLDER = ARCHIVES["cifar10"].folder
+FILENAME, FOLDER = "cifar-10-python.tar.gz", "cifar-10-batches-py"
 MD5 = {
     "data_batch_1": "c99cafc152244af753f735de768cd75f",
     "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
@@ -90,11 +89,11 @@ def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_one_content_is_one_data_set_in_any_container_and_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    archive, (train, test) = ARCHIVES[name], splits(name)
+    archive, (train, test) = archive_of(name), splits(name)
     files = write_batches(tmp_path / "out" / archive.folder, name, train, test)
     md5 = write_archive(tmp_path / archive.filename, name, files)
     take_for_published(monkeypatch, name, files, md5)
-    column = archive.labels_key.removesuffix("s")
+    column = DATA_SETS[name].column
     for kind, encode in (("png", png), ("webp", webp)):
         for split, (images, labels) in (("train", train), ("test", test)):
             mixed = np.random.default_rng(3).permutation(len(labels))
@@ -106,7 +105,7 @@ def test_one_content_is_one_data_set_in_any_container_and_order(
     for i, container in enumerate(containers):
         monkeypatch.setenv("RESBENCH_CACHE_DIR", str(tmp_path / f"cache-{i}"))
         source, images = loaded(name, tmp_path / container)
-        assert (source.id, source.label, source.printed) == (identify(name, {}).id, name, True)
+        assert (source.id, source.label, source.published) == (identify(name, {}).id, name, True)
         np.testing.assert_array_equal(images.train_images, in_order(*train)[0], container)
         np.testing.assert_array_equal(images.train_labels, in_order(*train)[1], container)
         np.testing.assert_array_equal(images.test_images, in_order(*test)[0], container)
@@ -133,11 +132,11 @@ def test_the_official_files_of_cifar10_are_the_published_data_set(
     made.cifar10(tmp_path / "here" / FOLDER)  # ends with a message where an MD5 differs
     assert {path.name for path in (tmp_path / "here" / FOLDER).iterdir()} == set(MD5)
     official, images = loaded("cifar10", tmp_path / "here")  # checks all MD5s again
-    assert (official.label, official.printed, official.kind) == ("cifar10", True, "archive")
+    assert (official.label, official.published, official.kind) == ("cifar10", True, "archive")
     assert official.id == f"sha256:{images.fingerprint}"
     assert len(images.train_labels) == 50_000
     stored = identify("cifar10", {"cifar10": shared_data / "cifar10"})
-    assert (stored.id, stored.label, stored.printed) == (official.id, "cifar10", True)
+    assert (stored.id, stored.label, stored.published) == (official.id, "cifar10", True)
 
 
 @pytest.mark.slow
@@ -213,7 +212,7 @@ def served(published: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setenv("no_proxy", "*")
     url = f"http://127.0.0.1:{server.server_port}/{FILENAME}"
-    monkeypatch.setattr(import_torchvision().datasets.CIFAR10, "url", url)
+    monkeypatch.setattr(torchvision_class("cifar10"), "url", url)
     yield published
     server.shutdown()
     server.server_close()
@@ -249,7 +248,7 @@ def test_a_wrong_download_is_refused(served: Path, tmp_path: Path) -> None:
     (served / FILENAME).write_bytes(b"<html>moved</html>")
     with pytest.raises(EnvironmentFault, match="could not be fetched") as caught:
         fetch("cifar10", tmp_path / "here")
-    assert ARCHIVES["cifar10"].md5 in str(caught.value)
+    assert archive_of("cifar10").md5 in str(caught.value)
     with pytest.raises(EnvironmentFault, match="not the published cifar10"):
         loaded("cifar10", tmp_path / "here")
 
@@ -282,7 +281,7 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 
 
 def test_what_is_not_published_is_not_fetched() -> None:
-    with pytest.raises(UsageError, match="comes with scikit-learn"):
+    with pytest.raises(UsageError, match="digits: is not published as an archive"):
         fetch("digits")
     with pytest.raises(UsageError, match="Did you mean 'cifar100'"):
         fetch("cifar1000")

@@ -1,4 +1,5 @@
 import io
+import json
 import random
 from pathlib import Path
 
@@ -47,20 +48,67 @@ def test_files_are_joined(tmp_path: Path) -> None:
     assert images.class_names == tuple("0123456789")
 
 
+def name_classes(path: Path, names: str) -> None:
+    """Store names in a file's schema as the datasets library does."""
+    info = {"info": {"features": {"label": {"names": list(names)}}}}
+    table = pq.read_table(path).replace_schema_metadata({"huggingface": json.dumps(info)})
+    pq.write_table(table, path)
+
+
 def test_class_names_come_from_the_schema(tmp_path: Path) -> None:
     folder = make_parquet_folder(tmp_path / "made")
     for path in folder.iterdir():
-        names = (
-            '{"info":{"features":{"label":{"names":["a","b","c","d","e","f","g","h","i","j"]}}}}'
-        )
-        pq.write_table(pq.read_table(path).replace_schema_metadata({"huggingface": names}), path)
+        name_classes(path, "abcdefghij")
     assert load_folder(folder).class_names == tuple("abcdefghij")
 
 
+@pytest.mark.parametrize("file", ["test-00000-of-00001.parquet", TRAIN_0, TRAIN_1])
+def test_labels_are_mapped_by_name_where_one_file_numbers_its_classes_otherwise(
+    tmp_path: Path, file: str
+) -> None:
+    folder = make_parquet_folder(tmp_path / "made")
+    for path in folder.iterdir():
+        name_classes(path, "abcdefghij")
+    expected = load_folder(folder)
+    table = pq.read_table(folder / file)
+    reversed_ = pa.array([9 - label for label in table["label"].to_pylist()])
+    pq.write_table(table.set_column(1, "label", reversed_), folder / file)
+    name_classes(folder / file, "jihgfedcba")
+    images = load_folder(folder)
+    by_name = [
+        [(image.tobytes(), found.class_names[label]) for image, label in zip(*split, strict=True)]
+        for found in (images, expected)
+        for split in (
+            (found.train_images, found.train_labels),
+            (found.test_images, found.test_labels),
+        )
+    ]
+    assert sorted(by_name[0]) == sorted(by_name[2])
+    assert sorted(by_name[1]) == sorted(by_name[3])
+    name_classes(folder / file, "abcdefghij")
+    assert load_folder(folder).fingerprint != expected.fingerprint, "the control"
+
+
+@pytest.mark.parametrize(
+    ("names", "text"), [("kbcdefghij", "a, k"), ("abcdefghii", "j"), ("abcdefghij" + "k", "k")]
+)
+def test_files_whose_classes_have_other_names_are_refused_with_both_names(
+    tmp_path: Path, names: str, text: str
+) -> None:
+    folder = make_parquet_folder(tmp_path / "made")
+    for path in folder.iterdir():
+        name_classes(path, "abcdefghij")
+    name_classes(folder / TRAIN_1, names)
+    assert problem(folder) == (
+        f"{folder / TRAIN_1}: its classes have other names than those of {folder / TRAIN_0}: "
+        f"{text}."
+    )
+
+
 def test_cifar100_reads_fine_label(tmp_path: Path) -> None:
-    images, labels = make_images(100, 1)
-    encoded = [png(image) for image in images]
-    for split in ("train", "test"):
+    for split, per_class in (("train", 2), ("test", 1)):
+        images, labels = make_images(100, per_class)
+        encoded = [png(image) for image in images]
         write_parquet(tmp_path / f"{split}-0.parquet", encoded, labels, "fine_label")
     expected = in_order(images, labels)[1]
     np.testing.assert_array_equal(load_folder(tmp_path, "cifar100").test_labels, expected)
@@ -82,7 +130,7 @@ def test_missing_part_of_a_split_is_refused(tmp_path: Path) -> None:
     folder = make_parquet_folder(tmp_path / "made")
     (folder / TRAIN_1).unlink()
     assert (
-        "the train files are not parts 0 to N-1 of N, each once: train-00000-of-00002.parquet."
+        "the train files are not all parts of the split, each once: train-00000-of-00002.parquet."
         in problem(folder)
     )
 
@@ -184,7 +232,7 @@ def test_real_png_images_have_their_known_fingerprint(shared_data: Path) -> None
     source = identify("cifar10", {"cifar10": shared_data / "cifar10-head"})
     images = load(source)
     assert source.label == "cifar10-head-278b"
-    assert not source.printed
+    assert not source.published
     assert (len(images.train_images), len(images.test_images)) == (5085, 1017)
     assert source.id == f"sha256:{images.fingerprint}"
     assert images.fingerprint == HEAD_FINGERPRINT

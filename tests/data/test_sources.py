@@ -9,10 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from resbench.data import parquet
-from resbench.data.catalog import ARCHIVES, FINGERPRINTS
-from resbench.data.sources import identify, load
+from resbench.data.cache import cache_dir
+from resbench.data.sources import data_dir, identify, load, parse_locations
+from resbench.datasets import DATA_SETS
 from resbench.errors import EnvironmentFault, UsageError
 from tests.data.archives import in_order, make_images, make_parquet_folder
 
@@ -27,7 +30,7 @@ def test_telling_data_sets_apart_imports_nothing_heavy(tmp_path: Path) -> None:
     code = (
         "import sys, pathlib\n"
         "from resbench.data.sources import identify\n"
-        "from resbench.data.locations import parse_locations\n"
+        "from resbench.data.sources import parse_locations\n"
         f"identify('cifar10', parse_locations([{f'cifar10={folder}'!r}]))\n"
         "identify('digits', {}), identify('cifar100', {})\n"
         "print([m for m in ('numpy', 'torch', 'pyarrow', 'PIL', 'sklearn') if m in sys.modules])"
@@ -39,8 +42,8 @@ def test_telling_data_sets_apart_imports_nothing_heavy(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["cifar10", "cifar100"])
 def test_published_archive_needs_no_file_to_be_planned_with(name: str) -> None:
     source = identify(name, {})
-    assert source.id == f"sha256:{FINGERPRINTS[name]}"
-    assert (source.label, source.printed, source.path) == (name, True, None)
+    assert source.id == f"sha256:{DATA_SETS[name].fingerprint}"
+    assert (source.label, source.published, source.path) == (name, True, None)
 
 
 def test_absent_archive_says_what_to_download_and_where_to_put_it(tmp_path: Path) -> None:
@@ -58,11 +61,11 @@ def test_absent_archive_says_what_to_download_and_where_to_put_it(tmp_path: Path
 
 
 def test_archive_in_a_named_folder_is_the_published_one(tmp_path: Path) -> None:
-    path = tmp_path / ARCHIVES["cifar100"].filename
+    path = tmp_path / "cifar-100-python.tar.gz"
     path.touch()
     for location in (tmp_path, path):
         source = identify("cifar100", {"cifar100": location})
-        assert (source.path, source.printed) == (path, True)
+        assert (source.path, source.published) == (path, True)
 
 
 def test_unknown_data_set_is_answered_with_the_nearest_name() -> None:
@@ -94,7 +97,7 @@ def test_label_is_an_identifier_and_never_that_of_the_published_set(
     path = make_parquet_folder(tmp_path / "within" / folder)
     source = identify("cifar10", {"cifar10": path})
     assert source.label == f"{label}-{source.id.removeprefix('sha256:')[:4]}"
-    assert not source.printed
+    assert not source.published
 
 
 def test_two_folders_of_one_name_have_two_labels(tmp_path: Path) -> None:
@@ -108,7 +111,7 @@ def test_two_folders_of_one_name_have_two_labels(tmp_path: Path) -> None:
 def test_data_folder_is_searched(tmp_path: Path) -> None:
     made = make_parquet_folder(tmp_path / "user-data" / "cifar10")
     source = identify("cifar10", {})
-    assert (source.path, source.printed) == (made, False)
+    assert (source.path, source.published) == (made, False)
     assert identify("cifar100", {}).path is None
 
 
@@ -217,7 +220,146 @@ def test_digits_are_checked_against_their_known_fingerprint(
 ) -> None:
     source = identify("digits", {})
     assert f"sha256:{load(source).fingerprint}" == source.id
-    assert (source.label, source.printed, source.num_classes) == ("digits", False, 10)
-    monkeypatch.setitem(FINGERPRINTS, "digits", "0" * 64)
+    assert (source.label, source.published) == ("digits", False)
+    other = dataclasses.replace(DATA_SETS["digits"], fingerprint="0" * 64)
+    monkeypatch.setitem(DATA_SETS, "digits", other)
     with pytest.raises(EnvironmentFault, match=f"digits: the fingerprint is {source.id[7:]}"):
         load(identify("digits", {}))
+
+
+SEGMENT = st.text(st.characters(exclude_characters="\0/", exclude_categories=["Cs"]), min_size=1)
+
+
+@given(SEGMENT)
+def test_any_path_is_taken_literally(segment: str) -> None:
+    path = Path("/somewhere") / segment
+    expected = Path(os.path.abspath(path))
+    assert parse_locations([f"cifar10={path}"]) == {"cifar10": expected}
+
+
+@given(st.lists(st.text(), max_size=4))
+def test_any_text_ends_in_locations_or_in_one_error(pairs: list[str]) -> None:
+    try:
+        locations = parse_locations(pairs)
+    except UsageError:
+        return
+    assert set(locations) <= {"cifar10", "cifar100"}
+
+
+def test_a_location_may_be_relative_or_below_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/somewhere")
+    assert parse_locations(["cifar100=../b"]) == {"cifar100": tmp_path.parent / "b"}
+    assert parse_locations(["cifar100=~/b"]) == {"cifar100": Path("/somewhere/b")}
+    monkeypatch.setenv("RESBENCH_DATA_DIR", "~/data")
+    assert data_dir() == Path("/somewhere/data")
+    monkeypatch.setenv("RESBENCH_CACHE_DIR", "~/cache")
+    assert cache_dir() == Path("/somewhere/cache")
+
+
+def test_every_problem_is_reported_at_once() -> None:
+    pairs = ["cifar10", "cifra100=/a", "digits=/a", "cifar10=", "cifar100=/a", "cifar100=/b"]
+    with pytest.raises(UsageError) as caught:
+        parse_locations(pairs)
+    assert str(caught.value).splitlines() == [
+        "--data 'cifar10': expected NAME=PATH, for instance cifar10=FOLDER.",
+        "--data 'cifra100=/a': unknown data set 'cifra100'. Did you mean 'cifar100'? "
+        "Allowed: cifar10, cifar100, digits.",
+        "--data 'digits=/a': digits comes with resbench's dependencies and has no other location.",
+        "--data 'cifar10=': expected a path, got ''.",
+        "--data 'cifar100=/b': cifar100 is given twice.",
+    ]
+
+
+def test_nobody_has_no_home_and_still_has_digits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container's user: no HOME, and no name for the uid."""
+    monkeypatch.chdir(tmp_path)
+    for variable in ("HOME", "RESBENCH_DATA_DIR", "RESBENCH_CACHE_DIR", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 4_294_000)
+    assert os.path.expanduser("~") == "~", "the control"
+    assert load(identify("digits", {})).num_classes == 10
+    with pytest.raises(EnvironmentFault, match="cifar10: not available"):
+        load(identify("cifar10", {}))
+    made = make_parquet_folder(tmp_path / "made")
+    load(identify("cifar10", {"cifar10": made}))
+    assert list(tmp_path.iterdir()) == [made], "nothing is written into the working folder"
+
+
+def test_what_may_not_be_read_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, *_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))  # root may read anything
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    with pytest.raises(EnvironmentFault, match=r"user-data.*cannot be read: Permission denied"):
+        identify("cifar10", {})
+    with pytest.raises(EnvironmentFault, match=r"made.*cannot be read: Permission denied"):
+        identify("cifar10", {"cifar10": tmp_path / "made"})
+
+
+@pytest.mark.parametrize("below", ["plain_text", "data"])
+def test_the_folder_that_a_hub_adds_is_found(tmp_path: Path, below: str) -> None:
+    made = make_parquet_folder(tmp_path / "cloned" / below)
+    source = identify("cifar10", {"cifar10": tmp_path / "cloned"})
+    assert (source.path, source.label[:-5]) == (made, "cloned")
+    make_parquet_folder(tmp_path / "cloned" / "other")
+    with pytest.raises(EnvironmentFault) as caught:
+        identify("cifar10", {"cifar10": tmp_path / "cloned"})
+    assert f"several folders in it have Parquet files ({', '.join(sorted([below, 'other']))})" in (
+        str(caught.value)
+    )
+
+
+def renamed(folder: Path, names: dict[str, str]) -> Path:
+    make_parquet_folder(folder)
+    for old, new in names.items():
+        (folder / old).rename(folder / new)
+    return folder
+
+
+ONE, TWO = "train-00000-of-00002.parquet", "train-00001-of-00002.parquet"
+
+
+@pytest.mark.parametrize(
+    ("one", "two"),
+    [
+        ("train-00000-of-00002-0a1b2c3d4e5f6071.parquet", "train-00001-of-00002-9f8e7d6c.parquet"),
+        ("train-0.parquet", "train-1.parquet"),
+        ("train_1.parquet", "train_2.parquet"),
+    ],
+)
+def test_parts_may_be_named_in_any_of_the_usual_ways(tmp_path: Path, one: str, two: str) -> None:
+    source = identify("cifar10", {"cifar10": renamed(tmp_path / "a", {ONE: one, TWO: two})})
+    assert source.id == identify("cifar10", {"cifar10": make_parquet_folder(tmp_path / "b")}).id
+
+
+@pytest.mark.parametrize(
+    ("one", "two"),
+    [
+        (ONE, "aside"),
+        ("train-00000-of-00002-0a1b2c3d4e5f6071.parquet", "aside"),
+        ("train-00000-of-00001-0a1b2c3d.parquet", "train-00000-of-00001-9f8e7d6c.parquet"),
+        ("train-00000-of-00002-0a1b2c3d.parquet", "train-00000-of-00002-9f8e7d6c.parquet"),
+        ("train-00000-of-00003.parquet", "train-00002-of-00003.parquet"),
+        ("train-0.parquet", "train-2.parquet"),
+        ("train-5.parquet", "aside"),
+        ("train-0a1b2c3d.parquet", "train-9f8e7d6c.parquet"),
+    ],
+)
+def test_parts_that_are_missing_or_there_twice_are_refused(
+    tmp_path: Path, one: str, two: str
+) -> None:
+    folder = renamed(tmp_path / "made", {TWO: two} | ({ONE: one} if one != ONE else {}))
+    with pytest.raises(EnvironmentFault, match="not all parts of the split, each once: train"):
+        identify("cifar10", {"cifar10": folder})
+
+
+def test_a_part_that_is_a_copy_of_another_is_refused(tmp_path: Path) -> None:
+    folder = make_parquet_folder(tmp_path / "made")
+    (folder / TWO).write_bytes((folder / ONE).read_bytes())
+    with pytest.raises(EnvironmentFault, match=f"{TWO}: the same file as {ONE}. Remove one."):
+        identify("cifar10", {"cifar10": folder})

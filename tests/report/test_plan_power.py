@@ -213,7 +213,7 @@ def test_a_measured_rate_gives_a_time(tmp_path: Path, capsys: pytest.CaptureFixt
     assert page["unknown_runs"] == 6
 
 
-def test_data_that_is_not_at_hand_is_said_and_no_error(
+def test_data_that_is_not_available_is_said_and_no_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     outcome = invoke(
@@ -221,7 +221,7 @@ def test_data_that_is_not_at_hand_is_said_and_no_error(
     )
     assert outcome.code == 0
     for name in ("cifar10", "cifar100"):
-        assert f"{name}: not at hand. Run `resbench data fetch {name}`" in outcome.out
+        assert f"{name}: not available. Run `resbench data fetch {name}`" in outcome.out
     assert not (tmp_path / "none").exists()
 
 

@@ -10,6 +10,4 @@ import pytest
 @pytest.fixture(autouse=True)
 def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RESBENCH_CACHE_DIR", str(tmp_path / "cache"))
-    (tmp_path / "config.toml").touch()
-    monkeypatch.setenv("RESBENCH_CONFIG", str(tmp_path / "config.toml"))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")

@@ -13,7 +13,7 @@ from resbench.suite.expand import Context, DataChoice, Expanded, expand
 from ..mini import suite_of, write_suite
 
 DIGITS = identify("digits", {})
-CHOICE = DataChoice("digits", DIGITS.label, DIGITS.id, DIGITS.printed)
+CHOICE = DataChoice("digits", DIGITS.label, DIGITS.id, DIGITS.published)
 
 
 def expanded(folder: Path, suite: dict[str, Any] | None = None, **context: Any) -> Expanded:

@@ -8,9 +8,10 @@ import pytest
 from msgspec.structs import replace
 
 from resbench.analysis.declared import declared
-from resbench.data.catalog import BALANCED, SIZES, train_images
 from resbench.data.digits import read_digits
-from resbench.data.subset import stratified_indices
+from resbench.data.fit import train_images
+from resbench.data.images import stratified_indices
+from resbench.datasets import DATA_SETS
 from resbench.errors import UsageError
 from resbench.machine import cpu_name
 from resbench.runner.devices import Device
@@ -123,9 +124,10 @@ def test_what_was_measured_corrects_what_is_expected_of_the_same_device() -> Non
 
 
 def test_sizes_are_known_before_the_data_is_loaded() -> None:
-    digits = read_digits()
-    assert SIZES["digits"] == (len(digits.train_labels), len(digits.test_labels))
-    splits = zip((digits.train_labels, digits.test_labels), BALANCED["digits"], strict=True)
+    digits, known = read_digits(), DATA_SETS["digits"]
+    sizes = (len(digits.train_labels), len(digits.test_labels))
+    assert (known.train_images, known.test_images) == sizes
+    splits = zip((digits.train_labels, digits.test_labels), known.balanced, strict=True)
     for labels, most in splits:
         assert len(stratified_indices(labels, most, 1)) == most
         with pytest.raises(UsageError, match=f"At most {most} can be had"):

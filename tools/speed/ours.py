@@ -9,8 +9,8 @@ import torch
 from msgspec.structs import replace
 
 from resbench.analysis.declared import declared
-from resbench.data.catalog import NATIVE_PX, NUM_CLASSES
 from resbench.data.pipeline import Pipeline
+from resbench.datasets import DATA_SETS
 from resbench.suite.catalog import load_suite
 from resbench.suite.spec import RunSpec, Schedule
 from resbench.train.engine import make_engine
@@ -42,9 +42,9 @@ def spec_of(cell: tuple[str, str], *, quick: bool = False, **changes: Any) -> Ru
 def random_images(spec: RunSpec, n: int) -> Prepared:
     """Return ``n`` training and test images of random pixels in a run's shape."""
     random = np.random.default_rng(0)
-    px = spec.data.image_px or NATIVE_PX[spec.data.name]
+    px = spec.data.image_px or DATA_SETS[spec.data.name].px
     images = random.integers(0, 256, (n, px, px, 3), dtype=np.uint8)
-    labels = random.integers(0, NUM_CLASSES[spec.data.name], n)
+    labels = random.integers(0, DATA_SETS[spec.data.name].classes, n)
     return Prepared(
         train_images=images,
         train_labels=labels,
@@ -52,7 +52,7 @@ def random_images(spec: RunSpec, n: int) -> Prepared:
         test_images=images,
         test_labels=labels,
         test_rows=np.arange(n, dtype=np.int32),
-        num_classes=NUM_CLASSES[spec.data.name],
+        num_classes=DATA_SETS[spec.data.name].classes,
         augment=spec.training.augment,
         fingerprint="",
         noisy_labels=lambda _seed: labels,

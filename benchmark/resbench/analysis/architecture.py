@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from resbench.analysis.cells import Place, bare_places, judge_count
 from resbench.analysis.tables import FilledTable
-from resbench.data.catalog import NUM_CLASSES
+from resbench.datasets import DATA_SETS
 from resbench.errors import UsageError
 from resbench.models.catalogue import ZOO, ZooEntry
 from resbench.suite.catalog import Loaded
@@ -71,7 +71,7 @@ def _network_of(loaded: Loaded, levels: Mapping[str, str]) -> tuple[tuple[Row, .
             elif key == "data.name":
                 data = value
     try:
-        return _measured(**model, num_classes=NUM_CLASSES[data])
+        return _measured(**model, num_classes=DATA_SETS[data].classes)
     except (ValueError, TypeError, KeyError) as error:
         raise UsageError(f"{loaded.document.path}: cannot count this network: {error}") from None
 

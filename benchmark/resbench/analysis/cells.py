@@ -21,7 +21,7 @@ from resbench.analysis.names import (
     tier_label,
 )
 from resbench.analysis.tables import FilledCell, FilledTable
-from resbench.data.catalog import NUM_CLASSES
+from resbench.datasets import DATA_SETS
 from resbench.models.catalogue import ZooEntry, zoo_entry
 from resbench.stats.intervals import summarise
 from resbench.stats.verdicts import CellKind, judge_cell
@@ -99,7 +99,7 @@ def full_width(spec: RunSpec) -> int | None:
     entry = catalogued(spec)
     if entry is None:
         return None
-    return entry.parameters_10 if NUM_CLASSES[spec.data.name] == 10 else entry.parameters_100
+    return entry.parameters_10 if DATA_SETS[spec.data.name].classes == 10 else entry.parameters_100
 
 
 def catalogued(spec: RunSpec) -> ZooEntry | None:

@@ -10,7 +10,7 @@ from resbench.analysis.contrast import contrast_of
 from resbench.analysis.declared import declared
 from resbench.analysis.names import SPLITS
 from resbench.analysis.power import printed_errors
-from resbench.data.catalog import check_fit
+from resbench.data.fit import check_fit
 from resbench.suite.catalog import load_suite, load_tier, tier_files
 from resbench.suite.claims import ParsedClaim
 from resbench.suite.document import DocumentError, Problem

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from resbench.data.catalog import ARCHIVES, published_id, train_images
+from resbench.data.fit import train_images
+from resbench.datasets import DATA_SETS
 from resbench.errors import UsageError
 from resbench.suite.catalog import PAPER, Loaded
 from resbench.suite.expand import Context, DataChoice, Expanded, data_names, expand
@@ -18,7 +19,8 @@ def declared(loaded: Loaded) -> Expanded:
 
 def published(name: str) -> DataChoice:
     """Return the data set that printed numbers are about, whether or not it is on this machine."""
-    return DataChoice(name, name, published_id(name), name in ARCHIVES)
+    known = DATA_SETS[name]
+    return DataChoice(name, name, known.id, known.archive is not None)
 
 
 def as_declared(context: Context) -> bool:

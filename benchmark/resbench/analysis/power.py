@@ -11,7 +11,7 @@ from resbench.analysis.contrast import contrast_of
 from resbench.analysis.declared import as_declared
 from resbench.analysis.measured import PLANNING_SD_PP, all_measured
 from resbench.analysis.names import finite
-from resbench.data.catalog import test_images
+from resbench.data.fit import test_images
 from resbench.stats.intervals import sampling_sd
 from resbench.stats.power import (
     MIN_SEEDS,

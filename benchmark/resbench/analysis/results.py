@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from resbench.analysis.declared import published
-from resbench.data.catalog import NUM_CLASSES
+from resbench.datasets import DATA_SETS
 from resbench.errors import ResbenchError
 from resbench.store.layout import RunFolder
 from resbench.store.metrics import first_error
@@ -144,7 +144,7 @@ def _context(spec: Mapping[str, Any], stored: Any) -> tuple[Context, DataChoice]
         context = msgspec.convert(stored, Context)
         name, id_ = spec["data"]["name"], spec["data"]["id"]
         choice = context.data[name]
-        if name not in NUM_CLASSES or type(spec["seed"]) is not int:
+        if name not in DATA_SETS or type(spec["seed"]) is not int:
             raise ValueError(f"data set {name!r}, seed {spec['seed']!r}")
     except msgspec.ValidationError as error:
         raise ValueError(first_error(error)) from None

@@ -75,9 +75,8 @@ def expand_request(request: Request) -> tuple[list[Expanded], dict[str, Source],
     Raises:
         ResbenchError: every problem that the user can mend.
     """
-    from resbench.data.catalog import check_fit
-    from resbench.data.locations import parse_locations
-    from resbench.data.sources import identify
+    from resbench.data.fit import check_fit
+    from resbench.data.sources import identify, parse_locations
     from resbench.runner.devices import choose
     from resbench.suite.catalog import load_suites, load_tier
     from resbench.suite.expand import Context, DataChoice, data_names, expand
@@ -95,7 +94,7 @@ def expand_request(request: Request) -> tuple[list[Expanded], dict[str, Source],
     found = (data_names(suite, tier, overrides) for suite, (tier, _) in tiered)
     names = dict.fromkeys(name for names in found for name in names)
     sources = {name: identify(name, locations) for name in names}
-    choices = {n: DataChoice(n, s.label, s.id, s.printed) for n, s in sources.items()}
+    choices = {n: DataChoice(n, s.label, s.id, s.published) for n, s in sources.items()}
     context = Context(
         engine=engine,  # type: ignore[arg-type]
         precision=request.precision or ("fp32" if engine == "eager" else "bf16"),  # type: ignore[arg-type]
@@ -171,12 +170,11 @@ def chosen_runs(
 
 
 def missing_data(sources: dict[str, Source], names: set[str]) -> dict[str, str]:
-    """Return for each data set that runs need and that is not at hand a line: what to do."""
-    from resbench.data.catalog import data_dir, how_to_get
+    """Return for each data set that runs need and that is not available a line: what to do."""
+    from resbench.data.sources import how_to_get
 
     return {
-        name: f"{name}: not at hand. Run `resbench data fetch {name}`, name a folder that has it "
-        f"with --data {name}=FOLDER, or {how_to_get(name, data_dir())}."
+        name: f"{name}: not available. {how_to_get(name)}"
         for name in sorted(names)
-        if sources[name].kind == "archive" and sources[name].path is None
+        if not sources[name].available
     }

@@ -6,82 +6,98 @@ extracted folder of somebody's own is refused here: Parquet is the way in for ot
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import tarfile
 import tempfile
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
-from resbench.data.catalog import ARCHIVES, NUM_CLASSES, data_dir, how_to_get, published_archive
 from resbench.data.images import Images, join_parts
-from resbench.data.torchvision_compat import import_torchvision
+from resbench.datasets import Archive, DataSet
 from resbench.errors import EnvironmentFault
 
+_SIGNATURE = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+_declared: list[torch.library.Library] = []  # a declaration lives as long as its library object
 
-def read_archive(name: str, path: Path) -> Images:
+
+def read_archive(known: DataSet, path: Path) -> Images:
     """Load a published archive, or the folder of batches that it unpacks to.
 
     Raises EnvironmentFault where a file is missing or not the official one.
     """
-    utils = import_torchvision().datasets.utils
+    archive = known.archive
+    assert archive is not None
     try:
         if path.is_dir():
-            return _read_batches(name, path, path)
-        if not utils.check_integrity(path, ARCHIVES[name].md5):
-            raise _refused(name, path, f"its MD5 is not {ARCHIVES[name].md5}")
+            return _read_batches(known, archive, path.parent, path)
+        if not torchvision_datasets().utils.check_integrity(path, archive.md5):
+            raise _refused(known.name, path, f"its MD5 is not {archive.md5}")
         with tempfile.TemporaryDirectory() as temporary, tarfile.open(path) as tar:
             tar.extractall(temporary, filter="data")
-            return _read_batches(name, Path(temporary) / ARCHIVES[name].folder, path)
+            return _read_batches(known, archive, Path(temporary), path)
     except OSError as error:
         raise EnvironmentFault(f"{path}: cannot be read: {error.strerror or error}.") from error
 
 
-def fetch(name: str, directory: Path | None = None) -> Path:
-    """Download the archive of ``name`` into ``directory`` (default: the data folder) and unpack it.
+def download(archive: Archive, directory: Path) -> Path:
+    """Download an archive into ``directory`` and unpack it; what is there and whole is left alone.
 
-    What is already there and whole is left alone. Raises UsageError for a data set that is not
-    published as an archive, EnvironmentFault where the network or the folder does not serve.
+    Returns the folder of batches. Raises EnvironmentFault where the network or the folder does not
+    serve.
     """
-    archive = published_archive(name)
-    directory = directory or data_dir()
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        _torchvision_class(name)(directory, download=True)
+        getattr(torchvision_datasets(), archive.torchvision)(directory, download=True)
     except (OSError, RuntimeError) as error:  # URLError is an OSError; a wrong MD5 a RuntimeError
         raise EnvironmentFault(
-            f"{name}: could not be fetched into {directory}: {str(error).rstrip('.')}. "
-            f"By hand: {how_to_get(name, directory)}."
+            f"{archive.filename} could not be fetched into {directory}: "
+            f"{str(error).rstrip('.')}. By hand: download {archive.url} (MD5 {archive.md5}) to "
+            f"{directory / archive.filename}."
         ) from error
     return directory / archive.folder
 
 
-def _read_batches(name: str, folder: Path, path: Path) -> Images:
-    """Read a folder of batches; ``path`` is what the user knows it by."""
-    kind = _torchvision_class(name)
-    found = type(kind.__name__, (kind,), {"base_folder": folder.name})
+@cache
+def torchvision_datasets() -> Any:
+    """Import ``torchvision.datasets`` (2-3 s).
+
+    PyPI's torchvision is built for CUDA. Beside a CPU torch its operators fail to load, and its
+    import then fails on ``operator torchvision::nms does not exist``, although nothing used here
+    needs them: they are declared first. Raises EnvironmentFault where torchvision is not installed.
+    """
+    spec = importlib.util.find_spec("torchvision")
+    if spec is None or spec.origin is None:
+        raise EnvironmentFault("torchvision is not installed. Install resbench's dependencies.")
+    for library in sorted(Path(spec.origin).parent.glob("_C*.so")):
+        try:
+            torch.ops.load_library(library)
+        except OSError:
+            continue
+    if not hasattr(torch.ops.torchvision, "nms"):
+        stub = torch.library.Library("torchvision", "FRAGMENT")
+        for operator in ("nms", "qnms"):
+            stub.define(operator + _SIGNATURE)
+        _declared.append(stub)
+    return importlib.import_module("torchvision.datasets")
+
+
+def _read_batches(known: DataSet, archive: Archive, root: Path, path: Path) -> Images:
+    """Read the batches below ``root``; ``path`` is what the user knows them by."""
+    kind = getattr(torchvision_datasets(), archive.torchvision)
     try:
-        with _old_pickles():
-            train, test = (found(folder.parent, train=train) for train in (True, False))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # numpy's, about how it wrote arrays in 2009
+            train, test = (kind(root, train=train) for train in (True, False))
     except RuntimeError as error:
-        raise _refused(name, path, str(error).partition(".")[0].lower()) from error
+        raise _refused(known.name, path, str(error).partition(".")[0].lower()) from error
     parts = [[(split.data, np.array(split.targets, np.int64))] for split in (train, test)]
-    return join_parts(str(path), parts[0], parts[1], tuple(train.classes), NUM_CLASSES[name])
-
-
-def _torchvision_class(name: str) -> Any:
-    return getattr(import_torchvision().datasets, name.upper())
-
-
-@contextmanager
-def _old_pickles() -> Iterator[None]:
-    """Keep quiet about how numpy wrote arrays in 2009."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+    return join_parts(str(path), parts[0], parts[1], tuple(train.classes), known.classes)
 
 
 def _refused(name: str, path: Path, why: str) -> EnvironmentFault:

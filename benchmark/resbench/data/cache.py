@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
-
-from resbench.data.catalog import cache_dir
+from typing import IO, TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from resbench.data.images import Images
@@ -25,6 +24,28 @@ if TYPE_CHECKING:
 _FINGERPRINT = "fingerprint-2"
 """Counted up when fingerprints change, for caches outlive versions."""
 _log = logging.getLogger(__name__)
+
+
+def user_folder(variable: str, kind: Literal["cache", "data"]) -> Path:
+    """Return the folder that an environment variable names, or the user's own of this kind.
+
+    A user without a home folder has none: then it is a path where nothing is and nothing can be.
+    """
+    path = os.environ.get(variable)
+    if not path:
+        import platformdirs
+
+        try:
+            path = str(getattr(platformdirs, f"user_{kind}_dir")("resbench"))
+        except RuntimeError:  # of new versions; old ones return the tilde
+            path = "~"
+    path = os.path.expanduser(path)
+    return Path(os.devnull, "resbench") if path.startswith("~") else Path(os.path.abspath(path))
+
+
+def cache_dir() -> Path:
+    """Return the cache folder (``RESBENCH_CACHE_DIR`` overrides)."""
+    return user_folder("RESBENCH_CACHE_DIR", "cache")
 
 
 def read_fingerprint(key: str) -> str | None:

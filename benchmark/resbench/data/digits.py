@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 
-from resbench.data.catalog import NUM_CLASSES
 from resbench.data.images import Images
 from resbench.errors import EnvironmentFault
 
@@ -42,6 +41,6 @@ def read_digits() -> Images:
         train_labels=labels[~is_test],
         test_images=images[is_test],
         test_labels=labels[is_test],
-        num_classes=NUM_CLASSES["digits"],
+        num_classes=10,
         class_names=tuple(str(digit) for digit in range(10)),
     )

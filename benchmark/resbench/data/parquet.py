@@ -1,7 +1,8 @@
 """Folders of Parquet files in the layout of the public uoft-cs/cifar10 and cifar100 sets.
 
 Files ``train-*.parquet`` and ``test-*.parquet`` with the columns ``img`` {bytes, path} (a 32x32 RGB
-image as PNG, WebP or JPEG) and ``label``, for cifar100 ``fine_label`` (an integer).
+image as PNG, WebP or JPEG) and ``label``, for cifar100
+``fine_label`` (an integer).
 """
 
 from __future__ import annotations
@@ -16,27 +17,43 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from resbench.data.catalog import NUM_CLASSES, PARQUET_LABELS, SIDE_PX
-from resbench.data.images import Images, Part, UInt8Array, check_labels, join_parts
+from resbench.data.images import Images, Int64Array, Part, UInt8Array, check_labels, join_parts
+from resbench.datasets import DataSet
 from resbench.errors import EnvironmentFault
 
 
-def read_parquet(name: str, folder: Path, files: dict[str, list[Path]]) -> Images:
+def read_parquet(known: DataSet, folder: Path, files: dict[str, list[Path]]) -> Images:
     """Decode the ``files`` of both splits (see :func:`resbench.data.sources.parquet_files`).
 
-    Raises EnvironmentFault naming the file, and the row where there is one.
+    Where files carry the names of their classes, labels are mapped by name to the order of the
+    first such file. Raises EnvironmentFault naming the file, and the row where there is one.
     """
     parts: dict[str, list[Part]] = {"train": [], "test": []}
-    class_names: tuple[str, ...] = ()
+    named: dict[Path, tuple[str, ...]] = {}
     for split, paths in files.items():
         for path in paths:
-            table = _read_table(path, PARQUET_LABELS[name])
-            labels = table[PARQUET_LABELS[name]].to_numpy().astype(np.int64)
-            check_labels(labels, NUM_CLASSES[name], str(path))
-            parts[split].append((_decode(table["img"], path), labels))
-            class_names = class_names or _class_names(table.schema, PARQUET_LABELS[name])
-    class_names = class_names or tuple(str(i) for i in range(NUM_CLASSES[name]))
-    return join_parts(str(folder), parts["train"], parts["test"], class_names, NUM_CLASSES[name])
+            table = _read_table(path, known.column)
+            labels = table[known.column].to_numpy().astype(np.int64)
+            check_labels(labels, known.classes, str(path))
+            if names := _class_names(table.schema, known.column):
+                named[path] = names
+                labels = _mapped(labels, path, named)
+            parts[split].append((_decode(table["img"], known.px, path), labels))
+    names = next(iter(named.values()), tuple(str(i) for i in range(known.classes)))
+    return join_parts(str(folder), parts["train"], parts["test"], names, known.classes)
+
+
+def _mapped(labels: Int64Array, path: Path, named: dict[Path, tuple[str, ...]]) -> Int64Array:
+    """Return the labels of a file numbered as in the first of the files with names."""
+    (first, order), names = next(iter(named.items())), named[path]
+    if names == order:
+        return labels
+    if len(names) != len(set(names)) or sorted(names) != sorted(order):
+        raise EnvironmentFault(
+            f"{path}: its classes have other names than those of {first}: "
+            f"{', '.join(sorted(set(names) ^ set(order))) or 'one is there twice'}."
+        )
+    return np.array([order.index(name) for name in names])[labels]
 
 
 def _read_table(path: Path, column: str) -> pa.Table:
@@ -75,19 +92,19 @@ def _class_names(schema: pa.Schema, column: str) -> tuple[str, ...]:
         return ()
 
 
-def _decode(column: pa.ChunkedArray, path: Path) -> UInt8Array:
-    """Return uint8 ``[N, 32, 32, 3]`` of a column of encoded images."""
-    images = np.empty((len(column), SIDE_PX, SIDE_PX, 3), np.uint8)
+def _decode(column: pa.ChunkedArray, px: int, path: Path) -> UInt8Array:
+    """Return uint8 ``[N, px, px, 3]`` of a column of encoded images."""
+    images = np.empty((len(column), px, px, 3), np.uint8)
     encoded = column.flatten()[column.type.get_field_index("bytes")]
     for row, data in enumerate(encoded):
         place = f"{path}: row {row}"
         try:
             with Image.open(io.BytesIO(data.as_py()), formats=("PNG", "WEBP", "JPEG")) as image:
-                if image.size != (SIDE_PX, SIDE_PX) or image.mode != "RGB":
+                if image.size != (px, px) or image.mode != "RGB":
                     width, height = image.size
                     raise EnvironmentFault(
                         f"{place}: the image is {width}x{height} {image.mode}, "
-                        f"expected {SIDE_PX}x{SIDE_PX} RGB."
+                        f"expected {px}x{px} RGB."
                     )
                 images[row] = np.asarray(image)
         except EnvironmentFault:

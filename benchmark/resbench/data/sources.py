@@ -8,28 +8,22 @@ bytes and decodes them.
 from __future__ import annotations
 
 import hashlib
+import importlib
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from resbench.data.catalog import (
-    ARCHIVES,
-    FINGERPRINTS,
-    NUM_CLASSES,
-    cache_dir,
-    data_dir,
-    how_to_get,
-    published_id,
-)
+from resbench.data import cache
+from resbench.datasets import DATA_SETS, Archive, DataSet
 from resbench.errors import EnvironmentFault, UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from resbench.data.images import Images
 
-Kind = Literal["archive", "parquet", "digits"]
-SPLITS = ("train", "test")
+Kind = Literal["archive", "parquet", "package"]
 
 
 @dataclass(frozen=True)
@@ -37,44 +31,81 @@ class Source:
     """A data set and where it is."""
 
     name: str
-    """The name a suite uses: cifar10, cifar100 or digits."""
+    """The name a suite uses."""
     label: str
     """What tables print: the name, or that of the user's folder and four digits of the id."""
     id: str
     """``sha256:`` and :attr:`Images.fingerprint`: one for one content, in whatever container."""
-    printed: bool
+    published: bool
     """The data set that published numbers are about."""
     kind: Kind
     path: Path | None
-    """The archive or folder; None where there is none (yet)."""
-    num_classes: int
+    """The archive or folder; None where there is none (yet), or it comes with a package."""
+
+    @property
+    def available(self) -> bool:
+        """Whether there is something to load."""
+        return self.kind == "package" or self.path is not None
+
+
+def data_dir() -> Path:
+    """Return the folder that is searched for data (``RESBENCH_DATA_DIR`` overrides)."""
+    return cache.user_folder("RESBENCH_DATA_DIR", "data")
+
+
+def parse_locations(pairs: Sequence[str]) -> dict[str, Path]:
+    """Return absolute paths by data set from ``cifar10=PATH`` pairs, for :func:`identify`.
+
+    Every problem is reported at once, as one UsageError.
+    """
+    locations: dict[str, Path] = {}
+    problems: list[str] = []
+    for pair in pairs:
+        name, equals, path = pair.partition("=")
+        if not equals:
+            text = "expected NAME=PATH, for instance cifar10=FOLDER."
+        elif name not in DATA_SETS:
+            text = _unknown(name)
+        elif DATA_SETS[name].reader:
+            text = f"{name} comes with resbench's dependencies and has no other location."
+        elif name in locations:
+            text = f"{name} is given twice."
+        elif not path or "\0" in path:
+            text = f"expected a path, got {path!r}."
+        else:
+            locations[name] = Path(os.path.abspath(os.path.expanduser(path)))
+            continue
+        problems.append(f"--data '{pair}': {text}")
+    if problems:
+        raise UsageError("\n".join(problems))
+    return locations
 
 
 def identify(name: str, locations: Mapping[str, Path]) -> Source:
     """Return the source of ``name``; nothing is decoded that a cache can tell.
 
     A location is the published archive, the folder that it unpacks to, a folder of Parquet files,
-    or a folder that has one of these in it. Without a location
-    :func:`~resbench.data.catalog.data_dir` is searched; where nothing is found there, the published
+    or a folder that has one of these in it. Without a location :func:`data_dir` is searched, where
+    archives lie and ``NAME`` is a folder of Parquet files. Where nothing is found, the published
     data set is meant, and it is missing.
 
     Raises UsageError for an unknown name, EnvironmentFault where a location is not there.
     """
-    if name not in NUM_CLASSES:
-        raise UsageError(f"unknown data set '{name}'.{did_you_mean(name, NUM_CLASSES)}")
-    if name == "digits":
-        return _source(name, "digits", None)
-    location = locations.get(name)
+    if name not in DATA_SETS:
+        raise UsageError(_unknown(name))
+    known, location = DATA_SETS[name], locations.get(name)
+    if known.reader:
+        return _source(known, "package", None)
     try:
         if location is not None:
-            return _located(name, location)
-        found = _search_archive(name, data_dir()) or _search(name, data_dir() / name)
-        if found is not None:
-            return _identified(name, *found)
+            return _located(known, location)
+        default = data_dir()
+        found = _search_archive(known.archive, default) or _search(known, default / name)
+        return _source(known, "archive", None) if found is None else _identified(known, *found, "")
     except OSError as error:
-        place = error.filename or location
-        raise EnvironmentFault(f"{place}: cannot be read: {error.strerror}.") from error
-    return _source(name, "archive", None)
+        raise EnvironmentFault(
+            f"{error.filename or location}: cannot be read: {error.strerror}."
+        ) from error
 
 
 def load(source: Source) -> Images:
@@ -82,143 +113,177 @@ def load(source: Source) -> Images:
 
     Raises EnvironmentFault where data is missing, damaged, or no longer what was identified.
     """
-    from resbench.data import cache
-
-    fingerprint = source.id.removeprefix("sha256:")
+    known, fingerprint = DATA_SETS[source.name], source.id.removeprefix("sha256:")
     if source.path is not None:
-        cached = cache.read_images(fingerprint, source.num_classes)
+        cached = cache.read_images(fingerprint, known.classes)
         if cached is not None:
             return cached
-    images = _decode(source.name, source.kind, source.path)
+    images = _decode(known, source.kind, source.path)
     if images.fingerprint != fingerprint:
         raise EnvironmentFault(
             f"{source.path or source.label}: the fingerprint is {images.fingerprint}, expected "
             f"{fingerprint}: not the data that was identified. Restore it; if it never "
-            f"changed, delete {cache_dir()}."
+            f"changed, delete {cache.cache_dir()}."
         )
     if source.path is not None:
         cache.write_images(images)
     return images
 
 
-def parquet_files(folder: Path) -> dict[str, list[Path]]:
-    """Return the sorted ``train-*`` and ``test-*`` files of a folder, every part there once.
+def fetch(name: str, directory: Path | None = None) -> Path:
+    """Download and unpack the archive of ``name`` (default: to :func:`data_dir`), verified.
 
-    Raises EnvironmentFault where a split is missing or its parts are not complete.
+    Raises UsageError for a data set that is not published as an archive.
     """
-    files = {split: sorted(folder.glob(f"{split}-*.parquet")) for split in SPLITS}
+    if name not in DATA_SETS:
+        raise UsageError(_unknown(name))
+    archive = DATA_SETS[name].archive
+    if archive is None:
+        raise UsageError(f"{name}: is not published as an archive, there is nothing to fetch.")
+    from resbench.data.archives import download
+
+    return download(archive, directory or data_dir())
+
+
+def how_to_get(name: str) -> str:
+    """Say in one sentence what to do about a data set that is not there."""
+    archive, folder = DATA_SETS[name].archive, f"with --data {name}=FOLDER"
+    if archive is None:
+        return f"Name a folder that has it as train-*.parquet and test-*.parquet {folder}."
+    return (
+        f"Run `resbench data fetch {name}`, name a folder that has it {folder}, or download "
+        f"{archive.url} (MD5 {archive.md5}) to {data_dir() / archive.filename}."
+    )
+
+
+def parquet_files(folder: Path) -> dict[str, list[Path]]:
+    """Return the sorted ``train*`` and ``test*`` files of a folder, every part there once.
+
+    Parts are numbered from 0 or 1, with their total (``-of-00002``) or without, and whatever an
+    upload appends to that. Raises EnvironmentFault where a split or a part is missing or twice.
+    """
+    files = {split: sorted(folder.glob(f"{split}*.parquet")) for split in ("train", "test")}
     for split, paths in files.items():
         if not paths:
             raise EnvironmentFault(f"{folder}: {split}-*.parquet is missing from this folder.")
-        if len(paths) == 1 and not re.search(r"-of-\d", paths[0].name):
-            continue
-        parts = [re.match(rf"{split}-(\d+)-of-(\d+)\b", path.name) for path in paths]
-        numbers = [(int(part[1]), int(part[2])) for part in parts if part]
-        if sorted(numbers) != [(i, len(paths)) for i in range(len(paths))]:
+        numbers, totals = [], set()
+        for path in paths:
+            part = re.match(rf"{split}[-_.]*(\d+)(?:-of-(\d+))?(?![0-9a-f])", path.name)
+            numbers.append(int(part[1]) if part else 0)
+            totals.add(int(part[2]) if part and part[2] else len(paths))
+        first = min(*numbers, 1)
+        if totals != {len(paths)} or sorted(numbers) != [*range(first, first + len(paths))]:
             names = ", ".join(path.name for path in paths)
             raise EnvironmentFault(
-                f"{folder}: the {split} files are not parts 0 to N-1 of N, each once: {names}. "
+                f"{folder}: the {split} files are not all parts of the split, each once: {names}. "
                 "Fetch the missing ones and remove the others."
             )
     return files
 
 
-def _located(name: str, path: Path) -> Source:
+def _unknown(name: str) -> str:
+    return f"unknown data set '{name}'.{did_you_mean(name, DATA_SETS)}"
+
+
+def _located(known: DataSet, path: Path) -> Source:
     if path.is_file():
-        return _identified(name, "archive", path)
+        if known.archive is None or path.suffix == ".parquet":
+            raise EnvironmentFault(f"{path}: a file. Name the folder of the Parquet files.")
+        return _source(known, "archive", path)
     if not path.is_dir():
-        raise EnvironmentFault(f"{path}: no such file or folder (the location of {name}).")
-    found = _search(name, path)
+        raise EnvironmentFault(f"{path}: no such file or folder (the location of {known.name}).")
+    found = _search(known, path)
     if found is None:
-        archive = ARCHIVES[name]
+        archive = known.archive
+        or_archive = f"{archive.filename} nor {archive.folder} nor " if archive else ""
         raise EnvironmentFault(
-            f"{path}: neither {archive.filename} nor {archive.folder} nor train-*.parquet and "
-            f"test-*.parquet are in this folder (the location of {name})."
+            f"{path}: neither {or_archive}train-*.parquet and test-*.parquet are in this folder "
+            f"(the location of {known.name})."
         )
-    return _identified(name, *found)
+    return _identified(known, *found, path.name)
 
 
-def _search(name: str, folder: Path) -> tuple[Kind, Path] | None:
+def _search(known: DataSet, folder: Path) -> tuple[Kind, Path] | None:
     """Return what a folder has of a data set; None where it has nothing."""
-    if (found := _search_archive(name, folder)) is not None:
+    if (found := _search_archive(known.archive, folder)) is not None:
         return found
-    return ("parquet", folder) if any(folder.glob("*.parquet")) else None
-
-
-def _search_archive(name: str, folder: Path) -> tuple[Kind, Path] | None:
-    archive = ARCHIVES[name]
-    for batches in (folder, folder / archive.folder):
-        named = batches.name == archive.folder and batches.is_dir()
-        if named or all((batches / file).is_file() for file in (archive.meta, *archive.test)):
-            return "archive", batches
-    if (folder / archive.filename).is_file():
-        return "archive", folder / archive.filename
+    # What is cloned or downloaded from a hub has its files one folder further down.
+    for files in (folder.glob("*.parquet"), folder.glob("*/*.parquet")):
+        folders = sorted({path.parent for path in files})
+        if len(folders) > 1:
+            names = ", ".join(path.name for path in folders)
+            raise EnvironmentFault(
+                f"{folder}: several folders in it have Parquet files ({names}). Name the right one "
+                f"with --data {known.name}={folders[0]}."
+            )
+        if folders:
+            return "parquet", folders[0]
     return None
 
 
-def _identified(name: str, kind: Kind, path: Path) -> Source:
+def _search_archive(archive: Archive | None, folder: Path) -> tuple[Kind, Path] | None:
+    if archive is not None:
+        unpacked = folder if folder.name == archive.folder else folder / archive.folder
+        if unpacked.is_dir():
+            return "archive", unpacked
+        if (folder / archive.filename).is_file():
+            return "archive", folder / archive.filename
+    return None
+
+
+def _identified(known: DataSet, kind: Kind, path: Path, called: str) -> Source:
     """Return the source of files that are there. An archive can only be the published one."""
     if kind == "archive":
-        return _source(name, kind, path)
-    from resbench.data import cache
-
-    key = f"{name}-{_digest(path)}"
+        return _source(known, kind, path)
+    key = f"{known.name}-{_digest(path)}"
     fingerprint = cache.read_fingerprint(key)
     if fingerprint is None:
-        images = _decode(name, kind, path)
+        images = _decode(known, kind, path)
         fingerprint = images.fingerprint
         cache.write_images(images)
         cache.write_fingerprint(key, fingerprint)
-    return _source(name, kind, path, fingerprint)
+    if fingerprint == known.fingerprint:
+        return _source(known, kind, path)
+    # No other content has this label, and neither has the published one.
+    stem = re.sub(r"[^a-z0-9_-]+", "-", called.lower()).strip("-_")[:48] or known.name
+    label = f"{stem}-{fingerprint[:4]}"
+    return Source(known.name, label, f"sha256:{fingerprint}", False, kind, path)
 
 
-def _source(name: str, kind: Kind, path: Path | None, fingerprint: str | None = None) -> Source:
-    """Return a source; the published data set is known by its fingerprint alone."""
-    published = fingerprint in (None, FINGERPRINTS[name])
-    return Source(
-        name=name,
-        label=name if published else _label(name, path, str(fingerprint)),
-        id=published_id(name) if published else f"sha256:{fingerprint}",
-        printed=published and name in ARCHIVES,
-        kind=kind,
-        path=path,
-        num_classes=NUM_CLASSES[name],
-    )
+def _source(known: DataSet, kind: Kind, path: Path | None) -> Source:
+    """Return the source of the published data set, which is known by its fingerprint alone."""
+    return Source(known.name, known.name, known.id, known.archive is not None, kind, path)
 
 
-def _decode(name: str, kind: Kind, path: Path | None) -> Images:
+def _decode(known: DataSet, kind: Kind, path: Path | None) -> Images:
     """Read the files of a source; the only place that imports a decoder."""
-    if kind == "digits":
-        from resbench.data.digits import read_digits
-
-        return read_digits()
+    if known.reader is not None:
+        module, _, function = known.reader.partition(":")
+        images: Images = getattr(importlib.import_module(module), function)()
+        return images
     if path is None:
-        directory = data_dir()
-        raise EnvironmentFault(
-            f"{name}: {directory / ARCHIVES[name].filename} is not there. Run "
-            f"`resbench data fetch {name}`, or {how_to_get(name, directory)}, or "
-            f"name a folder that has the data with --data {name}=FOLDER."
-        )
+        raise EnvironmentFault(f"{known.name}: not available. {how_to_get(known.name)}")
     if kind == "parquet":
         from resbench.data.parquet import read_parquet
 
-        return read_parquet(name, path, parquet_files(path))
+        return read_parquet(known, path, parquet_files(path))
     from resbench.data.archives import read_archive
 
-    return read_archive(name, path)
+    return read_archive(known, path)
 
 
 def _digest(folder: Path) -> str:
-    """Return a sha256 over the digests of a folder's Parquet files, train before test."""
-    total = hashlib.sha256()
+    """Return a sha256 over the digests of a folder's Parquet files, train before test.
+
+    Raises EnvironmentFault where one file is there twice.
+    """
+    total, seen = hashlib.sha256(), dict[bytes, Path]()
     for split, paths in parquet_files(folder).items():
         for path in paths:
             with path.open("rb") as file:
-                total.update(split.encode() + hashlib.file_digest(file, "sha256").digest())
+                digest = hashlib.file_digest(file, "sha256").digest()
+            if digest in seen:
+                raise EnvironmentFault(f"{path}: the same file as {seen[digest].name}. Remove one.")
+            seen[digest] = path
+            total.update(split.encode() + digest)
     return total.hexdigest()
-
-
-def _label(name: str, path: Path | None, fingerprint: str) -> str:
-    """Return an identifier from a folder's name that no other content has."""
-    stem = path.name.lower() if path else ""
-    return f"{re.sub(r'[^a-z0-9_-]+', '-', stem).strip('-_')[:48] or name}-{fingerprint[:4]}"

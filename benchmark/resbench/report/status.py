@@ -11,7 +11,7 @@ from typing import Any
 from resbench.analysis.names import context_data, context_label, rerun_command
 from resbench.analysis.results import Begun, Results, places_of, seed_of
 from resbench.analysis.tables import FilledTable, fill, orphans
-from resbench.data.catalog import train_images
+from resbench.data.fit import train_images
 from resbench.errors import UsageError
 from resbench.report.document import SCHEMA, Block, Grid, Heading, Items, Page, Text
 from resbench.store.records import RunRecord

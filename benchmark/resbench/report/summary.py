@@ -14,7 +14,7 @@ from resbench.analysis.cells import Place
 from resbench.analysis.judge import JudgedTable
 from resbench.analysis.measured import all_measured
 from resbench.analysis.names import bounds, listed, mean_sd, p_value, sentence, signed
-from resbench.data.catalog import NUM_CLASSES
+from resbench.datasets import DATA_SETS
 from resbench.report import lessons
 from resbench.report.details import EFFECTS, later_seeds_note, with_step
 from resbench.report.document import Grid
@@ -122,7 +122,7 @@ def _errors(tables: Sequence[JudgedTable]) -> str:
                 errors.setdefault(cell.cell.spec.data.name, []).extend(known)
     ranges = []
     for name, known in errors.items():
-        chance = 100 * (1 - 1 / NUM_CLASSES[name])
+        chance = 100 * (1 - 1 / DATA_SETS[name].classes)
         if known:
             ranges.append(f"{min(known):.1f} to {max(known):.1f} % (chance is {chance:.0f} %)")
     return " and ".join(ranges)

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from resbench.data.catalog import NATIVE_PX, test_images, train_images
+from resbench.data.fit import test_images, train_images
+from resbench.datasets import DATA_SETS
 from resbench.models.catalogue import NETWORKS, OPTIONS, ZOO, zoo_entry
 from resbench.runner.devices import Device
 from resbench.store.records import RunRecord
@@ -112,7 +113,7 @@ def expected(spec: RunSpec, *, on_gpu: bool) -> Speed:
     Training counts as three times the forward pass.
     """
     macs, depth = _size(spec)
-    px = spec.data.image_px or NATIVE_PX[spec.data.name]
+    px = spec.data.image_px or DATA_SETS[spec.data.name].px
     macs *= 3 * spec.model.width**2 * (px / 32) ** 2
     if on_gpu:
         layers_s = depth * GPU_LAYER_S[spec.engine] / spec.training.batch_size

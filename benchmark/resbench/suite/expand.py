@@ -15,13 +15,14 @@ from typing import Any, get_args
 
 from msgspec.structs import replace
 
+from resbench.datasets import DATA_SETS
 from resbench.errors import UsageError, did_you_mean
 from resbench.suite.catalog import PAPER, Loaded
 from resbench.suite.claims import ParsedClaim, parse_claim
 from resbench.suite.document import Document, DocumentError, Keys, Position, Problem
 from resbench.suite.schema import Shrunk, Tier
 from resbench.suite.schema_errors import problems
-from resbench.suite.spec import DataName, Engine, Family, Precision, RunSpec, plain_to
+from resbench.suite.spec import Engine, Family, Precision, RunSpec, plain_to
 
 Path_ = tuple[str, ...]
 
@@ -349,4 +350,4 @@ def data_names(
         whole = settings.get("data")
         named += [whole.get("name")] if isinstance(whole, dict) else []
         named += [settings.get("data.name")]
-    return [name for name in get_args(DataName) if name in named]
+    return [name for name in DATA_SETS if name in named]

@@ -10,17 +10,22 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
-from typing import Annotated, Any, Literal, TypeVar, dataclass_transform, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, dataclass_transform, get_args
 
 import msgspec
 from msgspec import Meta
+
+from resbench.datasets import DATA_SETS
 
 NUMERICS = 2
 """Bumped by hand whenever the same specification would give other numbers than before."""
 
 Engine = Literal["eager", "graph", "graph+compile"]
 Precision = Literal["fp32", "bf16"]
-DataName = Literal["cifar10", "cifar100", "digits"]
+if TYPE_CHECKING:
+    DataName = str
+else:
+    DataName = Literal[tuple(DATA_SETS)]
 
 
 Ratio = Annotated[float, Meta(ge=0, le=1)]

@@ -8,9 +8,8 @@ from functools import partial
 
 import numpy as np
 
-from resbench.data.images import Images, downscale
+from resbench.data.images import Images, downscale, stratified_indices
 from resbench.data.noise import corrupt, noise_hash, transition_matrix
-from resbench.data.subset import stratified_indices
 from resbench.errors import UsageError
 from resbench.suite.spec import Augment, RunSpec, derive_seed
 

@@ -6,15 +6,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from resbench.data import torchvision_compat
+from resbench.data import archives
 from resbench.errors import EnvironmentFault
 
-COMPAT = "from resbench.data.torchvision_compat import _declared, import_torchvision\n"
-RESULT = "print(import_torchvision().__name__, len(_declared))\n"
+COMPAT = "from resbench.data.archives import _declared, torchvision_datasets\n"
+RESULT = "print(torchvision_datasets().__name__, len(_declared))\n"
 
 
 def python(code: str, path: Path | None = None) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, **({"PYTHONPATH": str(path)} if path else {})}
+    shadowed = os.pathsep.join([*([str(path)] if path else []), *sys.path])
+    environment = {**os.environ, "PYTHONPATH": shadowed}
     return subprocess.run(
         [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, env=environment
     )
@@ -25,11 +26,12 @@ def fake_torchvision(folder: Path, code: str) -> Path:
     package = folder / "torchvision"
     package.mkdir()
     (package / "__init__.py").write_text(code)
+    (package / "datasets.py").touch()
     return package
 
 
 def test_installed_torchvision_serves_its_datasets_silently() -> None:
-    shown = python(COMPAT + "import_torchvision()\nfrom torchvision.datasets import CIFAR10\n")
+    shown = python(COMPAT + "torchvision_datasets().CIFAR10\n")
     assert (shown.returncode, shown.stdout, shown.stderr) == (0, "", "")
 
 
@@ -43,7 +45,7 @@ def test_operators_are_declared_where_the_library_cannot_be_loaded(tmp_path: Pat
     used = "import torch; torch.ops.torchvision.nms, torch.ops.torchvision.qnms\n"
     shown = python(control + COMPAT + RESULT + used, tmp_path)
     assert (shown.returncode, shown.stderr) == (0, "")
-    assert shown.stdout == "operator torchvision::nms does not exist\ntorchvision 1\n"
+    assert shown.stdout == "operator torchvision::nms does not exist\ntorchvision.datasets 1\n"
 
 
 def test_nothing_is_declared_where_the_operators_are_there(tmp_path: Path) -> None:
@@ -55,10 +57,10 @@ def test_nothing_is_declared_where_the_operators_are_there(tmp_path: Path) -> No
         "library.define('nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')\n"
     )
     shown = python(there + COMPAT + RESULT, tmp_path)
-    assert (shown.returncode, shown.stderr, shown.stdout) == (0, "", "torchvision 0\n")
+    assert (shown.returncode, shown.stderr, shown.stdout) == (0, "", "torchvision.datasets 0\n")
 
 
 def test_absent_torchvision_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torchvision_compat.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(archives.importlib.util, "find_spec", lambda _: None)
     with pytest.raises(EnvironmentFault, match="torchvision is not installed"):
-        torchvision_compat.import_torchvision.__wrapped__()
+        archives.torchvision_datasets.__wrapped__()

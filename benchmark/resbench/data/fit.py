@@ -1,0 +1,60 @@
+"""How many images a run takes of its data set, known before anything is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from resbench.datasets import DATA_SETS
+from resbench.suite.document import DocumentError, Problem
+from resbench.suite.expand import Cell
+from resbench.suite.spec import Data, RunSpec
+
+
+def train_images(data: Data) -> int:
+    """Return how many training images a run has, from its specification alone."""
+    whole = DATA_SETS[data.name].train_images
+    first = min(whole, data.first or whole)
+    return min(first, data.train_images or first)
+
+
+def test_images(data: Data) -> int:
+    """Return how many test images a run has, from its specification alone."""
+    return data.test_images or DATA_SETS[data.name].test_images
+
+
+def check_fit(cells: Iterable[Cell]) -> None:
+    """Refuse, before anything is trained, cells that ask their data set for what it has not.
+
+    Raises:
+        DocumentError: at each setting that asks for it.
+    """
+    problems = []
+    for cell in cells:
+        for path, text in () if cell.spec is None else _misfits(cell.spec):
+            leaf = cell.leaves[path]
+            problems.append(Problem(leaf.position, f"{'.'.join(path)} ({leaf.layer}): {text}"))
+    if problems:
+        raise DocumentError(problems)
+
+
+def _misfits(spec: RunSpec) -> Iterator[tuple[tuple[str, str], str]]:
+    """Yield the settings that do not fit the data set, and why."""
+    data, training, known = spec.data, spec.training, DATA_SETS[spec.data.name]
+    train, test = known.balanced
+    if data.image_px is not None and known.px % data.image_px:
+        text = f"{data.image_px} px do not divide the {known.px} px of {data.name}"
+        yield ("data", "image_px"), text
+    for name, asked, most in (
+        ("train_images", data.train_images, min(train, data.first or train)),
+        ("test_images", data.test_images, test),
+    ):
+        if asked is not None and asked > most:
+            text = f"{data.name} has no {asked:,} images for it; at most {most:,} can be drawn"
+            yield ("data", name), text
+    images = train_images(data)
+    if training.batch_size > images:
+        text = f"a batch of {training.batch_size:,} of {images:,} training images"
+        yield ("training", "batch_size"), text
+    if training.val_in_train > images:
+        text = f"{training.val_in_train:,} of {images:,} training images"
+        yield ("training", "val_in_train"), text

@@ -1,20 +1,81 @@
-"""What this machine is called, without importing anything heavy."""
+"""What this machine is and what it grants this process, without importing anything heavy."""
 
 from __future__ import annotations
 
+import math
+import os
+import platform
+from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
+
+CGROUP = Path("/proc/self/cgroup")
+MOUNT = Path("/sys/fs/cgroup")
+CPUINFO = Path("/proc/cpuinfo")
+
+
+def cpu_name() -> str:
+    """Return the processor's model name as the kernel reports it."""
+    return _cpu().get("model name") or platform.processor() or platform.machine()
+
+
+def cpu_model() -> str:
+    """Return the processor's vendor, family and model, which libraries choose kernels by.
+
+    A virtual machine may give very different processors one name.
+    """
+    fields = ("vendor_id", "cpu family", "model", "CPU implementer", "CPU part")  # x86; ARM
+    found = [_cpu()[name] for name in fields if name in _cpu()]
+    return " ".join([platform.machine(), *found])
 
 
 @cache
-def cpu_name() -> str:
-    """Return the processor's model name as the kernel reports it."""
+def _cpu() -> dict[str, str]:
+    """Return what the kernel says of the first processor."""
     try:
-        with open("/proc/cpuinfo") as file:
-            for line in file:
-                if line.startswith("model name"):
-                    return line.partition(":")[2].strip()
+        first, _, _ = CPUINFO.read_text(errors="replace").partition("\n\n")
     except OSError:
-        pass
-    import platform
+        return {}
+    pairs = (line.partition(":") for line in first.splitlines())
+    return {name.strip(): value.strip() for name, _, value in pairs}
 
-    return platform.processor() or platform.machine()
+
+def cores() -> int:
+    """Return how many cores this process may use, by its affinity and a container's quota."""
+    known = hasattr(os, "sched_getaffinity")
+    allowed = len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
+    quotas = [quota for folder in control_groups("cpu") if (quota := _quota(folder)) is not None]
+    return max(1, min([allowed, *map(math.ceil, quotas)]))
+
+
+def _quota(folder: Path) -> float | None:
+    """Return the cores that a control group grants; None where it sets no limit."""
+    try:
+        if (folder / "cpu.max").exists():
+            quota, period = (folder / "cpu.max").read_text().split()
+        else:
+            quota = (folder / "cpu.cfs_quota_us").read_text().strip()
+            period = (folder / "cpu.cfs_period_us").read_text().strip()
+        return int(quota) / int(period) if int(quota) > 0 else None
+    except (OSError, ValueError, ZeroDivisionError):  # "max" is no number
+        return None
+
+
+def control_groups(controller: str) -> Iterator[Path]:
+    """Yield the folders of the control groups, of version 1 or 2, that limit this process.
+
+    Its own comes first. Within a container the kernel may name the group as the host sees it: no
+    such folder is there then, and the container's own is the mount.
+    """
+    try:
+        lines = CGROUP.read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, names, group = line.split(":", 2)
+        if names and controller not in names.split(","):
+            continue
+        mounts = (MOUNT / names, MOUNT / controller) if names else (MOUNT,)
+        for mount in filter(Path.is_dir, dict.fromkeys(mounts)):
+            own = mount / group.lstrip("/")
+            yield from (path for path in (own, *own.parents) if path.is_relative_to(mount))

@@ -25,6 +25,7 @@ class Outcome:
 def invoke(capsys: pytest.CaptureFixture[str], *arguments: object) -> Outcome:
     """Run ``resbench ARGUMENTS`` in this process, through the real entry point."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONSAFEPATH", "1")  # which the command sets, and which is put back here
         patch.setattr(sys, "argv", ["resbench", *map(str, arguments)])
         with pytest.raises(SystemExit) as stopped:
             entry.main()

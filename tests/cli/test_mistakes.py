@@ -137,6 +137,64 @@ def test_what_is_not_there_or_cannot_be_used_is_a_fault_of_the_environment(
     check(invoke(capsys, *words.split()), 3, *texts)
 
 
+@pytest.mark.parametrize("verb", [*READING, "plan mini.yaml", "run mini.yaml"])
+@pytest.mark.parametrize(("format_", "remedy"), [(2, "Update resbench"), (0, "Use the resbench")])
+def test_every_verb_refuses_results_of_another_format_in_the_same_line(
+    here: Path, capsys: pytest.CaptureFixture[str], verb: str, format_: int, remedy: str
+) -> None:
+    (here / "results").mkdir()
+    (here / "results" / "resbench.json").write_text(f'{{"format": {format_}}}')
+    text = f"resbench.json: format {format_}; this resbench knows format 1. {remedy}"
+    check(invoke(capsys, *verb.split()), 3, text)
+    assert [path.name for path in (here / "results").iterdir()] == ["resbench.json"]
+
+
+LONG = "x" * 5000
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        f"validate {LONG}.yaml",
+        f"plan {LONG}",
+        f"plan mini.yaml --tier {LONG}",
+        f"run mini.yaml --results {LONG}",
+        f"merge {LONG}.tar",
+        f"pack {LONG}.tar --results real",
+        f"report mini.yaml --output {LONG}.md",
+        f"report mini.yaml --site {LONG}",
+        f"run table1_arl_vs_nal --data cifar10={LONG}",
+        *(f"{verb} --results {LONG}" for verb in READING),
+    ],
+    ids=lambda words: words.replace(LONG, "LONG"),
+)
+def test_a_path_that_no_system_can_look_up_is_one_line(
+    here: Path, capsys: pytest.CaptureFixture[str], words: str
+) -> None:
+    (here / "real").mkdir()
+    outcome = invoke(capsys, *words.split())
+    assert outcome.code in (2, 3)
+    check(outcome, outcome.code)
+
+
+def test_a_link_to_nothing_is_named(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "results").symlink_to("/gone")
+    for words in ("run mini.yaml", "status", "report"):
+        check(invoke(capsys, *words.split()), 3, "a link to /gone, which is not there")
+
+
+@pytest.mark.parametrize("home", ["file/home", "x" * 300])
+def test_suites_that_need_no_configuration_work_without_a_home_that_can_be_read(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], home: str
+) -> None:
+    for name in ("RESBENCH_CONFIG", "RESBENCH_CACHE_DIR", "RESBENCH_DATA_DIR"):
+        monkeypatch.delenv(name)
+    (here / "file").touch()
+    monkeypatch.setenv("HOME", str(here / home))
+    assert invoke(capsys, "plan", "smoke").code == 0
+    assert invoke(capsys, "data", "list").code == (3 if len(home) > 255 else 0)
+
+
 def test_the_installed_command_says_the_same(here: Path) -> None:
     done = resbench(here, "run", "smok")
     assert (done.returncode, done.stdout) == (2, "")

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from resbench.machine import cpu_model
+
 from ..mini import RESBENCH, changed, outputs, run_folders, suite_of, write_suite
 from .running import ARL, EPOCHS, copy_of, epochs_in, prepare, ran, record_in, run_in
 
@@ -59,3 +63,39 @@ def test_an_edited_suite_trains_anew_and_keeps_the_old_record(
     assert run_in(tmp_path).record.read_bytes() == record
     metrics = {content for name, content in new.items() if name.endswith("metrics.jsonl")}
     assert len(metrics) == 2
+
+
+def test_other_kernels_on_the_same_processor_are_refused_unless_accepted_and_then_noted(
+    killed: Path, unbroken: Path, tmp_path: Path
+) -> None:
+    before = record_in(unbroken).environment
+    if before.cpu_capability == "DEFAULT" or before.onednn_isa is None:
+        pytest.skip("this processor has one kind of kernels only")
+    other = {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41"}
+    copy_of(killed, tmp_path)
+    refused = ran(tmp_path, *ARL, **other)
+    assert refused.returncode == 1, refused.stderr
+    assert f"cpu_capability: {before.cpu_capability} -> DEFAULT" in refused.stderr
+    assert f"onednn_isa: {before.onednn_isa} -> Intel SSE4.1" in refused.stderr
+    assert not run_in(tmp_path).record.exists()
+    done = ran(tmp_path, *ARL, "--accept-environment", **other)
+    assert done.returncode == 0, done.stderr
+    after = record_in(tmp_path).environment
+    assert after.cpu_capability == "DEFAULT"
+    assert after.cpu_model == before.cpu_model == cpu_model()
+    notes = " ".join(after.engine_notes)
+    assert f"cpu_capability: {before.cpu_capability} -> DEFAULT" in notes
+    assert "onednn_isa: " in notes
+
+
+def test_modules_in_the_working_directory_are_not_imported(unbroken: Path, tmp_path: Path) -> None:
+    prepare(tmp_path)
+    names = ("mlflow", "numpy", "random", "torch", "uvicorn", "queue")
+    for name in names:
+        (tmp_path / f"{name}.py").write_text("open('I_WAS_RUN', 'w')")
+    mirrored = (word for word in ARL if word != "--no-mirror")
+    done = ran(tmp_path, *mirrored)
+    assert done.returncode == 0, done.stderr
+    assert "warning" not in done.stderr
+    assert not (tmp_path / "I_WAS_RUN").exists()
+    assert outputs(tmp_path / "results") == outputs(unbroken / "results")

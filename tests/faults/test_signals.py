@@ -29,13 +29,15 @@ from .running import (
 def test_signals_put_a_run_down_and_it_goes_on_to_the_same_end(
     unbroken: Path, tmp_path: Path
 ) -> None:
-    """Ctrl-C reaches the whole process group, SIGTERM the command alone."""
+    """Ctrl-C reaches the whole process group, SIGTERM the command alone, SIGUSR1 every process."""
     run = run_in(prepare(tmp_path))
-    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 138)):
         with started(tmp_path, "setsid", *ARL) as process:
             wait_for_epochs(tmp_path, process, len(epochs_in(run)) + 1)
             (worker,) = workers_of(process)
             (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
+            if number == signal.SIGUSR1:  # as a scheduler signals all that a job has started
+                worker.send_signal(number)
             _, said = process.communicate(timeout=PATIENCE_S)
         assert process.returncode == code, said
         assert "Left: mini arl seed 1. The same command resumes." in said
@@ -50,7 +52,7 @@ def test_signals_put_a_run_down_and_it_goes_on_to_the_same_end(
     done = ran(tmp_path, *ARL)
     assert done.returncode == 0, done.stderr
     assert outputs(tmp_path / "results") == outputs(unbroken / "results")
-    assert record_in(tmp_path).timing.pieces == 3
+    assert record_in(tmp_path).timing.pieces == 4
 
 
 def test_a_second_signal_ends_a_hanging_worker_at_once(tmp_path: Path) -> None:

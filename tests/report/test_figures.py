@@ -48,15 +48,27 @@ def drawn(results: Path) -> bytes:
     return b"".join(figures.svg(figure) for figure in found if figure is not None)
 
 
-def test_a_figure_has_the_same_bytes_in_every_process(results: Path) -> None:
+def test_a_figure_has_the_same_bytes_in_every_process_whatever_its_user_has_set(
+    results: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "matplotlibrc").write_text(
+        "text.usetex: True\nsvg.fonttype: none\nfigure.facecolor: red\nsavefig.bbox: tight\n"
+        "xtick.direction: in\nlegend.frameon: False\naxes.formatter.use_locale: True\n"
+    )
     code = (
         "import sys; from pathlib import Path; from tests.report.test_figures import drawn; "
         "sys.stdout.buffer.write(drawn(Path(sys.argv[1])))"
     )
-    elsewhere = {"PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo", "OMP_NUM_THREADS": "1", "LC_ALL": "C"}
+    root = str(Path(__file__).resolve().parents[2])
+    elsewhere = {
+        "PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo", "OMP_NUM_THREADS": "1", "LC_ALL": "C",
+        "PYTHONPATH": os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])]),
+        "MATPLOTLIBRC": str(tmp_path / "matplotlibrc"),
+        "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+    }  # fmt: skip
     other = subprocess.run(
         [sys.executable, "-c", code, results],
-        cwd=Path(__file__).resolve().parents[2], env=os.environ | elsewhere, capture_output=True,
+        cwd=tmp_path, env=os.environ | elsewhere, capture_output=True,
     )  # fmt: skip
     assert other.returncode == 0, other.stderr.decode()
     svg = drawn(results)

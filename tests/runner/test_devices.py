@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from resbench.errors import EnvironmentFault, UsageError
-from resbench.runner.devices import Device, choose, cores, gpus
+from resbench.machine import cores
+from resbench.runner.devices import Device, choose, gpus
 
 H100, A100 = "NVIDIA H100 80GB HBM3", "NVIDIA A100-SXM4-40GB"
 

@@ -1,4 +1,4 @@
-"""The kernel's count of processes ended for want of memory."""
+"""The kernel's count of processes that it ended out of memory."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from resbench import machine
 from resbench.runner import memory
 
 
@@ -13,8 +14,8 @@ from resbench.runner import memory
 def group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of a control group of version 2, without its counters."""
     (tmp_path / "cgroup").write_text("4:memory:/v1\n0::/user.slice/run 1\n")
-    monkeypatch.setattr(memory, "CGROUP", tmp_path / "cgroup")
-    monkeypatch.setattr(memory, "MOUNT", tmp_path)
+    monkeypatch.setattr(machine, "CGROUP", tmp_path / "cgroup")
+    monkeypatch.setattr(machine, "MOUNT", tmp_path)
     folder = tmp_path / "user.slice" / "run 1"
     folder.mkdir(parents=True)
     return folder
@@ -26,6 +27,13 @@ def test_the_count_of_this_control_group_is_read(group: Path) -> None:
     assert memory.oom_kills() == 2
 
 
+def test_the_count_of_a_group_of_version_1_is_read(group: Path, tmp_path: Path) -> None:
+    (tmp_path / "memory" / "v1").mkdir(parents=True)
+    counter = tmp_path / "memory" / "v1" / "memory.oom_control"
+    counter.write_text("oom_kill_disable 0\nunder_oom 0\noom_kill 5\n")
+    assert memory.oom_kills() == 5
+
+
 @pytest.mark.parametrize("text", ["", "oom 3\n", "oom_kill", "oom_kill many\n"])
 def test_what_does_not_say_is_no_evidence(group: Path, text: str) -> None:
     (group / "memory.events").write_text(text)
@@ -35,5 +43,5 @@ def test_what_does_not_say_is_no_evidence(group: Path, text: str) -> None:
 def test_without_control_groups_there_is_no_evidence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(memory, "CGROUP", tmp_path / "none")
+    monkeypatch.setattr(machine, "CGROUP", tmp_path / "none")
     assert memory.oom_kills() == 0

@@ -140,7 +140,7 @@ def test_a_kill_that_the_kernel_counted_is_out_of_memory(
     monkeypatch.setattr(worker, "oom_kills", counted)
     summary = stage.work(stage.plan(3), "done", "kill", "kill")
     assert list(summary.outcomes.values())[1] == "oom"
-    assert "for want of memory" in stage.ends()["oom"]
+    assert "out of memory" in stage.ends()["oom"]
 
 
 def test_a_worker_killed_while_it_starts_does_not_stop_the_plan(stage: Stage) -> None:

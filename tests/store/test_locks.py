@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from resbench.errors import EnvironmentFault
+from resbench.errors import EnvironmentFault, StorageFault
 from resbench.store import locks
 from resbench.store.atomic import temporary_in
 from resbench.store.layout import RunFolder
@@ -193,15 +193,18 @@ def test_folder_replaced_while_locking_is_refused(
         try_lock(folder)
 
 
-def test_file_system_without_locks_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL])
+def test_file_system_without_locks_is_named_with_a_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     def refuse(descriptor: int, operation: int) -> None:
-        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+        raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(locks.fcntl, "flock", refuse)
-    with pytest.raises(EnvironmentFault, match=r"\.lock: No locks available"):
+    with pytest.raises(StorageFault, match=r"\.lock: this file system cannot lock files") as told:
         try_lock(tmp_path)
+    assert "Choose a results folder on a local disk" in str(told.value)
+    assert not is_locked(tmp_path)
 
 
 def test_planted_lock_link_is_not_followed(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from . import factory
 from .conftest import without_uri
 from .factory import CELL, CELLS, NAME, SUITE, Tables, eventually
 
-SYNC = [sys.executable, "-m", "resbench.cli.main", "sync", "--results"]
+SYNC = [sys.executable, "-m", "resbench", "sync", "--results"]
 
 
 def sync(results: Path, wait_s: float = 60.0) -> Report:

@@ -24,7 +24,7 @@ from . import factory
 from .conftest import without_uri
 from .factory import NAME, SUITE, Tables
 
-UI = [sys.executable, "-m", "resbench.cli.main", "ui"]
+UI = [sys.executable, "-m", "resbench", "ui"]
 # What the environment of somebody who runs an MLflow server may hold.
 SERVER = {
     "MLFLOW_SERVER_ALLOWED_HOSTS": "mlflow.example.org",

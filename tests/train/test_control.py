@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from resbench.process import STOP_SIGNALS
 from resbench.train.control import Control, Interrupted, OutOfBudget
 
 
@@ -16,20 +17,22 @@ def control_of(**fields: Any) -> tuple[Control, list[dict[str, Any]]]:
     return Control(events.append, **fields), events
 
 
-def test_a_first_signal_stops_at_the_next_step_and_a_second_at_once() -> None:
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2"])
+def test_a_signal_stops_at_the_next_step_and_more_of_them_change_nothing(number: str) -> None:
     control, _ = control_of()
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {each: signal.getsignal(each) for each in STOP_SIGNALS}
     try:
         control.install()
         control.check()
+        signal.raise_signal(signal.Signals[number])
+        with pytest.raises(Interrupted):
+            control.check()
         signal.raise_signal(signal.SIGTERM)
         with pytest.raises(Interrupted):
             control.check()
-        with pytest.raises(SystemExit, match="130"):
-            signal.raise_signal(signal.SIGINT)
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 def test_work_that_would_end_after_the_deadline_does_not_begin() -> None:

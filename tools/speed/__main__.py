@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from resbench import __version__
-from resbench.runner.devices import cores, gpus
+from resbench.machine import cores
+from resbench.runner.devices import gpus
 from resbench.runner.worker import worker_variables
 from resbench.train.determinism import find_device, set_up_device
 from resbench.train.environment import environment

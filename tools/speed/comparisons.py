@@ -128,7 +128,7 @@ def ways(name: str, way: dict[str, Any], other: str, other_way: dict[str, Any]) 
 
 def starting(*words: str) -> Contenders:
     """Run a command that needs no torch, against the import of torch alone."""
-    cli = (sys.executable, "-P", "-m", "resbench.cli.main")
+    cli = (sys.executable, "-P", "-m", "resbench")
     return lambda _bench: [
         Contender("ours", 1, partial(_run, *cli, *words)),
         Contender("import torch", 1, partial(_run, sys.executable, "-c", "import torch")),
@@ -138,7 +138,7 @@ def starting(*words: str) -> Contenders:
 def smoke(bench: Bench) -> list[Contender]:
     """Run the smoke suite into an empty folder, start-up included."""
     quick = ("--cell", "local/arl", "--set", "data.train_images=64") if bench.quick else ()
-    words = ("-P", "-m", "resbench.cli.main", "run", "smoke", "--devices", "cpu", *quick)
+    words = ("-P", "-m", "resbench", "run", "smoke", "--devices", "cpu", *quick)
     return [Contender("ours", 1, partial(_run, sys.executable, *words))]
 
 

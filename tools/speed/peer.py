@@ -22,8 +22,8 @@ from PIL import Image, ImageOps
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from resbench.machine import cores
 from resbench.models import attention, build
-from resbench.runner.devices import cores
 from resbench.suite.spec import Augment, RunSpec
 from resbench.train.images import Prepared
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import importlib
-import io
 import os
 import sys
+from pathlib import Path
 
 import click
 
 from resbench import __version__
 from resbench.errors import ExitCode, ResbenchError, did_you_mean
+from resbench.process import settle
 
 VERBS = {
     "run": "Train what a suite needs and has not run yet.",
@@ -68,11 +69,11 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line; never end in a traceback for what a user can cause."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a terminal that lacks a character shows ?
+    settle()
     try:
         with cli.make_context("resbench", sys.argv[1:]) as context:
             code = cli.invoke(context)
+        sys.stdout.flush()  # here, where a refusal can still be reported
         sys.exit(code if isinstance(code, int) else ExitCode.OK)
     except click.exceptions.Exit as done:
         sys.exit(done.exit_code)
@@ -90,16 +91,15 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
     except BrokenPipeError:
-        # The reader of our output has gone (for example `| head`): end without noise.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        sys.exit(ExitCode.OK)
+        sys.exit(ExitCode.OK)  # the reader of our output has had enough, as `head` has
+    except OSError as error:
+        from resbench.store.atomic import fault
+
+        print(fault(Path(os.fsdecode(error.filename or "resbench")), error), file=sys.stderr)
+        sys.exit(ExitCode.ENVIRONMENT)
 
 
 def _sentence(error: click.ClickException) -> str:
     """Return click's message as one line that ends."""
     text = " ".join(error.format_message().split())
     return text if text.endswith((".", "?", ")")) else f"{text}."
-
-
-if __name__ == "__main__":
-    main()

@@ -29,8 +29,12 @@ def results_to_read_option(*, needed: bool = False) -> Callable[[_F], _F]:
 
     def found(context: click.Context, parameter: click.Parameter, value: Path) -> Path:
         named = context.get_parameter_source(str(parameter.name)) is not ParameterSource.DEFAULT
-        if not value.is_dir() and (named or needed or os.path.lexists(value)):
-            raise EnvironmentFault(f"{value}: no such results folder. Name it with --results.")
+        from resbench.store.layout import ResultsFolder, what_is
+
+        if not os.path.isdir(value) and (named or needed or os.path.lexists(value)):
+            why = f", but {what_is(value)}" if os.path.islink(value) else ""
+            raise EnvironmentFault(f"{value}: no such results folder{why}. Name it with --results.")
+        ResultsFolder(value).is_marked()  # refuses a format that another resbench knows
         return value
 
     return _results(found)

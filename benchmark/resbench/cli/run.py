@@ -18,6 +18,7 @@ from resbench.cli.planning import (
     planning_options,
 )
 from resbench.errors import EnvironmentFault, ExitCode, UsageError
+from resbench.process import need_temporary_files
 from resbench.words import count, duration, invocation
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def command(
         return ExitCode.OK
     folder = ResultsFolder(results.absolute())
     folder.open_for_writing()
+    need_temporary_files(folder.path)
     found = scan(folder.path)
     for problem in found.problems:
         _say(f"warning: {problem}")

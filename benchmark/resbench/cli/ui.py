@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.error
@@ -21,6 +20,7 @@ import click
 
 from resbench.cli.options import results_option
 from resbench.errors import EnvironmentFault, ExitCode, UsageError
+from resbench.process import PYTHON
 from resbench.words import one_line
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def _serving(store: Store, port: int) -> Iterator[subprocess.Popen[bytes]]:
         except OSError as error:
             raise UsageError(f"--port {port}: {error.strerror}. Choose another port.") from error
     click.echo("Starting the MLflow UI, which takes some seconds.", err=True)
-    command = [sys.executable, "-P", "-m", "mlflow", "ui", "--backend-store-uri", store.uri]
+    command = [*PYTHON, "-m", "mlflow", "ui", "--backend-store-uri", store.uri]
     command += ["--host", HOST, "--port", str(port), "--workers", "1"]
     assert store.artifacts is not None, "the UI of a server is served by that server"
     command += ["--artifacts-destination", store.artifacts.as_uri()]

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import io
 import itertools
+import logging
 import math
+import os
 import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
@@ -38,6 +40,11 @@ from resbench.words import count
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+# What a user has set for other programs must neither decide how a figure looks nor break the import
+# of matplotlib, which the functions below start.
+os.environ |= {"MPLBACKEND": "agg", "MATPLOTLIBRC": os.devnull}
+logging.getLogger("matplotlib").setLevel(logging.ERROR)  # a home that cannot be written is no news
 
 WIDTH_IN = 9.0
 """About the width of a README on a screen, at 100 pixels an inch."""
@@ -253,11 +260,14 @@ _PRINTED: Mapping[str, Any] = {
 
 @contextmanager
 def _style() -> Iterator[None]:
+    """Draw with matplotlib's own defaults and ours; the user's, of any file, are put back after."""
     import seaborn as sns
-    from matplotlib import rc_context
+    from matplotlib import rc_context, rcdefaults, rcParams
 
     settings: Any = {**sns.axes_style("whitegrid"), **STYLE}
-    with rc_context(settings):
+    with rc_context():
+        rcdefaults()
+        rcParams.update(settings)
         yield
 
 

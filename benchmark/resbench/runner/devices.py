@@ -8,7 +8,8 @@ import shutil
 from dataclasses import dataclass
 
 from resbench.errors import EnvironmentFault, UsageError
-from resbench.machine import cpu_name
+from resbench.machine import cores, cpu_name
+from resbench.process import output_of
 
 
 @dataclass(frozen=True)
@@ -34,14 +35,8 @@ def gpus() -> list[Device]:
     tool = shutil.which("nvidia-smi")
     if tool is None or os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
         return []
-    query = [tool, "--query-gpu=name", "--format=csv,noheader"]
-    import subprocess
-
-    try:
-        done = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return []
-    names = [line.strip() for line in done.stdout.splitlines() if line.strip()]
+    listed = output_of(tool, "--query-gpu=name", "--format=csv,noheader", timeout_s=20) or ""
+    names = [line.strip() for line in listed.splitlines() if line.strip()]
     if visible := os.environ.get("CUDA_VISIBLE_DEVICES"):
         chosen = [item.strip() for item in visible.split(",")]
         if all(item.isdigit() for item in chosen):
@@ -85,13 +80,6 @@ def choose(request: str, jobs: int | None) -> list[Device]:
     if len({device.is_gpu for device in chosen}) > 1:
         raise UsageError(f"--devices {request}: a CPU and a GPU do not share one plan; use one.")
     return chosen[:jobs] if jobs and chosen[0].is_gpu else chosen
-
-
-def cores() -> int:
-    """Return how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _no_gpu(name: str) -> str:

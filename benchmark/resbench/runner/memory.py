@@ -1,22 +1,23 @@
-"""What the kernel says of processes that it ended for want of memory."""
+"""What the kernel says of processes that it ended because memory ran out."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from contextlib import suppress
 
-CGROUP = Path("/proc/self/cgroup")
-MOUNT = Path("/sys/fs/cgroup")
+from resbench.machine import control_groups
+
+COUNTERS = ("memory.events", "memory.oom_control")
+"""Of control groups of version 2, and of version 1."""
 
 
 def oom_kills() -> int:
-    """Return how many processes of this control group the kernel has ended for want of memory.
+    """Return how many processes of this control group the kernel has ended out of memory.
 
-    0 where it does not say: without control groups of version 2, and in their root.
+    0 where it does not say: without control groups, and in their root.
     """
-    try:
-        lines = CGROUP.read_text().splitlines()
-        group = next(line.removeprefix("0::/") for line in lines if line.startswith("0::/"))
-        events = (MOUNT / group / "memory.events").read_text().split()
-        return int(events[events.index("oom_kill") + 1])
-    except (OSError, StopIteration, ValueError, IndexError):
-        return 0
+    for group in control_groups("memory"):
+        for name in COUNTERS:
+            with suppress(OSError, ValueError, IndexError):
+                words = (group / name).read_text().split()
+                return int(words[words.index("oom_kill") + 1])
+    return 0

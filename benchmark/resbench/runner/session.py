@@ -17,6 +17,7 @@ from types import FrameType
 from typing import Any, Protocol
 
 from resbench.errors import ResbenchError
+from resbench.process import STOP_SIGNALS
 from resbench.runner.devices import Device
 from resbench.runner.order import Queue, known_epoch_s
 from resbench.runner.plan import PlannedRun
@@ -105,7 +106,9 @@ class Session:
 
     def run(self) -> Summary:
         """Work until nothing is left that can make progress."""
-        previous = {n: signal.signal(n, self._on_signal) for n in (signal.SIGINT, signal.SIGTERM)}
+        previous = {number: signal.signal(number, self._on_signal) for number in STOP_SIGNALS}
+        # A terminal that is closed takes its display with it, and no training.
+        previous[signal.SIGHUP] = signal.signal(signal.SIGHUP, signal.SIG_IGN)
         try:
             while self._assign() or self._busy() or self._waiting_for_others():
                 self._listen()

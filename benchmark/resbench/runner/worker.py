@@ -6,20 +6,19 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
+from resbench.process import PYTHON, STOP_SIGNALS
 from resbench.runner.devices import Device
 from resbench.runner.memory import oom_kills
 from resbench.runner.plan import PlannedRun
 from resbench.store.job import Job
 
-COMMAND = (sys.executable, "-P", "-m", "resbench.train.worker")
-"""``-P``: a module in the user's working directory must not stand in for one of ours."""
+COMMAND = (*PYTHON, "-m", "resbench.train.worker")
 
 ALLOCATOR = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=8589934592"
 """Huge pages, and freed memory kept for the next step instead of handed back and cleared again:
@@ -101,7 +100,7 @@ class Worker:
         self._idle = self._idle or event == "idle"
 
     def stop(self) -> None:
-        """Ask it to stop at the next step; once, for a second time would end it at once."""
+        """Ask it, once, to stop at the next step."""
         if not self._asked_to_stop:
             self._asked_to_stop = True
             self.process.terminate()
@@ -130,11 +129,14 @@ class Worker:
         code = self.process.wait()
         if self._killed_for is not None:
             return "timeout", self._killed_for
-        if self._asked_to_stop and code in (-signal.SIGTERM, 128 + signal.SIGTERM):
+        if self._asked_to_stop and abs(code) % 128 in STOP_SIGNALS:
             return "interrupted", "stopped before its next checkpoint"
         if code == -signal.SIGKILL:
             if oom_kills() > self._oom_kills:
-                return "oom", "killed by signal 9: the kernel ended a process for want of memory"
+                return (
+                    "oom",
+                    "killed by signal 9: the kernel ended a process, out of memory",
+                )
             return "failed", "killed by signal 9 from outside, as the kernel does without memory"
         how = f"signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"exit code {code}"
         tail = self.log_tail()

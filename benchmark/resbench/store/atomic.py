@@ -26,6 +26,7 @@ _ADVICE = {
     errno.EDQUOT: "Free some space and run again: the last good state is kept.",
     errno.EFBIG: "Raise the file size limit (ulimit -f) and run again: the last state is kept.",
     errno.EACCES: "Change its permissions or choose another folder.",
+    errno.ENAMETOOLONG: "Choose a shorter name.",
     errno.EPERM: "Change its permissions or choose another folder.",
     errno.EROFS: "Choose a folder on a disk that can be written.",
     errno.EIO: "Check the disk, then run again: the last good state is kept.",
@@ -39,9 +40,8 @@ def fault(path: Path, error: OSError) -> EnvironmentFault:
     What every run in the folder would meet too (a full or read-only disk) is a StorageFault.
     """
     advice = _ADVICE.get(error.errno or 0, "Check the path and run again.")
-    kind = (
-        StorageFault if error.errno in _ADVICE and error.errno != errno.ELOOP else EnvironmentFault
-    )
+    shared = error.errno in _ADVICE and error.errno not in (errno.ELOOP, errno.ENAMETOOLONG)
+    kind = StorageFault if shared else EnvironmentFault
     return kind(f"{path}: {error.strerror or error}. {advice}")
 
 

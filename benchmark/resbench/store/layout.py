@@ -49,6 +49,13 @@ def require_folder(path: Path) -> None:
         raise EnvironmentFault(f"{path}: {kind}; runs lie in real folders only. Remove it.")
 
 
+def what_is(path: Path) -> str:
+    """Name what lies where a folder is needed."""
+    if os.path.islink(path) and not os.path.exists(path):
+        return f"a link to {os.readlink(path)}, which is not there"
+    return "a file"
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """Paths of one run; ``key`` is its 64 hex digits, or the 16 that name the folder."""
@@ -152,7 +159,13 @@ class ResultsFolder:
         return RunFolder(self.path, key)
 
     def is_marked(self) -> bool:
-        """Say whether the folder has its marker; EnvironmentFault for one of another format."""
+        """Say whether the folder has its marker.
+
+        Raises:
+            EnvironmentFault: it is damaged, or of a format that this resbench does not know.
+        """
+        if not os.path.lexists(self.marker):  # also where the folder itself is none
+            return False
         data = read_file(self.marker, limit=1 << 16)
         if data is None:
             return False
@@ -163,12 +176,15 @@ class ResultsFolder:
                 f"{self.marker}: damaged ({error}). Restore it, or write "
                 f'{{"format": {FORMAT}}} into it.'
             ) from error
-        if marker.get("format") != FORMAT:
-            raise EnvironmentFault(
-                f"{self.marker}: format {marker.get('format')!r}; this resbench knows format "
-                f"{FORMAT}. Update resbench."
-            )
-        return True
+        found = marker.get("format")
+        if found == FORMAT:
+            return True
+        newer = isinstance(found, int) and found > FORMAT
+        remedy = "Update resbench" if newer else "Use the resbench that wrote it"
+        raise EnvironmentFault(
+            f"{self.marker}: format {found!r}; this resbench knows format {FORMAT}. {remedy}, or "
+            "choose another results folder."
+        )
 
     def open_for_writing(self) -> None:
         """Make and mark the folder, and show that it can be written, before any training.
@@ -187,7 +203,8 @@ class ResultsFolder:
             self._recover()
         except FileExistsError as error:
             raise EnvironmentFault(
-                f"{self.path}: a file, not a results folder. Choose another with --results."
+                f"{self.path}: {what_is(self.path)}, not a results folder. Choose another with "
+                "--results."
             ) from error
         except OSError as error:
             reason = fault(self.path, error)

@@ -19,10 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from resbench.errors import StorageFault
 from resbench.store.atomic import fault, sweep
 
 LOCK_NAME = ".lock"
 _PROBE_S = 0.01
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL}
+"""What file systems answer that have no locks."""
 
 _held: set[Lock] = set()
 
@@ -67,7 +70,7 @@ def _flock(folder: Path, operation: int) -> Lock | None:
     try:
         descriptor = os.open(path, flags, 0o666)
         try:
-            fcntl.flock(descriptor, operation)
+            _lock_file(descriptor, operation, path)
             if not os.path.samestat(os.fstat(descriptor), os.lstat(path)):
                 raise FileNotFoundError(errno.ENOENT, "The folder was replaced meanwhile")
         except BaseException:
@@ -80,6 +83,19 @@ def _flock(folder: Path, operation: int) -> Lock | None:
     lock = Lock(path, descriptor)
     _held.add(lock)
     return lock
+
+
+def _lock_file(descriptor: int, operation: int, path: Path) -> None:
+    try:
+        fcntl.flock(descriptor, operation)
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        raise StorageFault(
+            f"{path}: this file system cannot lock files ({error.strerror}), so nothing would keep "
+            "two processes from training one run. Choose a results folder on a local disk, or "
+            "mount this one with locks (NFS: with lockd, or version 4; Lustre: -o flock)."
+        ) from error
 
 
 def try_lock(folder: Path) -> Lock | None:
@@ -124,6 +140,8 @@ def is_locked(folder: Path) -> bool:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
+    except OSError:  # nobody can hold a lock here
+        return False
     finally:
         os.close(descriptor)
     return False

@@ -79,6 +79,15 @@ class Environment(Stored):
     cpu: str
     os: str
     engine_notes: tuple[str, ...]
+    cpu_model: str | None = None
+    """Vendor, family and model; None here and below in records of earlier versions."""
+    cpu_capability: str | None = None
+    """The instruction sets that torch uses."""
+    onednn_isa: str | None = None
+    """The instruction sets that oneDNN uses."""
+    cudnn: int | None = None
+    kernel_variables: dict[str, str] = msgspec.field(default_factory=dict)
+    """Variables that make libraries choose other kernels, where set."""
 
 
 class Code(Stored):

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from resbench.errors import ResbenchError
-from resbench.store.layout import RUN_NAME, RunFolder, require_folder
+from resbench.store.atomic import fault
+from resbench.store.layout import RUN_NAME, ResultsFolder, RunFolder, require_folder
 from resbench.store.records import RunRecord, read_record, read_spec
 from resbench.store.state import RunState, read_state
 from resbench.words import one_line
@@ -31,7 +32,12 @@ class Scan:
 
 
 def scan(results: Path, *, hash_files: bool = True) -> Scan:
-    """Read every run of ``results``; no bad one hides the others, a missing folder holds none."""
+    """Read every run of ``results``; no bad one hides the others, a missing folder holds none.
+
+    Raises:
+        EnvironmentFault: the folder is of a format that this resbench does not know.
+    """
+    ResultsFolder(results).is_marked()
     records: dict[str, RunRecord] = {}
     problems: list[str] = []
     incomplete: list[Unfinished] = []
@@ -55,10 +61,14 @@ def scan(results: Path, *, hash_files: bool = True) -> Scan:
 def run_names(results: Path) -> list[str]:
     """Return the names of the run folders, and of whatever else lies among them."""
     runs = results / "runs"
-    if not os.path.lexists(runs) and (results.is_dir() or not os.path.lexists(results)):
+    if not os.path.lexists(runs) and (os.path.isdir(results) or not os.path.lexists(results)):
         return []
     require_folder(runs)
-    return sorted(name for name in os.listdir(runs) if not name.startswith("."))
+    try:
+        names = os.listdir(runs)
+    except OSError as error:
+        raise fault(runs, error) from error
+    return sorted(name for name in names if not name.startswith("."))
 
 
 def _read(results: Path, name: str, hash_files: bool) -> RunRecord | Unfinished:

@@ -63,8 +63,10 @@ def pack(results: Path, out: Path) -> tuple[list[str], list[tuple[str, str]]]:
         nothing is written.
 
     Raises:
-        EnvironmentFault: ``out`` cannot be written; an older file of that name stays.
+        EnvironmentFault: ``results`` is of an unknown format, or ``out`` cannot be written; an
+            older file of that name stays.
     """
+    ResultsFolder(results).is_marked()
     packed, skipped = [], []
     for name in run_names(results):
         try:

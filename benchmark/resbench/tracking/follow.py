@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 from resbench.errors import ResbenchError
+from resbench.process import PYTHON, STOP_SIGNALS
 from resbench.tracking.export import Exporter
 from resbench.tracking.store import find_store
 from resbench.words import invocation, one_line
@@ -47,7 +48,7 @@ class Follower:
         try:
             find_store(self.results)
             self.process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "resbench.tracking.follow", str(self.results)],
+                [*PYTHON, "-m", "resbench.tracking.follow", str(self.results)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
@@ -78,7 +79,7 @@ class Follower:
 def main() -> None:
     """Export what has changed, again and again, until the input ends."""
     results, parent = Path(sys.argv[1]), os.getppid()
-    for number in (signal.SIGINT, signal.SIGTERM):  # for the runner, which then ends the input
+    for number in STOP_SIGNALS:  # for the runner, which then ends the input
         signal.signal(number, signal.SIG_IGN)
     os.nice(5)  # training goes first, but not alone: what it writes is to be seen
     exporter, pause_s = Exporter(results, WAIT_S), 0.0

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
+import tempfile
+from functools import cache
 from typing import Any
 
 import torch
 
 from resbench.errors import EnvironmentFault, UsageError
-from resbench.machine import cpu_name
+from resbench.machine import cpu_model, cpu_name
+
+KERNEL_VARIABLES = (
+    "ONEDNN_DEFAULT_FPMATH_MODE",
+    "DNNL_DEFAULT_FPMATH_MODE",
+    "MKL_CBWR",
+    "MKL_ENABLE_INSTRUCTIONS",
+    "MKL_DEBUG_CPU_TYPE",
+    "OPENBLAS_CORETYPE",
+    "NVIDIA_TF32_OVERRIDE",
+    "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",
+)
+"""Variables that make libraries choose other kernels, and whose effect no query tells."""
 
 
 def set_up_device(device: torch.device, threads: int) -> None:
@@ -66,11 +81,55 @@ def find_device(name: str) -> torch.device:
 
 
 def signature(device: torch.device) -> dict[str, Any]:
-    """Return what must be equal for a resumed run to continue bit for bit."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name()
+    """Return what must be equal for a resumed run to continue bit for bit.
+
+    Libraries choose their kernels by the instruction sets of the processor, and oneDNN and MKL
+    also by its vendor and model; every kernel rounds in its own order. On a GPU the processor only
+    draws orders and augmentations: of these, torch's own level decides the bits.
+    """
+    facts = cpu_facts()
+    on_cpu = device.type == "cpu"
     return {
         "torch": str(torch.__version__),  # it is a subclass
         "device": device.type,
-        "device_name": name,
+        "device_name": cpu_name() if on_cpu else torch.cuda.get_device_name(device),
         "threads": torch.get_num_threads(),
+        "cuda": None if on_cpu else torch.version.cuda,
+        "cudnn": None if on_cpu else torch.backends.cudnn.version(),
+        "kernel_variables": {k: v for k, v in os.environ.items() if k in KERNEL_VARIABLES},
+        **(facts if on_cpu else {"cpu_capability": facts["cpu_capability"]}),
     }
+
+
+def cpu_facts() -> dict[str, str | None]:
+    """Return the processor's model and the instruction sets that torch and oneDNN use of it."""
+    return {
+        "cpu_model": cpu_model(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "onednn_isa": _onednn_isa(),
+    }
+
+
+@cache
+def _onednn_isa() -> str | None:
+    """Return the instruction sets that oneDNN limits itself to; None where it does not say.
+
+    It has no function for that in torch, but names them on standard output, once a process, when
+    it is asked to talk about what it does.
+    """
+    if not torch.backends.mkldnn.is_available():
+        return None
+    with tempfile.TemporaryFile() as log:
+        before = os.dup(1)
+        try:
+            os.dup2(log.fileno(), 1)
+            with torch.backends.mkldnn.verbose(torch.backends.mkldnn.VERBOSE_ON):
+                one = torch.ones(1, 1, 1, 1)
+                torch.mkldnn_convolution(one, one, None, [0, 0], [1, 1], [1, 1], 1)
+            ctypes.CDLL(None).fflush(None)
+        finally:
+            os.dup2(before, 1)
+            os.close(before)
+        log.seek(0)
+        found = re.search(rb"info,cpu,isa:(.+)", log.read())
+    return found[1].decode().strip() if found else None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-import subprocess
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,9 @@ import torch
 
 import resbench
 from resbench.machine import cpu_name
+from resbench.process import output_of
 from resbench.store.records import Code
-from resbench.train.determinism import signature
+from resbench.train.determinism import cpu_facts, signature
 
 NUMERIC_PACKAGES = ("models", "data", "train", "suite")
 
@@ -23,9 +23,9 @@ NUMERIC_PACKAGES = ("models", "data", "train", "suite")
 def environment(device: torch.device) -> dict[str, Any]:
     """Return versions and hardware as plain values."""
     return {
+        **cpu_facts(),
         **signature(device),
         "python": platform.python_version(),
-        "cuda": torch.version.cuda if device.type == "cuda" else None,
         "cpu": f"{cpu_name()}, {os.cpu_count()} logical cores",
         "os": f"{platform.system()} {platform.machine()}",
     }
@@ -43,7 +43,7 @@ def code_version() -> Code:
     for name in NUMERIC_PACKAGES:
         for path in sorted((package / name).rglob("*.py")):
             digest.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes())
-    commit = _git(package, "rev-parse", "HEAD")
+    commit = _git(package, "rev-parse", "HEAD") if _in_own_repository(package) else None
     changes = _git(package, "status", "--porcelain", "--", ".") if commit else None
     return Code(
         version=resbench.__version__,
@@ -53,15 +53,13 @@ def code_version() -> Code:
     )
 
 
+def _in_own_repository(package: Path) -> bool:
+    """Say whether the package lies in a checkout of resbench, and not in somebody's repository."""
+    top = _git(package, "rev-parse", "--show-toplevel")
+    return top is not None and os.path.realpath(top) == os.path.realpath(package.parents[1])
+
+
 def _git(folder: Path, *arguments: str) -> str | None:
-    if folder.parent.name != "benchmark":
-        return None  # installed from a wheel: an enclosing repository is not ours
-    try:
-        done = subprocess.run(
-            # A refreshed index is nothing to lock the user's repository for.
-            ["git", "--no-optional-locks", "-C", str(folder), *arguments],
-            capture_output=True, text=True, timeout=10, check=True,
-        )  # fmt: skip
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()
+    # A refreshed index is nothing to lock the user's repository for.
+    told = output_of("git", "--no-optional-locks", "-C", str(folder), *arguments, timeout_s=10)
+    return None if told is None else told.strip()

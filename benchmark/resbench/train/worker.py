@@ -17,6 +17,7 @@ import signal
 import sys
 from typing import Any
 
+from resbench.process import settle
 from resbench.store.job import Job
 from resbench.train.control import Control
 
@@ -25,6 +26,7 @@ PR_SET_PDEATHSIG = 1
 
 def main() -> None:
     """Serve jobs until the input ends, a signal comes, or the process is not sound any more."""
+    settle()
     _die_with_parent()
     events = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # a stray print() must not break the line protocol

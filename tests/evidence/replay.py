@@ -31,7 +31,7 @@ def main() -> None:
     lane.begin_epoch(1)
     steps = lane.steps.in_epoch(1)
     make_engine([lane]).run_epoch(steps, lambda _step: None)
-    loss, err = lane.epoch_totals(steps)
+    loss, err, *_ = lane.epoch_totals(steps)
     test = lane.evaluate(images.test_images, images.test_labels)
     print(json.dumps([loss, err, test.loss, test.top1_err]))
 

@@ -47,7 +47,7 @@ def trained(device: torch.device, *specs: RunSpec, epochs: int = 1) -> list[Trai
         steps = lanes[0].steps.in_epoch(epoch)
         engine.run_epoch(steps, lambda _step: None)
         for lane, total in zip(lanes, totals, strict=True):
-            total.append(lane.epoch_totals(steps))
+            total.append(lane.epoch_totals(steps)[:2])
     states = [dump(lane.model, lane.optimizer, {}) for lane in lanes]
     return list(zip(states, totals, strict=True))
 

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from resbench.suite.spec import RunSpec
 from resbench.train.engine import make_engine
 from resbench.train.lane import EVAL_BATCH, Diverged, score
+from resbench.train.signals import measure_signals
 from resbench.train.state import dump
 
 from ..mini import REPORT, spec_of
@@ -158,9 +159,48 @@ def test_every_seed_and_arm_has_the_same_subset_of_images() -> None:
 def test_totals_are_the_mean_loss_and_error_over_the_epoch() -> None:
     lane = lane_of(spec_of())
     losses = train_epoch(lane, 1)
-    loss, error = lane.epoch_totals(lane.steps.in_epoch(1))
+    loss, error, clean, corrupted = lane.epoch_totals(lane.steps.in_epoch(1))
     assert loss == pytest.approx(np.mean(losses), rel=1e-9)
     assert error * 64 / 100 == pytest.approx(round(error * 64 / 100))
+    assert (clean, corrupted) == (None, None)
+
+
+def test_errors_on_clean_and_on_corrupted_labels_add_up_to_the_training_error() -> None:
+    lane = lane_of(spec_of(**NOISY))
+    train_epoch(lane, 1)
+    totals = lane.epoch_totals(lane.steps.in_epoch(1))
+    seen = lane.draws.index
+    corrupted = (lane.pipeline.labels[seen] != lane.clean_labels[seen]).double().mean().item()
+    assert 0.2 < corrupted < 0.8
+    assert totals.train_err_clean is not None
+    assert totals.train_err_corrupted is not None
+    both = (1 - corrupted) * totals.train_err_clean + corrupted * totals.train_err_corrupted
+    assert both == pytest.approx(totals.train_top1_err)
+
+
+def test_signals_are_those_of_the_masks_and_leave_the_run_as_it_was() -> None:
+    arl, nal = (lane_of(spec_of(model__learning=how)) for how in ("arl", "nal"))
+    before = {name: value.clone() for name, value in arl.model.state_dict().items()}
+    random = torch.get_rng_state()
+    found = [measure_signals(lane, lane.model) for lane in (arl, nal)]
+    assert torch.equal(torch.get_rng_state(), random)
+    assert all(torch.equal(before[k], v) for k, v in arl.model.state_dict().items())
+    assert all(p.grad is None for p in arl.model.parameters())
+    for signals in found:
+        assert signals is not None
+        assert len(signals.stages) == 3
+        for stage in signals.stages.values():
+            assert 0 < stage.mask_mean < 1
+    first = [s.stages["stage1_attention"] for s in found if s is not None]
+    assert first[0].trunk_rms == first[1].trunk_rms  # the same weights, before any mask has acted
+    assert first[1].product_rms < first[1].trunk_rms < first[0].product_rms
+    assert measure_signals(arl, arl.new_model()) == found[0]
+
+
+def test_a_network_without_attention_has_no_signals() -> None:
+    model = {"family": "he2016", "name": "resnet-164", "width": 0.125}
+    lane = lane_of(spec_of(model=model))
+    assert measure_signals(lane, lane.model) is None
 
 
 def test_a_loss_that_is_not_finite_leaves_the_weights_as_they_were() -> None:

@@ -43,6 +43,10 @@ class EpochMetrics(EpochRow):
     test_top1_err: Percent
     val_in_train_loss: float | None = None
     val_in_train_err: Percent | None = None
+    train_err_clean: Percent | None = None
+    """``train_top1_err`` over images whose label is the true one; None without label noise."""
+    train_err_corrupted: Percent | None = None
+    """Over images with a wrong label, against that label: low where the network memorises it."""
 
 
 class EpochTiming(EpochRow):

@@ -49,6 +49,25 @@ class ModelFacts(Stored):
     macs: Positive
 
 
+class StageSignals(Stored):
+    """The last Attention Module of a stage: its trunk, its mask, and their product."""
+
+    trunk_rms: NonNegative
+    mask_mean: float
+    mask_std: NonNegative
+    """Over images, channels and positions."""
+    product_rms: NonNegative
+    """Of what the module hands on, ``M * T`` or ``(1 + M) * T``."""
+
+
+class Signals(Stored):
+    """Sizes of features, masks and gradients; see :mod:`resbench.train.signals`."""
+
+    stem_grad_norm: NonNegative
+    """Euclidean norm of the loss's gradient in the weights of the first convolution."""
+    stages: dict[str, StageSignals]
+
+
 class DataFacts(Stored):
     """Which images the run really saw."""
 
@@ -136,6 +155,9 @@ class RunRecord(Stored):
     seeds: dict[str, Count]
     """Derived seed of each purpose."""
     timing: Timing
+    signals_at_start: Signals | None = None
+    """With the initial weights; None for a network without attention."""
+    signals_at_end: Signals | None = None
     files: dict[RecordedFile, Sha256] = msgspec.field(default_factory=dict)
     record_hash: str = ""
     """sha256 of the canonical JSON of everything else."""

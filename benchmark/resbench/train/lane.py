@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -39,6 +40,18 @@ class Evaluation:
     prob_true: np.ndarray
 
 
+class EpochTotals(NamedTuple):
+    """Means over the steps of an epoch: loss in nats, errors in percent.
+
+    The errors over clean and corrupted labels are None without label noise.
+    """
+
+    train_loss: float
+    train_top1_err: float
+    train_err_clean: float | None = None
+    train_err_corrupted: float | None = None
+
+
 class Lane:
     """The state that one training step changes, and the step itself.
 
@@ -50,15 +63,7 @@ class Lane:
         self.spec, self.device, self.images = spec, device, images
         self.steps: Steps = resolve(spec, len(images.train_images))
         training = spec.training
-        model = build(
-            **msgspec.to_builtins(spec.model),
-            num_classes=images.num_classes,
-            bn_eps=training.bn_eps,
-            bn_momentum=training.bn_momentum,
-        )
-        init = torch.Generator().manual_seed(derive_seed(spec.seed, "init"))
-        initialize(model, training.init, init)
-        self.model: nn.Module = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model = self.new_model()
         self.waits_for_host = device.type == "cpu" and spec.engine == "eager"
         """Whether a step may look at its loss; on a GPU or in a graph only the epoch's end does."""
         self.optimizer = build_optimizer(
@@ -76,12 +81,28 @@ class Lane:
         """How a test batch goes through the network; the graph engine puts a captured pass here."""
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=device)
         self.wrong = torch.zeros((), dtype=torch.int64, device=device)
+        self.noisy = spec.data.clean_ratio < 1
+        self.wrong_corrupted = torch.zeros((), dtype=torch.int64, device=device)
+        self.clean_labels = torch.tensor(images.clean_labels, device=device)
         # Where no step waits for the host, a loss that is not finite is noted on the device and the
         # fused optimizer skips its step.
         self.not_finite = torch.zeros((), dtype=torch.float32, device=device)
         self.finite_steps = torch.zeros((), dtype=torch.int64, device=device)
         if not self.waits_for_host:
             self.optimizer.found_inf = self.not_finite
+
+    def new_model(self) -> nn.Module:
+        """Return the run's network with its initial weights."""
+        training = self.spec.training
+        model = build(
+            **msgspec.to_builtins(self.spec.model),
+            num_classes=self.images.num_classes,
+            bn_eps=training.bn_eps,
+            bn_momentum=training.bn_momentum,
+        )
+        init = torch.Generator().manual_seed(derive_seed(self.spec.seed, "init"))
+        initialize(model, training.init, init)
+        return model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def autocast(self) -> AbstractContextManager[None]:
         """Return the run's precision: bf16 autocast over fp32 weights, or nothing."""
@@ -101,7 +122,9 @@ class Lane:
             torch.Generator().manual_seed(derive_seed(seed, "augment", epoch)),
         ).to(self.device)
         torch.manual_seed(derive_seed(seed, "dropout", epoch))
-        for counter in (self.loss_sum, self.wrong, self.not_finite, self.finite_steps):
+        for counter in (
+            self.loss_sum, self.wrong, self.wrong_corrupted, self.not_finite, self.finite_steps
+        ):  # fmt: skip
             counter.zero_()
         self.model.train()
 
@@ -129,19 +152,34 @@ class Lane:
             return loss.detach()
         self.optimizer.step()
         self.loss_sum.add_(loss.detach().double())
-        self.wrong.add_((logits_BK.detach().argmax(1) != label_B).sum())
+        wrong_B = logits_BK.detach().argmax(1) != label_B
+        self.wrong.add_(wrong_B.sum())
+        if self.noisy:
+            corrupted_B = label_B != self.clean_labels.index_select(0, index_B)
+            self.wrong_corrupted.add_((wrong_B & corrupted_B).sum())
         return loss.detach()
 
-    def epoch_totals(self, steps: range) -> tuple[float, float]:
-        """Return the epoch's mean training loss and top-1 error in percent; the only sync.
+    def epoch_totals(self, steps: range) -> EpochTotals:
+        """Return the epoch's mean training loss and errors; the only sync.
 
         Raises:
             Diverged: a loss of the epoch was not finite.
         """
         if self.not_finite.item():
             raise diverged_at(steps.start + int(self.finite_steps.item()))
-        images = len(steps) * self.spec.training.batch_size
-        return self.loss_sum.item() / len(steps), 100.0 * self.wrong.item() / images
+        images, wrong = len(steps) * self.spec.training.batch_size, self.wrong.item()
+        loss, top1_err = self.loss_sum.item() / len(steps), 100.0 * wrong / images
+        if not self.noisy:
+            return EpochTotals(loss, top1_err)
+        seen = self.draws.index[:images]
+        corrupted = int((self.pipeline.labels[seen] != self.clean_labels[seen]).sum())
+        wrong_corrupted = self.wrong_corrupted.item()
+        return EpochTotals(
+            loss,
+            top1_err,
+            _percent(wrong - wrong_corrupted, images - corrupted),
+            _percent(wrong_corrupted, corrupted),
+        )
 
     @torch.inference_mode()
     def evaluate(self, images_NHWC: np.ndarray, labels: np.ndarray) -> Evaluation:
@@ -157,6 +195,10 @@ class Lane:
         with self.autocast():
             logits_BK: Tensor = self.model(x_BCHW)
         return logits_BK.float()
+
+
+def _percent(part: float, whole: int) -> float | None:
+    return 100.0 * part / whole if whole else None
 
 
 def diverged_at(step: int) -> Diverged:

@@ -6,7 +6,7 @@ import time
 
 from resbench.train.control import Control, Interrupted, OutOfBudget
 from resbench.train.engine import Engine, OnStep, make_engine
-from resbench.train.lane import Diverged
+from resbench.train.lane import Diverged, EpochTotals
 from resbench.train.track import Track
 
 
@@ -59,7 +59,7 @@ def _begin(live: list[Track], engine: Engine | None, epoch: int) -> Engine:
 
 def _end_epoch(live: list[Track], epoch: int, steps: range, start: float) -> list[Track]:
     """Read totals, evaluate, write; return the tracks that have ended."""
-    totals: list[tuple[float, float] | Diverged] = []
+    totals: list[EpochTotals | Diverged] = []
     for track in live:
         try:
             totals.append(track.lane.epoch_totals(steps))
@@ -71,7 +71,7 @@ def _end_epoch(live: list[Track], epoch: int, steps: range, start: float) -> lis
         try:
             if isinstance(total, Diverged):
                 raise total
-            track.end_epoch(epoch, steps, *total, duration_s=duration_s, packed=len(live))
+            track.end_epoch(epoch, steps, total, duration_s=duration_s, packed=len(live))
             if track.finished:
                 track.finish()
         except Diverged as diverged:

@@ -22,6 +22,7 @@ from resbench.store.records import (
 )
 from resbench.suite.spec import Network, derive_seed
 from resbench.train.environment import code_version, environment
+from resbench.train.signals import measure_signals
 
 if TYPE_CHECKING:
     from resbench.train.track import Track
@@ -63,6 +64,8 @@ def _record(track: Track) -> RunRecord:
         code=code_version(),
         seeds={purpose: derive_seed(lane.spec.seed, purpose) for purpose in PURPOSES},
         timing=_timing(track),
+        signals_at_start=measure_signals(lane, lane.new_model()),
+        signals_at_end=measure_signals(lane, lane.model) if track.diverged is None else None,
     )
 
 

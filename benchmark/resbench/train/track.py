@@ -19,7 +19,7 @@ from resbench.store.layout import RunFolder
 from resbench.store.metrics import EpochMetrics, EpochTiming, append_epoch, read_epochs, rewind
 from resbench.train.control import Emit
 from resbench.train.determinism import signature
-from resbench.train.lane import Diverged, Evaluation, Lane
+from resbench.train.lane import Diverged, EpochTotals, Evaluation, Lane
 from resbench.train.recording import write_result
 from resbench.train.state import dump, read_meta, restore
 
@@ -151,8 +151,7 @@ class Track:
         self,
         epoch: int,
         steps: range,
-        train_loss: float,
-        train_top1_err: float,
+        totals: EpochTotals,
         *,
         duration_s: float,
         packed: int,
@@ -174,8 +173,7 @@ class Track:
             epoch=epoch,
             step=steps.stop,
             lr=self.lane.lr,
-            train_loss=train_loss,
-            train_top1_err=train_top1_err,
+            **totals._asdict(),
             test_loss=self.evaluation.loss,
             test_top1_err=self.evaluation.top1_err,
             val_in_train_loss=val.loss if val else None,

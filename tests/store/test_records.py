@@ -153,7 +153,7 @@ Forgery = Callable[[dict[str, Any]], object]
     ("edit", "said"),
     [
         (lambda f: f["spec"].update(seed=9), "key is not the key of its specification"),
-        (lambda f: f.update(numerics=2), "key is not the key of its specification"),
+        (lambda f: f.update(numerics=9), "key is not the key of its specification"),
         (lambda f: f.update(key="0" * 64), "key is not the key of its specification"),
         (lambda f: f.update(spec=spec_of(9), key=key_of(spec_of(9))), "was it copied"),
         (lambda f: f.update(extra=1), "unknown field `extra`"),

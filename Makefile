@@ -69,7 +69,7 @@ bench: $(VENV)/installed
 	$(BIN)/python -m tools.speed
 
 reports: $(VENV)/installed
-	$(BIN)/resbench report --site reports --readme README.md --results results
+	$(BIN)/resbench report --site reports --results results
 
 $(VENV)/installed: pyproject.toml constraints.txt | $(BIN)/uv
 	$(call install,.)

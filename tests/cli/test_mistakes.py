@@ -64,9 +64,8 @@ def check(outcome: Outcome, code: int, *texts: str) -> None:
         ("run mini.yaml --set model.name=attention-57", ["--set model.name:", "attention-56"]),
         ("run mini.yaml --data cifar11=x", ["unknown data set 'cifar11'. Did you mean 'cifar10'?"]),
         ("run mini.yaml --data digits", ["--data 'digits': expected NAME=PATH"]),
-        ("report smoke --output x.html", ["--output x.html: no format ends so. Use .md, .csv,"]),
+        ("report smoke --output x.html", ["x.html: .html is no known format. Use .txt, .md,"]),
         ("report smoke --output x.csv --format json", ["x.csv: its suffix means csv"]),
-        ("report smoke --readme x.md", ["--readme x.md: is for --site DIR."]),
         ("report smoke --format exel", ["Invalid value for '--format': 'exel' is not one of"]),
         ("verify --format yaml", ["Invalid value for '--format'"]),
         ("data fetch cifra10", ["unknown data set 'cifra10'. Did you mean 'cifar10'?"]),
@@ -205,7 +204,7 @@ def test_the_installed_command_says_the_same(here: Path) -> None:
 @pytest.mark.parametrize(
     "words",
     [("pack", ""), ("merge", ""), ("report", "--site", ""), ("report", "--output", ""),
-     ("report", "--site", "x", "--readme", ""), ("data", "fetch", "cifar10", "--to", "")],
+     ("data", "fetch", "cifar10", "--to", "")],
 )  # fmt: skip
 def test_an_empty_path_is_refused_and_is_never_the_working_folder(
     here: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]

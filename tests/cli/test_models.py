@@ -1,23 +1,23 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
-from resbench.analysis import architecture
-from resbench.models import ZOO
-from tests.cli.invoke import invoke
+from tests.cli.invoke import imported_by, invoke
 
 
-def test_models_counts_networks_and_table_5(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(architecture, "ZOO", ZOO[:1])
+def test_models_shows_networks_and_table_5(capsys: pytest.CaptureFixture[str]) -> None:
     found = invoke(capsys, "models", "--format", "json")
     data = json.loads(found.out)
     assert found.code == 0
     assert data["networks"][0]["parameters_10"] == 1_030_362
-    assert {place["row"] for place in data["architecture"]} >= {"conv", "fc", "params", "depth"}
+    assert {value["row"] for value in data["values"]} >= {"conv", "fc", "params", "depth"}
+
+
+def test_models_starts_without_torch(tmp_path: Path) -> None:
+    assert not {"torch", "mlflow", "pandas"} & imported_by("models", cwd=tmp_path)
 
 
 def test_an_unknown_format_is_exit_2(capsys: pytest.CaptureFixture[str]) -> None:

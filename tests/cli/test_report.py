@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from resbench.analysis import SCHEMA
 from resbench.analysis.declared import declared
 from resbench.suite.catalog import load_suite, load_tier, suite_names
 from resbench.suite.expand import expand
+from tests import factory
 from tests.cli.invoke import imported_by, invoke
+from tests.factory import JPEG, plant, suite_under
 from tests.mini import changed, suite_of, write_suite
-from tests.report import records
-from tests.report.planted import plant
-from tests.report.records import JPEG, suite_under
 
 Capture = pytest.CaptureFixture[str]
 ARL, NAL = "attention-56/arl", "attention-56/nal"
@@ -24,23 +24,21 @@ ARL, NAL = "attention-56/arl", "attention-56/nal"
 def test_a_report_starts_without_torch_mlflow_and_pandas(tmp_path: Path) -> None:
     suite = suite_under("table1_arl_vs_nal")
     for seed in (1, 2):
-        records.finish(tmp_path, suite, ARL, seed, 5.0 + seed)
-        records.finish(tmp_path, suite, NAL, seed, 6.0 + seed)
+        factory.finish(tmp_path, suite, ARL, seed, 5.0 + seed)
+        factory.finish(tmp_path, suite, NAL, seed, 6.0 + seed)
     loaded = imported_by("report", "table1_arl_vs_nal", "--results", ".", cwd=tmp_path)
     assert "numpy" in loaded
     assert not {"torch", "mlflow", "pandas", "seaborn", "sklearn"} & loaded
 
 
-def test_every_shipped_trained_suite_is_reported_by_default_and_smoke_only_once_it_has_run(
-    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+def test_every_shipped_suite_is_reported_by_default_and_smoke_only_once_it_has_run(
+    tmp_path: Path, capsys: Capture
 ) -> None:
-    names = [name for name in suite_names() if name != "table5_architecture"]  # that one is counted
-    monkeypatch.setattr("resbench.analysis.tables.suite_names", lambda: names)
     found = invoke(capsys, "report", "--results", tmp_path, "--format", "json")
     reported = {table["suite"] for table in json.loads(found.out)["tables"]}
-    assert reported == set(names) - {"smoke"}
+    assert reported == set(suite_names()) - {"smoke"}
     smoke = suite_under("smoke")
-    records.finish(tmp_path, smoke, smoke.cells[0].id, 1, 5.0)
+    factory.finish(tmp_path, smoke, smoke.cells[0].id, 1, 5.0)
     found = invoke(capsys, "report", "--results", tmp_path, "--format", "json")
     assert "smoke" in {table["suite"] for table in json.loads(found.out)["tables"]}
 
@@ -51,16 +49,16 @@ def test_a_run_that_no_training_set_can_feed_hides_no_other(
 ) -> None:
     """As of an earlier version, which found it out in the worker."""
     smoke = suite_under("smoke")
-    records.finish(tmp_path, smoke, "mixed/arl", 1, 5.0)
+    factory.finish(tmp_path, smoke, "mixed/arl", 1, 5.0)
     large = suite_under("smoke", overrides=(("training.batch_size", 4096),))
-    records.begin(tmp_path, large, "mixed/arl", 1)
+    factory.begin(tmp_path, large, "mixed/arl", 1)
     found = invoke(capsys, *verb.split(), "--results", tmp_path, "--format", "markdown")
     assert (found.code, found.err) == (0, "")
     assert "1 finished run" in found.out or "5.00" in found.out
 
 
 def test_a_report_says_what_its_tables_leave_out(tmp_path: Path, capsys: Capture) -> None:
-    """Begun runs, and those of a suite that has been edited since."""
+    """Unfinished runs, and those of a suite that has been edited since."""
     path = write_suite(tmp_path)
     results = tmp_path / "results"
     begun = declared(load_suite(str(path)))
@@ -72,10 +70,9 @@ def test_a_report_says_what_its_tables_leave_out(tmp_path: Path, capsys: Capture
     assert "1 finished run of this suite in none of its tables" in " ".join(found.split())
     tiny = expand(begun.loaded, replace(begun.context, tier="tiny"), load_tier("tiny"))
     write_suite(tmp_path)
-    records.begin(tmp_path / "new", tiny, "arl", 1)
+    factory.begin(tmp_path / "new", tiny, "arl", 1)
     found = invoke(capsys, "report", path, "--results", tmp_path / "new").out
-    assert "1 run begun and not finished" in found
-    assert f"resbench run {path} --tier tiny " in found
+    assert "1 unfinished run: `resbench status` lists them." in found
 
 
 def test_seeds_that_nobody_declared_are_told_in_every_report(
@@ -91,14 +88,14 @@ def test_seeds_that_nobody_declared_are_told_in_every_report(
     assert "This table has seeds beyond the declared ones (9)" in invoke(capsys, *report).out
 
 
-def test_with_nothing_run_a_named_suite_shows_print_and_says_not_run(
+def test_with_nothing_run_a_named_suite_shows_what_is_published_and_says_not_run(
     tmp_path: Path, capsys: Capture
 ) -> None:
     found = invoke(capsys, "report", "smoke", "table3_mask", "--results", tmp_path)
     assert found.code == 0
     assert "6.48" in found.out
-    assert "not\xa0run" in found.out
-    assert "## smoke" in found.out
+    assert "not run" in found.out
+    assert "smoke: " in found.out
 
 
 def test_the_format_follows_the_output_and_the_file_is_whole(
@@ -108,10 +105,11 @@ def test_the_format_follows_the_output_and_the_file_is_whole(
         path = tmp_path / "a folder" / name
         path.parent.mkdir(exist_ok=True)
         assert invoke(capsys, "report", "table3_mask", "--output", path).out == ""
-    assert json.loads((path.parent / "report.json").read_text())["schema"] == 1
+    assert json.loads((path.parent / "report.json").read_text())["schema"] == SCHEMA
     rows = list(csv.DictReader(io.StringIO((path.parent / "report.csv").read_text())))
     assert {row["row"] for row in rows} == {"local", "encoder-decoder", "local-same-units"}
-    assert (path.parent / "report.md").read_text() == path.read_text()
+    assert (path.parent / "report.md").read_text().startswith("# Published and measured\n")
+    assert "Published and measured" in path.read_text()
 
 
 def test_a_refused_output_is_one_line_and_exit_3(tmp_path: Path, capsys: Capture) -> None:
@@ -139,22 +137,22 @@ def test_strict_is_exit_4_until_every_claim_is_confirmed(tmp_path: Path, capsys:
     assert "encoder-decoder-beats-local: Not run" in nothing.err
     suite = suite_under("table3_mask")
     for seed, error in enumerate((5.0, 5.1, 5.3), 1):
-        records.finish(tmp_path, suite, "encoder-decoder", seed, error)
-        records.finish(tmp_path, suite, "local", seed, 9 + error / 5)
+        factory.finish(tmp_path, suite, "encoder-decoder", seed, error)
+        factory.finish(tmp_path, suite, "local", seed, 9 + error / 5)
     found = invoke(capsys, *strict)
     assert (found.code, found.err) == (0, "")
 
 
-def test_strict_looks_at_other_data_only_where_the_printed_was_not_run(
+def test_strict_looks_at_other_data_only_where_the_published_was_not_run(
     tmp_path: Path, capsys: Capture
 ) -> None:
     strict = ("report", "table3_mask", "--strict", "--results", tmp_path)
     other = suite_under("table3_mask", data={"cifar10": JPEG})
     for seed, error in enumerate((5.0, 5.1, 5.3), 1):
-        records.finish(tmp_path, other, "encoder-decoder", seed, error)
-        records.finish(tmp_path, other, "local", seed, 9 + error / 5)
+        factory.finish(tmp_path, other, "encoder-decoder", seed, error)
+        factory.finish(tmp_path, other, "local", seed, 9 + error / 5)
     assert invoke(capsys, *strict).code == 0
-    records.finish(tmp_path, suite_under("table3_mask"), "local", 1, 6.0)
+    factory.finish(tmp_path, suite_under("table3_mask"), "local", 1, 6.0)
     found = invoke(capsys, *strict)
     assert found.code == 4
     assert "jpeg75" not in found.err
@@ -164,21 +162,22 @@ def test_refused_records_are_named_at_the_top_and_the_rest_is_reported(
     tmp_path: Path, capsys: Capture
 ) -> None:
     suite = suite_under("table3_mask")
-    records.finish(tmp_path, suite, "local", 1, 6.0)
-    bad = records.finish(tmp_path, suite, "local", 2, 6.5)
+    factory.finish(tmp_path, suite, "local", 1, 6.0)
+    bad = factory.finish(tmp_path, suite, "local", 2, 6.5)
     path = tmp_path / "runs" / bad.key[:16] / "record.json"
     path.write_text(path.read_text().replace("6.5", "1.5"))
     found = invoke(capsys, "report", "table3_mask", "--results", tmp_path)
     assert found.code == 0
-    assert found.out.index("edited or damaged") < found.out.index("## table3")
-    assert "6.00\xa0(1/3)" in found.out
+    assert found.out.index("edited or damaged") < found.out.index("table3_mask: ")
+    assert "6.00 (1/3)" in found.out
 
 
-def test_the_ledger_is_there_on_demand(tmp_path: Path, capsys: Capture) -> None:
-    plain = invoke(capsys, "report", "table3_mask", "--results", tmp_path)
-    full = invoke(capsys, "report", "table3_mask", "--results", tmp_path, "--ledger")
-    assert "training.optim.momentum" not in plain.out
-    assert "training.optim.momentum" in full.out
+def test_the_ledger_is_folded_below_the_first_table(tmp_path: Path, capsys: Capture) -> None:
+    report = ("report", "table3_mask", "--results", tmp_path, "--format")
+    assert "training.optim.momentum" in invoke(capsys, *report, "markdown").out
+    shown = invoke(capsys, *report, "text").out
+    assert "Ledger of every setting" in shown
+    assert "training.optim.momentum" not in shown
 
 
 def test_the_command_to_run_again_is_understood_by_run(tmp_path: Path, capsys: Capture) -> None:
@@ -187,8 +186,8 @@ def test_the_command_to_run_again_is_understood_by_run(tmp_path: Path, capsys: C
 
     overrides = (("training.optim.lr", 0.05), ("model.mask", "local"), ("data.first", None))
     suite = suite_under("table3_mask", data={"cifar10": JPEG}, scale=0.1, overrides=overrides)
-    records.finish(tmp_path, suite, "local", 1, 6.0)
-    records.begin(tmp_path, suite, "local", 9)
+    factory.finish(tmp_path, suite, "local", 1, 6.0)
+    factory.begin(tmp_path, suite, "local", 9)
     found = invoke(capsys, "report", "table3_mask", "--results", tmp_path, "--format", "json")
     (table,) = json.loads(found.out)["tables"]
     words = table["command"].split()

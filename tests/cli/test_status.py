@@ -2,19 +2,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from resbench.store.state import Status, write_state
+from tests import factory
 from tests.cli.invoke import imported_by, invoke
-from tests.report import records
-from tests.report.records import JPEG, suite_under
+from tests.factory import JPEG, suite_under
 
 Capture = pytest.CaptureFixture[str]
 
 
-def suites(out: str) -> dict[str, dict[str, int]]:
-    return {row["suite"]: row for row in json.loads(out)["suites"]}
+def suites(out: str) -> dict[str, Any]:
+    return {row["suite"]: row for row in json.loads(out)["tables"]}
 
 
 def test_status_starts_without_torch_mlflow_numpy_and_scipy(tmp_path: Path) -> None:
@@ -24,24 +25,25 @@ def test_status_starts_without_torch_mlflow_numpy_and_scipy(tmp_path: Path) -> N
 
 def test_every_run_of_a_suite_is_in_exactly_one_state(tmp_path: Path, capsys: Capture) -> None:
     suite = suite_under("table3_mask")
-    records.finish(tmp_path, suite, "local", 1, 6.0)
-    records.diverge(tmp_path, suite, "local", 2)
+    factory.finish(tmp_path, suite, "local", 1, 6.0)
+    factory.diverge(tmp_path, suite, "local", 2)
     for cell, seed, state in (("local", 3, Status.FAILED), ("encoder-decoder", 1, Status.OOM),
                               ("encoder-decoder", 2, Status.RUNNING)):  # fmt: skip
-        write_state(records.begin(tmp_path, suite, cell, seed), state, epoch=4, reason="a reason")
+        write_state(factory.begin(tmp_path, suite, cell, seed), state, epoch=4, reason="a reason")
     found = invoke(capsys, "status", "--results", tmp_path, "--format", "json")
     row = suites(found.out)["table3_mask"]
-    assert row["asked"] == 9
-    counts = {state: row[state] for state in ("done", "diverged", "interrupted", "failed", "to_do")}
+    counts = row["runs"]
     # The run that says it is running has no process behind it: it was interrupted.
-    assert counts == {"done": 1, "diverged": 1, "interrupted": 1, "failed": 2, "to_do": 4}
-    assert sum(counts.values()) == row["asked"]
+    assert counts == {
+        "done": 1, "diverged": 1, "running": 0, "interrupted": 1, "failed": 2, "to do": 4,
+    }  # fmt: skip
+    assert sum(counts.values()) == 9
 
 
 def test_unfinished_runs_are_named_with_their_epoch_and_reason(
     tmp_path: Path, capsys: Capture
 ) -> None:
-    run = records.begin(tmp_path, suite_under("table3_mask"), "local", 1)
+    run = factory.begin(tmp_path, suite_under("table3_mask"), "local", 1)
     write_state(run, Status.FAILED, epoch=4, reason="No space left")
     found = invoke(capsys, "status", "--results", tmp_path, "--format", "markdown")
     line = f"table3_mask local seed 1: failed after epoch 4 of 205, No space left ({run.path.name})"
@@ -55,28 +57,28 @@ def test_unfinished_runs_are_named_with_their_epoch_and_reason(
 def test_named_suites_are_shown_and_no_others(tmp_path: Path, capsys: Capture) -> None:
     for name, cell in (("table3_mask", "local"), ("table4_noise", "noise-10/resnet-164")):
         suite = suite_under(name)
-        records.finish(tmp_path, suite, cell, 1, 6.0)
-        records.begin(tmp_path, suite, cell, 2)
+        factory.finish(tmp_path, suite, cell, 1, 6.0)
+        factory.begin(tmp_path, suite, cell, 2)
     (tmp_path / "runs" / ("e" * 16)).mkdir()
     words = ("status", "table3_mask", "--results", tmp_path, "--format")
     data = json.loads(invoke(capsys, *words, "json").out)
-    assert [row["suite"] for row in data["suites"]] == ["table3_mask"]
-    assert [run["places"] for run in data["unfinished"]] == [[["table3_mask", "local"]]]
+    assert [row["suite"] for row in data["tables"]] == ["table3_mask"]
+    assert [run["cells"] for run in data["unfinished"]] == [[["table3_mask", "local"]]]
     assert (data["orphans"], len(data["problems"])) == ([], 1)
     shown = invoke(capsys, *words, "markdown").out
     assert "table4_noise" not in shown
-    assert "- table3_mask local seed 2: begun, no state (" in shown
+    assert "- table3_mask local seed 2: started, no state (" in shown
 
 
-def test_contexts_are_listed_apart_with_the_command_that_goes_on(
+def test_settings_are_listed_apart_with_the_command_that_resumes(
     tmp_path: Path, capsys: Capture
 ) -> None:
-    records.finish(tmp_path, suite_under("table3_mask"), "local", 1, 6.0)
-    records.finish(tmp_path, suite_under("table3_mask", data={"cifar10": JPEG}), "local", 1, 8.0)
+    factory.finish(tmp_path, suite_under("table3_mask"), "local", 1, 6.0)
+    factory.finish(tmp_path, suite_under("table3_mask", data={"cifar10": JPEG}), "local", 1, 8.0)
     found = invoke(capsys, "status", "--results", tmp_path, "--format", "json")
-    rows = [row for row in json.loads(found.out)["suites"] if row["suite"] == "table3_mask"]
-    assert [row["done"] for row in rows] == [1, 1]
-    assert [row["context"]["data"]["cifar10"]["printed"] for row in rows] == [True, False]
+    rows = [row for row in json.loads(found.out)["tables"] if row["suite"] == "table3_mask"]
+    assert [row["runs"]["done"] for row in rows] == [1, 1]
+    assert ["not the published data set" in row["setting"] for row in rows] == [False, True]
     assert "--data cifar10=PATH/cifar10-jpeg75" in rows[1]["command"]
 
 
@@ -89,18 +91,18 @@ def test_runs_of_an_edited_suite_are_counted_as_strays_unless_that_suite_is_name
     text = (suite_folder() / "table3_mask.yaml").read_text()
     path.write_text(text.replace("name: table3_mask", "name: mine").replace(
         "model: {name: attention-56}", "model: {name: attention-92}"))  # fmt: skip
-    record = records.finish(tmp_path / "r", suite_under(str(path)), "local", 1, 6.0)
+    record = factory.finish(tmp_path / "r", suite_under(str(path)), "local", 1, 6.0)
     found = json.loads(
         invoke(capsys, "status", "--results", tmp_path / "r", "--format", "json").out
     )
-    assert found["orphans"] == [record.key]
+    assert found["orphans"] == [f"mine local seed 1 ({record.key[:16]})"]
     named = invoke(capsys, "status", path, "--results", tmp_path / "r", "--format", "json")
     assert json.loads(named.out)["orphans"] == []
-    assert suites(named.out)["mine"]["done"] == 1
+    assert suites(named.out)["mine"]["runs"]["done"] == 1
 
 
 def test_problems_are_named_and_status_still_ends_well(tmp_path: Path, capsys: Capture) -> None:
-    record = records.finish(tmp_path, suite_under("table3_mask"), "local", 1, 6.0)
+    record = factory.finish(tmp_path, suite_under("table3_mask"), "local", 1, 6.0)
     (tmp_path / "runs" / record.key[:16] / "record.json").write_text("{}")
     (tmp_path / "runs" / ("e" * 16)).mkdir()
     (tmp_path / "runs" / "what is this").mkdir()
@@ -118,4 +120,4 @@ def test_a_missing_folder_that_was_not_named_is_an_empty_one(
     found = invoke(capsys, "status")
     assert found.code == 0
     assert "0 finished runs" in " ".join(found.out.split())
-    assert "not run yet" in " ".join(found.out.split())
+    assert "Not run yet" in " ".join(found.out.split())

@@ -10,20 +10,17 @@ from xml.etree import ElementTree
 
 import pytest
 
-from resbench.analysis.judge import JudgedTable, judge
-from resbench.analysis.names import sentence
-from resbench.analysis.results import read_results
-from resbench.analysis.tables import finished
+from resbench.analysis.judge import JudgedTable, report
 from resbench.report import figures
-from resbench.suite.catalog import load_suite
-from tests.report.planted import plant
-from tests.report.records import JPEG, suite_under
+from resbench.report.text import sentence
+from tests.factory import JPEG, plant, suite_under
 
 NOISE = "table4_noise"
+SUITES = Path(__file__).parents[1] / "analysis" / "suites"
 
 
 def judged(results: Path, suite: str) -> JudgedTable:
-    return judge(finished(load_suite(suite), read_results(results))[0])
+    return report([suite], results).tables[0]
 
 
 @pytest.fixture(scope="module")
@@ -41,9 +38,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def drawn(results: Path) -> bytes:
     """Every kind of figure of the noise table, as SVG, one after the other."""
     table = judged(results, NOISE)
-    found = [
-        draw(table) for draw in (figures.learning_curves, figures.noise, figures.printed_cells)
-    ]
+    found = [draw(table, str(results)) for draw in (figures.learning_curves, figures.noise)]
     found.append(figures.claims({"tier cpu": [table]}))
     return b"".join(figures.svg(figure) for figure in found if figure is not None)
 
@@ -73,7 +68,7 @@ def test_a_figure_has_the_same_bytes_in_every_process_whatever_its_user_has_set(
     assert other.returncode == 0, other.stderr.decode()
     svg = drawn(results)
     assert svg == other.stdout
-    assert svg.count(b"</svg>") == 4
+    assert svg.count(b"</svg>") == 3
     assert b"dc:date" not in svg
     assert b"Matplotlib v" not in svg
 
@@ -86,30 +81,30 @@ def texts(figure: object) -> str:
     return " ".join(" ".join(artist.get_text().split()) for artist in found)  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("kind", ["learning_curves", "noise", "printed_cells", "claims"])
+@pytest.mark.parametrize("kind", ["learning_curves", "noise", "claims"])
 def test_every_figure_names_its_tier_and_its_data_set(results: Path, kind: str) -> None:
     table = judged(results, NOISE)
-    where = "tier cpu · cifar10-jpeg75 (not the printed data set) · fp32"
-    figure = getattr(figures, kind)({where: [table]} if kind == "claims" else table)
-    said = sentence(where) if kind == "claims" else "Tier cpu, data cifar10-jpeg75 (not the printed"
+    where = "tier cpu · cifar10-jpeg75 (not the published data set) · fp32"
+    arguments = ({where: [table]},) if kind == "claims" else (table, str(results))
+    figure = getattr(figures, kind)(*arguments)
+    said = sentence(where) if kind == "claims" else "Tier cpu, data cifar10-jpeg75 (not the"
     assert said in texts(figure)
     ElementTree.fromstring(figures.svg(figure))
 
 
 def test_nothing_run_is_nothing_drawn(tmp_path: Path) -> None:
     table = judged(tmp_path, NOISE)
-    assert figures.learning_curves(table) is None
-    assert figures.noise(table) is None
-    assert figures.printed_cells(table) is None
+    assert figures.learning_curves(table, str(tmp_path)) is None
+    assert figures.noise(table, str(tmp_path)) is None
     assert figures.claims({"tier cpu": [table]}) is None
 
 
 def test_only_a_table_of_noise_levels_has_a_noise_figure(results: Path) -> None:
-    assert figures.noise(judged(results, "table3_mask")) is None
+    assert figures.noise(judged(results, "table3_mask"), str(results)) is None
 
 
 def test_curves_show_every_epoch_of_test_and_training(results: Path) -> None:
-    figure = figures.learning_curves(judged(results, "table3_mask"))
+    figure = figures.learning_curves(judged(results, "table3_mask"), str(results))
     assert figure is not None
     curves, times = figure.axes
     lines = [line for line in curves.lines if len(line.get_xdata()) > 1]  # type: ignore[arg-type]
@@ -126,24 +121,24 @@ def test_curves_show_every_epoch_of_test_and_training(results: Path) -> None:
     assert [bar.get_width() for bar in times.patches[:3]] == [21.0] * 3  # type: ignore[attr-defined]
 
 
-def test_printed_numbers_stand_where_they_are_printed(results: Path) -> None:
-    figure = figures.printed_cells(judged(results, NOISE))
+def test_published_errors_stand_at_their_noise_levels(results: Path) -> None:
+    figure = figures.noise(judged(results, NOISE), str(results))
     assert figure is not None
-    printed = [line for line in figure.axes[0].lines if line.get_marker() == "D"]
-    assert [float(line.get_xdata()[0]) for line in printed] == [  # type: ignore[index, arg-type]
-        5.93, 5.15, 6.61, 5.79, 8.35, 7.27, 17.21, 15.75,
-    ]  # fmt: skip
+    published = [line for line in figure.axes[0].lines if line.is_dashed()]
+    points = [dict(zip(line.get_xdata(), line.get_ydata(), strict=True)) for line in published]  # type: ignore[arg-type]
+    assert {10: 5.15, 30: 5.79, 50: 7.27, 70: 15.75} in points
+    assert {10: 5.93, 30: 6.61, 50: 8.35, 70: 17.21} in points
 
 
 def test_a_claim_stands_at_its_effect_with_its_interval(results: Path) -> None:
     table = judged(results, "table3_mask")
     figure = figures.claims({"tier cpu": [table]})
     assert figure is not None
-    verdict = table.claims[0].verdict
-    interval, effect, printed = (line.get_xdata() for line in figure.axes[0].lines[-3:])
-    assert list(interval) == [verdict.interval.low, verdict.interval.high]  # type: ignore[arg-type]
-    assert list(effect) == [verdict.effect_pp]  # type: ignore[arg-type]
-    assert list(printed) == [pytest.approx(0.96)]  # type: ignore[arg-type]
+    claim = table.claims[0]
+    interval, effect, published = (line.get_xdata() for line in figure.axes[0].lines[-3:])
+    assert list(interval) == list(claim.interval or ())  # type: ignore[arg-type]
+    assert list(effect) == [claim.effect_pp]  # type: ignore[arg-type]
+    assert list(published) == [pytest.approx(0.96)]  # type: ignore[arg-type]
 
 
 def test_claims_of_several_settings_share_a_figure_and_differ_in_marker(results: Path) -> None:
@@ -161,14 +156,16 @@ def test_claims_of_several_settings_share_a_figure_and_differ_in_marker(results:
 def test_hostile_labels_are_drawn_as_text(tmp_path: Path) -> None:
     """A pair of dollars would be a formula, and a broken one an exception."""
     path = tmp_path / "arms.yaml"
-    source = (Path(__file__).parent / "suites" / "arms.yaml").read_text()
+    source = (SUITES / "arms.yaml").read_text()
     label = re.search(r"label: (.+?)[,}]", source)
     assert label is not None
     path.write_text(source.replace(label[1], "'$\\frac{$ <b>&'", 1))
-    (tmp_path / "protocols").symlink_to(Path(__file__).parent / "suites" / "protocols")
+    (tmp_path / "protocols").symlink_to(SUITES / "protocols")
     expanded = suite_under(str(path))
     plant(tmp_path / "results", expanded, expanded.cells[0].id, 1, test=[9.0, 8.0])
-    figure = figures.learning_curves(judged(tmp_path / "results", str(path)))
+    figure = figures.learning_curves(
+        judged(tmp_path / "results", str(path)), str(tmp_path / "results")
+    )
     assert figure is not None
     ElementTree.fromstring(figures.svg(figure))
 

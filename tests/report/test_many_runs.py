@@ -6,17 +6,14 @@ from typing import Any
 
 import pytest
 
-from resbench.analysis.judge import judge
-from resbench.analysis.results import read_results
-from resbench.analysis.tables import finished
-from resbench.report.page import report_page
-from resbench.report.render import RENDERERS
+from resbench.analysis.judge import report
+from resbench.report.render import render
+from resbench.report.tables import report_document
 from resbench.store import scan
 from resbench.store.layout import RunFolder
 from resbench.store.records import RunRecord, read_record
-from resbench.suite.catalog import load_suite
-from tests.report import records
-from tests.report.records import suite_under
+from tests import factory
+from tests.factory import suite_under
 
 SUITES = ("table1_arl_vs_nal", "table2_depth", "table3_mask", "table4_noise")
 
@@ -28,7 +25,7 @@ def test_reports_of_many_runs_read_each_record_once(
     suite = suite_under(SUITES[0])
     for seed in range(1, 26):
         for number, cell in enumerate(suite.cells):
-            records.finish(tmp_path, suite, cell.id, seed, 5 + number + seed % 7 / 10)
+            factory.finish(tmp_path, suite, cell.id, seed, 5 + number + seed % 7 / 10)
     read: list[str] = []
 
     def counted(run: RunFolder, **options: Any) -> RunRecord:
@@ -36,9 +33,8 @@ def test_reports_of_many_runs_read_each_record_once(
         return read_record(run, **options)
 
     monkeypatch.setattr(scan, "read_record", counted)
-    found = read_results(tmp_path)
-    tables = [judge(table) for name in SUITES for table in finished(load_suite(name), found)]
-    text = RENDERERS["markdown"](report_page(tables, found))
-    assert len(found.scan.records) == 200
-    assert sorted(read) == sorted(key[:16] for key in found.scan.records)
+    found = report(SUITES, tmp_path)
+    text = render(report_document(found), "markdown")
+    assert found.runs == 200
+    assert len(read) == len(set(read)) == 200
     assert "(25)" in text

@@ -9,7 +9,7 @@ from typing import Any
 from resbench.analysis.contrast import contrast_of
 from resbench.analysis.declared import declared
 from resbench.analysis.names import SPLITS
-from resbench.analysis.power import printed_errors
+from resbench.analysis.power import published_errors
 from resbench.data.fit import check_fit
 from resbench.suite.catalog import load_suite, load_tier, tier_files
 from resbench.suite.claims import ParsedClaim
@@ -22,7 +22,7 @@ _USUAL: dict[Metric, Split] = {
     "train_top1_err": "train_aug",
     "val_in_train_err": "val_in_train",
 }
-"""What a printed error of a metric is where no mark says otherwise."""
+"""What a published error of a metric is where no mark says otherwise."""
 
 
 def check_suite(name: str) -> dict[str, Any]:
@@ -91,7 +91,7 @@ def _untestable(expanded: Expanded, parsed: ParsedClaim) -> Iterator[str]:
 
 
 def _unlike(expanded: Expanded, claim: Claim, parsed: ParsedClaim) -> str | None:
-    """Say which of the printed errors that a claim compares are errors of different splits."""
+    """Say which of the published errors that a claim compares are errors of different splits."""
     suite, splits = expanded.loaded.suite, dict[Split, str]()
     for row, columns in suite.printed.items():
         for name, printed in columns.items():
@@ -104,15 +104,15 @@ def _unlike(expanded: Expanded, claim: Claim, parsed: ParsedClaim) -> str | None
     if len(splits) < 2:
         return None
     kinds = (f"{SPLITS[split]} ({cell})" for split, cell in splits.items())
-    return f"the claim compares printed errors of different splits: {', '.join(kinds)}"
+    return f"the claim compares published errors of different splits: {', '.join(kinds)}"
 
 
 def _contradiction(expanded: Expanded, claim: Claim, parsed: ParsedClaim) -> str | None:
-    """Say how a stated difference differs from that of the printed cells; None if it does not.
+    """Say how a stated difference differs from that of the published numbers; None if it does not.
 
     Both are rounded, so that half their last places may lie between them.
     """
-    printed = printed_errors(expanded, claim.metric)
+    printed = published_errors(expanded, claim.metric)
     if claim.printed_pp is None or not printed.keys() >= set(parsed.cells):
         return None
     ends = [
@@ -124,4 +124,4 @@ def _contradiction(expanded: Expanded, claim: Claim, parsed: ParsedClaim) -> str
     rounding = half_width(claim.printed_pp) + sum(printed[cell][1] for cell in cells)
     if abs(difference - float(claim.printed_pp)) <= rounding + 1e-9:
         return None
-    return f"'printed_pp' is {claim.printed_pp}, and the printed cells differ by {difference:.4g}"
+    return f"'printed_pp' is {claim.printed_pp}, and the published cells differ by {difference:.4g}"

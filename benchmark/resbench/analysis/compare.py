@@ -1,8 +1,8 @@
 """Two sets of runs against each other: equal keys bit by bit, other runs cell by cell.
 
-Runs of one key are one experiment and must agree in every number that a repetition gives again.
-Runs of one cell under two keys (another engine, tier or version) are two arms of a comparison,
-paired by seed and by test image. Differences are percentage points, B minus A.
+Runs of one key are one experiment and must agree in every number that a repetition repeats. Runs of
+one cell under two keys (another engine, tier or version) are two arms of a comparison, paired by
+seed and by test image. Differences are percentage points, B minus A.
 """
 
 from __future__ import annotations
@@ -15,22 +15,29 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
+from resbench.analysis import SCHEMA
 from resbench.analysis.arms import arm_of, images_kept
-from resbench.analysis.identical import SameKey, same_key
-from resbench.analysis.names import listed
-from resbench.analysis.results import identity_of, places_of, seed_of
+from resbench.analysis.names import cells_of, code_label, listed, run_label, tier_label
+from resbench.analysis.results import identity_of, seed_of
 from resbench.errors import EnvironmentFault, UsageError, did_you_mean
-from resbench.stats.contrasts import ArmResult, Estimate, align, seed_contrast
+from resbench.stats.contrasts import ArmResult, align, seed_contrast
+from resbench.stats.intervals import summarise
 from resbench.stats.multiplicity import holm
 from resbench.stats.paired import hierarchical_bootstrap, mcnemar
 from resbench.stats.power import MIN_SEEDS
+from resbench.store.difference import differences, unequal
 from resbench.store.layout import RunFolder
 from resbench.store.records import RunRecord
 from resbench.store.scan import scan
 from resbench.words import count
 
 ALPHA = 0.05
+PairKind = Literal[
+    "b_better", "b_worse", "no_difference", "too_few_seeds", "networks_differ", "networks_alike"
+]
+"""The last two are about one network a side, which decides nothing about how they were made."""
 
 
 @dataclass(frozen=True)
@@ -44,49 +51,68 @@ class Side:
 
 
 @dataclass(frozen=True)
+class SameKey:
+    """One run that both sides have."""
+
+    key: str
+    label: str
+    differences: tuple[str, ...]
+    """One phrase each, A first; empty when all bits agree."""
+    conditions: tuple[str, ...]
+    """How the two were made, where that differs."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """The runs of one side in one cell."""
+
+    setting: str
+    seeds: tuple[int, ...]
+    errors: tuple[float, ...]
+    mean: float
+    sd: float
+    diverged: int
+
+
+@dataclass(frozen=True)
 class CellPair:
     """One cell that both sides ran under different keys."""
 
-    place: str
-    contexts: tuple[str, str]
-    arms: tuple[ArmResult, ArmResult]
-    diverged: tuple[int, int]
-    estimate: Estimate
+    cell: str
+    a: Arm
+    b: Arm
+    verdict: PairKind
+    n: int
+    """Seeds of the comparison."""
+    difference: float
+    interval: tuple[float, float]
+    """At 95 %; infinite while the spread is unknown."""
     p: float | None
     """Two-sided over seeds (t-test); None while the spread is unknown."""
-    images_p: float | None
+    p_images: float | None
     """Two-sided for other test images: the (seed, image) bootstrap, at one seed McNemar's mid-p."""
-    adjusted_p: float | None = None
-    """Holm over all cells with enough seeds."""
-
-    @property
-    def verdict(self) -> str:
-        """What the runs say, in a few words."""
-        if self.estimate.n == 1 and self.images_p is not None:
-            differ = "differ" if self.images_p <= ALPHA else "do not differ"
-            return f"these two networks {differ}; one seed decides nothing"
-        if self.estimate.n < MIN_SEEDS or self.p is None:
-            return "too few seeds"
-        if self.adjusted_p is not None and self.adjusted_p <= ALPHA:
-            return "B is worse" if self.estimate.effect > 0 else "B is better"
-        return "no difference shown"
+    p_holm: float | None = None
+    """Adjusted over all cells with enough seeds."""
 
 
 @dataclass(frozen=True)
 class Comparison:
     """Everything that was found."""
 
-    a: Side
-    b: Side
-    same: tuple[SameKey, ...]
+    schema: int
+    a: str
+    b: str
+    runs: tuple[int, int]
+    same_key: tuple[SameKey, ...]
     cells: tuple[CellPair, ...]
     left_out: tuple[str, ...]
     """Runs and cells that have no partner, and why."""
+    problems: tuple[str, ...]
 
     @property
     def disagreeing(self) -> tuple[SameKey, ...]:
         """The runs of one key whose numbers differ: a defect, or another kind of machine."""
-        return tuple(run for run in self.same if run.differences)
+        return tuple(run for run in self.same_key if run.differences)
 
 
 def select(argument: str, results: Path) -> Side:
@@ -116,17 +142,19 @@ def select(argument: str, results: Path) -> Side:
 def compare(a: Side, b: Side) -> Comparison:
     """Compare all runs of two sides."""
     shared = a.records.keys() & b.records.keys()
-    same = tuple(_shared(a, b, key) for key in sorted(shared))
+    same = tuple(_same_key(a, b, key) for key in sorted(shared))
     rest = _by_cell(a, b, shared)
     pairs: list[CellPair] = []
     left_out: list[str] = []
-    for place in sorted(rest[0].keys() | rest[1].keys()):
-        ours, theirs = rest[0].get(place, {}), rest[1].get(place, {})
-        matched = list(_partners(ours, theirs))
-        pairs += [_pair(a, b, place, x, y, ours[x], theirs[y]) for x, y in matched]
-        left_out += _alone(place, "A", ours, {x for x, _ in matched})
-        left_out += _alone(place, "B", theirs, {y for _, y in matched})
-    return Comparison(a, b, same, tuple(_adjusted(pairs)), tuple(left_out))
+    for cell in sorted(rest[0].keys() | rest[1].keys()):
+        own, other = rest[0].get(cell, {}), rest[1].get(cell, {})
+        matched = list(_partners(own, other))
+        pairs += [_pair(cell, (a, x, own[x]), (b, y, other[y])) for x, y in matched]
+        left_out += _alone(cell, "A", own, {x for x, _ in matched})
+        left_out += _alone(cell, "B", other, {y for _, y in matched})
+    runs, problems = (len(a.records), len(b.records)), (*a.problems, *b.problems)
+    cells = tuple(_adjusted(pairs))
+    return Comparison(SCHEMA, a.label, b.label, runs, same, cells, tuple(left_out), problems)
 
 
 _TAGS: dict[str, Callable[[RunRecord], str]] = {
@@ -156,95 +184,104 @@ def _tagged(part: str, runs: Mapping[str, RunRecord], results: Path) -> set[str]
     return named
 
 
-def _shared(a: Side, b: Side, key: str) -> SameKey:
-    run = a.records[key]
-    places = places_of(run) or places_of(b.records[key]) or ["no cell"]
-    ours, theirs = ((RunFolder(side.results, key), side.records[key]) for side in (a, b))
-    return same_key(ours, theirs, f"{places[0]} seed {seed_of(run)}")
+def _same_key(a: Side, b: Side, key: str) -> SameKey:
+    """Compare two records of one key, then their files where the digests differ."""
+    one, other = a.records[key], b.records[key]
+    label = run_label(one if cells_of(one) else other)
+    pair = ((RunFolder(side.results, key), side.records[key]) for side in (a, b))
+    return SameKey(key, label, differences(*pair), tuple(_conditions(one, other)))
+
+
+def _conditions(a: RunRecord, b: RunRecord) -> Iterator[str]:
+    """Yield how two runs of one key were made differently."""
+    if code_label(a) != code_label(b):
+        yield f"code {code_label(a)} against {code_label(b)}"
+    for name, x, y in unequal(a.environment, b.environment):
+        yield f"{name} {x} against {y}"
 
 
 Runs = dict[str, dict[int, RunRecord]]
-"""By context in words, and seed."""
+"""By setting in words, and seed."""
 
 
 def _by_cell(a: Side, b: Side, without: set[str]) -> tuple[dict[str, Runs], dict[str, Runs]]:
-    """Return the runs of both sides by cell; runs of two specifications never share a context."""
+    """Return the runs of both sides by cell; runs of two specifications never share a setting."""
     sides = [[run for key, run in side.records.items() if key not in without] for side in (a, b)]
-    specs: dict[tuple[int, str, str], set[str]] = defaultdict(set)
+    digests: dict[tuple[int, str, str], set[str]] = defaultdict(set)
     for number, runs in enumerate(sides):
         for run in runs:
-            for place in places_of(run):
-                specs[number, place, _context(run)].add(_digest(run))
-    ambiguous = {where[1:] for where, found in specs.items() if len(found) > 1}
-    cells: list[dict[str, Runs]] = []
+            for cell in cells_of(run):
+                digests[number, cell, _setting(run)].add(_digest(run))
+    ambiguous = {where[1:] for where, found in digests.items() if len(found) > 1}
+    found: list[dict[str, Runs]] = []
     for runs in sides:
         own: dict[str, Runs] = defaultdict(lambda: defaultdict(dict))
         for run in runs:
-            for place in places_of(run):
-                context = _context(run)
-                if (place, context) in ambiguous:
-                    context += f" specification {_digest(run)}"
-                own[place][context][seed_of(run)] = run
-        cells.append(own)
-    return cells[0], cells[1]
+            for cell in cells_of(run):
+                setting = _setting(run)
+                if (cell, setting) in ambiguous:
+                    setting += f" specification {_digest(run)}"
+                own[cell][setting][seed_of(run)] = run
+        found.append(own)
+    return found[0], found[1]
 
 
 def _digest(run: RunRecord) -> str:
     return hashlib.sha256(identity_of(run.spec, run.numerics).encode()).hexdigest()[:8]
 
 
-def _context(run: RunRecord) -> str:
-    parts = [f"tier {run.spec['tier']}", f"x{run.spec['scale']:g}", run.data.label]
-    parts += [str(run.spec["precision"]), str(run.spec["engine"])]
+def _setting(run: RunRecord) -> str:
+    spec = run.spec
+    parts = [tier_label(spec["tier"], spec["scale"]), run.data.label]
+    parts += [str(spec["precision"]), str(spec["engine"])]
     if overrides := run.context.get("overrides"):
         parts.append(f"overrides {json.dumps(overrides)}")
     return " ".join([*parts, f"numerics {run.numerics}"])
 
 
 def _partners(a: Runs, b: Runs) -> Iterator[tuple[str, str]]:
-    """Yield the contexts of a cell that belong together: equal ones, else the only two left."""
-    for context in sorted(a.keys() & b.keys()):
-        yield context, context
+    """Yield the settings of a cell that belong together: equal ones, else the only two left."""
+    for setting in sorted(a.keys() & b.keys()):
+        yield setting, setting
     rest = [sorted(x.keys() - y.keys()) for x, y in ((a, b), (b, a))]
     if len(rest[0]) == len(rest[1]) == 1:
         yield rest[0][0], rest[1][0]
 
 
-def _alone(place: str, side: str, runs: Runs, matched: set[str]) -> Iterator[str]:
-    for context, found in runs.items():
-        if context not in matched:
-            yield f"{place}, only {side}: {context} ({count(len(found), 'run')})"
+def _alone(cell: str, side: str, runs: Runs, matched: set[str]) -> Iterator[str]:
+    for setting, found in runs.items():
+        if setting not in matched:
+            yield f"{cell}, only {side}: {setting} ({count(len(found), 'run')})"
 
 
-def _pair(
-    a: Side,
-    b: Side,
-    place: str,
-    context_a: str,
-    context_b: str,
-    runs_a: Mapping[int, RunRecord],
-    runs_b: Mapping[int, RunRecord],
-) -> CellPair:
-    sides = ((a, runs_a), (b, runs_b))
-    done = ((side, run) for side, runs in sides for run in runs.values() if run.status == "done")
-    kept = images_kept(RunFolder(side.results, run.key) for side, run in done)
-    one, other = (
-        arm_of(f"{name} {place}", (runs[seed] for seed in sorted(runs)), "test_top1_err", kept)
-        for name, (_, runs) in zip("AB", sides, strict=True)
+def _pair(cell: str, *sides: tuple[Side, str, Mapping[int, RunRecord]]) -> CellPair:
+    done = [[run for run in runs.values() if run.status == "done"] for _, _, runs in sides]
+    kept = images_kept(
+        RunFolder(side.results, run.key)
+        for (side, _, _), runs in zip(sides, done, strict=True)
+        for run in runs
     )
-    arms = one, other
-    lost = tuple(sum(r.status == "diverged" for r in runs.values()) for runs in (runs_a, runs_b))
-    estimate = seed_contrast(arms, (-1, 1))
-    p = 2 * min(estimate.p_above(), estimate.p_below())
-    return CellPair(
-        place,
-        (context_a, context_b),
-        arms,
-        lost,  # type: ignore[arg-type]
-        estimate,
-        None if math.isnan(p) else min(1.0, p),
-        _images_p(arms),
+    results = [
+        arm_of(f"{name} {cell}", sorted(runs, key=seed_of), "test_top1_err", kept)
+        for name, runs in zip("AB", done, strict=True)
+    ]
+    a, b = (
+        _arm(arm, setting, len(runs) - len(arm.seeds))
+        for arm, (_, setting, runs) in zip(results, sides, strict=True)
     )
+    estimate = seed_contrast(results, (-1, 1))
+    interval, p = estimate.interval(0.95), 2 * min(estimate.p_above(), estimate.p_below())
+    known, p_images = None if math.isnan(p) else min(1.0, p), _images_p(results)
+    ends = interval.low, interval.high
+    kind: PairKind = "too_few_seeds"
+    if estimate.n == 1 and p_images is not None:
+        kind = "networks_differ" if p_images <= ALPHA else "networks_alike"
+    return CellPair(cell, a, b, kind, estimate.n, estimate.effect, ends, known, p_images)
+
+
+def _arm(arm: ArmResult, setting: str, diverged: int) -> Arm:
+    found = summarise(arm.errors)
+    return Arm(setting, arm.seeds, arm.errors, found.mean, found.sd, diverged)
 
 
 def _images_p(arms: Sequence[ArmResult]) -> float | None:
@@ -257,6 +294,13 @@ def _images_p(arms: Sequence[ArmResult]) -> float | None:
 
 
 def _adjusted(pairs: Sequence[CellPair]) -> Iterator[CellPair]:
-    family = [pair.p if pair.estimate.n >= MIN_SEEDS else None for pair in pairs]
+    """Yield the pairs with Holm's p, and a verdict where the seeds are enough for one."""
+    enough = [pair.p is not None and pair.n >= MIN_SEEDS for pair in pairs]
+    family = [pair.p if decides else None for pair, decides in zip(pairs, enough, strict=True)]
     for pair, p in zip(pairs, holm(family), strict=True):
-        yield replace(pair, adjusted_p=p)
+        if p is None:
+            yield pair
+        elif p > ALPHA:
+            yield replace(pair, p_holm=p, verdict="no_difference")
+        else:
+            yield replace(pair, p_holm=p, verdict="b_worse" if pair.difference > 0 else "b_better")

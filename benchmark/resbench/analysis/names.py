@@ -1,22 +1,20 @@
-"""Words and numbers as tables print them."""
+"""How settings, cells, runs and sources are called, wherever a person reads about them."""
 
 from __future__ import annotations
 
 import json
-import math
 import shlex
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from resbench.store.records import RunRecord
-from resbench.suite.catalog import Loaded, suite_folder
+from resbench.suite.catalog import PAPER, Loaded, suite_folder
 from resbench.suite.expand import Context, DataChoice
 from resbench.suite.schema import Metric, Origin, Split
 
 if TYPE_CHECKING:
-    from resbench.analysis.tables import FilledCell, FilledTable
-    from resbench.stats.intervals import Interval
+    from resbench.analysis.tables import CellRuns, TableRuns
 
 RESULTS = Path("results")
 """The folder that every command takes by default."""
@@ -44,69 +42,54 @@ SPLITS: dict[Split, str] = {
     "train": "training error",
     "train_aug": METRICS["train_top1_err"],
     "val_in_train": METRICS["val_in_train_err"],
-    "unspecified": "an error of an unnamed split",
-    "unknown": "not known",
+    "unspecified": "error of an unnamed split",
+    "unknown": "unknown",
 }
 
 
-def tier_label(context: Context) -> str:
+def listed(values: Iterable[object]) -> str:
+    """Return ``1, 2, 3``."""
+    return ", ".join(map(str, values))
+
+
+def tier_label(tier: str, scale: float = 1) -> str:
     """Return for example ``tier paper x0.1``."""
-    scale = "" if context.scale == 1 else f" x{context.scale:g}"
-    return f"tier {context.tier}{scale}"
+    return f"tier {tier}" if scale == 1 else f"tier {tier} x{scale:g}"
 
 
-def data_label(choice: DataChoice) -> str:
-    """Return the data set's own label, with a warning where it is not the printed one."""
-    if choice.printed:
-        return choice.label
-    return f"{choice.label} (not the printed data set)"
+def data_label(label: str, published: bool) -> str:
+    """Return the data set's own label, with a warning where it is not the published one."""
+    return label if published else f"{label} (not the published data set)"
 
 
-def set_label(context: Context) -> str:
+def set_label(overrides: Iterable[tuple[str, object]]) -> str:
     """Return the overrides as they were given on the command line."""
-    return " ".join(f"--set {key}={_value(value)}" for key, value in context.overrides)
+    return " ".join(f"--set {key}={_value(value)}" for key, value in overrides)
 
 
-def context_label(context: Context) -> str:
-    """Return everything that separates a table from the others of its suite."""
-    data = ", ".join(data_label(choice) for choice in context.data.values())
-    parts = [tier_label(context), f"data {data}", context.precision, f"{context.engine} engine"]
-    return " · ".join([*parts, *filter(None, [set_label(context)])])
+def setting_label(context: Context, seen: Iterable[DataChoice] = ()) -> str:
+    """Return everything that separates a table from the others of its suite.
 
-
-def context_data(table: FilledTable) -> dict[str, Any]:
-    """Return what separates a table from the others of its suite."""
-    context = table.expanded.context
-    return {
-        "tier": context.tier,
-        "scale": context.scale,
-        "engine": context.engine,
-        "precision": context.precision,
-        "overrides": [list(pair) for pair in context.overrides],
-        "data": {
-            name: {"label": choice.label, "id": choice.id, "printed": choice.printed}
-            for name, choice in context.data.items()
-        },
-    }
+    Of its data sets, those that were ``seen`` by a run, if any.
+    """
+    choices = list(seen) or context.data.values()
+    data = listed(data_label(choice.label, choice.printed) for choice in choices)
+    parts = [tier_label(context.tier, context.scale), f"data {data}", context.precision]
+    parts += [f"{context.engine} engine", set_label(context.overrides)]
+    return " · ".join(filter(None, parts))
 
 
 def source_label(loaded: Loaded) -> str:
     """Return where the table stands in its sources."""
     cited = zip(loaded.sources, loaded.suite.sources, strict=True)
-    return "; ".join(f"{source.title}, {place.place}" for source, place in cited)
+    return "; ".join(f"{source.title}, {where.place}" for source, where in cited)
 
 
-def place_label(loaded: Loaded, row: str, column: str) -> str:
-    """Return the labels of a place's row and column."""
-    table = loaded.suite.table
-    return f"{loaded.suite.matrix[table.rows][row].label}, {table.columns[column].label}"
-
-
-def cell_label(loaded: Loaded, cell: FilledCell) -> str:
-    """Return the labels of a cell's levels, the row's first."""
-    suite = loaded.suite
+def cell_labels(loaded: Loaded, cell: CellRuns) -> dict[str, str]:
+    """Return the labels of a cell's levels by axis, the row's first."""
+    suite, levels = loaded.suite, cell.cell.levels
     axes = sorted(suite.matrix, key=lambda axis: axis != suite.table.rows)
-    return ", ".join(suite.matrix[axis][cell.cell.levels[axis]].label for axis in axes)
+    return {axis: suite.matrix[axis][levels[axis]].label for axis in axes}
 
 
 def code_label(run: RunRecord) -> str:
@@ -118,15 +101,16 @@ def code_label(run: RunRecord) -> str:
 
 
 def rerun_command(
-    table: FilledTable, results: Path = RESULTS, cell: FilledCell | None = None
+    table: TableRuns, cell: CellRuns | None = None, results: Path | None = None
 ) -> str:
-    """Return the command that trains what this table lacks, or one cell of it, in a folder.
+    """Return the command that trains what this table lacks, or one cell of it.
 
     Engine and precision are named where runs have fixed them; else the device may choose.
     """
     expanded, context = table.expanded, table.expanded.context
+    results = results or table.results
     words = ["resbench", "run", _suite_argument(expanded.loaded)]
-    if context.tier != "paper":
+    if context.tier != PAPER.name:
         words += ["--tier", context.tier]
     if context.scale != 1:
         words += ["--scale", f"{context.scale:g}"]
@@ -146,55 +130,17 @@ def rerun_command(
     return shlex.join(words)
 
 
-def percent(value: float | None, digits: int = 2) -> str:
-    """Return a number with a fixed number of decimals; nothing for None."""
-    return "" if value is None else f"{value:.{digits}f}"
+def run_label(run: RunRecord) -> str:
+    """Return the first cell that a run was made for, its seed and the start of its key."""
+    cell, *_ = cells_of(run) or ["in no cell"]
+    return f"{cell} seed {run.spec['seed']} ({run.key[:16]})"
 
 
-def mean_sd(mean: float, sd: float | None, n: int, planned: int) -> str:
-    """Return ``5.61 ± 0.12 (3)``; ``(2/3)`` where runs are missing, no sd from one run."""
-    spread = "" if sd is None else f" ± {sd:.2f}"
-    count = str(n) if n == planned else f"{n}/{planned}"
-    return f"{mean:.2f}{spread} ({count})"
-
-
-def signed(value: float | None) -> str:
-    """Return a difference with its sign."""
-    return "" if value is None else f"{value:+.2f}"
-
-
-def bounds(interval: Interval) -> str:
-    """Return an interval of a difference as ``-0.10 to +0.52``."""
-    finite = math.isfinite(interval.half_width)
-    return f"{interval.low:+.2f} to {interval.high:+.2f}" if finite else "unknown"
-
-
-def p_value(value: float | None) -> str:
-    """Return a p-value with two significant digits."""
-    if value is None:
-        return ""
-    return f"{value:.2g}" if value >= 1e-4 else "<0.0001"
-
-
-def superscript(numbers: Iterable[int]) -> str:
-    """Return the numbers of notes, raised."""
-    digits = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
-    return " ".join(str(number).translate(digits) for number in numbers)
-
-
-def finite(value: float) -> float | None:
-    """Return a number, or None where it is unknown or unbounded."""
-    return value if math.isfinite(value) else None
-
-
-def sentence(text: str) -> str:
-    """Return text with a capital first letter."""
-    return text[:1].upper() + text[1:]
-
-
-def listed(values: Iterable[object]) -> str:
-    """Return ``1, 2, 3``."""
-    return ", ".join(map(str, values))
+def cells_of(run: RunRecord) -> list[str]:
+    """Return the cells that a run was made for, as the runner noted them: ``SUITE CELL``."""
+    cells = run.context.get("cells")
+    named = [cell for cell in cells if isinstance(cell, list)] if isinstance(cells, list) else []
+    return [" ".join(map(str, cell)) for cell in named]
 
 
 def _value(value: object) -> str:

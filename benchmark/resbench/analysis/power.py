@@ -5,12 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from resbench.analysis.contrast import contrast_of
 from resbench.analysis.declared import as_declared
 from resbench.analysis.measured import PLANNING_SD_PP, all_measured
-from resbench.analysis.names import finite
 from resbench.data.fit import test_images
 from resbench.stats.intervals import sampling_sd
 from resbench.stats.power import (
@@ -50,10 +48,10 @@ class Power:
     seeds: int
     """Planned, per arm."""
     spread: Spread
-    printed_pp: float | None
-    """The printed effect as the test sees it: of a chain its smallest step; None if not printed."""
+    published_pp: float | None
+    """The published effect as the test sees it: of a chain its smallest step; None if unknown."""
     sought_pp: float | None
-    """The effect to plan for: the printed one, of an equivalence its margin."""
+    """The effect to plan for: the published one, of an equivalence its margin."""
     detectable_pp: float
     """The smallest true effect found with power 0.8 at the claim's alpha, of a chain in each step;
     infinite if none."""
@@ -72,26 +70,11 @@ class Power:
             return 1.0
         return self.seeds / 100 if self.sought_pp > 0 else 0.0
 
-    @property
-    def answer(self) -> str:
-        """How many seeds would decide it, in a few words."""
-        if self.sought_pp is None:
-            return "size not printed"
-        if self.sought_pp <= 0:
-            return "print does not show it"
-        if self.seeds_needed is None:
-            return "over 100 seeds"
-        return (
-            f"{self.seeds} are enough"
-            if self.seeds_needed <= self.seeds
-            else f"{self.seeds_needed} seeds"
-        )
-
 
 def claim_powers(expanded: Expanded, runs: Runs) -> tuple[Power, ...]:
     """Return what each claim of a suite can detect at its planned seeds.
 
-    The sd is measured in ``runs`` of this context where a cell has two of them, else assumed.
+    The sd is measured in ``runs`` of this setting where a cell has two of them, else assumed.
     Arms count as independent at one seed; what they share makes the real test more powerful.
     """
     claims = expanded.loaded.suite.claims
@@ -99,36 +82,16 @@ def claim_powers(expanded: Expanded, runs: Runs) -> tuple[Power, ...]:
     return tuple(_power(expanded, claim, parsed, runs, len(claims)) for claim, parsed in pairs)
 
 
-def power_data(power: Power) -> dict[str, Any]:
-    """Return one claim's power as plain values."""
-    return {
-        "id": power.claim.id,
-        "text": power.claim.text,
-        "place": power.claim.place,
-        "alpha": power.claim.alpha,
-        "seeds": power.seeds,
-        "sd_pp": power.spread.sd_pp,
-        "sd_source": power.spread.source,
-        "sd_measured": power.spread.measured,
-        "printed_pp": power.printed_pp,
-        "margin_pp": power.claim.margin_pp,
-        "detectable_pp": finite(power.detectable_pp),
-        "detectable_holm_pp": finite(power.detectable_holm_pp),
-        "seeds_needed": power.seeds_needed,
-        "answer": power.answer,
-    }
-
-
-def printed_steps(
+def published_steps(
     expanded: Expanded, claim: Claim, parsed: ParsedClaim
 ) -> tuple[float, ...] | None:
-    """Return a claim's effect in the printed numbers, positive as claimed, in points.
+    """Return a claim's effect in the published numbers, positive as claimed, in points.
 
     One number for each contrast that the claim's test looks at: of a chain every step, of a gap its
-    rise. None where a cell has no printed number of the claim's metric and the claim states no
+    rise. None where a cell has no published number of the claim's metric and the claim states no
     difference either.
     """
-    printed = {name: value for name, (value, _) in printed_errors(expanded, claim.metric).items()}
+    printed = {name: value for name, (value, _) in published_errors(expanded, claim.metric).items()}
     steps = steps_of(*contrast_of(parsed))
     if printed.keys() >= set(parsed.cells):
         return tuple(
@@ -144,7 +107,7 @@ def _power(expanded: Expanded, claim: Claim, parsed: ParsedClaim, runs: Runs, cl
     steps = steps_of(*contrast_of(parsed))
     seeds, spread = len(expanded.seeds), _spread(expanded, claim, parsed, runs)
     sd = spread.sd_pp * math.hypot(*steps[0].weights)
-    printed = min(printed_steps(expanded, claim, parsed) or (), default=None)
+    printed = min(published_steps(expanded, claim, parsed) or (), default=None)
     # All tests of a claim must reject: the steps of a chain, the two of an equivalence.
     tests = len(steps) if claim.margin_pp is None else 2
     sought = printed if claim.margin_pp is None else float(claim.margin_pp)
@@ -200,8 +163,8 @@ def _test_images(expanded: Expanded, parsed: ParsedClaim) -> int:
     return min((test_images(spec.data) for spec in specs if spec is not None), default=10_000)
 
 
-def printed_errors(expanded: Expanded, metric: Metric) -> dict[str, tuple[float, float]]:
-    """Return the printed numbers that are this metric, with half their last place, by cell id."""
+def published_errors(expanded: Expanded, metric: Metric) -> dict[str, tuple[float, float]]:
+    """Return the published numbers that are this metric, with half their last place, by cell id."""
     suite = expanded.loaded.suite
     return {
         expanded.cell_of(row, name).id: (float(printed.value), printed.half_width)

@@ -24,8 +24,8 @@ from resbench.words import one_line
 
 
 @dataclass(frozen=True)
-class Begun:
-    """A run without a record, as its folder says."""
+class Unfinished:
+    """A run without a record, as its folder describes it."""
 
     key: str
     seed: int
@@ -33,7 +33,7 @@ class Begun:
 
 
 @dataclass(frozen=True)
-class Setting:
+class RunSetting:
     """How runs were made, apart from suite and seed; only runs of one setting share a table."""
 
     context: Context
@@ -48,9 +48,9 @@ class Results:
 
     path: Path
     scan: Scan
-    settings: tuple[Setting, ...]
+    settings: tuple[RunSetting, ...]
     runs: Mapping[str, tuple[RunRecord, ...]] = field(repr=False)
-    begun: Mapping[str, tuple[Begun, ...]] = field(repr=False)
+    unfinished: Mapping[str, tuple[Unfinished, ...]] = field(repr=False)
     problems: tuple[str, ...] = ()
     """Everything that was refused, a line each, with its path."""
 
@@ -60,27 +60,29 @@ def read_results(path: Path, found: Scan | None = None) -> Results:
     found = found or scan(path)
     index = _Index()
     for record in found.records.values():
-        place = RunFolder(path, record.key).record
-        index.add(place, record.spec, record.numerics, record.context, record)
-    for unfinished in found.incomplete:
-        run = RunFolder(path, unfinished.key)
+        file = RunFolder(path, record.key).record
+        index.add(file, record.spec, record.numerics, record.context, record)
+    for left in found.incomplete:
+        run = RunFolder(path, left.key)
         try:
             stored = read_spec(run)
         except ResbenchError as error:
             index.problems.append(one_line(error))
             continue
         if stored is None:
-            index.problems.append(f"{run.path}: begun and left without spec.json. Remove it.")
+            index.problems.append(f"{run.path}: started and left without spec.json. Remove it.")
             continue
-        begun = Begun(stored["key"], stored["spec"].get("seed", -1), unfinished.state)
-        index.add(run.spec, stored["spec"], stored["numerics"], stored["context"], begun)
+        began = Unfinished(stored["key"], stored["spec"].get("seed", -1), left.state)
+        index.add(run.spec, stored["spec"], stored["numerics"], stored["context"], began)
     settings = (
-        Setting(context, {name: tuple(ids.values()) for name, ids in index.choices[key].items()})
+        RunSetting(context, {name: tuple(ids.values()) for name, ids in index.choices[key].items()})
         for key, context in index.contexts.items()
     )
     runs = {i: tuple(sorted(r, key=seed_of)) for i, r in index.runs.items()}
-    begun_ = {i: tuple(sorted(b, key=lambda b: b.seed)) for i, b in index.begun.items()}
-    return Results(path, found, tuple(settings), runs, begun_, (*found.problems, *index.problems))
+    unfinished = {i: tuple(sorted(b, key=lambda b: b.seed)) for i, b in index.unfinished.items()}
+    return Results(
+        path, found, tuple(settings), runs, unfinished, (*found.problems, *index.problems)
+    )
 
 
 class _Index:
@@ -90,21 +92,21 @@ class _Index:
         self.contexts: dict[str, Context] = {}
         self.choices: dict[str, dict[str, dict[str, DataChoice]]] = {}
         self.runs: dict[str, list[RunRecord]] = defaultdict(list)
-        self.begun: dict[str, list[Begun]] = defaultdict(list)
+        self.unfinished: dict[str, list[Unfinished]] = defaultdict(list)
         self.problems: list[str] = []
 
     def add(
         self,
-        place: Path,
+        file: Path,
         spec: Mapping[str, Any],
         numerics: int,
         stored: Any,
-        run: RunRecord | Begun,
+        run: RunRecord | Unfinished,
     ) -> None:
         try:
             context, choice = _context(spec, stored)
         except ValueError as error:
-            why = one_line(f"{place}: in no table, its context is not readable ({error}).")
+            why = one_line(f"{file}: in no table, its setting is not readable ({error}).")
             self.problems.append(why)
             return
         key = json.dumps(setting_of(context), sort_keys=True)
@@ -115,7 +117,7 @@ class _Index:
         if isinstance(run, RunRecord):
             self.runs[identity].append(run)
         else:
-            self.begun[identity].append(run)
+            self.unfinished[identity].append(run)
 
 
 def seed_of(record: RunRecord) -> int:
@@ -123,13 +125,6 @@ def seed_of(record: RunRecord) -> int:
     seed = record.spec["seed"]
     assert isinstance(seed, int)
     return seed
-
-
-def places_of(run: RunRecord) -> list[str]:
-    """Return the cells that a run was made for, as the runner noted them: ``SUITE CELL``."""
-    cells = run.context.get("cells")
-    named = [cell for cell in cells if isinstance(cell, list)] if isinstance(cells, list) else []
-    return [" ".join(map(str, cell)) for cell in named]
 
 
 def identity_of(spec: Mapping[str, Any], numerics: int) -> str:
@@ -150,7 +145,7 @@ def _context(spec: Mapping[str, Any], stored: Any) -> tuple[Context, DataChoice]
         raise ValueError(first_error(error)) from None
     except (KeyError, TypeError) as error:
         raise ValueError(f"nothing at {error}") from None
-    # The identity decides what is printed data, not a flag that anyone can set.
+    # The identity decides what is the published data, not a flag that anyone can set.
     known = published(name)
     return context, DataChoice(name, choice.label, id_, known.printed and id_ == known.id)
 

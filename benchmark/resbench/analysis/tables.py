@@ -1,8 +1,8 @@
-"""From a results folder to filled tables: which runs stand behind which cell, and in which context.
+"""From a results folder to the runs behind every table, cell by cell, a table for each setting.
 
-Only files are read. A run belongs to a cell exactly when its key does, that is when the cell's
-specification under some context, at some seed, is the run's own. The contexts are those that the
-runs carry; each becomes a table of its own, so nothing is ever averaged across two of them.
+Only files are read. A run belongs to a cell exactly when its key does: when the cell's
+specification in some setting, at some seed, is the run's own. The settings are those that the runs
+carry; each gets its own table, so nothing is ever averaged across two settings.
 """
 
 from __future__ import annotations
@@ -18,7 +18,15 @@ from typing import Any
 from msgspec import structs
 
 from resbench.analysis.declared import declared, images_seen, published
-from resbench.analysis.results import Begun, Results, Setting, identity_of, seed_of, setting_of
+from resbench.analysis.names import RESULTS
+from resbench.analysis.results import (
+    Results,
+    RunSetting,
+    Unfinished,
+    identity_of,
+    seed_of,
+    setting_of,
+)
 from resbench.errors import ResbenchError
 from resbench.store.records import RunRecord
 from resbench.suite.catalog import PAPER, Loaded, load_suites, load_tier, suite_names
@@ -27,15 +35,15 @@ from resbench.suite.spec import NUMERICS
 
 
 @dataclass(frozen=True)
-class FilledCell:
-    """One combination of the matrix and the runs whose keys are its own, in order of seeds."""
+class CellRuns:
+    """A cell of the matrix and the runs whose keys are its own, in order of seeds."""
 
     cell: Cell
     seeds: tuple[int, ...]
-    """Asked for by the suite or its tier, and those that were run besides."""
+    """Declared by the suite or its tier, and any others that were run."""
     done: tuple[RunRecord, ...] = ()
     diverged: tuple[RunRecord, ...] = ()
-    begun: tuple[Begun, ...] = ()
+    unfinished: tuple[Unfinished, ...] = ()
 
     @property
     def records(self) -> tuple[RunRecord, ...]:
@@ -50,11 +58,11 @@ class FilledCell:
 
 
 @dataclass(frozen=True)
-class FilledTable:
-    """A suite under one context, with its runs."""
+class TableRuns:
+    """A suite in one setting, with its runs."""
 
     expanded: Expanded
-    cells: Mapping[str, FilledCell]
+    cells: Mapping[str, CellRuns]
     """By cell id, in the order of the matrix."""
     results: Path
 
@@ -66,32 +74,38 @@ class FilledTable:
 
     @property
     def keys(self) -> set[str]:
-        """The keys of all runs behind the table, begun ones too."""
-        begun = {run.key for cell in self.cells.values() for run in cell.begun}
-        return begun | {run.key for run in self.records}
+        """The keys of all runs behind the table, unfinished ones too."""
+        unfinished = {run.key for cell in self.cells.values() for run in cell.unfinished}
+        return unfinished | {run.key for run in self.records}
 
     @property
     def lacks_runs(self) -> bool:
         """Whether a seed that is asked for has no finished run."""
         return any(cell.missing for cell in self.cells.values())
 
-    def choice(self, cell: FilledCell) -> DataChoice | None:
+    @property
+    def data_seen(self) -> tuple[DataChoice, ...]:
+        """The data sets of the cells with runs."""
+        seen = (self.choice(cell) for cell in self.cells.values() if cell.records)
+        return tuple(dict.fromkeys(choice for choice in seen if choice is not None))
+
+    def choice(self, cell: CellRuns) -> DataChoice | None:
         """Return the data set of one cell; None for a cell that is not trained."""
         spec = cell.cell.spec
         return None if spec is None else self.expanded.context.data[spec.data.name]
 
 
-def fill(loaded: Loaded, results: Results) -> list[FilledTable]:
-    """Return the suite's tables, one per context that adds runs to those before it.
+def fill(loaded: Loaded, results: Results) -> list[TableRuns]:
+    """Return the suite's tables, one for each setting that adds runs to those before it.
 
-    The printed data set at the paper's tier comes first. Without any run there is one table, empty,
-    as the source declares it.
+    The setting closest to the source's comes first. Without any run there is one table, empty, as
+    the source declares it.
     """
     candidates = []
     for setting, expanded in _expansions(loaded, results):
         names = expanded.context.data
-        at_hand = [setting.choices.get(name) or (published(name),) for name in names]
-        for combination in itertools.product(*at_hand):
+        available = [setting.choices.get(name) or (published(name),) for name in names]
+        for combination in itertools.product(*available):
             data = dict(zip(names, combination, strict=True))
             candidates.append(filled(_on(expanded, data), results))
     tables, shown = [], set[str]()
@@ -99,22 +113,22 @@ def fill(loaded: Loaded, results: Results) -> list[FilledTable]:
         if not table.keys <= shown:
             shown |= table.keys
             tables.append(table)
-    return tables or [empty(loaded)]
+    return tables or [empty(loaded, results.path)]
 
 
-def filled(expanded: Expanded, results: Results) -> FilledTable:
-    """Return the suite's table in the one context that it is expanded under."""
-    cells = {cell.id: _filled_cell(cell, expanded.seeds, results) for cell in expanded.cells}
-    return FilledTable(expanded, cells, results.path)
+def filled(expanded: Expanded, results: Results) -> TableRuns:
+    """Return the suite's table in the one setting that it is expanded in."""
+    cells = {cell.id: _cell_runs(cell, expanded.seeds, results) for cell in expanded.cells}
+    return TableRuns(expanded, cells, results.path)
 
 
-def later_seeds(table: FilledTable) -> set[int]:
+def later_seeds(table: TableRuns) -> set[int]:
     """Return the seeds that were run and that the suite or its tier does not declare."""
     run = {seed_of(run) for cell in table.cells.values() for run in cell.done}
     return run - set(table.expanded.seeds)
 
 
-def declared_only(table: FilledTable) -> FilledTable:
+def declared_only(table: TableRuns) -> TableRuns:
     """Return the table without the runs of seeds that the suite or its tier does not declare."""
     declared = table.expanded.seeds
     cells = {
@@ -122,12 +136,6 @@ def declared_only(table: FilledTable) -> FilledTable:
         for name, cell in table.cells.items()
     }
     return replace(table, cells=cells)
-
-
-def finished(loaded: Loaded, results: Results, *, begun: bool = False) -> list[FilledTable]:
-    """Return the suite's tables that have a finished run, else those ``begun``, else the empty."""
-    tables = fill(loaded, results)
-    return [t for t in tables if t.records] or (tables if begun else [empty(loaded)])
 
 
 def chosen(names: Sequence[str], results: Results) -> list[Loaded]:
@@ -138,20 +146,20 @@ def chosen(names: Sequence[str], results: Results) -> list[Loaded]:
     return [s for s in shipped if s.suite.name != "smoke" or any(t.keys for t in fill(s, results))]
 
 
-def empty(loaded: Loaded) -> FilledTable:
+def empty(loaded: Loaded, results: Path = RESULTS) -> TableRuns:
     """Return the suite's table as its source declares it, without a run."""
     expanded = declared(loaded)
-    cells = {c.id: FilledCell(c, expanded.seeds if c.spec else ()) for c in expanded.cells}
-    return FilledTable(expanded, cells, Path())
+    cells = {c.id: CellRuns(c, expanded.seeds if c.spec else ()) for c in expanded.cells}
+    return TableRuns(expanded, cells, results)
 
 
-def orphans(tables: Iterable[FilledTable], results: Results) -> list[RunRecord]:
+def orphans(tables: Iterable[TableRuns], results: Results) -> list[RunRecord]:
     """Return the finished runs that stand behind none of the tables."""
     used = set[str]().union(*(table.keys for table in tables))
     return [record for key, record in results.scan.records.items() if key not in used]
 
 
-def _expansions(loaded: Loaded, results: Results) -> Iterator[tuple[Setting, Expanded]]:
+def _expansions(loaded: Loaded, results: Results) -> Iterator[tuple[RunSetting, Expanded]]:
     """Expand the suite under each setting that it can have been run in."""
     for setting in results.settings:
         named = [value for key, value in setting.context.overrides if key == "data.name"]
@@ -186,18 +194,18 @@ def _on(expanded: Expanded, data: Mapping[str, DataChoice]) -> Expanded:
     return replace(expanded, context=replace(expanded.context, data=data), cells=cells)
 
 
-def _filled_cell(cell: Cell, seeds: Sequence[int], results: Results) -> FilledCell:
+def _cell_runs(cell: Cell, seeds: Sequence[int], results: Results) -> CellRuns:
     if cell.spec is None:
-        return FilledCell(cell, ())
+        return CellRuns(cell, ())
     identity = identity_of(cell.spec.canonical(), NUMERICS)
-    runs, begun = results.runs.get(identity, ()), results.begun.get(identity, ())
-    found = [seed_of(run) for run in runs] + [run.seed for run in begun]
-    return FilledCell(
+    runs, unfinished = results.runs.get(identity, ()), results.unfinished.get(identity, ())
+    found = [seed_of(run) for run in runs] + [run.seed for run in unfinished]
+    return CellRuns(
         cell,
         tuple(sorted({*seeds, *found})),
         tuple(run for run in runs if run.status == "done"),
         tuple(run for run in runs if run.status == "diverged"),
-        begun,
+        unfinished,
     )
 
 

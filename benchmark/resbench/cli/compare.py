@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from resbench.cli.options import format_option, results_to_read_option
+from resbench.cli.options import format_option, results_to_read_option, show
 from resbench.errors import ExitCode
 
 
@@ -14,8 +14,8 @@ from resbench.errors import ExitCode
 @click.argument("a", metavar="A")
 @click.argument("b", metavar="B")
 @results_to_read_option()
-@format_option("rich", "json", "markdown", default="rich")
-def command(a: str, b: str, results: Path, format_: str) -> int:
+@format_option()
+def command(a: str, b: str, results: Path, format_: str | None) -> int:
     """Compare two results folders, run by run.
 
     A and B are folders, or tags of the runs in --results: tier=cpu, engine=graph,precision=bf16.
@@ -23,10 +23,8 @@ def command(a: str, b: str, results: Path, format_: str) -> int:
     cell by cell, paired by seed and test image.
     """
     from resbench.analysis.compare import compare, select
-    from resbench.report.compare_page import compare_page
-    from resbench.report.render import RENDERERS
+    from resbench.report.compare import compare_document
 
     found = compare(select(a, results), select(b, results))
-    click.echo(RENDERERS[format_](compare_page(found)), nl=False)
-    wrong = found.disagreeing or found.a.problems or found.b.problems
-    return ExitCode.RUNS_FAILED if wrong else ExitCode.OK
+    show(compare_document(found), format_)
+    return ExitCode.RUNS_FAILED if found.disagreeing or found.problems else ExitCode.OK

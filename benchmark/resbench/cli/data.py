@@ -20,8 +20,8 @@ def command() -> None:
 
 @command.command("list")
 @data_option
-@format_option("table", "json", default="table")
-def list_(data: tuple[str, ...], format_: str) -> int:
+@format_option("text", "json")
+def list_(data: tuple[str, ...], format_: str | None) -> int:
     """Show which data sets are available, where, and which of them are the published ones.
 
     What is found is read in full: digests, decoding, labels. The exit code is 3 if any of it cannot

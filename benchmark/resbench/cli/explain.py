@@ -1,4 +1,4 @@
-"""``resbench explain``: why one cell differs from print."""
+"""``resbench explain``: why a measured error differs from the published one."""
 
 from __future__ import annotations
 
@@ -6,24 +6,25 @@ from pathlib import Path
 
 import click
 
-from resbench.cli.options import format_option, results_to_read_option
+from resbench.cli.options import format_option, results_to_read_option, show
 
 
 @click.command("explain")
 @click.argument("suite", metavar="SUITE")
 @click.argument("cell", metavar="CELL")
 @results_to_read_option()
-@format_option("text", "markdown", "json", default="text")
-def command(suite: str, cell: str, results: Path, format_: str) -> None:
-    """Say why one cell differs from print, what can explain most first.
+@format_option()
+def command(suite: str, cell: str, results: Path, format_: str | None) -> None:
+    """Say why a measured error differs from the published one, what explains most first.
 
-    CELL is a combination of the suite's levels, such as attention-56/arl, or a place of its table,
-    ROW/COLUMN. Every context with runs of the cell is explained, the closest to print first.
+    CELL is a combination of the suite's levels, such as attention-56/arl, or ROW/COLUMN of its
+    table. Every setting with runs of the cell is explained, the closest to the source's first.
     """
+    from resbench.analysis.explain import explain
     from resbench.analysis.results import read_results
-    from resbench.report.explain import explain_page
-    from resbench.report.render import RENDERERS
+    from resbench.report.explain import explain_document
     from resbench.suite.catalog import load_suite
 
-    page = explain_page(load_suite(suite), cell, read_results(results))
-    click.echo(RENDERERS["rich" if format_ == "text" else format_](page), nl=False)
+    loaded = load_suite(suite)
+    found = explain(loaded, cell, read_results(results))
+    show(explain_document(loaded, cell, found), format_)

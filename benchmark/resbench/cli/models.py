@@ -1,24 +1,23 @@
-"""``resbench models``: the networks, counted beside the printed counts."""
+"""``resbench models``: the networks, their sizes against the published ones."""
 
 from __future__ import annotations
 
 import click
 
-from resbench.cli.options import format_option
+from resbench.cli.options import format_option, show
 
 
 @click.command("models")
-@format_option("rich", "markdown", "json", "csv", default="rich")
-def command(format_: str) -> None:
-    """Print the networks with their counts beside the printed ones.
+@format_option()
+def command(format_: str | None) -> None:
+    """Compare the sizes of the networks with the published ones.
 
     Table 5 of the report row by row as built, then every network of all sources, and where every
-    choice in them comes from. Counting builds each network without memory and takes some seconds.
+    choice in them comes from.
     """
+    from resbench.analysis.judge import judge
     from resbench.analysis.tables import empty
-    from resbench.report.networks import models_page
-    from resbench.report.render import RENDERERS
+    from resbench.report.models import models_document
     from resbench.suite.catalog import load_suite
 
-    page = models_page(empty(load_suite("table5_architecture")))
-    click.echo(RENDERERS[format_](page), nl=False)
+    show(models_document(judge(empty(load_suite("table5_architecture")))), format_)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,6 +11,8 @@ import click
 from click.core import ParameterSource
 
 from resbench.errors import EnvironmentFault
+from resbench.report.document import Document
+from resbench.report.render import FORMATS, render
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -62,20 +63,19 @@ def _results(callback: Callable[..., Path] | None) -> Callable[[_F], _F]:
     )
 
 
-def format_option(*formats: str, default: str) -> Callable[[_F], _F]:
-    """Add ``--format`` with the verb's formats; ``rich`` by default is for terminals only."""
-
-    def chosen() -> str:
-        return "markdown" if default == "rich" and not sys.stdout.isatty() else default
-
+def format_option(*names: str) -> Callable[[_F], _F]:
+    """Add ``--format`` with these formats; by default, all that a document can be rendered in."""
     return click.option(
         "--format",
         "format_",
-        type=click.Choice(formats),
-        default=chosen,
-        show_default="rich on a terminal, else markdown" if default == "rich" else default,
-        help="How to print.",
+        type=click.Choice(names or list(FORMATS)),
+        help="How to print; by default text, in colour on a terminal.",
     )
+
+
+def show(document: Document, format_: str | None) -> None:
+    """Print a document."""
+    click.echo(render(document, format_ or "text"), nl=False)
 
 
 def data_option(function: _F) -> _F:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from resbench.cli.options import format_option
+from resbench.cli.options import format_option, show
 from resbench.cli.planning import (
     Request,
     chosen_runs,
@@ -19,7 +19,7 @@ from resbench.cli.planning import (
 )
 
 if TYPE_CHECKING:
-    from resbench.report.planned import PlannedTime
+    from resbench.report.plan import PlannedTime
     from resbench.runner.devices import Device
     from resbench.runner.plan import PlannedRun
     from resbench.store.scan import Scan
@@ -28,14 +28,13 @@ if TYPE_CHECKING:
 @click.command("plan")
 @click.argument("suites", nargs=-1, required=True, metavar="SUITE...")
 @planning_options
-@format_option("rich", "json", "markdown", default="rich")
-def command(results: Path, format_: str, **options: Any) -> None:
+@format_option()
+def command(results: Path, format_: str | None, **options: Any) -> None:
     """Show what would run, how long it takes, and what it can decide.
 
     Nothing is trained or written; data sets need not be at hand.
     """
-    from resbench.report.planned import Machine, plan_page
-    from resbench.report.render import RENDERERS
+    from resbench.report.plan import Machine, plan_document
     from resbench.store.scan import scan
 
     options.pop("budget")
@@ -49,12 +48,12 @@ def command(results: Path, format_: str, **options: Any) -> None:
         len(devices),
         missing_data(sources, {run.spec.data.name for run in runs}),
     )
-    page = plan_page(suites, _estimates(runs, found, devices), machine, _run_command())
-    click.echo(RENDERERS[format_](page), nl=False)
+    document = plan_document(suites, _estimates(runs, found, devices), machine, _run_command())
+    show(document, format_)
 
 
 def _estimates(runs: list[PlannedRun], found: Scan, devices: list[Device]) -> list[PlannedTime]:
-    from resbench.report.planned import PlannedTime
+    from resbench.report.plan import PlannedTime
     from resbench.runner.throughput import Throughput
 
     throughput = Throughput.of(found.records.values())

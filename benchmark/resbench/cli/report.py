@@ -1,54 +1,39 @@
-"""``resbench report``: the printed numbers beside ours."""
+"""``resbench report``: the published numbers against the measured ones."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from resbench.cli.options import NamedPath, results_to_read_option
+from resbench.cli.options import NamedPath, format_option, results_to_read_option
 from resbench.errors import ExitCode, UsageError
+from resbench.report.render import FORMATS, render
 from resbench.words import count
 
 if TYPE_CHECKING:
-    from resbench.analysis.judge import JudgedTable
-
-SUFFIXES = {".md": "markdown", ".csv": "csv", ".json": "json"}
-"""Formats by the suffix of a file; .txt and none may be any."""
+    from resbench.analysis.judge import Report
 
 
 @click.command("report")
 @click.argument("suites", nargs=-1, metavar="[SUITE]...")
 @results_to_read_option()
-@click.option(
-    "--format",
-    "format_",
-    type=click.Choice(["rich", "markdown", "csv", "json"]),
-    help="Default: by the suffix of --output, rich on a terminal, else markdown.",
-)
+@format_option()
 @click.option(
     "--output",
     type=NamedPath(path_type=Path),
     metavar="FILE",
-    help="Write to this file; it is replaced at once.",
+    help="Write to this file, in the format of its suffix.",
 )
-@click.option("--ledger", is_flag=True, help="Add every setting with its origin.")
 @click.option(
     "--site",
     type=NamedPath(path_type=Path),
     metavar="DIR",
-    help="Write a page for every suite, figures and a replication report to this folder instead. "
-    "Only files that an earlier --site wrote are replaced or removed.",
-)
-@click.option(
-    "--readme",
-    type=NamedPath(path_type=Path),
-    metavar="FILE",
-    help="With --site: put the claims between the marks results:begin and results:end of this file "
-    "too. Without it nothing outside DIR is touched.",
+    help="Write a page for each suite, figures and a replication report to this folder instead. "
+    "Only files that an earlier --site wrote are replaced or removed. A README.md next to the "
+    "folder that has the marks results:begin and results:end gets the claims between them.",
 )
 @click.option("--strict", is_flag=True, help="Exit 4 when a claim is not confirmed.")
 def command(
@@ -56,85 +41,73 @@ def command(
     results: Path,
     format_: str | None,
     output: Path | None,
-    ledger: bool,
     site: Path | None,
-    readme: Path | None,
     strict: bool,
 ) -> int:
-    """Set the printed numbers beside ours, with uncertainty.
+    """Compare the published numbers with the measured ones, with uncertainty.
 
     Without SUITE: every shipped suite. A report reads files only and is right at any moment,
     however much has run.
     """
     if site is not None:
-        return _site(suites, results, site, readme, format_ or output or ledger or strict)
-    if readme is not None:
-        raise UsageError(f"--readme {readme}: is for --site DIR. Give both.")
-    from resbench.analysis.judge import judge
-    from resbench.analysis.results import read_results
-    from resbench.analysis.tables import chosen, finished
-    from resbench.report.page import report_page
-    from resbench.report.render import RENDERERS
+        return _site(suites, results, site, format_ or output or strict)
+    from resbench.analysis.judge import report
+    from resbench.report.tables import report_document
 
     format_ = _format(format_, output)
-    found = read_results(results)
-    tables = [
-        judge(t) for suite in chosen(suites, found) for t in finished(suite, found, begun=True)
-    ]
-    page = report_page(tables, found, ledger=ledger)
-    text = RENDERERS[format_](page)
+    found = report(suites, results)
+    text = render(report_document(found), format_)
     if output is None:
         click.echo(text, nl=False)
     else:
         from resbench.cli.output import write_output
 
         write_output(output, text.encode())
-    return _strict(tables) if strict else ExitCode.OK
+    return _strict(found) if strict else ExitCode.OK
 
 
-def _site(
-    suites: Sequence[str], results: Path, folder: Path, readme: Path | None, others: object
-) -> int:
+def _site(suites: Sequence[str], results: Path, folder: Path, others: object) -> int:
     from resbench.report.site import write_site
 
     if others:
-        raise UsageError("--site: has one form. Give only suites, --results and --readme with it.")
-    changed = write_site(suites, results, folder, readme)
-    where = f"{folder} and {readme}" if readme in changed else folder
-    click.echo(f"{count(len(changed), 'file')} changed in {where}", err=True)
+        raise UsageError("--site: has one form. Give only suites and --results with it.")
+    changed = write_site(suites, results, folder)
+    click.echo(f"{count(len(changed), 'file')} changed for {folder}", err=True)
     return ExitCode.OK
 
 
 def _format(given: str | None, output: Path | None) -> str:
-    """Return the format, which the suffix of a file must not belie."""
+    """Return the format, which the suffix of a file must not contradict."""
     if output is None:
-        return given or ("rich" if sys.stdout.isatty() else "markdown")
-    known = SUFFIXES.get(output.suffix)
-    if known is None and output.suffix not in ("", ".txt"):
-        raise UsageError(f"--output {output}: no format ends so. Use .md, .csv, .json or .txt.")
-    if given and known and given != known:
+        return given or "text"
+    suffixes = {row.suffix: name for name, row in FORMATS.items()}
+    known = suffixes.get(output.suffix)
+    if known is None and output.suffix:
+        allowed = ", ".join(suffixes)
+        raise UsageError(f"--output {output}: {output.suffix} is no known format. Use {allowed}.")
+    if given and known and given != known and output.suffix != ".txt":
         raise UsageError(
             f"--output {output}: its suffix means {known}, and --format {given} was given. Leave "
             "--format out, or rename the file."
         )
-    return given or known or "markdown"
+    return given or known or "text"
 
 
-def _strict(tables: list[JudgedTable]) -> int:
+def _strict(report: Report) -> int:
     """Name the claims that are not confirmed; return the exit code.
 
-    Where a suite was run as its source declares it, on the printed data, only that table counts.
+    Where a suite was run at its source's own setting, only that table counts.
     """
-    from resbench.analysis.names import context_label
+    from resbench.report.text import claim_sentence
 
-    own = {table.suite for table in tables if table.as_printed}
+    own = {table.suite for table in report.tables if table.setting.published}
     code = ExitCode.OK
-    for table in tables:
-        if table.suite in own and not table.as_printed:
+    for table in report.tables:
+        if table.suite in own and not table.setting.published:
             continue
-        place = f"{table.suite}, {context_label(table.table.expanded.context)}"
-        for item in table.claims:
-            if item.verdict.kind != "confirmed":
-                click.echo(f"{place}: {item.claim.id}: {item.verdict.text}", err=True)
+        for claim in table.claims:
+            if claim.verdict != "confirmed":
+                where = f"{table.suite}, {table.setting.label}: {claim.claim.id}"
+                click.echo(f"{where}: {claim_sentence(claim)}", err=True)
                 code = ExitCode.NOT_REPRODUCED
     return code

@@ -15,8 +15,8 @@ from resbench.words import count
 
 @click.command("validate")
 @click.argument("suites", nargs=-1, metavar="[SUITE]...")
-@format_option("text", "json", default="text")
-def command(suites: tuple[str, ...], format_: str) -> int:
+@format_option("text", "json")
+def command(suites: tuple[str, ...], format_: str | None) -> int:
     """Check suite files.
 
     Each is loaded with its protocol and expanded as declared and under every tier, the shipped ones

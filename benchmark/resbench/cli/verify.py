@@ -15,8 +15,8 @@ from resbench.words import count
 
 @click.command("verify")
 @results_to_read_option(needed=True)
-@format_option("text", "json", default="text")
-def command(results: Path, format_: str) -> int:
+@format_option("text", "json")
+def command(results: Path, format_: str | None) -> int:
     """Check that every record fits its key, its files and its predictions.
 
     Covered are spec.json, metrics.jsonl, predictions.npz and record.json: their digests, the run

@@ -188,6 +188,30 @@ ZOO: tuple[ZooEntry, ...] = (
 )
 # fmt: on
 
+_STAGES = {
+    "conv": ("5x5x32, stride=1", "32x32x32"),
+    "max_pool": ("2x2 stride=2", "16x16x32"),
+    "stage1_unit": ("(32,32,128)", "16x16x128"),
+    "stage1_attention": ("x1", "16x16x128"),
+    "stage2_unit": ("(64,64,256)", "8x8x256"),
+    "stage2_attention": ("x1", "8x8x256"),
+    "stage3_unit": ("(128,128,512)", "4x4x512"),
+    "stage3_attention": ("x1", "4x4x512"),
+    "stage4_units": ("(256,256,1024) x3", "4x4x1024"),
+    "avg_pool": ("4x4 stride=1", "1x1x1024"),
+    "dropout": ("0.4", "1x1x1024"),
+    "fc": ("1024 to 10", "10"),
+}
+LAYERS: Mapping[tuple[str, str], Mapping[str, tuple[str, str]]] = {
+    ("report2019", "attention-56"): _STAGES,
+    ("report2019", "attention-92"): {
+        **_STAGES,
+        "stage2_attention": ("x2", "8x8x256"),
+        "stage3_attention": ("x3", "4x4x512"),
+    },
+}
+"""Layer and output size by row, in the notation of the report's Table 5; a test builds them."""
+
 
 def zoo_entry(family: str, name: str, options: Mapping[str, OptionValue]) -> ZooEntry | None:
     """Return the row of a network with all its options; None where the zoo has none of its size.

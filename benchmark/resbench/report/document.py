@@ -1,7 +1,7 @@
-"""What a page is made of, whatever its format.
+"""What a document is made of, whatever its format.
 
-Every text in a block is plain: a renderer escapes it. Line breaks in a grid's header stay; all
-other white space, and characters that cannot be seen, are made harmless by :func:`plain`.
+Every text is plain: a renderer escapes it. Line breaks in a table's header stay; all other white
+space, and characters that cannot be seen, are made harmless by :func:`plain`.
 """
 
 from __future__ import annotations
@@ -12,31 +12,63 @@ from typing import Any
 
 from resbench.words import one_line
 
-SCHEMA = 1
-"""Of every ``--format json``: counts up when a field changes its meaning or goes away."""
+
+@dataclass(frozen=True)
+class Link:
+    """Text that leads somewhere: to another page of the same folder, or to an address."""
+
+    text: str
+    target: str
+
+
+@dataclass(frozen=True)
+class Strong:
+    """Text that stands out."""
+
+    text: str
+
+
+Prose = str | tuple[str | Link | Strong, ...]
+"""One paragraph's text, where needed in parts."""
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number as its table shows it, and what it is made of for formats that align or sort."""
+
+    text: str
+    value: float | None = None
+    sd: float | None = None
+    mark: str = ""
+    """The sign of its verdict."""
+    notes: tuple[int, ...] = ()
+    """Numbers of the notes below the table."""
+
+
+Cell = str | Number | Link
 
 
 @dataclass(frozen=True)
 class Heading:
-    """A title; level 1 is the page's."""
+    """A title; level 1 is the document's."""
 
     level: int
     text: str
 
 
 @dataclass(frozen=True)
-class Text:
-    """A paragraph."""
+class Paragraph:
+    """Some sentences."""
 
-    text: str
+    text: Prose
 
 
 @dataclass(frozen=True)
-class Grid:
-    """A table; ``align`` has l or r per column."""
+class Table:
+    """A table; ``align`` has l or r for every column."""
 
     header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
+    rows: tuple[tuple[Cell, ...], ...]
     align: str
     groups: tuple[int, ...] = ()
     """How many columns after the first belong together, where a narrow page has to part them."""
@@ -44,9 +76,9 @@ class Grid:
 
 @dataclass(frozen=True)
 class Items:
-    """A list, numbered from 1 or with bullets."""
+    """A list with bullets, or numbered from 1: the notes that numbers point to."""
 
-    items: tuple[str, ...]
+    items: tuple[Prose, ...]
     numbered: bool = False
 
 
@@ -58,25 +90,63 @@ class Command:
 
 
 @dataclass(frozen=True)
-class Folded:
+class Figure:
+    """A picture."""
+
+    path: str
+    """Relative to the document."""
+    alt: str
+    svg: bytes = field(default=b"", repr=False)
+
+
+@dataclass(frozen=True)
+class Fold:
     """An appendix that is opened on demand; a terminal shows its summary only."""
 
     summary: str
     blocks: tuple[Block, ...]
 
 
-Block = Heading | Text | Grid | Items | Command | Folded
+Block = Heading | Paragraph | Table | Items | Command | Figure | Fold
 
 
 @dataclass(frozen=True)
-class Page:
+class Document:
     """One answer in all formats: blocks to read, ``data`` for JSON, ``rows`` for CSV."""
 
     blocks: tuple[Block, ...]
-    data: Mapping[str, Any] = field(repr=False)
+    data: Any = field(default=None, repr=False)
+    """The judged types that it was made from."""
     rows: Sequence[Mapping[str, Any]] = field(default=(), repr=False)
+
+    @property
+    def title(self) -> str:
+        """The first heading of level 1."""
+        found = (b.text for b in self.blocks if isinstance(b, Heading) and b.level == 1)
+        return next(found, "")
 
 
 def plain(text: str) -> str:
     """Return text on one line, without anything that a terminal or a reader would act on."""
     return one_line(" ".join(text.split()))
+
+
+def parts(text: Prose) -> tuple[str | Link | Strong, ...]:
+    """Return the parts of a paragraph's text."""
+    return (text,) if isinstance(text, str) else text
+
+
+def words(text: Prose) -> str:
+    """Return a paragraph's text without its links."""
+    return "".join(part if isinstance(part, str) else part.text for part in parts(text))
+
+
+def shown(cell: Cell) -> str:
+    """Return what is read in a cell: the text, the sign of the verdict, raised note numbers."""
+    if isinstance(cell, Number):
+        raised = " ".join(str(n).translate(_RAISED) for n in cell.notes)
+        return " ".join(filter(None, (cell.text, cell.mark, raised)))
+    return cell if isinstance(cell, str) else cell.text
+
+
+_RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")

@@ -1,192 +1,186 @@
-"""Why one cell differs from print, ranked by how much each reason can explain."""
+"""The page of ``resbench explain``: findings in words, what explains most first."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from resbench.analysis import findings, symptoms
-from resbench.analysis.architecture import count_places
-from resbench.analysis.cells import Place, judge_places
-from resbench.analysis.declared import declared
-from resbench.analysis.findings import PRINTED, Finding, Subject, Weight
-from resbench.analysis.judge import place_notes
-from resbench.analysis.names import (
-    cell_label,
-    context_label,
-    mean_sd,
-    rerun_command,
-    sentence,
-    signed,
-    source_label,
-)
-from resbench.analysis.results import Results
-from resbench.analysis.tables import FilledCell, FilledTable, empty, fill
-from resbench.errors import UsageError
-from resbench.report.data import context_data, place_data
-from resbench.report.document import SCHEMA, Block, Command, Heading, Items, Page, Text
-from resbench.store.layout import RunFolder
-from resbench.store.metrics import EpochMetrics, read_epochs
+from resbench.analysis import SCHEMA
+from resbench.analysis.explain import Explanation, Finding
+from resbench.analysis.names import listed, source_label
+from resbench.analysis.values import JudgedValue, notes_of
+from resbench.report import text
+from resbench.report.document import Block, Command, Document, Heading, Items, Paragraph
+from resbench.report.tables import measured
 from resbench.suite.catalog import Loaded
-from resbench.suite.schema import ERROR_METRICS
+from resbench.words import count
 
-CHECKS: tuple[Callable[[Subject], Iterator[Finding]], ...] = (
-    findings.what_is_printed,
-    findings.settings,
-    symptoms.fit,
-    symptoms.seeds,
-    symptoms.curve,
-    symptoms.checkpoint,
-    symptoms.label_noise,
-    findings.architecture,
-    findings.inferred,
-    findings.images,
-    findings.code,
-)
+Facts = Mapping[str, Any]
 
-
-WEIGHTS: dict[Weight, str] = {
-    "not_comparable": "not comparable",
-    "unknown": "size unknown",
-    "ruled_out": "ruled out",
-    "same_in_all_runs": "same in all runs",
+_WORDS: dict[str, Callable[[Facts], tuple[str, str, str]]] = {
+    "published_split": lambda f: (
+        "the published number",
+        f"{f['published']}: {f['notes']}",
+        "It is another quantity: no difference to it means anything.",
+    ),
+    "other_data": lambda f: (f["where"], f["reason"], "Other images have other errors."),
+    "other_setting": lambda f: (
+        f["where"],
+        "; ".join(filter(None, [_changes(f), _work(f)])),
+        "Another experiment: its errors say nothing about the published ones.",
+    ),
+    "unmarked": lambda f: (
+        f["where"],
+        f"{listed(f'{p} {text.plain_value(v)}' for p, v in f['changes'])}: {f['reason']}",
+        "Nothing says whether the source has it too.",
+    ),
+    "deviation": lambda f: (
+        f["where"],
+        ": ".join(filter(None, [f["reason"], _changes(f)])),
+        "A known difference.",
+    ),
+    "inferred": lambda f: (
+        count(len(f["settings"]), "inferred setting"),
+        listed(f["settings"]),
+        "The source does not state them; its authors may have chosen otherwise.",
+    ),
+    "narrow": lambda f: (
+        "size of the network",
+        f"{f['parameters']:,} parameters, {100 * f['parameters'] / f['expected']:.1f} % of "
+        f"{f['expected']:,} at full width",
+        "A narrow network fits less than the published one.",
+    ),
+    "size": lambda f: (
+        "size of the network",
+        f"{f['parameters']:,} parameters, {f['expected']:,} expected"
+        + (f", published {f['published']}" if f["published"] else "")
+        + (
+            f", {f['macs_m']:.1f} M multiply-accumulates, {f['expected_macs_m']:.1f} M expected"
+            if f["macs_m"]
+            else ""
+        ),
+        f"{text.sentence(f['note'] or 'it is not the network that the catalogue describes')}.",
+    ),
+    "images": lambda f: (
+        "images",
+        f"fingerprints {listed(f['fingerprints'])}",
+        "The runs saw different images.",
+    ),
+    "versions": lambda f: (
+        "code",
+        listed(f["versions"]),
+        "Several versions made the runs: compare them seed by seed.",
+    ),
+    "diverged": lambda f: (
+        "diverged runs",
+        f"{f['diverged']} of {count(f['runs'], 'run')}, the first: {f['reason']}",
+        "The mean is that of the other runs.",
+    ),
+    "one_seed": lambda f: ("seeds", f"one run, {f['error']:.2f} %", "Its luck is not known."),
+    "seeds": lambda f: (
+        "seeds",
+        f"{f['runs']} runs, sd {f['sd']:.2f} pp; one more lies within ±{f['reach']:.2f} pp",
+        "The published number is one run; its luck is unknown.",
+    ),
+    "underfitted": lambda f: (
+        "fit",
+        _errors(f),
+        "Underfitted: even training images are wrong more often than published test images.",
+    ),
+    "memorised": lambda f: (
+        "fit",
+        _errors(f),
+        f"{f['corrupted'] - f['train']:.0f} points of corrupted labels were learnt by heart.",
+    ),
+    "overfitted": lambda f: (
+        "fit",
+        _errors(f),
+        "Overfitted: what is missing is generalisation, not training.",
+    ),
+    "still_falling": lambda f: (
+        "learning curve",
+        f"test error {f['before']:.2f}, then {f['last']:.2f} % in the last "
+        f"{'epoch' if f['epochs'] == 1 else count(f['epochs'], 'epoch')} of {f['of']}; chance "
+        f"moves it by {f['noise']:.2f} pp",
+        "The error still falls at the end: longer training may lower it.",
+    ),
+    "best_epoch": lambda f: (
+        "last epoch against best",
+        f"the best epoch on the test set ({listed(f['epochs'])}) is {f['gain']:.2f} pp lower",
+        "A source that reports its best epoch publishes that; here the last one counts.",
+    ),
 }
+"""For each kind of finding: what it is about, what was found, why it matters."""
 
 
-@dataclass(frozen=True)
-class Explanation:
-    """One cell in one context."""
-
-    table: FilledTable
-    cell: FilledCell
-    places: tuple[Place, ...]
-    findings: tuple[Finding, ...]
-    """Causes, then symptoms; of each what explains most first, what is ruled out last."""
-
-
-def explain(loaded: Loaded, name: str, results: Results) -> list[Explanation]:
-    """Explain a cell in every context that has runs of it, the closest to print first.
-
-    ``name`` is a cell, ``LEVEL/LEVEL`` in the order of the matrix, or a place, ``ROW/COLUMN``.
-    Without a run there is one explanation, of what is known before.
-
-    Raises:
-        UsageError: neither a cell nor a place of the suite.
-    """
-    cell, column = _find(loaded, name)
-    tables = [table for table in fill(loaded, results) if table.cells[cell].records]
-    judge = judge_places if loaded.suite.train else count_places
-    return [explain_cell(t, judge(t), cell, column) for t in tables or [empty(loaded)]]
-
-
-def explain_cell(
-    table: FilledTable, judged: Iterable[Place], cell: str, column: str | None = None
-) -> Explanation:
-    """Explain a cell in one context from the judged places of its table, or one of its columns."""
-    places = tuple(p for p in judged if p.cell.cell.id == cell and column in (None, p.column))
-    return Explanation(table, table.cells[cell], places, _findings(table, cell, places))
-
-
-def explain_page(loaded: Loaded, name: str, results: Results) -> Page:
-    """Return the answer for all contexts."""
-    found = explain(loaded, name, results)
-    cell = found[0].table.cells[_find(loaded, name)[0]]
-    title = f"{loaded.suite.name} {name}: {cell_label(loaded, cell)}"
-    blocks: list[Block] = [Heading(1, title), Text(f"{sentence(source_label(loaded))}.")]
-    if cell.cell.spec is not None and not cell.records:
-        blocks.append(Text(f"Not run yet in {results.path}. What can be said before:"))
+def explain_document(loaded: Loaded, name: str, found: Sequence[Explanation]) -> Document:
+    """Return the answer for all settings."""
+    title = f"{loaded.suite.name} {name}: {found[0].label}"
+    blocks: list[Block] = [
+        Heading(1, title),
+        Paragraph(f"{text.sentence(source_label(loaded))}."),
+    ]
+    if found[0].setting and not any(explanation.runs for explanation in found):
+        blocks.append(Paragraph("Not run yet. What is known before:"))
     for explanation in found:
-        blocks += _blocks(explanation, results.path)
-    data = {
-        "schema": SCHEMA,
-        "suite": loaded.suite.name,
-        "cell": cell.cell.id,
-        "contexts": [_data(explanation) for explanation in found],
-    }
-    return Page(tuple(blocks), data)
+        blocks += _blocks(loaded, explanation)
+    data = {"schema": SCHEMA, "suite": loaded.suite.name, "settings": list(found)}
+    return Document(tuple(blocks), data)
 
 
-def sentence_of(finding: Finding) -> str:
+def finding_sentence(finding: Finding) -> str:
     """Return a finding on one line: how much, what, the evidence, why it matters."""
-    weight = WEIGHTS.get(finding.weight) or f"up to {finding.points:.2f} pp"
-    return f"{weight} · {finding.about}: {finding.evidence.rstrip('.')}. {finding.why}"
+    about, evidence, why = _WORDS[finding.code](finding.facts)
+    if finding.points is None:
+        weight = "size unknown"
+    elif math.isinf(finding.points):
+        weight = "not comparable"
+    else:
+        weight = f"up to {finding.points:.2f} pp"
+    return f"{weight} · {about}: {evidence.rstrip('.')}. {why}"
 
 
-def _find(loaded: Loaded, name: str) -> tuple[str, str | None]:
-    """Return the cell, and the column where one place was named."""
-    source = declared(loaded)
-    if any(cell.id == name for cell in source.cells):
-        return name, None
-    row, _, column = name.rpartition("/")
-    table = loaded.suite.table
-    if row in loaded.suite.matrix[table.rows] and column in table.columns:
-        return source.cell_of(row, column).id, column
-    source.cell(name)
-    raise UsageError(f"unknown cell '{name}' in suite '{loaded.suite.name}'.")
-
-
-def _findings(table: FilledTable, name: str, places: tuple[Place, ...]) -> tuple[Finding, ...]:
-    cell = table.cells[name]
-    if cell.cell.spec is None:
-        return ()
-    runs = (RunFolder(table.results, run.key).metrics for run in cell.done)
-    epochs = tuple(tuple(read_epochs(path, EpochMetrics)) for path in runs)
-    subject = Subject(table, declared(table.expanded.loaded), cell, places, epochs)
-    found = [finding for check in CHECKS for finding in check(subject)]
-    return tuple(sorted(found, key=lambda finding: (finding.kind == "symptom", finding.rank)))
-
-
-def _blocks(explanation: Explanation, results: Path) -> Iterator[Block]:
-    table = explanation.table
-    if table.expanded.loaded.suite.train:
-        yield Heading(2, sentence(context_label(table.expanded.context)))
-    told = any(finding.about == PRINTED for finding in explanation.findings)
-    for place in explanation.places:
-        yield Text(
-            _place_line(table, place, [] if told or place.kind == "skipped" else place_notes(place))
-        )
-    for title, is_symptom in (("Causes", False), ("Symptoms", True)):
-        found = [f for f in explanation.findings if (f.kind == "symptom") == is_symptom]
+def _blocks(loaded: Loaded, explanation: Explanation) -> Iterator[Block]:
+    if explanation.setting:
+        yield Heading(2, text.sentence(explanation.setting))
+    told = any(finding.code == "published_split" for finding in explanation.findings)
+    for value in explanation.values:
+        notes = [] if told or value.verdict == "skipped" else notes_of(value)
+        yield Paragraph(_value_line(loaded, value, notes))
+    for title, symptom in (("Causes", False), ("Symptoms", True)):
+        found = [finding for finding in explanation.findings if finding.symptom == symptom]
         if found:
             yield Heading(3, title)
-            yield Items(tuple(sentence_of(finding) for finding in found), numbered=True)
-    cell = explanation.cell
-    if cell.missing:
-        yield Text("To train what is missing:")
-        yield Command(rerun_command(table, results, cell))
+            yield Items(tuple(map(finding_sentence, found)), numbered=True)
+    if explanation.command:
+        yield Paragraph("To train the missing runs:")
+        yield Command(explanation.command)
 
 
-def _place_line(table: FilledTable, place: Place, notes: list[str]) -> str:
-    label = table.expanded.loaded.suite.table.columns[place.column].label
-    printed = place.printed.value if place.printed else None
-    parts = [f"{label}: {f'printed {printed}' if printed else 'nothing printed'}"]
-    if place.mean is not None and place.metric in ERROR_METRICS:
-        seeds = len(place.values), len(place.cell.seeds)
-        parts.append(f"ours {mean_sd(place.mean, place.sd, *seeds)}")
-    elif place.ours or place.mean is not None:
-        parts.append(f"ours {place.ours or f'{place.mean:.3f}'}")
-    if place.difference is not None and place.metric in ERROR_METRICS:
-        parts.append(f"difference {signed(place.difference)}")
-    return " ".join(filter(None, [f"{', '.join(parts)}.", place.text, *notes]))
+def _value_line(loaded: Loaded, value: JudgedValue, notes: Sequence[str]) -> str:
+    label = loaded.suite.table.columns[value.column].label
+    parts = [f"{label}: {f'published {value.number}' if value.number else 'nothing published'}"]
+    if value.mean is not None or value.built:
+        parts.append(f"measured {measured(value).text}")
+    if value.difference is not None and value.is_error:
+        parts.append(f"difference {text.signed(value.difference)}")
+    return " ".join(filter(None, [f"{', '.join(parts)}.", value.text, *notes]))
 
 
-def _data(explanation: Explanation) -> dict[str, Any]:
-    return {
-        "context": context_data(explanation.table),
-        "runs": [run.key for run in explanation.cell.records],
-        "places": [place_data(place) for place in explanation.places],
-        "findings": [
-            {
-                "kind": finding.kind,
-                "weight": finding.weight,
-                "points": finding.points if math.isfinite(finding.points or 0.0) else None,
-                "about": finding.about,
-                "evidence": finding.evidence,
-                "why": finding.why,
-            }
-            for finding in explanation.findings
-        ],
-    }
+def _changes(facts: Facts) -> str:
+    changes = ((path, *map(text.plain_value, values)) for path, *values in facts["changes"])
+    return listed(f"{path} {value} (source {source})" for path, value, source in changes)
+
+
+def _work(facts: Facts) -> str:
+    seen, source = facts["images"], facts["source_images"]
+    share = f"{100 * seen / source:.3g} % of the source's {source:,}" if source else "source: none"
+    return f"trains on {seen:,} images in all, {share}"
+
+
+def _errors(facts: Facts) -> str:
+    alone = f" where corrupted labels alone give {facts['corrupted']:.0f} %"
+    labels = alone if facts["corrupted"] else ""
+    train, test = facts["train"], facts["test"]
+    return f"training error {train:.2f} % in the last epoch{labels}, test error {test:.2f} %"

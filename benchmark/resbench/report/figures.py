@@ -1,7 +1,7 @@
 """Figures of a judged table, as SVG that depends on the records alone: no dates, no random ids.
 
 seaborn and matplotlib take seconds to import, so only the functions here import them. Colours are
-seaborn's colour-blind palette; ours is filled and solid, printed is open and dashed.
+seaborn's colour-blind palette; measured is filled and solid, published is open and dashed.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import itertools
 import logging
-import math
 import os
 import re
 import textwrap
@@ -18,23 +17,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from resbench.analysis.claims import JudgedClaim
-from resbench.analysis.judge import JudgedTable
-from resbench.analysis.names import (
-    cell_label,
-    data_label,
-    listed,
-    place_label,
-    sentence,
-    set_label,
-    tier_label,
-)
+from resbench.analysis.judge import JudgedTable, epochs_of
+from resbench.analysis.names import data_label, listed, set_label, tier_label
 from resbench.report.document import plain
-from resbench.stats.claims import ClaimKind
+from resbench.report.text import sentence, verdict_of
 from resbench.stats.power import MIN_SEEDS
-from resbench.store.layout import RunFolder
-from resbench.store.metrics import EpochMetrics, read_epochs
-from resbench.suite.expand import Context
-from resbench.suite.schema import ERROR_METRICS
 from resbench.words import count
 
 if TYPE_CHECKING:
@@ -64,13 +51,13 @@ STYLE: Mapping[str, Any] = {
 }
 
 
-def learning_curves(judged: JudgedTable) -> Figure | None:
+def learning_curves(judged: JudgedTable, results: str) -> Figure | None:
     """Draw errors over epochs, a panel per column of the matrix, and the time of a run.
 
     The form of the 2019 report's figures 2 to 4. Only the test error has a band: training errors
     beside it are for the gap, and two bands a network cannot be read. None without a finished run.
     """
-    rows = list(_epoch_rows(judged))
+    rows = list(_epoch_rows(judged, results))
     if not rows:
         return None
     import pandas as pd
@@ -105,10 +92,10 @@ def learning_curves(judged: JudgedTable) -> Figure | None:
     return figure
 
 
-def noise(judged: JudgedTable) -> Figure | None:
-    """Draw errors over label noise with the printed points; None for a table without levels."""
+def noise(judged: JudgedTable, results: str) -> Figure | None:
+    """Draw errors over label noise with the published points; None for a table without levels."""
     rows = list(_noise_rows(judged))
-    if len({row["noise"] for row in rows if row["whose"] == "ours"}) < 2:
+    if len({row["noise"] for row in rows if row["whose"] == "measured"}) < 2:
         return None
     import pandas as pd
     import seaborn as sns
@@ -118,9 +105,9 @@ def noise(judged: JudgedTable) -> Figure | None:
         figure, axes = _canvas(WIDTH_IN * 0.75, 3.8)
         sns.lineplot(
             frame, x="noise", y="error", hue="network", style="whose", palette="colorblind",
-            hue_order=list(dict.fromkeys(frame["network"])), style_order=["ours", "printed"],
-            markers={"ours": "o", "printed": "D"}, dashes={"ours": "", "printed": (3, 2)},
-            errorbar="sd", err_style="bars", ax=axes,
+            hue_order=list(dict.fromkeys(frame["network"])), style_order=["measured", "published"],
+            markers={"measured": "o", "published": "D"},
+            dashes={"measured": "", "published": (3, 2)}, errorbar="sd", err_style="bars", ax=axes,
         )  # fmt: skip
         for line in axes.lines:
             if line.is_dashed():
@@ -133,40 +120,8 @@ def noise(judged: JudgedTable) -> Figure | None:
     return figure
 
 
-def printed_cells(judged: JudgedTable) -> Figure | None:
-    """Draw every printed error beside ours with the interval for one new run; None without runs."""
-    places = [
-        place
-        for place in judged.places
-        if place.values and place.metric in ERROR_METRICS and place.printed and place.printed.value
-    ]
-    if not places:
-        return None
-    import seaborn as sns
-
-    with _style():
-        figure, axes = _canvas(WIDTH_IN * 0.75, 1.5 + 0.28 * len(places))
-        blue, seen = sns.color_palette("colorblind")[0], set[str]()
-        for i, place in enumerate(places):
-            printed = float(place.printed.value or 0) if place.printed else 0.0
-            axes.plot(printed, i, **_PRINTED, label=_once("printed", seen))
-            if place.interval is not None:
-                label = _once("95% interval for one new run of ours", seen)
-                axes.plot(place.interval, [i, i], color=blue, linewidth=2, alpha=0.6, label=label)
-            each = [i] * len(place.values)
-            axes.plot(place.values, each, "o", color=blue, ms=3.5, label=_once("our runs", seen))
-        loaded = judged.table.expanded.loaded
-        _name_rows(axes, [_wrapped(place_label(loaded, p.row, p.column), 40) for p in places])
-        axes.set(xlabel="error (%)")
-        axes.set_xlim(0, min(100.0, axes.get_xlim()[1]))
-        _legend_below(figure, axes)
-        alike = any(place.kind != "not_comparable" for place in places)
-        _title(figure, judged, "printed and ours" + ("" if alike else ", not comparable"))
-    return figure
-
-
-def claims(settings: Mapping[str, Sequence[JudgedTable]], shared: str = "") -> Figure | None:
-    """Draw the effect of every claim with runs beside the printed one, in each setting by name.
+def claims(settings: Mapping[str, Sequence[JudgedTable]]) -> Figure | None:
+    """Draw the effect of every claim with runs next to the published one, by setting.
 
     ``shared`` is what all settings have in common, for the title.
     """
@@ -174,7 +129,7 @@ def claims(settings: Mapping[str, Sequence[JudgedTable]], shared: str = "") -> F
     for name, tables in settings.items():
         for table in tables:
             for number, item in enumerate(table.claims):
-                if item.verdict.kind != "not_run":
+                if item.has_runs:
                     found.setdefault((table.suite, number), {})[name] = item
     rows = [found[at] for at in sorted(found)]
     if not rows:
@@ -186,41 +141,38 @@ def claims(settings: Mapping[str, Sequence[JudgedTable]], shared: str = "") -> F
         figure, axes = _canvas(WIDTH_IN, 1.5 + (0.24 + 0.12 * len(names)) * len(rows))
         palette = sns.color_palette("colorblind")
         axes.axvline(0, color="0.3", linewidth=1)
-        verdicts = [item.verdict for row in rows for item in row.values()]
-        axes.plot([], [], **_PRINTED, label="printed")
-        for kind in (kind for kind in _COLOURS if any(kind == found.kind for found in verdicts)):
-            label = kind.replace("_", " ")
+        judged = [item for row in rows for item in row.values()]
+        axes.plot([], [], **_PUBLISHED, label="published")
+        for kind in (kind for kind in _COLOURS if any(kind == item.verdict for item in judged)):
+            words = dict.fromkeys(verdict_of(item) for item in judged if item.verdict == kind)
+            label = " / ".join(words)
             axes.plot([], [], color=palette[_COLOURS[kind]], linewidth=4, label=label)
         marker = dict(zip(names, itertools.cycle(_MARKERS)))
         for name in names if len(names) > 1 else ():
             axes.plot([], [], marker[name], color="0.4", label=name)
         for i, row in enumerate(rows):
             for j, (name, item) in enumerate(row.items()):
-                verdict, y = item.verdict, i + 0.6 * ((j + 0.5) / len(row) - 0.5)
-                low, high = verdict.interval.low, verdict.interval.high
-                look: Any = {"color": palette[_COLOURS[verdict.kind]]}
-                if verdict.n < MIN_SEEDS:  # no interval of theirs means anything
+                y = i + 0.6 * ((j + 0.5) / len(row) - 0.5)
+                look: Any = {"color": palette[_COLOURS[item.verdict]]}
+                if item.n < MIN_SEEDS:  # no interval of theirs means anything
                     look["markerfacecolor"] = "white"
-                elif math.isfinite(high - low):
-                    axes.plot([low, high], [y, y], linewidth=2, **look)
-                axes.plot(verdict.effect_pp, y, marker[name], **look)
-            printed = {item.verdict.evidence.printed_difference for item in row.values()}
-            for value in printed - {None}:
-                axes.plot(value, i, **_PRINTED)
+                elif item.interval is not None:
+                    axes.plot(item.interval, [y, y], linewidth=2, **look)
+                axes.plot(item.effect_pp, y, marker[name], **look)
+            for value in {item.published_pp for item in row.values()} - {None}:
+                axes.plot(value, i, **_PUBLISHED)
         claimed = [next(iter(row.values())).claim.text.rstrip(".") for row in rows]
         _name_rows(axes, [_wrapped(text, 52) for text in claimed])
         # an interval from two seeds may be far wider than all effects: it runs off
         reach = 1.8 * max(
-            max(abs(found.effect_pp), abs(found.evidence.printed_difference or 0.0))
-            for found in verdicts
+            max(abs(item.effect_pp or 0.0), abs(item.published_pp or 0.0)) for item in judged
         )
         axes.set_xlim(max(axes.get_xlim()[0], -reach), min(axes.get_xlim()[1], reach))
         axes.set(xlabel="effect in the claimed direction (percentage points)")
         _legend_below(figure, axes)
-        levels = sorted({f"{found.interval.level:.0%}" for found in verdicts})
-        several = f"All on {shared}" if shared else "Several settings"
-        where = sentence(names[0]) if len(names) == 1 else several
-        few = any(found.n < MIN_SEEDS for found in verdicts)
+        levels = sorted({f"{item.level:.0%}" for item in judged})
+        where = sentence(names[0]) if len(names) == 1 else "Several settings"
+        few = any(item.n < MIN_SEEDS for item in judged)
         hollow = f" Hollow: fewer than {MIN_SEEDS} seeds." if few else ""
         what = f"{where}. Effect and {' or '.join(levels)} interval over seeds.{hollow}"
         _head(figure, "Claims of the sources", what)
@@ -236,7 +188,7 @@ def svg(figure: Figure) -> bytes:
 
 
 # Places in the colour-blind palette, in which 2 is green, 9 sky blue, 3 vermilion, 7 grey.
-_COLOURS: Mapping[ClaimKind, int] = {
+_COLOURS: Mapping[str, int] = {
     "confirmed": 2,
     "direction_only": 9,
     "not_confirmed": 1,
@@ -249,7 +201,7 @@ _CURVES: Mapping[str, Mapping[str, Any]] = {
 }
 _MARKERS = "osv^PXhd"
 """A filled marker per setting."""
-_PRINTED: Mapping[str, Any] = {
+_PUBLISHED: Mapping[str, Any] = {
     "marker": "D",
     "linestyle": "none",
     "markersize": 5,
@@ -282,20 +234,16 @@ def _canvas(width: float, height: float, ratios: Sequence[float] = (1.0,)) -> An
 
 def _title(figure: Figure, judged: JudgedTable, what: str) -> None:
     """Say which table, which tier and which data set the figure is about."""
-    context = judged.table.expanded.context
-    data = listed(data_label(choice) for choice in context.data.values())
-    where = " ".join([f"{sentence(tier_label(context))}, data {data}.", *_set(context)])
-    title = judged.table.expanded.loaded.suite.title
-    _head(figure, title, f"{where} {sentence(what)}.")
+    setting = judged.setting
+    data = listed(data_label(choice.label, choice.printed) for choice in setting.data)
+    where = f"{sentence(tier_label(setting.tier, setting.scale))}, data {data}."
+    changed = f" {set_label(setting.overrides)}." if setting.overrides else ""
+    _head(figure, judged.title, f"{where}{changed} {sentence(what)}.")
 
 
 def _head(figure: Figure, *lines: str) -> None:
     width = round(figure.get_figwidth() * 13)
     figure.suptitle("\n".join(_wrapped(line, width) for line in lines), fontsize=9)
-
-
-def _set(context: Context) -> list[str]:
-    return [f"{set_label(context)}."] if context.overrides else []
 
 
 def _legend_below(figure: Figure, axes: Axes, skip: Sequence[str] = ()) -> None:
@@ -316,14 +264,6 @@ def _name_rows(axes: Axes, names: Sequence[str]) -> None:
     axes.grid(axis="y", visible=False)
 
 
-def _once(label: str, seen: set[str]) -> str:
-    """Return the label for its first marker only; matplotlib hides those with an underscore."""
-    if label in seen:
-        return f"_{label}"
-    seen.add(label)
-    return label
-
-
 def _wrapped(text: str, width: int) -> str:
     # A pair of dollar signs would be read as a formula.
     return textwrap.fill(plain(text).replace("$", r"\$"), width)
@@ -335,46 +275,36 @@ def _short(label: str) -> str:
 
 
 def _seeds(judged: JudgedTable) -> str:
-    numbers = {len(cell.done) for cell in judged.table.cells.values() if cell.done}
+    numbers = {len(cell.done) for cell in judged.cells if cell.done}
     low, high = min(numbers), max(numbers)
     return count(high, "seed") if low == high else f"{low} to {high} seeds"
 
 
-def _epoch_rows(judged: JudgedTable) -> Iterator[dict[str, Any]]:
+def _epoch_rows(judged: JudgedTable, results: str) -> Iterator[dict[str, Any]]:
     """Yield two points an epoch of every finished run: test, and training under augmentation."""
-    loaded = judged.table.expanded.loaded
-    rows, matrix = loaded.suite.table.rows, loaded.suite.matrix
-    for cell in judged.table.cells.values():
-        levels = cell.cell.levels
-        others = [matrix[axis][levels[axis]].label for axis in matrix if axis != rows]
+    for cell in judged.cells:
         point = {
-            "row": _wrapped(_short(matrix[rows][levels[rows]].label), 30),
-            "panel": _wrapped(_short(", ".join(others)), 30),
-            "cell": _wrapped(_short(cell_label(loaded, cell)), 26),
+            "row": _wrapped(_short(cell.row), 30),
+            "panel": _wrapped(_short(cell.column), 30),
+            "cell": _wrapped(_short(cell.label), 26),
         }
         for run in cell.done:
-            own = {**point, "run": run.key, "minutes": run.timing.total_s / 60}
-            path = RunFolder(judged.table.results, run.key).metrics
-            for epoch in read_epochs(path, EpochMetrics):
+            own = {**point, "run": run.key, "minutes": run.total_s / 60}
+            for epoch in epochs_of(results, run):
                 at = {**own, "epoch": epoch.epoch}
                 yield {**at, "images": "test", "error": epoch.test_top1_err}
                 yield {**at, "images": "training, augmented", "error": epoch.train_top1_err}
 
 
 def _noise_rows(judged: JudgedTable) -> Iterator[dict[str, Any]]:
-    suite = judged.table.expanded.loaded.suite
-    for place in judged.places:
-        spec = place.cell.cell.spec
-        if spec is None or place.metric != "test_top1_err" or spec.data.clean_ratio == 1:
+    """Yield a point for each measured and published test error of a network at a noise level."""
+    cells = {cell.cell: cell for cell in judged.cells}
+    for value in judged.values:
+        cell = cells[value.cell]
+        if value.metric != "test_top1_err" or not cell.label_noise:
             continue
-        levels = place.cell.cell.levels
-        names = [
-            suite.matrix[axis][level].label for axis, level in levels.items()
-            if "data.clean_ratio" not in suite.matrix[axis][level].set
-        ]  # fmt: skip
-        level = round(100 * (1 - spec.data.clean_ratio), 6)
-        point = {"network": _wrapped(", ".join(names), 30), "noise": level}
-        for value in place.values:
-            yield {**point, "whose": "ours", "error": value}
-        if place.printed and place.printed.value:
-            yield {**point, "whose": "printed", "error": float(place.printed.value)}
+        point = {"network": _wrapped(cell.network, 30), "noise": round(100 * cell.label_noise, 6)}
+        for error in value.values:
+            yield {**point, "whose": "measured", "error": error}
+        if value.number:
+            yield {**point, "whose": "published", "error": float(value.number)}

@@ -1,53 +1,35 @@
-"""One renderer per format, each a function from a page to text."""
+"""Formats: a renderer is a function from a document to text, in a module of its own.
+
+To add a format, write ``render(document) -> str`` in a module here and give it a row below; every
+command that prints documents offers it then.
+"""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
 
-from resbench.report.document import Page
+from resbench.report.document import Document
 
 
-def _markdown(page: Page) -> str:
-    """Return GitHub Markdown."""
-    from resbench.report.render.markdown import markdown
+@dataclass(frozen=True)
+class Format:
+    """Where a format's renderer is, and what files of it are called."""
 
-    return markdown(page.blocks)
-
-
-def _rich(page: Page) -> str:
-    """Return the page for a terminal, in colour where standard output shows it."""
-    from resbench.report.render.terminal import terminal
-
-    return terminal(page.blocks)
+    module: str
+    """Below this package; imported only when the format is asked for."""
+    suffix: str
 
 
-def _json(page: Page) -> str:
-    """Return everything; ``schema`` counts up when a field changes its meaning or goes away."""
-    return json.dumps(page.data, indent=1, allow_nan=False) + "\n"
-
-
-def _csv(page: Page) -> str:
-    """Return the page's rows under one header; lists are joined by spaces."""
-    file = io.StringIO()
-    if page.rows:
-        writer = csv.DictWriter(file, list(page.rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(
-            {
-                name: " ".join(map(str, value)) if isinstance(value, list | tuple) else value
-                for name, value in row.items()
-            }
-            for row in page.rows
-        )
-    return file.getvalue()
-
-
-RENDERERS: Mapping[str, Callable[[Page], str]] = {
-    "rich": _rich,
-    "markdown": _markdown,
-    "csv": _csv,
-    "json": _json,
+FORMATS: dict[str, Format] = {
+    "text": Format("terminal", ".txt"),
+    "markdown": Format("markdown", ".md"),
+    "json": Format("json", ".json"),
+    "csv": Format("csv", ".csv"),
 }
+
+
+def render(document: Document, name: str) -> str:
+    """Return a document in a format."""
+    module = import_module(f"{__name__}.{FORMATS[name].module}")
+    return str(module.render(document))

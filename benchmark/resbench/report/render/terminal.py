@@ -1,4 +1,4 @@
-"""Blocks on a terminal, by rich; nothing in a block is taken for markup or an escape sequence."""
+"""A document on a terminal, by rich: no text in it acts as markup or an escape sequence."""
 
 from __future__ import annotations
 
@@ -11,10 +11,24 @@ from rich import box
 from rich.cells import cell_len
 from rich.console import Console, RenderableType
 from rich.padding import Padding
-from rich.table import Table
-from rich.text import Text as Styled
+from rich.table import Table as Grid
+from rich.text import Text
 
-from resbench.report.document import Block, Command, Folded, Grid, Heading, Items, Text, plain
+from resbench.report.document import (
+    Block,
+    Command,
+    Document,
+    Figure,
+    Fold,
+    Heading,
+    Items,
+    Paragraph,
+    Prose,
+    Table,
+    plain,
+    shown,
+    words,
+)
 
 _GAP = 2
 _WORDS, _READABLE = 26, 16
@@ -22,8 +36,13 @@ _WORDS, _READABLE = 26, 16
 _TITLES = {1: "bold magenta", 2: "bold cyan"}
 
 
+def render(document: Document) -> str:
+    """Return the document for this terminal, in colour where standard output shows it."""
+    return terminal(document.blocks)
+
+
 def terminal(blocks: Iterable[Block], width: int | None = None) -> str:
-    """Return the blocks as text for a terminal ``width`` columns wide (by default, this one)."""
+    """Return some blocks as text for a terminal ``width`` columns wide (by default, this one)."""
     console = Console(
         file=io.StringIO(),
         width=width or shutil.get_terminal_size((100, 24)).columns,
@@ -41,16 +60,18 @@ def terminal(blocks: Iterable[Block], width: int | None = None) -> str:
 def _renderables(block: Block, width: int) -> Iterator[RenderableType]:
     match block:
         case Heading(level, text):
-            yield Padding(Styled(plain(text), _TITLES.get(level, "bold")), (1, 0, 0, 0))
-        case Text(text):
-            yield Styled(plain(text))
+            yield Padding(Text(plain(text), _TITLES.get(level, "bold")), (1, 0, 0, 0))
+        case Paragraph(text):
+            yield Text(plain(words(text)))
         case Items(items, numbered):
             yield _items(items, numbered)
         case Command(line):
-            yield Styled(f"$ {plain(line)}", "green")
-        case Folded(summary, _):
-            yield Styled(f"{plain(summary)}: see --format markdown or json", "dim")
-        case Grid():
+            yield Text(f"$ {plain(line)}", "green")
+        case Fold(summary, _):
+            yield Text(f"{plain(summary)}: see --format markdown or json", "dim")
+        case Figure(path, _):
+            yield Text(f"Figure: {plain(path)}", "dim")
+        case Table():
             yield ""
             widths = _widths(block)
             for columns in _parts(block, widths, width):
@@ -58,32 +79,30 @@ def _renderables(block: Block, width: int) -> Iterator[RenderableType]:
                 yield _grid(block, columns, fits)
 
 
-def _items(items: tuple[str, ...], numbered: bool) -> Table:
-    table = Table.grid(padding=(0, 1))
+def _items(items: tuple[Prose, ...], numbered: bool) -> Grid:
+    table = Grid.grid(padding=(0, 1))
     table.add_column(justify="right", style="dim")
     table.add_column()
     for i, item in enumerate(items, 1):
-        table.add_row(f"{i}." if numbered else "-", Styled(plain(item)))
+        table.add_row(f"{i}." if numbered else "-", Text(plain(words(item))))
     return table
 
 
-def _widths(grid: Grid) -> list[int]:
+def _widths(table: Table) -> list[int]:
     """Return the least width of each column; numbers never wrap."""
-    return [
-        max(
-            *(_widest(title) for title in grid.header[i].split("\n")),
-            *(cell_len(row[i]) if align == "r" else _widest(row[i]) for row in grid.rows),
-            0,
-        )
-        for i, align in enumerate(grid.align)
-    ]
+    columns = list(zip(*([shown(cell) for cell in row] for row in table.rows), strict=True))
+    widths = [max(map(_widest, title.split("\n"))) for title in table.header]
+    for i, texts in enumerate(columns):
+        least = cell_len if table.align[i] == "r" else _widest
+        widths[i] = max(widths[i], *map(least, texts))
+    return widths
 
 
-def _parts(grid: Grid, widths: list[int], width: int) -> list[list[int]]:
+def _parts(table: Table, widths: list[int], width: int) -> list[list[int]]:
     """Return the columns of each table to print: all, or groups of them where all are too wide."""
     parts: list[list[int]] = [[0]]
     first = 1
-    for size in grid.groups or [len(grid.header) - 1]:
+    for size in table.groups or [len(table.header) - 1]:
         group = list(range(first, first + size))
         if len(parts[-1]) > 1 and sum(widths[i] + _GAP for i in parts[-1] + group) > width + _GAP:
             parts.append([0])
@@ -98,15 +117,15 @@ def _widest(text: str) -> int:
     return width if width <= _WORDS else _READABLE
 
 
-def _grid(grid: Grid, columns: list[int], fits: bool) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, _GAP - 1, 0, 0))
+def _grid(table: Table, columns: list[int], fits: bool) -> Grid:
+    grid = Grid(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, _GAP - 1, 0, 0))
     for i in columns:
-        header = Styled("\n".join(map(plain, grid.header[i].split("\n"))))
-        right = grid.align[i] == "r"
-        whole = right or all(cell_len(row[i]) <= _WORDS for row in grid.rows)
-        table.add_column(
+        header = Text("\n".join(map(plain, table.header[i].split("\n"))))
+        right = table.align[i] == "r"
+        whole = right or all(cell_len(shown(row[i])) <= _WORDS for row in table.rows)
+        grid.add_column(
             header, justify="right" if right else "left", no_wrap=whole and fits, overflow="fold"
         )
-    for row in grid.rows:
-        table.add_row(*(Styled(plain(row[i])) for i in columns))
-    return table
+    for row in table.rows:
+        grid.add_row(*(Text(plain(shown(row[i]))) for i in columns))
+    return grid

@@ -8,7 +8,18 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from resbench.report.document import Block, Command, Folded, Grid, Heading, Items, Text, plain
+from resbench.report.document import (
+    Block,
+    Command,
+    Fold,
+    Heading,
+    Items,
+    Link,
+    Number,
+    Paragraph,
+    Table,
+    plain,
+)
 from resbench.report.render.markdown import escape, markdown
 
 HOSTILE = [
@@ -63,7 +74,12 @@ def inline_texts(block: Block) -> list[str]:
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_hostile_text_is_shown_and_does_nothing(text: str) -> None:
-    for block in (Heading(2, text), Text(text), Items((text, text)), Items((text,), numbered=True)):
+    for block in (
+        Heading(2, text),
+        Paragraph(text),
+        Items((text, text)),
+        Items((text,), numbered=True),
+    ):
         assert set(inline_texts(block)) == {meant(text)}
     assert not re.search(r"https?:|www\.|mailto:", escape(text))
 
@@ -71,31 +87,48 @@ def test_hostile_text_is_shown_and_does_nothing(text: str) -> None:
 @given(text=TEXTS)
 def test_any_text_is_shown_as_it_is_in_a_paragraph(text: str) -> None:
     expected = [meant(text)] if meant(text) else []
-    assert inline_texts(Text(text)) == expected
+    assert inline_texts(Paragraph(text)) == expected
 
 
 @given(rows=st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=4), title=TEXTS.map(plain))
 def test_any_text_stays_in_its_own_cell_of_a_table(rows: list[tuple[str, str]], title: str) -> None:
-    grid = Grid((title, "b"), tuple(rows), "lr")
+    grid = Table((title, "b"), tuple(rows), "lr")
     tokens = [token for token in parse(markdown([grid])) if token.type == "inline"]
     found = [shown(token).replace("\xa0", " ") for token in tokens]
     assert found == [meant(title), "b", *(meant(cell) for row in rows for cell in row)]
 
 
 def test_a_header_of_two_lines_becomes_one_cell_with_a_break() -> None:
-    text = markdown([Grid(("a", "one <b>\nprinted"), (("x", "1"),), "lr")])
+    text = markdown([Table(("a", "one <b>\nprinted"), (("x", "1"),), "lr")])
     assert "one \\<b\\><br>printed" in text
 
 
-def test_columns_are_aligned_as_told_and_line_up_in_the_source() -> None:
-    text = markdown([Grid(("network", "err"), (("a", "5.50"), ("longer", "12.00")), "lr")])
-    lines = text.strip().split("\n")
-    assert len({len(line) for line in lines}) == 1
-    assert re.fullmatch(r"\|:-+\|-+:\|", lines[1])
+def test_columns_are_aligned_as_told() -> None:
+    text = markdown([Table(("network", "err"), (("a", "5.50"),), "lr")])
+    assert text == "| network | err |\n| :-- | --: |\n| a | 5.50 |\n"
+
+
+def test_a_cell_shows_its_number_its_verdict_and_its_notes() -> None:
+    cell = Number("5.50", 5.5, mark="✓", notes=(1, 12))
+    assert "| 5.50\xa0✓\xa0¹\xa0¹² |" in markdown([Table(("a",), ((cell,),), "r")])
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_a_link_or_strong_text_says_its_text_and_leads_where_it_says(text: str) -> None:
+    if not plain(text):
+        return
+    (inline,) = [
+        token for token in parse(markdown([Paragraph(("see ", Link(text, "a b(1).md"), "."))]))
+        if token.type == "inline"
+    ]  # fmt: skip
+    opened = [child for child in inline.children or [] if child.type == "link_open"]
+    assert [child.attrs["href"] for child in opened] == ["a%20b%281%29.md"]
+    found = "".join(child.content for child in inline.children or [])
+    assert found == f"see {meant(text)}."
 
 
 def test_a_number_with_its_spread_does_not_wrap() -> None:
-    text = markdown([Grid(("a", "b"), (("two words", "5.61 ± 0.12 (3)"),), "lr")])
+    text = markdown([Table(("a", "b"), (("two words", "5.61 ± 0.12 (3)"),), "lr")])
     assert "5.61\xa0±\xa00.12\xa0(3)" in text
     assert "two words" in text
 
@@ -108,5 +141,5 @@ def test_a_command_cannot_leave_its_code_block(line: str) -> None:
 
 
 def test_a_folded_appendix_is_markdown_inside_an_element_that_hostile_text_cannot_close() -> None:
-    text = markdown([Folded("</summary><b>", (Items(("x",)),))])
+    text = markdown([Fold("</summary><b>", (Items(("x",)),))])
     assert text.startswith("<details>\n<summary>&lt;/summary&gt;&lt;b&gt;</summary>\n\n- x\n\n</d")

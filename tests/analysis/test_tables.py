@@ -10,27 +10,28 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resbench.analysis.cells import judge_places
 from resbench.analysis.declared import declared, published
+from resbench.analysis.judge import report
 from resbench.analysis.results import Results, identity_of, read_results
-from resbench.analysis.tables import FilledTable, empty, fill, finished, orphans
+from resbench.analysis.tables import TableRuns, empty, fill, orphans
+from resbench.analysis.values import judge_values
 from resbench.store.layout import RunFolder
 from resbench.store.records import RunRecord
 from resbench.suite.catalog import load_suite
 from resbench.suite.expand import Expanded
 from resbench.suite.spec import NUMERICS, key_of
-from tests.report import records
-from tests.report.records import JPEG, suite_under
+from tests import factory
+from tests.factory import JPEG, suite_under
 
 SUITE = "table3_mask"
 CELL = "encoder-decoder"
 
 
-def tables(results: Path, suite: str = SUITE) -> list[FilledTable]:
+def tables(results: Path, suite: str = SUITE) -> list[TableRuns]:
     return fill(load_suite(suite), read_results(results))
 
 
-def errors(table: FilledTable, cell: str = CELL) -> list[float | None]:
+def errors(table: TableRuns, cell: str = CELL) -> list[float | None]:
     return [run.result.test_top1_err for run in table.cells[cell].done]
 
 
@@ -60,37 +61,37 @@ DIFFERENT: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("what", DIFFERENT)
-def test_seeds_of_two_contexts_are_never_averaged(tmp_path: Path, what: str) -> None:
-    records.finish(tmp_path, suite_under(SUITE), CELL, 1, 5.0)
-    records.finish(tmp_path, suite_under(SUITE, **DIFFERENT[what]), CELL, 2, 9.0)
+def test_seeds_of_two_settings_are_never_averaged(tmp_path: Path, what: str) -> None:
+    factory.finish(tmp_path, suite_under(SUITE), CELL, 1, 5.0)
+    factory.finish(tmp_path, suite_under(SUITE, **DIFFERENT[what]), CELL, 2, 9.0)
     first, second = tables(tmp_path)
     assert (errors(first), errors(second)) == ([5.0], [9.0])
-    means = [next(p for p in judge_places(t) if p.row == CELL).mean for t in (first, second)]
+    means = [next(p for p in judge_values(t) if p.row == CELL).mean for t in (first, second)]
     assert means == [5.0, 9.0]
 
 
-def test_the_table_as_printed_comes_first_then_longer_schedules_then_other_tiers(
+def test_the_table_as_published_comes_first_then_longer_schedules_then_other_tiers(
     tmp_path: Path,
 ) -> None:
     contexts: list[dict[str, Any]] = [{"tier": "tiny"}, {"scale": 0.1}, {"scale": 0.5}, {}]
     for number, changes in enumerate(contexts):
-        records.finish(tmp_path, suite_under(SUITE, **changes), CELL, 1, 5.0 + number)
+        factory.finish(tmp_path, suite_under(SUITE, **changes), CELL, 1, 5.0 + number)
     found = [(t.expanded.context.tier, t.expanded.context.scale) for t in tables(tmp_path)]
     assert found == [("paper", 1.0), ("paper", 0.5), ("paper", 0.1), ("tiny", 1.0)]
 
 
 def test_an_override_that_changes_nothing_does_not_show_a_run_twice(tmp_path: Path) -> None:
     same = suite_under(SUITE, overrides=(("training.batch_size", 64),))
-    plain = records.finish(tmp_path, suite_under(SUITE), CELL, 1, 5.0)
+    plain = factory.finish(tmp_path, suite_under(SUITE), CELL, 1, 5.0)
     spec = same.cell(CELL).at_seed(1)
     assert spec.key == plain.key
-    records.finish(tmp_path, same, CELL, 2, 6.0)
+    factory.finish(tmp_path, same, CELL, 2, 6.0)
     (table,) = tables(tmp_path)
     assert errors(table) == [5.0, 6.0]
 
 
 def test_a_run_serves_every_suite_whose_cell_has_its_key(tmp_path: Path) -> None:
-    records.finish(tmp_path, suite_under(SUITE), CELL, 1, 5.0)
+    factory.finish(tmp_path, suite_under(SUITE), CELL, 1, 5.0)
     found = read_results(tmp_path)
     shown = [fill(load_suite(name), found)[0].records for name in (SUITE, "table1_arl_vs_nal")]
     assert [len(runs) for runs in shown] == [1, 1]
@@ -99,7 +100,7 @@ def test_a_run_serves_every_suite_whose_cell_has_its_key(tmp_path: Path) -> None
 
 def test_seeds_beyond_the_suite_count_and_missing_ones_are_known(tmp_path: Path) -> None:
     for seed in (2, 9):
-        records.finish(tmp_path, suite_under(SUITE), CELL, seed, 5.0)
+        factory.finish(tmp_path, suite_under(SUITE), CELL, seed, 5.0)
     (table,) = tables(tmp_path)
     assert table.cells[CELL].seeds == (1, 2, 3, 9)
     assert table.cells["local"].seeds == (1, 2, 3)
@@ -107,8 +108,8 @@ def test_seeds_beyond_the_suite_count_and_missing_ones_are_known(tmp_path: Path)
 
 def test_a_suite_over_two_data_sets_takes_both_into_one_table(tmp_path: Path) -> None:
     suite = suite_under("table2_depth")
-    records.finish(tmp_path, suite, "attention-92/cifar10", 1, 5.0)
-    records.finish(tmp_path, suite, "attention-92/cifar100", 1, 21.0)
+    factory.finish(tmp_path, suite, "attention-92/cifar10", 1, 5.0)
+    factory.finish(tmp_path, suite, "attention-92/cifar100", 1, 21.0)
     (table,) = tables(tmp_path, "table2_depth")
     assert [errors(table, f"attention-92/{data}") for data in ("cifar10", "cifar100")] == [
         [5],
@@ -123,37 +124,39 @@ def test_several_versions_of_two_data_sets_give_few_tables_and_show_every_run(
     head = replace(JPEG, label="head", id=f"sha256:{'4' * 64}")
     for number, data in enumerate([{}, {"cifar10": JPEG, "cifar100": made}, {"cifar10": head}]):
         suite = suite_under("table2_depth", data=data)
-        records.finish(tmp_path, suite, "attention-92/cifar10", 1, 5.0 + number)
+        factory.finish(tmp_path, suite, "attention-92/cifar10", 1, 5.0 + number)
         if "cifar10" not in data or "cifar100" in data:
-            records.finish(tmp_path, suite, "attention-92/cifar100", 1, 21.0 + number)
+            factory.finish(tmp_path, suite, "attention-92/cifar100", 1, 21.0 + number)
     found = tables(tmp_path, "table2_depth")
     labels = [[c.label for c in t.expanded.context.data.values()] for t in found]
     assert labels == [["cifar10", "cifar100"], ["cifar10-jpeg75", "made100"], ["head", "made100"]]
     assert orphans(found, read_results(tmp_path)) == []
 
 
-def test_a_data_set_is_believed_printed_for_its_identity_not_for_its_flag(tmp_path: Path) -> None:
+def test_a_data_set_is_the_published_one_by_its_identity_not_by_its_flag(
+    tmp_path: Path,
+) -> None:
     boast = suite_under(SUITE, data={"cifar10": replace(JPEG, printed=True)})
-    records.finish(tmp_path, boast, CELL, 1, 5.0)
+    factory.finish(tmp_path, boast, CELL, 1, 5.0)
     (table,) = tables(tmp_path)
     assert not table.expanded.context.data["cifar10"].printed
     assert published("cifar10").printed
     assert not published("digits").printed
 
 
-def test_begun_runs_are_known_but_make_no_table_of_a_report(tmp_path: Path) -> None:
-    records.begin(tmp_path, suite_under(SUITE, scale=0.1), CELL, 1)
-    found = read_results(tmp_path)
-    (table,) = fill(load_suite(SUITE), found)
-    assert [run.seed for run in table.cells[CELL].begun] == [1]
-    (shown,) = finished(load_suite(SUITE), found)
-    assert shown.expanded.context.scale == 1
-    assert not shown.keys
+def test_unfinished_runs_are_known_but_make_no_table_of_a_report(tmp_path: Path) -> None:
+    factory.begin(tmp_path, suite_under(SUITE, scale=0.1), CELL, 1)
+    (table,) = fill(load_suite(SUITE), read_results(tmp_path))
+    assert [run.seed for run in table.cells[CELL].unfinished] == [1]
+    found = report([SUITE], tmp_path)
+    (shown,) = found.tables
+    assert (shown.setting.scale, shown.cost.runs) == (1, 0)
+    assert found.unfinished == {SUITE: 1}
 
 
 def test_a_run_of_another_numerics_version_is_in_no_table(tmp_path: Path) -> None:
     assert identity_of({"a": 1, "seed": 1}, NUMERICS) != identity_of({"a": 1, "seed": 1}, 2)
-    record = records.finish(tmp_path, suite_under(SUITE), CELL, 1, 5.0)
+    record = factory.finish(tmp_path, suite_under(SUITE), CELL, 1, 5.0)
     found = read_results(tmp_path)
     old = Results(found.path, found.scan, found.settings, {
         identity_of(record.spec, NUMERICS + 1): (record,)}, {})  # fmt: skip
@@ -200,8 +203,8 @@ def test_a_forged_or_damaged_record_is_refused_and_named_and_hides_no_other(
     tmp_path: Path, harm: Any
 ) -> None:
     suite = suite_under(SUITE)
-    good = records.finish(tmp_path, suite, CELL, 1, 5.0)
-    bad = records.finish(tmp_path, suite, CELL, 2, 6.0)
+    good = factory.finish(tmp_path, suite, CELL, 1, 5.0)
+    bad = factory.finish(tmp_path, suite, CELL, 2, 6.0)
     harm(RunFolder(tmp_path, bad.key))
     found = read_results(tmp_path)
     (problem,) = found.problems
@@ -223,29 +226,29 @@ CONTEXTS: list[Any] = [
 
 
 @pytest.mark.parametrize("changes", CONTEXTS, ids=str)
-def test_a_context_that_cannot_be_read_is_named_and_the_run_is_in_no_table(
+def test_a_setting_that_cannot_be_read_is_named_and_the_run_is_in_no_table(
     tmp_path: Path, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = records.stored_context
+    plain = factory.stored_context
     broken = changes if "suite" in changes or not changes else None
     monkeypatch.setattr(
-        records,
+        factory,
         "stored_context",
         lambda *args: broken if broken is not None else plain(*args) | changes,
     )
-    records.finish(tmp_path, suite_under(SUITE), CELL, 1, 5.0)
+    factory.finish(tmp_path, suite_under(SUITE), CELL, 1, 5.0)
     found = read_results(tmp_path)
     assert len(found.problems) == 1
-    assert "its context is not readable" in found.problems[0]
+    assert "its setting is not readable" in found.problems[0]
     assert not fill(load_suite(SUITE), found)[0].keys
 
 
 def test_runs_of_a_tier_that_is_gone_are_orphans_and_break_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = records.stored_context
-    monkeypatch.setattr(records, "stored_context", lambda *a: plain(*a) | {"tier": "gone"})
-    record = records.finish(tmp_path, suite_under(SUITE), CELL, 1, 5.0)
+    plain = factory.stored_context
+    monkeypatch.setattr(factory, "stored_context", lambda *a: plain(*a) | {"tier": "gone"})
+    record = factory.finish(tmp_path, suite_under(SUITE), CELL, 1, 5.0)
     found = read_results(tmp_path)
     assert [run.key for run in orphans(fill(load_suite(SUITE), found), found)] == [record.key]
 
@@ -254,13 +257,13 @@ def test_an_override_of_the_data_set_moves_the_whole_suite_to_it(tmp_path: Path)
     moved = suite_under(
         SUITE, overrides=(("data.name", "cifar100"),), data={"cifar100": published("cifar100")}
     )
-    records.finish(tmp_path, moved, CELL, 1, 30.0)
+    factory.finish(tmp_path, moved, CELL, 1, 30.0)
     (table,) = tables(tmp_path)
     assert errors(table) == [30.0]
     assert list(table.expanded.context.data) == ["cifar100"]
 
 
-def test_every_shipped_suite_expands_as_declared_and_its_empty_table_has_every_place() -> None:
+def test_every_shipped_suite_expands_as_declared_and_its_empty_table_has_every_cell() -> None:
     for name in ("table1_arl_vs_nal", "table5_architecture", "depth", "smoke"):
         loaded = load_suite(name)
         expanded: Expanded = declared(loaded)
@@ -271,7 +274,7 @@ def test_every_shipped_suite_expands_as_declared_and_its_empty_table_has_every_p
 
 def test_records_are_real_records(tmp_path: Path) -> None:
     """The helper of these tests writes what the store accepts, so nothing above is vacuous."""
-    record = records.finish(tmp_path, suite_under(SUITE), CELL, 1, 12.3)
+    record = factory.finish(tmp_path, suite_under(SUITE), CELL, 1, 12.3)
     assert isinstance(record, RunRecord)
     assert read_results(tmp_path).problems == ()
     assert record.result.test_top1_err == pytest.approx(12.3)

@@ -1,41 +1,32 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from resbench.analysis.findings import Finding
+from resbench.analysis.explain import Finding, explain
 from resbench.analysis.results import read_results
 from resbench.errors import UsageError
-from resbench.report.explain import explain, sentence_of
+from resbench.report.explain import finding_sentence
 from resbench.suite.catalog import load_suite, suite_folder
+from tests import factory
 from tests.cli.invoke import imported_by, invoke
-from tests.report import records
-from tests.report.planted import plant
-from tests.report.records import JPEG, suite_under
+from tests.factory import JPEG, plant, suite_under
 
 Capture = pytest.CaptureFixture[str]
 SUITE, CELL = "table3_mask", "encoder-decoder"
 NOISE, NOISY = "table4_noise", "noise-30/attention-92"
+FITS = {"underfitted", "overfitted", "memorised"}
 FLAT = [9.0, 7.0, 6.5, 6.0, 6.0, 6.0, 6.0, 6.0]
 
 
-def findings(
-    results: Path, suite: str = SUITE, cell: str = CELL, context: int = 0
-) -> dict[str, Finding]:
-    found = explain(load_suite(suite), cell, read_results(results))[context].findings
-    return {finding.about: finding for finding in found}
-
-
-def transition(clean: float, spread: float) -> tuple[float, ...]:
-    """A 10 x 10 matrix with ``clean`` on the diagonal; one other rate is ``spread`` too high."""
-    rates = [clean if i % 11 == 0 else (1 - clean) / 9 for i in range(100)]
-    rates[1] += spread
-    rates[2] -= spread
-    return tuple(rates)
+def findings(results: Path, suite: str = SUITE, cell: str = CELL) -> dict[str, Finding]:
+    found = explain(load_suite(suite), cell, read_results(results))[0].findings
+    return {finding.code: finding for finding in found}
 
 
 def test_with_nothing_run_it_says_so_and_tells_what_is_known(
@@ -45,10 +36,8 @@ def test_with_nothing_run_it_says_so_and_tells_what_is_known(
     assert outcome.code == 0
     assert "Not run yet" in outcome.out
     found = findings(tmp_path)
-    assert found["size of the network"].weight == "ruled_out"
-    assert "1,030,362 parameters, 1,030,362 expected" in found["size of the network"].evidence
-    assert any(about.endswith("inferred settings") for about in found)
-    assert "fit" not in found
+    assert list(found) == ["deviation", "inferred"]
+    assert "training.bn_eps" in found["inferred"].facts["settings"]
     line = f"resbench run {SUITE} --cell {CELL} --results {tmp_path}"
     assert "".join(line.split()) in "".join(outcome.out.split())
     assert "--engine" not in outcome.out  # nothing has fixed it
@@ -56,82 +45,47 @@ def test_with_nothing_run_it_says_so_and_tells_what_is_known(
 
 def test_an_underfitted_network_is_named_with_what_it_can_explain(tmp_path: Path) -> None:
     plant(tmp_path, suite_under(SUITE), CELL, 1, test=FLAT, train=[12.0] * 8)
-    fit = findings(tmp_path)["fit"]
-    assert fit.why.startswith("Underfitted")
+    fit = findings(tmp_path)["underfitted"]
     assert fit.points == pytest.approx(12.0 - 5.52)
 
 
 def test_an_overfitted_network_is_named_with_its_gap(tmp_path: Path) -> None:
     plant(tmp_path, suite_under(SUITE), CELL, 1, test=[20.0] * 8, train=[0.1] * 8)
-    fit = findings(tmp_path)["fit"]
-    assert fit.why.startswith("Overfitted")
+    fit = findings(tmp_path)["overfitted"]
     assert fit.points == pytest.approx(20.0 - 5.52)
 
 
-def test_a_network_that_fits_as_print_does_is_ruled_out(tmp_path: Path) -> None:
+def test_of_a_network_that_fits_as_published_nothing_is_said(tmp_path: Path) -> None:
     plant(tmp_path, suite_under(SUITE), CELL, 1, test=[5.6] * 8, train=[0.1] * 8)
-    assert findings(tmp_path)["fit"].weight == "ruled_out"
+    assert not FITS & findings(tmp_path).keys()
 
 
 def test_corrupted_labels_learnt_by_heart_are_seen_in_the_training_error(tmp_path: Path) -> None:
     plant(tmp_path, suite_under(NOISE), NOISY, 1, test=[25.0] * 8, train=[12.0] * 8)
-    fit = findings(tmp_path, NOISE, NOISY)["fit"]
-    assert "18 points of corrupted labels were learnt by heart" in fit.why
+    fit = findings(tmp_path, NOISE, NOISY)["memorised"]
+    assert "18 points of corrupted labels were learnt by heart" in finding_sentence(fit)
     assert fit.points == pytest.approx(25.0 - 5.79)
 
 
 def test_training_error_on_corrupted_labels_alone_is_not_underfitting(tmp_path: Path) -> None:
     plant(tmp_path, suite_under(NOISE), NOISY, 1, test=[6.0] * 8, train=[31.0] * 8)
-    assert findings(tmp_path, NOISE, NOISY)["fit"].weight == "ruled_out"
-
-
-@pytest.mark.parametrize(
-    ("rates", "weight"),
-    [(transition(0.7, 0.0), "ruled_out"), (transition(0.7, 0.03), "unknown"),
-     (transition(0.8, 0.0), "unknown")],
-    ids=["as Q", "one rate off", "another r"],
-)  # fmt: skip
-def test_another_label_noise_than_q_is_found(
-    tmp_path: Path, rates: tuple[float, ...], weight: str
-) -> None:
-    facts = {"noise_transition": rates, "noise_hash": "ab" * 32}
-    plant(tmp_path, suite_under(NOISE), NOISY, 1, test=FLAT, data=facts)
-    found = findings(tmp_path, NOISE, NOISY)["label noise"]
-    assert found.weight == weight
-    assert f"{100 * rates[0]:.1f} % of training labels kept, r = 0.7" in found.evidence
-    assert "of 100 rates from class to class the furthest" in found.evidence
-    assert "Q" not in found.evidence + found.why
-
-
-def test_the_furthest_of_many_rates_may_lie_far_off(tmp_path: Path) -> None:
-    """Of 300 rates one lies 3 sds off in every second cell; one rate alone would not."""
-    sd = (0.3 / 9 * (1 - 0.3 / 9) / 5000) ** 0.5
-    for seed in (1, 2, 3):
-        rates = transition(0.7, 3 * sd if seed == 2 else 0.0)
-        facts = {"noise_transition": rates, "noise_hash": "ab" * 32}
-        plant(tmp_path, suite_under(NOISE), NOISY, seed, test=FLAT, data=facts)
-    found = findings(tmp_path, NOISE, NOISY)["label noise"]
-    assert found.weight == "ruled_out"
-    assert "of 300 rates" in found.evidence
-    p = re.search(r"3\.0 sds off, p = (\S+) for the furthest of so many", found.evidence)
-    assert p is not None
-    assert 0.3 < float(p[1]) < 0.7
+    assert not FITS & findings(tmp_path, NOISE, NOISY).keys()
 
 
 def test_the_best_epoch_is_worth_what_it_is_lower(tmp_path: Path) -> None:
     for seed in (1, 2, 3):
         plant(tmp_path, suite_under(SUITE), CELL, seed, test=[9.0, 5.6, 6.0, 6.1])
-    best = findings(tmp_path)["last epoch against best"]
+    best = findings(tmp_path)["best_epoch"]
     assert best.points == pytest.approx(0.5)
-    assert "(2, 2, 2)" in best.evidence
+    assert best.facts["epochs"] == [2, 2, 2]
 
 
 def test_a_curve_that_still_falls_is_told_from_chance(tmp_path: Path) -> None:
     falling = [30.0 - 2 * i for i in range(10)]
     plant(tmp_path / "a", suite_under(SUITE), CELL, 1, test=falling)
     plant(tmp_path / "b", suite_under(SUITE), CELL, 1, test=[*FLAT[:-1], 5.8])
-    assert findings(tmp_path / "a")["learning curve"].points == pytest.approx(2.0)
-    assert findings(tmp_path / "b")["learning curve"].weight == "ruled_out"  # 2 of 1,000 images
+    assert findings(tmp_path / "a")["still_falling"].points == pytest.approx(2.0)
+    assert "still_falling" not in findings(tmp_path / "b")  # 2 of 1,000 images
 
 
 def test_seeds_explain_as_much_as_one_more_run_may_differ(tmp_path: Path) -> None:
@@ -143,38 +97,36 @@ def test_seeds_explain_as_much_as_one_more_run_may_differ(tmp_path: Path) -> Non
 
 def test_one_seed_has_an_unknown_luck_and_a_diverged_one_is_counted(tmp_path: Path) -> None:
     plant(tmp_path, suite_under(SUITE), CELL, 1, test=[9.0, 6.0])
-    records.diverge(tmp_path, suite_under(SUITE), CELL, 2)
+    factory.diverge(tmp_path, suite_under(SUITE), CELL, 2)
     found = findings(tmp_path)
-    assert found["seeds"].weight == "unknown"
-    assert "1 of 2 runs, the first: the loss is nan at step 7" in found["diverged runs"].evidence
+    assert found["one_seed"].points is None
+    lost = {"diverged": 1, "runs": 2, "reason": "the loss is nan at step 7"}
+    assert found["diverged"].facts == lost
 
 
 def test_another_tier_and_another_data_set_come_first(tmp_path: Path) -> None:
     expanded = suite_under(SUITE, tier="cpu", data={"cifar10": JPEG})
     plant(tmp_path, expanded, CELL, 1, test=[70.0] * 4, train=[65.0] * 4)
     found = list(findings(tmp_path).values())
-    assert [finding.weight for finding in found[:2]] == ["not_comparable"] * 2
-    symptoms = [finding for finding in found if finding.kind == "symptom"]
-    assert [finding.about for finding in found[:2]] == ["tier cpu", "data cifar10-jpeg75"]
-    assert "model.width 0.25 (source 1.0)" in found[0].evidence
-    assert "29,440 images in all, 0.287 % of the source's 10,240,000" in found[0].evidence
-    assert symptoms[0].about == "fit"
+    assert [finding.code for finding in found[:2]] == ["other_setting", "other_data"]
+    assert [finding.points for finding in found[:2]] == [math.inf] * 2
+    assert ["model.width", 0.25, 1.0] in found[0].facts["changes"]
+    said = finding_sentence(found[0])
+    assert "29,440 images in all, 0.287 % of the source's 10,240,000" in said
+    symptoms = [finding for finding in found if finding.symptom]
+    assert symptoms[0].code == "underfitted"
     assert found[-len(symptoms) :] == symptoms
 
 
-def test_what_explains_more_comes_first_and_what_is_ruled_out_last(tmp_path: Path) -> None:
+def test_causes_come_before_symptoms_and_what_explains_more_comes_first(tmp_path: Path) -> None:
     for seed, error in enumerate((9.0, 9.4, 9.8), 1):
         plant(tmp_path, suite_under(SUITE), CELL, seed, test=[9.0, 8.0, error, error])
     found = list(findings(tmp_path).values())
-    kinds = [finding.kind == "symptom" for finding in found]
+    kinds = [finding.symptom for finding in found]
     assert kinds == sorted(kinds)
-    order = ["not_comparable", "explains", "unknown", "ruled_out", "same_in_all_runs"]
-    for is_symptom in (False, True):
-        weights = [f.weight for f in found if (f.kind == "symptom") == is_symptom]
-        assert weights == sorted(weights, key=order.index)
-    sizes = [finding.points for finding in found if finding.weight == "explains"]
+    sizes = [finding.points for finding in found if finding.points]
     assert len(sizes) == 3
-    assert sizes == sorted(sizes, key=lambda points: -(points or 0))
+    assert sizes == sorted(sizes, reverse=True)
 
 
 def test_runs_of_several_versions_and_images_are_named(tmp_path: Path) -> None:
@@ -185,43 +137,44 @@ def test_runs_of_several_versions_and_images_are_named(tmp_path: Path) -> None:
         }
         plant(tmp_path, suite_under(SUITE), CELL, seed, test=FLAT, **facts)
     found = findings(tmp_path)
-    assert found["code"].weight == found["images"].weight == "unknown"
-    assert "0.2.0" in found["code"].evidence
+    assert (
+        len(found["versions"].facts["versions"]) == len(found["images"].facts["fingerprints"]) == 2
+    )
+    assert "0.2.0" in finding_sentence(found["versions"])
 
 
 def test_a_network_of_another_size_is_not_ruled_out(tmp_path: Path) -> None:
     plant(tmp_path, suite_under(SUITE), CELL, 1, test=FLAT, model={"parameters": 1_030_361})
-    size = findings(tmp_path)["size of the network"]
-    assert size.weight == "unknown"
-    assert "1,030,361 parameters, 1,030,362 expected" in size.evidence
+    size = findings(tmp_path)["size"]
+    assert size.points is None
+    assert "1,030,361 parameters, 1,030,362 expected" in finding_sentence(size)
 
 
-def test_an_unlike_printed_error_is_never_a_difference_to_explain(tmp_path: Path) -> None:
+def test_an_unlike_published_error_is_never_a_difference_to_explain(tmp_path: Path) -> None:
     suite = "table6_arl_vs_nal_report"
-    assert findings(tmp_path, suite, "attention-92/nal")["the printed number"].weight == (
-        "not_comparable"
-    )
-    like = findings(tmp_path, suite, "attention-56/arl")["the printed number"]
-    assert like.weight == "ruled_out"
-    assert "is the training error under augmentation" in like.evidence
+    unlike = findings(tmp_path, suite, "attention-92/nal")["published_split"]
+    assert unlike.points == math.inf
+    assert "published_split" not in findings(tmp_path, suite, "attention-56/arl")
 
 
-def test_every_context_with_runs_is_explained_the_closest_to_print_first(tmp_path: Path) -> None:
+def test_every_setting_with_runs_is_explained_the_closest_to_the_source_first(
+    tmp_path: Path,
+) -> None:
     for changes in ({"tier": "cpu", "data": {"cifar10": JPEG}}, {"scale": 0.1}, {}):
         plant(tmp_path, suite_under(SUITE, **changes), CELL, 1, test=FLAT)
     found = explain(load_suite(SUITE), CELL, read_results(tmp_path))
-    contexts = [item.table.expanded.context for item in found]
-    assert [(c.tier, c.scale) for c in contexts] == [("paper", 1), ("paper", 0.1), ("cpu", 1)]
+    settings = [(item.setting or "").partition(" · ")[0] for item in found]
+    assert settings == ["tier paper", "tier paper x0.1", "tier cpu"]
 
 
-def test_a_place_names_its_own_column_alone(tmp_path: Path) -> None:
+def test_a_row_and_a_column_name_that_column_alone(tmp_path: Path) -> None:
     loaded = load_suite("table7_cifar10_report")
-    whole, place = (
+    whole, one = (
         explain(loaded, name, read_results(tmp_path))[0]
         for name in ("attention-56", "attention-56/val")
     )
-    assert [p.column for p in whole.places] == ["train", "val", "time", "test"]
-    assert [p.column for p in place.places] == ["val"]
+    assert [v.column for v in whole.values] == ["train", "val", "time", "test"]
+    assert [v.column for v in one.values] == ["val"]
 
 
 def test_an_unknown_cell_is_refused_with_those_there_are(tmp_path: Path) -> None:
@@ -237,37 +190,21 @@ def test_json_has_every_finding_and_no_infinity(
     expanded = suite_under(SUITE, tier="cpu", data={"cifar10": JPEG})
     plant(tmp_path, expanded, CELL, 1, test=FLAT)
     out = invoke(capsys, "explain", SUITE, CELL, "--results", tmp_path, "--format", "json").out
-    (context,) = json.loads(out, parse_constant=pytest.fail)["contexts"]
-    assert context["context"]["tier"] == "cpu"
-    assert {"kind", "weight", "points", "about", "evidence", "why"} == context["findings"][0].keys()
-    assert context["findings"][0]["points"] is None
-    assert len(context["findings"]) == len(findings(tmp_path))
+    (setting,) = json.loads(out, parse_constant=pytest.fail)["settings"]
+    assert setting["setting"].startswith("tier cpu")
+    assert setting["findings"][0]["points"] is None
+    assert [found["code"] for found in setting["findings"]] == list(findings(tmp_path))
 
 
 def test_explaining_imports_neither_torch_nor_mlflow(tmp_path: Path) -> None:
     assert not imported_by("explain", SUITE, CELL, cwd=tmp_path) & {"torch", "mlflow", "seaborn"}
 
 
-def test_what_our_runs_have_in_common_rules_nothing_out(tmp_path: Path) -> None:
-    for seed in (1, 2):
-        plant(tmp_path, suite_under(SUITE), CELL, seed, test=FLAT)
-    found = findings(tmp_path)
-    assert found["images"].weight == found["code"].weight == "same_in_all_runs"
-    assert sentence_of(found["code"]).startswith("same in all runs · code: 0.1.0")
-
-
-def test_a_flat_end_rules_no_schedule_out_where_the_network_is_underfitted(tmp_path: Path) -> None:
-    plant(tmp_path / "a", suite_under(SUITE), CELL, 1, test=FLAT, train=[12.0] * 8)
-    plant(tmp_path / "b", suite_under(SUITE), CELL, 1, test=FLAT, train=[0.1] * 8)
-    assert findings(tmp_path / "a")["learning curve"].weight == "unknown"
-    assert findings(tmp_path / "b")["learning curve"].weight == "ruled_out"
-
-
 def test_symptoms_stand_under_a_heading_of_their_own(tmp_path: Path, capsys: Capture) -> None:
-    plant(tmp_path, suite_under(SUITE), CELL, 1, test=FLAT, train=[12.0] * 8)
+    plant(tmp_path, suite_under(SUITE), CELL, 1, test=[*FLAT[:-1], 6.2], train=[12.0] * 8)
     out = invoke(capsys, "explain", SUITE, CELL, "--results", tmp_path, "--format", "markdown").out
     _, causes, symptoms = re.split(r"### (?:Causes|Symptoms)\n", out)
-    for about in ("fit", "seeds", "learning curve", "last epoch against best"):
+    for about in ("fit", "seeds", "last epoch against best"):
         assert f" · {about}: " not in causes
         assert f" · {about}: " in symptoms
     assert "inferred settings" in causes
@@ -275,20 +212,20 @@ def test_symptoms_stand_under_a_heading_of_their_own(tmp_path: Path, capsys: Cap
 
 def test_another_name_for_a_row_is_a_note_and_no_reason(tmp_path: Path, capsys: Capture) -> None:
     plant(tmp_path, suite_under(SUITE), CELL, 1, test=FLAT)
-    assert "the printed number" not in findings(tmp_path)
+    assert "published_split" not in findings(tmp_path)
     out = invoke(capsys, "explain", SUITE, CELL, "--results", tmp_path, "--format", "markdown").out
     (line,) = (line for line in out.splitlines() if "The report calls it Mixed Attention." in line)
-    assert "printed 5.52" in line
+    assert "published 5.52" in line
 
 
 @pytest.mark.parametrize("cell", ["attention-164/arl", "attention-164/nal", "attention-92/nal"])
-def test_a_narrow_network_is_set_beside_the_one_of_full_width(tmp_path: Path, cell: str) -> None:
+def test_a_narrow_network_is_compared_with_the_one_of_full_width(tmp_path: Path, cell: str) -> None:
     """No row of the zoo is that of a deep NAL network: NAL is as large as ARL."""
     suite = "table1_arl_vs_nal"
     plant(tmp_path, suite_under(suite, tier="cpu"), cell, 1, test=FLAT)
-    size = findings(tmp_path, suite, cell)["size of the network"]
-    whole = "3,463,002" if "164" in cell else "1,841,242"
-    assert f"% of {whole} at full width" in size.evidence
+    size = findings(tmp_path, suite, cell)["narrow"]
+    assert size.facts["expected"] == (3_463_002 if "164" in cell else 1_841_242)
+    assert "at full width" in finding_sentence(size)
 
 
 def test_an_unmarked_setting_is_named(tmp_path: Path) -> None:
@@ -296,11 +233,10 @@ def test_an_unmarked_setting_is_named(tmp_path: Path) -> None:
     text = (suite_folder() / path.name).read_text()
     path.write_text(text.replace("{name: attention-56}", "{name: attention-56, width: 0.5}"))
     plant(tmp_path / "results", suite_under(str(path)), CELL, 1, test=FLAT)
-    (found,) = (
-        f for about, f in findings(tmp_path / "results", str(path)).items()
-        if about.startswith(str(path))
-    )  # fmt: skip
-    assert found.evidence.startswith("model.width 0.5 is set here without saying")
+    found = findings(tmp_path / "results", str(path))["unmarked"]
+    assert found.facts["where"].startswith(str(path))
+    assert found.facts["changes"] == [["model.width", 0.5]]
+    assert "without saying where it comes from" in finding_sentence(found)
 
 
 def test_the_command_names_the_cell_the_folder_and_what_runs_have_fixed(

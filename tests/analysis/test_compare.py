@@ -17,10 +17,9 @@ from resbench.store.metrics import EpochMetrics, read_epochs
 from resbench.store.predictions import Predictions, read_predictions, write_predictions
 from resbench.store.records import read_record, write_record
 from resbench.suite.expand import DataChoice, Expanded
+from tests import factory
 from tests.cli.invoke import imported_by, invoke
-from tests.report import records
-from tests.report.planted import plant
-from tests.report.records import suite_under
+from tests.factory import plant, suite_under
 
 SUITE, CELL = "table3_mask", "encoder-decoder"
 
@@ -105,7 +104,7 @@ def test_times_and_machines_do_not_make_runs_disagree(sides: tuple[Path, Path]) 
 def test_a_run_that_diverged_on_one_side_only_disagrees(sides: tuple[Path, Path]) -> None:
     expanded = suite_under(SUITE)
     shutil.rmtree(RunFolder(sides[1], expanded.cell(CELL).at_seed(1).key).path)
-    records.diverge(sides[1], expanded, CELL, 1)
+    factory.diverge(sides[1], expanded, CELL, 1)
     (run,) = compared(*sides).disagreeing
     assert "status done against diverged" in run.differences
 
@@ -116,38 +115,38 @@ def test_an_edited_record_is_named_and_never_compared(
     record = RunFolder(sides[1], suite_under(SUITE).cell(CELL).at_seed(1).key).record
     record.write_text(record.read_text().replace('"test_top1_err": 6.0', '"test_top1_err": 5.0'))
     found = compared(*sides)
-    assert len(found.same) == 2
-    assert "edited or damaged" in found.b.problems[0]
+    assert len(found.same_key) == 2
+    assert "edited or damaged" in found.problems[0]
     assert invoke(capsys, "compare", *sides).code == 1
     assert found.left_out == (
-        f"{SUITE} {CELL}, only A: tier paper x1 cifar10 fp32 eager numerics 1 (1 run)",
+        f"{SUITE} {CELL}, only A: tier paper cifar10 fp32 eager numerics 1 (1 run)",
     )
 
 
 def test_runs_under_other_keys_are_paired_by_seed(tmp_path: Path) -> None:
     found = pair(tmp_path / "a", tmp_path / "b", [6.0, 6.2, 6.4], [7.0, 7.3, 7.4])
-    assert found.estimate.groups == 1
-    assert found.estimate.effect == pytest.approx(1.0333, abs=1e-3)
-    assert found.verdict == "B is worse"
+    assert found.n == 3
+    assert found.difference == pytest.approx(1.0333, abs=1e-3)
+    assert found.verdict == "b_worse"
     assert found.p is not None
     assert found.p < 0.05
 
 
 def test_equal_engines_show_no_difference(tmp_path: Path) -> None:
     found = pair(tmp_path / "a", tmp_path / "b", [6.0, 6.4, 6.2], [6.3, 6.1, 6.2])
-    assert found.verdict == "no difference shown"
-    assert found.estimate.interval(0.95).contains(0)
+    assert found.verdict == "no_difference"
+    assert found.interval[0] < 0 < found.interval[1]
 
 
 def test_one_seed_compares_these_two_networks_on_their_images(tmp_path: Path) -> None:
     found = pair(tmp_path / "a", tmp_path / "b", [6.0], [12.0], images=5)
     assert found.p is None
-    assert found.images_p == pytest.approx(0.5**59, abs=1e-6)  # 60 images, all for A
-    assert found.verdict == "these two networks differ; one seed decides nothing"
+    assert found.p_images == pytest.approx(0.5**59, abs=1e-6)  # 60 images, all for A
+    assert found.verdict == "networks_differ"
 
 
 def test_two_seeds_decide_nothing(tmp_path: Path) -> None:
-    assert pair(tmp_path / "a", tmp_path / "b", [6.0, 6.1], [12.0, 12.1]).verdict == "too few seeds"
+    assert pair(tmp_path / "a", tmp_path / "b", [6.0, 6.1], [12.0, 12.1]).verdict == "too_few_seeds"
 
 
 def test_verdicts_on_many_cells_are_adjusted_for_their_number(tmp_path: Path) -> None:
@@ -161,11 +160,11 @@ def test_verdicts_on_many_cells_are_adjusted_for_their_number(tmp_path: Path) ->
             moved = error + shift + noise
             plant(tmp_path / "b", expanded["graph"], cell.id, seed, test=[9.0, moved])
     found = compared(tmp_path / "a", tmp_path / "b")
-    shifted = next(p for p in found.cells if p.place.endswith("attention-56/arl"))
+    shifted = next(p for p in found.cells if p.cell.endswith("attention-56/arl"))
     assert len(found.cells) == 8
     assert shifted.p is not None
     assert shifted.p < 0.05
-    assert shifted.verdict == "no difference shown"
+    assert shifted.verdict == "no_difference"
 
 
 def test_tags_choose_runs_of_one_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -181,7 +180,7 @@ def test_tags_choose_runs_of_one_folder(tmp_path: Path, capsys: pytest.CaptureFi
     assert "1 cell under different keys" in outcome.out
 
 
-def test_several_contexts_without_an_equal_one_are_left_out_and_named(tmp_path: Path) -> None:
+def test_several_settings_without_an_equal_one_are_left_out_and_named(tmp_path: Path) -> None:
     for folder, changes in (("a", {"tier": "cpu"}), ("a", {"tier": "tiny"}), ("b", {"scale": 0.1})):
         plant(tmp_path / folder, suite_under(SUITE, **changes), CELL, 1, test=[9.0, 8.0])
     found = compared(tmp_path / "a", tmp_path / "b")
@@ -191,7 +190,7 @@ def test_several_contexts_without_an_equal_one_are_left_out_and_named(tmp_path: 
 
 def test_other_test_images_are_compared_by_their_errors_alone(tmp_path: Path) -> None:
     a, b = tmp_path / "a", tmp_path / "b"
-    assert pair(a, b, [6.0, 6.2, 6.4], [7.0, 7.3, 7.4]).images_p is not None
+    assert pair(a, b, [6.0, 6.2, 6.4], [7.0, 7.3, 7.4]).p_images is not None
     for seed in (1, 2, 3):
         run = RunFolder(b, suite_under(SUITE, engine="graph").cell(CELL).at_seed(seed).key)
         record, kept = read_record(run), read_predictions(run.predictions)
@@ -201,8 +200,8 @@ def test_other_test_images_are_compared_by_their_errors_alone(tmp_path: Path) ->
         write_predictions(run.predictions, rolled)
         write_record(run, record)
     (found,) = compared(a, b).cells
-    assert found.images_p is None
-    assert found.verdict == "B is worse"
+    assert found.p_images is None
+    assert found.verdict == "b_worse"
 
 
 def test_an_unknown_tag_and_a_missing_folder_are_refused(tmp_path: Path) -> None:
@@ -260,11 +259,10 @@ def test_json_has_the_runs_and_the_cells(
     plant(sides[1], suite_under(SUITE, engine="graph"), "local", 1, test=[9.0, 7.0])
     out = invoke(capsys, "compare", *sides, "--format", "json").out
     page = json.loads(out, parse_constant=pytest.fail)
-    assert [run["identical"] for run in page["same_key"]] == [True] * 3
+    assert [run["differences"] for run in page["same_key"]] == [[]] * 3
     (cell,) = page["cells"]
-    assert (cell["cell"], cell["errors"], cell["interval"]) == (
-        f"{SUITE} local", [[8.0], [7.0]], [None, None],
-    )  # fmt: skip
+    assert (cell["cell"], cell["interval"]) == (f"{SUITE} local", [None, None])
+    assert (cell["a"]["errors"], cell["b"]["errors"]) == ([8.0], [7.0])
 
 
 def test_comparing_imports_neither_torch_nor_mlflow(sides: tuple[Path, Path]) -> None:

@@ -1,4 +1,4 @@
-"""The page of `resbench plan`: what is done and to do, how long it takes, what it can decide."""
+"""The page of ``resbench plan``: what would run, how long it takes, what it can decide."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from resbench.analysis.names import context_label, listed, percent, sentence
-from resbench.analysis.power import Power, claim_powers, power_data
-from resbench.report.document import SCHEMA, Block, Command, Grid, Heading, Items, Page, Text
+from resbench.analysis import SCHEMA
+from resbench.analysis.names import listed, setting_label
+from resbench.analysis.power import Power, claim_powers
+from resbench.report.document import Block, Command, Document, Heading, Items, Paragraph, Table
+from resbench.report.text import percent, sentence
 from resbench.store.records import RunRecord
 from resbench.suite.expand import Expanded
 from resbench.words import count, duration
@@ -19,7 +21,7 @@ UNKNOWN = "unknown: measured at the first run"
 
 @dataclass(frozen=True)
 class PlannedTime:
-    """One run of a plan; a run that serves several places is one."""
+    """One run of a plan; a run that serves several cells counts once."""
 
     places: tuple[tuple[str, str], ...]
     """(suite, cell)."""
@@ -37,19 +39,19 @@ class Machine:
     device: str
     workers: int
     data_missing: Mapping[str, str]
-    """For each data set that is not at hand a line: what to do."""
+    """For each data set that is not available a line: what to do."""
 
 
-def plan_page(
+def plan_document(
     suites: Sequence[Expanded], runs: Sequence[PlannedTime], machine: Machine, command: str
-) -> Page:
-    """Return the plan of all suites under one context."""
+) -> Document:
+    """Return the plan of all suites in one setting."""
     by_place: dict[tuple[str, str], list[PlannedTime]] = {}
     for run in runs:
         for place in run.places:
             by_place.setdefault(place, []).append(run)
     todo = [run for run in runs if run.record is None]
-    blocks: list[Block] = [Heading(1, "Plan"), Text(_total(todo, len(runs), machine))]
+    blocks: list[Block] = [Heading(1, "Plan"), Paragraph(_total(todo, len(runs), machine))]
     missing = tuple(machine.data_missing.values())
     blocks += [Items(missing)] if missing else []
     if todo:
@@ -66,11 +68,11 @@ def plan_page(
             "title": expanded.loaded.suite.title,
             "seeds": list(expanded.seeds),
             "cells": [_cell_data(id_, found) for id_, found in cells.items()],
-            "claims": [power_data(power) for power in powers],
+            "claims": [{**vars(power), "answer": answer(power)} for power in powers],
         })  # fmt: skip
     plain = {
         "schema": SCHEMA,
-        "context": context_label(suites[0].context),
+        "setting": setting_label(suites[0].context),
         "device": machine.device,
         "workers": machine.workers,
         "data_missing": dict(machine.data_missing),
@@ -79,7 +81,7 @@ def plan_page(
         "unknown_runs": sum(run.left_s is None for run in todo),
         "suites": data,
     }
-    return Page(tuple(blocks), plain)
+    return Document(tuple(blocks), plain)
 
 
 def _total(todo: Sequence[PlannedTime], runs: int, machine: Machine) -> str:
@@ -111,14 +113,16 @@ def _suite_blocks(
     suite = expanded.loaded.suite
     yield Heading(2, f"{suite.name}: {suite.title}")
     if not cells:
-        yield Text("Counted, not trained: see `resbench report`.")
+        yield Paragraph("Counted, not trained: see `resbench report`.")
         return
-    yield Text(f"{sentence(context_label(expanded.context))} · seeds {listed(expanded.seeds)}.")
+    yield Paragraph(
+        f"{sentence(setting_label(expanded.context))} · seeds {listed(expanded.seeds)}."
+    )
     rows = tuple(_row(expanded, id_, runs) for id_, runs in cells.items())
-    yield Grid(("cell", "done", "to do", "one run", "left"), rows, "lrrrr")
+    yield Table(("cell", "done", "to do", "one run", "left"), rows, "lrrrr")
     shared = {place[0] for runs in cells.values() for run in runs for place in run.places}
     if shared > {suite.name}:
-        yield Text(
+        yield Paragraph(
             f"Shared with {listed(sorted(shared - {suite.name}))}: such a run is trained once."
         )
     if powers:
@@ -137,44 +141,57 @@ def _row(expanded: Expanded, cell: str, runs: Sequence[PlannedTime]) -> tuple[st
     return (
         cell,
         str(len(runs) - len(todo)),
-        f"{len(todo)}" + (f" ({begun} begun)" if begun else ""),
+        f"{len(todo)}" + (f" ({begun} started)" if begun else ""),
         "unknown" if one is None else duration(one),
         "unknown" if unknown else duration(_sum(todo)) if todo else "",
     )
 
 
 def _power_blocks(powers: Sequence[Power]) -> Iterator[Block]:
-    yield Text("What the claims can decide, before anything more is trained:")
+    yield Paragraph("What the claims can decide, before anything more is trained:")
     rows = tuple(
         (
             power.claim.text,
-            _points(power.printed_pp),
+            _points(power.published_pp),
             str(power.seeds),
             percent(power.spread.sd_pp),
             _points(power.detectable_pp),
             _points(power.detectable_holm_pp),
-            power.answer,
+            answer(power),
         )
         for power in powers
     )
     header = (
         "claim",
-        "printed\npp",
+        "published\npp",
         "seeds",
         "sd\npp",
         "detects\npp",
         "after Holm\npp",
-        "decides print",
+        "seeds to decide",
     )
-    yield Grid(header, rows, "lrrrrrl")
+    yield Table(header, rows, "lrrrrrl")
     sources = listed(dict.fromkeys(f"{p.spread.sd_pp:.2f} {p.spread.source}" for p in powers))
     few = "; fewer than 3 seeds decide nothing" if powers[0].seeds < 3 else ""
-    yield Text(
+    yield Paragraph(
         "Detects: the smallest true difference that these seeds, paired, find with probability 0.8 "
         f"at the claim's alpha, and after Holm's correction for {count(len(powers), 'claim')}"
-        f"{few}. Decides print: the seeds that find the printed difference after it, of a chain "
-        f"every step. Printed: of a chain its smallest step. Sd of one run: {sources}."
+        f"{few}. Seeds to decide: as many as find the published difference after Holm's "
+        "correction; in a chain, every step of it. Published: in a chain, the smallest step. "
+        f"Sd of one run: {sources}."
     )
+
+
+def answer(power: Power) -> str:
+    """Say how many seeds would decide a claim, in a few words."""
+    if power.sought_pp is None:
+        return "no published size"
+    if power.sought_pp <= 0:
+        return "not in the published numbers"
+    if power.seeds_needed is None:
+        return "over 100 seeds"
+    enough = power.seeds_needed <= power.seeds
+    return f"{power.seeds} are enough" if enough else f"{power.seeds_needed} seeds"
 
 
 def _points(value: float | None) -> str:

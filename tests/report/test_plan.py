@@ -12,21 +12,20 @@ from scipy import stats
 from resbench.analysis.claims import judge_claims
 from resbench.analysis.contrast import contrast_of
 from resbench.analysis.declared import declared
-from resbench.analysis.power import Power, claim_powers, printed_steps
+from resbench.analysis.power import Power, claim_powers, published_steps
 from resbench.analysis.results import read_results
 from resbench.analysis.tables import fill
 from resbench.cli.planning import Request, expand_request
 from resbench.machine import cpu_name
-from resbench.report.planned import Machine, PlannedTime, plan_page
+from resbench.report.plan import Machine, PlannedTime, answer, plan_document
 from resbench.runner.plan import plan
 from resbench.stats.contrasts import ArmResult
 from resbench.suite.catalog import load_suite, suite_folder, suite_names
 from resbench.suite.expand import parsed_claims
+from tests import factory
 from tests.cli.invoke import imported_by, invoke
+from tests.factory import JPEG, plant, suite_under
 from tests.mini import suite_of, write_suite
-from tests.report import records
-from tests.report.planted import plant
-from tests.report.records import JPEG, suite_under
 from tests.stats.judging import judged
 
 SUITE = "table1_arl_vs_nal"
@@ -55,16 +54,16 @@ def powers(suite: str = SUITE) -> dict[str, Power]:
         ("table7_cifar10_report", "attention-92-fails-test", None),
     ],
 )
-def test_the_printed_effect_is_the_one_that_the_test_of_the_claim_looks_at(
+def test_the_published_effect_is_the_one_that_the_test_of_the_claim_looks_at(
     suite: str, claim: str, effect: float | None
 ) -> None:
-    found = powers(suite)[claim].printed_pp
+    found = powers(suite)[claim].published_pp
     assert found == (None if effect is None else pytest.approx(effect))
 
 
 @pytest.mark.parametrize("order", ["error(nal) ~ error(arl)", "error(arl) ~ error(nal)"])
 @pytest.mark.parametrize("printed", [True, False])
-def test_an_equivalence_is_planned_for_its_margin_whatever_is_printed(
+def test_an_equivalence_is_planned_for_its_margin_whatever_is_published(
     tmp_path: Path, order: str, printed: bool
 ) -> None:
     suite = suite_of(seeds=(1, 2, 3))
@@ -73,7 +72,7 @@ def test_an_equivalence_is_planned_for_its_margin_whatever_is_printed(
     if printed:
         suite["printed"] = {"arl": {"err": {"value": "5.5"}}, "nal": {"err": {"value": "5.9"}}}
     (power,) = claim_powers(declared(load_suite(str(write_suite(tmp_path, suite)))), {})
-    assert power.answer == "5 seeds"
+    assert answer(power) == "5 seeds"
     assert power.decidable == pytest.approx(3 / 5)
 
 
@@ -81,12 +80,12 @@ def test_a_difference_stated_without_its_cells_is_taken_as_stated() -> None:
     expanded = declared(load_suite("table3_mask"))
     parsed = parsed_claims(expanded)[0]
     claim = structs.replace(expanded.loaded.suite.claims[0], metric="train_top1_err")
-    assert printed_steps(expanded, claim, parsed) == (0.96,)
+    assert published_steps(expanded, claim, parsed) == (0.96,)
 
 
 @pytest.mark.parametrize("suite", [n for n in suite_names() if load_suite(n).suite.claims])
 def test_seeds_to_decide_are_those_that_the_verdict_asks_for(suite: str) -> None:
-    found = [power for power in powers(suite).values() if power.printed_pp is not None]
+    found = [power for power in powers(suite).values() if power.published_pp is not None]
     for power in found:
         expanded = declared(load_suite(suite))
         claims = expanded.loaded.suite.claims
@@ -97,7 +96,7 @@ def test_seeds_to_decide_are_those_that_the_verdict_asks_for(suite: str) -> None
         verdict = judged(
             operator,
             arms if operator == "gap_grows" else one[: len(cells)],
-            printed_difference=power.printed_pp,
+            printed_difference=power.published_pp,
             planning_sd=0.2,
             claims=len(claims),
         )
@@ -105,19 +104,19 @@ def test_seeds_to_decide_are_those_that_the_verdict_asks_for(suite: str) -> None
     assert found or suite == "optimizer"  # print has no number for Nesterov SGD
 
 
-def test_a_chain_that_runs_as_printed_is_not_ruled_out_by_its_own_range(tmp_path: Path) -> None:
+def test_a_chain_that_runs_as_published_is_not_ruled_out_by_its_own_range(tmp_path: Path) -> None:
     """Its test looks at the weakest step, 0.13 in print, and not at the 1.21 from end to end."""
     expanded = declared(load_suite(SUITE))
     printed = expanded.loaded.suite.printed
     for network, row in printed.items():
         for seed, luck in enumerate((-0.2, 0.0, 0.3), 1):
             error = round(float(row["arl"].value or 0) + luck * (network[-1] != "6"), 1)
-            records.finish(tmp_path, expanded, f"{network}/arl", seed, error)
+            factory.finish(tmp_path, expanded, f"{network}/arl", seed, error)
     (table,) = fill(expanded.loaded, read_results(tmp_path))
-    verdicts = {item.claim.id: item.verdict for item in judge_claims(table)}
-    chain = verdicts["deeper-is-better"]
-    assert chain.evidence.printed_difference == pytest.approx(0.13)
-    assert chain.kind in ("direction_only", "inconclusive", "confirmed")
+    claims = {item.claim.id: item for item in judge_claims(table)}
+    chain = claims["deeper-is-better"]
+    assert chain.published_pp == pytest.approx(0.13)
+    assert chain.verdict in ("direction_only", "inconclusive", "confirmed")
 
 
 def test_the_detectable_difference_is_found_in_four_of_five_experiments() -> None:
@@ -144,7 +143,7 @@ def test_fewer_than_three_seeds_detect_nothing() -> None:
 def test_the_sd_is_measured_once_a_cell_has_two_runs(tmp_path: Path) -> None:
     expanded = declared(load_suite(SUITE))
     runs = {
-        cell: [records.finish(tmp_path, expanded, cell, s, e) for s, e in enumerate(errors, 1)]
+        cell: [factory.finish(tmp_path, expanded, cell, s, e) for s, e in enumerate(errors, 1)]
         for cell, errors in {
             "attention-56/arl": (5.0, 5.2, 5.4),
             "attention-56/nal": (6.0, 6.8, 7.6),
@@ -177,7 +176,7 @@ def test_a_run_that_serves_two_tables_is_counted_and_timed_once() -> None:
         PlannedTime(tuple((p.suite, p.cell) for p in run.places), run.spec.seed, None, 0, 60.0)
         for run in plan(suites, sources)
     ]
-    page = plan_page(suites, estimates, Machine("CPU", 2, {}), "resbench run")
+    page = plan_document(suites, estimates, Machine("CPU", 2, {}), "resbench run")
     assert page.data["runs"] == {"done": 0, "todo": 30}  # 8 and 3 cells, one of them in both
     assert page.data["left_s"] == 30 * 60.0
     asked = [len(cell["todo"]) for suite in page.data["suites"] for cell in suite["cells"]]
@@ -189,7 +188,7 @@ def test_recorded_begun_and_unknown_runs_are_told_apart(
 ) -> None:
     results = tmp_path / "results"
     expanded = suite_under("table3_mask")
-    records.finish(results, expanded, "local", 1, 6.0)  # of a GPU: no rate for this CPU
+    factory.finish(results, expanded, "local", 1, 6.0)  # of a GPU: no rate for this CPU
     arguments = ("plan", "table3_mask", "--devices", "cpu", "--results", results)
     outcome = invoke(capsys, *arguments, "--format", "json")
     page = json.loads(outcome.out)
@@ -242,7 +241,7 @@ def test_a_plan_imports_neither_torch_nor_mlflow(tmp_path: Path) -> None:
     assert not imported_by("plan", SUITE, cwd=tmp_path) & {"torch", "mlflow", "seaborn", "pandas"}
 
 
-def test_a_plan_of_1000_cells_counts_their_runs(tmp_path: Path) -> None:
+def test_a_plan_of_1000_cells_has_every_run_once(tmp_path: Path) -> None:
     text = (suite_folder() / f"{SUITE}.yaml").read_text()
     head = text.partition("matrix:")[0].replace(SUITE, "large")
     rows = "\n".join(
@@ -265,11 +264,11 @@ def test_a_plan_of_1000_cells_counts_their_runs(tmp_path: Path) -> None:
         PlannedTime(tuple((p.suite, p.cell) for p in run.places), run.spec.seed, None, 0, None)
         for run in plan(suites, sources)
     ]
-    page = plan_page(suites, runs, Machine("CPU", 1, {}), "resbench run large")
-    assert int(page.data["runs"]["todo"]) == 3000
+    page = plan_document(suites, runs, Machine("CPU", 1, {}), "resbench run large")
+    assert page.data["runs"] == {"done": 0, "todo": 3000}
 
 
 def test_a_plan_for_other_data_names_it(tmp_path: Path) -> None:
     expanded = suite_under("table3_mask", data={"cifar10": JPEG})
-    page = plan_page([expanded], [], Machine("CPU", 1, {}), "resbench run")
-    assert "not the printed data set" in page.data["context"]
+    page = plan_document([expanded], [], Machine("CPU", 1, {}), "resbench run")
+    assert "not the published data set" in page.data["setting"]

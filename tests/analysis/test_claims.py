@@ -13,8 +13,8 @@ from resbench.analysis.tables import fill
 from resbench.store.layout import RunFolder
 from resbench.suite.catalog import load_suite
 from resbench.suite.claims import parse_claim
-from tests.report import records
-from tests.report.records import JPEG, suite_under
+from tests import factory
+from tests.factory import JPEG, suite_under
 
 Make = Callable[..., None]
 SUITE = "table1_arl_vs_nal"
@@ -28,7 +28,7 @@ def make(tmp_path: Path) -> Make:
         expanded = suite_under(suite, **(context or {}))
         for cell, errors in cells.items():
             for seed, error in enumerate(errors, 1):
-                records.finish(tmp_path, expanded, cell, seed, error, train=error)
+                factory.finish(tmp_path, expanded, cell, seed, error, train=error)
 
     return make
 
@@ -68,23 +68,23 @@ def test_an_order_is_confirmed_or_contradicted_with_its_effect_in_the_claimed_di
     make(**{"attention-56/arl": better, "attention-56/nal": worse})
     make(**{"attention-92/arl": worse, "attention-92/nal": better})
     found = judged(tmp_path)
-    assert found["arl-beats-nal-56"].verdict.kind == "confirmed"
-    assert found["arl-beats-nal-56"].verdict.effect_pp == pytest.approx(2.0, abs=0.1)
-    assert found["arl-beats-nal-92"].verdict.kind == "contradicted"
-    assert found["arl-beats-nal-92"].verdict.effect_pp == pytest.approx(-2.0, abs=0.1)
-    assert found["arl-beats-nal-128"].verdict.kind == "not_run"
+    assert found["arl-beats-nal-56"].verdict == "confirmed"
+    assert found["arl-beats-nal-56"].effect_pp == pytest.approx(2.0, abs=0.1)
+    assert found["arl-beats-nal-92"].verdict == "contradicted"
+    assert found["arl-beats-nal-92"].effect_pp == pytest.approx(-2.0, abs=0.1)
+    assert found["arl-beats-nal-128"].verdict == "not_run"
 
 
 def test_p_values_are_adjusted_over_the_claims_of_one_table_and_the_raw_ones_kept(
     tmp_path: Path, make: Make
 ) -> None:
     make(**{"attention-56/arl": (5.0, 5.1, 5.3), "attention-56/nal": (7.0, 7.2, 7.2)})
-    alone = judged(tmp_path)["arl-beats-nal-56"].verdict
+    alone = judged(tmp_path)["arl-beats-nal-56"]
     make(**{"attention-92/arl": (5.0, 5.1, 5.3), "attention-92/nal": (7.0, 7.2, 7.2)})
-    together = judged(tmp_path)["arl-beats-nal-56"].verdict
-    assert alone.raw_p is not None
-    assert together.raw_p == alone.raw_p == alone.adjusted_p
-    assert together.adjusted_p == pytest.approx(2 * alone.raw_p)
+    together = judged(tmp_path)["arl-beats-nal-56"]
+    assert alone.p is not None
+    assert together.p == alone.p == alone.p_holm
+    assert together.p_holm == pytest.approx(2 * alone.p)
 
 
 def test_a_gap_that_grows_with_depth_is_confirmed(tmp_path: Path, make: Make) -> None:
@@ -92,8 +92,8 @@ def test_a_gap_that_grows_with_depth_is_confirmed(tmp_path: Path, make: Make) ->
     for depth, gap in ((92, 1.0), (128, 11.0), (164, 21.0)):
         make(**{f"attention-{depth}/arl": [5 + n for n in noise]})
         make(**{f"attention-{depth}/nal": [5 + gap + n * n for n in noise]})
-    verdict = judged(tmp_path)["gap-grows"].verdict
-    assert (verdict.kind, round(verdict.effect_pp)) == ("confirmed", 20)
+    found = judged(tmp_path)["gap-grows"]
+    assert (found.verdict, round(found.effect_pp or 0)) == ("confirmed", 20)
 
 
 def test_a_shrinking_gap_is_contradicted(tmp_path: Path, make: Make) -> None:
@@ -101,7 +101,7 @@ def test_a_shrinking_gap_is_contradicted(tmp_path: Path, make: Make) -> None:
     for depth, gap in ((92, 25.0), (128, 13.0), (164, 1.0)):
         make(**{f"attention-{depth}/arl": [5 + n for n in noise]})
         make(**{f"attention-{depth}/nal": [5 + gap + n * n for n in noise]})
-    assert judged(tmp_path)["gap-grows"].verdict.kind == "contradicted"
+    assert judged(tmp_path)["gap-grows"].verdict == "contradicted"
 
 
 def test_a_chain_is_confirmed_only_when_every_step_holds(tmp_path: Path, make: Make) -> None:
@@ -109,14 +109,14 @@ def test_a_chain_is_confirmed_only_when_every_step_holds(tmp_path: Path, make: M
     errors = {164: 4.0, 128: 6.0, 92: 8.0, 56: 10.0}
     for depth, error in errors.items():
         make(**{f"attention-{depth}/arl": [error + n * depth / 100 for n in noise]})
-    assert judged(tmp_path)["deeper-is-better"].verdict.kind == "confirmed"
+    assert judged(tmp_path)["deeper-is-better"].verdict == "confirmed"
 
 
 def test_one_reversed_step_contradicts_a_chain(tmp_path: Path, make: Make) -> None:
     noise = (0.0, 0.1, 0.3)
     for depth, error in {164: 4.0, 128: 6.0, 92: 5.0, 56: 10.0}.items():
         make(**{f"attention-{depth}/arl": [error + n * depth / 100 for n in noise]})
-    assert judged(tmp_path)["deeper-is-better"].verdict.kind == "contradicted"
+    assert judged(tmp_path)["deeper-is-better"].verdict == "contradicted"
 
 
 def test_a_claim_about_training_errors_is_judged_on_training_errors(
@@ -126,31 +126,31 @@ def test_a_claim_about_training_errors_is_judged_on_training_errors(
     make("table6_arl_vs_nal_report", **arms)
     item = judged(tmp_path, "table6_arl_vs_nal_report")["nal-costs-56"]
     assert item.claim.metric == "train_top1_err"
-    assert item.verdict.kind == "confirmed"
-    assert item.verdict.evidence.images_p is None
+    assert item.verdict == "confirmed"
+    assert item.p_images is None
 
 
-def test_claims_may_be_judged_in_any_one_context(tmp_path: Path, make: Make) -> None:
+def test_claims_may_be_judged_in_any_one_setting(tmp_path: Path, make: Make) -> None:
     arms = {"attention-56/arl": (15.0, 15.1, 15.3), "attention-56/nal": (17.0, 17.2, 17.2)}
     make(context={"data": {"cifar10": JPEG}}, **arms)
-    assert judged(tmp_path)["arl-beats-nal-56"].verdict.kind == "confirmed"
+    assert judged(tmp_path)["arl-beats-nal-56"].verdict == "confirmed"
 
 
-def test_arms_of_two_contexts_do_not_meet(tmp_path: Path, make: Make) -> None:
+def test_arms_of_two_settings_do_not_meet(tmp_path: Path, make: Make) -> None:
     make(**{"attention-56/arl": (5.0, 5.1, 5.3)})
     make(context={"data": {"cifar10": JPEG}}, **{"attention-56/nal": (17.0, 17.2, 17.2)})
     for table in (0, 1):
-        assert judged(tmp_path, table=table)["arl-beats-nal-56"].verdict.kind == "not_run"
+        assert judged(tmp_path, table=table)["arl-beats-nal-56"].verdict == "not_run"
 
 
 def test_one_seed_is_paired_on_its_test_images_and_decides_nothing(
     tmp_path: Path, make: Make
 ) -> None:
     make(**{"attention-56/arl": (5.0,), "attention-56/nal": (12.0,)})
-    verdict = judged(tmp_path)["arl-beats-nal-56"].verdict
-    assert verdict.kind == "direction_only"
-    assert verdict.evidence.images_p is not None
-    assert verdict.evidence.images_p < 1e-6
+    found = judged(tmp_path)["arl-beats-nal-56"]
+    assert found.verdict == "direction_only"
+    assert found.p_images is not None
+    assert found.p_images < 1e-6
 
 
 @pytest.mark.parametrize(
@@ -166,17 +166,17 @@ def test_one_seed_plans_others_only_where_the_assumed_spread_is_the_suites(
     tmp_path: Path, make: Make, context: dict[str, Any], planned: bool
 ) -> None:
     make(context=context, **{"attention-56/arl": (5.0,), "attention-56/nal": (12.0,)})
-    verdict = judged(tmp_path)["arl-beats-nal-56"].verdict
-    assert (verdict.seeds_needed is not None) == planned
+    found = judged(tmp_path)["arl-beats-nal-56"]
+    assert (found.seeds_needed is not None) == planned
 
 
 def test_predictions_on_other_images_are_not_paired(
     tmp_path: Path, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make(**{"attention-56/arl": (5.0,)})
-    monkeypatch.setattr(records, "IMAGES", 500)
+    monkeypatch.setattr(factory, "IMAGES", 500)
     make(**{"attention-56/nal": (12.0,)})
-    assert judged(tmp_path)["arl-beats-nal-56"].verdict.evidence.images_p is None
+    assert judged(tmp_path)["arl-beats-nal-56"].p_images is None
 
 
 def test_predictions_that_vanish_after_the_scan_leave_the_errors_to_decide(
@@ -185,12 +185,12 @@ def test_predictions_that_vanish_after_the_scan_leave_the_errors_to_decide(
     make(**{"attention-56/arl": (5.0, 5.1, 5.3), "attention-56/nal": (7.0, 7.2, 7.2)})
     (table,) = fill(load_suite(SUITE), read_results(tmp_path))
     RunFolder(tmp_path, table.records[0].key).predictions.unlink()
-    verdict = {item.claim.id: item for item in judge_claims(table)}["arl-beats-nal-56"].verdict
-    assert verdict.kind == "confirmed"
-    assert verdict.evidence.images_p is None
+    found = {item.claim.id: item for item in judge_claims(table)}["arl-beats-nal-56"]
+    assert found.verdict == "confirmed"
+    assert found.p_images is None
 
 
 def test_a_diverged_run_is_no_arm(tmp_path: Path, make: Make) -> None:
     make(**{"attention-56/arl": (5.0,)})
-    records.diverge(tmp_path, suite_under(SUITE), "attention-56/nal", 1)
-    assert judged(tmp_path)["arl-beats-nal-56"].verdict.kind == "not_run"
+    factory.diverge(tmp_path, suite_under(SUITE), "attention-56/nal", 1)
+    assert judged(tmp_path)["arl-beats-nal-56"].verdict == "not_run"

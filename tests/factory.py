@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from msgspec import structs
 
 from resbench.analysis.declared import declared
 from resbench.store.layout import RunFolder
@@ -70,50 +72,71 @@ def finish(
     *,
     best: float | None = None,
     train: float = 1.25,
-    val: float | None = None,
+    val: float = 2.5,
     device: str = "a GPU",
 ) -> RunRecord:
-    """A finished run whose predictions are wrong on ``error`` percent of the images."""
+    """A finished run of two epochs, wrong on ``error`` percent of the images at its end."""
+    environment = {"device_name": device}
+    first = error if best is None else best
+    return plant(
+        results, expanded, cell, seed, test=[first, error], train=[train, train], val=val,
+        environment=environment,
+    )  # fmt: skip
+
+
+def plant(
+    results: Path,
+    expanded: Expanded,
+    cell: str,
+    seed: int,
+    *,
+    test: Sequence[float],
+    train: Sequence[float] | None = None,
+    val: float = 2.5,
+    images: int | None = None,
+    **facts: Mapping[str, Any],
+) -> RunRecord:
+    """A finished run with these errors by epoch, in percent.
+
+    ``images`` seeds which of the test images are wrong (by default, the run's seed); ``facts`` are
+    changes to the parts of the record, for example ``data={"fingerprint": ...}``.
+    """
     run = begin(results, expanded, cell, seed)
-    predictions = made_predictions(error, seed)
-    percent, loss = error_from_predictions(predictions)
     spec = expanded.cell(cell).at_seed(seed)
-    if spec.training.val_in_train == 0:
-        val = None
-    elif val is None:
-        val = 2.5
-    best = percent if best is None else best
-    for epoch, test in enumerate([best, percent], 1):
-        append_epoch(
-            run.timing, EpochTiming(epoch=epoch, duration_s=60, images_per_s=900, eval_s=1)
+    predictions = made_predictions(test[-1], seed if images is None else images)
+    error, loss = error_from_predictions(predictions)
+    errors, trained = [*test[:-1], error], train or [max(0.0, value - 2) for value in test]
+    checked = val if spec.training.val_in_train else None
+    for epoch, (tested, seen) in enumerate(zip(errors, trained, strict=True), 1):
+        row = EpochMetrics(
+            epoch=epoch,
+            step=epoch,
+            lr=0.1,
+            train_loss=0.05,
+            train_top1_err=seen,
+            test_loss=loss,
+            test_top1_err=tested,
+            val_in_train_loss=None if checked is None else 0.1,
+            val_in_train_err=checked,
         )
-        append_epoch(
-            run.metrics,
-            EpochMetrics(
-                epoch=epoch,
-                step=epoch,
-                lr=0.1,
-                train_loss=0.05,
-                train_top1_err=train,
-                test_loss=loss,
-                test_top1_err=test,
-                val_in_train_loss=None if val is None else 0.1,
-                val_in_train_err=val,
-            ),
-        )
+        append_epoch(run.metrics, row)
+        timing = EpochTiming(epoch=epoch, duration_s=60, images_per_s=900, eval_s=1)
+        append_epoch(run.timing, timing)
     write_predictions(run.predictions, predictions)
     result = Result(
-        epoch=2,
-        step=2,
-        test_top1_err=percent,
+        epoch=len(errors),
+        step=len(errors),
+        test_top1_err=error,
         test_loss=loss,
-        train_top1_err=train,
+        train_top1_err=trained[-1],
         train_loss=0.05,
-        val_in_train_err=val,
-        best_test_top1_err=best,
-        best_epoch=1 if best <= percent else 2,
+        val_in_train_err=checked,
+        best_test_top1_err=min(errors),
+        best_epoch=errors.index(min(errors)) + 1,
     )
-    return write_record(run, _record(expanded, spec, result, device))
+    record = _record(expanded, spec, cell, result)
+    changed = {name: structs.replace(getattr(record, name), **u) for name, u in facts.items()}
+    return write_record(run, structs.replace(record, **changed))
 
 
 def diverge(results: Path, expanded: Expanded, cell: str, seed: int) -> RunRecord:
@@ -123,7 +146,7 @@ def diverge(results: Path, expanded: Expanded, cell: str, seed: int) -> RunRecor
     nothing: dict[str, Any] = dict.fromkeys(Result.__struct_fields__)
     result = Result(**(nothing | {"epoch": 0, "step": 7}))
     reason = "the loss is nan at step 7"
-    return write_record(run, _record(expanded, spec, result, "a GPU", reason))
+    return write_record(run, _record(expanded, spec, cell, result, reason))
 
 
 def made_predictions(error: float, seed: int) -> Predictions:
@@ -136,13 +159,14 @@ def made_predictions(error: float, seed: int) -> Predictions:
 
 
 def _record(
-    expanded: Expanded, spec: RunSpec, result: Result, device: str, diverged: str | None = None
+    expanded: Expanded, spec: RunSpec, cell: str, result: Result, diverged: str | None = None
 ) -> RunRecord:
-    choice = expanded.context.data[spec.data.name]
+    choice, stored = expanded.context.data[spec.data.name], stored_context(expanded, spec)
+    suite = expanded.loaded.suite.name
     return RunRecord(
         key=spec.key,
         spec=spec.canonical(),
-        context=stored_context(expanded, spec),
+        context={**stored, "cells": [[suite, cell]]},
         status="diverged" if diverged else "done",
         reason=diverged,
         result=result,
@@ -162,7 +186,7 @@ def _record(
             python="3.11.7",
             torch="2.13.0",
             device="cuda:0",
-            device_name=device,
+            device_name="a GPU",
             cuda="13.0",
             threads=1,
             cpu="a CPU",

@@ -1,0 +1,303 @@
+"""Why a measured error differs from the published one: every check that finds something.
+
+A check looks at one cell in one setting and yields findings, each with the numbers that show it and
+the most that it can explain, in percentage points. :mod:`resbench.report.explain` puts them into
+words.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from resbench.analysis.declared import declared, images_seen
+from resbench.analysis.names import cell_labels, code_label, listed, rerun_command, setting_label
+from resbench.analysis.results import Results
+from resbench.analysis.tables import CellRuns, TableRuns, empty, fill
+from resbench.analysis.values import (
+    JudgedValue,
+    catalogued,
+    full_width,
+    judge_values,
+    notes_of,
+    parameters,
+)
+from resbench.errors import UsageError
+from resbench.stats.intervals import sampling_sd
+from resbench.store.layout import RunFolder
+from resbench.store.metrics import EpochMetrics, read_epochs
+from resbench.suite.catalog import Loaded
+from resbench.suite.expand import Cell, Expanded
+from resbench.suite.ledger import UNMARKED, Entry, ledger
+from resbench.suite.spec import RunSpec
+
+NOTICEABLE_PP = 0.1
+"""Less than this explains next to nothing."""
+
+Code = Literal[
+    "published_split", "other_data", "other_setting", "unmarked", "deviation", "inferred",
+    "narrow", "size", "images", "versions", "diverged", "one_seed", "seeds", "underfitted",
+    "memorised", "overfitted", "still_falling", "best_epoch",
+]  # fmt: skip
+SYMPTOMS: frozenset[Code] = frozenset({
+    "diverged", "one_seed", "seeds", "underfitted", "memorised", "overfitted", "still_falling",
+    "best_epoch",
+})  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One possible reason."""
+
+    code: Code
+    points: float | None = None
+    """The most that it can explain; infinite: the numbers are not comparable; None: unknown."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What was found."""
+
+    @property
+    def symptom(self) -> bool:
+        """Whether it is how a difference shows, not where it comes from."""
+        return self.code in SYMPTOMS
+
+    @property
+    def rank(self) -> tuple[bool, int, float]:
+        """Sort key: causes first, and of them what explains most."""
+        if self.points is None:
+            return self.symptom, 2, 0.0
+        order = 0 if math.isinf(self.points) else 1 if self.points >= NOTICEABLE_PP else 3
+        return self.symptom, order, -self.points
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """One cell in one setting."""
+
+    suite: str
+    cell: str
+    label: str
+    setting: str | None
+    """In words; None for a cell that is not trained."""
+    runs: tuple[str, ...]
+    """Keys."""
+    values: tuple[JudgedValue, ...]
+    findings: tuple[Finding, ...]
+    """Causes, then symptoms; of each what explains most first."""
+    command: str | None
+    """What trains the missing runs."""
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """One cell in one setting, with what its runs measured."""
+
+    table: TableRuns
+    declared: Expanded
+    """The suite as its source declares it."""
+    cell: CellRuns
+    values: tuple[JudgedValue, ...]
+    epochs: tuple[Sequence[EpochMetrics], ...]
+
+    @property
+    def spec(self) -> RunSpec:
+        assert self.cell.cell.spec is not None
+        return self.cell.cell.spec
+
+    @property
+    def value(self) -> JudgedValue | None:
+        """The published error that is to be explained."""
+        return next((v for v in self.values if v.number and v.is_error), None)
+
+    @property
+    def corrupted(self) -> float:
+        """The training error that corrupted labels alone give, in percent."""
+        return 100 * (1 - self.spec.data.clean_ratio)
+
+    def last(self, number: Callable[[EpochMetrics], float]) -> float:
+        """Return the mean over runs of a number of their last epoch."""
+        return math.fsum(number(rows[-1]) for rows in self.epochs) / len(self.epochs)
+
+
+def explain(loaded: Loaded, name: str, results: Results) -> list[Explanation]:
+    """Explain a cell in every setting that has runs of it, the closest to the source's first.
+
+    ``name`` is a cell, ``LEVEL/LEVEL`` in the order of the matrix, or ``ROW/COLUMN`` of the table.
+    Without a run there is one explanation, of what is known before.
+
+    Raises:
+        UsageError: no such cell in the suite.
+    """
+    cell, column = _find(loaded, name)
+    tables = [table for table in fill(loaded, results) if table.cells[cell].records]
+    return [explain_cell(table, cell, column) for table in tables or [empty(loaded, results.path)]]
+
+
+def explain_cell(table: TableRuns, name: str, column: str | None = None) -> Explanation:
+    """Explain a cell in one setting, or one of the columns that it fills."""
+    loaded, cell = table.expanded.loaded, table.cells[name]
+    judged = judge_values(table)
+    values = tuple(v for v in judged if v.cell == name and column in (None, v.column))
+    found: list[Finding] = []
+    if cell.cell.spec is not None:
+        files = (RunFolder(table.results, run.key).metrics for run in cell.done)
+        epochs = tuple(tuple(read_epochs(path, EpochMetrics)) for path in files)
+        subject = _Subject(table, declared(loaded), cell, values, epochs)
+        found = [finding for check in _CHECKS for finding in check(subject)]
+    return Explanation(
+        loaded.suite.name,
+        name,
+        listed(cell_labels(loaded, cell).values()),
+        setting_label(table.expanded.context, table.data_seen) if cell.cell.spec else None,
+        tuple(run.key for run in cell.records),
+        values,
+        tuple(sorted(found, key=lambda finding: finding.rank)),
+        rerun_command(table, cell) if cell.missing else None,
+    )
+
+
+def _find(loaded: Loaded, name: str) -> tuple[str, str | None]:
+    """Return the cell, and the column where a row and a column were named."""
+    source = declared(loaded)
+    if any(cell.id == name for cell in source.cells):
+        return name, None
+    row, _, column = name.rpartition("/")
+    table = loaded.suite.table
+    if row in loaded.suite.matrix[table.rows] and column in table.columns:
+        return source.cell_of(row, column).id, column
+    source.cell(name)
+    raise UsageError(f"unknown cell '{name}' in suite '{loaded.suite.name}'.")
+
+
+def _published_split(subject: _Subject) -> Iterator[Finding]:
+    """Find published numbers that are another quantity than any that is measured."""
+    for value in subject.values:
+        if value.published is None or not value.number or not value.is_error:
+            continue
+        unknown = (value.published.really or value.published.claims) == "unknown"
+        if unknown or (value.mean is not None and value.difference is None):
+            facts = {"published": value.number, "notes": " ".join(notes_of(value))}
+            yield Finding("published_split", math.inf, facts)
+
+
+def _settings(subject: _Subject) -> Iterator[Finding]:
+    """Name the deviations in force, by what set them, with the values of the source."""
+    groups: dict[str, list[Entry]] = {}
+    source = subject.declared.cell(subject.cell.cell.id)
+    entries = ledger(subject.table.expanded, subject.cell.cell)
+    for entry in (entry for entry in entries if entry.origin == "deviation"):
+        groups.setdefault(entry.place or entry.layer, []).append(entry)
+    for where, own in groups.items():
+        reason, changes = own[0].reason or "", _changes(own, source)
+        facts: dict[str, Any] = {"where": where, "reason": reason, "changes": changes}
+        if own[0].path == "data.id":
+            yield Finding("other_data", math.inf, facts)
+        elif where.startswith(("tier ", "--scale", "--set")):
+            yield Finding("other_setting", math.inf, {**facts, **_work(subject)})
+        elif reason == UNMARKED:
+            yield Finding("unmarked", None, {**facts, "changes": [[e.path, e.value] for e in own]})
+        else:
+            yield Finding("deviation", None, facts)
+    inferred = [e.path for e in entries if e.origin == "inferred"]
+    if open_ := [path for path in inferred if path not in ("seed", "precision")]:
+        yield Finding("inferred", None, {"settings": open_})
+
+
+def _changes(entries: Sequence[Entry], source: Cell) -> list[list[Any]]:
+    """Return setting, value and the source's value for each scalar that was changed."""
+    values = {".".join(path): leaf.value for path, leaf in source.leaves.items()}
+    found = ((e.path, e.value, values.get(e.path, e.value)) for e in entries)
+    return [[p, v, w] for p, v, w in found if v != w and not isinstance(v, list)]
+
+
+def _work(subject: _Subject) -> dict[str, int]:
+    spec = subject.declared.cell(subject.cell.cell.id).spec
+    seen = images_seen(subject.spec)
+    return {"images": seen, "source_images": images_seen(spec) if spec is not None else seen}
+
+
+def _network(subject: _Subject) -> Iterator[Finding]:
+    """Compare parameters and multiply-accumulates with the catalogue and the source."""
+    counted, expected = parameters(subject.cell), full_width(subject.spec)
+    entry = catalogued(subject.spec)
+    if counted is None or expected is None or entry is None:
+        return
+    facts = {"parameters": counted, "expected": expected, "published": entry.printed}
+    if subject.spec.model.width != 1:
+        yield Finding("narrow", None, facts)
+        return
+    macs = next((run.model.macs / 1e6 for run in subject.cell.records), None)
+    off = macs and subject.spec.data.image_px is None and abs(macs - entry.macs_m) > 0.06
+    unresolved = entry.note is not None and entry.note.startswith("unresolved")
+    if counted != expected or off or unresolved:
+        more = {"macs_m": macs, "expected_macs_m": entry.macs_m, "note": entry.note}
+        yield Finding("size", None, {**facts, **more})
+
+
+def _runs(subject: _Subject) -> Iterator[Finding]:
+    """Say where runs differ from each other, and how far their errors lie apart."""
+    records, lost = subject.cell.records, subject.cell.diverged
+    images = list(dict.fromkeys(run.data.fingerprint[:16] for run in records))
+    if len(images) > 1:
+        yield Finding("images", None, {"fingerprints": images})
+    versions = list(dict.fromkeys(map(code_label, records)))
+    if len(versions) > 1:
+        yield Finding("versions", None, {"versions": versions})
+    if lost:
+        facts = {"diverged": len(lost), "runs": len(records), "reason": lost[0].reason}
+        yield Finding("diverged", None, facts)
+    value = subject.value or next((v for v in subject.values if v.is_error), None)
+    if value is None or value.mean is None:
+        return
+    if value.interval is None or value.sd is None:
+        yield Finding("one_seed", None, {"error": value.mean})
+        return
+    reach = (value.interval[1] - value.interval[0]) / 2
+    yield Finding("seeds", reach, {"runs": len(value.values), "sd": value.sd, "reach": reach})
+
+
+def _fit(subject: _Subject) -> Iterator[Finding]:
+    """Say whether the network learnt its training images too little, or by heart."""
+    value = subject.value
+    if not subject.epochs or value is None or value.metric != "test_top1_err":
+        return
+    published, corrupted = float(value.number), subject.corrupted
+    train = subject.last(lambda epoch: epoch.train_top1_err)
+    test = subject.last(lambda epoch: epoch.test_top1_err)
+    facts = {"train": train, "test": test, "corrupted": corrupted}
+    if train - corrupted > published + 1:
+        yield Finding("underfitted", train - corrupted - published, facts)
+    elif corrupted and train < corrupted - 1:
+        yield Finding("memorised", max(0.0, test - published) or None, facts)
+    elif test > published + 1:
+        yield Finding("overfitted", test - max(published, train - corrupted), facts)
+
+
+def _curve(subject: _Subject) -> Iterator[Finding]:
+    """Say whether the test error still falls when training ends."""
+    n = min((len(rows) for rows in subject.epochs), default=0)
+    if n < 4:
+        return
+    k, runs = max(1, n // 10), len(subject.epochs)
+    errors = [math.fsum(rows[i].test_top1_err for rows in subject.epochs) / runs for i in range(n)]
+    before, last = math.fsum(errors[n - 2 * k : n - k]) / k, math.fsum(errors[n - k :]) / k
+    noise = sampling_sd(last, sum(run.data.test_images for run in subject.cell.done))
+    if before - last > max(NOTICEABLE_PP, noise):
+        facts = {"before": before, "last": last, "epochs": k, "of": n, "noise": noise}
+        yield Finding("still_falling", before - last, facts)
+
+
+def _best_epoch(subject: _Subject) -> Iterator[Finding]:
+    """Compare the last epoch with the best on the test set."""
+    results = [run.result for run in subject.cell.done]
+    pairs = [(r.test_top1_err, r.best_test_top1_err) for r in results]
+    gains = [last - best for last, best in pairs if last is not None and best is not None]
+    gain = round(math.fsum(gains) / len(gains), 6) if gains else 0.0
+    if gain:
+        yield Finding("best_epoch", gain, {"gain": gain, "epochs": [r.best_epoch for r in results]})
+
+
+_CHECKS: tuple[Callable[[_Subject], Iterator[Finding]], ...] = (
+    _published_split, _settings, _network, _runs, _fit, _curve, _best_epoch,
+)  # fmt: skip

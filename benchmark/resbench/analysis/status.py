@@ -1,0 +1,142 @@
+"""What a results folder holds, suite by suite: done, running, interrupted, failed, to do."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from resbench.analysis import SCHEMA
+from resbench.analysis.names import rerun_command, run_label, setting_label
+from resbench.analysis.results import Results, Unfinished
+from resbench.analysis.tables import TableRuns, fill, orphans
+from resbench.data.fit import train_images
+from resbench.errors import UsageError
+from resbench.store.state import Status
+from resbench.suite.catalog import Loaded
+from resbench.suite.schedule import resolve
+
+STATES = ("done", "diverged", "running", "interrupted", "failed", "to do")
+_STATE = {
+    Status.RUNNING: "running",
+    Status.OOM: "failed",
+    Status.FAILED: "failed",
+    Status.TIMEOUT: "failed",
+}
+"""What an unfinished run counts as; one that nobody holds was interrupted."""
+
+
+@dataclass(frozen=True)
+class TableStatus:
+    """How many runs of one table are in which state; a run of two cells counts once."""
+
+    suite: str
+    setting: str | None
+    """In words; None where nothing has run."""
+    runs: Mapping[str, int]
+    """By state."""
+    command: str | None
+    """What trains the missing runs."""
+
+
+@dataclass(frozen=True)
+class StoppedRun:
+    """A run that has started and has no record, with its cells in the tables looked at."""
+
+    key: str
+    seed: int
+    cells: tuple[tuple[str, str], ...]
+    """Suite and cell; none where it belongs to none of these suites."""
+    state: str
+    status: str | None
+    """As its folder records it; None where the folder does not say."""
+    epoch: int
+    epochs: int | None
+    """How many it has in all, where that is known."""
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class FolderStatus:
+    """A results folder."""
+
+    schema: int
+    results: str
+    records: int
+    tables: tuple[TableStatus, ...]
+    unfinished: tuple[StoppedRun, ...]
+    orphans: tuple[str, ...]
+    """Finished runs in no cell of any suite, each with the cell that it was made for."""
+    problems: tuple[str, ...]
+
+
+def folder_status(
+    suites: Sequence[Loaded], results: Results, *, whole: bool = True
+) -> FolderStatus:
+    """Return the state of every suite that is trained, and of every folder that is not in order.
+
+    Without ``whole`` runs of other suites are left out; what is refused is always listed.
+    """
+    tables = [table for loaded in suites for table in fill(loaded, results)]
+    trained = (table for table in tables if table.expanded.loaded.suite.train)
+    stopped = (run for run in _stopped(tables, results) if whole or run.cells)
+    return FolderStatus(
+        SCHEMA,
+        str(results.path),
+        len(results.scan.records),
+        tuple(map(table_status, trained)),
+        tuple(stopped),
+        tuple(sorted(map(run_label, orphans(tables, results)))) if whole else (),
+        results.problems,
+    )
+
+
+def table_status(table: TableRuns) -> TableStatus:
+    """Count the runs of one table by state."""
+    states: dict[str, str] = {}
+    for cell in table.cells.values():
+        if cell.cell.spec is not None:
+            states |= {cell.cell.at_seed(seed).key: "to do" for seed in cell.seeds}
+            states |= {run.key: _state(run) for run in cell.unfinished}
+            states |= {run.key: run.status for run in cell.records}
+    found, expanded = Counter(states.values()), table.expanded
+    return TableStatus(
+        expanded.loaded.suite.name,
+        setting_label(expanded.context, table.data_seen) if table.keys else None,
+        {state: found[state] for state in STATES},
+        rerun_command(table) if table.lacks_runs else None,
+    )
+
+
+def _state(run: Unfinished) -> str:
+    return "interrupted" if run.state is None else _STATE.get(run.state.status, "interrupted")
+
+
+def _stopped(tables: Sequence[TableRuns], results: Results) -> list[StoppedRun]:
+    """Return every run without a record, those of one suite together."""
+    cells: dict[str, dict[tuple[str, str], None]] = {}
+    epochs: dict[str, int] = {}
+    for table in tables:
+        for cell in table.cells.values():
+            for run in cell.unfinished:
+                spec = cell.cell.at_seed(run.seed)
+                with suppress(UsageError):  # it failed for that; the rest is right
+                    epochs[run.key] = resolve(spec, train_images(spec.data)).epochs
+                named = table.expanded.loaded.suite.name, cell.cell.id
+                cells.setdefault(run.key, {})[named] = None
+    found = [
+        StoppedRun(
+            run.key,
+            run.seed,
+            tuple(cells.get(run.key, ())),
+            _state(run),
+            run.state.status.value if run.state else None,
+            run.state.epoch if run.state else 0,
+            epochs.get(run.key),
+            run.state.reason if run.state else None,
+        )
+        for runs in results.unfinished.values()
+        for run in runs
+    ]
+    return sorted(found, key=lambda run: (not run.cells, run.cells, run.seed, run.key))

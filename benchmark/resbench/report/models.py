@@ -1,0 +1,116 @@
+"""The page of ``resbench models``: Table 5 and every network, counted against the published."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from resbench.analysis import SCHEMA
+from resbench.analysis.judge import JudgedTable
+from resbench.analysis.names import listed
+from resbench.models.catalogue import AUTHORS, ZOO, ZooEntry
+from resbench.models.provenance import PROVENANCE
+from resbench.report import text
+from resbench.report.document import (
+    Block,
+    Cell,
+    Document,
+    Fold,
+    Heading,
+    Items,
+    Number,
+    Paragraph,
+    Table,
+)
+from resbench.report.tables import table_blocks
+from resbench.stats.verdicts import parse_printed
+
+HEADER = (
+    "network",
+    "parameters\n10 classes",
+    "100 classes",
+    "with BN\nstatistics",
+    "published",
+    "MACs (M)",
+    "depth",
+)
+
+
+def models_document(table: JudgedTable) -> Document:
+    """Return Table 5 row by row and every network of the catalogue."""
+    rows = [_network(entry) for entry in ZOO]
+    blocks: list[Block] = [Heading(1, "Networks"), Heading(2, table.title), *table_blocks(table)]
+    for family, authors in AUTHORS.items():
+        own = [row for row in rows if row["family"] == family]
+        notes = [row["note"] for row in own if row["note"]]
+        cells = tuple(_cells(row, notes) for row in own)
+        blocks += [Heading(2, f"Networks of {authors}"), Table(HEADER, cells, "lrrrrrr")]
+        blocks += [Items(tuple(notes), numbered=True)] if notes else []
+        blocks.append(_choices(family))
+    blocks.append(
+        Paragraph(
+            "Trainable parameters; multiply-accumulates of one 32x32 image, forward, convolutions "
+            "and classifier; depth in weighted layers from image to logits. "
+            f"{text.VALUES['equal'][0]} one of the counts rounds to the published size, "
+            f"{text.VALUES['differs'][0]} none does."
+        )
+    )
+    data = {
+        "schema": SCHEMA,
+        "values": table.values,
+        "networks": rows,
+        "choices": PROVENANCE,
+    }
+    return Document(tuple(blocks), data, rows)
+
+
+def _choices(family: str) -> Fold:
+    """Return where every choice in the networks of a family comes from."""
+    marks = PROVENANCE[family]
+    rows = tuple((m.item, m.value, m.origin, m.place, m.reason) for m in marks)
+    header = ("choice", "value", "origin", "place", "why")
+    counted = Counter(mark.origin for mark in marks)
+    title = listed(f"{n} {origin}" for origin, n in counted.items())
+    return Fold(f"Where its choices come from: {title}", (Table(header, rows, "lllll"),))
+
+
+def _network(entry: ZooEntry) -> dict[str, Any]:
+    counts = (entry.parameters_10, entry.parameters_100, entry.with_bn_statistics_10)
+    fits = entry.printed and any(_rounds(n, entry.printed) for n in counts if n is not None)
+    return {
+        "family": entry.family,
+        "name": entry.name,
+        "options": dict(entry.options),
+        "label": entry.label,
+        "parameters_10": entry.parameters_10,
+        "parameters_100": entry.parameters_100,
+        "with_bn_statistics_10": entry.with_bn_statistics_10,
+        "published": entry.printed,
+        "agrees": fits,
+        "macs_m": entry.macs_m,
+        "trunk_depth": entry.trunk_depth,
+        "note": entry.note,
+    }
+
+
+def _rounds(counted: int, published: str) -> bool:
+    """Whether a count rounds to the published millions."""
+    millions, rounding = parse_printed(published.removesuffix("M").strip())
+    return abs(counted / 1e6 - millions) <= rounding
+
+
+def _cells(row: Mapping[str, Any], notes: list[str]) -> tuple[Cell, ...]:
+    same, other = text.VALUES["equal"][0], text.VALUES["differs"][0]
+    mark = {None: "", True: same, False: other}[row["agrees"]]
+    note = (notes.index(row["note"]) + 1,) if row["note"] else ()
+    with_bn = row["with_bn_statistics_10"]
+    return (
+        Number(row["label"], notes=note),
+        f"{row['parameters_10']:,}",
+        f"{row['parameters_100']:,}",
+        "" if with_bn is None else f"{with_bn:,}",
+        Number(row["published"] or "", mark=mark),
+        f"{row['macs_m']:,.1f}",
+        str(row["trunk_depth"]),
+    )

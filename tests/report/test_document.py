@@ -1,0 +1,244 @@
+"""What a report says, on the document; and one golden a format, which shows how it says it.
+
+RESBENCH_UPDATE_GOLDEN=1 writes the golden files anew, to be read.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from resbench.analysis.judge import report
+from resbench.analysis.results import read_results
+from resbench.analysis.status import folder_status
+from resbench.report.document import (
+    Block,
+    Command,
+    Document,
+    Fold,
+    Heading,
+    Items,
+    Paragraph,
+    Table,
+    shown,
+    words,
+)
+from resbench.report.render import FORMATS, Format, render
+from resbench.report.status import status_document
+from resbench.report.tables import report_document
+from resbench.suite.catalog import load_suite
+from resbench.suite.expand import DataChoice
+from tests import factory
+from tests.factory import JPEG, suite_under
+
+HERE = Path(__file__).parent
+SUITE = "arms.yaml"
+RESULTS = Path("results")
+ARL, NAL = "attention-56/arl", "attention-56/nal"
+
+
+@pytest.fixture(autouse=True)
+def in_the_folder_of_the_suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Relative paths, so that documents are the same on every machine."""
+    shutil.copytree(HERE.parent / "analysis" / "suites", tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("resbench.analysis.judge.__version__", "0")
+
+
+def half() -> None:
+    """Two of five seeds of one cell, a diverged run, one seed of another, one just started."""
+    suite = suite_under(SUITE)
+    for seed, error in ((1, 5.4), (2, 5.8)):
+        factory.finish(RESULTS, suite, ARL, seed, error, best=error - 0.2)
+    factory.diverge(RESULTS, suite, ARL, 3)
+    factory.finish(RESULTS, suite, NAL, 1, 6.1, train=9.2)
+    factory.begin(RESULTS, suite, "attention-92/arl", 1)
+
+
+def whole() -> None:
+    suite = suite_under(SUITE)
+    for seed in suite.seeds:
+        shift = seed / 10
+        factory.finish(RESULTS, suite, ARL, seed, 5.2 + shift)
+        factory.finish(RESULTS, suite, NAL, seed, round(9.2 + shift / 2, 1), train=8.9 + shift)
+        deeper = round(7.6 + shift / 2, 1)
+        factory.finish(RESULTS, suite, "attention-92/arl", seed, deeper, device="another GPU")
+        factory.finish(RESULTS, suite, "attention-92/nal", seed, 7.0 + shift)
+
+
+def document() -> Document:
+    return report_document(report([SUITE], RESULTS))
+
+
+def flat(blocks: tuple[Block, ...]) -> Iterator[Block]:
+    for block in blocks:
+        yield block
+        if isinstance(block, Fold):
+            yield from flat(block.blocks)
+
+
+def table_with(found: Document, header: str) -> list[dict[str, str]]:
+    """The rows of the tables that have a column; of equal titles the first counts."""
+    rows = []
+    for block in flat(found.blocks):
+        if isinstance(block, Table) and header in [title.split("\n")[0] for title in block.header]:
+            names = [title.replace("\n", " ") for title in block.header]
+            rows += [
+                dict(reversed(list(zip(names, map(shown, row), strict=True)))) for row in block.rows
+            ]
+    return rows
+
+
+def said(found: Document) -> str:
+    """Every sentence of a document."""
+    lines: list[str] = []
+    for block in flat(found.blocks):
+        if isinstance(block, Heading | Paragraph):
+            lines.append(words(block.text))
+        elif isinstance(block, Items):
+            lines += map(words, block.items)
+    return "\n".join(lines)
+
+
+def test_with_nothing_run_a_table_shows_what_is_published_and_what_would_train_it() -> None:
+    found = document()
+    (first, *_) = table_with(found, "network")
+    assert (first["ARL (err %) published"], first["measured"]) == ("5.50", "not run")
+    (command,) = (block.line for block in found.blocks if isinstance(block, Command))
+    assert command == f"resbench run {SUITE}"
+
+
+def test_a_value_shows_its_spread_its_seeds_and_what_diverged() -> None:
+    half()
+    (first, *_) = table_with(document(), "network")
+    assert first["measured"] == "5.60 ± 0.28 (2/5), 1 diverged"
+    assert first["difference"] == "+0.10 ?"
+    assert "1 unfinished run: `resbench status` lists them." in said(document())
+
+
+def test_every_note_number_leads_to_a_note() -> None:
+    found = document()
+    numbers = {
+        number
+        for block in flat(found.blocks) if isinstance(block, Table)
+        for row in block.rows for cell in row for number in getattr(cell, "notes", ())
+    }  # fmt: skip
+    notes = next(b.items for b in found.blocks if isinstance(b, Items) and b.numbered)
+    assert numbers == set(range(1, len(notes) + 1))
+    assert "From a log." in map(words, notes)
+
+
+def test_claims_are_confirmed_at_the_published_setting_and_hold_here_in_another() -> None:
+    whole()
+    verdicts = [row["verdict"] for row in table_with(document(), "claim")]
+    assert verdicts == ["confirmed", "contradicted"]
+    assert "One arm beats the other. Confirmed: 3.8" in said(document())
+    shutil.rmtree(RESULTS)
+    suite = suite_under(SUITE, tier="cpu", data={"cifar10": JPEG})
+    for seed in (1, 2, 3):
+        factory.finish(RESULTS, suite, ARL, seed, 60.2 + seed / 10)
+        factory.finish(RESULTS, suite, NAL, seed, 66.2 + seed / 10)
+    verdicts = [row["verdict"] for row in table_with(document(), "claim")]
+    assert verdicts == ["holds here"]
+    text = said(document()).lower()
+    for word in ("confirmed", "contradicted", "replicated"):
+        assert word not in text
+
+
+def test_a_table_for_each_setting_the_source_s_own_first_and_the_ledger_once() -> None:
+    for number, suite in enumerate([
+        suite_under(SUITE),
+        suite_under(SUITE, data={"cifar10": JPEG}),
+        suite_under(SUITE, scale=0.1),
+        suite_under(SUITE, tier="tiny"),
+        suite_under(SUITE, engine="graph", precision="bf16",
+                    overrides=(("training.optim.lr", 0.05), ("model.mask", "local"))),
+    ]):  # fmt: skip
+        factory.finish(RESULTS, suite, ARL, 1, 10 + number)
+    found = document()
+    headings = [b.text for b in found.blocks if isinstance(b, Heading) and b.level == 3]
+    assert [heading.split(" · ")[0] for heading in headings] == [
+        "Tier paper", "Tier paper", "Tier paper x0.1", "Tier paper", "Tier tiny",
+    ]  # fmt: skip
+    folds = [block.summary for block in flat(found.blocks) if isinstance(block, Fold)]
+    assert folds.count("Ledger of every setting") == 1
+    assert said(found).count("Notes as above.") == 4
+
+
+def test_hostile_words_of_suites_and_records_do_nothing_in_any_format() -> None:
+    evil = "</td><script>alert(1)</script> | [x](http://evil) **b** `a|b` $x$ <!-- &lt; _i_ \\"
+    quoted = {mark: json.dumps(f"{mark}{evil}") for mark in ("", "# ", "1. ", "- ")}
+    text = Path(SUITE).read_text().replace("Error (%) of two arms", quoted[""])
+    text = text.replace("{label: Attention-56,", f"{{label: {quoted['# ']},")
+    text = text.replace("note: From a log.", f"note: {quoted['1. ']}")
+    text = text.replace("text: One arm beats the other.", f"text: {quoted['- ']}")
+    Path(SUITE).write_text(text)
+    choice = DataChoice("cifar10", f"{evil}\nnext \x1b[31m\u202e", f"sha256:{'6' * 64}", True)
+    suite = suite_under(SUITE, data={"cifar10": choice})
+    device = "<b>GPU</b> | 1\x1b[31m"
+    factory.finish(RESULTS, suite, NAL, 1, 12.0, train=9.2, device=device)
+    factory.finish(RESULTS, suite, ARL, 1, 11.0, device=device)
+    found = document()
+    for name in FORMATS:
+        assert not {"\x1b", "\u202e"} & set(render(found, name))
+    # a fenced command shows anything as it is
+    markdown = re.sub(r"```.*?```", "", render(found, "markdown"), flags=re.DOTALL)
+    assert "<script>" not in markdown
+    assert "http:" not in markdown.replace("http\\:", "")
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_the_report_looks_as_it_did_when_it_was_read_and_accepted(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    half()
+    text = render(document(), name)
+    if name == "text":
+        assert max(map(len, text.splitlines())) <= 80
+    golden = HERE / "golden" / f"half{FORMATS[name].suffix}"
+    if os.environ.get("RESBENCH_UPDATE_GOLDEN"):
+        golden.write_text(text)
+    assert text == golden.read_text()
+
+
+def test_a_format_is_one_module_and_one_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every command that prints documents offers it then; the options come from the rows."""
+    import sys
+    import types
+
+    from resbench.cli.options import format_option
+
+    toy = types.ModuleType("resbench.report.render.toy")
+    toy.render = lambda document: f"toy of {document.title}"  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, toy.__name__, toy)
+    monkeypatch.setitem(FORMATS, "toy", Format("toy", ".toy"))
+    assert render(document(), "toy") == "toy of Published and measured"
+
+    def command() -> None: ...
+
+    (option,) = format_option()(command).__click_params__  # type: ignore[attr-defined]
+    assert "toy" in option.type.choices
+
+
+def test_the_state_of_a_folder_names_what_is_unfinished_refused_or_strange() -> None:
+    half()
+    factory.finish(RESULTS, suite_under("table3_mask"), "local", 1, 7.0)
+    damaged = factory.finish(RESULTS, suite_under(SUITE), NAL, 2, 7.0)
+    path = RESULTS / "runs" / damaged.key[:16] / "record.json"
+    path.write_text(path.read_text().replace('"test_top1_err": 7.0', '"test_top1_err": 4.0'))
+    status = status_document(folder_status([load_suite(SUITE)], read_results(RESULTS)))
+    (row,) = table_with(status, "suite")
+    assert (row["done"], row["diverged"], row["interrupted"]) == ("3", "1", "1")
+    text = said(status)
+    assert "arms attention-92/arl seed 1: started, no state" in text
+    assert "1 finished run in no cell of these suites" in text
+    assert "table3_mask local seed 1" in text
+    assert "1 folder refused, counted nowhere" in text
+    assert damaged.key[:16] in text

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import pytest
+
+from resbench.analysis.judge import judge
+from resbench.analysis.names import ORIGINS
+from resbench.analysis.tables import empty
+from resbench.models import PROVENANCE, ZOO
+from resbench.report.document import Document
+from resbench.report.models import models_document
+from resbench.report.render import FORMATS, render
+from resbench.suite.catalog import load_suite
+
+
+@pytest.fixture(scope="module")
+def page() -> Document:
+    return models_document(judge(empty(load_suite("table5_architecture"))))
+
+
+def test_every_network_of_the_catalogue_stands_with_its_size(page: Document) -> None:
+    shown = page.data["networks"]
+    assert [row["label"] for row in shown] == [entry.label for entry in ZOO]
+    assert [row["parameters_10"] for row in shown] == [entry.parameters_10 for entry in ZOO]
+
+
+def test_the_size_that_disagrees_with_the_published_one_is_marked_and_only_that_one(
+    page: Document,
+) -> None:
+    rows = page.data["networks"]
+    published = {row["name"]: row["agrees"] for row in rows if row["published"]}
+    assert [name for name, agrees in published.items() if not agrees] == ["attention-452"]
+    text = render(page, "markdown")
+    assert "8.6\xa0M\xa0≠" in text
+    assert "unresolved" in text
+
+
+def test_every_choice_in_every_network_stands_with_its_origin(page: Document) -> None:
+    text = render(page, "markdown")
+    assert text.count("Where its choices come from: ") == len(PROVENANCE) == 3
+    assert "interpolation" in text
+    for family, marks in PROVENANCE.items():
+        shown = page.data["choices"][family]
+        assert [mark.item for mark in shown] == [mark.item for mark in marks]
+        assert {mark.origin for mark in shown} <= set(ORIGINS)
+
+
+def test_table_5_stands_row_by_row_as_built_next_to_what_is_published(page: Document) -> None:
+    values = {(v.row, v.column): v for v in page.data["values"]}
+    wrong = {key for key, v in values.items() if v.verdict == "differs"}
+    assert wrong == {(row, net) for row in ("conv", "depth")
+                     for net in ("attention-56", "attention-92")}  # fmt: skip
+    assert values["conv", "attention-56"].built == "5x5x32, stride=1"
+    assert values["stage3_attention", "attention-92"].built == "x3"
+    assert values["stage4_units", "output_size"].built == "4x4x1024"
+    assert values["dropout", "attention-56"].number == ""
+    assert values["params", "attention-92"].mean == pytest.approx(65.040202)
+    assert values["depth", "attention-56"].built == "47"
+
+
+def test_every_format_has_every_network(page: Document) -> None:
+    for name in FORMATS:
+        text = render(page, name)
+        assert text.count("10,181,210" if name in ("markdown", "text") else "10181210") == 1

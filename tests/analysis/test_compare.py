@@ -17,6 +17,7 @@ from resbench.store.metrics import EpochMetrics, read_epochs
 from resbench.store.predictions import Predictions, read_predictions, write_predictions
 from resbench.store.records import read_record, write_record
 from resbench.suite.expand import DataChoice, Expanded
+from resbench.suite.spec import NUMERICS
 from tests import factory
 from tests.cli.invoke import imported_by, invoke
 from tests.factory import plant, suite_under
@@ -119,7 +120,7 @@ def test_an_edited_record_is_named_and_never_compared(
     assert "edited or damaged" in found.problems[0]
     assert invoke(capsys, "compare", *sides).code == 1
     assert found.left_out == (
-        f"{SUITE} {CELL}, only A: tier paper cifar10 fp32 eager numerics 1 (1 run)",
+        f"{SUITE} {CELL}, only A: tier paper cifar10 fp32 eager numerics {NUMERICS} (1 run)",
     )
 
 

@@ -37,7 +37,7 @@ def test_with_nothing_run_it_says_so_and_tells_what_is_known(
     assert "Not run yet" in outcome.out
     found = findings(tmp_path)
     assert list(found) == ["deviation", "inferred"]
-    assert "training.bn_eps" in found["inferred"].facts["settings"]
+    assert "training.optim.decay" in found["inferred"].facts["settings"]
     line = f"resbench run {SUITE} --cell {CELL} --results {tmp_path}"
     assert "".join(line.split()) in "".join(outcome.out.split())
     assert "--engine" not in outcome.out  # nothing has fixed it
@@ -105,14 +105,15 @@ def test_one_seed_has_an_unknown_luck_and_a_diverged_one_is_counted(tmp_path: Pa
 
 
 def test_another_tier_and_another_data_set_come_first(tmp_path: Path) -> None:
-    expanded = suite_under(SUITE, tier="cpu", data={"cifar10": JPEG})
+    expanded = suite_under(SUITE, tier="tiny", data={"cifar10": JPEG})
     plant(tmp_path, expanded, CELL, 1, test=[70.0] * 4, train=[65.0] * 4)
     found = list(findings(tmp_path).values())
-    assert [finding.code for finding in found[:2]] == ["other_setting", "other_data"]
+    first = {finding.code: finding for finding in found[:2]}
+    assert first.keys() == {"other_setting", "other_data"}
     assert [finding.points for finding in found[:2]] == [math.inf] * 2
-    assert ["model.width", 0.25, 1.0] in found[0].facts["changes"]
-    said = finding_sentence(found[0])
-    assert "29,440 images in all, 0.287 % of the source's 10,240,000" in said
+    assert ["model.width", 0.25, 1.0] in first["other_setting"].facts["changes"]
+    said = finding_sentence(first["other_setting"])
+    assert "trains on 512 images in all, 0.005 % of the source's 10,240,000" in said
     symptoms = [finding for finding in found if finding.symptom]
     assert symptoms[0].code == "underfitted"
     assert found[-len(symptoms) :] == symptoms
@@ -222,7 +223,7 @@ def test_another_name_for_a_row_is_a_note_and_no_reason(tmp_path: Path, capsys: 
 def test_a_narrow_network_is_compared_with_the_one_of_full_width(tmp_path: Path, cell: str) -> None:
     """No row of the zoo is that of a deep NAL network: NAL is as large as ARL."""
     suite = "table1_arl_vs_nal"
-    plant(tmp_path, suite_under(suite, tier="cpu"), cell, 1, test=FLAT)
+    plant(tmp_path, suite_under(suite, tier="tiny"), cell, 1, test=FLAT)
     size = findings(tmp_path, suite, cell)["narrow"]
     assert size.facts["expected"] == (3_463_002 if "164" in cell else 1_841_242)
     assert "at full width" in finding_sentence(size)

@@ -113,13 +113,13 @@ def test_a_name_that_stands_for_nothing_is_found_in_its_place(
          "data.image_px (suite): 12 px do not divide the 32 px of cifar10"),
         ("{name: cifar10}", "{name: cifar10, first: 100, train_images: 200}",
          "data.train_images (suite): cifar10 has no 200 images for it; at most 100 can be drawn"),
-        ('value: "6.48"', 'value: "93.52"', "'printed_pp' is 0.96, and the printed cells differ"),
+        ('value: "6.48"', 'value: "93.52"', "'printed_pp' is 0.96, and the published cells differ"),
         ('value: "6.48"', 'value: "648"', "printed.local.error: 648 is no error in percent"),
         ("error(encoder-decoder) < error(local)", "error(local) < error(local)",
          "compares something with itself"),
         ("error(encoder-decoder) < error(local)", "error(encoder-decoder) <= error(local)",
          "needs one kind of operator among <, > and ~"),
-        ('value: "6.48"\n', 'value: "6.48"\n      really: train_aug\n', "printed errors of "
+        ('value: "6.48"\n', 'value: "6.48"\n      really: train_aug\n', "published errors of "
          "different splits: training error under augmentation (local), test error (encoder-dec"),
     ],
 )  # fmt: skip
@@ -215,7 +215,7 @@ def test_a_stated_difference_that_the_printed_numbers_contradict_is_found(
     if differ is None:
         assert (found.code, found.err) == (0, "")
     else:
-        message = f"'printed_pp' is {stated}, and the printed cells differ by {differ}"
+        message = f"'printed_pp' is {stated}, and the published cells differ by {differ}"
         assert found.code == 2
         assert re.fullmatch(rf"{re.escape(str(path))}:\d+:\d+: {re.escape(message)}\n", found.err)
 

@@ -101,7 +101,8 @@ def test_seeds_to_decide_are_those_that_the_verdict_asks_for(suite: str) -> None
             claims=len(claims),
         )
         assert power.seeds_needed == verdict.seeds_needed
-    assert found or suite == "optimizer"  # print has no number for Nesterov SGD
+    # the sources publish no number for these claims
+    assert found or suite in ("optimizer", "ladder", "report_choices")
 
 
 def test_a_chain_that_runs_as_published_is_not_ruled_out_by_its_own_range(tmp_path: Path) -> None:
@@ -163,11 +164,11 @@ def test_the_sd_is_measured_once_a_cell_has_two_runs(tmp_path: Path) -> None:
 
 def test_an_assumed_sd_says_so_and_grows_with_a_small_test_set() -> None:
     paper = powers()["arl-beats-nal-56"].spread
-    small = claim_powers(suite_under(SUITE, tier="cpu"), {})[0].spread
+    small = claim_powers(suite_under(SUITE, tier="tiny"), {})[0].spread
     assert (paper.sd_pp, paper.measured, small.measured) == (0.2, False, False)
-    assert small.sd_pp == pytest.approx(100 * 0.5 / math.sqrt(1000), rel=0.01)
+    assert small.sd_pp == pytest.approx(100 * 0.5 / math.sqrt(128), rel=0.01)
     assert "assumed" in paper.source
-    assert "1,000 test images" in small.source
+    assert "128 test images" in small.source
 
 
 def test_a_run_that_serves_two_tables_is_counted_and_timed_once() -> None:
@@ -183,7 +184,7 @@ def test_a_run_that_serves_two_tables_is_counted_and_timed_once() -> None:
     assert sum(asked) == 33
 
 
-def test_recorded_begun_and_unknown_runs_are_told_apart(
+def test_recorded_runs_are_told_from_those_to_do_and_every_one_of_these_has_a_time(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     results = tmp_path / "results"
@@ -194,9 +195,10 @@ def test_recorded_begun_and_unknown_runs_are_told_apart(
     page = json.loads(outcome.out)
     assert outcome.code == 0
     assert page["runs"] == {"done": 1, "todo": 8}
-    assert page["unknown_runs"] == 8
-    assert {c["cell"]: c["done"] for c in page["suites"][0]["cells"]}["local"] == [1]
-    assert "measured at the first run" in " ".join(invoke(capsys, *arguments).out.split())
+    assert page["unknown_runs"] == 0
+    cells = page["suites"][0]["cells"]
+    assert all(run["left_s"] > 0 for cell in cells for run in cell["todo"])
+    assert {cell["cell"]: cell["done"] for cell in cells}["local"] == [1]
 
 
 def test_a_measured_rate_gives_a_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -209,7 +211,6 @@ def test_a_measured_rate_gives_a_time(tmp_path: Path, capsys: pytest.CaptureFixt
     local = page["suites"][0]["cells"][0]
     seconds = 160_000 * 64 / 900 * (1 + 60 / 1200)  # steps x batch, images/s, evaluation on top
     assert [run["left_s"] for run in local["todo"]] == pytest.approx([seconds, seconds])
-    assert page["unknown_runs"] == 6
 
 
 def test_data_that_is_not_available_is_said_and_no_error(

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from resbench.errors import EnvironmentFault
 from resbench.store.layout import RunFolder
 from resbench.store.state import Status
-from resbench.tracking.facts import MAX_TEXT, Facts, Suites, _facts, digest_of, read_facts
+from resbench.tracking.facts import MAX_TEXT, Facts, Suites, digest_of, facts_of, read_facts
 
 from . import factory
 
@@ -21,8 +21,7 @@ KEY = "0" * 64
 
 
 def begun(spec: Any, context: Any) -> Facts:
-    run = RunFolder(Path("/nowhere"), KEY)
-    return _facts(run, KEY, spec, context, Status.INTERRUPTED, 0, {})
+    return facts_of(KEY, spec, context, {"resbench.status": "failed"})
 
 
 def test_overridden_settings_tell_two_runs_of_a_cell_apart() -> None:

@@ -52,7 +52,7 @@ def test_curves_grow_while_a_run_works_and_end_honestly(results: Path, tables: T
         eventually(lambda: len(tables.points("key = 'loss/test_loss'")) == 3)
         assert tables.runs() == [(SUITE, NAME, "RUNNING")]
         factory.finish(run)
-    assert follower.close(60) is None
+    assert follower.close(120) is None
     assert tables.runs() == [(SUITE, NAME, "FINISHED")]
     assert Exporter(results).export().unchanged == 1
 
@@ -140,7 +140,8 @@ def test_a_store_that_fails_is_one_warning_and_is_filled_later(
     factory.finished(results)
     with store(results) as uri:  # type: ignore[operator]
         monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-        warning = started(results).close(60)
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+        warning = started(results).close(120)
     assert warning is not None
     assert reason in warning
     assert "\n" not in warning
@@ -182,7 +183,7 @@ def test_nothing_of_the_working_directory_is_imported(
     for name in ("mlflow", "random"):
         (tmp_path / f"{name}.py").write_text("open('I_WAS_RUN', 'w')")
     monkeypatch.chdir(tmp_path)
-    assert started(results).close(60) is None
+    assert started(results).close(120) is None
     assert tables.runs() == [(SUITE, NAME, "FINISHED")]
     assert not (tmp_path / "I_WAS_RUN").exists()
     subprocess.run([sys.executable, "-c", "import mlflow"], check=True)

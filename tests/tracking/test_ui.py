@@ -100,6 +100,8 @@ def test_a_server_is_filled_like_a_file_and_ctrl_c_ends_it_quietly(
 ) -> None:
     served = Tables(ui.results / "mlflow.db")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", ui.url)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "120")
+    monkeypatch.setenv("MLFLOW_ARTIFACT_UPLOAD_DOWNLOAD_TIMEOUT", "120")
     run = factory.begin(results, epochs=1)
     exporter = Exporter(results)
     assert exporter.export().written == 1

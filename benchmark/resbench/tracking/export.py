@@ -15,12 +15,12 @@ import math
 import os
 import socket
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import chain, count
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from resbench.errors import ResbenchError
 from resbench.store.layout import RUN_NAME, RunFolder
@@ -63,19 +63,19 @@ _VARIABLES = {
 _UNLESS_SET = {
     # With MLflow's own values (7 retries, 120 s) a dead server blocks for minutes.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "2",
-    "MLFLOW_ARTIFACT_UPLOAD_DOWNLOAD_TIMEOUT": "4",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_ARTIFACT_UPLOAD_DOWNLOAD_TIMEOUT": "20",
 }
-_OTHER_VERSION = (
-    "out-of-date database schema", "Can't locate revision", "no such table", "no such column",
-)  # fmt: skip
-
 _HELD = """
 SELECT d.value, r.status, f.value FROM runs r
 JOIN tags d ON d.run_uuid = r.run_uuid AND d.key = ?
 JOIN tags f ON f.run_uuid = r.run_uuid AND f.key = ?
 WHERE r.lifecycle_stage = 'active'
 """
+
+
+Run: TypeAlias = Any
+"""MLflow's own, kept up to date with what is written."""
 
 
 @dataclass(frozen=True)
@@ -90,35 +90,6 @@ class Report:
     """Had died and left no files, and were still shown as running."""
     problems: tuple[str, ...] = ()
     """One line for every run that could not be exported."""
-
-
-@dataclass
-class Exported:
-    """What the store holds of one run in one cell; ``metrics`` are the newest values."""
-
-    run_id: str
-    start_ms: int
-    status: str
-    tags: dict[str, str]
-    params: dict[str, str] = field(default_factory=dict)
-    metrics: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def epochs(self) -> int:
-        """How many are there."""
-        return int(self.tags.get(EPOCHS, "0").partition(" ")[0])
-
-    def contradicts(self, facts: Facts, constants: Mapping[str, float]) -> bool:
-        """Say whether something is here that the files do not say."""
-        n = self.epochs
-        if n and self.tags[EPOCHS] != _epochs_tag(facts, n):
-            return True
-        expected = {**(facts.epochs[n - 1] if n else {}), **constants}
-        return any(
-            not math.isclose(expected.get(name, math.nan), value, rel_tol=1e-9)
-            for name, value in self.metrics.items()
-            if name in expected or not name.endswith(PUBLISHED)
-        ) or any(facts.params.get(name, text) != text for name, text in self.params.items())
 
 
 class Exporter:
@@ -145,6 +116,7 @@ class Exporter:
         Raises:
             Unreachable: the store does not answer; nothing is lost.
         """
+        self.store.check_tables()
         found, problems = self._look()
         current = Counter({digest: cells for digest, cells, _ in found.values()})
         held, stale = self._held(current)
@@ -194,12 +166,8 @@ class Exporter:
             database = self.store.database
             unasked = self._confirmed is None and (database is None or database.exists())
             return self._confirmed or Counter(), unasked
-        ours = [digest for digest, status, folder in rows if (status, folder) == self._running]
+        ours = [digest for digest, *end in rows if end == ["RUNNING", self._folder]]
         return Counter(digest for digest, *_ in rows), any(d not in current for d in ours)
-
-    @property
-    def _running(self) -> tuple[str, str]:
-        return "RUNNING", self._folder
 
     # -- reading ---------------------------------------------------------------------------------
 
@@ -213,31 +181,24 @@ class Exporter:
             self._opened = client(self.store.uri)
         return self._opened
 
-    def _search(self) -> list[Exported]:
-        """Return all runs of ours, of whatever folder."""
+    def _search(self) -> list[Run]:
+        """Return all runs of ours, of whatever folder, with the newest value of each metric."""
         ours = self._client.search_experiments(filter_string=f"tags.`{SUITE}` != ''")
-        ids, token, known = [each.experiment_id for each in ours], None, list[Exported]()
+        ids, token, known = [each.experiment_id for each in ours], None, list[Run]()
         while ids:
             query = f"tags.`{KEY}` != ''"
             page = self._client.search_runs(ids, query, max_results=1000, page_token=token)
-            for run in page:
-                info, data = run.info, run.data
-                texts = dict(data.tags), dict(data.params)
-                known.append(
-                    Exported(info.run_id, info.start_time, info.status, *texts, dict(data.metrics))
-                )
+            known += page
             if not (token := page.token):
                 break
         return known
 
-    def _match(
-        self, known: list[Exported], facts: Facts, place: tuple[str, str]
-    ) -> Exported | None:
+    def _match(self, known: list[Run], facts: Facts, place: tuple[str, str]) -> Run | None:
         """Return the run with this record, else what this folder has written of this key."""
         here = (*place, facts.key)
-        runs = [run for run in known if here == tuple(map(run.tags.get, (SUITE, CELL, KEY)))]
-        same = (run for run in runs if facts.record and run.tags.get(RECORD) == facts.record)
-        ours = (run for run in runs if run.tags.get(FOLDER) == self._folder)
+        runs = [run for run in known if here == tuple(map(run.data.tags.get, (SUITE, CELL, KEY)))]
+        same = (run for run in runs if facts.record and run.data.tags.get(RECORD) == facts.record)
+        ours = (run for run in runs if run.data.tags.get(FOLDER) == self._folder)
         return next(same, None) or next(ours, None)
 
     def _experiment(self, suite: str) -> str:
@@ -259,16 +220,16 @@ class Exporter:
     # -- writing ---------------------------------------------------------------------------------
 
     def _write(
-        self, changed: Mapping[str, Facts], experiments: Mapping[str, str], known: list[Exported]
+        self, changed: Mapping[str, Facts], experiments: Mapping[str, str], known: list[Run]
     ) -> tuple[int, list[str]]:
         """Write what the store does not hold; return how many runs, and a line for each refused."""
         written, problems = set[str](), dict[str, str]()
         for suite, experiment in experiments.items():
-            unsealed: list[tuple[Exported, str]] = []
+            unsealed: list[tuple[Run, str]] = []
             for digest, facts in changed.items():
                 for cell in (cell for name, cell in facts.cells if name == suite):
                     run = self._match(known, facts, (suite, cell))
-                    if run is not None and run.tags.get(DIGEST) == digest:
+                    if run is not None and run.data.tags.get(DIGEST) == digest:
                         continue
                     try:
                         run = self._put(experiment, known, run, facts, (suite, cell))
@@ -279,33 +240,28 @@ class Exporter:
                         continue
                     written.add(digest)
                     unsealed.append((run, digest))
-                    self._seal(unsealed[:-1])
-                    del unsealed[:-1]
             self._describe(experiment, suite, known)
-            self._seal(unsealed)  # the last, after the note: a kill before that is made good
+            for run, digest in unsealed:  # last: all is there, the note of the experiment too
+                self._client.set_tag(run.info.run_id, DIGEST, digest)
+                run.data.tags[DIGEST] = digest
         return len(written - problems.keys()), list(problems.values())
-
-    def _seal(self, runs: Sequence[tuple[Exported, str]]) -> None:
-        """Say that all of a run is there."""
-        for run, digest in runs:
-            self._client.set_tag(run.run_id, DIGEST, digest)
-            run.tags[DIGEST] = digest
 
     def _put(
         self,
         experiment: str,
-        known: list[Exported],
-        run: Exported | None,
+        known: list[Run],
+        run: Run | None,
         facts: Facts,
         place: tuple[str, str],
-    ) -> Exported:
+    ) -> Run:
         """Write one run into one cell, all but its digest."""
         suite, cell = place
         published = self._suites.published(suite)
         constants = {f"error/{m}{PUBLISHED}": v for m, v in published.values.get(cell, {}).items()}
-        if run is not None and run.contradicts(facts, constants):
-            self._client.set_terminated(run.run_id, "KILLED")
-            self._client.delete_run(run.run_id)
+        if run is not None and _contradicts(run, facts, constants):
+            if run.info.status == "RUNNING":
+                self._client.set_terminated(run.info.run_id, "KILLED")
+            self._client.delete_run(run.info.run_id)
             known.remove(run)
             run = None
         if run is None:
@@ -317,21 +273,20 @@ class Exporter:
         if facts.epochs:
             tags[EPOCHS] = _epochs_tag(facts, len(facts.epochs))
         self._log(run, facts, constants, tags)
-        if REASON in run.tags and REASON not in tags:  # of an earlier attempt
-            self._client.delete_tag(run.run_id, REASON)
-            del run.tags[REASON]
+        if REASON in run.data.tags and REASON not in tags:  # of an earlier attempt
+            self._client.delete_tag(run.info.run_id, REASON)
+            del run.data.tags[REASON]
         status = MLFLOW_STATUS[facts.status]
         if status == "RUNNING":
-            self._client.update_run(run.run_id, status)
+            self._client.update_run(run.info.run_id, status)
         else:
             for path in facts.artifacts:
-                self._client.log_artifact(run.run_id, str(path))
-            end_ms = run.start_ms + int(1000 * max(facts.seconds, default=0))
-            self._client.set_terminated(run.run_id, status, end_ms)
-        run.status = status
+                self._client.log_artifact(run.info.run_id, str(path))
+            end_ms = run.info.start_time + int(1000 * max(facts.seconds, default=0))
+            self._client.set_terminated(run.info.run_id, status, end_ms)
         return run
 
-    def _create(self, experiment: str, facts: Facts, place: tuple[str, str]) -> Exported:
+    def _create(self, experiment: str, facts: Facts, place: tuple[str, str]) -> Run:
         suite, cell = place
         tags = {
             SUITE: suite,
@@ -343,61 +298,59 @@ class Exporter:
             "mlflow.source.type": "LOCAL",
         }
         name = f"s{facts.seed} {cell}"
-        run = self._client.create_run(experiment, facts.started_ms, tags, name)
-        entities = _mlflow().entities
-        label, identity, used = facts.data
-        details = json.dumps({"tags": None}), None, json.dumps(used)
-        dataset = entities.Dataset(label, identity, "code", *details)
-        self._client.log_inputs(run.info.run_id, [entities.DatasetInput(dataset, [])])
-        return Exported(run.info.run_id, facts.started_ms, "RUNNING", tags)
+        return self._client.create_run(experiment, facts.started_ms, tags, name)
 
     def _log(
         self,
-        run: Exported,
+        run: Run,
         facts: Facts,
         constants: Mapping[str, float],
         tags: Mapping[str, str],
     ) -> None:
         """Log what is new, in as few requests as the limits allow, tags last."""
         entities = _mlflow().entities
-        points = [(n, v, 0, 0.0) for n, v in constants.items() if n not in run.metrics]
-        for i in range(run.epochs, len(facts.epochs)):
+        if DIGEST not in run.data.tags:
+            label, identity, used = facts.data
+            details = json.dumps({"tags": None}), None, json.dumps(used)
+            dataset = entities.Dataset(label, identity, "code", *details)
+            self._client.log_inputs(run.info.run_id, [entities.DatasetInput(dataset, [])])
+        points = [(n, v, 0, 0.0) for n, v in constants.items() if n not in run.data.metrics]
+        for i in range(_count(run), len(facts.epochs)):
             points += [(n, v, i + 1, facts.seconds[i]) for n, v in facts.epochs[i].items()]
         metrics = [
-            entities.Metric(name, value, run.start_ms + int(1000 * seconds), step)
+            entities.Metric(name, value, run.info.start_time + int(1000 * seconds), step)
             for name, value, step, seconds in points
         ]
-        params = {k: v for k, v in facts.params.items() if k not in run.params}
-        new = {k: v for k, v in tags.items() if run.tags.get(k) != v}
+        params = {k: v for k, v in facts.params.items() if k not in run.data.params}
+        new = {k: v for k, v in tags.items() if run.data.tags.get(k) != v}
         while len(metrics) > _METRICS:
-            self._client.log_batch(run.run_id, metrics[:_METRICS])
+            self._client.log_batch(run.info.run_id, metrics[:_METRICS])
             del metrics[:_METRICS]
         self._client.log_batch(
-            run.run_id,
+            run.info.run_id,
             metrics,
             [entities.Param(k, v) for k, v in params.items()],
             [entities.RunTag(k, v) for k, v in new.items()],
         )
-        run.metrics |= {name: value for name, value, *_ in points}
-        run.params |= params
-        run.tags |= new
+        run.data.metrics.update({name: value for name, value, *_ in points})
+        run.data.tags.update(new)
 
-    def _describe(self, experiment: str, suite: str, known: list[Exported]) -> None:
+    def _describe(self, experiment: str, suite: str, known: list[Run]) -> None:
         """Bring the note and the saved view of an experiment up to date with its runs."""
-        runs = [run for run in known if run.tags.get(SUITE) == suite]
+        runs = [run for run in known if run.data.tags.get(SUITE) == suite]
         told = notes.of_suite(self._suites.published(suite), runs)
         has = self._client.get_experiment(experiment).tags
         for name, text in told.items():
             if has.get(name) != text:
                 self._client.set_experiment_tag(experiment, name, text)
 
-    def _end(self, known: list[Exported], current: Counter[str]) -> int:
+    def _end(self, known: list[Run], current: Counter[str]) -> int:
         """End runs that this folder once had and that the store still shows as running."""
         ended = 0
         for run in known:
-            ours = (run.status, run.tags.get(FOLDER)) == self._running
-            if ours and run.tags.get(DIGEST) not in current:
-                self._client.set_terminated(run.run_id, "KILLED")
+            ours = run.info.status == "RUNNING" and run.data.tags.get(FOLDER) == self._folder
+            if ours and run.data.tags.get(DIGEST) not in current:
+                self._client.set_terminated(run.info.run_id, "KILLED")
                 ended += 1
         return ended
 
@@ -409,11 +362,9 @@ class Exporter:
         except ResbenchError:
             raise
         except Exception as error:
-            why = _why(error)
-            if any(text in why for text in _OTHER_VERSION):
-                raise Unreachable(self.store.other_version) from error
             raise Unreachable(
-                f"{self.store.shown}: {why}. Nothing is lost: {self.store.sync} completes it later."
+                f"{self.store.shown}: {_why(error)}. Nothing is lost: {self.store.sync} completes "
+                "it later."
             ) from error
 
 
@@ -436,6 +387,24 @@ def _make(database: Path, client: Any) -> None:
     client(f"sqlite:///{unfinished}")
     share(unfinished)
     unfinished.replace(database)
+
+
+def _count(run: Run) -> int:
+    """Return how many epochs are there."""
+    return int(run.data.tags.get(EPOCHS, "0").partition(" ")[0])
+
+
+def _contradicts(run: Run, facts: Facts, constants: Mapping[str, float]) -> bool:
+    """Say whether something is there that the files do not say."""
+    n, data = _count(run), run.data
+    if n and data.tags[EPOCHS] != _epochs_tag(facts, n):
+        return True
+    expected = {**(facts.epochs[n - 1] if n else {}), **constants}
+    return any(
+        not math.isclose(expected.get(name, math.nan), value, rel_tol=1e-9)
+        for name, value in data.metrics.items()
+        if name in expected or not name.endswith(PUBLISHED)
+    ) or any(facts.params.get(name, text) != text for name, text in data.params.items())
 
 
 def _epochs_tag(facts: Facts, n: int) -> str:

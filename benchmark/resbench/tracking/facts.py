@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -18,7 +18,7 @@ from resbench.errors import EnvironmentFault, ResbenchError
 from resbench.store.atomic import read_file
 from resbench.store.layout import IDENTIFIER, RunFolder
 from resbench.store.metrics import EpochMetrics, EpochTiming, read_epochs
-from resbench.store.records import RunRecord, read_record, read_spec
+from resbench.store.records import read_record, read_spec
 from resbench.store.state import Status, read_state
 from resbench.suite.catalog import load_suite, suite_folder
 from resbench.suite.schema import ERROR_METRICS
@@ -54,18 +54,18 @@ class Facts:
     """Suite and cell of every table cell that it fills."""
     seed: int
     status: Status
-    started_ms: int
-    """UTC."""
     params: Mapping[str, str]
     tags: Mapping[str, str]
     data: tuple[str, str, Mapping[str, Any]]
     """Name and identity of the data set, and which of its images were used, and how."""
-    epochs: tuple[Mapping[str, float], ...]
-    seconds: tuple[float, ...]
+    started_ms: int = 0
+    """UTC."""
+    epochs: tuple[Mapping[str, float], ...] = ()
+    seconds: tuple[float, ...] = ()
     """Training time at the end of each epoch."""
-    record: str
+    record: str = ""
     """Hash of its record; empty while it has none."""
-    artifacts: tuple[Path, ...]
+    artifacts: tuple[Path, ...] = ()
 
 
 class Suites:
@@ -141,58 +141,58 @@ def read_facts(run: RunFolder) -> Facts | None:
         EnvironmentFault: something in the folder is damaged or forged.
     """
     if run.record.exists():
-        return _recorded(run, read_record(run))
-    begun = read_spec(run)
-    if begun is None:
+        record = read_record(run)
+        code, commit = record.code, record.code.commit or ""
+        tags = {
+            "resbench.status": record.status,
+            "resbench.reason": record.reason,
+            "resbench.device": record.environment.device_name,
+            "resbench.torch": record.environment.torch,
+            "resbench.code": f"{code.version} {commit[:12]}{' changed' * bool(code.dirty)}".strip(),
+            "resbench.resumed": record.timing.resumed,
+        }
+        started = datetime.fromisoformat(record.timing.started).timestamp()
+        size = {f"size.{name}": value for name, value in asdict(record.model).items()}
+        facts = facts_of(record.key, record.spec, record.context, tags, size)
+        facts = replace(facts, record=record.record_hash)
+    elif begun := read_spec(run):
+        state = read_state(run)
+        tags = {
+            "resbench.status": state.status if state else Status.INTERRUPTED,
+            "resbench.reason": state.reason if state else None,
+        }
+        started = run.spec.stat().st_mtime
+        facts = facts_of(begun["key"], begun["spec"], begun["context"], tags)
+    else:
         return None
-    state = read_state(run)
-    status = state.status if state else Status.INTERRUPTED
-    tags = {"resbench.reason": state.reason if state else None}
-    started_ms = int(run.spec.stat().st_mtime * 1000)
-    return _facts(run, begun["key"], begun["spec"], begun["context"], status, started_ms, tags)
-
-
-def _recorded(run: RunFolder, record: RunRecord) -> Facts:
-    code, environment = record.code, record.environment
-    commit = f" {code.commit[:12]}" if code.commit else ""
-    tags = {
-        "resbench.reason": record.reason,
-        "resbench.device": environment.device_name,
-        "resbench.torch": environment.torch,
-        "resbench.code": f"{code.version}{commit}{' changed' * bool(code.dirty)}",
-        "resbench.resumed": record.timing.resumed,
-    }
-    return _facts(
-        run,
-        record.key,
-        record.spec,
-        record.context,
-        Status(record.status),
-        int(datetime.fromisoformat(record.timing.started).timestamp() * 1000),
-        tags,
-        size=asdict(record.model),
-        record=record.record_hash,
+    epochs, seconds = _epochs(run)
+    artifacts = (run.path / name for name in _ARTIFACTS)
+    return replace(
+        facts,
+        started_ms=int(started * 1000),
+        epochs=epochs,
+        seconds=seconds,
+        artifacts=tuple(path for path in artifacts if path.is_file() and not path.is_symlink()),
     )
 
 
-def _facts(
-    run: RunFolder,
+def facts_of(
     key: str,
     spec: Any,
     context: Any,
-    status: Status,
-    started_ms: int,
     tags: Mapping[str, Any],
-    *,
     size: Mapping[str, Any] | None = None,
-    record: str = "",
 ) -> Facts:
+    """Return what a specification and its context say.
+
+    Raises:
+        EnvironmentFault: they are not what resbench writes.
+    """
     try:
-        data = spec["data"]
-        label = str(context["data"][data["name"]]["label"])
-        cells = tuple((_name(suite), _cell(cell)) for suite, cell in context["cells"])
+        data, cells = spec["data"], tuple((_name(s), _cell(c)) for s, c in context["cells"])
         if not cells:
             raise ValueError("no cells")
+        label = str(context["data"][data["name"]]["label"])
         changed = [f"{name}={json.dumps(value)}" for name, value in context["overrides"]]
         texts = {
             "resbench.key": key,
@@ -200,27 +200,16 @@ def _facts(
             "resbench.tier": spec["tier"],
             "resbench.data": label,
             "resbench.set": " ".join(changed) or None,
-            "resbench.status": status.value,
             **tags,
         }
-        epochs, seconds = _epochs(run)
         return Facts(
             key=key,
             cells=cells,
             seed=int(spec["seed"]),
-            status=status,
-            started_ms=started_ms,
-            params=_texts({**dict(_flat("", spec)), **dict(_flat("size.", size or {}))}),
+            status=Status(tags["resbench.status"]),
+            params=_texts({**dict(_flat("", spec)), **(size or {})}),
             tags=_texts({name: text for name, text in texts.items() if text is not None}),
             data=(one_line(label)[:200], one_line(data["id"]).rpartition(":")[2][:8], data),
-            epochs=epochs,
-            seconds=seconds,
-            record=record,
-            artifacts=tuple(
-                path
-                for path in (run.path / name for name in _ARTIFACTS)
-                if path.is_file() and not path.is_symlink()
-            ),
         )
     except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise EnvironmentFault(

@@ -6,7 +6,7 @@ import json
 from collections import defaultdict
 from collections.abc import Sequence
 from statistics import mean
-from typing import Protocol
+from typing import Any
 
 from resbench.store.state import Status
 from resbench.tracking.facts import ERROR, MAX_TEXT, Facts, Published
@@ -16,13 +16,6 @@ from resbench.words import count
 NOTE = "mlflow.note.content"
 SHARED_VIEW = f"mlflow.sharedViewState.{VIEW}"
 _SETTING = ("resbench.tier", "resbench.data", "resbench.set")
-
-
-class Run(Protocol):
-    """What the store holds of a run."""
-
-    tags: dict[str, str]
-    metrics: dict[str, float]
 
 
 def of_run(facts: Facts, place: tuple[str, str], published: Published) -> str:
@@ -45,18 +38,18 @@ def _outcome(facts: Facts) -> str:
     return f"{shown} after {count(len(facts.epochs), 'epoch')}, {facts.status.value}."
 
 
-def of_suite(published: Published, runs: Sequence[Run]) -> dict[str, str]:
-    """Return the tags of an experiment that hold its note and its saved view."""
+def of_suite(published: Published, runs: Sequence[Any]) -> dict[str, str]:
+    """Return the tags of an experiment, a note and a saved view, for MLflow's runs of it."""
     return {NOTE: _table(published, runs), SHARED_VIEW: _view(published, runs)}
 
 
-def _table(published: Published, runs: Sequence[Run]) -> str:
+def _table(published: Published, runs: Sequence[Any]) -> str:
     """Return published and measured values by cell, a table for each setting."""
-    settings = defaultdict[str, dict[str, list[Run]]](lambda: defaultdict(list))
+    settings = defaultdict[str, dict[str, list[Any]]](lambda: defaultdict(list))
     for run in runs:
-        if run.tags.get("resbench.status") == Status.DONE:
-            setting = ", ".join(filter(None, (run.tags.get(name) for name in _SETTING)))
-            settings[setting][run.tags.get(CELL, "")].append(run)
+        if run.data.tags.get("resbench.status") == Status.DONE:
+            setting = ", ".join(filter(None, (run.data.tags.get(name) for name in _SETTING)))
+            settings[setting][run.data.tags.get(CELL, "")].append(run)
     lines = [f"**{published.title}**", published.cites] if published.title else []
     lines.append("Error in %, mean of the runs; in brackets the lowest and the highest.")
     for setting, cells in sorted(settings.items()):
@@ -67,11 +60,11 @@ def _table(published: Published, runs: Sequence[Run]) -> str:
     return "\n\n".join(lines)[:MAX_TEXT]
 
 
-def _rows(cell: str, published: Published, runs: Sequence[Run]) -> list[str]:
+def _rows(cell: str, published: Published, runs: Sequence[Any]) -> list[str]:
     values = published.values.get(cell, {})
     rows = []
     for metric in values or (ERROR,):
-        errors = [v for run in runs if (v := run.metrics.get(f"error/{metric}")) is not None]
+        errors = [v for run in runs if (v := run.data.metrics.get(f"error/{metric}")) is not None]
         if errors:
             span = f" ({min(errors):.2f} to {max(errors):.2f})" if len(errors) > 1 else ""
             paper = f"{values[metric]:g}" if metric in values else ""
@@ -80,7 +73,7 @@ def _rows(cell: str, published: Published, runs: Sequence[Run]) -> list[str]:
     return rows
 
 
-def _view(published: Published, runs: Sequence[Run]) -> str:
+def _view(published: Published, runs: Sequence[Any]) -> str:
     """Return MLflow's saved view (3.15 and later): name, creation time and state as JSON.
 
     A version of MLflow that reads it otherwise shows its usual columns. The names of runs, which
@@ -91,9 +84,9 @@ def _view(published: Published, runs: Sequence[Run]) -> str:
     for metric in metrics or (ERROR,):
         widths |= {f"metrics.`error/{metric}`": 160, f"metrics.`error/{metric}_published`": 220}
     widths |= {"tags.`resbench.tier`": 110, "attributes.`Dataset`": 210}
-    if any("resbench.set" in run.tags for run in runs):
+    if any("resbench.set" in run.data.tags for run in runs):
         widths["tags.`resbench.set`"] = 200
-    if len({run.tags.get(FOLDER) for run in runs}) > 1:
+    if len({run.data.tags.get(FOLDER) for run in runs}) > 1:
         widths["tags.`resbench.results`"] = 300
     state = {
         "selectedColumns": list(widths),

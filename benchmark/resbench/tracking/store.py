@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import importlib.util
 import os
 import re
 import sqlite3
@@ -11,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -59,16 +61,19 @@ class Store:
         """Where copies of files go: next to a database; None where a server decides."""
         return None if self.database is None else self.database.parent / "mlartifacts"
 
-    @property
-    def other_version(self) -> str:
-        """What to do about a database whose tables another version of MLflow has made."""
-        problem = f"{self.shown}: its tables were made by another version of MLflow."
+    def check_tables(self) -> None:
+        """Refuse a database whose tables another version of MLflow has made."""
+        rows = self.query("SELECT version_num FROM alembic_version")
+        if not rows or not _newest() or rows[0][0] in _newest():
+            return
+        remedy = "Use that version, or name another store with MLFLOW_TRACKING_URI."
         if self.database == self.results / "mlflow.db":
-            return (
-                f"{problem} Remove {self.database} and {self.artifacts}, then run {self.sync}: "
-                "everything in them is rebuilt from the files."
+            remedy = (
+                f"Remove {self.database} and {self.artifacts}, then run {self.sync}: everything in "
+                "them is rebuilt from the files."
             )
-        return f"{problem} Use that version, or name another store with MLFLOW_TRACKING_URI."
+        text = f"{self.shown}: its tables were made by another version of MLflow. {remedy}"
+        raise Unreachable(text)
 
     def page(self, server: str, experiment: str) -> str:
         """Return the address of an experiment's runs in the saved view."""
@@ -157,6 +162,23 @@ def find_store(results: Path) -> Store:
         f"MLFLOW_TRACKING_URI {_PASSWORD.sub('', uri)!r}: not a store that resbench writes to. Use "
         "sqlite:///FILE.db (no '?' in its path) or http://HOST:PORT of an MLflow server."
     )
+
+
+@cache
+def _newest() -> frozenset[str]:
+    """Return the version of the tables that this MLflow makes, empty where it is not known.
+
+    It is the revision in MLflow's migrations that none follows. Importing MLflow takes seconds.
+    """
+    package = importlib.util.find_spec("mlflow")
+    folders = package.submodule_search_locations if package else None
+    files = Path(folders[0]).glob("store/db_migrations/versions/*.py") if folders else ()
+    texts = [file.read_text(errors="replace") for file in files]
+    made, followed = (
+        {match for text in texts for match in re.findall(f'^{name} = "(.+)"', text, re.MULTILINE)}
+        for name in ("revision", "down_revision")
+    )
+    return frozenset(made - followed)
 
 
 def folder_id(results: Path) -> str:

@@ -20,7 +20,7 @@ import click
 
 from resbench.cli.options import results_option
 from resbench.errors import EnvironmentFault, ExitCode, UsageError
-from resbench.process import PYTHON
+from resbench.process import PYTHON, need_temporary_files
 from resbench.words import one_line
 
 if TYPE_CHECKING:
@@ -84,11 +84,11 @@ def _serving(store: Store, port: int) -> Iterator[subprocess.Popen[bytes]]:
     # The user's variables for a server of their own are not for this one.
     kept = {k: v for k, v in os.environ.items() if not k.startswith(_SERVER_VARIABLES)}
     settings = {
-        "PYTHONSAFEPATH": "1",  # for the processes that it starts
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "DO_NOT_TRACK": "true",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # it starts in a third of the time
     }
+    need_temporary_files(store.results)
     with tempfile.TemporaryFile() as log, tempfile.TemporaryDirectory() as empty:
         server = subprocess.Popen(
             command,

@@ -90,19 +90,22 @@ def test_labels_are_mapped_by_name_where_one_file_numbers_its_classes_otherwise(
 
 
 @pytest.mark.parametrize(
-    ("names", "text"), [("kbcdefghij", "a, k"), ("abcdefghii", "j"), ("abcdefghij" + "k", "k")]
+    ("names", "text"),
+    [
+        ("kbcdefghij", "its classes have other names than those of {first}: a, k."),
+        ("abcdefghii", "its schema names 9 classes, expected 10. Is this another data set?"),
+        ("abcdefghijk", "its schema names 11 classes, expected 10. Is this another data set?"),
+    ],
 )
-def test_files_whose_classes_have_other_names_are_refused_with_both_names(
+def test_files_whose_classes_have_other_names_are_refused(
     tmp_path: Path, names: str, text: str
 ) -> None:
     folder = make_parquet_folder(tmp_path / "made")
     for path in folder.iterdir():
         name_classes(path, "abcdefghij")
     name_classes(folder / TRAIN_1, names)
-    assert problem(folder) == (
-        f"{folder / TRAIN_1}: its classes have other names than those of {folder / TRAIN_0}: "
-        f"{text}."
-    )
+    text = text.format(first=folder / TRAIN_0)
+    assert problem(folder) == f"{folder / TRAIN_1}: {text}"
 
 
 def test_cifar100_reads_fine_label(tmp_path: Path) -> None:
@@ -224,7 +227,7 @@ def test_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     folder = make_parquet_folder(tmp_path / "made")
     (folder / TRAIN_0).unlink()
     (folder / TRAIN_0).mkdir()
-    assert problem(folder) == f"{folder / TRAIN_0}: cannot be read: Is a directory."
+    assert problem(folder).startswith(f"{folder / TRAIN_0}: cannot be read: Is a directory. Name")
 
 
 @pytest.mark.shared_data
@@ -236,12 +239,3 @@ def test_real_png_images_have_their_known_fingerprint(shared_data: Path) -> None
     assert (len(images.train_images), len(images.test_images)) == (5085, 1017)
     assert source.id == f"sha256:{images.fingerprint}"
     assert images.fingerprint == HEAD_FINGERPRINT
-
-
-@pytest.mark.shared_data
-def test_all_real_jpeg_images_load(shared_data: Path) -> None:
-    source = identify("cifar10", {"cifar10": shared_data / "cifar10-jpeg75"})
-    images = load(source)
-    assert (images.train_images.shape, len(images.test_labels)) == ((50_000, 32, 32, 3), 10_000)
-    np.testing.assert_array_equal(np.bincount(images.train_labels), np.full(10, 5000))
-    np.testing.assert_array_equal(np.bincount(images.test_labels), np.full(10, 1000))

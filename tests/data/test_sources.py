@@ -283,7 +283,7 @@ def test_nobody_has_no_home_and_still_has_digits(
     monkeypatch.setattr(os, "getuid", lambda: 4_294_000)
     assert os.path.expanduser("~") == "~", "the control"
     assert load(identify("digits", {})).num_classes == 10
-    with pytest.raises(EnvironmentFault, match="cifar10: not available"):
+    with pytest.raises(EnvironmentFault, match="to the folder that RESBENCH_DATA_DIR names"):
         load(identify("cifar10", {}))
     made = make_parquet_folder(tmp_path / "made")
     load(identify("cifar10", {"cifar10": made}))

@@ -85,5 +85,5 @@ def data_option(function: _F) -> _F:
         "data",
         multiple=True,
         metavar="NAME=PATH",
-        help="Where a data set lies: a folder of Parquet files or an official archive. Repeatable.",
+        help="Where a data set is: the official archive, its unpacked folder, or Parquet files.",
     )(function)

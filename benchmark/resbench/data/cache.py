@@ -21,6 +21,8 @@ from typing import IO, TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from resbench.data.images import Images
 
+HOMELESS = Path(os.devnull)
+"""Below it nothing is and nothing can be."""
 _FINGERPRINT = "fingerprint-2"
 """Counted up when fingerprints change, for caches outlive versions."""
 _log = logging.getLogger(__name__)
@@ -29,7 +31,7 @@ _log = logging.getLogger(__name__)
 def user_folder(variable: str, kind: Literal["cache", "data"]) -> Path:
     """Return the folder that an environment variable names, or the user's own of this kind.
 
-    A user without a home folder has none: then it is a path where nothing is and nothing can be.
+    A user without a home folder has none: then it is below :data:`HOMELESS`.
     """
     path = os.environ.get(variable)
     if not path:
@@ -40,7 +42,7 @@ def user_folder(variable: str, kind: Literal["cache", "data"]) -> Path:
         except RuntimeError:  # of new versions; old ones return the tilde
             path = "~"
     path = os.path.expanduser(path)
-    return Path(os.devnull, "resbench") if path.startswith("~") else Path(os.path.abspath(path))
+    return HOMELESS / "resbench" if path.startswith("~") else Path(os.path.abspath(path))
 
 
 def cache_dir() -> Path:
@@ -109,6 +111,7 @@ def _write(path: Path, write: Callable[[IO[bytes]], object]) -> None:
             write(file)
         temporary.replace(path)
     except OSError as error:
-        _log.warning("%s: not cached: %s. Data will be decoded again next time.", path, error)
+        text = "%s: not cached: %s. It will be decoded again; RESBENCH_CACHE_DIR names a folder."
+        _log.warning(text, path, error.strerror)
         if temporary is not None:
             temporary.unlink(missing_ok=True)

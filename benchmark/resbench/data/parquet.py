@@ -1,8 +1,7 @@
 """Folders of Parquet files in the layout of the public uoft-cs/cifar10 and cifar100 sets.
 
-Files ``train-*.parquet`` and ``test-*.parquet`` with the columns ``img`` {bytes, path} (a 32x32 RGB
-image as PNG, WebP or JPEG) and ``label``, for cifar100
-``fine_label`` (an integer).
+Files ``train-*.parquet`` and ``test-*.parquet`` with the columns ``img`` {bytes, path}, an RGB
+image as PNG, WebP or JPEG, and ``label``, an integer; a data set's row may name another column.
 """
 
 from __future__ import annotations
@@ -36,6 +35,11 @@ def read_parquet(known: DataSet, folder: Path, files: dict[str, list[Path]]) -> 
             labels = table[known.column].to_numpy().astype(np.int64)
             check_labels(labels, known.classes, str(path))
             if names := _class_names(table.schema, known.column):
+                if len(set(names)) != known.classes:
+                    raise EnvironmentFault(
+                        f"{path}: its schema names {len(set(names))} classes, expected "
+                        f"{known.classes}. Is this another data set?"
+                    )
                 named[path] = names
                 labels = _mapped(labels, path, named)
             parts[split].append((_decode(table["img"], known.px, path), labels))
@@ -48,10 +52,10 @@ def _mapped(labels: Int64Array, path: Path, named: dict[Path, tuple[str, ...]]) 
     (first, order), names = next(iter(named.items())), named[path]
     if names == order:
         return labels
-    if len(names) != len(set(names)) or sorted(names) != sorted(order):
+    if sorted(names) != sorted(order):
         raise EnvironmentFault(
             f"{path}: its classes have other names than those of {first}: "
-            f"{', '.join(sorted(set(names) ^ set(order))) or 'one is there twice'}."
+            f"{', '.join(sorted(set(names) ^ set(order)))}."
         )
     return np.array([order.index(name) for name in names])[labels]
 

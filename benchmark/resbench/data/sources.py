@@ -104,7 +104,8 @@ def identify(name: str, locations: Mapping[str, Path]) -> Source:
         return _source(known, "archive", None) if found is None else _identified(known, *found, "")
     except OSError as error:
         raise EnvironmentFault(
-            f"{error.filename or location}: cannot be read: {error.strerror}."
+            f"{error.filename or location}: cannot be read: {error.strerror}. "
+            f"Name another place with --data {name}=PATH, or with RESBENCH_DATA_DIR."
         ) from error
 
 
@@ -150,9 +151,11 @@ def how_to_get(name: str) -> str:
     archive, folder = DATA_SETS[name].archive, f"with --data {name}=FOLDER"
     if archive is None:
         return f"Name a folder that has it as train-*.parquet and test-*.parquet {folder}."
+    at_home = cache.HOMELESS not in data_dir().parents
+    where = data_dir() / archive.filename if at_home else "the folder that RESBENCH_DATA_DIR names"
     return (
         f"Run `resbench data fetch {name}`, name a folder that has it {folder}, or download "
-        f"{archive.url} (MD5 {archive.md5}) to {data_dir() / archive.filename}."
+        f"{archive.url} (MD5 {archive.md5}) to {where}."
     )
 
 

@@ -1,0 +1,29 @@
+"""A folder that a group shares: what one of them writes, the others can go on with."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+from pathlib import Path
+
+from ..mini import PATIENCE_S, own_environment
+from .running import ARL, prepare
+
+
+def test_every_file_of_a_results_folder_can_be_written_by_its_group(tmp_path: Path) -> None:
+    prepare(tmp_path)
+    results = tmp_path / "results"
+    results.mkdir()
+    results.chmod(0o2775)
+    done = subprocess.run(
+        ["bash", "-c", 'umask 002; "$@"', "sh", *ARL],
+        cwd=tmp_path, env=own_environment(tmp_path), timeout=PATIENCE_S, capture_output=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    modes = {path.relative_to(results): path.stat().st_mode for path in results.rglob("*")}
+    assert Path("resbench.json") in modes
+    assert any(path.name == "record.json" for path in modes)
+    for path, mode in modes.items():
+        assert mode & stat.S_IWGRP, path
+        assert os.stat(results / path).st_gid == results.stat().st_gid

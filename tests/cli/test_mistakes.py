@@ -15,6 +15,12 @@ from .invoke import Outcome, invoke
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory with the mini suite, and nothing of the user's."""
     write_suite(tmp_path)
+    (tmp_path / "tiers").mkdir()
+    (tmp_path / "tiers" / "large.yaml").write_text(
+        "version: 1\nname: large\ntitle: Large\ndescription: Large.\n"
+        "set: {data.train_images: 3000}\n"
+        "families: {wang2017: {}, he2016: {}, report2019: {}}\n"
+    )
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("RESBENCH_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("RESBENCH_DATA_DIR", str(tmp_path / "archives"))
@@ -22,7 +28,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-READING = ("report", "status", "explain table3_mask local", "compare tier=cpu tier=tiny", "verify",
+READING = ("report", "status", "explain table3_mask local", "compare cpu tiny", "verify",
            "pack out.tar", "sync")  # fmt: skip
 
 
@@ -57,8 +63,8 @@ def check(outcome: Outcome, code: int, *texts: str) -> None:
         ("run mini.yaml --set lr", ["--set lr: must be KEY=VALUE"]),
         ("run mini.yaml --set training.lr=1", ["--set training.lr: unknown setting."]),
         ("run smoke --set data.train_images=1271", ["digits has no 1,271 images for it; at most"]),
-        ("plan smoke --tier cpu --set data.test_images=null",
-         ["cpu.yaml:11:3: data.train_images (tier cpu): digits has no 3,000 images for it"]),
+        ("plan mini.yaml --tier large",
+         ["large.yaml:5:7: data.train_images (tier large): digits has no 3,000 images for it"]),
         ("run mini.yaml --set training.optim.lr=NaN", ["--set training.optim.lr: 'lr' in"]),
         ("run mini.yaml --set data.name=cifar11", ["--set data.name:", "Did you mean 'cifar10'?"]),
         ("run mini.yaml --set model.name=attention-57", ["--set model.name:", "attention-56"]),

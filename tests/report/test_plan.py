@@ -189,16 +189,17 @@ def test_recorded_runs_are_told_from_those_to_do_and_every_one_of_these_has_a_ti
 ) -> None:
     results = tmp_path / "results"
     expanded = suite_under("table3_mask")
-    factory.finish(results, expanded, "local", 1, 6.0)  # of a GPU: no rate for this CPU
+    factory.finish(results, expanded, "local", 1, 6.0)  # of a GPU: no measure for this CPU
     arguments = ("plan", "table3_mask", "--devices", "cpu", "--results", results)
     outcome = invoke(capsys, *arguments, "--format", "json")
     page = json.loads(outcome.out)
     assert outcome.code == 0
     assert page["runs"] == {"done": 1, "todo": 8}
-    assert page["unknown_runs"] == 0
+    assert page["estimated_runs"] == 8
     cells = page["suites"][0]["cells"]
     assert all(run["left_s"] > 0 for cell in cells for run in cell["todo"])
     assert {cell["cell"]: cell["done"] for cell in cells}["local"] == [1]
+    assert "estimated from the size" in " ".join(invoke(capsys, *arguments).out.split())
 
 
 def test_a_measured_rate_gives_a_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -211,6 +212,7 @@ def test_a_measured_rate_gives_a_time(tmp_path: Path, capsys: pytest.CaptureFixt
     local = page["suites"][0]["cells"][0]
     seconds = 160_000 * 64 / 900 * (1 + 60 / 1200)  # steps x batch, images/s, evaluation on top
     assert [run["left_s"] for run in local["todo"]] == pytest.approx([seconds, seconds])
+    assert page["estimated_runs"] == 6
 
 
 def test_data_that_is_not_available_is_said_and_no_error(
@@ -262,7 +264,7 @@ def test_a_plan_of_1000_cells_has_every_run_once(tmp_path: Path) -> None:
 
     suites, sources, _ = expand_request(Request((str(path),), devices="cpu"))
     runs = [
-        PlannedTime(tuple((p.suite, p.cell) for p in run.places), run.spec.seed, None, 0, None)
+        PlannedTime(tuple((p.suite, p.cell) for p in run.places), run.spec.seed, None, 0, 60.0)
         for run in plan(suites, sources)
     ]
     page = plan_document(suites, runs, Machine("CPU", 1, {}), "resbench run large")

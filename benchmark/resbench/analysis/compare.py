@@ -12,7 +12,7 @@ import itertools
 import json
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -21,7 +21,7 @@ from resbench.analysis import SCHEMA
 from resbench.analysis.arms import arm_of, images_kept
 from resbench.analysis.names import cells_of, code_label, listed, run_label, tier_label
 from resbench.analysis.results import identity_of, seed_of
-from resbench.errors import EnvironmentFault, UsageError, did_you_mean
+from resbench.errors import UsageError
 from resbench.stats.contrasts import ArmResult, align, seed_contrast
 from resbench.stats.intervals import summarise
 from resbench.stats.multiplicity import holm
@@ -115,28 +115,26 @@ class Comparison:
         return tuple(run for run in self.same_key if run.differences)
 
 
-def select(argument: str, results: Path) -> Side:
-    """Return the runs that ``argument`` names: a results folder, or tags of runs in ``results``.
-
-    Tags are ``KEY=VALUE``, several joined by commas.
+def select(name: str, results: Path) -> Side:
+    """Return the runs of a results folder, or those of a tier in ``results``.
 
     Raises:
-        UsageError: an unknown tag, or one that no run has.
-        EnvironmentFault: no such folder.
+        UsageError: neither such a folder nor a run of such a tier.
     """
-    folder = Path(argument)
-    if argument and folder.is_dir():
+    folder = Path(name)
+    if name and folder.is_dir():
         found = scan(folder)
-        return Side(argument, folder, found.records, found.problems)
-    if "=" not in argument:
-        raise EnvironmentFault(
-            f"'{argument}': no such results folder. Name one, or tags of the runs in --results, "
-            "such as tier=cpu or engine=graph,precision=bf16."
-        )
+        return Side(name, folder, found.records, found.problems)
     found = scan(results)
-    tagged = [_tagged(part, found.records, results) for part in argument.split(",")]
-    chosen = {key: found.records[key] for key in sorted(set.intersection(*tagged))}
-    return Side(argument, results, chosen, found.problems)
+    tiers = {key: str(run.spec["tier"]) for key, run in found.records.items()}
+    chosen = {key: found.records[key] for key, tier in sorted(tiers.items()) if tier == name}
+    if not chosen:
+        there = listed(sorted(set(tiers.values()))) or "none"
+        raise UsageError(
+            f"'{name}': neither a results folder nor a tier of the runs in {results}. Tiers there: "
+            f"{there}."
+        )
+    return Side(name, results, chosen, found.problems)
 
 
 def compare(a: Side, b: Side) -> Comparison:
@@ -155,33 +153,6 @@ def compare(a: Side, b: Side) -> Comparison:
     runs, problems = (len(a.records), len(b.records)), (*a.problems, *b.problems)
     cells = tuple(_adjusted(pairs))
     return Comparison(SCHEMA, a.label, b.label, runs, same, cells, tuple(left_out), problems)
-
-
-_TAGS: dict[str, Callable[[RunRecord], str]] = {
-    "tier": lambda run: str(run.spec["tier"]),
-    "scale": lambda run: f"{run.spec['scale']:g}",
-    "engine": lambda run: str(run.spec["engine"]),
-    "precision": lambda run: str(run.spec["precision"]),
-    "data": lambda run: run.data.label,
-    "device": lambda run: run.environment.device_name,
-    "code": lambda run: run.code.commit or run.code.version,
-}
-
-
-def _tagged(part: str, runs: Mapping[str, RunRecord], results: Path) -> set[str]:
-    """Return the keys of the runs with a tag; a commit may be given by its start."""
-    name, _, value = part.partition("=")
-    if name not in _TAGS:
-        raise UsageError(f"unknown tag '{name}'.{did_you_mean(name, _TAGS)}")
-    found = {key: _TAGS[name](run) for key, run in runs.items()}
-    named = {
-        key for key, own in found.items()
-        if own == value or (name == "code" and value and own.startswith(value))
-    }  # fmt: skip
-    if not named:
-        there = listed(sorted(set(found.values()))) or "no run"
-        raise UsageError(f"{part}: no run in {results} has this tag. There: {there}.")
-    return named
 
 
 def _same_key(a: Side, b: Side, key: str) -> SameKey:

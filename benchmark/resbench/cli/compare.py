@@ -16,9 +16,9 @@ from resbench.errors import ExitCode
 @results_to_read_option()
 @format_option()
 def command(a: str, b: str, results: Path, format_: str | None) -> int:
-    """Compare two results folders, run by run.
+    """Compare two results folders, or two tiers of one, run by run.
 
-    A and B are folders, or tags of the runs in --results: tier=cpu, engine=graph,precision=bf16.
+    A and B are folders, or tiers of the runs in --results.
     Runs of one key must be identical, and no run be refused, else exit 1; other runs are compared
     cell by cell, paired by seed and test image.
     """

@@ -65,11 +65,13 @@ def _results(callback: Callable[..., Path] | None) -> Callable[[_F], _F]:
 
 def format_option(*names: str) -> Callable[[_F], _F]:
     """Add ``--format`` with these formats; by default, all that a document can be rendered in."""
+    allowed = names or tuple(FORMATS)
     return click.option(
         "--format",
         "format_",
-        type=click.Choice(names or list(FORMATS)),
-        help="How to print; by default text, in colour on a terminal.",
+        type=click.Choice(allowed),
+        metavar="NAME",
+        help=f"{', '.join(allowed[:-1])} or {allowed[-1]}; by default {allowed[0]}.",
     )
 
 
@@ -85,5 +87,5 @@ def data_option(function: _F) -> _F:
         "data",
         multiple=True,
         metavar="NAME=PATH",
-        help="Where a data set is: the official archive, its unpacked folder, or Parquet files.",
+        help="Archive, unpacked folder or Parquet of a data set.",
     )(function)

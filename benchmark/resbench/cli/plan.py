@@ -15,6 +15,7 @@ from resbench.cli.planning import (
     chosen_runs,
     expand_request,
     missing_data,
+    parse_budget,
     planning_options,
 )
 
@@ -26,52 +27,52 @@ if TYPE_CHECKING:
 
 
 @click.command("plan")
-@click.argument("suites", nargs=-1, required=True, metavar="SUITE...")
+@click.argument("suites", nargs=-1, metavar="[SUITE]...")
 @planning_options
 @format_option()
-def command(results: Path, format_: str | None, **options: Any) -> None:
+def command(results: Path, budget: str | None, format_: str | None, **options: Any) -> None:
     """Show what would run, how long it takes, and what it can decide.
 
-    Nothing is trained or written; data sets need not be at hand.
+    Without SUITE: a line for every shipped suite. With --budget: what that time is enough for.
+    Nothing is trained or written, and no data set is needed.
     """
     from resbench.report.plan import Machine, plan_document
     from resbench.store.scan import scan
+    from resbench.suite.catalog import suite_names
 
-    options.pop("budget")
-    request = Request(**options)
+    budget_s = None if budget is None else parse_budget(budget)
+    named = options.pop("suites")
+    request = Request(**options, suites=named or tuple(suite_names()))
     suites, sources, devices = expand_request(request)
     runs, found = chosen_runs(request, suites, sources), scan(results)
     for problem in found.problems:
         click.echo(f"warning: {problem}", err=True)
-    machine = Machine(
-        devices[0].label,
-        len(devices),
-        missing_data(sources, {run.spec.data.name for run in runs}),
+    missing = missing_data(sources, {run.spec.data.name for run in runs})
+    document = plan_document(
+        suites,
+        _times(runs, found, devices[0]),
+        Machine(devices[0].label, len(devices), missing),
+        _run_command(),
+        budget_s,
+        overview=not named,
     )
-    document = plan_document(suites, _estimates(runs, found, devices), machine, _run_command())
     show(document, format_)
 
 
-def _estimates(runs: list[PlannedRun], found: Scan, devices: list[Device]) -> list[PlannedTime]:
+def _times(runs: list[PlannedRun], found: Scan, device: Device) -> list[PlannedTime]:
     from resbench.report.plan import PlannedTime
     from resbench.runner.throughput import Throughput
 
     throughput = Throughput.of(found.records.values())
     begun = {run.key: run.state.epoch for run in found.incomplete if run.state is not None}
-    fresh: dict[tuple[str, str], float | None] = {}  # all seeds of a cell take as long
-    estimates = []
+    times = []
     for run in runs:
         places = tuple((place.suite, place.cell) for place in run.places)
         record, epochs = found.records.get(run.key), begun.get(run.key, 0)
-        left: float | None = 0.0
-        if record is None and epochs:
-            left = throughput.seconds(run.spec, devices[0], epochs)
-        elif record is None:
-            if places[0] not in fresh:
-                fresh[places[0]] = throughput.seconds(run.spec, devices[0])
-            left = fresh[places[0]]
-        estimates.append(PlannedTime(places, run.spec.seed, record, epochs, left))
-    return estimates
+        left_s = 0.0 if record else throughput.seconds(run.spec, device, epochs)
+        measured = throughput.is_measured(run.spec, device)
+        times.append(PlannedTime(places, run.spec.seed, record, epochs, left_s, measured))
+    return times
 
 
 def _run_command() -> str:

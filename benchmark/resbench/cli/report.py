@@ -25,15 +25,13 @@ if TYPE_CHECKING:
     "--output",
     type=NamedPath(path_type=Path),
     metavar="FILE",
-    help="Write to this file, in the format of its suffix.",
+    help="Write to this file, in its suffix's format.",
 )
 @click.option(
     "--site",
     type=NamedPath(path_type=Path),
     metavar="DIR",
-    help="Write a page for each suite, figures and a replication report to this folder instead. "
-    "Only files that an earlier --site wrote are replaced or removed. A README.md next to the "
-    "folder that has the marks results:begin and results:end gets the claims between them.",
+    help="Write pages and figures to this folder instead.",
 )
 @click.option("--strict", is_flag=True, help="Exit 4 when a claim is not confirmed.")
 def command(
@@ -48,6 +46,9 @@ def command(
 
     Without SUITE: every shipped suite. A report reads files only and is right at any moment,
     however much has run.
+
+    With --site only files that an earlier --site wrote are replaced or removed. A README.md next to
+    DIR gets the claims between its marks results:begin and results:end.
     """
     if site is not None:
         return _site(suites, results, site, format_ or output or strict)

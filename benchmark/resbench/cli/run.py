@@ -23,7 +23,9 @@ from resbench.words import count, duration, invocation
 
 if TYPE_CHECKING:
     from resbench.runner.devices import Device
-    from resbench.runner.session import Summary
+    from resbench.runner.plan import PlannedRun
+    from resbench.runner.session import Settings, Summary
+    from resbench.runner.throughput import Throughput
 
 
 FAILED = ("failed", "oom", "timeout")
@@ -90,15 +92,38 @@ def command(
         _say(f"warning: {left_out} left out: {what}")
     devices = devices[: len(runnable)]
     _say(f"{count(len(runnable), 'run')} to do, {done} recorded in {results}; {_where(devices)}")
-    from resbench.cli.session import work
     from resbench.runner.session import Settings
 
     settings = Settings(
         folder.path, devices, deadline=deadline, pack=pack, accept_environment=accept_environment
     )
-    summary = work(runnable, settings, Throughput.of(found.records.values()), mirror=not no_mirror)
+    summary = _work(runnable, settings, Throughput.of(found.records.values()), mirror=not no_mirror)
     code = _conclude(summary, request, results, _logs(summary, results))
     return ExitCode.ENVIRONMENT if missing and code == ExitCode.OK else code
+
+
+def _work(
+    runs: Sequence[PlannedRun], settings: Settings, throughput: Throughput, *, mirror: bool
+) -> Summary:
+    """Work through ``runs`` with the display, and with the export to MLflow if ``mirror``."""
+    from resbench.runner.progress import Progress
+    from resbench.runner.session import Session
+    from resbench.tracking.follow import Follower
+
+    follower = Follower(settings.results) if mirror else None
+    if follower is not None:
+        follower.start()
+    patience_s = 0.0  # a second signal ends everything at once; `resbench sync` makes it good
+    try:
+        with Progress(len(runs), len(settings.devices), throughput) as progress:
+            progress.expect(list(runs), settings.devices[0])
+            summary = Session(runs, settings, throughput, [progress]).run()
+            # A new store takes seconds to make, and a first run may be shorter than that.
+            patience_s = 30.0 if settings.deadline is None else 5.0
+            return summary
+    finally:
+        if follower is not None and (warning := follower.close(patience_s)):
+            _say(f"warning: {warning}")
 
 
 def _conclude(summary: Summary, request: Request, results: Path, logs: str) -> int:

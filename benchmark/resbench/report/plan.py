@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import heapq
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,8 @@ from resbench.store.records import RunRecord
 from resbench.suite.expand import Expanded
 from resbench.words import count, duration
 
-UNKNOWN = "unknown: measured at the first run"
+ESTIMATED = "~"
+"""Before a time that follows from sizes, not from measured speeds."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +30,10 @@ class PlannedTime:
     seed: int
     record: RunRecord | None
     begun_epochs: int
-    left_s: float | None
-    """Expected seconds that are left on one worker; None where no rate is known."""
+    left_s: float
+    """Expected seconds that are left on one worker."""
+    measured: bool = False
+    """Whether they follow from the speed of such runs, not from the network's size alone."""
 
 
 @dataclass(frozen=True)
@@ -42,27 +46,68 @@ class Machine:
     """For each data set that is not available a line: what to do."""
 
 
+@dataclass(frozen=True)
+class Bought:
+    """What a budget is enough for."""
+
+    budget_s: float
+    finished: frozenset[int]
+    """Runs that end in time, by their position in the plan."""
+    started: int
+    """Runs that are trained in part."""
+
+
+def buy(runs: Sequence[PlannedTime], workers: int, budget_s: float) -> Bought:
+    """Hand the runs to the workers in order, each until it ends or the time does."""
+    free_at, finished, started = [0.0] * workers, set(), 0
+    for number, run in enumerate(runs):
+        if run.record is not None:
+            continue
+        start = heapq.heappop(free_at)
+        end = start + run.left_s
+        if end <= budget_s:
+            finished.add(number)
+        elif start < budget_s:
+            started += 1
+        heapq.heappush(free_at, end)
+    return Bought(budget_s, frozenset(finished), started)
+
+
 def plan_document(
-    suites: Sequence[Expanded], runs: Sequence[PlannedTime], machine: Machine, command: str
+    suites: Sequence[Expanded],
+    runs: Sequence[PlannedTime],
+    machine: Machine,
+    command: str,
+    budget_s: float | None = None,
+    *,
+    overview: bool = False,
 ) -> Document:
-    """Return the plan of all suites in one setting."""
+    """Return the plan of all suites in one setting, as an ``overview`` with a line a suite."""
+    bought = None if budget_s is None else buy(runs, machine.workers, budget_s)
     by_place: dict[tuple[str, str], list[PlannedTime]] = {}
     for run in runs:
         for place in run.places:
             by_place.setdefault(place, []).append(run)
+    in_time = {id(runs[number]) for number in bought.finished} if bought else None
     todo = [run for run in runs if run.record is None]
     blocks: list[Block] = [Heading(1, "Plan"), Paragraph(_total(todo, len(runs), machine))]
     missing = tuple(machine.data_missing.values())
     blocks += [Items(missing)] if missing else []
-    if todo:
+    if bought is not None and todo:
+        blocks += [Paragraph(_bought(bought, by_place, in_time or set()))]
+    if todo and not overview:
         blocks += [Command(command)]
-    data = []
+    data, lines = [], []
     for expanded in suites:
         name = expanded.loaded.suite.name
         cells = {c.id: by_place.get((name, c.id), []) for c in expanded.cells if c.spec is not None}
-        records = {id_: [r.record for r in found if r.record] for id_, found in cells.items()}
-        powers = claim_powers(expanded, records)
-        blocks += _suite_blocks(expanded, cells, powers)
+        powers: Sequence[Power] = ()
+        if overview:
+            lines.append(_suite_row(name, cells))
+        else:
+            records = {id_: [r.record for r in found if r.record] for id_, found in cells.items()}
+            powers = claim_powers(expanded, records)
+            blocks += _suite_blocks(expanded, cells, powers, in_time)
         data.append({
             "suite": name,
             "title": expanded.loaded.suite.title,
@@ -70,6 +115,19 @@ def plan_document(
             "cells": [_cell_data(id_, found) for id_, found in cells.items()],
             "claims": [{**vars(power), "answer": answer(power)} for power in powers],
         })  # fmt: skip
+    if overview:
+        blocks += [
+            Table(("suite", "cells", "done", "to do", "left on\none worker"), tuple(lines), "lrrrr")
+        ]
+        shared = "A run that several suites need is trained once. " if _is_shared(runs) else ""
+        blocks += [Paragraph(f"{shared}One of them in detail: `resbench plan SUITE`.")]
+    if any(not run.measured for run in todo):
+        blocks += [
+            Paragraph(
+                f"{ESTIMATED}: estimated from the size of the network and the kind of device, to "
+                "a factor of two or so; the first run of a kind measures it."
+            )
+        ]
     plain = {
         "schema": SCHEMA,
         "setting": setting_label(suites[0].context),
@@ -78,7 +136,14 @@ def plan_document(
         "data_missing": dict(machine.data_missing),
         "runs": {"done": len(runs) - len(todo), "todo": len(todo)},
         "left_s": _sum(todo),
-        "unknown_runs": sum(run.left_s is None for run in todo),
+        "estimated_runs": sum(not run.measured for run in todo),
+        "budget": None
+        if bought is None
+        else {
+            "budget_s": bought.budget_s,
+            "finished": len(bought.finished),
+            "started": bought.started,
+        },
         "suites": data,
     }
     return Document(tuple(blocks), plain)
@@ -92,23 +157,55 @@ def _total(todo: Sequence[PlannedTime], runs: int, machine: Machine) -> str:
         return f"Nothing to do: {count(runs, 'run')} recorded."
     where = f"{count(machine.workers, 'worker')} on {machine.device}"
     text = f"{count(len(todo), 'run')} to do, {done}; {where}."
-    unknown, known = sum(run.left_s is None for run in todo), _sum(todo)
-    if unknown == len(todo):
-        return f"{text} Time: {UNKNOWN}."
     # The last run of a plan leaves the other workers idle, so the longest one is a bound as well.
-    longest = max(run.left_s or 0.0 for run in todo)
-    time = duration(max(known / machine.workers, longest))
-    if unknown:
-        return f"{text} Time: {time} and {count(unknown, 'run')} of unknown length."
-    return f"{text} Time: about {time} in all."
+    time = max(_sum(todo) / machine.workers, *(run.left_s for run in todo))
+    return f"{text} Time: {_time(todo, time)} in all."
+
+
+def _time(runs: Iterable[PlannedTime], seconds: float) -> str:
+    """Return a duration, marked where one of the runs it is made of is only estimated."""
+    return f"{'' if all(run.measured for run in runs) else ESTIMATED}{duration(seconds)}"
+
+
+def _bought(
+    bought: Bought, cells: Mapping[tuple[str, str], Sequence[PlannedTime]], in_time: Set[int]
+) -> str:
+    """Say what a budget is enough for."""
+    counts = [
+        sum(run.record is not None or id(run) in in_time for run in found)
+        for found in cells.values()
+    ]
+    fewest, most = min(counts), max(counts)
+    seeds = count(most, "seed") if fewest == most else f"{fewest} to {count(most, 'seed')}"
+    more = f", {bought.started} more in part" if bought.started else ""
+    return (
+        f"{duration(bought.budget_s)} are enough for {count(len(bought.finished), 'run')}{more}: "
+        f"each cell then has {seeds}."
+    )
+
+
+def _is_shared(runs: Iterable[PlannedTime]) -> bool:
+    return any(len({suite for suite, _ in run.places}) > 1 for run in runs)
+
+
+def _suite_row(suite: str, cells: Mapping[str, Sequence[PlannedTime]]) -> tuple[str, ...]:
+    runs = list({id(run): run for found in cells.values() for run in found}.values())
+    todo = [run for run in runs if run.record is None]
+    if not runs:
+        return (suite, "counted", "", "", "")
+    left = _time(todo, _sum(todo)) if todo else ""
+    return (suite, str(len(cells)), str(len(runs) - len(todo)), str(len(todo)), left)
 
 
 def _sum(runs: Sequence[PlannedTime]) -> float:
-    return math.fsum(run.left_s or 0.0 for run in runs)
+    return math.fsum(run.left_s for run in runs)
 
 
 def _suite_blocks(
-    expanded: Expanded, cells: Mapping[str, Sequence[PlannedTime]], powers: Sequence[Power]
+    expanded: Expanded,
+    cells: Mapping[str, Sequence[PlannedTime]],
+    powers: Sequence[Power],
+    in_time: Set[int] | None,
 ) -> Iterator[Block]:
     suite = expanded.loaded.suite
     yield Heading(2, f"{suite.name}: {suite.title}")
@@ -118,8 +215,14 @@ def _suite_blocks(
     yield Paragraph(
         f"{sentence(setting_label(expanded.context))} · seeds {listed(expanded.seeds)}."
     )
-    rows = tuple(_row(expanded, id_, runs) for id_, runs in cells.items())
-    yield Table(("cell", "done", "to do", "one run", "left"), rows, "lrrrr")
+    header: tuple[str, ...] = ("cell", "done", "to do", "one run", "left on\none worker")
+    align = "lrrrr"
+    rows = tuple(_row(id_, runs) for id_, runs in cells.items())
+    if in_time is not None:
+        header, align = (*header, "in budget"), f"{align}r"
+        bought = (str(sum(id(run) in in_time for run in runs)) for runs in cells.values())
+        rows = tuple((*row, number) for row, number in zip(rows, bought, strict=True))
+    yield Table(header, rows, align)
     shared = {place[0] for runs in cells.values() for run in runs for place in run.places}
     if shared > {suite.name}:
         yield Paragraph(
@@ -129,21 +232,21 @@ def _suite_blocks(
         yield from _power_blocks(powers)
 
 
-def _row(expanded: Expanded, cell: str, runs: Sequence[PlannedTime]) -> tuple[str, ...]:
+def _row(cell: str, runs: Sequence[PlannedTime]) -> tuple[str, ...]:
     todo = [run for run in runs if run.record is None]
     begun = sum(run.begun_epochs > 0 for run in todo)
-    fresh = [run.left_s for run in todo if not run.begun_epochs]
-    one = next((seconds for seconds in fresh if seconds is not None), None)
-    if one is None:
-        took = [run.record.timing.total_s for run in runs if run.record]
-        one = sum(took) / len(took) if took else None
-    unknown = any(run.left_s is None for run in todo)
+    took = [run.record.timing.total_s for run in runs if run.record]
+    fresh = [run for run in todo if not run.begun_epochs]
+    if fresh:
+        one = _time(fresh[:1], fresh[0].left_s)
+    else:
+        one = duration(sum(took) / len(took)) if took else ""
     return (
         cell,
         str(len(runs) - len(todo)),
         f"{len(todo)}" + (f" ({begun} started)" if begun else ""),
-        "unknown" if one is None else duration(one),
-        "unknown" if unknown else duration(_sum(todo)) if todo else "",
+        one,
+        _time(todo, _sum(todo)) if todo else "",
     )
 
 
@@ -205,7 +308,12 @@ def _cell_data(cell: str, runs: Sequence[PlannedTime]) -> dict[str, Any]:
         "cell": cell,
         "done": [run.seed for run in runs if run.record],
         "todo": [
-            {"seed": run.seed, "begun_epochs": run.begun_epochs, "left_s": run.left_s}
+            {
+                "seed": run.seed,
+                "begun_epochs": run.begun_epochs,
+                "left_s": run.left_s,
+                "estimated": not run.measured,
+            }
             for run in runs
             if run.record is None
         ],

@@ -1,0 +1,110 @@
+"""``resbench plan``: a time for every cell, every suite, and what a budget is enough for."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from resbench.report.plan import PlannedTime, buy
+from resbench.suite.catalog import suite_names
+
+from ..mini import resbench, suite_of, write_suite
+from ..store.factory import begin, finish
+from .invoke import imported_by, invoke
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def without_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+
+
+def times(*left_s: float) -> list[PlannedTime]:
+    return [PlannedTime((("s", f"c{i}"),), 1, None, 0, s) for i, s in enumerate(left_s)]
+
+
+def test_without_a_suite_every_one_has_a_line_and_a_time_on_a_fresh_machine(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    found = invoke(capsys, "plan", "--results", tmp_path / "none")
+    assert (found.code, found.err) == (0, "")
+    for name in suite_names():
+        (line,) = (line for line in found.out.splitlines() if line.split()[:1] == [name])
+        assert name == "table5_architecture" or re.search(r"~\d[\d.]* (s|min|h|days)", line), line
+    total = found.out.splitlines()[2]
+    assert re.search(r"\d runs to do, 0 recorded; .* Time: ~[\d.]+ days in all\.", total)
+    assert "estimated" in found.out
+    assert "resbench run" not in found.out, "nobody means all of it"
+
+
+def test_an_overview_imports_neither_torch_nor_statistics(tmp_path: Path) -> None:
+    assert imported_by("plan", cwd=tmp_path) & {"torch", "scipy", "pandas", "mlflow"} == set()
+
+
+def test_a_cell_has_an_estimate_until_such_a_run_is_recorded(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    path = write_suite(tmp_path, suite_of(total=1, seeds=(1, 2)))
+    arguments = (path, "--results", tmp_path / "results", "--format", "json")
+    fresh = json.loads(invoke(capsys, "plan", *arguments).out)
+    runs = [run for cell in fresh["suites"][0]["cells"] for run in cell["todo"]]
+    assert len(runs) == 4
+    assert all(run["estimated"] and run["left_s"] > 0 for run in runs)
+    assert fresh["estimated_runs"] == 4
+    done = resbench(tmp_path, "run", "mini.yaml", "--cell", "arl", "--seeds", "1", "--no-mirror")
+    assert done.returncode == 0, done.stderr
+    later = json.loads(invoke(capsys, "plan", *arguments).out)
+    arl, nal = later["suites"][0]["cells"]
+    assert (arl["done"], [run["estimated"] for run in arl["todo"]]) == ([1], [False])
+    assert [run["estimated"] for run in nal["todo"]] == [True, True]
+
+
+def test_a_budget_buys_runs_in_order_on_all_workers() -> None:
+    plan = times(5, 5, 5, 5)
+    assert buy(plan, 1, 12).finished == {0, 1}
+    assert buy(plan, 1, 12).started == 1
+    assert buy(plan, 2, 12).finished == {0, 1, 2, 3}
+    assert buy(plan, 2, 4).finished == set()
+    assert buy(plan, 2, 4).started == 2
+    assert buy(times(20, 5), 2, 10).finished == {1}
+
+
+def test_a_recorded_run_costs_nothing(tmp_path: Path) -> None:
+    record = finish(begin(tmp_path))
+    first, second = times(5, 5)
+    done = PlannedTime(first.places, 1, record, 0, 0.0)
+    assert buy([done, second], 1, 6).finished == {1}
+
+
+def test_the_page_says_what_a_budget_is_enough_for(tmp_path: Path, capsys: Capture) -> None:
+    path = write_suite(tmp_path, suite_of(seeds=(1, 2, 3)))
+    arguments = ("plan", path, "--results", tmp_path / "results", "-j", "1")
+    enough = invoke(capsys, *arguments, "--budget", "9h").out
+    assert "9 h 00 min are enough for 6 runs: each cell then has 3 seeds." in enough
+    assert "--budget 9h" in enough, "the command to run has it too"
+    data = json.loads(invoke(capsys, *arguments, "--budget", "9h", "--format", "json").out)
+    assert data["budget"] == {"budget_s": 32400.0, "finished": 6, "started": 0}
+    short = invoke(capsys, *arguments, "--set", "model.width=4", "--budget", "1s").out
+    assert "1 s are enough for 0 runs, 1 more in part: each cell then has 0 seeds." in short
+    assert "in budget" not in invoke(capsys, *arguments).out
+
+
+def test_a_plan_of_some_cells_is_the_run_of_these(tmp_path: Path, capsys: Capture) -> None:
+    path = write_suite(tmp_path, suite_of(seeds=(1, 2)))
+    found = invoke(capsys, "plan", path, "--cell", "nal", "--results", tmp_path / "results")
+    assert "2 runs to do" in found.out
+    assert f"resbench run {path} --cell nal" in " ".join(found.out.split())
+    wrong = invoke(capsys, "plan", path, "--cell", "nall")
+    assert wrong.code == 2
+    assert "Did you mean 'nal'?" in wrong.err
+
+
+@pytest.mark.parametrize("verb", ["run", "plan", "report"])
+def test_a_help_page_fits_on_a_terminal(verb: str, tmp_path: Path) -> None:
+    done = resbench(tmp_path, verb, "--help", COLUMNS="80")
+    assert done.returncode == 0
+    assert len(done.stdout.splitlines()) <= 24, done.stdout

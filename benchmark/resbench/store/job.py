@@ -27,7 +27,7 @@ class Job:
     epoch_s: float | None = None
     """Expected seconds an epoch, where measured; decides whether the first epoch may start."""
     accept_environment: bool = False
-    """Resume under another torch, device or thread count, and mark the record."""
+    """Resume in another environment, and mark the record."""
 
     def line(self) -> str:
         """Return the job as one line of JSON."""

@@ -79,7 +79,7 @@ class Track:
         """Take up the last sound checkpoint, if there is one, and drop later metrics.
 
         Raises:
-            EnvironmentFault: it was written under another torch, device or thread count.
+            EnvironmentFault: it was written in another environment (another signature).
         """
         while (loaded := load_checkpoint(self.folder)).payload is not None:
             self._warn(*loaded.warnings)

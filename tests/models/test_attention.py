@@ -9,9 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from resbench.models import build, count_parameters, initialize
-from resbench.models.attention import AttentionModule, EncoderDecoderMask
-from resbench.models.report2019 import ReportMask
+from resbench.models import build
+from resbench.models.attention import AttentionModule, EncoderDecoderMask, ReportMask
+from resbench.models.count import count_parameters
+from resbench.models.init import initialize
 
 
 def network(family: str, **options: Any) -> nn.Sequential:

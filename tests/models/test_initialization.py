@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from resbench.models import build, initialize
+from resbench.models import build
+from resbench.models.init import initialize
 
 
 def small(family: str = "wang2017") -> nn.Sequential:

@@ -7,12 +7,17 @@ from collections.abc import Sequence
 import pytest
 from torch import nn
 
-from resbench.models import build, output_sizes
+from resbench.models import FAMILIES, build
 from resbench.models.attention import AttentionModule
-from resbench.models.catalogue import LAYERS
-from resbench.models.units import GlobalMean, ResidualUnit
+from resbench.models.count import output_sizes
+from resbench.models.layers import GlobalMean, ResidualUnit
 
 IMAGE_PX = 32
+LAYERS = {
+    (family.name, name): rows
+    for family in FAMILIES.values()
+    for name, rows in family.layers.items()
+}
 
 
 @pytest.mark.parametrize("network", LAYERS, ids=" ".join)

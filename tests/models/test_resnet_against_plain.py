@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from resbench.models import build, initialize
+from resbench.models import build
+from resbench.models.init import initialize
 
 
 class Weights:

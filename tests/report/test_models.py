@@ -5,7 +5,7 @@ import pytest
 from resbench.analysis.judge import judge
 from resbench.analysis.names import ORIGINS
 from resbench.analysis.tables import empty
-from resbench.models import PROVENANCE, ZOO
+from resbench.models import FAMILIES, ZOO
 from resbench.report.document import Document
 from resbench.report.models import models_document
 from resbench.report.render import FORMATS, render
@@ -36,11 +36,11 @@ def test_the_size_that_disagrees_with_the_published_one_is_marked_and_only_that_
 
 def test_every_choice_in_every_network_stands_with_its_origin(page: Document) -> None:
     text = render(page, "markdown")
-    assert text.count("Where its choices come from: ") == len(PROVENANCE) == 3
+    assert text.count("Where its choices come from: ") == len(FAMILIES) == 3
     assert "interpolation" in text
-    for family, marks in PROVENANCE.items():
+    for family, declared in FAMILIES.items():
         shown = page.data["choices"][family]
-        assert [mark.item for mark in shown] == [mark.item for mark in marks]
+        assert [mark.item for mark in shown] == [part.item for part in declared.provenance]
         assert {mark.origin for mark in shown} <= set(ORIGINS)
 
 

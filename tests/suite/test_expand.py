@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from msgspec import to_builtins
 
 from resbench.errors import ResbenchError, UsageError
-from resbench.suite.catalog import load_suite, load_tier, suite_names
+from resbench.suite.catalog import load_suite, load_tier, suite_folder, suite_names
 from resbench.suite.document import DocumentError, load_document
 from resbench.suite.expand import Context, DataChoice, Expanded, data_names, expand
 from resbench.suite.schema import Tier
@@ -202,7 +202,7 @@ def test_data_sets_are_found_in_every_layer(tmp_path: Path) -> None:
     ("change", "message"),
     [
         ({"base.data": 5}, "mini.yaml:13:3: 'data' must be a mapping, not the number 5."),
-        ({"base.data": {}}, "/wang2017.yaml:15:1: missing key 'name' in 'data'. Add it here, or"),
+        ({"base.data": {}}, ":1: missing key 'name' in 'data'. Add it here, or under 'base' in"),
         ({"base.data.name": "cifar11"}, "Did you mean 'cifar10'?"),
         ({"base.tier": "tiny"}, "unknown key 'tier'. Allowed: model, data, training."),
         ({"base.seed": {"x": 1}}, "unknown key 'seed'"),
@@ -286,6 +286,18 @@ def test_no_value_in_any_place_ends_in_anything_but_a_run_or_an_error_with_a_pla
         problem = str(error)
     assert "mini.yaml" in problem
     assert re.search(r"\.yaml:\d+:\d+: ", problem)
+
+
+def test_a_missing_key_is_located_in_the_protocol_that_lacks_it(tmp_path: Path) -> None:
+    shipped = (suite_folder() / "protocols" / "wang2017.yaml").read_text()
+    (tmp_path / "protocols").mkdir()
+    own = tmp_path / "protocols" / "wang2017.yaml"
+    own.write_text(shipped.replace("\n  bn_eps:", "\n  # bn_eps:", 1))
+    line = 1 + own.read_text().splitlines().index("training:")
+    with pytest.raises(DocumentError) as error:
+        expanded(tmp_path)
+    missing = f"{own}:{line}:1: missing key 'bn_eps' in 'training'. Add it here, or under 'base' in"
+    assert str(error.value).startswith(missing)
 
 
 @pytest.mark.parametrize("name", suite_names())

@@ -7,15 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from msgspec.structs import asdict
-
 from resbench.analysis.declared import as_declared
 from resbench.analysis.measured import PLANNING_SD_PP, all_measured
 from resbench.analysis.names import METRICS, SPLITS, data_label, listed, set_label, tier_label
 from resbench.analysis.tables import CellRuns, TableRuns
 from resbench.datasets import DATA_SETS
 from resbench.errors import UsageError
-from resbench.models.catalogue import LAYERS, ZooEntry, resolve_options, zoo_entry
+from resbench.models import FAMILIES, ZooEntry, zoo_entry
 from resbench.stats.intervals import summarise
 from resbench.stats.verdicts import CellKind, judge_cell
 from resbench.suite.catalog import Loaded
@@ -109,9 +107,7 @@ def full_width(spec: RunSpec) -> int | None:
 
 def catalogued(spec: RunSpec) -> ZooEntry | None:
     """Return the catalogue's row of a network, whatever its width."""
-    options = asdict(spec.model)
-    name, _ = options.pop("name"), options.pop("width")
-    return zoo_entry(spec.model.family, name, options)
+    return zoo_entry(spec.model)
 
 
 def as_published(number: float, published: PaperValue) -> bool:
@@ -271,12 +267,12 @@ def _network_of(
             elif key.startswith("model."):
                 model[key.removeprefix("model.")] = value
     try:
-        width, family, name = model.pop("width", 1), model.pop("family"), model.pop("name")
-        options = resolve_options(family, name, model)
+        width, family = model.pop("width", 1), FAMILIES[model.pop("family")]
+        network = family.of(model.pop("name"), width, model)
     except (ValueError, TypeError, KeyError) as error:
         raise UsageError(f"{loaded.document.path}: cannot count this network: {error}") from None
-    entry = zoo_entry(family, name, options) if width == 1 else None
-    return entry, LAYERS.get((family, name), {}) if entry and not entry.options else {}
+    entry = zoo_entry(network) if width == 1 else None
+    return entry, family.layers.get(network.name, {}) if entry and not entry.options else {}
 
 
 def _finite(value: float) -> float | None:

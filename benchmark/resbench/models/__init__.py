@@ -1,55 +1,136 @@
-"""The networks of both sources, by name. Importing this package imports no torch until needed.
+"""The networks, a family a file. Importing this package imports no torch.
 
-The catalogue (names, options, expected sizes) and the provenance of every choice are plain data;
-what needs torch is loaded on first use.
+What a family declares (options, sizes, provenance) is plain data; torch is loaded when a network is
+built or counted. To add a family, write its file and its row in :data:`FAMILIES`; a family that
+belongs to a paper of one's own needs neither: it is a ``networks.py`` next to the suite.
 """
 
 from __future__ import annotations
 
-import importlib
+import hashlib
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from resbench.models.catalogue import NETWORKS, OPTIONS, ZOO, ZooEntry, resolve_options
-from resbench.models.provenance import PROVENANCE, Mark
+from msgspec import defstruct
+from msgspec.structs import replace
+
+from resbench.models import he2016, report2019, wang2017
+from resbench.models.family import Family, Network, Part, ZooEntry
 
 if TYPE_CHECKING:
-    from resbench.models.init import initialize
-    from resbench.models.units import ResidualUnit
-    from resbench.models.zoo import (
-        StageSize,
-        build,
-        count_macs,
-        count_parameters,
-        count_with_bn_statistics,
-        output_sizes,
-        residual_units,
-        trunk_depth,
-    )
+    from torch import nn
 
 __all__ = [
-    "NETWORKS",
-    "OPTIONS",
-    "PROVENANCE",
+    "FAMILIES",
     "ZOO",
-    "Mark",
-    "ResidualUnit",
-    "StageSize",
+    "Family",
+    "Network",
+    "Part",
     "ZooEntry",
     "build",
-    "count_macs",
-    "count_parameters",
-    "count_with_bn_statistics",
-    "initialize",
-    "output_sizes",
-    "residual_units",
-    "resolve_options",
-    "trunk_depth",
+    "own_family",
+    "zoo_entry",
 ]
 
-_HOMES = {"initialize": "init", "ResidualUnit": "units"}
+FAMILIES: Mapping[str, Family] = {
+    family.name: family for family in (wang2017.FAMILY, he2016.FAMILY, report2019.FAMILY)
+}
+ZOO = tuple(entry for family in FAMILIES.values() for entry in family.zoo)
+
+_OWN: dict[str, Family] = {}
+"""The user's families that this process has loaded, by the sha256 of their file."""
 
 
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES.get(name, 'zoo')}"), name)
+def own_family(file: Path) -> Family:
+    """Run a user's ``networks.py`` and return its ``FAMILY``, with the sha256 of the file.
+
+    Its networks have one more option, ``code``, which is that sha256: two versions of the file are
+    two experiments. Only the file itself counts, so it can import no neighbours.
+
+    Raises:
+        ValueError: the file has no FAMILY, or one under a name of resbench.
+        Exception: whatever the file raises.
+    """
+    source = file.read_bytes()
+    code = hashlib.sha256(source).hexdigest()
+    if code not in _OWN:
+        module = ModuleType(f"networks_{code[:16]}")
+        sys.modules[module.__name__] = module  # where the file's own annotations are looked up
+        module.__file__ = str(file)
+        exec(compile(source, str(file), "exec", dont_inherit=True), vars(module))
+        family = getattr(module, "FAMILY", None)
+        if not isinstance(family, Family):
+            raise ValueError("it has no FAMILY, an instance of resbench.models.Family")
+        if family.name in FAMILIES:
+            raise ValueError(f"'{family.name}' is a family of resbench: give it another tag")
+        network: Any = defstruct(
+            family.network.__name__, [("code", str)], bases=(family.network,), tag=family.name,
+            frozen=True, kw_only=True,
+        )  # fmt: skip
+        _OWN[code] = Family(network, family.build, family.authors, family.usual, code=code)
+    return _OWN[code]
+
+
+def build(
+    family: str,
+    name: str,
+    *,
+    num_classes: int = 10,
+    width: float = 1.0,
+    bn_eps: float = 1e-5,
+    bn_momentum: float = 0.1,
+    **options: Any,
+) -> nn.Sequential:
+    """Build a network for RGB images; its logits are (B, num_classes).
+
+    Weights are torch's defaults until ``initialize`` draws them from a generator. Inside
+    ``with torch.device("meta")`` nothing is allocated.
+
+    Args:
+        family: one of :data:`FAMILIES`, or the user's when ``code`` is among the options.
+        name: a network of that family, for example "attention-56".
+        num_classes: outputs of the classifier.
+        width: multiplies every channel number but the image's and the classes', rounded to a
+            multiple of 4.
+        bn_eps: epsilon of batch normalisation.
+        bn_momentum: weight of the new batch in the running statistics (Keras 0.99 is 0.01 here).
+        options: of the family; those left out are the usual ones.
+
+    Raises:
+        ValueError: unknown family, name or option, or a value out of range.
+    """
+    from resbench.models.layers import Settings
+
+    known = {**FAMILIES, **{f.name: f for f in _OWN.values() if f.code == options.get("code")}}
+    if family not in known:
+        raise ValueError(f"unknown family '{family}'. Allowed: {', '.join(known)}.")
+    if num_classes < 1:
+        raise ValueError(f"num_classes must be at least 1, got {num_classes}.")
+    network = known[family].of(name, width, options)
+    settings = Settings(width=width, bn_eps=bn_eps, bn_momentum=bn_momentum)
+    return known[family].build(network, num_classes, settings)
+
+
+def zoo_entry(network: Network) -> ZooEntry | None:
+    """Return the row of a network, whatever its width; None where the zoo has none of its size."""
+    family = FAMILIES.get(network.family)
+    if family is None:
+        return None
+    for row in family.zoo:
+        if family.of(row.name, network.width, row.options) in _as_large(network):
+            return row
+    return None
+
+
+def _as_large(network: Network) -> list[Network]:
+    """Return a network and, where NAL is as large as ARL, its ARL.
+
+    ARL adds the trunk's output and no parameter; only the report's code as it was trained gave the
+    two different layers.
+    """
+    if getattr(network, "learning", None) == "nal" and not getattr(network, "as_trained", False):
+        return [network, replace(network, learning="arl")]
+    return [network]

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from resbench.models.units import BNReLU, PreActUnit, Settings, conv
+from resbench.models.layers import BNReLU, PreActUnit, Settings, conv
 from resbench.models.upsample import upsample_bilinear
 
 Activation = Callable[[Tensor], Tensor]
@@ -138,3 +138,65 @@ class LocalMask(nn.Module):
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """Return the mask, of the input's shape."""
         return self.activation(self.units(x_BCHW))
+
+
+class MaskLevel(nn.Module):
+    """Max-pool 2x2, units of full width, and ``skips`` more such levels inside.
+
+    What is inside comes back by nearest x2 and is added to a unit of what went in. The output has
+    half the input's sides. ``units(n)`` makes n chained units.
+    """
+
+    def __init__(self, units: Callable[[int], nn.Sequential], skips: int) -> None:
+        super().__init__()
+        self.pool = nn.MaxPool2d(2)
+        self.down = units(1)
+        self.inner = MaskLevel(units, skips - 1) if skips else None
+        self.skip = units(1) if skips else None
+        self.up = units(1)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Return features at half the input's sides."""
+        x_BCHW = self.down(self.pool(x_BCHW))
+        if self.inner is not None and self.skip is not None:
+            x_BCHW = upsample_nearest_x2(self.inner(x_BCHW)) + self.skip(x_BCHW)
+        return self.up(x_BCHW)
+
+
+class ReportMask(nn.Module):
+    """Soft mask of the report: levels of pooling, nearest x2, 1x1 twice, sigmoid."""
+
+    def __init__(self, channels: int, units: Callable[[int], nn.Sequential], skips: int) -> None:
+        super().__init__()
+        self.level = MaskLevel(units, skips)
+        self.tail = nn.Sequential(
+            conv(channels, channels, bias=True), conv(channels, channels, bias=True)
+        )
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Return the mask in (0, 1), of the input's shape."""
+        return torch.sigmoid(self.tail(upsample_nearest_x2(self.level(x_BCHW))))
+
+
+def upsample_nearest_x2(x_BCHW: Tensor) -> Tensor:
+    """Repeat each pixel twice in both directions (Keras ``UpSampling2D``)."""
+    return F.interpolate(x_BCHW, scale_factor=2.0, mode="nearest")
+
+
+class ReportNet(nn.Sequential):
+    """A network of the report; its children are the rows of the report's Table 5."""
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Return logits (B, classes).
+
+        Raises:
+            ValueError: the sides are no multiples of 16, so that pooling by 2 and repeating by 2
+                would not meet again.
+        """
+        height, width = x_BCHW.shape[-2:]
+        if height % 16 or width % 16:
+            raise ValueError(
+                f"report2019 networks need image sides divisible by 16 (masks pool and up-sample "
+                f"by exactly 2), got {height}x{width}."
+            )
+        return super().forward(x_BCHW)

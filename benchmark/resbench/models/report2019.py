@@ -1,33 +1,48 @@
 """The networks that the 2019 report trained, as its authors' code built them.
 
 They match that code's parameter counts to the unit. Where the report's text, its Table 5 and its
-code disagree, the code decides and provenance.py says so.
+code disagree, the code decides and the provenance says so.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from msgspec import Meta
 
-from resbench.models.attention import AttentionModule
-from resbench.models.catalogue import REPORT2019
-from resbench.models.units import (
-    GlobalMean,
-    InceptionUnit,
-    ReportUnit,
-    ResidualUnit,
-    Settings,
-    conv,
-    norm_relu,
-)
+from resbench.models.family import Family, Network, Part, ZooEntry
 
-Unit = Callable[[int, int, int, int, Settings], ResidualUnit]
-UNITS: dict[str, Unit] = {"residual": ReportUnit, "inception": InceptionUnit}
+if TYPE_CHECKING:
+    from torch import nn
+
+    from resbench.models.layers import Settings
+
+
+class Report2019(Network, tag="report2019", frozen=True):
+    """A network of the 2019 report, Table 5 and its authors' code."""
+
+    name: Literal["attention-56", "attention-92"]
+    learning: Literal["arl", "nal"]
+    unit: Literal["residual", "inception"]
+    """As in the authors' code, or as in the report's prose."""
+    skips: Literal["code", "printed"]
+    """Connections inside the masks of stages 1, 2, 3: 1, 0, 0 as the authors' code has them, or
+    2, 1, 0 as the report prints."""
+    fix_trunk: bool
+    """Chain the two trunk units the report describes; its code's loop kept only one."""
+    as_trained: bool
+    """Leave out what the trained Attention-56 ARL lacked, the stem's BN-ReLU and the dropout;
+    nothing changes for the other networks, which had both."""
+    batch_norm: bool
+    """Whether units normalise; without, they are conv-ReLU."""
+    dropout: Annotated[float, Meta(ge=0, lt=1)]
+    """Probability of dropping a feature before the classifier."""
+
+
+MODULES = {"attention-56": (1, 1, 1), "attention-92": (1, 2, 3)}
+"""Attention Modules in stages 1, 2, 3."""
 
 # Bottleneck width, output channels, stride of the unit that opens each stage with attention.
 STAGES = ((32, 128, 1), (64, 256, 2), (128, 512, 2))
@@ -35,57 +50,30 @@ SKIPS = {"code": (1, 0, 0), "printed": (2, 1, 0)}
 """Connections inside the masks of the three stages."""
 
 
-class ReportNet(nn.Sequential):
-    """A network of the report; its children are the rows of the report's Table 5."""
+def build(network: Report2019, num_classes: int, settings: Settings) -> nn.Sequential:
+    """Return a network of the report; its children are the rows of the report's Table 5."""
+    from torch import nn
 
-    def forward(self, x_BCHW: Tensor) -> Tensor:
-        """Return logits (B, classes).
+    from resbench.models.attention import AttentionModule, ReportMask, ReportNet
+    from resbench.models.layers import GlobalMean, InceptionUnit, ReportUnit, conv, norm_relu
 
-        Raises:
-            ValueError: the sides are no multiples of 16, so that pooling by 2 and repeating by 2
-                would not meet again.
-        """
-        height, width = x_BCHW.shape[-2:]
-        if height % 16 or width % 16:
-            raise ValueError(
-                f"report2019 networks need image sides divisible by 16 (masks pool and up-sample "
-                f"by exactly 2), got {height}x{width}."
-            )
-        return super().forward(x_BCHW)
+    make = ReportUnit if network.unit == "residual" else InceptionUnit
+    settings = replace(settings, batch_norm=network.batch_norm)
+    bare = network.as_trained and network.name == "attention-56" and network.learning == "arl"
 
+    def attention_module(channels: int, skips: int) -> AttentionModule:
+        def units(count: int) -> nn.Sequential:  # of full width
+            c = channels
+            return nn.Sequential(*(make(c, c, c, 1, settings) for _ in range(count)))
 
-def report2019(
-    name: str,
-    num_classes: int,
-    settings: Settings,
-    *,
-    learning: str,
-    unit: str,
-    skips: str,
-    fix_trunk: bool,
-    as_trained: bool,
-    batch_norm: bool,
-    dropout: float,
-) -> ReportNet:
-    """Return a network of the report.
+        return AttentionModule(
+            before=units(1),
+            trunk=units(2 if network.fix_trunk else 1),
+            mask=ReportMask(channels, units, skips),
+            after=units(1),
+            learning=network.learning,
+        )
 
-    Args:
-        name: "attention-56" or "attention-92".
-        num_classes: outputs of the classifier.
-        settings: width and batch normalisation.
-        learning: "arl" or "nal".
-        unit: "residual" as in the authors' code, "inception" as in the report's prose.
-        skips: connections inside the masks of stages 1, 2, 3: "code" for 1, 0, 0 as the authors'
-            code has them, "printed" for 2, 1, 0 as the report prints.
-        fix_trunk: chain the two trunk units the report describes; its code's loop kept only one.
-        as_trained: leave out what the trained Attention-56 ARL lacked, the stem's BN-ReLU and
-            the dropout; nothing changes for the other networks, which had both.
-        batch_norm: whether units normalise; without, they are conv-ReLU.
-        dropout: probability of dropping a feature before the classifier.
-    """
-    make = UNITS[unit]
-    settings = replace(settings, batch_norm=batch_norm)
-    bare = as_trained and name == "attention-56" and learning == "arl"
     c = settings.channels(32)
     rows: OrderedDict[str, nn.Module] = OrderedDict(conv=conv(3, c, 5, bias=True))
     if not bare:
@@ -93,10 +81,12 @@ def report2019(
     rows["max_pool"] = nn.MaxPool2d(2)
     for stage, (mid_at_1, out_at_1, stride) in enumerate(STAGES, start=1):
         out = settings.channels(out_at_1)
-        module = AttentionRecipe(make, out, settings, learning, fix_trunk, SKIPS[skips][stage - 1])
         rows[f"stage{stage}_unit"] = make(c, settings.channels(mid_at_1), out, stride, settings)
         rows[f"stage{stage}_attention"] = nn.Sequential(
-            *(module.build() for _ in range(REPORT2019[name][stage - 1]))
+            *(
+                attention_module(out, SKIPS[network.skips][stage - 1])
+                for _ in range(MODULES[network.name][stage - 1])
+            )
         )
         c = out
     mid, out = settings.channels(256), settings.channels(1024)
@@ -105,76 +95,114 @@ def report2019(
     )
     rows["avg_pool"] = GlobalMean()
     if not bare:
-        rows["dropout"] = nn.Dropout(dropout)
+        rows["dropout"] = nn.Dropout(network.dropout)
     rows["fc"] = nn.Linear(out, num_classes)
     return ReportNet(rows)
 
 
-@dataclass(frozen=True)
-class AttentionRecipe:
-    """What an Attention Module of the report is made of; all its units are of full width."""
+_ROWS = {
+    "conv": ("5x5x32, stride=1", "32x32x32"),
+    "max_pool": ("2x2 stride=2", "16x16x32"),
+    "stage1_unit": ("(32,32,128)", "16x16x128"),
+    "stage1_attention": ("x1", "16x16x128"),
+    "stage2_unit": ("(64,64,256)", "8x8x256"),
+    "stage2_attention": ("x1", "8x8x256"),
+    "stage3_unit": ("(128,128,512)", "4x4x512"),
+    "stage3_attention": ("x1", "4x4x512"),
+    "stage4_units": ("(256,256,1024) x3", "4x4x1024"),
+    "avg_pool": ("4x4 stride=1", "1x1x1024"),
+    "dropout": ("0.4", "1x1x1024"),
+    "fc": ("1024 to 10", "10"),
+}
+LAYERS = {
+    "attention-56": _ROWS,
+    "attention-92": {
+        **_ROWS,
+        "stage2_attention": ("x2", "8x8x256"),
+        "stage3_attention": ("x3", "4x4x512"),
+    },
+}
+"""Layer and output size by row, in the notation of the report's Table 5; a test builds them."""
 
-    make: Unit
-    channels: int
-    settings: Settings
-    learning: str
-    fix_trunk: bool
-    skips: int
+# fmt: off
+ZOO = (
+    ZooEntry("report2019", "attention-56", {}, "Attention-56",
+        28_326_986, 28_419_236, 688.2, "28M", 47,
+        with_bn_statistics_10=28_366_154,
+        note="47 weighted layers on the trunk, not the printed 56"),
+    ZooEntry("report2019", "attention-92", {}, "Attention-92",
+        64_962_634, 65_054_884, 1241.9, "65M", 74,
+        with_bn_statistics_10=65_040_202,
+        note="74 weighted layers on the trunk, not the printed 92"),
+    ZooEntry("report2019", "attention-56", {"fix_trunk": True}, "Attention-56, both trunk units",
+        32_464_714, 32_556_964, 839.2, None, 56,
+        with_bn_statistics_10=32_509_258),
+    ZooEntry("report2019", "attention-92", {"fix_trunk": True}, "Attention-92, both trunk units",
+        76_191_050, 76_283_300, 1543.9, None, 92,
+        with_bn_statistics_10=76_281_674),
+    ZooEntry("report2019", "attention-56", {"as_trained": True}, "Attention-56, as trained",
+        28_326_922, 28_419_172, 688.2, None, 47,
+        with_bn_statistics_10=28_366_026,
+        note="its ARL lacked the stem's BN-ReLU and the dropout that its NAL had"),
+)
+PROVENANCE = (
+    Part("stem", "5x5, 32 channels, bias", "report", "Table 5"),
+    Part("stem stride", "1", "report-code", "Table 5",
+         "Table 5 prints stride 2, but its own output size of 32x32 needs 1"),
+    Part("stem BN", "BN-ReLU before the max-pool", "report-code", "-",
+         "the trained Attention-56 ARL lacked it, its NAL had it: as_trained restores that"),
+    Part("stem max-pool", "2x2, stride 2", "report", "Table 5"),
+    Part("channel widths", "128, 256, 512, 1024; bottlenecks a quarter", "report", "Table 5"),
+    Part("modules", "(1, 1, 1) in Attention-56, (1, 2, 3) in Attention-92", "report", "Table 5"),
+    Part("residual unit", "three BN-ReLU-conv with biases, a 1x1 convolution of the raw input as "
+         "shortcut, always", "report-code", "-", "needed for the authors' counts to the unit"),
+    Part("strides", "1, 2, 2, 1 in the first unit of a stage", "report", "Table 5"),
+    Part("padding of stride-2 convolutions", "1 pixel on each side", "deviation", "-",
+         "Keras pads such 3x3 convolutions below and to the right only, which shifts the grid by "
+         "one pixel against the 1x1 shortcut; sizes and counts are equal"),
+    Part("units inside a module", "full width (C, C, C)", "report-code", "-"),
+    Part("p, t, r", "1, 1, 1", "report-code", "Fig. 1",
+         "text and figure give the trunk two units; the code's loop kept only the last: "
+         "fix_trunk chains both"),
+    Part("trunk depth", "47 and 74 weighted layers", "report-code", "Table 5",
+         "follows from the lost trunk unit; 56 and 92 with fix_trunk"),
+    Part("skips", "1, 0, 0 in stages 1, 2, 3 (2, 1, 1 poolings)", "report-code", "section 5.3",
+         "the report prints {2, 1, 0}: option skips=printed"),
+    Part("mask max-pool", "2x2, stride 2", "report-code", "-"),
+    Part("interpolation", "nearest, x2", "report-code", "-"),
+    Part("mask tail", "1x1, 1x1 with biases and no BN, sigmoid", "report-code", "section 3.3"),
+    Part("attention residual learning", "H = (1 + M) T", "report", "section 3.3, Eq. 1"),
+    Part("naive attention learning", "H = M T", "report", "Table 6"),
+    Part("Residual Inception Unit", "option unit=inception, off by default", "report",
+         "section 3.2", "described in the prose, nowhere in the code"),
+    Part("Residual Inception Unit, form", "branches as wide as the bottleneck on a shared BN-ReLU, "
+         "BN-ReLU between the two 1x1 and before the projection", "inferred", "section 3.2",
+         "the prose names the branches only; this keeps the depth of 3 layers"),
+    Part("head", "4x4 average, dropout, linear; no BN-ReLU before", "report-code", "Table 5"),
+    Part("average pool at other sizes", "mean over what is left", "inferred", "Table 5",
+         "the same thing at 32 px"),
+    Part("dropout", "0.4", "report-code", "Table 5",
+         "not printed; the trained Attention-56 ARL had none, which as_trained restores"),
+    Part("initialisation", "Glorot uniform, biases 0", "report-code", "-", "Keras default"),
+    Part("BN eps", "1e-3", "report-code", "-", "Keras default"),
+    Part("BN momentum", "0.01 for the new batch", "report-code", "-", "Keras default, 0.99 there"),
+)
+# fmt: on
 
-    def units(self, count: int) -> nn.Sequential:
-        """Return ``count`` units that keep shape and channels."""
-        c = self.channels
-        return nn.Sequential(*(self.make(c, c, c, 1, self.settings) for _ in range(count)))
-
-    def build(self) -> AttentionModule:
-        """Return a new module: one unit, trunk and mask, one unit."""
-        return AttentionModule(
-            before=self.units(1),
-            trunk=self.units(2 if self.fix_trunk else 1),
-            mask=ReportMask(self.channels, self.units, self.skips),
-            after=self.units(1),
-            learning=self.learning,
-        )
-
-
-class MaskLevel(nn.Module):
-    """Max-pool 2x2, units of full width, and ``skips`` more such levels inside.
-
-    What is inside comes back by nearest x2 and is added to a unit of what went in. The output has
-    half the input's sides. ``units(n)`` makes n chained units.
-    """
-
-    def __init__(self, units: Callable[[int], nn.Sequential], skips: int) -> None:
-        super().__init__()
-        self.pool = nn.MaxPool2d(2)
-        self.down = units(1)
-        self.inner = MaskLevel(units, skips - 1) if skips else None
-        self.skip = units(1) if skips else None
-        self.up = units(1)
-
-    def forward(self, x_BCHW: Tensor) -> Tensor:
-        """Return features at half the input's sides."""
-        x_BCHW = self.down(self.pool(x_BCHW))
-        if self.inner is not None and self.skip is not None:
-            x_BCHW = upsample_nearest_x2(self.inner(x_BCHW)) + self.skip(x_BCHW)
-        return self.up(x_BCHW)
-
-
-class ReportMask(nn.Module):
-    """Soft mask of the report: levels of pooling, nearest x2, 1x1 twice, sigmoid."""
-
-    def __init__(self, channels: int, units: Callable[[int], nn.Sequential], skips: int) -> None:
-        super().__init__()
-        self.level = MaskLevel(units, skips)
-        self.tail = nn.Sequential(
-            conv(channels, channels, bias=True), conv(channels, channels, bias=True)
-        )
-
-    def forward(self, x_BCHW: Tensor) -> Tensor:
-        """Return the mask in (0, 1), of the input's shape."""
-        return torch.sigmoid(self.tail(upsample_nearest_x2(self.level(x_BCHW))))
-
-
-def upsample_nearest_x2(x_BCHW: Tensor) -> Tensor:
-    """Repeat each pixel twice in both directions (Keras ``UpSampling2D``)."""
-    return F.interpolate(x_BCHW, scale_factor=2.0, mode="nearest")
+FAMILY = Family(
+    Report2019,
+    build,
+    authors="the 2019 report",
+    usual={
+        "learning": "arl",
+        "unit": "residual",
+        "skips": "code",
+        "fix_trunk": False,
+        "as_trained": False,
+        "batch_norm": True,
+        "dropout": 0.4,
+    },
+    zoo=ZOO,
+    layers=LAYERS,
+    provenance=PROVENANCE,
+)

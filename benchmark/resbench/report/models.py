@@ -9,8 +9,7 @@ from typing import Any
 from resbench.analysis import SCHEMA
 from resbench.analysis.judge import JudgedTable
 from resbench.analysis.names import listed
-from resbench.models.catalogue import AUTHORS, ZOO, ZooEntry
-from resbench.models.provenance import PROVENANCE
+from resbench.models import FAMILIES, ZOO, Family, ZooEntry
 from resbench.report import text
 from resbench.report.document import (
     Block,
@@ -41,11 +40,11 @@ def models_document(table: JudgedTable) -> Document:
     """Return Table 5 row by row and every network of the catalogue."""
     rows = [_network(entry) for entry in ZOO]
     blocks: list[Block] = [Heading(1, "Networks"), Heading(2, table.title), *table_blocks(table)]
-    for family, authors in AUTHORS.items():
-        own = [row for row in rows if row["family"] == family]
+    for name, family in FAMILIES.items():
+        own = [row for row in rows if row["family"] == name]
         notes = [row["note"] for row in own if row["note"]]
         cells = tuple(_cells(row, notes) for row in own)
-        blocks += [Heading(2, f"Networks of {authors}"), Table(HEADER, cells, "lrrrrrr")]
+        blocks += [Heading(2, f"Networks of {family.authors}"), Table(HEADER, cells, "lrrrrrr")]
         blocks += [Items(tuple(notes), numbered=True)] if notes else []
         blocks.append(_choices(family))
     blocks.append(
@@ -60,14 +59,14 @@ def models_document(table: JudgedTable) -> Document:
         "schema": SCHEMA,
         "values": table.values,
         "networks": rows,
-        "choices": PROVENANCE,
+        "choices": {name: family.provenance for name, family in FAMILIES.items()},
     }
     return Document(tuple(blocks), data, rows)
 
 
-def _choices(family: str) -> Fold:
+def _choices(family: Family) -> Fold:
     """Return where every choice in the networks of a family comes from."""
-    marks = PROVENANCE[family]
+    marks = family.provenance
     rows = tuple((m.item, m.value, m.origin, m.place, m.reason) for m in marks)
     header = ("choice", "value", "origin", "place", "why")
     counted = Counter(mark.origin for mark in marks)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from resbench.data.sources import Source
+from resbench.models import FAMILIES
 from resbench.suite.expand import Context, DataChoice, Expanded
 from resbench.suite.spec import RunSpec
 
@@ -29,6 +31,8 @@ class PlannedRun:
     context: Context
     seed_rank: int
     """Position of the run's seed among the suite's, so that n grows evenly."""
+    networks: Path | None = None
+    """The user's file that declares the run's network, where it is none of resbench's."""
     places: list[Place] = field(default_factory=list)
 
     @property
@@ -73,7 +77,10 @@ def plan(suites: Sequence[Expanded], sources: dict[str, Source]) -> list[Planned
             key = spec.key
             if key not in runs:
                 source = sources[spec.data.name]
-                runs[key] = PlannedRun(key, spec, source, expanded.context, seed_rank)
+                run = PlannedRun(key, spec, source, expanded.context, seed_rank)
+                if spec.model.family not in FAMILIES:
+                    run.networks = expanded.loaded.networks
+                runs[key] = run
             runs[key].places.append(Place(expanded.loaded.suite.name, cell_id))
     return sorted(runs.values(), key=lambda run: run.seed_rank)
 

@@ -170,6 +170,7 @@ class Session:
             spec=run.spec.canonical(),
             context=run.stored_context(),
             source=source,
+            networks=None if run.networks is None else str(run.networks),
             results=str(self.settings.results),
             device=device.name,
             deadline=self.settings.deadline,

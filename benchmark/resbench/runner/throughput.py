@@ -10,7 +10,7 @@ import msgspec
 
 from resbench.data.fit import test_images, train_images
 from resbench.datasets import DATA_SETS
-from resbench.models.catalogue import NETWORKS, OPTIONS, ZOO, zoo_entry
+from resbench.models import ZOO, zoo_entry
 from resbench.runner.devices import Device
 from resbench.store.records import RunRecord
 from resbench.suite.schedule import resolve
@@ -126,12 +126,6 @@ def expected(spec: RunSpec, *, on_gpu: bool) -> Speed:
 
 def _size(spec: RunSpec) -> tuple[float, int]:
     """Return MACs of a 32 px image at full width, and depth; of a variant nobody counted, near."""
-    fields = msgspec.to_builtins(spec.model)
-    family, name = fields["family"], fields["name"]
-    if name not in NETWORKS.get(family, ()):
-        return UNKNOWN_MACS, UNKNOWN_DEPTH
-    options = {key: value for key, value in fields.items() if key in OPTIONS[family]}
-    entry = zoo_entry(family, name, options) or next(
-        entry for entry in ZOO if (entry.family, entry.name) == (family, name)
-    )
-    return entry.macs_m * 1e6, entry.trunk_depth
+    near = (row for row in ZOO if (row.family, row.name) == (spec.model.family, spec.model.name))
+    entry = zoo_entry(spec.model) or next(near, None)
+    return (entry.macs_m * 1e6, entry.trunk_depth) if entry else (UNKNOWN_MACS, UNKNOWN_DEPTH)

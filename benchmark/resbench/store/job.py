@@ -26,6 +26,8 @@ class Job:
     deadline: float | None = None
     epoch_s: float | None = None
     """Expected seconds an epoch, where measured; decides whether the first epoch may start."""
+    networks: str | None = None
+    """The user's ``networks.py``, where the network is of its family."""
     accept_environment: bool = False
     """Resume in another environment, and mark the record."""
 

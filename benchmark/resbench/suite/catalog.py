@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from resbench.errors import UsageError, did_you_mean
+from resbench.models import Family, own_family
 from resbench.suite.connections import sound_part, unconnected, unmarked
 from resbench.suite.document import Document, DocumentError, Problem, load_document
 from resbench.suite.schema import Protocol, Publication, Sources, Suite, Tier
 from resbench.suite.schema_errors import validate
+from resbench.words import one_line
 
 SOURCES = "sources.yaml"
 """The one file beside suites that is none."""
@@ -29,6 +32,17 @@ class Loaded:
     protocol_document: Document
     sources: tuple[Publication, ...]
     """Of the suite's ``sources``, in their order."""
+
+    @property
+    def networks(self) -> Path | None:
+        """See :func:`own_networks`."""
+        return own_networks(self.document)
+
+
+def own_networks(document: Document) -> Path | None:
+    """Return the user's ``networks.py`` next to a suite's file, where there is one."""
+    file = document.path.absolute().parent / "networks.py"
+    return file if file.is_file() else None
 
 
 def suite_folder() -> Path:
@@ -73,7 +87,8 @@ def load_suite(name: str) -> Loaded:
     suite, protocol, problems = None, None, list[Problem]()
     with _collected(problems):
         suite = validate(Suite, document)
-    found = itertools.chain(unconnected(document.value), unmarked(document.value))
+    own = own_networks(document) is not None
+    found = itertools.chain(unconnected(document.value), unmarked(document.value, own))
     problems += [Problem(document.at(keys), text) for keys, text in found]
     with _collected(problems):
         protocol = _protocol(document)
@@ -81,6 +96,23 @@ def load_suite(name: str) -> Loaded:
     if problems or suite is None or protocol is None:
         raise DocumentError(problems)
     return Loaded(suite, document, *protocol, sources)
+
+
+def load_networks(file: Path) -> Family:
+    """Run a user's ``networks.py`` and return the family that it declares.
+
+    Raises:
+        UsageError: whatever is wrong with it, at the line of the file.
+    """
+    try:
+        return own_family(file)
+    except (Exception, SystemExit) as error:
+        trace = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno for frame in trace if frame.filename == str(file)]
+        line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else 1
+        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        text = f"{file}:{line}: cannot use these networks: {kind}{error}."
+        raise UsageError(one_line(text)) from None
 
 
 def load_suites(names: Iterable[str]) -> list[Loaded]:
@@ -119,7 +151,8 @@ def _protocol(document: Document) -> tuple[Protocol, Document] | None:
     path = _beside("protocols", name, document)
     found = load_document(path)
     protocol = validate(Protocol, found)
-    if problems := [Problem(found.at(keys), text) for keys, text in unmarked(found.value)]:
+    own = own_networks(document) is not None
+    if problems := [Problem(found.at(keys), text) for keys, text in unmarked(found.value, own)]:
         raise DocumentError(problems)
     _check_name(protocol.name, path, found)
     return protocol, found

@@ -45,13 +45,16 @@ def unconnected(value: Mapping[str, Any]) -> Iterator[Found]:
     yield from _claims(matrix, value.get("claims"))
 
 
-def unmarked(value: Mapping[str, Any]) -> Iterator[Found]:
-    """Yield every provenance of a suite's or protocol's plain values that marks no setting."""
+def unmarked(value: Mapping[str, Any], own_networks: bool = False) -> Iterator[Found]:
+    """Yield every provenance of a suite's or protocol's plain values that marks no setting.
+
+    What options ``own_networks`` have is known only once they are loaded.
+    """
     marks = value.get("provenance")
     for path in marks if isinstance(marks, dict) else ():
         *parents, last = path.split(".")
         known = settings_below(parents)
-        if last not in known:
+        if last not in known and not (own_networks and parents == ["model"]):
             hint = did_you_mean(last, known)
             yield ("provenance", path), f"provenance.{path} names no setting.{hint}"
 

@@ -11,18 +11,19 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from msgspec.structs import replace
 
 from resbench.datasets import DATA_SETS
 from resbench.errors import UsageError, did_you_mean
-from resbench.suite.catalog import PAPER, Loaded
+from resbench.models import FAMILIES, Network
+from resbench.suite.catalog import PAPER, Loaded, load_networks
 from resbench.suite.claims import ParsedClaim, parse_claim
 from resbench.suite.document import Document, DocumentError, Keys, Position, Problem
 from resbench.suite.schema import Shrunk, Tier
 from resbench.suite.schema_errors import problems
-from resbench.suite.spec import Engine, Family, Precision, RunSpec, plain_to
+from resbench.suite.spec import Engine, Precision, RunSpec, plain_to, specification
 
 Path_ = tuple[str, ...]
 
@@ -207,12 +208,15 @@ def _apply_tier(leaves: dict[Path_, Leaf], tier: Tier, document: Document | None
         return
     layer = f"tier {tier.name}"
     leaf = leaves.get(("model", "family"))
-    family = leaf.value if leaf is not None and leaf.value in get_args(Family) else None
+    family = leaf.value if leaf is not None and isinstance(leaf.value, str) else None
     parts: list[tuple[Path_, Mapping[str, Any]]] = [(("set",), tier.set)]
     if family is not None and tier.families:
         if family not in tier.families:
             # It would train as wide as published, under the title of a tier of narrow networks.
-            text = f"families has no line for '{family}'. Add one, {{}} if nothing changes."
+            text = (
+                f"families has no line for '{family}'. Add one, {{}} if nothing changes: here, or "
+                "in a copy of this tier in tiers/ next to the suite."
+            )
             raise DocumentError([Problem(document.at(("families",)), text)])
         parts.append((("families", family), tier.families[family]))
     for at, settings in parts:
@@ -315,11 +319,28 @@ def _checked(leaves: Mapping[Path_, Leaf], loaded: Loaded, context: Context, see
         choice = context.data.get(name) if isinstance(name, str) else None
         data["id"] = choice.id if choice else "unknown"
 
+    own = _own_network(value.get("model"), loaded)
+    kind = RunSpec if own is None else specification(own)
     try:
-        return plain_to(RunSpec, value)
+        return plain_to(kind, value)
     except ValueError:
-        found = problems(RunSpec, value)
+        found = problems(kind, value)
         raise DocumentError(_located(keys, text, leaves, loaded) for keys, text in found) from None
+
+
+def _own_network(model: Any, loaded: Loaded) -> type[Network] | None:
+    """Return what a ``networks.py`` next to the suite declares, where the model is of its family.
+
+    Nothing else runs a user's code: not a file in another folder, and not a suite of resbench's
+    own networks.
+    """
+    file = loaded.networks
+    if file is None or not isinstance(model, dict) or str(model.get("family")) in FAMILIES:
+        return None
+    family = load_networks(file)
+    if model.get("family") == family.name:
+        model["code"] = family.code
+    return family.network
 
 
 def _located(path: Keys, text: str, leaves: Mapping[Path_, Leaf], loaded: Loaded) -> Problem:

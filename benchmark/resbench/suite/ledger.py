@@ -105,6 +105,8 @@ def _context_mark(expanded: Expanded, path: Keys, spec: RunSpec) -> Mark:
     framework = expanded.loaded.sources[0].framework
     choice = expanded.context.data.get(spec.data.name)
     match path:
+        case ("model", "code"):
+            return _deviation("networks.py next to the suite", "a network of the user's own")
         case ("data", "id") if choice is None or not choice.printed:
             label = choice.label if choice else spec.data.name
             return _deviation(f"data {label}", "not the data set of the printed numbers")

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
-from resbench.suite.spec import Family, Frozen, PositiveNumber, Seed, whole
+from resbench.suite.spec import Frozen, PositiveNumber, Seed, whole
 
 IDENTIFIER = r"^[a-z0-9][a-z0-9_-]{0,63}$(?!\n)"
 """Without the last part Python would take a line break after it."""
@@ -231,8 +231,12 @@ class Tier(Frozen):
     title: Text
     description: Text
     set: Settings = {}
-    families: dict[Family, Settings] = {}
+    families: dict[Identifier, Settings] = {}
     schedule: Shrunk | None = None
-    schedules: dict[Family, Shrunk] = {}
+    schedules: dict[Identifier, Shrunk] = {}
     """For families that need another length than ``schedule``."""
     seeds: tuple[Seed, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.families and (unlisted := sorted(self.schedules.keys() - self.families.keys())):
+            raise ValueError(f"families has no line for '{unlisted[0]}'", "schedules")

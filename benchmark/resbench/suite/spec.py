@@ -10,12 +10,23 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, dataclass_transform, get_args
+from functools import cache
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Literal,
+    TypeVar,
+    Union,
+    dataclass_transform,
+    get_args,
+)
 
 import msgspec
 from msgspec import Meta
 
 from resbench.datasets import DATA_SETS
+from resbench.models import FAMILIES, Network
 
 NUMERICS = 2
 """Bumped by hand whenever the same specification would give other numbers than before."""
@@ -64,56 +75,10 @@ def whole(owner: Frozen, name: str) -> None:
         msgspec.structs.force_setattr(owner, name, int(value))
 
 
-class Network(Frozen, tag_field="family"):
-    """Base of the networks; ``family`` comes first in their plain form."""
-
-    @property
-    def family(self) -> str:
-        """Which of the classes below it is."""
-        return str(self.__struct_config__.tag)
-
-
-class WangModel(Network, tag="wang2017"):
-    """A CIFAR network of Wang et al. 2017, section 4.1."""
-
-    name: Literal[
-        "attention-56",
-        "attention-92",
-        "attention-128",
-        "attention-164",
-        "attention-236",
-        "attention-452",
-    ]
-    learning: Literal["arl", "nal"]
-    mask: Literal["encoder-decoder", "local", "local_same_units"]
-    activation: Literal["mixed", "channel", "spatial"]
-    width: Annotated[float, Meta(gt=0, le=4)]
-
-
-class HeModel(Network, tag="he2016"):
-    """The pre-activation ResNet of He et al. 2016 (arXiv:1603.05027)."""
-
-    name: Literal["resnet-164"]
-    width: Annotated[float, Meta(gt=0, le=4)]
-
-
-class ReportModel(Network, tag="report2019"):
-    """A network of the 2019 report, Table 5 and its authors' code."""
-
-    name: Literal["attention-56", "attention-92"]
-    learning: Literal["arl", "nal"]
-    unit: Literal["residual", "inception"]
-    skips: Literal["code", "printed"]
-    fix_trunk: bool
-    as_trained: bool
-    batch_norm: bool
-    dropout: Annotated[float, Meta(ge=0, lt=1)]
-    width: Annotated[float, Meta(gt=0, le=4)]
-
-
-Model = WangModel | HeModel | ReportModel
-Family = Literal["wang2017", "he2016", "report2019"]
-"""Their tags."""
+if TYPE_CHECKING:
+    Model = Network
+else:
+    Model = Union[tuple(family.network for family in FAMILIES.values())]  # noqa: UP007
 
 
 class Data(Frozen):
@@ -249,12 +214,20 @@ class RunSpec(Frozen):
         return key_of(msgspec.to_builtins(self))
 
 
+@cache
+def specification(own: type[Network]) -> type[RunSpec]:
+    """Return :class:`RunSpec` with one more kind of network, that of a user's ``networks.py``."""
+    fields = {"model": Union[Model, own]}  # noqa: UP007
+    namespace = {"__module__": __name__, "__qualname__": "RunSpec", "__annotations__": fields}
+    return _FrozenMeta("RunSpec", (RunSpec,), namespace)
+
+
 def settings_below(path: Iterable[str]) -> list[str]:
     """Return the settings directly below one, for example those of ``("training", "optim")``.
 
     Networks have different ones: those of all families. Empty below what has none.
     """
-    kinds: list[type[Frozen]] = [RunSpec]
+    kinds: list[type[msgspec.Struct]] = [RunSpec]
     for name in path:
         kinds = [
             kind for field in _fields(kinds) if field.name == name for kind in _parts(field.type)
@@ -263,14 +236,14 @@ def settings_below(path: Iterable[str]) -> list[str]:
     return [*tags, *dict.fromkeys(field.name for field in _fields(kinds))]
 
 
-def _fields(kinds: Iterable[type[Frozen]]) -> Iterator[msgspec.structs.FieldInfo]:
+def _fields(kinds: Iterable[type[msgspec.Struct]]) -> Iterator[msgspec.structs.FieldInfo]:
     for kind in kinds:
         yield from msgspec.structs.fields(kind)
 
 
-def _parts(annotation: Any) -> Iterator[type[Frozen]]:
+def _parts(annotation: Any) -> Iterator[type[msgspec.Struct]]:
     """Yield the specifications that a field may hold."""
-    if isinstance(annotation, type) and issubclass(annotation, Frozen):
+    if isinstance(annotation, type) and issubclass(annotation, msgspec.Struct):
         yield annotation
     for part in get_args(annotation):
         yield from _parts(part)

@@ -13,7 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from resbench.models import residual_units
+from resbench.models.count import residual_units
 from resbench.train.lane import EVAL_BATCH, Lane, diverged_at
 from resbench.train.state import dump, restore
 

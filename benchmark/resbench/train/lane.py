@@ -17,7 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from resbench.data.pipeline import Pipeline
-from resbench.models import build, initialize
+from resbench.models import build
+from resbench.models.init import initialize
 from resbench.suite.schedule import Steps, resolve
 from resbench.suite.spec import RunSpec, derive_seed
 from resbench.train.images import Prepared

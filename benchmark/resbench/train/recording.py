@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from resbench.models import build, count_macs, count_parameters
+from resbench.models import Network, build
+from resbench.models.count import count_macs, count_parameters
 from resbench.store.metrics import EpochTiming, read_epochs
 from resbench.store.predictions import Predictions, write_predictions
 from resbench.store.records import (
@@ -20,7 +21,7 @@ from resbench.store.records import (
     Timing,
     write_record,
 )
-from resbench.suite.spec import Network, derive_seed
+from resbench.suite.spec import derive_seed
 from resbench.train.environment import code_version, environment
 from resbench.train.signals import measure_signals
 

@@ -17,13 +17,14 @@ import torch
 
 from resbench.data.images import Images
 from resbench.data.sources import Source, load
-from resbench.errors import EnvironmentFault, ResbenchError, StorageFault
+from resbench.errors import EnvironmentFault, ResbenchError, StorageFault, UsageError
 from resbench.store.job import Job, Outcome
 from resbench.store.layout import RunFolder
 from resbench.store.locks import try_lock
 from resbench.store.records import read_record, write_spec
 from resbench.store.state import Status, read_state, write_state
-from resbench.suite.spec import RunSpec, plain_to
+from resbench.suite.catalog import load_networks
+from resbench.suite.spec import RunSpec, plain_to, specification
 from resbench.train.control import Control, Interrupted, OutOfBudget
 from resbench.train.determinism import find_device, set_up_device
 from resbench.train.images import prepare_images
@@ -145,7 +146,12 @@ def _device(job: Job) -> torch.device:
 
 
 def _spec(job: Job) -> RunSpec:
-    return plain_to(RunSpec, job.spec)
+    if job.networks is None:
+        return plain_to(RunSpec, job.spec)
+    family = load_networks(Path(job.networks))
+    if family.code != job.spec["model"]["code"]:
+        raise UsageError(f"{job.networks}: has changed since this run was planned. Run again.")
+    return plain_to(specification(family.network), job.spec)
 
 
 @lru_cache(maxsize=2)

@@ -1,4 +1,4 @@
-"""Build a network by name, and measure it: parameters, MACs, depth, output sizes.
+"""A network counted without being trained: parameters, MACs, depth, output sizes.
 
 MACs and sizes come from a forward pass of one image, on the device where the network is: the meta
 device computes shapes and no numbers, so that the largest network costs no memory there.
@@ -14,54 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from resbench.models.attention import AttentionModule
-from resbench.models.catalogue import resolve_options
-from resbench.models.report2019 import report2019
-from resbench.models.resnet import he2016
-from resbench.models.units import ResidualUnit, Settings
-from resbench.models.wang2017 import wang2017
-
-FAMILIES: Mapping[str, Callable[..., nn.Sequential]] = {
-    "wang2017": wang2017,
-    "he2016": he2016,
-    "report2019": report2019,
-}
-
-
-def build(
-    family: str,
-    name: str,
-    *,
-    num_classes: int = 10,
-    width: float = 1.0,
-    bn_eps: float = 1e-5,
-    bn_momentum: float = 0.1,
-    **options: Any,
-) -> nn.Sequential:
-    """Build a network for RGB images; its logits are (B, num_classes).
-
-    Weights are torch's defaults until ``initialize`` draws them from a generator. Inside
-    ``with torch.device("meta")`` nothing is allocated.
-
-    Args:
-        family: "wang2017", "he2016" or "report2019".
-        name: a network of that family, for example "attention-56".
-        num_classes: outputs of the classifier.
-        width: multiplies every channel number but the image's and the classes', rounded to a
-            multiple of 4.
-        bn_eps: epsilon of batch normalisation.
-        bn_momentum: weight of the new batch in the running statistics (Keras 0.99 is 0.01 here).
-        options: of the family, see ``catalogue.OPTIONS``.
-
-    Raises:
-        ValueError: unknown family, name or option, or a value out of range.
-    """
-    resolved = resolve_options(family, name, options)
-    if num_classes < 1 or not 0 < width < float("inf"):
-        raise ValueError(
-            f"num_classes must be at least 1 and width above 0, got {num_classes} and {width}."
-        )
-    settings = Settings(width=width, bn_eps=bn_eps, bn_momentum=bn_momentum)
-    return FAMILIES[family](name, num_classes, settings, **resolved)
+from resbench.models.layers import ResidualUnit
 
 
 def residual_units(model: nn.Module) -> Iterator[ResidualUnit]:
@@ -126,7 +79,7 @@ def output_sizes(model: nn.Sequential, image_px: int = 32) -> list[StageSize]:
     """Return the output size of every row of the network's architecture table, in order."""
     sizes: list[StageSize] = []
 
-    def record(row: str) -> Hook:
+    def record(row: str) -> _Hook:
         def hook(module: nn.Module, _: Any, output: Tensor) -> None:
             channels, *positions = output.shape[1:]
             if not positions and not isinstance(module, nn.Linear):
@@ -139,11 +92,11 @@ def output_sizes(model: nn.Sequential, image_px: int = 32) -> list[StageSize]:
     return sizes
 
 
-Hook = Callable[[nn.Module, Any, Tensor], None]
+_Hook = Callable[[nn.Module, Any, Tensor], None]
 
 
 @torch.no_grad()
-def _forward_once(model: nn.Module, image_px: int, hooks: Mapping[nn.Module, Hook]) -> None:
+def _forward_once(model: nn.Module, image_px: int, hooks: Mapping[nn.Module, _Hook]) -> None:
     """Pass one black image through a model in evaluation mode, and leave the model as it was.
 
     A layer's hook is called with the layer, its arguments and its output.

@@ -1,0 +1,119 @@
+"""What a network family declares. Imports no torch: plans and reports read it without networks.
+
+A family is one file with a ``FAMILY``: the options that its runs must state, the recipe that builds
+a network from them, what its networks are known to count, and where every choice comes from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+
+import msgspec
+from msgspec import Meta
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Origin = Literal["paper", "paper-code", "report", "report-code", "inferred", "deviation"]
+"""The source's text; what its authors published beside it, code and logs; stated nowhere and chosen
+here; knowingly different from the source."""
+
+
+class Network(msgspec.Struct, tag_field="family", frozen=True, forbid_unknown_fields=True):
+    """One network: its family, its name and width, and in a subclass the family's own options.
+
+    A subclass has ``tag="FAMILY"``, the name of the family, and no defaults: a run states
+    everything that can change its result. ``name`` is a Literal of the family's networks.
+    """
+
+    name: str
+    width: Annotated[float, Meta(gt=0, le=4)]
+    """Multiplies every channel number but the image's and the classes'."""
+
+    @property
+    def family(self) -> str:
+        """Which subclass it is."""
+        return str(self.__struct_config__.tag)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of an architecture: its value, where it comes from, and why where that is in doubt."""
+
+    item: str
+    value: str
+    origin: Origin
+    place: str
+    """Section, table or file of the source; for an inferred choice, the nearest hint there."""
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class ZooEntry:
+    """One row of the zoo: a network, its expected size at full width, and what was printed.
+
+    MACs are per 32x32 image, forward, convolutions and the classifier only, in millions.
+    """
+
+    family: str
+    name: str
+    options: Mapping[str, Any] = field(hash=False)
+    """Those that differ from the family's usual ones."""
+    label: str
+    parameters_10: int
+    """Trainable parameters with 10 classes."""
+    parameters_100: int
+    macs_m: float
+    printed: str | None
+    """Parameters as printed in the source, where they are."""
+    trunk_depth: int
+    with_bn_statistics_10: int | None = None
+    """Count with running means and variances, which is what the report quotes."""
+    note: str | None = None
+
+
+@dataclass(frozen=True)
+class Family:
+    """A family of networks."""
+
+    network: type[Network]
+    """The options that a run states."""
+    build: Callable[[Any, int, Any], nn.Sequential]
+    """From a network, a number of classes and :class:`resbench.models.layers.Settings`: a model of
+    (B, 3, H, W) with logits (B, classes), whose children are the rows of its architecture table.
+    It imports torch itself, so that declaring a family does not."""
+    authors: str = "the user"
+    """Whose networks these are, as a heading of tables."""
+    usual: Mapping[str, Any] = field(default_factory=dict)
+    """The options that rows of the zoo leave out. Runs leave out none."""
+    zoo: tuple[ZooEntry, ...] = ()
+    layers: Mapping[str, Mapping[str, tuple[str, str]]] = field(default_factory=dict)
+    """Layer and output size of a network, by row of a published architecture table."""
+    provenance: tuple[Part, ...] = ()
+    code: str | None = None
+    """sha256 of the user's file that declares it; None for a family of resbench."""
+
+    @property
+    def name(self) -> str:
+        """The family's name in suites."""
+        return str(self.network.__struct_config__.tag)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The networks of the family."""
+        (declared,) = (f.type for f in msgspec.structs.fields(self.network) if f.name == "name")
+        return get_args(declared)
+
+    def of(self, name: str, width: float, options: Mapping[str, Any]) -> Network:
+        """Return a network with the usual options where none are given.
+
+        Raises:
+            ValueError: an unknown name or option, or a value that it cannot have.
+        """
+        given = {"family": self.name, "name": name, "width": width, **self.usual, **options}
+        try:
+            return msgspec.convert(given, self.network)
+        except ValueError as error:
+            raise ValueError(f"no such network of the family '{self.name}': {error}") from None

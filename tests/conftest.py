@@ -20,7 +20,7 @@ def shared_data() -> Path:
     """The folder of real CIFAR-10 images beside the checkout; skips where it is absent."""
     beside = Path(__file__).resolve().parents[2] / "shared" / "data"
     folder = Path(os.environ.get("RESBENCH_SHARED_DATA") or beside)
-    for name in ("cifar10-head", "cifar10-jpeg75"):
+    for name in ("cifar10-head", "cifar10"):
         if not (folder / name).is_dir():
             pytest.skip(
                 f"no real images: {folder / name} is absent (RESBENCH_SHARED_DATA names it)"

@@ -18,7 +18,7 @@ def declared(loaded: Loaded) -> Expanded:
 
 
 def published(name: str) -> DataChoice:
-    """Return the data set that printed numbers are about, whether or not it is on this machine."""
+    """Return the data set that published numbers are about, on this machine or not."""
     known = DATA_SETS[name]
     return DataChoice(name, name, known.id, known.archive is not None)
 

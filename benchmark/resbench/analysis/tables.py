@@ -210,7 +210,7 @@ def _cell_runs(cell: Cell, seeds: Sequence[int], results: Results) -> CellRuns:
 
 
 def closeness(expanded: Expanded) -> tuple[Any, ...]:
-    """Sort key: as declared and printed first, what trains longer next; mixed data sets last."""
+    """Sort key: the source's own first, what trains longer next; mixed data sets last."""
     context = expanded.context
     trained = (images_seen(cell.spec) for cell in expanded.cells if cell.spec is not None)
     printed = {choice.printed for choice in context.data.values()}

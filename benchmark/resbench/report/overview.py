@@ -1,4 +1,4 @@
-"""The replication report of one page: what was run, what the claims became, where print differs.
+"""The replication report of one page: what was run, and what became of the claims.
 
 Every number in it is computed. What a tier, a data set or the number of seeds does not allow is not
 said: the verdicts decide that, not the prose.

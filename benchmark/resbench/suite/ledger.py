@@ -109,7 +109,7 @@ def _context_mark(expanded: Expanded, path: Keys, spec: RunSpec) -> Mark:
             return _deviation("networks.py next to the suite", "a network of the user's own")
         case ("data", "id") if choice is None or not choice.printed:
             label = choice.label if choice else spec.data.name
-            return _deviation(f"data {label}", "not the data set of the printed numbers")
+            return _deviation(f"data {label}", "not the published data set")
         case ("tier",) if spec.tier != PAPER.name:
             return _deviation(f"tier {spec.tier}", expanded.tier.title)
         case ("scale",) if spec.scale != 1:
@@ -125,5 +125,5 @@ def _context_mark(expanded: Expanded, path: Keys, spec: RunSpec) -> Mark:
         case ("precision",):
             return _deviation(f"precision {spec.precision}", f"fp32 was the default of {framework}")
         case ("seed",):
-            return _inferred("the source names no seeds; ours are the suite's")
+            return _inferred("the source names no seeds; they are the suite's")
     return _source_mark(expanded.loaded)

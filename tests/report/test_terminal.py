@@ -62,3 +62,8 @@ def test_an_appendix_shows_its_summary_only() -> None:
 
 def test_a_link_shows_its_text() -> None:
     assert "see page." in terminal([Paragraph(("see ", Link("page", "page.md"), "."))], 80)
+
+
+def test_no_line_ends_in_blanks() -> None:
+    text = terminal([Heading(1, "a"), Items(("b",)), WIDE], 80)
+    assert [line for line in text.splitlines() if line != line.rstrip()] == []

@@ -295,5 +295,5 @@ def notes_of(value: JudgedValue) -> Sequence[str]:
         elif really and really != "test":
             notes.append(f"Published: {SPLITS[really]}. Measured: {measured}.")
         notes += [published.note] if published.note else []
-        notes += [f"Published in {published.place}."] if published.place else []
+        notes += [f"Published in {published.place.rstrip('.')}."] if published.place else []
     return notes

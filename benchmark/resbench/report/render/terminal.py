@@ -54,7 +54,8 @@ def terminal(blocks: Iterable[Block], width: int | None = None) -> str:
             console.print(part, soft_wrap=isinstance(block, Command))
     output = console.file
     assert isinstance(output, io.StringIO)
-    return output.getvalue()
+    # rich fills every line up to the width, which nobody wants in a file
+    return "".join(f"{line.rstrip()}\n" for line in output.getvalue().splitlines())
 
 
 def _renderables(block: Block, width: int) -> Iterator[RenderableType]:

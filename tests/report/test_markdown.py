@@ -105,7 +105,7 @@ def test_a_header_of_two_lines_becomes_one_cell_with_a_break() -> None:
 
 def test_columns_are_aligned_as_told() -> None:
     text = markdown([Table(("network", "err"), (("a", "5.50"),), "lr")])
-    assert text == "| network | err |\n| :-- | --: |\n| a | 5.50 |\n"
+    assert text == "| network   |   err |\n|:----------|------:|\n| a         |  5.50 |\n"
 
 
 def test_a_cell_shows_its_number_its_verdict_and_its_notes() -> None:

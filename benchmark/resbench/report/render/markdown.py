@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable
 from urllib.parse import quote
 
+from tabulate import tabulate
+
 from resbench.report.document import (
     Block,
     Cell,
@@ -101,8 +103,8 @@ def _table(table: Table) -> str:
         for row in table.rows
     ]
     header = ["<br>".join(map(escape, title.split("\n"))) for title in table.header]
-    rule = ["--:" if align == "r" else ":--" for align in table.align]
-    return "\n".join(f"| {' | '.join(row)} |" for row in [header, rule, *rows])
+    sides = ["right" if align == "r" else "left" for align in table.align]
+    return tabulate(rows, header, "pipe", colalign=sides, disable_numparse=True)
 
 
 def _cell(cell: Cell, align: str) -> str:

@@ -20,13 +20,14 @@ import pytest
 from resbench.store.layout import ResultsFolder
 
 README = Path(__file__).resolve().parents[2] / "README.md"
-RECORDED = "5713493011b130b4"
+RECORDED = "14201862db3dcdd4"
 """A shipped run: Attention-56 ARL, tier cpu, seed 1."""
 
 # Run in the order of the README in a folder with one recorded run and no data, with the exit code
 # each must have: 3 is the line that says which data is missing.
 EXECUTED = {
     "resbench validate": 0,
+    "resbench plan": 0,
     "resbench plan table4_noise": 0,
     "resbench report smoke --format markdown": 0,
     "resbench explain table1_arl_vs_nal attention-56/arl": 0,
@@ -34,13 +35,15 @@ EXECUTED = {
     "resbench verify": 0,
     "resbench run table3_mask --data cifar10=FOLDER": 3,
     "resbench run table1_arl_vs_nal --tier tiny": 3,
-    "resbench run table1_arl_vs_nal --scale 0.1": 3,
+    "resbench run table1_arl_vs_nal --tier cpu": 3,
+    "resbench plan table1_arl_vs_nal --budget 9m": 0,
     "resbench run table1_arl_vs_nal --budget 9m": 3,
     "resbench pack results.tar": 0,
     "resbench merge results.tar": 0,
 }
 NOT_EXECUTED = {
     "resbench run smoke": "a minute of training; a test below trains one of its cells",
+    "resbench data fetch cifar10": "needs a network; tests/data has an archive of its own",
     "resbench models": "tests/cli/test_models.py runs it",
     "resbench ui": "serves until it is stopped; tests/tracking runs it",
     "resbench sync": "tests/tracking runs it",

@@ -74,6 +74,16 @@ def test_a_matrix_first_used_in_evaluation_still_serves_training() -> None:
     assert x.grad is not None
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_in_half_precision_no_row_is_brighter_than_another(dtype: torch.dtype) -> None:
+    for size_in, size_out in ((1, 2), (2, 4), (4, 8), (8, 16), (16, 32), (5, 13), (33, 7)):
+        matrix = interpolation_matrix(size_in, size_out, dtype, torch.device("cpu")).double()
+        exact = interpolation_matrix(size_in, size_out, torch.float64, torch.device("cpu"))
+        assert (matrix.sum(1) == 1).all()
+        assert ((matrix > 0) <= (exact > 0)).all()
+        assert (matrix - exact).abs().max() <= torch.finfo(dtype).eps / 4
+
+
 def test_half_precision_stays_half_precision_and_close() -> None:
     x = torch.rand(2, 4, 8, 8)
     y = upsample_bilinear(x.bfloat16(), (16, 16))

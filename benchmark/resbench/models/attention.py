@@ -26,7 +26,10 @@ def channel_attention(x_BCHW: Tensor) -> Tensor:
 def spatial_attention(x_BCHW: Tensor) -> Tensor:
     """Wang et al. 2017, Eq. 6: ``sigmoid((x - mean) / std)`` over each sample's feature map."""
     var, mean = torch.var_mean(x_BCHW, dim=(2, 3), correction=0, keepdim=True)
-    return torch.sigmoid((x_BCHW - mean) * torch.rsqrt(var + 1e-5))
+    mask_BCHW = torch.sigmoid((x_BCHW - mean) * torch.rsqrt(var + 1e-5))
+    # Autocast makes the root float32, and all that follows: the arm would no longer differ from its
+    # rivals in the activation alone.
+    return mask_BCHW.type_as(x_BCHW)
 
 
 ACTIVATIONS: dict[str, Activation] = {
@@ -180,7 +183,8 @@ class ReportMask(nn.Module):
 
 def upsample_nearest_x2(x_BCHW: Tensor) -> Tensor:
     """Repeat each pixel twice in both directions (Keras ``UpSampling2D``)."""
-    return F.interpolate(x_BCHW, scale_factor=2.0, mode="nearest")
+    # Autocast has it in float32, though copies are exact in any precision.
+    return F.interpolate(x_BCHW, scale_factor=2.0, mode="nearest").type_as(x_BCHW)
 
 
 class ReportNet(nn.Sequential):

@@ -21,12 +21,17 @@ def interpolation_matrix(
     """Return the (size_out, size_in) matrix of 1-D linear interpolation, corners aligned.
 
     Output ``i`` reads position ``i * (size_in - 1) / (size_out - 1)`` of the input; computed in
-    fp64, then cast.
+    fp64, then cast. In half precision the smaller weight of a row is what the larger one leaves of
+    1: both rounded on their own would change the brightness by up to 0.2 %.
     """
     position = torch.arange(size_out, dtype=torch.float64, device=device)
     position = position * ((size_in - 1) / max(size_out - 1, 1))
     pixel = torch.arange(size_in, dtype=torch.float64, device=device)
-    return (1 - (position[:, None] - pixel).abs()).clamp(min=0).to(dtype)
+    weights = (1 - (position[:, None] - pixel).abs()).clamp(min=0)
+    if dtype.itemsize < 4:
+        larger = weights.amax(1, keepdim=True).to(dtype).to(weights.dtype)
+        weights = torch.where(weights < 0.5, (1 - larger) * (weights > 0), larger)
+    return weights.to(dtype)
 
 
 @lru_cache(maxsize=256)

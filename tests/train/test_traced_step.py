@@ -1,0 +1,96 @@
+"""What a training step asks of a GPU, traced without one.
+
+The numbers are of torch 2.13 and Attention-56 at an eighth of its width; a step that needs more
+kernels or memory than the budgets allow is slower on a GPU, whatever it is on a CPU.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from ..mini import REPORT
+
+ROOT = Path(__file__).resolve().parents[2]
+
+KINDS: dict[str, dict[str, Any]] = {
+    "arl, fp32": {"precision": "fp32"},
+    "arl": {},
+    "nal": {"model__learning": "nal"},
+    "spatial": {"model__activation": "spatial"},
+    "channel": {"model__activation": "channel"},
+    "local": {"model__mask": "local"},
+    "report": REPORT,
+}
+"""In bf16 where nothing else is said."""
+BUDGETS = {
+    "arl, fp32": (823, 1_950_000),
+    "arl": (1048, 1_050_000),
+    "nal": (1039, 1_050_000),
+    "spatial": (1160, 1_450_000),
+    "channel": (1105, 1_100_000),
+    "local": (802, 1_080_000),
+    "report": (1090, 3_550_000),
+}
+"""Operators that launch kernels, and bytes alive at the peak beside weights and their state."""
+OF_THE_NETWORK = ("convolution", "native_batch_norm", "cudnn_batch_norm", "relu_", "add", "bmm")
+
+
+@pytest.fixture(scope="module")
+def fake_cuda(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A library that gives this torch a CUDA device which does nothing."""
+    compiler = shutil.which("g++")
+    if compiler is None:
+        pytest.skip("no traced step: g++ is not installed")
+    if torch.version.cuda is not None:
+        pytest.skip("no traced step: this torch has a CUDA of its own")
+    include = Path(torch.__file__).parent / "include"
+    folders = [f"-I{include}", f"-I{include}/torch/csrc/api/include"]
+    library = tmp_path_factory.mktemp("fake") / "fake_cuda.so"
+    source = Path(__file__).with_name("fake_cuda.cpp")
+    options = ["-O0", "-shared", "-fPIC", "-std=c++20"]
+    command = [compiler, *options, *folders, str(source), "-o", str(library)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return library
+
+
+def traced(fake_cuda: Path, kind: str) -> dict[str, Any]:
+    """Return the trace of a kind of run."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.train.traced", str(fake_cuda)],
+        input=json.dumps({"precision": "bf16", **KINDS[kind]}),
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_step_keeps_to_the_gpu_to_one_precision_and_to_its_budgets(
+    fake_cuda: Path, kind: str
+) -> None:
+    """An arm in another precision differs from its rivals in more than its table compares."""
+    trace = traced(fake_cuda, kind)
+    for part in trace.values():
+        assert part["kernels"] > 100
+        assert (part["crossings"], part["syncs"], part["strides"]) == ([], [], [])
+        found = {
+            dtype
+            for name in OF_THE_NETWORK
+            for dtype in part["dtypes"].get(name, {})
+            if "int" not in dtype
+        }
+        assert found == {"float32" if kind == "arl, fp32" else "bfloat16"}
+    kernels, peak_bytes = BUDGETS[kind]
+    assert trace["step"]["kernels"] <= kernels
+    assert trace["step"]["peak_bytes"] <= peak_bytes

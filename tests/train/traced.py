@@ -1,4 +1,4 @@
-"""``python -m tests.train.traced FAKE_CUDA.so``: training steps traced on a CUDA device that is none.
+"""``python -m tests.train.traced FAKE_CUDA.so``: a step traced without a GPU.
 
 Standard input holds changes to a run's specification, as JSON; what its training step and its
 evaluation would ask of a GPU comes out as JSON.

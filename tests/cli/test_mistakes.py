@@ -54,7 +54,7 @@ def check(outcome: Outcome, code: int, *texts: str) -> None:
         ("run mini.yaml --devices gpu", ["--devices gpu: unknown device. Use auto, cpu,"]),
         ("run mini.yaml -j 0", ["Invalid value for '-j'"]),
         ("run mini.yaml --engine graph", ["--engine graph: CUDA graphs need a GPU."]),
-        ("run mini.yaml --pack 2", ["--pack 2: seeds are packed on a GPU with a graph engine"]),
+        ("run mini.yaml --pack 2", ["--pack 2: seeds are packed on a GPU alone."]),
         ("run mini.yaml --engine fast", ["Invalid value for '--engine': 'fast' is not one of"]),
         ("run mini.yaml --precision fp8", ["Invalid value for '--precision'"]),
         ("run mini.yaml --scale 2", ["--scale 2: must be above 0 and at most 1."]),

@@ -72,3 +72,12 @@ def test_output_may_be_cut_off_by_its_reader(tmp_path: Path) -> None:
     process.stdout.close()
     _, errors = process.communicate()
     assert (process.returncode, errors) == (0, b"")
+
+
+def test_on_windows_one_line_says_what_to_do(tmp_path: Path) -> None:
+    code = "import sys; sys.platform = 'win32'; import resbench.cli.main"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr == "resbench: Windows lacks file locks and signals it needs. Use WSL.\n"

@@ -39,7 +39,7 @@ def run(job: dict[str, Any]) -> None:
     with (folder / "begun").open("a") as begun:
         begun.write(f"{os.getpid()} {seed} {job['key']}\n")
     behaviour = behaviours[seed - 1] if seed <= len(behaviours) else "done"
-    behaviour = "done" if behaviour == "kill at start" else behaviour
+    behaviour = "done" if behaviour in ("kill at start", "crowded") else behaviour
     epoch = {"epoch": 1, "epochs": 2, "step": 4, "steps": 8}
     emit(event="step", keys=keys, step=1, steps=8)
     emit(event="epoch", keys=keys, **epoch, test_top1_err=12.5, **SPEED)
@@ -85,7 +85,12 @@ if behaviours == ["kill at start"] and not (folder / "started").exists():
     os.kill(os.getpid(), signal.SIGKILL)
 emit(event="ready")
 for line in sys.stdin:
-    for job in json.loads(line):
+    jobs = json.loads(line)
+    if len(jobs) > 1 and "crowded" in behaviours:  # as every worker after such an end
+        for job in jobs:
+            end(job, "oom", "CUDA out of memory.")
+        break
+    for job in jobs:
         run(job)
     if stopped:
         break

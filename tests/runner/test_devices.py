@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sysconfig
 from pathlib import Path
 
 import pytest
 
 from resbench.errors import EnvironmentFault, UsageError
 from resbench.machine import cores
-from resbench.runner.devices import Device, choose, gpus
+from resbench.runner import devices
+from resbench.runner.devices import Device, choose, gpus, need_compiler, unused_gpu
+from resbench.runner.worker import worker_variables
 
 H100, A100 = "NVIDIA H100 80GB HBM3", "NVIDIA A100-SXM4-40GB"
 
@@ -67,3 +70,44 @@ def test_a_gpu_that_is_not_there_is_a_fault_of_the_environment(nvidia_smi: Path)
         choose("cuda:7", None)
     with pytest.raises(UsageError, match="a CPU and a GPU do not share one plan"):
         choose("cpu,cuda:0", None)
+
+
+def test_workers_number_gpus_as_nvidia_smi_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", "FASTEST_FIRST")
+    assert worker_variables()["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+
+
+@pytest.mark.parametrize(
+    ("maker", "why"), [("NVIDIA", "nvidia-smi is missing"), ("AMD", "ROCm is not supported")]
+)
+def test_a_gpu_that_is_not_used_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, maker: str, why: str
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    node = tmp_path / "node"
+    monkeypatch.setattr(devices, "NODES", {maker: (str(node), devices.NODES[maker][1])})
+    assert unused_gpu() is None
+    node.touch()
+    said = unused_gpu()
+    assert said is not None
+    assert said.startswith(f"a GPU of {maker} is not used")
+    assert why in said
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert unused_gpu() is None
+
+
+def test_what_compiles_kernels_is_asked_for_before_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("CC", "no-such-compiler -m64")
+    with pytest.raises(EnvironmentFault, match="needs a C compiler"):
+        need_compiler()
+    compiler = tmp_path / "no-such-compiler"
+    compiler.write_text("#!/bin/sh\n")
+    compiler.chmod(0o755)
+    monkeypatch.setattr(sysconfig, "get_path", lambda _: str(tmp_path))
+    with pytest.raises(EnvironmentFault, match=r"needs Python\.h in "):
+        need_compiler()
+    (tmp_path / "Python.h").touch()
+    need_compiler()

@@ -89,15 +89,31 @@ def test_seeds_of_one_network_are_packed_on_a_gpu_only(tmp_path: Path) -> None:
     assert len(queue_of(runs, pack=2).take(CPU)) == 1
     eager = queue_of(planned(tmp_path, suite), pack=2)
     assert len(eager.take(GPU)) == 1
+    fp32 = queue_of(planned(tmp_path, suite, engine="graph"), pack=2)
+    assert len(fp32.take(GPU)) == 1
+
+
+def test_a_run_put_back_alone_is_never_packed_again(tmp_path: Path) -> None:
+    runs = planned(tmp_path, suite_of(seeds=(1, 2, 3)), engine="graph", precision="bf16")
+    queue = queue_of(runs, pack=3)
+    first = queue.take(GPU)
+    assert len(first) == 3
+    queue.put_back(first[:2], alone=True)
+    groups = []
+    while group := queue.take(GPU):
+        groups.append(group)
+    assert [first[0]] in groups
+    assert [first[1]] in groups
+    assert sorted(map(len, groups)) == [1, 1, 3]
 
 
 def test_levels_of_label_noise_can_be_packed_and_dropout_cannot(tmp_path: Path) -> None:
     noisy = suite_of()
     noisy["matrix"]["learning"]["nal"]["set"] = {"data.clean_ratio": 0.7}
-    queue = queue_of(planned(tmp_path, noisy, engine="graph"), pack=4)
+    queue = queue_of(planned(tmp_path, noisy, engine="graph", precision="bf16"), pack=4)
     assert len(queue.take(GPU)) == 2
     run = planned(tmp_path)[0]
-    report = spec_of(**REPORT, engine="graph")
+    report = spec_of(**REPORT, engine="graph", precision="bf16")
     assert not packable(PlannedRun(report.key, report, run.source, run.context, 0))
 
 

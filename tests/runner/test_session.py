@@ -220,6 +220,18 @@ def test_the_speed_of_an_epoch_is_learnt_for_the_runs_that_follow(stage: Stage) 
     assert throughput.epoch_seconds(runs[1].spec, CPU) == pytest.approx(64 / 100 * 1.5)
 
 
+def test_a_pack_without_memory_is_handed_out_run_by_run_to_new_processes(stage: Stage) -> None:
+    suite = suite_of(seeds=(1, 2))
+    runs = planned(stage.folder, suite, engine="graph", precision="bf16")
+    command = (sys.executable, str(FAKE), str(stage.folder), "crowded")
+    stage.monkeypatch.setattr(worker, "COMMAND", command)
+    settings = Settings(stage.results, [Device("cuda:0", "NVIDIA H100")], pack=2)
+    summary = Session(runs, settings, Throughput(), [stage.notes]).run()
+    assert list(summary.outcomes.values()) == ["done"] * 4
+    assert len(stage.begun()) == 4
+    assert [line[0] for line in stage.notes.lines].count("warning") == 4
+
+
 def test_a_worker_that_takes_no_more_is_replaced_without_a_loss(stage: Stage) -> None:
     summary = stage.work(stage.plan(3), "mute", "mute")
     assert list(summary.outcomes.values()) == ["failed", "failed", "done"]

@@ -63,7 +63,8 @@ def test_the_newest_record_of_a_device_wins(tmp_path: Path) -> None:
     old = record_of(tmp_path / "old", "2026-01-01T00:00:00+00:00", 100.0, cpu_name())
     new = record_of(tmp_path / "new", "2026-02-01T00:00:00+00:00", 50.0, cpu_name())
     other = record_of(tmp_path / "other", "2026-03-01T00:00:00+00:00", 9000.0, "another CPU")
-    for records in ([old, new, other], [other, new, old]):
+    packed = replace(new, timing=replace(new.timing, started="2026-04-01", packed=4))
+    for records in ([old, new, other, packed], [packed, other, new, old]):
         found = Throughput.of(records)
         assert found.speed(SPEC, CPU) == Speed(50.0, 0.2)
         assert found.measured[kind_of(SPEC, "another CPU")] == Speed(9000.0, 0.2)

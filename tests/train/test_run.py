@@ -23,10 +23,8 @@ from resbench.store.records import read_record
 from resbench.store.state import Status, read_state
 from resbench.suite.spec import RunSpec
 from resbench.train import control, loop, run, track
-from resbench.train.control import Control
 from resbench.train.engine import OnStep
 from resbench.train.lane import Evaluation, Lane
-from resbench.train.track import Track
 
 from ..mini import job_of, outputs, spec_of
 from .live import Attempt, finished
@@ -63,6 +61,10 @@ def failing_capture() -> None:
         (torch.OutOfMemoryError("CUDA out of memory."), "oom", "CUDA out of memory."),
         (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling"), "oom", "CUDA error"),
         (OSError(errno.ENOMEM, "Cannot allocate memory"), "oom", "[Errno 12]"),
+        (RuntimeError("Unable to find an engine to execute this computation"), "oom", "Unable"),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_NOT_INITIALIZED"), "oom", "CUDA error"),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR"), "oom", "cuDNN error"),
+        (RuntimeError("CUDA error: an illegal memory access"), "failed", "RuntimeError: CUDA"),
         (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), "failed", "RuntimeError: mat1"),
         (ValueError("images are too small."), "failed", "images are too small. (see its log)"),
         (ZeroDivisionError(), "failed", "ZeroDivisionError (see its log)"),
@@ -85,6 +87,16 @@ def test_an_error_has_its_outcome_and_is_not_recorded(
     assert state_of(attempt, SPEC) == (Status(outcome), said)
     assert not attempt.folder(SPEC).record.exists()
     assert ("Traceback" in capsys.readouterr().err) == (outcome == "failed")
+
+
+def test_a_device_without_a_context_loses_no_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = RuntimeError("CUDA error: an illegal memory access was encountered")
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "empty_cache", raising(lost))
+    monkeypatch.setattr(run, "train", raising(lost))
+    assert [end[1] for end in Attempt(tmp_path).run(SPEC, SECOND)] == ["failed", "failed"]
 
 
 def test_memory_that_ran_out_inside_a_capture_is_seen_behind_the_captures_own_error(
@@ -251,24 +263,6 @@ def test_runs_of_a_pack_that_stand_at_different_epochs_go_on_apart(
     assert [end[1] for end in ends] == ["done", "done"]
     assert tandem == [1, 1]
     assert outputs(tmp_path / "packed") == outputs(tmp_path / "alone")
-
-
-def test_a_pack_without_memory_falls_back_to_one_at_a_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sizes: list[int] = []
-
-    def train(tracks: list[Track], control: Control) -> None:
-        sizes.append(len(tracks))
-        if len(tracks) > 1:
-            raise torch.OutOfMemoryError("CUDA out of memory.")
-        loop.train(tracks, control)
-
-    monkeypatch.setattr(run, "train", train)
-    attempt = Attempt(tmp_path)
-    assert [end[1] for end in attempt.run(SPEC, SECOND)] == ["done", "done"]
-    assert sizes == [2, 1, 1]
-    assert attempt.said("warning") == ["not enough memory for 2 runs at once; one at a time"]
 
 
 def test_one_run_of_a_pack_may_be_at_work_elsewhere_or_damaged(

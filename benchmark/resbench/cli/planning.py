@@ -60,7 +60,7 @@ def planning_options(function: _F) -> _F:
         click.option("--engine", type=click.Choice(["eager", "graph", "graph+compile"]),
                      metavar="NAME", help="eager; on a GPU also graph, graph+compile."),
         click.option("--precision", type=click.Choice(["fp32", "bf16"]), metavar="NAME",
-                     help="fp32, or bf16 (default with graph)."),
+                     help="fp32, or bf16 on a GPU."),
         click.option("--budget", metavar="TIME",
                      help="End cleanly within this time: 9m, 1h30m."),
     ]  # fmt: skip
@@ -77,7 +77,7 @@ def expand_request(request: Request) -> tuple[list[Expanded], dict[str, Source],
     """
     from resbench.data.fit import check_fit
     from resbench.data.sources import identify, parse_locations
-    from resbench.runner.devices import choose
+    from resbench.runner.devices import choose, need_compiler
     from resbench.suite.catalog import load_suites, load_tier
     from resbench.suite.expand import Context, DataChoice, data_names, expand
 
@@ -87,9 +87,11 @@ def expand_request(request: Request) -> tuple[list[Expanded], dict[str, Source],
     tiered = [(suite, load_tier(request.tier, suite.document.path)) for suite in loaded]
     overrides = parse_overrides(request.set_)
     devices = choose(request.devices, request.jobs)
-    engine = request.engine or ("graph" if devices[0].is_gpu else "eager")
+    engine = request.engine or "eager"
     if engine != "eager" and not devices[0].is_gpu:
         raise UsageError(f"--engine {engine}: CUDA graphs need a GPU. Use --engine eager.")
+    if engine == "graph+compile":
+        need_compiler()
     locations = parse_locations(request.data)
     found = (data_names(suite, tier, overrides) for suite, (tier, _) in tiered)
     names = dict.fromkeys(name for names in found for name in names)
@@ -97,7 +99,7 @@ def expand_request(request: Request) -> tuple[list[Expanded], dict[str, Source],
     choices = {n: DataChoice(n, s.label, s.id, s.published) for n, s in sources.items()}
     context = Context(
         engine=engine,  # type: ignore[arg-type]
-        precision=request.precision or ("fp32" if engine == "eager" else "bf16"),  # type: ignore[arg-type]
+        precision=request.precision or "fp32",  # type: ignore[arg-type]
         data=choices,
         tier=request.tier,
         scale=request.scale,

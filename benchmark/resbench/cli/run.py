@@ -34,7 +34,7 @@ FAILED = ("failed", "oom", "timeout")
 @click.command("run")
 @click.argument("suites", nargs=-1, required=True, metavar="SUITE...")
 @planning_options
-@click.option("--pack", type=click.IntRange(1, 16), default=1, metavar="N",
+@click.option("--pack", type=click.IntRange(1, 15), default=1, metavar="N",
               help="Seeds of one network at once, on a GPU.")  # fmt: skip
 @click.option("--accept-environment", is_flag=True,
               help="Resume runs of another environment, marked.")  # fmt: skip
@@ -52,6 +52,7 @@ def command(
     A recorded run is never trained again, an interrupted one resumes from its last checkpoint: run
     the same command again at any time.
     """
+    from resbench.runner.devices import unused_gpu
     from resbench.runner.throughput import Throughput
     from resbench.store.layout import ResultsFolder
     from resbench.store.scan import scan
@@ -59,12 +60,12 @@ def command(
     deadline = None if budget is None else time.monotonic() + parse_budget(budget)
     request = Request(**options)
     suites, sources, devices = expand_request(request)
-    if pack > 1 and suites[0].context.engine == "eager":
+    context = suites[0].context
+    if pack > 1 and (context.engine == "eager" or context.precision != "bf16"):
         raise UsageError(
-            f"--pack {pack}: seeds are packed on a GPU with a graph engine, and this plan has "
-            "neither. Leave --pack out."
+            f"--pack {pack}: seeds are packed on a GPU alone. Leave --pack out."
             if not devices[0].is_gpu
-            else f"--pack {pack}: needs a graph engine. Leave --engine eager out."
+            else f"--pack {pack}: needs --engine graph --precision bf16."
         )
     runs = chosen_runs(request, suites, sources)
     if not runs:
@@ -90,6 +91,8 @@ def command(
     for name, what in missing.items():
         left_out = count(sum(run.spec.data.name == name for run in todo), "run")
         _say(f"warning: {left_out} left out: {what}")
+    if request.devices == "auto" and not devices[0].is_gpu and (unused := unused_gpu()):
+        _say(f"warning: {unused}")
     devices = devices[: len(runnable)]
     _say(f"{count(len(runnable), 'run')} to do, {done} recorded in {results}; {_where(devices)}")
     from resbench.runner.session import Settings

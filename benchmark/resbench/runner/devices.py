@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
+import sysconfig
 from dataclasses import dataclass
+from pathlib import Path
 
 from resbench.errors import EnvironmentFault, UsageError
 from resbench.machine import cores, cpu_name
 from resbench.process import output_of
+
+NODES = {
+    "NVIDIA": (
+        "/dev/nvidiactl",
+        "nvidia-smi is missing or fails. Install it, or start the container with "
+        "NVIDIA_DRIVER_CAPABILITIES=compute,utility",
+    ),
+    "AMD": ("/dev/kfd", "ROCm is not supported"),
+}
+"""Maker -> the file that a driver of its GPUs makes, and why such a GPU is not used."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +57,35 @@ def gpus() -> list[Device]:
         else:  # UUIDs, which the query above does not list
             names = names[: len(chosen)]
     return [Device(f"cuda:{i}", name) for i, name in enumerate(names)]
+
+
+def unused_gpu() -> str | None:
+    """Return a line on a GPU that is there and cannot be used; None where there is none."""
+    if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
+        return None
+    for maker, (node, why) in NODES.items():
+        if Path(node).exists():
+            return f"a GPU of {maker} is not used ({node} exists): {why}."
+    return None
+
+
+def need_compiler() -> None:
+    """Check for what graph+compile builds its kernels with.
+
+    Raises:
+        EnvironmentFault: no C compiler, or no header files of Python.
+    """
+    compilers = (os.environ.get("CC"), "cc", "gcc", "clang")
+    if not any(name and shutil.which(shlex.split(name)[0]) for name in compilers):
+        missing = "a C compiler"
+    elif not Path(sysconfig.get_path("include"), "Python.h").is_file():
+        missing = f"Python.h in {sysconfig.get_path('include')}"
+    else:
+        return
+    raise EnvironmentFault(
+        f"--engine graph+compile: needs {missing}. Install it (Debian: gcc and python3-dev), or "
+        "use --engine graph."
+    )
 
 
 def choose(request: str, jobs: int | None) -> list[Device]:

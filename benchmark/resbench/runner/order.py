@@ -32,15 +32,19 @@ class Queue:
         self.throughput, self.deadline, self.pack = throughput, deadline, pack
         self._order = {run.key: run for run in runs}
         self._left = set(self._order)
+        self._alone: set[str] = set()
 
     @property
     def runs(self) -> list[PlannedRun]:
         """What is left, in order."""
         return [run for run in self._order.values() if run.key in self._left]
 
-    def put_back(self, runs: Iterable[PlannedRun]) -> None:
-        """Take runs in again that could not be worked on."""
-        self._left |= {run.key for run in runs}
+    def put_back(self, runs: Iterable[PlannedRun], *, alone: bool = False) -> None:
+        """Take runs in again that could not be worked on; ``alone``: each is to be no pack's."""
+        keys = {run.key for run in runs}
+        self._left |= keys
+        if alone:
+            self._alone |= keys
 
     def take(self, device: Device) -> list[PlannedRun]:
         """Return and remove the next run, or several that ``device`` can train at once."""
@@ -48,12 +52,16 @@ class Queue:
         if first is None:
             return []
         group = [first]
-        if self.pack > 1 and device.is_gpu and packable(first):
+        if self.pack > 1 and device.is_gpu and self._packable(first):
             kind = pack_kind(first)
-            group += [run for run in self.runs if run is not first and pack_kind(run) == kind]
+            others = (run for run in self.runs if run is not first and self._packable(run))
+            group += [run for run in others if pack_kind(run) == kind]
         group = group[: self.pack]
         self._left -= {run.key for run in group}
         return group
+
+    def _packable(self, run: PlannedRun) -> bool:
+        return run.key not in self._alone and packable(run)
 
     def _fits(self, run: PlannedRun, device: Device) -> bool:
         """Say whether an epoch of the run can end in time; a speed that is a guess is tried."""
@@ -78,5 +86,10 @@ def pack_kind(run: PlannedRun) -> tuple[str, ...]:
 
 
 def packable(run: PlannedRun) -> bool:
-    """Say whether packing leaves a run's bits alone: dropout would share its generator."""
-    return run.spec.engine != "eager" and not getattr(run.spec.model, "dropout", 0.0)
+    """Say whether packing leaves a run's bits alone: dropout would share its generator.
+
+    In float32 cuDNN's batch norm is one that waits for the whole GPU, and beside other kernels may
+    wait for ever (pytorch#80259); in bf16 it is torch's own.
+    """
+    dropout = getattr(run.spec.model, "dropout", 0.0)
+    return run.spec.engine != "eager" and run.spec.precision == "bf16" and not dropout

@@ -200,7 +200,10 @@ class Session:
         for run in [run for run in worker.runs if run.key in event.get("keys", ())]:
             if kind == "end":
                 worker.runs.remove(run)
-                self._end(run, event["outcome"], event["text"])
+                if event["outcome"] == "oom" and worker.packed > 1:
+                    self._unpack(run, worker.packed)
+                else:
+                    self._end(run, event["outcome"], event["text"])
             else:
                 self.summary.epochs += kind == "epoch"
                 for listener in self.listeners:
@@ -225,6 +228,13 @@ class Session:
         self.summary.outcomes[run.key] = outcome
         if outcome in ("interrupted", "budget"):
             self.summary.left.append(run)
+
+    def _unpack(self, run: PlannedRun, packed: int) -> None:
+        """Hand out a run of a pack that memory did not suffice for again, to a new process."""
+        text = f"{run.label}: not enough memory for {packed} runs at once; next time alone"
+        for listener in self.listeners:
+            listener.event(run, {"event": "warning", "keys": [run.key], "text": text})
+        self.queue.put_back([run], alone=True)
 
     def _bury(self, slot: int, worker: Worker) -> None:
         """A worker's output has ended: account for the runs it held, and free its slot."""

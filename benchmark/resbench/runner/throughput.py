@@ -52,7 +52,9 @@ class Throughput:
         """Collect the speeds of records, the newest last."""
         known = Throughput()
         for record in sorted(records, key=lambda record: record.timing.started):
-            if record.timing.train_s > 0 and record.timing.images_per_s > 0:
+            timing = record.timing
+            # A run that shared a GPU is no measure of one that has it alone.
+            if timing.train_s > 0 and timing.images_per_s > 0 and timing.packed == 1:
                 try:
                     spec = plain_to(RunSpec, record.spec)
                 except ValueError:  # of another version of resbench

@@ -30,6 +30,7 @@ def worker_variables() -> dict[str, str]:
     return {
         "GLIBC_TUNABLES": ALLOCATOR,
         **os.environ,
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # as nvidia-smi numbers, by which a device is chosen
         "OMP_NUM_THREADS": "1",
         "MKL_NUM_THREADS": "1",
         # Two busy-waiting OpenMP teams on shared cores slow a step down twentyfold.
@@ -45,6 +46,8 @@ class Worker:
     def __init__(self, device: Device) -> None:
         self.device = device
         self.runs: list[PlannedRun] = []
+        self.packed = 0
+        """How many runs the group had that it was given last."""
         self.heard_at = time.monotonic()
         self.ready = False
         """Whether it has started up."""
@@ -73,7 +76,7 @@ class Worker:
 
     def start(self, runs: Sequence[PlannedRun], jobs: Sequence[Job]) -> None:
         """Hand over a group of runs."""
-        self.runs = list(runs)
+        self.runs, self.packed = list(runs), len(runs)
         self._send("[" + ",".join(job.line() for job in jobs) + "]")
 
     def _send(self, line: str) -> None:

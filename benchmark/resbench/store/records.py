@@ -132,6 +132,10 @@ class Timing(Stored):
     """How often training went on from a checkpoint."""
     pieces: Positive
     """How many processes worked on the run."""
+    packed: Positive = 1
+    """The most runs that trained on the device at once."""
+    gpu_peak_bytes: Count | None = None
+    """The most memory that torch held on the GPU at once, for all runs of a pack."""
 
 
 class RunRecord(Stored):

@@ -48,7 +48,7 @@ def set_up_device(device: torch.device, threads: int) -> None:
         torch.backends.cudnn.allow_tf32 = False
 
 
-def find_device(name: str) -> torch.device:
+def find_device(name: str, precision: str = "fp32") -> torch.device:
     """Return a usable device for ``cpu``, ``cuda`` or ``cuda:N``.
 
     Raises:
@@ -71,13 +71,33 @@ def find_device(name: str) -> torch.device:
             f"device {name}: only {torch.cuda.device_count()} CUDA device(s) are visible. "
             "Name one of them, or check CUDA_VISIBLE_DEVICES."
         )
-    major, minor = torch.cuda.get_device_capability(index)
-    if major < 7:
+    has = torch.cuda.get_device_capability(index)
+    called = f"device {name}: {torch.cuda.get_device_name(index)} has compute capability " + (
+        "{}.{}".format(*has)
+    )
+    built_for = torch.cuda.get_arch_list()
+    if not any(_runs_on(arch, has) for arch in built_for):
         raise EnvironmentFault(
-            f"device {name}: compute capability {major}.{minor}, and 7.0 (Volta) or newer is "
-            "needed. Use another GPU or the CPU."
+            f"{called}, and this torch ({torch.__version__}) is built for "
+            f"{', '.join(built_for)}. Install a build of torch for it, or use another GPU or the "
+            "CPU."
+        )
+    if precision == "bf16" and has < (8, 0):
+        raise EnvironmentFault(
+            f"{called}, and bf16 needs 8.0 (Ampere): before, it is emulated and slow. Use "
+            "--precision fp32."
         )
     return torch.device("cuda", index)
+
+
+def _runs_on(arch: str, has: tuple[int, int]) -> bool:
+    """Say whether code for ``sm_86`` (this major version) or ``compute_90`` (any later) runs."""
+    kind, _, digits = arch.partition("_")
+    number = re.match(r"\d+", digits)
+    if number is None:
+        return False
+    built = divmod(int(number[0]), 10)
+    return built <= has and (kind == "compute" or built[0] == has[0])
 
 
 def signature(device: torch.device) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
+import torch
 
 from resbench.models import Network, build
 from resbench.models.count import count_macs, count_parameters
@@ -115,7 +116,13 @@ def _timing(track: Track) -> Timing:
         images_per_s=round(seen / train_s, 2) if train_s else 0.0,
         resumed=track.progress.pieces - 1,
         pieces=track.progress.pieces,
+        packed=max((row.packed for row in rows), default=1),
+        gpu_peak_bytes=_gpu_peak_bytes(track.lane.device),
     )
+
+
+def _gpu_peak_bytes(device: torch.device) -> int | None:
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
 
 
 @lru_cache(maxsize=64)

@@ -36,6 +36,9 @@ End = tuple[str, Outcome, str]
 """Key, outcome, and what to tell the user."""
 NO_MEMORY = re.compile(
     r"can't allocate memory|out of memory|ALLOC_FAILED|std::bad_alloc"
+    # What CUDA's libraries say when they find no room for their own workspaces.
+    r"|[Uu]nable to find an engine|CUBLAS_STATUS_NOT_INITIALIZED"
+    r"|CUDNN_STATUS_(NOT_INITIALIZED|INTERNAL_ERROR)"
     r"|could not create a primitive$"  # oneDNN has no room for the code that it generates
 )
 """What libraries say, in a plain RuntimeError, when memory does not suffice."""
@@ -46,20 +49,7 @@ class _Shared(EnvironmentFault):
 
 
 def run_group(jobs: list[Job], control: Control) -> list[End]:
-    """Run jobs of one architecture together, or a single one; return how each ended.
-
-    When memory does not suffice for all of them they are run one at a time.
-    """
-    ends = _attempt(jobs, control)
-    if len(jobs) > 1 and any(outcome == "oom" for _, outcome, _ in ends):
-        text = f"not enough memory for {len(jobs)} runs at once; one at a time"
-        control.emit({"event": "warning", "keys": [jobs[0].key], "text": text})
-        ends = [end for job in jobs for end in _attempt([job], control)]
-    return ends
-
-
-def _attempt(jobs: list[Job], control: Control) -> list[End]:
-    """Try a group once; every job has exactly one end."""
+    """Run jobs of one architecture together, or a single one; return how each ended."""
     control.deadline = jobs[0].deadline
     ends: list[End] = []
     tracks: list[Track] = []
@@ -138,8 +128,10 @@ def _end(track: Track, outcome: Outcome, text: str) -> End:
 def _device(job: Job) -> torch.device:
     """Return the job's device, with this process prepared for it."""
     try:
-        device = find_device(job.device)
+        device = find_device(job.device, job.spec["precision"])
         set_up_device(device, job.threads)
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)  # what earlier runs of the process needed
     except EnvironmentFault as error:
         raise _Shared(str(error)) from error
     return device
@@ -222,5 +214,6 @@ def _out_of_memory(error: BaseException | None) -> bool:
 
 def _free_memory() -> None:
     gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    if torch.cuda.is_initialized():
+        with suppress(RuntimeError):  # an error before has left no context to free anything in
+            torch.cuda.empty_cache()

@@ -60,7 +60,7 @@ test-cpus: $(VENV)/installed-test
 	$(BIN)/python -m tools.cpus
 
 test-gpu: $(VENV)/installed-test
-	$(PYTEST) -m gpu
+	$(PYTEST) -m gpu -n 4
 
 test-deep: $(VENV)/installed-test
 	$(PYTEST) -n $(JOBS) --dist worksteal -m 'not gpu' --hypothesis-profile random

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from resbench.data.digits import read_digits
 from resbench.suite.spec import RunSpec
@@ -50,6 +51,17 @@ def trained(device: torch.device, *specs: RunSpec, epochs: int = 1) -> list[Trai
             total.append(lane.epoch_totals(steps)[:2])
     states = [dump(lane.model, lane.optimizer, {}) for lane in lanes]
     return list(zip(states, totals, strict=True))
+
+
+def first_gradients(device: torch.device, spec: RunSpec) -> dict[str, Tensor]:
+    """The gradients of a run's first step; of a graph's, as its replay leaves them."""
+    lane = lane_on(device, spec)
+    lane.begin_epoch(1)
+    engine = make_engine([lane])
+    lane.begin_epoch(1)
+    engine.run_epoch(range(1), lambda _step: None)
+    grads = {name: p.grad for name, p in lane.model.named_parameters()}
+    return {name: grad.clone() for name, grad in grads.items() if grad is not None}
 
 
 def assert_live_weights(lane: Lane) -> None:

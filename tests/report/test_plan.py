@@ -4,10 +4,8 @@ import json
 import math
 from pathlib import Path
 
-import numpy as np
 import pytest
 from msgspec import structs
-from scipy import stats
 
 from resbench.analysis.claims import judge_claims
 from resbench.analysis.contrast import contrast_of
@@ -19,14 +17,13 @@ from resbench.cli.planning import Request, expand_request
 from resbench.machine import cpu_name
 from resbench.report.plan import Machine, PlannedTime, answer, plan_document
 from resbench.runner.plan import plan
-from resbench.stats.contrasts import ArmResult
 from resbench.suite.catalog import load_suite, suite_folder, suite_names
 from resbench.suite.expand import parsed_claims
 from tests import factory
 from tests.cli.invoke import imported_by, invoke
 from tests.factory import JPEG, plant, suite_under
 from tests.mini import suite_of, write_suite
-from tests.stats.judging import judged
+from tests.stats.arms import arm, judged
 
 SUITE = "table1_arl_vs_nal"
 
@@ -72,8 +69,7 @@ def test_an_equivalence_is_planned_for_its_margin_whatever_is_published(
     if printed:
         suite["printed"] = {"arl": {"err": {"value": "5.5"}}, "nal": {"err": {"value": "5.9"}}}
     (power,) = claim_powers(declared(load_suite(str(write_suite(tmp_path, suite)))), {})
-    assert answer(power) == "5 seeds"
-    assert power.decidable == pytest.approx(3 / 5)
+    assert answer(power) == "8 seeds"
 
 
 def test_a_difference_stated_without_its_cells_is_taken_as_stated() -> None:
@@ -91,14 +87,14 @@ def test_seeds_to_decide_are_those_that_the_verdict_asks_for(suite: str) -> None
         claims = expanded.loaded.suite.claims
         at = [claim.id for claim in claims].index(power.claim.id)
         operator, cells = contrast_of(parsed_claims(expanded)[at])
-        one = [ArmResult(str(i), (1,), (float(i),)) for i in range(2 * len(cells))]
-        arms = list(zip(one[::2], one[1::2], strict=True))
+        one = [arm(str(i), float(i)) for i in range(2 * len(cells))]
+        pairs = list(zip(one[::2], one[1::2], strict=True))
         verdict = judged(
             operator,
-            arms if operator == "gap_grows" else one[: len(cells)],
-            printed_difference=power.published_pp,
+            pairs if operator == "gap_grows" else one[: len(cells)],
+            family=sum(claim.ours == power.claim.ours for claim in claims),
+            published=published_steps(expanded, power.claim, parsed_claims(expanded)[at]),
             planning_sd=0.2,
-            claims=len(claims),
         )
         assert power.seeds_needed == verdict.seeds_needed
     # the sources publish no number for these claims
@@ -117,16 +113,7 @@ def test_a_chain_that_runs_as_published_is_not_ruled_out_by_its_own_range(tmp_pa
     claims = {item.claim.id: item for item in judge_claims(table)}
     chain = claims["deeper-is-better"]
     assert chain.published_pp == pytest.approx(0.13)
-    assert chain.verdict in ("direction_only", "inconclusive", "confirmed")
-
-
-def test_the_detectable_difference_is_found_in_four_of_five_experiments() -> None:
-    power = powers()["arl-beats-nal-56"]
-    rng = np.random.default_rng(7)
-    runs = rng.normal(0, power.spread.sd_pp, (4000, 2, power.seeds))
-    gaps = runs[:, 0] - runs[:, 1] + power.detectable_pp
-    found = stats.ttest_1samp(gaps, 0, axis=1, alternative="greater").pvalue < power.claim.alpha
-    assert found.mean() == pytest.approx(0.8, abs=0.03)
+    assert chain.verdict in ("undecided", "leans_for", "confirmed")
 
 
 def test_holm_never_asks_for_less_and_a_lone_claim_pays_nothing() -> None:

@@ -3,353 +3,296 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
-from collections.abc import Sequence
-from functools import partial
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from scipy import stats
-from statsmodels.stats.power import TTestPower
-from statsmodels.stats.weightstats import ttost_paired
 
-from resbench.stats.claims import ClaimVerdict, finalise
-from resbench.stats.contrasts import ArmResult
-from resbench.stats.paired import mcnemar
-from resbench.stats.power import seeds_for_contrast
-from tests.stats.judging import judged
+from resbench.stats.claims import ClaimVerdict, judge_claims
+from resbench.stats.spread import Arm
+from tests.stats.arms import SMALL, arm, judged, question
 
-ARL = (5.31, 5.62, 5.48, 5.55, 5.20)
-NAL = (5.95, 5.70, 5.99, 5.81, 5.90)
+ARL = (5.31, 5.62, 5.48)
+NAL = (6.95, 6.70, 6.99)
+CLOSE = (5.45, 5.70, 5.60)
 
 
-def arm(cell: str, *errors: float, first_seed: int = 0) -> ArmResult:
-    return ArmResult(cell, tuple(range(first_seed, first_seed + len(errors))), errors)
+def mirror(kind: str) -> str:
+    pairs = {"confirmed": "contradicted", "leans_for": "leans_against"}
+    return {**pairs, **{b: a for a, b in pairs.items()}}.get(kind, kind)
 
 
-def predictions(rates: Sequence[float], seed: int, images: int = 10_000) -> NDArray[np.bool_]:
-    """[seeds, images]: each run errs on a random `rate` percent of the images."""
-    rng = np.random.default_rng(seed)
-    correct = np.ones((len(rates), images), bool)
-    for row, rate in zip(correct, rates, strict=True):
-        row[rng.permutation(images)[: round(rate * images / 100)]] = False
-    return correct
-
-
-def arm_with_predictions(cell: str, rates: Sequence[float], seed: int) -> ArmResult:
-    return ArmResult(cell, tuple(range(len(rates))), tuple(rates), predictions(rates, seed=seed))
-
-
-def raw_p(verdict: ClaimVerdict) -> float:
-    assert verdict.raw_p is not None
-    return verdict.raw_p
-
-
-def test_a_clear_order_is_confirmed_by_the_paired_t_test_over_seeds() -> None:
-    verdict = judged("<", [arm("arl", *ARL), arm("nal", *NAL)], printed_difference=0.37)
-    expected = stats.ttest_rel(NAL, ARL, alternative="greater").pvalue
-    assert verdict.kind == "confirmed"
-    assert verdict.raw_p == pytest.approx(expected)
-    assert verdict.adjusted_p is None
-    assert verdict.effect_pp == pytest.approx(np.mean(NAL) - np.mean(ARL))
-    assert verdict.n == 5
-    assert verdict.interval.level == pytest.approx(0.9)
-    assert "5 paired seeds per arm" in verdict.text
-    assert "printed +0.37 inside" in verdict.text
-
-
-def test_arms_without_common_seeds_are_compared_by_welch() -> None:
-    arms = [arm("arl", *ARL), arm("nal", *NAL[:3], first_seed=10)]
-    verdict = judged("<", arms)
-    reference = stats.ttest_ind(NAL[:3], ARL, equal_var=False, alternative="greater")
-    assert verdict.raw_p == pytest.approx(reference.pvalue)
-    assert "3 independent seeds per arm" in verdict.text
+def test_a_clear_order_is_confirmed_by_a_test_that_does_not_pair() -> None:
+    verdict = judged("<", [arm("arl", *ARL, chance=SMALL), arm("nal", *NAL, chance=SMALL)])
+    expected = stats.ttest_ind(NAL, ARL, equal_var=False, alternative="greater").pvalue
+    assert (verdict.kind, verdict.look, verdict.n) == ("confirmed", 3, 3)
+    assert verdict.p == pytest.approx(expected, rel=1e-3)
+    assert verdict.adjusted_p == pytest.approx(3 * expected, rel=1e-3)
+    assert verdict.effect == pytest.approx(np.mean(NAL) - np.mean(ARL))
+    assert verdict.superiority == 1
+    shuffled = judged("<", [arm("arl", *ARL, chance=SMALL), arm("nal", *NAL[::-1], chance=SMALL)])
+    assert shuffled.p == pytest.approx(verdict.p)
 
 
 def test_greater_is_less_with_the_arms_swapped() -> None:
     one = judged("<", [arm("a", *ARL), arm("b", *NAL)])
     two = judged(">", [arm("b", *NAL), arm("a", *ARL)])
-    assert (one.kind, one.raw_p, one.effect_pp) == (two.kind, two.raw_p, two.effect_pp)
+    assert (one.kind, one.p, one.effect) == (two.kind, two.p, two.effect)
 
 
-def test_the_opposite_of_a_clear_order_is_contradicted() -> None:
-    verdict = judged(">", [arm("a", *ARL), arm("b", *NAL)])
-    assert verdict.kind == "contradicted"
-    assert "0.44 pp the other way" in verdict.text
+errors = st.lists(st.floats(1, 20).map(lambda x: round(x, 2)), min_size=1, max_size=8)
+lost = st.sets(st.integers(1, 3))
 
 
-def test_an_interval_below_the_printed_difference_is_not_confirmed() -> None:
-    arms = [arm("a", 5.50, 5.60, 5.55), arm("b", 5.52, 5.57, 5.60)]
-    assert judged("<", arms, printed_difference=0.94).kind == "not_confirmed"
-    assert judged("<", arms, printed_difference=0.05).kind == "inconclusive"
-    assert judged("<", arms).kind == "inconclusive"
+@given(errors, errors, lost, lost)
+@settings(max_examples=60)
+def test_the_same_evidence_for_and_against_a_claim_gets_mirrored_verdicts(
+    a: list[float], b: list[float], lost_a: set[int], lost_b: set[int]
+) -> None:
+    def made(name: str, values: list[float], gone: set[int]) -> Arm:
+        numbers = [90.0 if i in gone else v for i, v in enumerate(values, 1)]
+        return arm(name, *numbers, diverged=sorted(gone & set(range(1, len(values) + 1))))
+
+    arms = [made("a", a, lost_a), made("b", b, lost_b)]
+    one, two = judged("<", arms), judged("<", arms[::-1])
+    assert two.kind == mirror(one.kind)
+    assert two.effect == pytest.approx(-one.effect)
 
 
-def test_the_same_sign_in_every_seed_without_significance_is_direction_only() -> None:
-    agree = [arm("a", 5.5, 5.6, 5.7), arm("b", 5.6, 6.4, 5.8)]
-    verdict = judged("<", agree, printed_difference=0.37)
-    assert raw_p(verdict) > 0.05
-    assert verdict.kind == "direction_only"
-    assert "not established" in verdict.text
-    one_against = [arm("a", 5.5, 5.6, 5.7), arm("b", 5.4, 6.4, 5.8)]
-    assert judged("<", one_against, printed_difference=0.37).kind == "inconclusive"
-
-
-def test_seeds_needed_is_for_the_printed_difference_at_the_measured_spread() -> None:
-    arms = [arm("a", 5.5, 5.6, 5.7), arm("b", 5.4, 6.4, 5.8)]
-    verdict = judged("<", arms, printed_difference=0.37)
-    sd = np.std([-0.1, 0.8, 0.1], ddof=1)
-    exact = TTestPower().solve_power(0.37 / sd, None, 0.05, 0.8, alternative="larger")
-    assert verdict.seeds_needed == math.ceil(exact)
-    assert f"about {math.ceil(exact)} seeds" in verdict.text
-
-
-def test_two_seeds_decide_nothing_however_clear() -> None:
-    arms = [arm("a", 5.00, 5.01), arm("b", 9.00, 9.02)]
-    for operator in ("<", ">"):
-        verdict = judged(operator, arms, printed_difference=50.0)
-        assert verdict.kind in ("direction_only", "inconclusive")
-        assert finalise([verdict.evidence])[0].adjusted_p is None
-    assert judged("<", arms).kind == "direction_only"
-    assert "fewer than 3 seeds decide nothing" in judged("<", arms).text
-
-
-def test_one_seed_shows_a_direction_only_through_mcnemar() -> None:
-    a, b = arm_with_predictions("a", (5.0,), 1), arm_with_predictions("b", (6.5,), 2)
-    assert a.correct is not None
-    assert b.correct is not None
-    by_images = mcnemar(a.correct[0], b.correct[0])
-    verdict = judged("<", [a, b], planning_sd=0.2, printed_difference=0.37)
-    assert (verdict.kind, verdict.raw_p, verdict.n) == ("direction_only", None, 1)
-    assert verdict.evidence.images_p == pytest.approx(by_images.p_mid / 2)
-    assert verdict.seeds_needed == 6
-    assert judged(">", [a, b]).kind == "inconclusive"
-    near = arm_with_predictions("b", (5.1,), 2)
-    assert judged("<", [a, near]).kind == "inconclusive"
-    assert judged("<", [arm("a", 5.0), arm("b", 6.5)]).kind == "inconclusive"
-
-
-def test_predictions_say_whether_the_order_holds_for_other_images() -> None:
-    a = arm_with_predictions("a", (5.0, 5.1, 4.9), 1)
-    clear = judged("<", [a, arm_with_predictions("b", (7.0, 7.1, 7.2), 2)])
-    unclear = judged("<", [a, arm_with_predictions("b", (5.0, 5.2, 5.0), 2)])
-    assert clear.evidence.images_p is not None
-    assert unclear.evidence.images_p is not None
-    assert clear.evidence.images_p < 0.05 < unclear.evidence.images_p
-    assert "for other test images" in clear.text
-
-
-def test_identical_differences_are_inconclusive_or_floored_never_certain() -> None:
-    bare = judged("<", [arm("a", 5.0, 5.0, 5.0), arm("b", 5.1, 5.1, 5.1)])
-    assert (bare.raw_p, bare.kind) == (None, "direction_only")
-    kept = [arm_with_predictions("a", (5.0,) * 3, 1), arm_with_predictions("b", (5.1,) * 3, 2)]
-    verdict = judged("<", kept)
-    assert raw_p(verdict) > 0.05
-    assert "binomial noise of 10000 test images" in verdict.text
-
-
-def test_equivalence_is_tost_with_the_declared_margin() -> None:
-    close = [arm("a", 5.50, 5.60, 5.55, 5.52), arm("b", 5.52, 5.57, 5.60, 5.49)]
-    verdict = judged("~", close, margin=0.2)
-    a, b = np.array(close[0].errors), np.array(close[1].errors)
-    assert verdict.raw_p == pytest.approx(ttost_paired(b, a, -0.2, 0.2)[0])
-    assert verdict.kind == "confirmed"
-    assert "margin 0.2 pp" in verdict.text
-    far = [arm("a", *ARL), arm("b", *(e + 3 + 0.1 * i for i, e in enumerate(ARL)))]
-    assert judged("~", far, margin=0.2).kind == "contradicted"
-
-
-def test_equivalence_not_shown_is_not_confirmed_when_equality_is_ruled_out() -> None:
-    apart = [arm("a", 5.5, 5.6, 5.5), arm("b", 5.70, 5.75, 5.72)]
-    assert judged("~", apart, margin=0.2).kind == "not_confirmed"
-    wide = [arm("a", 5.0, 5.6, 5.9), arm("b", 5.70, 5.3, 5.72)]
-    verdict = judged("~", wide, margin=0.2)
-    assert verdict.kind == "inconclusive"
-    assert judged("~", wide[:1] + wide[:1], margin=0.2).kind == "inconclusive"
-
-
-def test_a_monotone_claim_stands_or_falls_with_its_weakest_step() -> None:
-    a56, a92 = arm("56", 5.52, 5.48, 5.55), arm("92", 4.99, 5.02, 4.95)
-    a128 = arm("128", 4.44, 4.93, 4.80)
-    verdict = judged("monotone_decreasing", [a56, a92, a128])
-    steps = [
-        stats.ttest_rel(x.errors, y.errors, alternative="greater").pvalue
-        for x, y in ((a56, a92), (a92, a128))
-    ]
-    assert verdict.raw_p == pytest.approx(max(steps))
-    assert min(steps) < 0.05 < max(steps)
-    assert verdict.kind == "direction_only"
-    assert "weakest step 92 > 128" in verdict.text
-    assert verdict.effect_pp == pytest.approx(4.98667 - 4.72333, abs=1e-4)
-
-
-def test_a_step_of_a_chain_is_set_beside_the_same_printed_step() -> None:
-    arms = [arm("56", 5.52, 5.48, 5.55), arm("92", 4.99, 5.02, 4.95), arm("128", 4.44, 4.93, 4.80)]
-    judge = partial(judged, "monotone_decreasing", arms)
-    assert judge(printed_difference=(0.1, 0.7)).evidence.printed_difference == 0.7
-    assert judge(printed_difference=0.1).evidence.printed_difference == 0.1
-    with pytest.raises(ValueError, match="3 printed differences for 2 steps"):
-        judge(printed_difference=(0.1, 0.7, 0.2))
-
-
-def test_the_seeds_that_decide_are_those_for_every_step_where_holm_asks_most() -> None:
-    one, two, three = arm("a", 5.9), arm("b", 5.5), arm("c", 5.1)
-    judge = partial(judged, printed_difference=0.4, planning_sd=0.2)
-    alone, of_four = judge(">", [one, two]), judge(">", [one, two], claims=4)
-    chain = judge("monotone_decreasing", [one, two, three], claims=4)
-    sd = 0.2 * math.sqrt(2)
-    assert alone.seeds_needed == seeds_for_contrast(0.4, sd, 1, alpha=0.05, power=0.8)
-    assert of_four.seeds_needed == seeds_for_contrast(0.4, sd, 1, alpha=0.0125, power=0.8)
-    assert chain.seeds_needed == seeds_for_contrast(0.4, sd, 1, alpha=0.0125, power=0.9)
-
-
-def test_the_seeds_that_show_equality_are_those_for_both_of_its_tests() -> None:
-    equal = judged("~", [arm("a", 5.5), arm("b", 5.5)], margin=0.4, planning_sd=0.2, claims=4)
-    sd = 0.2 * math.sqrt(2)
-    assert equal.seeds_needed == seeds_for_contrast(0.4, sd, 1, alpha=0.0125, power=0.9)
-    assert equal.seeds_needed != seeds_for_contrast(0.4, sd, 1, alpha=0.0125, power=0.8)
-
-
-def test_one_reversed_step_contradicts_a_monotone_claim() -> None:
-    a, b = arm("a", 5.52, 5.48, 5.55), arm("b", 4.99, 5.02, 4.95)
-    c = arm("c", 6.0, 6.01, 5.97)
-    assert judged("monotone_decreasing", [a, b, c]).kind == "contradicted"
-    rising = judged("monotone_increasing", [b, a, c])
-    assert rising.kind == "confirmed"
-    assert rising.evidence.opposite_p == 1
-
-
-def test_a_monotone_claim_with_one_thin_arm_decides_nothing() -> None:
-    a, b = arm("a", 5.52, 5.48, 5.55), arm("b", 4.99, 5.02, 4.95)
-    verdict = judged("monotone_decreasing", [a, b, arm("c", 3.0)])
-    assert (verdict.n, verdict.raw_p) == (1, None)
-    assert verdict.kind == "inconclusive"
-
-
-def test_gap_growth_is_the_linear_trend_of_the_gaps_per_seed() -> None:
-    arl = [arm(f"arl{d}", *e) for d, e in ((56, (5.5, 5.6, 5.4)), (92, (5.0, 5.1, 4.9)))]
-    nal = [arm(f"nal{d}", *e) for d, e in ((56, (5.8, 5.8, 5.8)), (92, (5.6, 5.8, 5.5)))]
-    third = (arm("arl128", 4.5, 4.5, 4.4), arm("nal128", 5.5, 5.8, 5.6))
-    pairs = [*zip(arl, nal, strict=True), third]
-    verdict = judged("gap_grows", pairs, printed_difference=0.2)
-    gaps = np.array([np.subtract(b.errors, a.errors) for a, b in pairs])
-    growth = np.polyfit([0, 1, 2], gaps, 1)[0] * 2
-    assert verdict.effect_pp == pytest.approx(growth.mean())
-    assert verdict.raw_p == pytest.approx(
-        stats.ttest_1samp(growth, 0, alternative="greater").pvalue
-    )
-    shrinking = judged("gap_grows", pairs[::-1])
-    assert shrinking.effect_pp == pytest.approx(-verdict.effect_pp)
-    assert shrinking.raw_p == pytest.approx(1 - raw_p(verdict))
-
-
-def test_a_claim_with_an_empty_cell_is_not_run_and_names_it() -> None:
-    verdict = judged("<", [arm("a", *ARL), arm("table1/nal")])
-    assert (verdict.kind, verdict.raw_p, verdict.n) == ("not_run", None, 0)
-    assert verdict.text == "Not run: no results for table1/nal."
-
-
-def test_an_error_that_is_not_finite_is_inconclusive_and_said() -> None:
-    verdict = judged("<", [arm("a", 5.0, math.nan, 5.1), arm("b", 6.0, 6.1, 6.2)])
-    assert (verdict.kind, verdict.raw_p) == ("inconclusive", None)
-    assert "not finite" in verdict.text
-    assert "nan" not in verdict.text
+def test_a_spread_between_the_runs_that_settles_nothing_is_undecided() -> None:
+    assert judged("<", [arm("a", *ARL), arm("b", *CLOSE)]).kind == "undecided"
 
 
 @pytest.mark.parametrize(
-    ("operator", "arms", "margin", "message"),
-    [
-        ("<=", [arm("a", 1), arm("b", 2)], None, "allowed are <, >, ~"),
-        ("<", [arm("a", 1)], None, "two or more"),
-        ("<", [arm("a", 1), arm("b", 1), arm("c", 1)], None, "two arms, not 3"),
-        ("<", [arm("a", 1), arm("b", 2)], 0.2, "'~' takes one"),
-        ("~", [arm("a", 1), arm("b", 2)], None, "'~' takes one"),
-        ("~", [arm("a", 1), arm("b", 2)], -0.2, "not positive"),
-        ("gap_grows", [arm("a", 1), arm("b", 2)], None, "pairs"),
-        ("monotone_decreasing", [(arm("a", 1), arm("b", 2))] * 2, None, "not pairs"),
-    ],
+    ("shift", "kind"),
+    [(0.3, "leans_for"), (-0.3, "leans_against"), (1.5, "confirmed"), (-1.5, "contradicted")],
 )
-def test_a_claim_that_cannot_be_put_is_refused(
-    operator: Any, arms: Any, margin: float | None, message: str
-) -> None:
-    with pytest.raises(ValueError, match=message):
-        judged(operator, arms, margin=margin)
+def test_evidence_below_the_price_of_looks_leans(shift: float, kind: str) -> None:
+    verdict = judged("<", [arm("a", 5.0, 5.1, 5.2), arm("b", *(e + shift for e in (5, 5.1, 5.2)))])
+    assert verdict.kind == kind
 
 
-def test_finalise_judges_by_holm_and_keeps_the_raw_p() -> None:
-    clear = judged("<", [arm("a", *ARL), arm("b", *NAL)])
-    weak = judged("<", [arm("a", 5.5, 5.6, 5.7), arm("b", 5.6, 5.9, 5.9)])
-    lost = judged("<", [arm("a", 5.5, 5.6, 5.7), arm("b", 5.4, 6.4, 5.8)])
-    thin = judged("<", [arm("a", 5.0, 5.1), arm("b", 6.0, 6.3)])
-    empty = judged("<", [arm("a"), arm("b", 6.0)])
-    assert (clear.kind, weak.kind) == ("confirmed", "confirmed")
-    final = finalise([v.evidence for v in (weak, thin, clear, empty, lost)])
-    assert [v.kind for v in final] == [
-        "direction_only",
-        "direction_only",
-        "confirmed",
-        "not_run",
-        "inconclusive",
-    ]
-    assert final[2].adjusted_p == pytest.approx(3 * raw_p(clear))
-    assert final[0].adjusted_p == pytest.approx(2 * raw_p(weak))
-    assert [v.adjusted_p for v in (final[1], final[3])] == [None, None]
-    assert [v.raw_p for v in final] == [v.raw_p for v in (weak, thin, clear, empty, lost)]
-    assert "(Holm 0.0" in final[2].text
+def test_a_family_of_declared_claims_asks_more_though_none_of_them_was_run() -> None:
+    arms = [arm("a", 5.0, 5.2, 5.4), arm("b", 5.6, 5.8, 6.0)]
+    alone, one_of = judged("<", arms), judged("<", arms, family=12)
+    assert (alone.kind, one_of.kind) == ("confirmed", "leans_for")
+    assert alone.p == one_of.p
+    assert one_of.adjusted_p == pytest.approx(12 * 3 * (one_of.p or 0))
 
 
-def test_finalise_corrects_contradictions_too() -> None:
-    against = judged(">", [arm("a", 5.5, 5.6, 5.7), arm("b", 5.6, 5.9, 5.9)])
-    others = [judged("<", [arm("a", 5.5, 5.6, 5.7), arm("b", 5.4, 6.4, 5.8)])] * 3
-    assert against.kind == "contradicted"
-    assert finalise([v.evidence for v in (against, *others)])[0].kind == "inconclusive"
+def test_claims_that_no_source_makes_are_a_family_of_their_own() -> None:
+    one = question("<", [arm("a", *ARL), arm("b", *NAL)])
+    both = judge_claims([one, replace(one, ours=True)])
+    together = judge_claims([one, one])
+    assert both[0].adjusted_p == both[1].adjusted_p == pytest.approx(3 * (both[0].p or 0))
+    assert together[0].adjusted_p == pytest.approx(6 * (both[0].p or 0))
 
 
-errors = st.lists(st.floats(1, 99).map(lambda x: round(x, 2)), min_size=1, max_size=5)
+def test_a_difference_below_the_smallest_of_interest_is_never_confirmed() -> None:
+    tight = np.linspace(-0.01, 0.01, 8)
+    for effect, kind in ((0.04, "leans_for"), (0.2, "confirmed"), (-0.04, "leans_against")):
+        arms = [arm("a", *(5 + tight), chance=SMALL), arm("b", *(5 + effect + tight), chance=SMALL)]
+        assert judged("<", arms).kind == kind
 
 
-@given(errors, errors, st.one_of(st.none(), st.floats(0, 5)))
-def test_swapping_arms_swaps_confirmed_and_contradicted(
-    a: Sequence[float], b: Sequence[float], printed: float | None
-) -> None:
-    arms = [arm("a", *a), arm("b", *b)]
-    one = judged("<", arms, printed_difference=printed).kind
-    two = judged("<", arms[::-1], printed_difference=printed).kind
-    assert (one == "confirmed") == (two == "contradicted")
+# ---------------------------------------------------------------------------------------- looks
 
 
-@given(errors, errors)
-def test_confirmed_means_three_seeds_and_an_interval_above_zero(
-    a: Sequence[float], b: Sequence[float]
-) -> None:
-    verdict = judged("<", [arm("a", *a), arm("b", *b, first_seed=3)])
-    if verdict.kind == "confirmed":
-        assert verdict.n >= 3
-        assert verdict.interval.low >= 0
-    elif verdict.n >= 3 and verdict.raw_p is not None:
-        assert verdict.interval.low <= 1e-9
+def test_a_look_takes_the_first_seeds_and_ignores_what_came_after() -> None:
+    three = [arm("a", *ARL), arm("b", *NAL)]
+    four = [arm("a", *ARL, 50.0), arm("b", *NAL, 1.0)]
+    one, two = judged("<", three), judged("<", four)
+    assert (two.look, two.n, two.effect, two.kind) == (3, 4, one.effect, one.kind)
+
+
+def test_seeds_are_taken_in_the_order_that_was_declared() -> None:
+    a, b = arm("a", 9.0, *ARL, 5.0), arm("b", 5.0, *NAL, 6.5)
+    verdict = judged("<", [a, b], seeds=(2, 3, 4, 1, 5))
+    assert verdict.look == 5
+    assert judged("<", [a, b], seeds=(2, 3, 4)).effect == pytest.approx(1.41, abs=0.01)
+
+
+def test_a_missing_seed_keeps_the_verdict_at_the_look_before() -> None:
+    whole, gap = arm("a", *ARL, 5.4, 5.5), arm("b", *NAL, 6.8, 6.9).only([1, 2, 3, 5])
+    verdict = judged("<", [whole, gap])
+    assert (verdict.look, verdict.kind) == (3, "confirmed")
+    assert verdict.waiting == (("b", 4),)
+    first = judged("<", [whole, arm("b", *NAL, 6.8).only([1, 3, 4])])
+    assert (first.look, first.kind, first.p) == (0, "undecided", None)
+    assert first.waiting == (("b", 2),)
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_fewer_than_three_seeds_decide_nothing_and_lean_nowhere(n: int) -> None:
+    verdict = judged("<", [arm("a", *ARL[:n]), arm("b", *(50 + e for e in NAL[:n]))])
+    assert (verdict.kind, verdict.look, verdict.p) == ("undecided", 0, None)
+    assert verdict.effect > 40
+
+
+def test_an_arm_without_a_run_is_named() -> None:
+    verdict = judged("<", [arm("a", *ARL), Arm("b", (), (), 1.0)])
+    assert (verdict.kind, verdict.missing) == ("not_run", ("b",))
+    assert math.isnan(verdict.effect)
+
+
+# ------------------------------------------------------------------------- diverged and uneven
+
+
+def test_a_diverged_run_is_an_outcome_of_its_arm() -> None:
+    steady = arm("a", 5.5, 5.6, 5.5, 5.4, 5.6)
+    lost = arm("b", 5.4, 90.0, 5.3, 5.2, 90.0, diverged=[2, 5])
+    verdict = judged("<", [lost, steady])
+    assert verdict.diverged == {"b": 2}
+    assert verdict.kind not in ("confirmed", "leans_for")
+    assert verdict.effect < -30
+
+
+def test_an_arm_that_always_diverges_is_found_worse_by_ranks() -> None:
+    steady = arm("a", 5.5, 5.6, 5.5, 5.4, 5.6)
+    lost = arm("b", *[90.0] * 5, diverged=[1, 2, 3, 4, 5])
+    verdict = judged("<", [steady, lost])
+    assert (verdict.kind, verdict.uneven) == ("confirmed", ("b",))
+    assert verdict.p == pytest.approx(1 / 252)
+
+
+def test_three_seeds_with_a_failing_one_confirm_nothing() -> None:
+    verdict = judged("<", [arm("a", *ARL), arm("b", 7.0, 7.1, 30.0)])
+    assert (verdict.kind, verdict.p, verdict.uneven) == ("leans_for", 1 / 20, ("b",))
+
+
+# --------------------------------------------------------------------------- published sizes
+
+
+def test_a_published_difference_that_the_runs_exclude_is_smaller_than_published() -> None:
+    arms = [arm("a", 5.0, 5.1, 5.2), arm("b", 5.05, 5.15, 5.2)]
+    verdict = judged("<", arms, published=[2.0])
+    assert (verdict.kind, verdict.published) == ("smaller", 2.0)
+    assert judged("<", arms, published=[0.2]).kind == "undecided"
+    far = judged("<", arms, published=[2.0], comparable=False)
+    assert (far.kind, far.smaller_p, far.published) == ("undecided", None, 2.0)
+
+
+def test_a_confirmed_claim_may_be_far_from_its_published_size() -> None:
+    arms = [arm("a", *ARL), arm("b", *NAL)]
+    assert judged("<", arms, published=[30.0]).kind == "confirmed"
+
+
+def test_the_published_difference_is_measured_in_spreads_of_one_run() -> None:
+    arms = [arm("a", *ARL), arm("b", *NAL)]
+    usual = judged("<", arms, published=[0.37], comparable=False)
+    assert usual.published_z == pytest.approx(0.37 / (0.2 * math.sqrt(2)))
+    own = judged("<", arms, published=[0.37])
+    assert own.published_z == pytest.approx(0.37 / own.estimate.sd)
+    assert judged("<", arms).published_z is None
+
+
+# ------------------------------------------------------------------------------------- chains
+
+
+def chain(*means: float, **more: Any) -> ClaimVerdict:
+    arms = [arm(f"a{i}", m, m + 0.1, m + 0.2) for i, m in enumerate(means)]
+    return judged("monotone_increasing", arms, **more)
+
+
+def test_a_chain_holds_when_its_weakest_step_does() -> None:
+    verdict = chain(5.0, 7.0, 8.0)
+    alone = judged("<", [arm("a1", 7.0, 7.1, 7.2), arm("a2", 8.0, 8.1, 8.2)])
+    assert (verdict.kind, verdict.step) == ("confirmed", ("a1", "a2"))
+    assert verdict.effect == pytest.approx(1.0)
+    assert verdict.p == pytest.approx(alone.p, rel=0.5)  # the first arm is a reference here
+
+
+def test_one_reversed_step_contradicts_a_chain_at_the_price_of_its_steps() -> None:
+    verdict = chain(5.0, 7.0, 5.0)
+    assert (verdict.kind, verdict.step) == ("contradicted", ("a1", "a2"))
+    two = judged("<", [arm("a1", 7.0, 7.1, 7.2), arm("a2", 5.0, 5.1, 5.2)])
+    assert verdict.opposite_p == pytest.approx(2 * (two.opposite_p or 0), rel=0.5)
+
+
+def test_one_step_far_below_its_published_size_makes_a_chain_smaller() -> None:
+    assert chain(5.0, 5.5, 5.6, published=[0.5, 3.0]).kind == "smaller"
+
+
+def test_the_seeds_of_a_chain_are_those_of_all_its_arms() -> None:
+    arms = [arm("a", *ARL, 5.4, 5.5), arm("b", *NAL, 6.8, 6.9), arm("c", 9.0, 9.1)]
+    verdict = judged("monotone_increasing", arms)
+    assert (verdict.n, verdict.look, verdict.kind) == (2, 0, "undecided")
+
+
+def test_a_growing_gap_is_a_trend_over_its_levels() -> None:
+    arms = [arm(f"a{i}", m, m + 0.1, m + 0.2) for i, m in enumerate((5, 5.5, 5, 6.5, 5, 7.5))]
+    terms = list(zip(arms[::2], arms[1::2], strict=True))
+    verdict = judged("gap_grows", terms)
+    assert (verdict.kind, verdict.superiority) == ("confirmed", None)
+    assert verdict.effect == pytest.approx(2.0)
+    assert judged("gap_grows", terms[::-1]).kind == "contradicted"
+
+
+# -------------------------------------------------------------------------------- equivalence
+
+
+def test_arms_are_alike_or_apart_by_two_one_sided_tests() -> None:
+    arms = [arm("a", 5.0, 5.1, 5.2), arm("b", 5.05, 5.15, 5.2)]
+    assert judged("~", arms, margin=1.0).kind == "confirmed"
+    assert judged("~", arms, margin=0.2).kind == "undecided"
+    assert judged("~", [arms[0], arm("b", *NAL)], margin=0.3).kind == "contradicted"
+    lost = arm("b", 5.1, 5.0, 90.0, diverged=[3])
+    assert judged("~", [arms[0], lost], margin=1.0).kind == "undecided"
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"margin": 0.0}, {"margin": -1.0}, {"margin": 1.0, "published": [1.0, 2.0]}]
+)
+def test_an_equivalence_that_cannot_be_put_is_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"margin|published"):
+        question("~", [arm("a", 5.0), arm("b", 5.0)], **options)
+
+
+# --------------------------------------------------------------------------- guard and images
+
+
+def test_networks_that_have_not_learnt_are_not_decided_about() -> None:
+    arms = [arm("a", *ARL), arm("b", *NAL)]
+    verdict = judged("<", arms, not_learnt=["b", "elsewhere"])
+    assert (verdict.kind, verdict.not_learnt) == ("not_learnt", ("b",))
+    assert verdict.adjusted_p is not None  # the numbers stay
+
+
+def predicted(name: str, rate: float, rng: np.random.Generator) -> Arm:
+    correct = rng.random((3, 2000)) >= rate
+    found = tuple(float(e) for e in 100 * (1 - correct.mean(axis=1)))
+    return Arm(name, (1, 2, 3), found, 0.25, correct=correct)
+
+
+def test_other_test_images_are_asked_about_where_predictions_are_kept() -> None:
+    rng = np.random.default_rng(4)
+    arms = [predicted("a", 0.05, rng), predicted("b", 0.09, rng)]
+    verdict = judged("<", arms)
+    assert verdict.images_p is not None
+    assert verdict.p is not None
+    assert verdict.p <= verdict.images_p < 0.01
+    assert judged("<", [arms[0], replace(arms[1], correct=None)]).images_p is None
+
+
+def test_the_look_that_finds_the_published_difference_is_named() -> None:
+    arms = [arm("a", *ARL), arm("b", *CLOSE)]
+    assert judged("<", arms, published=[1.0]).seeds_needed == 3
+    assert judged("<", arms, published=[0.37]).seeds_needed == 8
+    assert judged("<", arms, published=[0.05]).seeds_needed is None
+    unknown = [arm("a", 5.0), arm("b", 6.0)]
+    assert judged("<", unknown).seeds_needed is None
+    assert judged("<", unknown, planning_sd=0.2).seeds_needed == 3
 
 
 def test_importing_the_statistics_loads_neither_scipy_nor_torch() -> None:
-    code = "import resbench.stats.claims, resbench.stats.verdicts, sys; print(*sorted(sys.modules))"
+    code = "import resbench.stats.claims, resbench.stats.cells, sys; print(*sorted(sys.modules))"
     loaded = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, check=True, text=True
     )
     modules = set(loaded.stdout.split())
     assert "resbench.stats.claims" in modules
     assert not modules & {"scipy", "torch", "mlflow", "pandas", "statsmodels"}
-
-
-def test_a_printed_size_decides_nothing_in_another_setting_than_its_own() -> None:
-    arms = [arm("a", 30.0, 30.2, 30.1), arm("b", 30.1, 30.2, 30.3)]
-    near = judged("<", arms, printed_difference=5.0)
-    far = judged("<", arms, printed_difference=5.0, comparable=False)
-    assert (near.kind, far.kind) == ("not_confirmed", "inconclusive")
-    assert "printed +5 outside" in near.text
-    assert "printed" not in far.text
-    assert far.evidence.printed_difference == 5.0  # still set beside ours
-    sized = judged("<", arms, printed_difference=0.01, comparable=False)
-    assert sized.seeds_needed == far.seeds_needed

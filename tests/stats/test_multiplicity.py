@@ -1,14 +1,12 @@
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from statsmodels.stats.multitest import multipletests
 
-from resbench.stats.multiplicity import holm
+from resbench.stats.multiplicity import LOOKS, holm, times_looks
 
 pvalues = st.lists(st.floats(0, 1), min_size=1, max_size=12)
 
@@ -35,14 +33,15 @@ def test_holm_is_monotone_in_each_p_value_and_never_below_it(
     assert (smaller <= 1).all()
 
 
-@given(pvalues, st.integers(0, 12))
-def test_unknown_p_values_are_left_out_of_the_family(ps: list[float], place: int) -> None:
-    place = min(place, len(ps))
-    ours = holm([*ps[:place], None, *ps[place:], math.nan])
-    assert (ours[place], ours[-1]) == (None, None)
-    assert ours[:place] + ours[place + 1 : -1] == holm(ps)
-
-
-def test_holm_of_nothing_is_nothing() -> None:
-    assert holm([]) == ()
+def test_a_claim_without_a_p_value_counts_in_the_family() -> None:
+    first, *rest = holm([0.01, None, None])
+    assert first == pytest.approx(0.03)
+    assert rest == [None, None]
     assert holm([None]) == (None,)
+    assert holm([]) == ()
+
+
+def test_a_look_costs_as_much_as_there_are_looks() -> None:
+    assert times_looks(0.01) == pytest.approx(0.01 * len(LOOKS))
+    assert times_looks(0.5) == 1
+    assert times_looks(None) is None

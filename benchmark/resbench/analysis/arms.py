@@ -3,43 +3,105 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from resbench.analysis.measured import measured
 from resbench.analysis.results import seed_of
+from resbench.analysis.tables import TableRuns
+from resbench.datasets import DATA_SETS
 from resbench.errors import ResbenchError
-from resbench.stats.contrasts import ArmResult
+from resbench.stats.guard import guessing_error
+from resbench.stats.spread import Arm, chance_variance
 from resbench.store.layout import RunFolder
 from resbench.store.predictions import read_predictions
 from resbench.store.records import RunRecord
 from resbench.suite.schema import Metric
 
-Kept = Mapping[str, NDArray[np.bool_]]
-"""Which test images a run got right, by the run's key."""
+
+@dataclass(frozen=True)
+class Kept:
+    """The stored predictions of some runs, by the run's key."""
+
+    correct: Mapping[str, NDArray[np.bool_]] = field(repr=False)
+    """Which test images a run got right."""
+    labels: Mapping[str, bytes] = field(repr=False)
+    """The images' true labels: runs on other images cannot be compared image by image."""
 
 
 def images_kept(runs: Iterable[RunFolder]) -> Kept:
-    """Return which test images each run got right; nothing where runs saw other images."""
-    kept: dict[str, NDArray[np.bool_]] = {}
-    labels = None
+    """Return which test images each run got right, where its predictions can be read."""
+    correct: dict[str, NDArray[np.bool_]] = {}
+    labels: dict[str, bytes] = {}
     for run in runs:
         try:
             found = read_predictions(run.predictions)
         except ResbenchError:
-            return {}  # the errors in the records still decide; only the images cannot be paired
-        if labels is not None and not np.array_equal(labels, found.label):
-            return {}
-        labels = found.label
-        kept[run.key] = found.pred == found.label
-    return kept
+            continue  # the errors in the records still decide
+        correct[run.key] = found.pred == found.label
+        labels[run.key] = found.label.tobytes()
+    return Kept(correct, labels)
 
 
-def arm_of(name: str, runs: Iterable[RunRecord], metric: Metric, kept: Kept) -> ArmResult:
-    """Return the runs that have a number of this metric as an arm, with their images if kept."""
-    values = [(run, value) for run in runs if (value := measured(run, metric)) is not None]
-    correct = [kept[run.key] for run, _ in values if run.key in kept]
-    tested = metric == "test_top1_err" and correct and len(correct) == len(values)
-    seeds, errors = tuple(seed_of(run) for run, _ in values), tuple(value for _, value in values)
-    return ArmResult(name, seeds, errors, np.stack(correct) if tested else None)
+def arms_of(
+    table: TableRuns, metrics: Iterable[Metric]
+) -> tuple[Mapping[Metric, Mapping[str, Arm]], Kept]:
+    """Return every cell of a table as an arm of each error, and the predictions behind them."""
+    runs = {run.key for cell in table.cells.values() for run in cell.done}
+    kept = images_kept(RunFolder(table.results, key) for key in sorted(runs))
+    found = {
+        metric: {
+            name: arm_of(name, cell.records, metric, kept) for name, cell in table.cells.items()
+        }
+        for metric in set(metrics)
+    }
+    return found, kept
+
+
+def seeds_in_order(table: TableRuns) -> tuple[int, ...]:
+    """Return the seeds as looks take them: the declared ones, then any others in rising order."""
+    declared = table.expanded.seeds
+    found = {seed_of(run) for cell in table.cells.values() for run in cell.records}
+    return (*declared, *sorted(found - set(declared)))
+
+
+def arm_of(name: str, runs: Iterable[RunRecord], metric: Metric, kept: Kept) -> Arm:
+    """Return the runs that have a number of this metric as an arm, in order of seeds.
+
+    A diverged run has the error of guessing. The images are there when every run has them.
+    """
+    values = {
+        seed_of(run): (run, _error(run, metric))
+        for run in sorted(runs, key=seed_of)
+        if run.status == "diverged" or measured(run, metric) is not None
+    }
+    found = [run for run, _ in values.values()]
+    if not found:
+        return Arm(name, (), (), 1.0)
+    errors = tuple(error for _, error in values.values())
+    lost = frozenset(seed for seed, (run, _) in values.items() if run.status == "diverged")
+    finished = [run for run in found if run.status == "done"]
+    images = [kept.correct[run.key] for run in finished if run.key in kept.correct]
+    same = len({kept.labels[run.key] for run in finished if run.key in kept.labels}) == 1
+    tested = metric == "test_top1_err" and same and len(images) == len(finished)
+    correct = np.stack(images) if tested else None
+    even = [error for run, error in values.values() if run.status == "done"] or list(errors)
+    chance = chance_variance(even, _images(found[0], metric), correct)
+    return Arm(name, tuple(values), errors, chance, lost, None if lost else correct)
+
+
+def _error(run: RunRecord, metric: Metric) -> float:
+    if run.status == "diverged":
+        return guessing_error(DATA_SETS[run.data.name].classes)
+    value = measured(run, metric)
+    assert value is not None
+    return value
+
+
+def _images(run: RunRecord, metric: Metric) -> int:
+    """Return how many images an error was measured on."""
+    if metric == "val_in_train_err":
+        return int(run.spec["training"]["val_in_train"]) or run.data.test_images
+    return run.data.test_images if metric == "test_top1_err" else run.data.train_images

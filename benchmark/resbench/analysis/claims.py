@@ -3,113 +3,172 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
-from resbench.analysis.arms import Kept, arm_of, images_kept
+from resbench.analysis.arms import Kept, arms_of, seeds_in_order
 from resbench.analysis.contrast import contrast_of
 from resbench.analysis.declared import as_declared, as_printed
 from resbench.analysis.measured import PLANNING_SD_PP
 from resbench.analysis.power import published_steps
-from resbench.analysis.tables import TableRuns, declared_only, later_seeds
-from resbench.stats.claims import ClaimKind, ClaimVerdict, finalise
-from resbench.stats.evidence import Evidence, gather
+from resbench.analysis.tables import CellRuns, TableRuns
+from resbench.datasets import DATA_SETS
+from resbench.errors import ResbenchError
+from resbench.stats.claims import ClaimKind, ClaimVerdict, Question
+from resbench.stats.claims import judge_claims as judged
+from resbench.stats.guard import near_guessing, still_falling
+from resbench.stats.spread import Arm
 from resbench.store.layout import RunFolder
+from resbench.store.metrics import EpochMetrics, read_epochs
 from resbench.suite.claims import ParsedClaim
 from resbench.suite.expand import parsed_claims
-from resbench.suite.schema import Claim
+from resbench.suite.schema import Claim, Metric
 
 
 @dataclass(frozen=True)
 class JudgedClaim:
     """A claim of a source and what the runs of one table say about it.
 
-    Differences are percentage points, positive as claimed; p-values are one-sided over seeds.
+    Differences are percentage points, positive as claimed; p-values are one-sided over runs.
     """
 
     claim: Claim
     verdict: ClaimKind
-    text: str
-    """The numbers behind the verdict, in words."""
     at_published_setting: bool
     """Whether the runs are of the source's own setting, so that the verdict is one on its claim."""
     n: int
-    """Seeds of the smallest arm."""
+    """Runs of the smallest arm."""
+    look: int
+    """Seeds an arm that the verdict stands on; 0 while there are too few."""
     published_pp: float | None
+    published_z: float | None
+    """The published difference over its sd, at one run a cell."""
     effect_pp: float | None
     interval: tuple[float, float] | None
-    """At level 1 - 2 alpha."""
+    """At 95 %."""
+    superiority: float | None
+    """The share of pairs of runs, one of each arm, that show the order."""
     p: float | None
-    p_holm: float | None
-    """Adjusted for the other claims of the table."""
+    p_adjusted: float | None
+    """For the looks and for the other claims of the suite."""
     p_images: float | None
-    """For other test images too; decides nothing."""
+    """For other test images too."""
     step: str | None
     """Of a chain, the weakest step, which the numbers are about."""
     seeds_needed: int | None
-    on_declared_seeds: ClaimKind
-    """The verdict without seeds that neither suite nor tier declares."""
+    """The look that finds the published difference with power 0.8."""
+    waiting: tuple[str, ...]
+    """The runs that keep the next look from being complete, ``cell seed n``."""
+    diverged: Mapping[str, int]
+    """Diverged runs by cell."""
+    uneven: tuple[str, ...]
+    """Cells whose runs differ too far from each other for a test of means."""
+    not_learnt: tuple[str, ...]
+    """Cells whose networks had not learnt when training ended."""
 
     @property
     def has_runs(self) -> bool:
         """Whether every cell that it compares has a run."""
         return self.verdict != "not_run"
 
-    @property
-    def level(self) -> float:
-        """The level of the interval."""
-        return 1 - 2 * self.claim.alpha
-
 
 def judge_claims(table: TableRuns) -> tuple[JudgedClaim, ...]:
     """Judge the suite's claims on the runs of this table alone."""
-    claims, verdicts = table.expanded.loaded.suite.claims, _verdicts(table)
-    earlier = _verdicts(declared_only(table)) if later_seeds(table) else verdicts
+    claims = table.expanded.loaded.suite.claims
+    found = judged(_questions(table)) if claims else ()
     published = as_printed(table.expanded.context)
-    found = zip(claims, verdicts, earlier, strict=True)
-    return tuple(_judged(claim, now, then.kind, published) for claim, now, then in found)
+    return tuple(_judged(claim, v, published) for claim, v in zip(claims, found, strict=True))
 
 
-def _judged(
-    claim: Claim, found: ClaimVerdict, on_declared: ClaimKind, published: bool
-) -> JudgedClaim:
-    interval, effect = found.interval, found.effect_pp
+def _judged(claim: Claim, found: ClaimVerdict, published: bool) -> JudgedClaim:
+    interval, chain = found.estimate.interval(), found.operator.startswith("monotone")
+    sign = " < " if found.operator == "monotone_increasing" else " > "
     known = found.kind != "not_run" and math.isfinite(interval.half_width)
     return JudgedClaim(
         claim=claim,
         verdict=found.kind,
-        text=found.text,
         at_published_setting=published,
         n=found.n,
-        published_pp=found.evidence.printed_difference,
-        effect_pp=effect if math.isfinite(effect) else None,
+        look=found.look,
+        published_pp=found.published,
+        published_z=found.published_z,
+        effect_pp=found.effect if math.isfinite(found.effect) else None,
         interval=(interval.low, interval.high) if known else None,
-        p=found.raw_p,
-        p_holm=found.adjusted_p,
-        p_images=found.evidence.images_p,
-        step=found.evidence.where or None,
+        superiority=found.superiority,
+        p=found.p,
+        p_adjusted=found.adjusted_p,
+        p_images=found.images_p,
+        step=sign.join(found.step) if chain else None,
         seeds_needed=found.seeds_needed,
-        on_declared_seeds=on_declared,
+        waiting=tuple(f"{cell} seed {seed}" for cell, seed in found.waiting),
+        diverged=found.diverged,
+        uneven=found.uneven,
+        not_learnt=found.not_learnt,
     )
 
 
-def _verdicts(table: TableRuns) -> tuple[ClaimVerdict, ...]:
-    """Judge all claims of a table together: Holm's correction is for their number."""
-    claims, parsed = table.expanded.loaded.suite.claims, parsed_claims(table.expanded)
-    runs = (run for p in parsed for name in p.cells for run in table.cells[name].done)
-    kept = images_kept(RunFolder(table.results, key) for key in dict.fromkeys(r.key for r in runs))
-    return finalise([_evidence(table, c, p, kept) for c, p in zip(claims, parsed, strict=True)])
+def _questions(table: TableRuns) -> list[Question]:
+    """Return all claims of a table: the corrections are for their number."""
+    suite, context = table.expanded.loaded.suite, table.expanded.context
+    parsed = parsed_claims(table.expanded)
+    arms, kept = arms_of(table, [claim.metric for claim in suite.claims])
+    seeds = seeds_in_order(table)
+    questions = []
+    for claim, one in zip(suite.claims, parsed, strict=True):
+        operator, terms = contrast_of(one)
+        own: Mapping[str, Arm] = arms[claim.metric]
+        if len(_labels(table, one, kept)) > 1:
+            own = {name: replace(arm, correct=None) for name, arm in own.items()}
+        # At the source's own schedule what training reaches is what the claim is about.
+        guarded = () if as_declared(context) else one.cells
+        questions.append(
+            Question(
+                operator,
+                terms,
+                own,
+                seeds,
+                alpha=claim.alpha,
+                margin=claim.margin_pp,
+                published=published_steps(table.expanded, claim, one) or (),
+                comparable=as_printed(context),
+                not_learnt=[
+                    name for name in guarded if not _has_learnt(table, name, claim.metric, own)
+                ],
+                ours=claim.ours,
+                planning_sd=PLANNING_SD_PP if as_declared(context) else None,
+            )
+        )
+    return questions
 
 
-def _evidence(table: TableRuns, claim: Claim, parsed: ParsedClaim, kept: Kept) -> Evidence:
-    operator, cells = contrast_of(parsed)
-    arms = {name: arm_of(name, table.cells[name].done, claim.metric, kept) for name in parsed.cells}
-    return gather(
-        operator,
-        [tuple(arms[name] for name in term) for term in cells],
-        alpha=claim.alpha,
-        margin=claim.margin_pp,
-        printed_difference=published_steps(table.expanded, claim, parsed),
-        comparable=as_printed(table.expanded.context),
-        planning_sd=PLANNING_SD_PP if as_declared(table.expanded.context) else None,
-        claims=len(table.expanded.loaded.suite.claims),
-    )
+def _labels(table: TableRuns, parsed: ParsedClaim, kept: Kept) -> set[bytes]:
+    runs = (run for name in parsed.cells for run in table.cells[name].done)
+    return {kept.labels[run.key] for run in runs if run.key in kept.labels}
+
+
+def _has_learnt(table: TableRuns, name: str, metric: Metric, arms: Mapping[str, Arm]) -> bool:
+    """Whether an arm got well below guessing, and its error had stopped falling."""
+    cell, arm = table.cells[name], arms[name]
+    if not cell.done:
+        return True  # nothing to say: the claim is not run, or all its runs diverged
+    falls = [fall for fall in _falls(table, cell, metric) if fall is not None]
+    errors = [error for seed, error in zip(arm.seeds, arm.errors, strict=True)
+              if seed not in arm.diverged]  # fmt: skip
+    classes = DATA_SETS[cell.done[0].data.name].classes
+    near = bool(errors) and near_guessing(math.fsum(errors) / len(errors), classes)
+    return not near and not still_falling(falls, arm.chance_variance)
+
+
+def _falls(table: TableRuns, cell: CellRuns, metric: Metric) -> list[float | None]:
+    """Return how far each run's error fell over the last tenth of its epochs."""
+    found: list[float | None] = []
+    for run in cell.done:
+        try:
+            epochs = read_epochs(RunFolder(table.results, run.key).metrics, EpochMetrics)
+        except ResbenchError:
+            continue
+        if len(epochs) > 1:
+            before = getattr(epochs[min(len(epochs) - 1, len(epochs) * 9 // 10) - 1], metric)
+            last = getattr(epochs[-1], metric)
+            found.append(None if before is None or last is None else before - last)
+    return found

@@ -1,8 +1,8 @@
 """Two sets of runs against each other: equal keys bit by bit, other runs cell by cell.
 
 Runs of one key are one experiment and must agree in every number that a repetition repeats. Runs of
-one cell under two keys (another engine, tier or version) are two arms of a comparison, paired by
-seed and by test image. Differences are percentage points, B minus A.
+one cell under two keys (another engine, tier or version) are two arms of a comparison. Differences
+are percentage points, B minus A.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,10 +21,11 @@ from resbench.analysis.arms import arm_of, images_kept
 from resbench.analysis.names import cells_of, code_label, listed, run_label, tier_label
 from resbench.analysis.results import identity_of, seed_of
 from resbench.errors import UsageError
-from resbench.stats.contrasts import ArmResult, align, seed_contrast
+from resbench.stats import spread
+from resbench.stats.contrasts import Tested, put_to_test
+from resbench.stats.images import mcnemar, other_images_p
 from resbench.stats.intervals import summarise
 from resbench.stats.multiplicity import holm
-from resbench.stats.paired import hierarchical_bootstrap, mcnemar
 from resbench.stats.power import MIN_SEEDS
 from resbench.store.difference import differences, unequal
 from resbench.store.layout import RunFolder
@@ -88,9 +88,9 @@ class CellPair:
     interval: tuple[float, float]
     """At 95 %; infinite while the spread is unknown."""
     p: float | None
-    """Two-sided over seeds (t-test); None while the spread is unknown."""
+    """Two-sided over runs, by t or by ranks; None while the spread is unknown."""
     p_images: float | None
-    """Two-sided for other test images: the (seed, image) bootstrap, at one seed McNemar's mid-p."""
+    """Two-sided for other test images too; at one seed McNemar's mid-p of the two networks."""
     p_holm: float | None = None
     """Adjusted over all cells with enough seeds."""
 
@@ -226,49 +226,52 @@ def _alone(cell: str, side: str, runs: Runs, matched: set[str]) -> Iterator[str]
 
 
 def _pair(cell: str, *sides: tuple[Side, str, Mapping[int, RunRecord]]) -> CellPair:
-    done = [[run for run in runs.values() if run.status == "done"] for _, _, runs in sides]
     kept = images_kept(
         RunFolder(side.results, run.key)
-        for (side, _, _), runs in zip(sides, done, strict=True)
-        for run in runs
+        for side, _, runs in sides
+        for run in runs.values()
+        if run.status == "done"
     )
     results = [
-        arm_of(f"{name} {cell}", sorted(runs, key=seed_of), "test_top1_err", kept)
-        for name, runs in zip("AB", done, strict=True)
+        arm_of(f"{name} {cell}", runs.values(), "test_top1_err", kept)
+        for name, (_, _, runs) in zip("AB", sides, strict=True)
     ]
-    a, b = (
-        _arm(arm, setting, len(runs) - len(arm.seeds))
-        for arm, (_, setting, runs) in zip(results, sides, strict=True)
-    )
-    estimate = seed_contrast(results, (-1, 1))
-    interval, p = estimate.interval(0.95), 2 * min(estimate.p_above(), estimate.p_below())
-    known, p_images = None if math.isnan(p) else min(1.0, p), _images_p(results)
-    ends = interval.low, interval.high
+    a, b = (_arm(arm, setting) for arm, (_, setting, _) in zip(results, sides, strict=True))
+    found = put_to_test(results, (-1, 1), ())
+    estimate, p = found.estimate, None
+    if found.p is not None and found.opposite_p is not None:
+        p = min(1.0, 2 * min(found.p, found.opposite_p))
+    p_images = _images_p(results, found) if len(set(kept.labels.values())) == 1 else None
     kind: PairKind = "too_few_seeds"
     if estimate.n == 1 and p_images is not None:
         kind = "networks_differ" if p_images <= ALPHA else "networks_alike"
-    return CellPair(cell, a, b, kind, estimate.n, estimate.effect, ends, known, p_images)
+    interval = estimate.interval()
+    ends = interval.low, interval.high
+    return CellPair(cell, a, b, kind, estimate.n, estimate.effect, ends, p, p_images)
 
 
-def _arm(arm: ArmResult, setting: str, diverged: int) -> Arm:
-    found = summarise(arm.errors)
-    return Arm(setting, arm.seeds, arm.errors, found.mean, found.sd, diverged)
+def _arm(arm: spread.Arm, setting: str) -> Arm:
+    done = {s: e for s, e in zip(arm.seeds, arm.errors, strict=True) if s not in arm.diverged}
+    found = summarise(tuple(done.values()))
+    return Arm(setting, tuple(done), tuple(done.values()), found.mean, found.sd, len(arm.diverged))
 
 
-def _images_p(arms: Sequence[ArmResult]) -> float | None:
-    (a, b), paired = align(arms)
-    if a.correct is None or b.correct is None or not len(a.correct) or not len(b.correct):
+def _images_p(arms: Sequence[spread.Arm], found: Tested) -> float | None:
+    a, b = (arm.correct for arm in arms)
+    if a is None or b is None or found.uneven:
         return None
-    if min(len(a.correct), len(b.correct)) > 1:
-        return hierarchical_bootstrap(a.correct, b.correct, paired_seeds=paired).p_two_sided
-    return max(mcnemar(x, y).p_mid for x, y in itertools.product(a.correct, b.correct))
+    if min(len(a), len(b)) > 1:
+        p = other_images_p(found.estimate, a, b)
+        return 2 * min(p, 1 - p)
+    return max(mcnemar(x, y).p_two_sided for x, y in itertools.product(a, b))
 
 
 def _adjusted(pairs: Sequence[CellPair]) -> Iterator[CellPair]:
     """Yield the pairs with Holm's p, and a verdict where the seeds are enough for one."""
     enough = [pair.p is not None and pair.n >= MIN_SEEDS for pair in pairs]
-    family = [pair.p if decides else None for pair, decides in zip(pairs, enough, strict=True)]
-    for pair, p in zip(pairs, holm(family), strict=True):
+    adjusted = iter(holm([pair.p for pair, decides in zip(pairs, enough, strict=True) if decides]))
+    for pair, decides in zip(pairs, enough, strict=True):
+        p = next(adjusted) if decides else None
         if p is None:
             yield pair
         elif p > ALPHA:

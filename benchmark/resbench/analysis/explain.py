@@ -25,7 +25,7 @@ from resbench.analysis.values import (
     parameters,
 )
 from resbench.errors import UsageError
-from resbench.stats.intervals import sampling_sd
+from resbench.stats.spread import sampling_sd
 from resbench.store.layout import RunFolder
 from resbench.store.metrics import EpochMetrics, read_epochs
 from resbench.suite.catalog import Loaded

@@ -18,7 +18,7 @@ from resbench.analysis import SCHEMA, names
 from resbench.analysis.claims import JudgedClaim, judge_claims
 from resbench.analysis.declared import as_printed, images_seen
 from resbench.analysis.results import read_results, seed_of
-from resbench.analysis.tables import CellRuns, TableRuns, chosen, empty, fill, later_seeds, orphans
+from resbench.analysis.tables import CellRuns, TableRuns, chosen, empty, fill, orphans
 from resbench.analysis.values import JudgedValue, judge_values
 from resbench.store.layout import RunFolder
 from resbench.store.metrics import EpochMetrics, read_epochs
@@ -146,8 +146,6 @@ class JudgedTable:
     cells: tuple[JudgedCell, ...]
     settings: tuple[Entry, ...]
     """Every hyperparameter of every cell with its origin, each combination once."""
-    later_seeds: tuple[int, ...]
-    """Seeds that were run and that neither suite nor tier declares."""
     cost: Cost
     command: str | None
     """What trains the missing runs."""
@@ -247,7 +245,6 @@ def judge(table: TableRuns, results: Path | None = None) -> JudgedTable:
         claims=judge_claims(table),
         cells=cells,
         settings=tuple(settings.values()),
-        later_seeds=tuple(sorted(later_seeds(table))),
         cost=cost_of(table.records),
         command=names.rerun_command(table, results=results) if table.lacks_runs else None,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,13 +11,8 @@ from resbench.analysis.contrast import contrast_of
 from resbench.analysis.declared import as_declared
 from resbench.analysis.measured import PLANNING_SD_PP, all_measured
 from resbench.data.fit import test_images
-from resbench.stats.intervals import sampling_sd
-from resbench.stats.power import (
-    MIN_SEEDS,
-    minimum_detectable_difference,
-    per_test_power,
-    seeds_to_decide,
-)
+from resbench.stats.power import detectable, first_look, per_test_power
+from resbench.stats.spread import sampling_sd
 from resbench.stats.steps import steps_of
 from resbench.store.records import RunRecord
 from resbench.suite.claims import ParsedClaim
@@ -42,7 +38,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Power:
-    """What one claim's test can see; percentage points, arms paired by seed."""
+    """What one claim's test can see; percentage points."""
 
     claim: Claim
     seeds: int
@@ -58,28 +54,21 @@ class Power:
     detectable_holm_pp: float
     """The same where Holm asks most: at alpha divided by the number of the suite's claims."""
     seeds_needed: int | None
-    """To find the sought effect with power 0.8 where Holm asks most; None if unknown or beyond
-    100."""
-
-    @property
-    def decidable(self) -> float:
-        """How far the planned seeds go towards deciding it, 0 to 1; 1 where no size is known."""
-        if self.seeds_needed is not None:
-            return min(1.0, self.seeds / self.seeds_needed)
-        if self.sought_pp is None:
-            return 1.0
-        return self.seeds / 100 if self.sought_pp > 0 else 0.0
+    """The look that finds the sought effect with power 0.8 where Holm asks most; None if unknown
+    or if no look does."""
 
 
 def claim_powers(expanded: Expanded, runs: Runs) -> tuple[Power, ...]:
     """Return what each claim of a suite can detect at its planned seeds.
 
     The sd is measured in ``runs`` of this setting where a cell has two of them, else assumed.
-    Arms count as independent at one seed; what they share makes the real test more powerful.
     """
     claims = expanded.loaded.suite.claims
+    sizes = Counter(claim.ours for claim in claims)  # claims of ours are a family of their own
     pairs = zip(claims, parsed_claims(expanded), strict=True)
-    return tuple(_power(expanded, claim, parsed, runs, len(claims)) for claim, parsed in pairs)
+    return tuple(
+        _power(expanded, claim, parsed, runs, sizes[claim.ours]) for claim, parsed in pairs
+    )
 
 
 def published_steps(
@@ -112,22 +101,17 @@ def _power(expanded: Expanded, claim: Claim, parsed: ParsedClaim, runs: Runs, cl
     tests = len(steps) if claim.margin_pp is None else 2
     sought = printed if claim.margin_pp is None else float(claim.margin_pp)
 
-    def detectable(alpha: float) -> float:
-        if seeds < MIN_SEEDS:
-            return math.inf
-        power = per_test_power(tests)
-        return minimum_detectable_difference(seeds, sd, 1, alpha=alpha, power=power)
-
-    strictest = claim.alpha / claims
+    arms, strictest = len(steps[0].arms), claim.alpha / claims
+    power = per_test_power(tests)
     return Power(
         claim,
         seeds,
         spread,
         printed,
         sought,
-        detectable(claim.alpha),
-        detectable(strictest),
-        seeds_to_decide(sought or 0.0, sd, 1, alpha=strictest, tests=tests),
+        detectable(seeds, sd, arms, alpha=claim.alpha, power=power),
+        detectable(seeds, sd, arms, alpha=strictest, power=power),
+        first_look(sought or 0.0, sd, arms, alpha=strictest, tests=tests),
     )
 
 

@@ -122,22 +122,6 @@ def filled(expanded: Expanded, results: Results) -> TableRuns:
     return TableRuns(expanded, cells, results.path)
 
 
-def later_seeds(table: TableRuns) -> set[int]:
-    """Return the seeds that were run and that the suite or its tier does not declare."""
-    run = {seed_of(run) for cell in table.cells.values() for run in cell.done}
-    return run - set(table.expanded.seeds)
-
-
-def declared_only(table: TableRuns) -> TableRuns:
-    """Return the table without the runs of seeds that the suite or its tier does not declare."""
-    declared = table.expanded.seeds
-    cells = {
-        name: replace(cell, done=tuple(run for run in cell.done if seed_of(run) in declared))
-        for name, cell in table.cells.items()
-    }
-    return replace(table, cells=cells)
-
-
 def chosen(names: Sequence[str], results: Results) -> list[Loaded]:
     """Return the named suites; without names every shipped one, smoke only where it was run."""
     if names:

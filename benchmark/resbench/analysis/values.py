@@ -7,22 +7,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from resbench.analysis.declared import as_declared
-from resbench.analysis.measured import PLANNING_SD_PP, all_measured
+from resbench.analysis.arms import arms_of, seeds_in_order
+from resbench.analysis.measured import all_measured
 from resbench.analysis.names import METRICS, SPLITS, data_label, listed, set_label, tier_label
 from resbench.analysis.tables import CellRuns, TableRuns
 from resbench.datasets import DATA_SETS
 from resbench.errors import UsageError
 from resbench.models import FAMILIES, ZooEntry, zoo_entry
+from resbench.stats.cells import MARGIN_PP, CellKind, CellVerdict, judge_cell
 from resbench.stats.intervals import summarise
-from resbench.stats.verdicts import CellKind, judge_cell
+from resbench.stats.spread import Arm, reference_variance
 from resbench.suite.catalog import Loaded
 from resbench.suite.expand import Cell, Context, Expanded
 from resbench.suite.ledger import ledger
 from resbench.suite.schema import ERROR_METRICS, Metric, PaperValue
 from resbench.suite.spec import RunSpec
 
-ValueKind = CellKind | Literal["equal", "differs", "shown", "skipped"]
+ValueKind = CellKind | Literal["not_comparable", "equal", "differs", "shown", "skipped"]
 
 _SAME_SPLIT: dict[str, Metric] = {
     "test": "test_top1_err",
@@ -61,7 +62,6 @@ class JudgedValue:
     difference: float | None = None
     interval: tuple[float, float] | None = None
     """For one new run, at 95 %, widened by the rounding of the published number."""
-    seeds_needed: int | None = None
 
     @property
     def number(self) -> str:
@@ -78,14 +78,17 @@ def judge_values(table: TableRuns) -> tuple[JudgedValue, ...]:
     """Judge every value of a table, row by row."""
     suite = table.expanded.loaded.suite
     found = []
+    arms, _ = arms_of(table, _SAME_SPLIT.values()) if suite.train else ({}, None)
     for row in suite.matrix[suite.table.rows]:
         for name, column in suite.table.columns.items():
             published = suite.printed.get(row, {}).get(name)
             metric = (published.metric if published else None) or column.metric
             cell = table.cells[table.expanded.cell_of(row, name).id]
             value = JudgedValue(row, name, cell.cell.id, metric, published, "not_run", "Not run.")
-            judge = _judge if suite.train else _count
-            found.append(judge(table, cell, value))
+            if suite.train:
+                found.append(_judge(table, cell, value, arms.get(metric, {})))
+            else:
+                found.append(_count(table, cell, value))
     return tuple(found)
 
 
@@ -115,7 +118,9 @@ def as_published(number: float, published: PaperValue) -> bool:
     return abs(number - float(published.value or "nan")) <= published.half_width + 1e-9
 
 
-def _judge(table: TableRuns, cell: CellRuns, value: JudgedValue) -> JudgedValue:
+def _judge(
+    table: TableRuns, cell: CellRuns, value: JudgedValue, arms: Mapping[str, Arm]
+) -> JudgedValue:
     value = replace(value, planned=len(cell.seeds), diverged=len(cell.diverged))
     if cell.cell.spec is None:
         return replace(value, verdict="skipped", text=f"Not trained: {cell.cell.skip}.")
@@ -123,7 +128,7 @@ def _judge(table: TableRuns, cell: CellRuns, value: JudgedValue) -> JudgedValue:
         return _judge_size(value, parameters(cell), cell, table.expanded.context)
     values = tuple(all_measured(cell.done, value.metric))
     if value.is_error:
-        return _judge_error(table, cell, replace(value, values=values))
+        return _judge_error(table, cell, replace(value, values=values), arms)
     if not values:
         return value
     found = summarise(values)
@@ -154,39 +159,60 @@ def _judge_size(
     return replace(value, verdict="equal" if same else "differs", text=text)
 
 
-def _judge_error(table: TableRuns, cell: CellRuns, value: JudgedValue) -> JudgedValue:
+def _judge_error(
+    table: TableRuns, cell: CellRuns, value: JudgedValue, arms: Mapping[str, Arm]
+) -> JudgedValue:
     unlike = _split_reason(value)
     reasons = _reasons(table, cell, unlike)
     if cell.done and not value.values:
         reasons = (*reasons, f"the {METRICS[value.metric]} is not measured")
-    found = judge_cell(
-        value.values,
-        value.number or None,
-        n_test=_images(cell, value.metric),
-        differences=reasons,
-        planning_sd=PLANNING_SD_PP if as_declared(table.expanded.context) else None,
-    )
-    verdict: ValueKind = found.kind
-    text = found.text
-    if cell.done and not value.values:
-        verdict, text = "not_comparable", f"Not comparable: {'; '.join(reasons)}."
-    elif not value.values and cell.diverged:
-        text = f"No result: {len(cell.diverged)} of {len(cell.seeds)} runs diverged."
-    elif value.values and not value.number:
-        verdict, text = "shown", "The source publishes no number here."
-    interval = found.interval
+    arm = arms[cell.cell.id]
+    others = [other for name, other in arms.items() if name != cell.cell.id]
+    reference = reference_variance(arm.chance_variance, others)
+    found = judge_cell(arm, seeds_in_order(table), value.number or None, reference)
+    measured, interval = summarise(value.values), found.interval
+    verdict, text = _verdict(value, cell, found, reasons)
     return replace(
         value,
         verdict=verdict,
         text=text,
         reasons=reasons if verdict == "not_comparable" else (),
-        mean=_finite(found.summary.mean),
-        sd=_finite(found.summary.sd),
+        mean=_finite(measured.mean),
+        sd=_finite(measured.sd),
         # the difference of two unlike errors means nothing
-        difference=None if unlike else _finite(found.difference),
+        difference=None if unlike else _finite(measured.mean - float(value.number or "nan")),
         interval=(interval.low, interval.high) if math.isfinite(interval.half_width) else None,
-        seeds_needed=found.seeds_needed,
     )
+
+
+def _verdict(
+    value: JudgedValue, cell: CellRuns, found: CellVerdict, reasons: Sequence[str]
+) -> tuple[ValueKind, str]:
+    """Return the verdict on an error, and its sentence."""
+    if not value.values:
+        if cell.done:
+            return "not_comparable", f"Not comparable: {'; '.join(reasons)}."
+        lost = f"No result: {len(cell.diverged)} of {len(cell.seeds)} runs diverged."
+        return "not_run", lost if cell.diverged else "Not run."
+    if not value.number:
+        return "shown", "The source publishes no number here."
+    if reasons:
+        return "not_comparable", f"Not comparable: {'; '.join(reasons)}."
+    if cell.diverged:
+        lost = f"{len(cell.diverged)} of {len(cell.records)} runs diverged"
+        return "undecided", f"Undecided: {lost}; the others are not the whole outcome."
+    if not found.look:
+        return "undecided", "Undecided: fewer than 3 complete seeds decide nothing."
+    where = (
+        f"measured minus published is {found.difference:+.2f} pp at {found.look} seeds; a run "
+        f"of the same method lies between {found.interval.low:.2f} and {found.interval.high:.2f}"
+    )
+    meaning = {
+        "replicated": f"Replicated, within {MARGIN_PP:g} pp",
+        "better": "Better",
+        "worse": "Worse",
+    }.get(found.kind, "Undecided")
+    return found.kind, f"{meaning}: {where}. The published number counts as one run."
 
 
 def _reasons(table: TableRuns, cell: CellRuns, unlike: str | None) -> tuple[str, ...]:
@@ -223,16 +249,6 @@ def _setting_reasons(context: Context) -> list[str]:
     scaled = context.tier != "paper" or context.scale != 1
     reasons = [tier_label(context.tier, context.scale)] if scaled else []
     return reasons + ([f"changed by {set_label(context.overrides)}"] if context.overrides else [])
-
-
-def _images(cell: CellRuns, metric: Metric) -> int | None:
-    """Return how many images an error was measured on."""
-    if not cell.done or cell.cell.spec is None:
-        return None
-    data = cell.done[0].data
-    if metric == "val_in_train_err":
-        return cell.cell.spec.training.val_in_train or None
-    return data.test_images if metric == "test_top1_err" else data.train_images
 
 
 def _count(table: TableRuns, cell: CellRuns, value: JudgedValue) -> JudgedValue:

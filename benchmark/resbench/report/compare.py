@@ -69,9 +69,9 @@ def _cell_blocks(found: Comparison) -> Iterator[Block]:
     header = ("cell", "A", "B", "B - A\npp", "95%", "p", "p\nHolm", "p\nimages", "verdict")
     yield Table(header, tuple(map(_row, found.cells)), "lrrrrrrrl")
     yield Paragraph(
-        "Test errors in percent, mean ± sd over seeds (how many). p: t-test over seeds, paired "
-        "where they are common; p images: for other test images, the (seed, image) bootstrap, at "
-        "one seed McNemar's mid-p of these two networks."
+        "Test errors in percent, mean ± sd over seeds (how many). p: Welch's t-test over runs, by "
+        "ranks where a run diverged or is far from the others; p images: for other test images "
+        "too, at one seed McNemar's mid-p of these two networks."
     )
 
 

@@ -170,11 +170,10 @@ def claims(settings: Mapping[str, Sequence[JudgedTable]]) -> Figure | None:
         axes.set_xlim(max(axes.get_xlim()[0], -reach), min(axes.get_xlim()[1], reach))
         axes.set(xlabel="effect in the claimed direction (percentage points)")
         _legend_below(figure, axes)
-        levels = sorted({f"{item.level:.0%}" for item in judged})
         where = sentence(names[0]) if len(names) == 1 else "Several settings"
         few = any(item.n < MIN_SEEDS for item in judged)
         hollow = f" Hollow: fewer than {MIN_SEEDS} seeds." if few else ""
-        what = f"{where}. Effect and {' or '.join(levels)} interval over seeds.{hollow}"
+        what = f"{where}. Effect and 95% interval over runs.{hollow}"
         _head(figure, "Claims of the sources", what)
     return figure
 
@@ -190,10 +189,12 @@ def svg(figure: Figure) -> bytes:
 # Places in the colour-blind palette, in which 2 is green, 9 sky blue, 3 vermilion, 7 grey.
 _COLOURS: Mapping[str, int] = {
     "confirmed": 2,
-    "direction_only": 9,
-    "not_confirmed": 1,
     "contradicted": 3,
-    "inconclusive": 7,
+    "smaller": 1,
+    "leans_for": 9,
+    "leans_against": 4,
+    "undecided": 7,
+    "not_learnt": 8,
 }
 _CURVES: Mapping[str, Mapping[str, Any]] = {
     "test": {"errorbar": "sd", "linewidth": 1.5},

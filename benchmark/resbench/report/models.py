@@ -23,7 +23,7 @@ from resbench.report.document import (
     Table,
 )
 from resbench.report.tables import table_blocks
-from resbench.stats.verdicts import parse_printed
+from resbench.stats.cells import parse_published
 
 HEADER = (
     "network",
@@ -95,7 +95,7 @@ def _network(entry: ZooEntry) -> dict[str, Any]:
 
 def _rounds(counted: int, published: str) -> bool:
     """Whether a count rounds to the published millions."""
-    millions, rounding = parse_printed(published.removesuffix("M").strip())
+    millions, rounding = parse_published(published.removesuffix("M").strip())
     return abs(counted / 1e6 - millions) <= rounding
 
 

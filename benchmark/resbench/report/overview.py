@@ -32,11 +32,11 @@ from resbench.report.document import (
     Table,
     parts,
 )
-from resbench.report.tables import EFFECTS, claim_text, later_seeds_note, measured, published
+from resbench.report.tables import EFFECTS, claim_text, measured, published
 from resbench.stats.power import MIN_SEEDS
 from resbench.words import count
 
-JUDGED = ("replicated", "better", "worse", "inconclusive")
+JUDGED = ("replicated", "better", "worse", "undecided")
 """Verdicts on a published error at its own setting."""
 
 
@@ -260,9 +260,9 @@ def _claims(overview: Overview) -> Iterator[Block]:
     )
     yield Paragraph((
         f"{count(waiting, 'claim')} without runs in any setting: see the pages of the suites. "
-        "Tests are paired over seeds; Holm's correction covers the claims of a suite; fewer than "
-        "three seeds decide nothing. The last epoch counts, never the best on the test set. "
-        "Formulas and their measured coverage: ", method, ".",
+        "A claim is judged at 3, 5 and 8 seeds; p is adjusted for these looks and for the number "
+        "of a suite's claims. The last epoch counts, never the best on the test set. What each "
+        "verdict means and how often it is wrong: ", method, ".",
     ))  # fmt: skip
 
 
@@ -271,23 +271,23 @@ def _claims_table(overview: Overview, *, closest: bool = False) -> Iterator[Bloc
     several, claims = len(overview.settings) > 1, list(overview.claims(closest=closest))
     if not claims:
         return
-    header = ["claim", "published\npp", "measured\npp"]
-    header += [f"interval\n{text.levels([claim for _, claim in claims])}"]
-    header += ["seeds", "p\nHolm", "verdict", *(["setting"] if several else [])]
+    header = ["claim", "published\npp", "published\nevidence", "measured\npp", "interval\n95%"]
+    header += ["seeds", "p\nadjusted", "verdict", *(["setting"] if several else [])]
     rows: list[tuple[Cell, ...]] = [
         (
             claim_text(claim.claim.text, claim.step),
             Number(text.signed(claim.published_pp), claim.published_pp),
+            text.published_evidence(claim),
             Number(text.signed(claim.effect_pp), claim.effect_pp),
             text.bounds(claim.interval),
-            str(claim.n),
-            Number(text.p_value(claim.p_holm), claim.p_holm),
+            str(claim.look or claim.n),
+            Number(text.p_value(claim.p_adjusted), claim.p_adjusted),
             text.verdict_of(claim),
             *([overview.name(table)] if several else []),
         )
         for table, claim in claims
     ]
-    yield Table(tuple(header), tuple(rows), "lrrrrrll"[: len(header)])
+    yield Table(tuple(header), tuple(rows), "lrlrrrrll"[: len(header)])
     if several:
         other = "; the figure shows the other settings too" if closest else ""
         which = "the setting closest" if closest else "every setting with three seeds, the closest"
@@ -296,7 +296,7 @@ def _claims_table(overview: Overview, *, closest: bool = False) -> Iterator[Bloc
 
 
 def _cautions(overview: Overview) -> Iterator[str]:
-    """Say how far errors are from the published ones, and where seeds were added later."""
+    """Say how far errors are from the published ones."""
     ranges = []
     for tables in overview.settings.values():
         far = [table for table in tables if not table.setting.published]
@@ -308,9 +308,6 @@ def _cautions(overview: Overview) -> Iterator[str]:
             "networks trained to their end. An order here may only be one of how fast networks "
             "learn."
         )
-    for tables in overview.settings.values():
-        if note := later_seeds_note(tables, text.sentence(overview.name(tables[0]))):
-            yield note
 
 
 def _error_range(tables: Sequence[JudgedTable]) -> str:

@@ -277,10 +277,11 @@ def _power_blocks(powers: Sequence[Power]) -> Iterator[Block]:
     sources = listed(dict.fromkeys(f"{p.spread.sd_pp:.2f} {p.spread.source}" for p in powers))
     few = "; fewer than 3 seeds decide nothing" if powers[0].seeds < 3 else ""
     yield Paragraph(
-        "Detects: the smallest true difference that these seeds, paired, find with probability 0.8 "
-        f"at the claim's alpha, and after Holm's correction for {count(len(powers), 'claim')}"
-        f"{few}. Seeds to decide: as many as find the published difference after Holm's "
-        "correction; in a chain, every step of it. Published: in a chain, the smallest step. "
+        "Detects: the smallest true difference that these seeds find with probability 0.8 at the "
+        f"claim's alpha, and after Holm's correction for {count(len(powers), 'claim')}{few}. "
+        "Claims are judged at 3, 5 and 8 seeds. Seeds to decide: of these, the number that finds "
+        "the published difference after Holm's correction; in a chain, every step of it. "
+        "Published: in a chain, the smallest step. "
         f"Sd of one run: {sources}."
     )
 
@@ -292,7 +293,7 @@ def answer(power: Power) -> str:
     if power.sought_pp <= 0:
         return "not in the published numbers"
     if power.seeds_needed is None:
-        return "over 100 seeds"
+        return "more than 8 seeds"
     enough = power.seeds_needed <= power.seeds
     return f"{power.seeds} are enough" if enough else f"{power.seeds_needed} seeds"
 

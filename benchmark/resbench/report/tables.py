@@ -176,7 +176,8 @@ def _claims(table: JudgedTable) -> Iterator[Block]:
             "claim",
             "published\npp",
             "measured\npp",
-            f"interval\n{text.levels(table.claims)}",
+            "interval\n95%",
+            "published\nevidence",
         )
         rows = tuple(
             (
@@ -184,17 +185,16 @@ def _claims(table: JudgedTable) -> Iterator[Block]:
                 Number(text.percent(claim.published_pp), claim.published_pp),
                 Number(text.signed(claim.effect_pp), claim.effect_pp),
                 text.bounds(claim.interval),
+                text.published_evidence(claim),
                 text.verdict_of(claim),
-                str(claim.n),
+                str(claim.look or claim.n),
                 Number(text.p_value(claim.p), claim.p),
-                Number(text.p_value(claim.p_holm), claim.p_holm),
+                Number(text.p_value(claim.p_adjusted), claim.p_adjusted),
             )
             for claim in judged
         )
-        yield Table((*header, "verdict", "seeds", "p", "p\nHolm"), rows, "lrrrlrrr", (4, 3))
+        yield Table((*header, "verdict", "seeds", "p", "p\nadjusted"), rows, "lrrrllrrr", (5, 3))
         yield Paragraph(EFFECTS)
-        if note := later_seeds_note([table], "This table"):
-            yield Paragraph(note)
     waiting = tuple(
         f"{claim.claim.text} ({claim.claim.place}"
         + (f"; published {claim.claim.printed_pp} pp)" if claim.claim.printed_pp else ")")
@@ -208,25 +208,6 @@ def _claims(table: JudgedTable) -> Iterator[Block]:
 def claim_text(claim: str, step: str | None) -> str:
     """Return a claim's text with the step of a chain that its numbers are about."""
     return f"{claim} (Weakest step: {step}.)" if step else claim
-
-
-def later_seeds_note(tables: Sequence[JudgedTable], where: str) -> str | None:
-    """Say which verdicts rest on seeds that no suite or tier declares; None if there are none."""
-    later = sorted({seed for table in tables for seed in table.later_seeds})
-    if not later:
-        return None
-    changed = [
-        f"{claim.claim.text.rstrip('.')}: {text.verdict_of(claim, claim.on_declared_seeds)}, now "
-        f"{text.verdict_of(claim)}"
-        for table in tables
-        for claim in table.claims
-        if claim.on_declared_seeds not in (claim.verdict, "not_run")
-    ]
-    verdicts = f": {'; '.join(changed)}" if changed else " every verdict is the same"
-    return (
-        f"{where} has seeds beyond the declared ones ({listed(later)}); someone may have chosen to "
-        f"run them after seeing results. On the declared seeds alone{verdicts}."
-    )
 
 
 def _cells_table(table: JudgedTable) -> Table:
@@ -377,7 +358,6 @@ def _row(table: JudgedTable, value: JudgedValue) -> dict[str, object]:
         "verdict": value.verdict,
         "prediction_interval_95_low": _rounded(low),
         "prediction_interval_95_high": _rounded(high),
-        "seeds_needed": value.seeds_needed,
         "runs": [run.key[:16] for run in runs],
     }
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from resbench.words import count
 
 if TYPE_CHECKING:
     from resbench.analysis.claims import JudgedClaim
@@ -26,17 +28,21 @@ class VerdictWords:
 
 CLAIMS: dict[ClaimKind, VerdictWords] = {
     "confirmed": VerdictWords("confirmed", "holds here"),
-    "direction_only": VerdictWords("leans for", "leans for"),
-    "not_confirmed": VerdictWords("smaller than published", "not seen here"),
     "contradicted": VerdictWords("contradicted", "reversed here"),
-    "inconclusive": VerdictWords("undecided", "undecided"),
+    "smaller": VerdictWords("smaller than published", "smaller than published"),
+    "leans_for": VerdictWords("leans for", "leans for"),
+    "leans_against": VerdictWords("leans against", "leans against"),
+    "undecided": VerdictWords("undecided", "undecided"),
+    "not_learnt": VerdictWords(
+        "order at this stage of training", "order at this stage of training"
+    ),
     "not_run": VerdictWords("not run", "not run"),
 }
 VALUES: dict[ValueKind, tuple[str, str]] = {
-    "replicated": ("✓", "replicated: the published number could be one more run"),
+    "replicated": ("✓", "replicated: shown to lie within 1 point of the measured error"),
     "better": ("↓", "better: the measured error is lower, by more than runs differ"),
     "worse": ("↑", "worse: the measured error is higher, by more than runs differ"),
-    "inconclusive": ("?", "inconclusive: too few runs, or runs that differ too much"),
+    "undecided": ("?", "undecided: too few runs, or runs that differ too much"),
     "equal": ("=", "equal to the published value, after rounding"),
     "differs": ("≠", "differs from the published value"),
     "not_comparable": ("○", "not comparable with the published value"),
@@ -44,16 +50,65 @@ VALUES: dict[ValueKind, tuple[str, str]] = {
 """The sign of each verdict on a value, and what it means."""
 
 
-def verdict_of(claim: JudgedClaim, verdict: ClaimKind | None = None) -> str:
-    """Return the words for a claim's verdict, or for another verdict on it."""
-    words = CLAIMS[verdict or claim.verdict]
+def verdict_of(claim: JudgedClaim) -> str:
+    """Return the words for a claim's verdict."""
+    words = CLAIMS[claim.verdict]
     return words.published if claim.at_published_setting else words.elsewhere
 
 
+def published_evidence(claim: JudgedClaim) -> str:
+    """Return what the published numbers themselves show, at one run a cell."""
+    z = claim.published_z
+    if z is None:
+        return ""
+    words = ("within noise", "weak", "fair", "strong")
+    return f"{words[sum(z >= limit for limit in (1, 2, 3))]} ({z:.1f} sd)"
+
+
 def claim_sentence(claim: JudgedClaim) -> str:
-    """Return a claim's verdict and its numbers in one sentence."""
-    _, _, numbers = claim.text.partition(": ")
-    return f"{sentence(verdict_of(claim))}: {numbers}"
+    """Return a claim's verdict and its numbers in one sentence, and what to mind about it."""
+    effect = claim.effect_pp
+    if effect is None:
+        return f"{sentence(verdict_of(claim))}."
+    way = "as claimed" if effect > 0 else "the other way"
+    numbers = [f"{abs(effect):.2f} pp {way}"]
+    if claim.claim.margin_pp is not None:
+        numbers = [f"difference {effect:+.2f} pp, margin {claim.claim.margin_pp:g} pp"]
+    if claim.step:
+        numbers.append(f"weakest step {claim.step}")
+    if claim.interval is not None:
+        numbers.append(f"95% interval {bounds(claim.interval)}")
+    if claim.published_pp is not None and claim.at_published_setting:
+        numbers.append(f"published {claim.published_pp:+.2f}")
+    numbers.append(f"{count(claim.look or claim.n, 'seed')} per arm")
+    if claim.superiority is not None:
+        numbers.append(f"{claim.superiority:.0%} of pairs of runs in this order")
+    if claim.p is not None:
+        adjusted = p_value(claim.p_adjusted)
+        numbers.append(f"p = {p_value(claim.p)} ({adjusted} for all looks and claims)")
+    if claim.p_images is not None:
+        numbers.append(f"p = {p_value(claim.p_images)} for other test images")
+    return f"{sentence(verdict_of(claim))}: {'; '.join([', '.join(numbers), *_notes(claim)])}."
+
+
+def _notes(claim: JudgedClaim) -> Iterator[str]:
+    """Yield what keeps a claim from being decided, or bears on how it was."""
+    for cell, runs in claim.diverged.items():
+        yield f"{count(runs, 'run')} of {cell} diverged and counted as guessing"
+    if claim.uneven and claim.look:
+        names = ", ".join(claim.uneven)
+        yield f"runs of {names} differ too far for a test of means, so that ranks decide"
+    if claim.not_learnt:
+        yield f"{', '.join(claim.not_learnt)}: not trained to the end, more training may reverse it"
+    if not claim.look:
+        yield "fewer than 3 complete seeds decide nothing"
+    if claim.waiting and claim.verdict in UNDECIDED:
+        yield f"the next look waits for {', '.join(claim.waiting[:3])}"
+    if claim.verdict in UNDECIDED and claim.seeds_needed and claim.seeds_needed > claim.look:
+        yield f"{claim.seeds_needed} seeds per arm would probably decide it"
+
+
+UNDECIDED: tuple[ClaimKind, ...] = ("leans_for", "leans_against", "undecided")
 
 
 def mark(value: JudgedValue) -> str:
@@ -90,11 +145,6 @@ def p_value(value: float | None) -> str:
     if value is None:
         return ""
     return f"{value:.2g}" if value >= 1e-4 else "<0.0001"
-
-
-def levels(claims: Sequence[JudgedClaim]) -> str:
-    """Return the levels of the claims' intervals: ``90%``."""
-    return ", ".join(sorted({f"{claim.level:.0%}" for claim in claims}))
 
 
 def sentence(text: str) -> str:

@@ -1,5 +1,5 @@
-"""Intervals, paired tests, power and verdicts: pure functions over errors and predictions.
+"""Spread, tests, power and verdicts: pure functions over errors and predictions, numbers only.
 
-The method, its sources and its limits are in docs/statistics.md. scipy is imported by the functions
-that need it.
+The method, its sources, its limits and how often each verdict is wrong: docs/statistics.md. scipy
+is imported by the functions that need it, and never scipy.stats, which takes seconds to import.
 """

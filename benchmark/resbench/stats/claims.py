@@ -1,137 +1,302 @@
-"""The verdict on a sentence of the source: an order, an equivalence or a trend over cells."""
+"""Judges the sentences of a source: an order, an equivalence or a trend over the arms of a suite.
+
+A claim is a set of contrasts that must all be above 0 (`steps`). It holds when the weakest of them
+does; it fails when one of them is below 0, and is smaller than published when one of them is.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from resbench.stats.evidence import Evidence
-from resbench.stats.intervals import Interval
-from resbench.stats.multiplicity import holm
-from resbench.stats.power import MIN_SEEDS
+from resbench.stats.contrasts import Estimate, Tested, put_to_test
+from resbench.stats.images import other_images_p
+from resbench.stats.multiplicity import LOOKS, holm, times_looks
+from resbench.stats.power import first_look
+from resbench.stats.ranks import superiority
+from resbench.stats.spread import Arm
+from resbench.stats.steps import Operator, Step, steps_of
 
 ClaimKind = Literal[
-    "confirmed", "direction_only", "not_confirmed", "contradicted", "inconclusive", "not_run"
+    "confirmed",
+    "contradicted",
+    "smaller",
+    "leans_for",
+    "leans_against",
+    "undecided",
+    "not_learnt",
+    "not_run",
 ]
+
+SMALLEST_PP = 0.1
+"""A smaller measured difference is neither confirmed nor contradicted, however many runs show it:
+it is a quarter of the smallest difference that the sources make anything of."""
+USUAL_SD_PP = 0.2
+"""Between seeds of CIFAR networks at the paper's schedule, until one is measured."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """One claim and the arms of its suite. Raises ValueError for a claim that cannot be put."""
+
+    operator: Operator
+    terms: Sequence[tuple[str, ...]]
+    """Cells: one each, of `gap_grows` pairs (a, b), a gap being error(b) - error(a)."""
+    arms: Mapping[str, Arm] = field(repr=False)
+    """All arms of the suite by cell, of the error that the claim is about."""
+    seeds: Sequence[int]
+    """In the order in which looks take them."""
+    alpha: float = 0.05
+    margin: float | None = None
+    published: Sequence[float] = ()
+    """The source's difference at every step, positive as claimed; nothing where not published."""
+    comparable: bool = True
+    """Whether the runs are of the source's setting, so that its sizes mean something for them."""
+    not_learnt: Sequence[str] = ()
+    """Cells that the learning guard keeps from being decided about."""
+    ours: bool = False
+    """Whether no source makes the claim; such claims are a family of their own."""
+    planning_sd: float | None = None
+    """A guess of one run's sd for the seeds needed, while none is measured."""
+
+    def __post_init__(self) -> None:
+        if (self.operator == "~") != (self.margin is not None):
+            raise ValueError(
+                f"operator {self.operator!r} with margin {self.margin}: '~' takes one, others none"
+            )
+        if self.margin is not None and not self.margin > 0:
+            raise ValueError(f"margin {self.margin} is not positive")
+        steps = len(self.steps)
+        if self.published and len(self.published) != steps:
+            raise ValueError(f"{len(self.published)} published differences for {steps} steps")
+
+    @property
+    def steps(self) -> list[Step[str]]:
+        """The contrasts that must all show."""
+        return steps_of(self.operator, self.terms)
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """Every cell that the claim speaks of, once."""
+        return tuple(dict.fromkeys(cell for term in self.terms for cell in term))
 
 
 @dataclass(frozen=True)
 class ClaimVerdict:
-    """The verdict and its evidence; `adjusted_p` is there where `finalise` saw the whole suite."""
+    """The verdict and its evidence; p-values are one-sided and of this claim alone."""
 
     kind: ClaimKind
-    text: str
-    evidence: Evidence
+    operator: Operator
+    margin: float | None
+    comparable: bool
+    look: int
+    """Seeds per arm that the verdict stands on; 0 while no look is complete."""
+    n: int
+    """Runs of the smallest arm, also those after the look."""
+    missing: tuple[str, ...]
+    """Cells without a run."""
+    waiting: tuple[tuple[str, int], ...]
+    """Runs (cell, seed) that the next look lacks."""
+    diverged: Mapping[str, int]
+    """How many of the runs diverged, by cell, where any did."""
+    uneven: tuple[str, ...]
+    """Cells that were tested by ranks, or kept a trend from being tested."""
+    not_learnt: tuple[str, ...]
+    estimate: Estimate
+    """Positive as claimed; of a chain the step with the largest p."""
+    step: tuple[str, ...]
+    """The cells of that step."""
+    published: float | None
+    """The source's difference in that step."""
+    p: float | None
+    opposite_p: float | None
+    smaller_p: float | None
+    """For "smaller than published": the setting must be the source's."""
+    images_p: float | None
+    """For the claim on other test images too; None without predictions or after ranks."""
+    superiority: float | None
+    """The share of pairs of runs that show the step's order; None for a trend of gaps."""
+    published_z: float | None
+    """The published difference of that step over its sd, one run a cell."""
+    seeds_needed: int | None
+    """The look at which the published (else: the measured) difference is found with power 0.8."""
     adjusted_p: float | None = None
+    """For the looks and the family, as the two below."""
+    adjusted_opposite_p: float | None = None
+    adjusted_smaller_p: float | None = None
 
     @property
-    def raw_p(self) -> float | None:
-        """The unadjusted one-sided p-value."""
-        return self.evidence.p
-
-    @property
-    def effect_pp(self) -> float:
-        """Percentage points, positive in the claimed direction; NaN if not run."""
-        return self.evidence.estimate.effect
-
-    @property
-    def interval(self) -> Interval:
-        """Of the effect at level 1 - 2 alpha, so that it excludes 0 exactly when raw p < alpha."""
-        return self.evidence.interval
-
-    @property
-    def n(self) -> int:
-        """Seeds of the smallest arm."""
-        return self.evidence.n
-
-    @property
-    def seeds_needed(self) -> int | None:
-        """See Evidence.seeds_needed."""
-        return self.evidence.seeds_needed
+    def effect(self) -> float:
+        """Percentage points, positive as claimed; NaN if not run."""
+        return self.estimate.effect
 
 
-def finalise(claims: Sequence[Evidence]) -> tuple[ClaimVerdict, ...]:
-    """Judge a suite's claims, corrected for their number (Holm); raw p-values stay.
+def judge_claims(questions: Sequence[Question]) -> tuple[ClaimVerdict, ...]:
+    """Judge all claims that a suite declares, corrected for looks and for their number.
 
-    The family is the claims whose seeds can decide them. Confirmations and contradictions are two
-    families: each kind of false alarm has a family-wise rate of at most alpha.
+    Three families: for, against, and smaller than published. Each kind of false alarm has a rate of
+    at most alpha over the suite and all looks together.
     """
-    p = holm([e.p if e.n >= MIN_SEEDS else None for e in claims])
-    against = holm([e.opposite_p if e.n >= MIN_SEEDS else None for e in claims])
-    return tuple(map(judge, claims, p, against))
+    sizes = Counter(question.ours for question in questions)
+    found = [_evidence(question, sizes[question.ours]) for question in questions]
+    for ours in (False, True):
+        family = [i for i, question in enumerate(questions) if question.ours == ours]
+        columns = (
+            holm([times_looks(found[i].p) for i in family]),
+            holm([times_looks(found[i].opposite_p) for i in family]),
+            holm([times_looks(found[i].smaller_p) for i in family]),
+        )
+        for i, p, opposite, smaller in zip(family, *columns, strict=True):
+            verdict = replace(
+                found[i],
+                adjusted_p=p,
+                adjusted_opposite_p=opposite,
+                adjusted_smaller_p=smaller,
+            )
+            found[i] = replace(verdict, kind=_kind(verdict, questions[i].alpha))
+    return tuple(found)
 
 
-def judge(e: Evidence, adjusted: float | None = None, against: float | None = None) -> ClaimVerdict:
-    """Judge one claim by its adjusted p-values, or by the raw ones where there are none."""
-    p = e.p if adjusted is None else adjusted
-    opposite = e.opposite_p if against is None else against
-    kind = _kind(e, p, opposite)
-    return ClaimVerdict(kind, _text(kind, e, adjusted), e, adjusted)
-
-
-def _kind(e: Evidence, p: float | None, opposite: float | None) -> ClaimKind:
-    if e.missing:
+def _kind(v: ClaimVerdict, alpha: float) -> ClaimKind:
+    if v.missing:
         return "not_run"
-    suggestive = e.p is not None and e.p <= e.alpha
-    if p is not None and opposite is not None and e.n >= MIN_SEEDS:
-        if p <= e.alpha:
-            return "confirmed"
-        if opposite <= e.alpha:
-            return "contradicted"
-        if not suggestive and _rules_out_print(e):
-            return "not_confirmed"
-    if e.operator != "~" and (suggestive or e.agrees):
-        return "direction_only"
-    return "inconclusive"
+    if not v.look:
+        return "undecided"
+    if v.not_learnt:
+        return "not_learnt"
+
+    def shown(p: float | None) -> bool:
+        return p is not None and p <= alpha
+
+    if shown(v.adjusted_p) and (v.operator == "~" or v.effect >= SMALLEST_PP):
+        return "confirmed"
+    if shown(v.adjusted_opposite_p) and (v.operator == "~" or v.effect <= -SMALLEST_PP):
+        return "contradicted"
+    if shown(v.adjusted_smaller_p):
+        return "smaller"
+    if shown(v.p):
+        return "leans_for"
+    return "leans_against" if shown(v.opposite_p) else "undecided"
 
 
-def _rules_out_print(e: Evidence) -> bool:
-    """Whether the interval excludes the printed size; for '~' the difference the source claims."""
-    if not e.comparable:
-        return False
-    if e.operator == "~":
-        return not e.interval.contains(e.printed_difference or 0.0)
-    return e.printed_difference is not None and e.interval.high < e.printed_difference
+def _evidence(q: Question, claims: int) -> ClaimVerdict:
+    whole = {cell: q.arms[cell] for cell in q.cells}
+    look, waiting = _look(q, whole.values())
+    arms = {cell: arm.only(q.seeds[:look]) if look else arm for cell, arm in whole.items()}
+    missing = tuple(cell for cell, arm in whole.items() if not arm.n)
+    steps = q.steps
+    tests = [
+        put_to_test([arms[cell] for cell in s.arms], s.weights, q.arms.values()) for s in steps
+    ]
+    weakest = max(range(len(steps)), key=lambda i: _weakness(tests[i]))
+    step, found = steps[weakest], tests[weakest].estimate
+    p, opposite, smaller = _pvalues(q, tests) if look else (None, None, None)
+    pair = [arms[cell] for _, cell in sorted(zip(step.weights, step.arms, strict=True))]
+    two = len(pair) == 2 and not missing
+    return ClaimVerdict(
+        kind="undecided",
+        operator=q.operator,
+        margin=q.margin,
+        comparable=q.comparable,
+        look=look,
+        n=min(arm.n for arm in whole.values()),
+        missing=missing,
+        waiting=waiting,
+        diverged={cell: len(arm.diverged) for cell, arm in arms.items() if arm.diverged},
+        uneven=tuple(dict.fromkeys(cell for test in tests for cell in test.uneven)),
+        not_learnt=tuple(cell for cell in q.cells if cell in q.not_learnt),
+        estimate=found,
+        step=step.arms,
+        published=q.published[weakest] if q.published else None,
+        p=p,
+        opposite_p=opposite,
+        smaller_p=smaller,
+        images_p=_images_p(steps, tests, arms) if look and q.operator != "~" else None,
+        superiority=superiority(pair[0].errors, pair[1].errors) if two else None,
+        published_z=_published_z(q, step, found, weakest),
+        seeds_needed=_seeds_needed(q, step, found, claims),
+    )
 
 
-_MEANING: dict[ClaimKind, str] = {
-    "confirmed": "Confirmed",
-    "direction_only": "Direction only, not established",
-    "not_confirmed": "Not confirmed, the printed difference is ruled out",
-    "contradicted": "Contradicted, the opposite is established",
-    "inconclusive": "Inconclusive",
-}
+def _look(q: Question, arms: Iterable[Arm]) -> tuple[int, tuple[tuple[str, int], ...]]:
+    """Return the latest complete look, and the runs that the next one lacks."""
+    reached = 0
+    for look in LOOKS:
+        lacking = tuple(
+            (arm.cell, seed) for arm in arms for seed in q.seeds[:look] if seed not in arm.seeds
+        )
+        if lacking or len(q.seeds) < look:
+            return reached, lacking
+        reached = look
+    return reached, ()
 
 
-def _text(kind: ClaimKind, e: Evidence, adjusted: float | None) -> str:
-    if e.missing:
-        return f"Not run: no results for {', '.join(e.missing)}."
-    effect, interval = e.estimate.effect, e.interval
-    parts = []
-    if e.margin is not None:
-        parts.append(f"difference {effect:+.2f} pp, margin {e.margin:g} pp")
-    elif math.isfinite(effect):
-        parts.append(f"{abs(effect):.2f} pp {'as claimed' if effect > 0 else 'the other way'}")
-    if e.where:
-        parts.append(f"weakest step {e.where}")
-    if math.isfinite(interval.half_width):
-        parts.append(f"{interval.level:.0%} interval {interval.low:+.2f} to {interval.high:+.2f}")
-        if e.printed_difference is not None and e.comparable:
-            side = "inside" if interval.contains(e.printed_difference) else "outside"
-            parts.append(f"printed {e.printed_difference:+g} {side}")
-    design = "paired" if e.estimate.groups == 1 else "independent"
-    n = e.estimate.n  # of the weakest step; the rule for few seeds looks at every arm
-    parts.append(f"{n} {design} seed{'s' * (n != 1)} per arm")
-    if e.p is not None:
-        parts.append(f"p = {e.p:.2g}" + ("" if adjusted is None else f" (Holm {adjusted:.2g})"))
-    if e.images_p is not None:
-        parts.append(f"p = {e.images_p:.2g} for other test images")
-    notes = [e.estimate.reason] if e.estimate.reason else []
-    if e.n < MIN_SEEDS:
-        notes.append(f"fewer than {MIN_SEEDS} seeds decide nothing")
-    undecided = kind in ("direction_only", "inconclusive")
-    if undecided and e.seeds_needed is not None and e.seeds_needed > e.n:
-        notes.append(f"about {e.seeds_needed} seeds per arm would decide it")
-    return f"{_MEANING[kind]}: {'; '.join([', '.join(parts), *notes])}."
+def _pvalues(
+    q: Question, tests: Sequence[Tested]
+) -> tuple[float | None, float | None, float | None]:
+    """Return the claim's p-values: for, against, smaller than published.
+
+    All steps must hold: the largest p (intersection-union test, Berger 1982). One step suffices
+    against: the smallest, times the steps that it could have been.
+    """
+    if q.margin is not None:
+        (test,) = tests
+        if test.p is None or test.uneven:
+            return None, None, None
+        return test.estimate.p_within(q.margin), test.estimate.p_beyond(q.margin), None
+    below = [
+        test.estimate.p_below(size)
+        for test, size in zip(tests, q.published, strict=True)
+        if not test.uneven and size > 0
+    ] if q.comparable and q.published else []  # fmt: skip
+    known = [test.p for test in tests if test.p is not None]
+    p = max(known) if len(known) == len(tests) else None
+    return p, _any((test.opposite_p for test in tests), len(tests)), _any(below, len(tests))
+
+
+def _any(pvalues: Iterable[float | None], steps: int) -> float | None:
+    known = [p for p in pvalues if p is not None]
+    return min(1.0, steps * min(known)) if known else None
+
+
+def _weakness(test: Tested) -> tuple[bool, float, float]:
+    """Sort key: the step with an unknown p, then with the largest."""
+    p = test.p
+    return (p is None, 0.0 if p is None else p, -test.estimate.effect)
+
+
+def _images_p(
+    steps: Sequence[Step[str]], tests: Sequence[Tested], arms: Mapping[str, Arm]
+) -> float | None:
+    found = []
+    for step, test in zip(steps, tests, strict=True):
+        order = sorted(zip(step.weights, step.arms, strict=True))
+        better, worse = (arms[cell].correct for _, cell in (order[0], order[-1]))
+        if len(order) != 2 or test.uneven or better is None or worse is None:
+            return None
+        found.append(other_images_p(test.estimate, better, worse))
+    return max(found)
+
+
+def _published_z(q: Question, step: Step[str], found: Estimate, at: int) -> float | None:
+    if not q.published:
+        return None
+    sd = found.sd if math.isfinite(found.sd) and q.comparable else 0.0
+    return q.published[at] / (sd or USUAL_SD_PP * math.hypot(*step.weights))
+
+
+def _seeds_needed(q: Question, step: Step[str], found: Estimate, claims: int) -> int | None:
+    """The look that finds the published difference (without one: ours), or shows equivalence."""
+    delta = found.effect
+    if q.margin is not None:
+        delta = q.margin
+    elif q.comparable and q.published:
+        delta = min(q.published)
+    sd = found.sd
+    if not math.isfinite(sd) and q.planning_sd is not None:
+        sd = q.planning_sd * math.hypot(*step.weights)
+    tests = 2 if q.margin is not None else len(q.steps)
+    return first_look(delta, sd, len(step.arms), alpha=q.alpha / claims, tests=tests)

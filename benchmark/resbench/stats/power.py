@@ -1,70 +1,57 @@
-"""What a contrast can detect, and the seeds it would take: the noncentral t distribution.
+"""What a contrast can detect, and the look it would take: the noncentral t distribution.
 
-Differences and sds are percentage points; `sd` is the contrast's at one seed per arm. Tests are
-one-sided. With nothing measured yet the caller gives a guess of the sd and says so.
+Differences and sds are percentage points; `sd` is the contrast's at one run per arm. Tests are
+one-sided, at alpha divided by the number of looks. An arm of n runs counts n - 1 degrees of
+freedom: what the prior adds, the spreads that it raises take away. In simulation a power of 0.8 is
+0.74 to 0.79 where arms spread as their reference says.
 """
 
 from __future__ import annotations
 
-import bisect
 import math
 
 from resbench.stats import student
+from resbench.stats.multiplicity import LOOKS
 
-MIN_SEEDS = 3
-"""Two seeds leave one degree of freedom: the test then rests on normality alone, unchecked."""
+MIN_SEEDS = LOOKS[0]
 POWER = 0.8
-MOST_SEEDS = 100
-"""More than this is reported as None: no budget pays for it."""
 
 
-def minimum_detectable_difference(
-    n: int, sd: float, groups: int, *, alpha: float = 0.05, power: float = 0.8
-) -> float:
-    """Return the smallest true difference that `n` seeds per arm find with probability `power`.
+def detectable(n: int, sd: float, arms: int, *, alpha: float = 0.05, power: float = POWER) -> float:
+    """Return the smallest true difference that `n` runs per arm find with probability `power`.
 
-    `groups` is 1 when the arms are paired by seed, else the number of arms. Infinite where nothing
-    can be found or known: fewer than two seeds, or an sd that is not positive and finite.
+    Solved to 1e-9 of itself. Infinite below the first look, or for an sd that is not positive.
     """
-    if n < 2 or not _usable(sd):
+    look = max((look for look in LOOKS if look <= n), default=0)
+    if not look or not _usable(sd):
         return math.inf
-    from scipy import special
+    low, high = 0.0, sd
+    while _found(high, look, sd, arms, alpha) < power:
+        low, high = high, 2 * high
+    while high - low > 1e-10 * high:
+        middle = (low + high) / 2
+        if _found(middle, look, sd, arms, alpha) < power:
+            low = middle
+        else:
+            high = middle
+    return high
 
-    df = groups * (n - 1)
-    ncp = float(special.nctdtrinc(df, 1 - power, student.quantile(1 - alpha, df)))
-    return ncp * sd / math.sqrt(n)
 
+def first_look(delta: float, sd: float, arms: int, *, alpha: float, tests: int = 1) -> int | None:
+    """Return the first look that finds a true difference `delta` in all ``tests`` of a claim.
 
-def seeds_for_contrast(
-    delta: float, sd: float, groups: int, *, alpha: float = 0.05, power: float = 0.8
-) -> int | None:
-    """Return the seeds per arm that find a true difference `delta` with probability `power`.
-
-    None when more than MOST_SEEDS, or when delta or sd is not positive and finite.
+    With probability POWER at least; None where none does, or delta or sd is not positive.
     """
     if not (_usable(sd) and _usable(delta)):
         return None
-
-    def reached(n: int) -> float:
-        return detection_power(delta * math.sqrt(n) / sd, groups * (n - 1), alpha)
-
-    candidates = range(2, MOST_SEEDS + 1)
-    position = bisect.bisect_left(candidates, power, key=reached)
-    return candidates[position] if position < len(candidates) else None
+    power = per_test_power(tests)
+    reached = (n for n in LOOKS if _found(delta, n, sd, arms, alpha) >= power)
+    return next(reached, None)
 
 
 def per_test_power(tests: int) -> float:
     """Return the power of each of several tests by which all of them reject with POWER at least."""
     return 1 - (1 - POWER) / tests
-
-
-def seeds_to_decide(
-    delta: float, sd: float, groups: int, *, alpha: float, tests: int
-) -> int | None:
-    """Return the seeds per arm at which all ``tests`` of a claim reject with POWER at least."""
-    power = per_test_power(tests)
-    seeds = seeds_for_contrast(delta, sd, groups, alpha=alpha, power=power)
-    return None if seeds is None else max(MIN_SEEDS, seeds)
 
 
 def detection_power(ncp: float, df: float, alpha: float) -> float:
@@ -73,6 +60,10 @@ def detection_power(ncp: float, df: float, alpha: float) -> float:
 
     missed = float(special.nctdtr(df, ncp, student.quantile(1 - alpha, df)))
     return 1.0 if math.isnan(missed) else 1.0 - missed  # NaN where it underflows
+
+
+def _found(delta: float, n: int, sd: float, arms: int, alpha: float) -> float:
+    return detection_power(delta * math.sqrt(n) / sd, arms * (n - 1), alpha / len(LOOKS))
 
 
 def _usable(value: float) -> bool:

@@ -1,0 +1,145 @@
+"""How far the runs of one arm spread: their own variance, with a prior of two degrees of freedom.
+
+Three runs say little about a variance, so that a small one is often luck, and makes any difference
+look large. The prior raises such a variance towards a reference: what chance flips of the test
+images give, times how much more than that the suite's other arms typically spread. It never lowers
+one: an arm that spreads five times as far as the others would be found different far too often
+(tools/simulate.py measures both). Variances are squared percentage points of one run.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resbench.stats import student
+from resbench.stats.intervals import summarise
+
+PRIOR_DF = 2.0
+FADE = 4
+"""How fast the prior fades above the reference: at twice the reference 2 degrees are 1/8."""
+STRANGER_P = 0.01
+"""Below this a seed is a stranger to its arm: 1 in 100 arms has one by chance."""
+
+
+@dataclass(frozen=True, eq=False)
+class Arm:
+    """The runs of one cell. Raises ValueError when its parts do not fit together."""
+
+    cell: str
+    seeds: tuple[int, ...]
+    """In the order in which looks take them."""
+    errors: tuple[float, ...]
+    """In percent, one per seed; of a diverged run the error of guessing."""
+    chance_variance: float
+    """Of one run, by chance flips of the test images alone: see `chance_variance`."""
+    diverged: frozenset[int] = frozenset()
+    """Seeds."""
+    correct: NDArray[np.bool_] | None = None
+    """[seeds, images], whether each test image was classified correctly; None if not kept."""
+
+    def __post_init__(self) -> None:
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError(f"{self.cell}: a seed occurs twice in {self.seeds}")
+        if len(self.errors) != len(self.seeds) or not all(map(math.isfinite, self.errors)):
+            raise ValueError(f"{self.cell}: {len(self.seeds)} seeds, errors {self.errors}")
+        if self.seeds and not 0 < self.chance_variance < math.inf:
+            raise ValueError(f"{self.cell}: chance variance {self.chance_variance}")
+        if self.correct is not None and (
+            self.correct.ndim != 2 or len(self.correct) != len(self.seeds)
+        ):
+            shape = self.correct.shape
+            raise ValueError(f"{self.cell}: {len(self.seeds)} seeds, but correct is {shape}")
+
+    @property
+    def n(self) -> int:
+        """Number of runs."""
+        return len(self.seeds)
+
+    @property
+    def mean(self) -> float:
+        """Mean error in percent; NaN without runs."""
+        return summarise(self.errors).mean
+
+    @property
+    def variance(self) -> float:
+        """Measured variance between runs; NaN below two."""
+        return summarise(self.errors).sd ** 2
+
+    def only(self, seeds: Sequence[int]) -> Arm:
+        """Return the runs of these seeds, in this order."""
+        rows = [self.seeds.index(seed) for seed in seeds]
+        errors = tuple(self.errors[row] for row in rows)
+        correct = None if self.correct is None else self.correct[rows]
+        lost = self.diverged.intersection(seeds)
+        return Arm(self.cell, tuple(seeds), errors, self.chance_variance, lost, correct)
+
+
+def sampling_sd(error: float, n_test: int) -> float:
+    """Return the binomial sd of an error rate in percent on n_test images, in points.
+
+    Counts one more error and one more success than were seen (Laplace), so that an error of 0 %
+    or 100 % does not come out as known exactly.
+    """
+    rate = (error / 100 * n_test + 1) / (n_test + 2)
+    return 100 * math.sqrt(rate * (1 - rate) / n_test)
+
+
+def chance_variance(
+    errors: Sequence[float], n_test: int, correct: NDArray[np.bool_] | None = None
+) -> float:
+    """Return the variance of a run's error if every test image flipped by itself.
+
+    From the predictions [runs, images], each image's own variance over two runs or more; else, or
+    where no image ever flips, binomial, which is larger as it takes all images to be alike.
+    """
+    if correct is not None and len(correct) > 1:
+        # For 0/1 values the variance (n - 1) is n/(n-1) p(1-p): one pass over the images.
+        n, p = len(correct), correct.mean(axis=0)
+        flips = 1e4 * float((p * (1 - p)).sum()) * n / (n - 1) / correct.shape[1] ** 2
+        if flips > 0:
+            return flips
+    return sampling_sd(math.fsum(errors) / len(errors), n_test) ** 2
+
+
+def reference_variance(chance: float, others: Iterable[Arm]) -> float:
+    """Return the variance that an arm with this chance variance is expected to have at least.
+
+    ``others`` are the suite's arms outside the contrast: an estimate independent of it.
+    """
+    ratios = [arm.variance / arm.chance_variance for arm in others if arm.n > 1]
+    return chance * max(1.0, median(ratios)) if ratios else chance
+
+
+def moderated(variance: float, n: int, reference: float) -> tuple[float, float]:
+    """Return an arm's variance with the prior, and its degrees of freedom.
+
+    Below the reference the prior counts in full; above, the measured variance stands and the
+    prior's degrees of freedom fade.
+    """
+    raised = (PRIOR_DF * reference + (n - 1) * variance) / (PRIOR_DF + n - 1)
+    fade = 1.0 if variance <= reference else (reference / variance) ** FADE
+    return max(variance, raised), n - 1 + PRIOR_DF * fade
+
+
+def uneven(arm: Arm, reference: float) -> bool:
+    """Whether a run diverged, or one seed lies too far from the others for a t-test of means."""
+    if arm.diverged:
+        return True
+    return arm.n > 2 and _stranger_p(arm.errors, reference) < STRANGER_P
+
+
+def _stranger_p(errors: Sequence[float], reference: float) -> float:
+    """Return the p-value of the seed farthest from the mean of the others, times the seeds."""
+    mean = summarise(errors).mean
+    # Without the farthest seed the others spread least, so that no other seed has a smaller p.
+    farthest = max(range(len(errors)), key=lambda i: abs(errors[i] - mean))
+    rest = summarise([error for i, error in enumerate(errors) if i != farthest])
+    variance, df = moderated(rest.sd**2, rest.n, reference)
+    t = abs(errors[farthest] - rest.mean) / math.sqrt(variance * (1 + 1 / rest.n))
+    return min(1.0, 2 * student.cdf(-t, df) * len(errors))

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from resbench.stats.cells import CellVerdict, judge_cell, median_variance, parse_published
+from tests.stats.arms import SMALL, USUAL, arm
+
+NEAR = (5.41, 5.62, 5.50)
+SEEDS = tuple(range(1, 9))
+
+
+def judge(published: str | None, *errors: float, reference: float = USUAL) -> CellVerdict:
+    return judge_cell(arm("a", *errors), SEEDS, published, reference)
+
+
+@pytest.mark.parametrize(
+    ("published", "value", "half_unit"),
+    [
+        ("5.52", 5.52, 0.005),
+        ("5.40", 5.4, 0.005),
+        ("5.4", 5.4, 0.05),
+        ("28", 28, 0.5),
+        ("1e1", 10, 5),
+    ],
+)
+def test_the_published_precision_is_read_from_the_text(
+    published: str, value: float, half_unit: float
+) -> None:
+    assert parse_published(published) == pytest.approx((value, half_unit))
+
+
+@pytest.mark.parametrize("published", ["", "5.52%", "nan", "inf", "five"])
+def test_a_published_value_that_is_no_decimal_is_refused(published: str) -> None:
+    with pytest.raises(ValueError, match="published value"):
+        parse_published(published)
+
+
+@pytest.mark.parametrize(
+    ("published", "kind"),
+    [("5.52", "replicated"), ("5.90", "replicated"), ("6.80", "better"), ("4.20", "worse")],
+)
+def test_a_published_number_is_replicated_better_or_worse(published: str, kind: str) -> None:
+    found = judge(published, *NEAR)
+    assert (found.kind, found.look) == (kind, 3)
+    assert found.difference == pytest.approx(5.51 - float(published))
+
+
+def test_without_a_prior_the_interval_is_that_for_one_new_run_of_hahn_and_meeker() -> None:
+    # 1991, section 3.2: mean 50.10, s 1.31; their factor for one future unit at n = 5 is 3.04.
+    found = judge(None, 50.3, 48.3, 49.6, 50.4, 51.9, reference=SMALL)
+    assert found.interval.half_width / 1.31 == pytest.approx(3.04, abs=0.01)
+
+
+def test_replicated_is_two_one_sided_tests_for_every_look() -> None:
+    found = judge("5.52", *NEAR, reference=SMALL)
+    se = arm("a", *NEAR).variance ** 0.5 * math.sqrt(1 + 1 / 3)
+    expected = stats.t.sf((1 - 0.005 - 0.01) / se, 2)
+    assert found.p_within == pytest.approx(3 * expected, rel=1e-3)
+
+
+def test_two_runs_decide_nothing_and_four_are_judged_as_three() -> None:
+    assert judge("5.52", 5.5, 5.5).kind == "undecided"
+    assert judge("5.52", *NEAR, 50.0).kind == "replicated"
+    assert judge("5.52", *NEAR, 50.0).look == 3
+
+
+def test_runs_that_spread_too_far_neither_agree_nor_differ() -> None:
+    assert judge("5.52", 5.0, 5.5, 6.0).kind == "undecided"
+
+
+def test_a_missing_or_blank_number_gets_no_verdict() -> None:
+    assert judge("5.5").kind == "not_run"
+    assert judge(None, *NEAR).kind == "undecided"
+    assert math.isnan(judge(None, *NEAR).difference)
+    assert math.isfinite(judge(None, *NEAR).interval.half_width)
+
+
+def test_an_arm_with_a_diverged_run_neither_agrees_nor_differs() -> None:
+    found = judge_cell(arm("a", 5.5, 5.6, 90.0, diverged=[3]), SEEDS, "5.5", USUAL)
+    assert found.kind == "undecided"
+
+
+def test_a_missing_seed_keeps_a_look_from_being_complete() -> None:
+    assert judge_cell(arm("a", *NEAR), (1, 9, 2, 3), "5.52", USUAL).kind == "undecided"
+
+
+def test_the_published_numbers_own_runs_make_it_more_certain() -> None:
+    assert median_variance(5) == pytest.approx(math.pi / 10)
+    assert median_variance(1) == 1
+    one = judge_cell(arm("a", *NEAR), SEEDS, "5.0", USUAL)
+    five = judge_cell(arm("a", *NEAR), SEEDS, "5.0", USUAL, published_variance=median_variance(5))
+    assert five.interval.half_width < one.interval.half_width
+    assert five.p_differs is not None
+    assert one.p_differs is not None
+    assert five.p_differs < one.p_differs
+
+
+@given(st.lists(st.floats(1, 99), min_size=3, max_size=8), st.floats(1, 99))
+def test_replicated_means_within_a_point_and_better_mirrors_worse(
+    errors: list[float], published: float
+) -> None:
+    text = f"{published:.2f}"
+    found = judge(text, *errors)
+    if found.kind == "replicated":
+        assert abs(found.difference) < 1.0
+    mirrored = judge(f"{100 - float(text):.2f}", *[100 - e for e in errors])
+    swapped = {"better": "worse", "worse": "better"}
+    assert mirrored.kind == swapped.get(found.kind, found.kind)

@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from resbench.stats.intervals import summarise
+from resbench.stats.spread import (
+    Arm,
+    chance_variance,
+    moderated,
+    reference_variance,
+    sampling_sd,
+    uneven,
+)
+from tests.stats.arms import arm
+
+positive = st.floats(1e-6, 1e3)
+
+
+@pytest.mark.parametrize(
+    ("variance", "n", "expected"),
+    [
+        (0.0, 3, (0.5, 4.0)),  # (2 x 1 + 2 x 0) / 4
+        (1.0, 3, (1.0, 4.0)),
+        (2.0, 3, (2.0, 2.125)),  # above the reference the prior's 2 fade to 2 (1/2)^4
+        (0.5, 8, ((2 + 3.5) / 9, 9.0)),
+    ],
+)
+def test_a_prior_of_two_degrees_of_freedom_raises_what_lies_below_the_reference(
+    variance: float, n: int, expected: tuple[float, float]
+) -> None:
+    assert moderated(variance, n, 1.0) == pytest.approx(expected)
+
+
+@given(st.floats(0, 1e3), st.integers(2, 8), positive)
+def test_no_spread_is_ever_lowered_or_loses_a_degree_of_freedom(
+    variance: float, n: int, reference: float
+) -> None:
+    found, df = moderated(variance, n, reference)
+    assert variance <= found <= max(variance, reference) * (1 + 1e-12)
+    assert n - 1 <= df <= n + 1
+
+
+def test_an_arm_far_above_its_reference_is_judged_by_its_own_runs() -> None:
+    variance, df = moderated(25.0, 3, 1.0)
+    assert variance == 25.0
+    assert df == pytest.approx(2.0, abs=0.01)
+
+
+def test_the_reference_is_chance_times_what_the_other_arms_show_and_never_less() -> None:
+    wide = [arm(str(i), 5 - sd, 5, 5 + sd, chance=0.01) for i, sd in enumerate((0.3, 0.4, 9.0))]
+    assert reference_variance(0.05, wide) == pytest.approx(0.05 * 16)  # the median, 0.16 / 0.01
+    narrow = [arm("a", 5.0, 5.01, 5.02)]
+    assert reference_variance(0.05, narrow) == 0.05
+    assert reference_variance(0.05, [arm("a", 5.0)]) == 0.05
+
+
+def test_chance_flips_are_the_variance_of_runs_whose_images_flip_by_themselves() -> None:
+    rng = np.random.default_rng(1)
+    rates = rng.beta(0.2, 2.0, size=2000)
+    runs = rng.random((4000, rates.size)) >= rates
+    errors = 100 * (1 - runs.mean(axis=1))
+    found = [chance_variance(errors[i : i + 3], 2000, runs[i : i + 3]) for i in range(0, 300, 3)]
+    assert np.mean(found) == pytest.approx(errors.var(), rel=0.06)
+    assert np.std(found) / np.mean(found) < 0.1  # known far better than from three errors
+
+
+def test_without_predictions_or_flips_chance_is_binomial() -> None:
+    binomial = sampling_sd(5.0, 1000) ** 2
+    assert chance_variance([4.0, 6.0], 1000) == pytest.approx(binomial)
+    same = np.arange(1000) >= 50
+    assert chance_variance([5.0, 5.0], 1000, np.stack([same, same])) == pytest.approx(binomial)
+    assert chance_variance([5.0], 1000, same[None]) == pytest.approx(binomial)
+
+
+def test_sampling_sd_is_the_binomial_one_and_never_zero() -> None:
+    exact = 100 * stats.binom(10_000, 0.05).std() / 1e4
+    assert sampling_sd(5.0, 10_000) == pytest.approx(exact, rel=1e-3)
+    assert sampling_sd(0.0, 10_000) == pytest.approx(sampling_sd(100.0, 10_000))
+    assert sampling_sd(0.0, 10_000) > 0
+
+
+@pytest.mark.parametrize(
+    ("errors", "expected"),
+    [
+        ((5.0, 5.1, 5.2), False),
+        ((5.0, 5.1, 8.0), True),
+        ((5.0, 9.0, 13.0), False),  # far apart, but none is a stranger to the others
+        ((5.0, 5.1, 5.2, 5.0, 8.0), True),
+        ((5.0, 8.0), False),
+    ],
+)
+def test_an_arm_is_uneven_when_one_seed_is_a_stranger_to_the_others(
+    errors: tuple[float, ...], expected: bool
+) -> None:
+    assert uneven(arm("a", *errors), 0.04) == expected
+
+
+def test_an_arm_with_a_diverged_run_is_uneven() -> None:
+    assert uneven(arm("a", 90.0, 5.0, 5.1, diverged=[1]), 0.04)
+
+
+@pytest.mark.parametrize("n", [3, 8])
+def test_at_most_one_even_arm_in_a_hundred_is_called_uneven(n: int) -> None:
+    rng = np.random.default_rng(n)
+    found = [uneven(arm("a", *rng.normal(5, 0.2, n)), 0.04) for _ in range(3000)]
+    assert np.mean(found) <= 0.01 + 3 * math.sqrt(0.01 / 3000)
+
+
+def test_parts_of_an_arm_that_do_not_fit_are_refused() -> None:
+    right = np.ones((2, 10), bool)
+    with pytest.raises(ValueError, match="twice"):
+        Arm("a", (1, 1), (5.0, 5.0), 1.0)
+    for errors in ((5.0,), (5.0, math.nan)):
+        with pytest.raises(ValueError, match="2 seeds"):
+            Arm("a", (1, 2), errors, 1.0)
+    with pytest.raises(ValueError, match="chance variance"):
+        Arm("a", (1,), (5.0,), 0.0)
+    with pytest.raises(ValueError, match="but correct is"):
+        Arm("a", (1, 2, 3), (5.0, 5.1, 5.2), 1.0, correct=right)
+
+
+def test_only_takes_runs_in_the_order_asked_for() -> None:
+    whole = arm("a", 5.0, 90.0, 6.0, diverged=[2])
+    assert whole.only([3, 2]).errors == (6.0, 90.0)
+    assert whole.only([3, 2]).diverged == {2}
+    assert whole.only([1, 3]).diverged == frozenset()
+
+
+@given(st.lists(st.floats(0, 100), min_size=2, max_size=8))
+def test_a_summary_is_numpys(errors: list[float]) -> None:
+    found = summarise(errors)
+    assert found.mean == pytest.approx(np.mean(errors), abs=1e-9)
+    assert found.sd == pytest.approx(np.std(errors, ddof=1), abs=1e-9)
+
+
+def test_a_summary_of_nothing_or_of_no_number_is_unknown() -> None:
+    assert math.isnan(summarise([]).mean)
+    assert math.isnan(summarise([5.0]).sd)
+    assert math.isnan(summarise([5.0, math.nan]).mean)

@@ -20,7 +20,7 @@ def command(a: str, b: str, results: Path, format_: str | None) -> int:
 
     A and B are folders, or tiers of the runs in --results.
     Runs of one key must be identical, and no run be refused, else exit 1; other runs are compared
-    cell by cell, paired by seed and test image.
+    cell by cell.
     """
     from resbench.analysis.compare import compare, select
     from resbench.report.compare import compare_document

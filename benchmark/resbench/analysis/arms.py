@@ -18,7 +18,10 @@ from resbench.stats.spread import Arm, chance_variance
 from resbench.store.layout import RunFolder
 from resbench.store.predictions import read_predictions
 from resbench.store.records import RunRecord
-from resbench.suite.schema import Metric
+from resbench.suite.schema import SIGNAL_METRICS, Metric
+
+NO_CHANCE = 1e-12
+"""Variance of what is not counted on test images: only the other arms say how far runs spread."""
 
 
 @dataclass(frozen=True)
@@ -75,25 +78,33 @@ def arm_of(name: str, runs: Iterable[RunRecord], metric: Metric, kept: Kept) -> 
     values = {
         seed_of(run): (run, _error(run, metric))
         for run in sorted(runs, key=seed_of)
-        if run.status == "diverged" or measured(run, metric) is not None
+        if _guesses(run, metric) or measured(run, metric) is not None
     }
     found = [run for run, _ in values.values()]
     if not found:
         return Arm(name, (), (), 1.0)
     errors = tuple(error for _, error in values.values())
-    lost = frozenset(seed for seed, (run, _) in values.items() if run.status == "diverged")
+    lost = frozenset(seed for seed, (run, _) in values.items() if _guesses(run, metric))
     finished = [run for run in found if run.status == "done"]
     images = [kept.correct[run.key] for run in finished if run.key in kept.correct]
     same = len({kept.labels[run.key] for run in finished if run.key in kept.labels}) == 1
     tested = metric == "test_top1_err" and same and len(images) == len(finished)
     correct = np.stack(images) if tested else None
     even = [error for run, error in values.values() if run.status == "done"] or list(errors)
-    chance = chance_variance(even, _images(found[0], metric), correct)
+    if metric in SIGNAL_METRICS:
+        chance = NO_CHANCE
+    else:
+        chance = chance_variance(even, _images(found[0], metric), correct)
     return Arm(name, tuple(values), errors, chance, lost, None if lost else correct)
 
 
+def _guesses(run: RunRecord, metric: Metric) -> bool:
+    """Whether a run counts as guessing: it diverged, and an error is asked for."""
+    return run.status == "diverged" and metric not in SIGNAL_METRICS
+
+
 def _error(run: RunRecord, metric: Metric) -> float:
-    if run.status == "diverged":
+    if _guesses(run, metric):
         return guessing_error(DATA_SETS[run.data.name].classes)
     value = measured(run, metric)
     assert value is not None

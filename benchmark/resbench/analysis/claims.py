@@ -22,7 +22,7 @@ from resbench.store.layout import RunFolder
 from resbench.store.metrics import EpochMetrics, read_epochs
 from resbench.suite.claims import ParsedClaim
 from resbench.suite.expand import parsed_claims
-from resbench.suite.schema import Claim, Metric
+from resbench.suite.schema import SIGNAL_METRICS, Claim, Metric
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,8 @@ def _questions(table: TableRuns) -> list[Question]:
         if len(_labels(table, one, kept)) > 1:
             own = {name: replace(arm, correct=None) for name, arm in own.items()}
         # At the source's own schedule what training reaches is what the claim is about.
-        guarded = () if as_declared(context) else one.cells
+        learns = claim.metric not in SIGNAL_METRICS
+        guarded = one.cells if learns and not as_declared(context) else ()
         questions.append(
             Question(
                 operator,

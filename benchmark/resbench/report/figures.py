@@ -22,6 +22,7 @@ from resbench.analysis.names import data_label, listed, set_label, tier_label
 from resbench.report.document import plain
 from resbench.report.text import sentence, verdict_of
 from resbench.stats.power import MIN_SEEDS
+from resbench.suite.schema import SIGNAL_METRICS
 from resbench.words import count
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ def claims(settings: Mapping[str, Sequence[JudgedTable]]) -> Figure | None:
     for name, tables in settings.items():
         for table in tables:
             for number, item in enumerate(table.claims):
-                if item.has_runs:
+                if item.has_runs and item.claim.metric not in SIGNAL_METRICS:
                     found.setdefault((table.suite, number), {})[name] = item
     rows = [found[at] for at in sorted(found)]
     if not rows:

@@ -27,7 +27,8 @@ from resbench.report.document import (
 from resbench.words import count
 
 EFFECTS = (
-    "Effects are in percentage points; positive means as claimed. For a chain of networks, effect "
+    "Effects are in percentage points, of sizes within a network factors (×); positive, or above "
+    "×1, means as claimed. For a chain of networks, effect "
     "and published effect are those of its weakest step, which is named; for a growing gap, they "
     "are the rise of a fitted line from the first level to the last."
 )
@@ -183,8 +184,8 @@ def _claims(table: JudgedTable) -> Iterator[Block]:
             (
                 f"{claim_text(claim.claim.text, claim.step)} ({claim.claim.place})",
                 Number(text.percent(claim.published_pp), claim.published_pp),
-                Number(text.signed(claim.effect_pp), claim.effect_pp),
-                text.bounds(claim.interval),
+                Number(text.amount(claim, claim.effect_pp), claim.effect_pp),
+                text.amounts(claim),
                 text.published_evidence(claim),
                 text.verdict_of(claim),
                 str(claim.look or claim.n),

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from resbench.suite.schema import SIGNAL_METRICS
 from resbench.words import count
 
 if TYPE_CHECKING:
@@ -71,13 +72,16 @@ def claim_sentence(claim: JudgedClaim) -> str:
     if effect is None:
         return f"{sentence(verdict_of(claim))}."
     way = "as claimed" if effect > 0 else "the other way"
-    numbers = [f"{abs(effect):.2f} pp {way}"]
+    size = f"{abs(effect):.2f} pp"
+    if claim.claim.metric in SIGNAL_METRICS:
+        size = f"a factor of {10 ** abs(effect):.3g}"
+    numbers = [f"{size} {way}"]
     if claim.claim.margin_pp is not None:
         numbers = [f"difference {effect:+.2f} pp, margin {claim.claim.margin_pp:g} pp"]
     if claim.step:
         numbers.append(f"weakest step {claim.step}")
     if claim.interval is not None:
-        numbers.append(f"95% interval {bounds(claim.interval)}")
+        numbers.append(f"95% interval {amounts(claim)}")
     if claim.published_pp is not None and claim.at_published_setting:
         numbers.append(f"published {claim.published_pp:+.2f}")
     numbers.append(f"{count(claim.look or claim.n, 'seed')} per arm")
@@ -131,6 +135,20 @@ def mean_sd(mean: float, sd: float | None, n: int, planned: int) -> str:
 def signed(value: float | None) -> str:
     """Return a difference with its sign; nothing where it is unknown."""
     return "" if value is None or math.isnan(value) else f"{value:+.2f}"
+
+
+def amount(claim: JudgedClaim, value: float | None) -> str:
+    """Return an effect: points with their sign, or the factor between two sizes."""
+    if claim.claim.metric not in SIGNAL_METRICS or value is None:
+        return signed(value)
+    return f"×{10**value:.3g}"
+
+
+def amounts(claim: JudgedClaim) -> str:
+    """Return the interval of an effect."""
+    if claim.claim.metric not in SIGNAL_METRICS or claim.interval is None:
+        return bounds(claim.interval)
+    return " to ".join(amount(claim, limit) for limit in claim.interval)
 
 
 def bounds(interval: tuple[float, float] | None) -> str:

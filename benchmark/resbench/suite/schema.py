@@ -24,6 +24,10 @@ Metric = Literal[
     "val_in_train_err",
     "params_m",
     "train_time_min",
+    "value_at_start",
+    "value_at_end",
+    "gradient_at_start",
+    "gradient_at_end",
     "layer",
     "output_size",
     "depth",
@@ -35,6 +39,10 @@ Settings = dict[str, Any]
 
 ERROR_METRICS = frozenset({"test_top1_err", "train_top1_err", "val_in_train_err"})
 TEXT_METRICS = frozenset({"layer", "output_size"})
+SIGNAL_METRICS = frozenset(
+    {"value_at_start", "value_at_end", "gradient_at_start", "gradient_at_end"}
+)
+"""Sizes within a network, as powers of ten: a difference of 1 is a factor of 10."""
 
 
 class Mark(Frozen):
@@ -143,13 +151,22 @@ class Claim(Frozen):
 
     ``claim`` is ``error(ROW/COLUMN) < error(...)``, with ``<``, ``>``, ``~`` (equivalent within
     ``margin_pp``), chained for an order over levels, or ``gap(CELL, CELL) < gap(CELL, CELL)``.
+    ``error`` stands for the claim's metric, whatever it is.
     """
 
     id: Identifier
     text: Text
     place: Text
     claim: Text
-    metric: Literal["test_top1_err", "train_top1_err", "val_in_train_err"] = "test_top1_err"
+    metric: Literal[
+        "test_top1_err",
+        "train_top1_err",
+        "val_in_train_err",
+        "value_at_start",
+        "value_at_end",
+        "gradient_at_start",
+        "gradient_at_end",
+    ] = "test_top1_err"
     printed_pp: (
         Annotated[
             str,

@@ -271,7 +271,7 @@ def test_a_count_of_parameters_has_no_luck_of_seeds(tmp_path: Path, capsys: Capt
 
 
 def test_a_cell_that_is_never_trained_says_so_once(tmp_path: Path, capsys: Capture) -> None:
-    shown = invoke(capsys, "explain", "depth", "resnet-1001/cifar10", "--results", tmp_path).out
+    shown = invoke(capsys, "explain", "depth", "wrn-28-10/cifar10", "--results", tmp_path).out
     text = " ".join(shown.split())
     assert "Not run yet" not in text
-    assert text.count("not built here") == 1
+    assert text.count("no network here") == 1

@@ -52,7 +52,7 @@ class Part:
 
 @dataclass(frozen=True)
 class ZooEntry:
-    """One row of the zoo: a network, its expected size at full width, and what was printed.
+    """One row of the zoo: a network, its expected size at full width, and the published one.
 
     MACs are per 32x32 image, forward, convolutions and the classifier only, in millions.
     """
@@ -67,7 +67,7 @@ class ZooEntry:
     parameters_100: int
     macs_m: float
     printed: str | None
-    """Parameters as printed in the source, where they are."""
+    """Parameters as the source publishes them, where it does."""
     trunk_depth: int
     with_bn_statistics_10: int | None = None
     """Count with running means and variances, which is what the report quotes."""

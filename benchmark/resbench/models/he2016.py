@@ -1,4 +1,4 @@
-"""ResNet-164 for CIFAR: "Identity Mappings in Deep Residual Networks", He et al. 2016.
+"""ResNet-164 and 1001 for CIFAR: "Identity Mappings in Deep Residual Networks", He et al. 2016.
 
 Paper: https://arxiv.org/abs/1603.05027.
 """
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 class He2016(Network, tag="he2016", frozen=True):
     """The pre-activation ResNet of He et al. 2016 (arXiv:1603.05027)."""
 
-    name: Literal["resnet-164"]
+    name: Literal["resnet-164", "resnet-1001"]
 
 
-UNITS = {"resnet-164": 18}
+UNITS = {"resnet-164": 18, "resnet-1001": 111}
 """In each of the three stages."""
 
 
@@ -50,13 +50,17 @@ def build(network: He2016, num_classes: int, settings: Settings) -> nn.Sequentia
 ZOO = (
     ZooEntry("he2016", "resnet-164", {}, "ResNet-164",
         1_703_258, 1_726_388, 247.6, "1.7 M", 164),
+    ZooEntry("he2016", "resnet-1001", {}, "ResNet-1001",
+        10_327_706, 10_350_836, 1491.0, "10.3 M", 1001),
 )
 PROVENANCE = (
-    Part("units", "18 a stage, 164 = 9 x 18 + 2 layers", "paper", "section 4"),
-    Part("residual unit", "pre-activation bottleneck, no biases", "paper", "section 4, Fig. 4(e)"),
-    Part("stem", "3x3, 16 channels, stride 1, no BN", "paper", "appendix"),
+    Part("units", "18 or 111 a stage: 9 x 18 + 2 = 164 layers, 9 x 111 + 2 = 1001", "paper",
+         "section 4"),
+    Part("residual unit", "pre-activation bottleneck, no biases", "paper",
+         "section 4.1, Fig. 4(e)"),
+    Part("stem", "3x3, 16 channels, stride 1, no BN", "paper", "He et al. 2015, section 4.2"),
     Part("channel widths", "64, 128, 256; bottlenecks 16, 32, 64", "paper", "appendix",
-         "give the printed 1.7 M parameters"),
+         "give the 1.7 M and 10.3 M that Wang et al. publish"),
     Part("strides", "1, 2, 2 in the 3x3 of a stage's first unit", "inferred", "appendix",
          "the released Torch code strides in the first 1x1"),
     Part("shortcut", "identity; 1x1 convolution of the activated input where the shape changes",

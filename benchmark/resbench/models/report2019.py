@@ -29,7 +29,7 @@ class Report2019(Network, tag="report2019", frozen=True):
     """As in the authors' code, or as in the report's prose."""
     skips: Literal["code", "printed"]
     """Connections inside the masks of stages 1, 2, 3: 1, 0, 0 as the authors' code has them, or
-    2, 1, 0 as the report prints."""
+    2, 1, 0 as in section 5.3 of the report."""
     fix_trunk: bool
     """Chain the two trunk units the report describes; its code's loop kept only one."""
     as_trained: bool
@@ -129,11 +129,11 @@ ZOO = (
     ZooEntry("report2019", "attention-56", {}, "Attention-56",
         28_326_986, 28_419_236, 688.2, "28M", 47,
         with_bn_statistics_10=28_366_154,
-        note="47 weighted layers on the trunk, not the printed 56"),
+        note="47 weighted layers on the trunk, not the published 56"),
     ZooEntry("report2019", "attention-92", {}, "Attention-92",
         64_962_634, 65_054_884, 1241.9, "65M", 74,
         with_bn_statistics_10=65_040_202,
-        note="74 weighted layers on the trunk, not the printed 92"),
+        note="74 weighted layers on the trunk, not the published 92"),
     ZooEntry("report2019", "attention-56", {"fix_trunk": True}, "Attention-56, both trunk units",
         32_464_714, 32_556_964, 839.2, None, 56,
         with_bn_statistics_10=32_509_258),
@@ -148,7 +148,7 @@ ZOO = (
 PROVENANCE = (
     Part("stem", "5x5, 32 channels, bias", "report", "Table 5"),
     Part("stem stride", "1", "report-code", "Table 5",
-         "Table 5 prints stride 2, but its own output size of 32x32 needs 1"),
+         "Table 5 has stride 2, but its own output size of 32x32 needs 1"),
     Part("stem BN", "BN-ReLU before the max-pool", "report-code", "-",
          "the trained Attention-56 ARL lacked it, its NAL had it: as_trained restores that"),
     Part("stem max-pool", "2x2, stride 2", "report", "Table 5"),
@@ -167,7 +167,7 @@ PROVENANCE = (
     Part("trunk depth", "47 and 74 weighted layers", "report-code", "Table 5",
          "follows from the lost trunk unit; 56 and 92 with fix_trunk"),
     Part("skips", "1, 0, 0 in stages 1, 2, 3 (2, 1, 1 poolings)", "report-code", "section 5.3",
-         "the report prints {2, 1, 0}: option skips=printed"),
+         "the report has {2, 1, 0}: option skips=printed"),
     Part("mask max-pool", "2x2, stride 2", "report-code", "-"),
     Part("interpolation", "nearest, x2", "report-code", "-"),
     Part("mask tail", "1x1, 1x1 with biases and no BN, sigmoid", "report-code", "section 3.3"),
@@ -182,7 +182,7 @@ PROVENANCE = (
     Part("average pool at other sizes", "mean over what is left", "inferred", "Table 5",
          "the same thing at 32 px"),
     Part("dropout", "0.4", "report-code", "Table 5",
-         "not printed; the trained Attention-56 ARL had none, which as_trained restores"),
+         "not published; the trained Attention-56 ARL had none, which as_trained restores"),
     Part("initialisation", "Glorot uniform, biases 0", "report-code", "-", "Keras default"),
     Part("BN eps", "1e-3", "report-code", "-", "Keras default"),
     Part("BN momentum", "0.01 for the new batch", "report-code", "-", "Keras default, 0.99 there"),

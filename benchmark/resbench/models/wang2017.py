@@ -40,7 +40,7 @@ class Wang2017(Network, tag="wang2017", frozen=True):
 
 @dataclass(frozen=True)
 class ModulePlan:
-    """How often a network repeats its parts (Wang et al. 2017, section 3 and 4.1)."""
+    """How often a network repeats its parts (Wang et al. 2017, caption of Fig. 2)."""
 
     m: int
     """Attention Modules in each of the three stages."""
@@ -61,8 +61,8 @@ PLANS = {
     "attention-452": ModulePlan(m=6, p=2, t=4, r=3),
 }
 # Bottleneck width, output channels, stride of the first unit, poolings of the masks.
-# Inferred, the paper prints none of them for CIFAR: widths and strides are ResNet's, and give the
-# printed 1.9 M and 5.1 M parameters; 3, 2 and 1 poolings at 32, 16 and 8 px give the skips
+# Inferred, the paper has none of them for CIFAR: widths and strides are ResNet's, and give the
+# published 1.9 M and 5.1 M parameters; 3, 2 and 1 poolings at 32, 16 and 8 px give the skips
 # {2, 1, 0} of the ImageNet networks and a 4x4 bottom in each stage.
 STAGES = ((16, 64, 1, 3), (32, 128, 2, 2), (64, 256, 2, 1))
 
@@ -136,7 +136,7 @@ ZOO = (
         5_084_762, 5_107_892, 568.3, "5.1 M", 236),
     ZooEntry("wang2017", "attention-452", {}, "Attention-452",
         10_181_210, 10_204_340, 984.4, "8.6 M", 452,
-        note="unresolved: {p=2, t=4, r=3} and m=6 as printed do not give the printed size"),
+        note="unresolved: {p=2, t=4, r=3} and m=6 as published do not give the published size"),
     ZooEntry("wang2017", "attention-56", {"learning": "nal"}, "Attention-56, NAL",
         1_030_362, 1_053_492, 122.8, None, 56),
     ZooEntry("wang2017", "attention-56", {"activation": "channel"},
@@ -151,11 +151,11 @@ ZOO = (
 PROVENANCE = (
     Part("stages", "3, with m Attention Modules each", "paper", "section 4.1"),
     Part("trunk depth", "36 m + 20", "paper", "section 4.1"),
-    Part("p, t, r", "1, 2, 1", "paper", "section 4.1"),
-    Part("p, t, r of Attention-452", "2, 4, 3 with m = 6", "paper", "section 4.1, Table 6",
-         "gives 10.2 M parameters where 8.6 M is printed: unresolved, both are shown"),
+    Part("p, t, r", "1, 2, 1", "paper", "caption of Fig. 2"),
+    Part("p, t, r of Attention-452", "2, 4, 3 with m = 6", "paper", "caption of Table 6",
+         "gives 10.2 M parameters where 8.6 M is published: unresolved, both are shown"),
     Part("residual unit", "pre-activation bottleneck 1x1, 3x3, 1x1, no biases", "paper",
-         "section 4.1", "built as in He et al. 2016, which the paper follows"),
+         "section 3", "built as in He et al. 2016, which the paper follows"),
     Part("stem", "3x3, 16 channels, stride 1, no bias, no BN", "inferred", "section 4.1",
          "the CIFAR stem of He et al. 2016; the first unit's own BN-ReLU follows"),
     Part("channel widths", "64, 128, 256; bottlenecks 16, 32, 64", "inferred",
@@ -168,7 +168,7 @@ PROVENANCE = (
          "the first has to change the width; the other is placed by symmetry"),
     Part("shortcut", "identity; 1x1 convolution of the activated input where the shape changes",
          "inferred", "section 4.1", "as in the code of He et al. 2016"),
-    Part("width of mask units", "the trunk's", "paper", "section 3"),
+    Part("width of mask units", "the trunk's", "paper", "caption of Fig. 2"),
     Part("attention residual learning", "H = (1 + M) T", "paper", "section 3.1, Eq. 3"),
     Part("naive attention learning", "H = M T", "paper", "section 4.1, Table 3"),
     Part("poolings of the mask", "3, 2, 1 in stages 1, 2, 3", "inferred", "section 3.2, Fig. 2",

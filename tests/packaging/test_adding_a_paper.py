@@ -6,7 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 
+from resbench.models import build, own_family
 from tests.cli.invoke import invoke
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -127,3 +129,21 @@ def test_no_setting_has_a_default_that_could_change_a_run(folder: Path, capsys: 
         assert "missing key" in found.err, match[0]
         tried += 1
     assert tried > 5
+
+
+def test_the_network_that_the_document_shows_is_a_family_whose_networks_learn(
+    tmp_path: Path,
+) -> None:
+    (text,) = re.findall(r"```python\n(.*?)```", DOC.read_text(encoding="utf-8"), re.DOTALL)
+    file = tmp_path / "networks.py"
+    file.write_text(text, encoding="utf-8")
+    family = own_family(file)
+    assert family.names == ("plain-2", "plain-4")
+    layers = []
+    for name in family.names:
+        model = build("plain", name, kernel=3, code=family.code, width=0.5)
+        loss = torch.nn.functional.cross_entropy(model(torch.randn(4, 3, 8, 8)), torch.arange(4))
+        loss.backward()
+        assert all(p.grad is not None and p.grad.any() for p in model.parameters())
+        layers.append(sum(isinstance(m, torch.nn.Conv2d | torch.nn.Linear) for m in model))
+    assert layers == [2, 4]

@@ -7,13 +7,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec import to_builtins
 
 from resbench.store.atomic import dump_json
 from resbench.store.layout import ResultsFolder, RunFolder
-from resbench.store.predictions import read_predictions
 from resbench.store.records import read_record
 from resbench.store.scan import scan
 from resbench.store.verify import verify_run
@@ -22,7 +22,7 @@ from resbench.suite.spec import RunSpec, plain_to
 from ..committed import ROOT, committed, copy_of
 
 RESULTS = ROOT / "results"
-REPLAYED = "5713493011b130b4"
+REPLAYED = "14201862db3dcdd4"
 """Attention-56 ARL, tier cpu, seed 1: the cheapest of the recorded networks."""
 
 
@@ -50,7 +50,18 @@ def test_every_shipped_record_has_the_key_and_the_bytes_that_this_version_gives_
         spec = plain_to(RunSpec, record.spec)
         assert spec.key == record.key
         assert spec.canonical() == record.spec
-        assert f"{dump_json(to_builtins(record), indent=1)}\n".encode() == path.read_bytes()
+        assert _as_stored(to_builtins(record), json.loads(path.read_bytes())) == path.read_bytes()
+
+
+def _as_stored(fields: dict[str, Any], stored: dict[str, Any]) -> bytes:
+    """Return a record's bytes, without the optional fields that came after it was written."""
+
+    def known(value: Any, like: Any) -> Any:
+        if not isinstance(value, dict) or not isinstance(like, dict):
+            return value
+        return {k: known(v, like.get(k)) for k, v in value.items() if k in like}
+
+    return f"{dump_json(known(fields, stored), indent=1)}\n".encode()
 
 
 def test_shipped_results_are_a_results_folder_like_any_other(shipped: Path) -> None:
@@ -79,10 +90,10 @@ def test_shipped_records_name_no_folder_of_a_machine(shipped: Path) -> None:
         assert '"/' not in path.read_text(encoding="utf-8"), path
 
 
+@pytest.mark.slow  # minutes: the published width on all images
+@pytest.mark.timeout(3600)
 def test_first_epoch_of_a_shipped_record_repeats_bit_for_bit(shared_data: Path) -> None:
     record = RESULTS / "runs" / REPLAYED / "record.json"
-    if read_predictions(record.parent / "predictions.npz").index is None:
-        pytest.skip("recorded when images stood in the order of their files")
     environment = json.loads(record.read_text())["environment"]
     import torch
 
@@ -94,7 +105,7 @@ def test_first_epoch_of_a_shipped_record_repeats_bit_for_bit(shared_data: Path) 
         pytest.skip(f"bits are promised in the same environment only: {there}, here {here}")
     replay = Path(__file__).with_name("replay.py")
     done = subprocess.run(
-        [sys.executable, str(replay), str(record), str(shared_data / "cifar10-jpeg75")],
+        [sys.executable, str(replay), str(record), str(shared_data / "cifar10")],
         capture_output=True,
         text=True,
         check=True,

@@ -13,12 +13,14 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from resbench.stats import student
 from resbench.stats.intervals import summarise
+
+if TYPE_CHECKING:  # `plan` and `validate` start without numpy
+    import numpy as np
+    from numpy.typing import NDArray
 
 PRIOR_DF = 2.0
 FADE = 4

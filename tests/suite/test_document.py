@@ -66,7 +66,7 @@ Network = Attention | Plain | AttentionFree
 
 
 class Drop(Strict):
-    at: Annotated[int, Meta(gt=0)] | Annotated[float, Meta(gt=0)]
+    at: Annotated[float, Meta(gt=0)]
 
 
 class Suite(Strict):
@@ -77,9 +77,7 @@ class Suite(Strict):
     model: Network | None = None
     models: tuple[Network, ...] = ()
     drops: tuple[Drop, ...] = ()
-    seeds: Annotated[tuple[Annotated[int, Meta(ge=0)], ...], Meta(min_length=1, max_length=9)] = (
-        0,
-    )
+    seeds: Annotated[tuple[Annotated[int, Meta(ge=0)], ...], Meta(min_length=1)] = (0,)
     levels: dict[Identifier, Optim] = msgspec.field(default_factory=dict)
     families: dict[Literal["attention", "plain"], dict[str, Any]] = msgspec.field(
         default_factory=dict
@@ -246,7 +244,7 @@ provenance:
     assert str(caught.value).splitlines() == [
         "x.yaml:4:1: 'protocol' must be up to 64 of a-z, 0-9, - and _, the first a letter or "
         "digit, not the text 'wang2017\\n'.",
-        "x.yaml:8:18: 'columns' in 'table' must have a length of at least 1, not 0.",
+        "x.yaml:8:18: 'columns' in 'table' must be a mapping of length >= 1, not an empty mapping.",
         "x.yaml:10:3: 'one' in 'provenance': origin 'inferred' needs a reason.",
         "x.yaml:11:3: 'two' in 'provenance': origin 'deviation' needs a reason.",
     ]

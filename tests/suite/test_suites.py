@@ -30,7 +30,7 @@ from resbench.suite.expand import Cell, Context, DataChoice, Expanded, expand, p
 from resbench.suite.ledger import ledger
 from resbench.suite.schedule import resolve
 from resbench.suite.schema import ERROR_METRICS, Claim, PaperValue, Suite
-from resbench.suite.schema_files import FILES, schema
+from tools.schemas import FILES, schema
 
 TABLES = {
     "table1_arl_vs_nal",
@@ -293,7 +293,7 @@ def test_every_file_names_the_schema_that_its_editor_needs(path: Path) -> None:
 @pytest.mark.parametrize("kind", FILES)
 def test_the_published_schema_is_that_of_the_code(kind: str) -> None:
     text = (suite_folder() / "schema" / f"{kind}.json").read_text(encoding="utf-8")
-    assert json.loads(text) == schema(FILES[kind]), "run python -m resbench.suite.schema_files"
+    assert json.loads(text) == schema(FILES[kind]), "run python -m tools.schemas"
 
 
 def settings_known_to_editors() -> set[str]:

@@ -14,7 +14,7 @@ Identifier = Annotated[
     str,
     Meta(
         pattern=IDENTIFIER,
-        extra={"words": "be up to 64 of a-z, 0-9, - and _, the first a letter or digit"},
+        description="up to 64 of a-z, 0-9, - and _, the first a letter or digit",
     ),
 ]
 Text = Annotated[str, Meta(min_length=1, max_length=2000)]
@@ -74,9 +74,7 @@ class Publication(Frozen):
     framework: Text
     """What its authors computed with; its defaults hold where the document is silent."""
     link: (
-        Annotated[
-            str, Meta(pattern=r"^https?://\S+$(?!\n)", extra={"words": "begin with https://"})
-        ]
+        Annotated[str, Meta(pattern=r"^https?://\S+$(?!\n)", description="a link with https://")]
         | None
     )
     """Where it can be read; null where it is not published."""
@@ -170,7 +168,7 @@ class Claim(Frozen):
     printed_pp: (
         Annotated[
             str,
-            Meta(pattern=r"^[+-]?\d+(\.\d+)?$(?!\n)", extra={"words": 'be a number like "0.37"'}),
+            Meta(pattern=r"^[+-]?\d+(\.\d+)?$(?!\n)", description='a number like "0.37"'),
         ]
         | None
     ) = None

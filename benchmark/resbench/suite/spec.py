@@ -40,7 +40,8 @@ else:
 
 
 Ratio = Annotated[float, Meta(ge=0, le=1)]
-PositiveNumber = Annotated[int, Meta(gt=0)] | Annotated[float, Meta(gt=0)]
+PositiveNumber = Annotated[float, Meta(gt=0)]
+"""Written 150 where it is whole: see :func:`whole`."""
 PositiveInt = Annotated[int, Meta(gt=0)]
 Seed = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 _Kind = TypeVar("_Kind")

@@ -1,6 +1,6 @@
 """JSON Schema of suite, protocol, sources and tier files, for completion and checks in editors.
 
-``python -m resbench.suite.schema_files`` writes them to ``suites/schema/``.
+``python -m tools.schemas`` writes them to ``suites/schema/``.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def schema(model: type[msgspec.Struct]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Write every schema beside the suites."""
+    """Write every schema next to the suites."""
     folder = suite_folder() / "schema"
     folder.mkdir(exist_ok=True)
     for name, model in FILES.items():

@@ -36,7 +36,7 @@ def test_a_report_that_cannot_be_printed_is_a_fault_in_one_line(
     done = shell(tmp_path, f"{REPORT} {where}")
     assert done.returncode == 3
     assert done.stderr == (
-        f"standard output: {why}. The output is incomplete: send it to another place.\n"
+        f"standard output: {why}. The output is incomplete: send it elsewhere.\n"
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from resbench.suite.catalog import suite_folder
+from resbench.suite.expand import PARTS
 from resbench.suite.schema import Protocol, Sources, Suite, Tier
 from resbench.suite.spec import RunSpec
 
@@ -21,8 +22,6 @@ FILES: dict[str, type[msgspec.Struct]] = {
     "sources": Sources,
     "tier": Tier,
 }
-PARTS = ("model", "data", "training")
-"""The parts of a run specification that files set."""
 
 
 def schema(model: type[msgspec.Struct]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The data sets that suites may name, a row each: to add one, add a row.
 
-Nothing is imported here: specifications, plans and reports read these facts, and only
+Imports nothing, because specifications, plans and reports read these facts; only
 :mod:`resbench.data` opens files.
 """
 
@@ -28,7 +28,7 @@ class Archive:
 
 @dataclass(frozen=True)
 class DataSet:
-    """Facts of one data set. Everyone may also have other images of its kind, as Parquet."""
+    """Facts of one data set. A user may also have other images of its kind, as Parquet."""
 
     name: str
     classes: int
@@ -36,7 +36,7 @@ class DataSet:
     train_images: int
     test_images: int
     balanced: tuple[int, int]
-    """The largest stratified subsets: as often the rarest class as there are classes."""
+    """Sizes of the largest stratified subsets: the rarest class times the number of classes."""
     px: int
     """Height and width of its RGB images."""
     fingerprint: str
@@ -44,9 +44,9 @@ class DataSet:
     column: str = "label"
     """The column of labels in Parquet files."""
     archive: Archive | None = None
-    """Of the data sets that published numbers are about."""
+    """Set for data sets that published numbers are about."""
     reader: str | None = None
-    """``module:function``, which returns the images, where they come with a package."""
+    """``module:function`` that returns the images, where they come with a package."""
 
     @property
     def id(self) -> str:

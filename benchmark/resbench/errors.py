@@ -1,7 +1,7 @@
 """Errors a user can cause, and the exit codes of every command.
 
-A :class:`ResbenchError` reaches the user as one line per problem, without a traceback: the place,
-what is wrong, why, and what to do. Anything else that escapes is a defect of resbench.
+A :class:`ResbenchError` reaches the user as one line per problem, without a traceback: where, what,
+why, and what to do. Any other exception that reaches the user is a defect of resbench.
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ class EnvironmentFault(ResbenchError):
 
 
 class StorageFault(EnvironmentFault):
-    """The results folder cannot be written or read: no run can go on there (exit 3)."""
+    """The results folder cannot be written or read, so no run can continue there (exit 3)."""
 
 
 LISTED = 15
-"""So many names are read through (all verbs, all shipped suites); of more, a near one is enough."""
+"""Up to this many choices are listed in full; beyond that, only the closest match."""
 
 
 def did_you_mean(name: str, allowed: Iterable[str]) -> str:
-    """Return ``" Did you mean 'x'? Allowed: a, b."``; the second half when nothing is near.
+    """Return ``" Did you mean 'x'? Allowed: a, b."``; only the second half if no name is close.
 
-    Of more than ``LISTED`` names a near one stands alone, and without one the first are listed.
+    Of more than ``LISTED`` names only the close one is given, or else the first ones.
     """
-    import difflib  # only where there is something to say
+    import difflib  # only needed when something is wrong
 
     names = [str(item) for item in allowed]
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)

@@ -1,4 +1,4 @@
-"""What this machine is and what it grants this process, without importing anything heavy."""
+"""What this machine is and what this process may use of it, without heavy imports."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def cpu_model() -> str:
 
 @cache
 def _cpu() -> dict[str, str]:
-    """Return what the kernel says of the first processor."""
+    """Return what the kernel reports about the first processor."""
     try:
         first, _, _ = CPUINFO.read_text(errors="replace").partition("\n\n")
     except OSError:
@@ -57,15 +57,15 @@ def _quota(folder: Path) -> float | None:
             quota = (folder / "cpu.cfs_quota_us").read_text().strip()
             period = (folder / "cpu.cfs_period_us").read_text().strip()
         return int(quota) / int(period) if int(quota) > 0 else None
-    except (OSError, ValueError, ZeroDivisionError):  # "max" is no number
+    except (OSError, ValueError, ZeroDivisionError):  # "max" means no limit
         return None
 
 
 def control_groups(controller: str) -> Iterator[Path]:
     """Yield the folders of the control groups, of version 1 or 2, that limit this process.
 
-    Its own comes first. Within a container the kernel may name the group as the host sees it: no
-    such folder is there then, and the container's own is the mount.
+    Its own comes first. In a container the kernel may name the group as the host does; that folder
+    does not exist then, and the container's own is the mount.
     """
     try:
         lines = CGROUP.read_text().splitlines()

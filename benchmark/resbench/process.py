@@ -1,6 +1,6 @@
-"""How a process of resbench gets on with its surroundings: streams, imported modules, children.
+"""What a process of resbench cannot rely on: standard streams, module paths, temporary folders.
 
-What is not ours to rely on is settled here once, for every command and every worker.
+Settled here once for every command and every worker.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ def settle() -> None:
 
 
 def _settle_streams() -> None:
-    """Let no stream that goes away end the work: a log on a full disk, a closed terminal.
+    """Keep working when a stream fails: a log on a full disk, a closed terminal.
 
-    Standard error is for people and is lost without a word. Standard output is a result: where it
-    cannot be written, that is reported once.
+    Standard error is for people and is lost silently. Standard output is a result: a failure to
+    write it is reported once.
     """
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)
         except OSError:
-            # The next file to be opened would take the number, and be printed into. Opened for
-            # reading, the null device refuses what is written, as a closed stream does.
+            # The next file opened would get this number, and output would go into it. Opened for
+            # reading, the null device refuses writes, as a closed stream does.
             os.open(os.devnull, os.O_RDONLY)
     if sys.stderr is sys.__stderr__:
         sys.stderr = _stream(2, sys.stderr, "backslashreplace", needed=False)
@@ -68,10 +68,10 @@ class _Stream(io.FileIO):
         self.needed = needed
 
     def write(self, data: Any, /) -> int:
-        """Write what can be written; say that all of it was."""
+        """Write what can be written; report all of it as written."""
         try:
             written = super().write(data)
-        except BrokenPipeError:  # the reader has had enough, as `head` has
+        except BrokenPipeError:  # the reader stopped reading, as `head` does
             if self.needed:
                 self.needed = False
                 raise
@@ -79,8 +79,8 @@ class _Stream(io.FileIO):
             if self.needed:
                 self.needed = False
                 raise EnvironmentFault(
-                    f"standard output: {error.strerror}. The output is incomplete: send it to "
-                    "another place."
+                    f"standard output: {error.strerror}. The output is incomplete: send it "
+                    "elsewhere."
                 ) from error
         else:
             if written is not None:
@@ -89,7 +89,7 @@ class _Stream(io.FileIO):
 
 
 def need_temporary_files(folder: Path) -> None:
-    """Let this process and its children keep them in ``folder`` where the system has no place."""
+    """Use ``folder`` for temporary files, here and in children, if the system has none for them."""
     try:
         tempfile.gettempdir()
     except FileNotFoundError:
@@ -97,10 +97,10 @@ def need_temporary_files(folder: Path) -> None:
 
 
 def output_of(*command: str, timeout_s: float) -> str | None:
-    """Return what a command prints; None where it is missing, fails or takes too long."""
+    """Return what a command prints; None if it is missing, fails or takes too long."""
     import subprocess
 
-    # Git sets variables for its hooks that would lead a child to another repository.
+    # Git sets variables for its hooks, which would lead a child to another repository.
     variables = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     with suppress(OSError, subprocess.SubprocessError):
         return subprocess.run(

@@ -1,4 +1,4 @@
-"""Numbers in words and text on one line, the same wherever a person reads them."""
+"""Numbers in words and text on one line, the same in every message and report."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def count(number: int, noun: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a duration as people say it: 42 s, 7 min, 3 h 20 min, 4.5 days."""
+    """Return a duration in readable units: 42 s, 7 min, 3 h 20 min, 4.5 days."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
@@ -33,5 +33,5 @@ def invocation(verb: str, results: Path, arguments: Iterable[str] = ()) -> str:
 
 
 def one_line(error: object) -> str:
-    """Return text that a hostile name or value cannot break over lines or colour."""
+    """Return text in which a hostile name or value cannot start a line or change colours."""
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in str(error))

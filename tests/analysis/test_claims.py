@@ -8,14 +8,12 @@ import pytest
 from msgspec import structs
 
 from resbench.analysis.claims import JudgedClaim, judge_claims
-from resbench.analysis.contrast import contrast_of
 from resbench.analysis.results import read_results
 from resbench.analysis.tables import fill
 from resbench.report.text import amount, claim_sentence
 from resbench.store.layout import RunFolder
 from resbench.store.records import Signals, StageSignals, write_record
 from resbench.suite.catalog import load_suite
-from resbench.suite.claims import parse_claim
 from tests import factory
 from tests.factory import JPEG, plant, suite_under
 
@@ -39,29 +37,6 @@ def make(tmp_path: Path) -> Make:
 def judged(tmp_path: Path, suite: str = SUITE, table: int = 0) -> dict[str, JudgedClaim]:
     tables = fill(load_suite(suite), read_results(tmp_path))
     return {item.claim.id: item for item in judge_claims(tables[table])}
-
-
-@pytest.mark.parametrize(
-    ("text", "operator", "cells"),
-    [
-        ("error(a) < error(b)", "<", [("a",), ("b",)]),
-        ("error(a) > error(b)", ">", [("a",), ("b",)]),
-        ("error(a) ~ error(b)", "~", [("a",), ("b",)]),
-        ("error(a) < error(b) < error(c)", "monotone_increasing", [("a",), ("b",), ("c",)]),
-        ("error(a) > error(b) > error(c)", "monotone_decreasing", [("a",), ("b",), ("c",)]),
-        ("gap(a, b) < gap(c, d)", "gap_grows", [("b", "a"), ("d", "c")]),
-        ("gap(a, b) > gap(c, d)", "gap_grows", [("d", "c"), ("b", "a")]),
-    ],
-)
-def test_every_form_of_claim_has_the_test_that_decides_it(
-    text: str, operator: str, cells: list[tuple[str, ...]]
-) -> None:
-    assert contrast_of(parse_claim(text, "abcd")) == (operator, cells)
-
-
-def test_equivalence_of_gaps_is_refused() -> None:
-    with pytest.raises(ValueError, match="gaps are compared with < or >"):
-        contrast_of(parse_claim("gap(a, b) ~ gap(c, d)", "abcd"))
 
 
 def test_an_order_is_confirmed_or_contradicted_with_its_effect_in_the_claimed_direction(

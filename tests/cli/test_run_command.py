@@ -27,10 +27,10 @@ def test_a_first_run_a_failed_one_and_a_second_call(tmp_path: Path) -> None:
     assert re.fullmatch(r"\[1/2\] done  mini arl seed 1  test error \d+\.\d\d %  T", arl)
     assert nal == (
         "[2/2] FAILED  mini nal seed 1  T  a stratified subset of 70 images: class 0 has 6 of the "
-        "7 needed. At most 40 can be had."
+        "7 needed. Take at most 40."
     )
     assert summary == "1 done, 1 failed"
-    assert logs == "What failed is tried again next time."
+    assert logs == "Failed runs are tried again next time."
     assert see == "See `resbench report mini.yaml`."
     again = resbench(tmp_path, *arguments, "--cell", "arl", "--results", "./results")
     assert (again.returncode, again.stdout) == (0, "")
@@ -67,5 +67,7 @@ def test_a_damaged_archive_is_refused_before_training_with_both_digests(tmp_path
 def test_a_counted_table_has_nothing_to_train(tmp_path: Path) -> None:
     done = resbench(tmp_path, "run", "table5_architecture")
     assert (done.returncode, done.stdout) == (0, "")
-    assert done.stderr == "Nothing to train: these tables are counted. See `resbench report`.\n"
+    assert done.stderr == (
+        "Nothing to train: these tables are counted, not trained. See `resbench report`.\n"
+    )
     assert not (tmp_path / "results").exists()

@@ -120,7 +120,7 @@ def test_whole_balanced_set_is_a_subset_of_itself() -> None:
 
 def test_too_many_images_are_refused_with_the_largest_number() -> None:
     labels = np.array([0] * 5 + [1] * 3)
-    with pytest.raises(UsageError, match=r"class 1 has 3 of the 4 needed\. At most 6 can be had"):
+    with pytest.raises(UsageError, match=r"class 1 has 3 of the 4 needed\. Take at most 6"):
         stratified_indices(labels, 8, 0)
     with pytest.raises(UsageError, match="a subset of 0 images: expected at least 1"):
         stratified_indices(labels, 0, 0)

@@ -211,7 +211,7 @@ def test_data_changed_since_it_was_identified_is_refused(tmp_path: Path) -> None
     load(source)  # still held by the cache, by content
     for path in cached_pixels(tmp_path):
         path.unlink()
-    with pytest.raises(EnvironmentFault, match=f"expected {source.id[7:]}: not the data"):
+    with pytest.raises(EnvironmentFault, match=f"expected {source.id[7:]}: the data has changed"):
         load(source)
 
 

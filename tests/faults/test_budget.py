@@ -45,7 +45,7 @@ def spend(folder: Path, budget_s: int) -> None:
     """Run under a budget, and see that everything was put down in order."""
     done = ran(folder, *RUN, "--jobs", "1", "--budget", f"{budget_s}s")
     assert done.returncode == 0, done.stderr
-    assert "The same command resumes." in done.stderr
+    assert "Run the same command to resume." in done.stderr
     n = [seeds_done(folder, cell) for cell in CELLS]
     for seeds in n:
         assert seeds == list(SEEDS[: len(seeds)])

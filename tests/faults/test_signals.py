@@ -40,7 +40,7 @@ def test_signals_put_a_run_down_and_it_goes_on_to_the_same_end(
                 worker.send_signal(number)
             _, said = process.communicate(timeout=PATIENCE_S)
         assert process.returncode == code, said
-        assert "Left: mini arl seed 1. The same command resumes." in said
+        assert "Left: mini arl seed 1. Run the same command to resume." in said
         assert "Traceback" not in said
         state = read_state(run)
         assert state is not None

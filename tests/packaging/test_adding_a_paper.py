@@ -70,7 +70,7 @@ def test_every_command_of_the_document_works_on_its_files_in_order(
         outcomes[name] = invoke(capsys, verb, *arguments, *options.get(verb, []))
         assert outcomes[name].code == 0, f"{name}: {outcomes[name].err}"
     assert list(outcomes) == ["validate", "plan", "run", "report", "explain", "site"]
-    assert "2 cells, 4 runs, 1 printed place, 1 claim: ok" in outcomes["validate"].out
+    assert "2 cells, 4 runs, 1 published value, 1 claim: ok" in outcomes["validate"].out
     assert len(list(folder.glob("results/runs/*/record.json"))) == 4
     assert "Smith et al. 2024, Table 2" in outcomes["report"].out
     page = (folder / "smith" / "report" / "README.md").read_text()
@@ -102,7 +102,7 @@ def test_a_tier_beside_the_suite_is_checked_run_and_reported(folder: Path, capsy
     [
         (TABLE, "key: smith2024", "key: smyth2024", "5:12: unknown source"),
         (TABLE, "protocol: smith2024", "protocol: smyth2024", "6:1: unknown protocol"),
-        (TABLE, "error(nal)", "error(null)", "23:5: 'error(null)' names no cell"),
+        (TABLE, "error(nal)", "error(null)", "23:5: 'error(null)': unknown cell 'null'"),
         ("smith/sources.yaml", "framework", "frame", "4:3: missing key 'framework'"),
         ("smith/protocols/smith2024.yaml", "width: 0.125", "widht: 0.125", "unknown key 'widht'"),
     ],

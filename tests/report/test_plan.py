@@ -8,7 +8,6 @@ import pytest
 from msgspec import structs
 
 from resbench.analysis.claims import judge_claims
-from resbench.analysis.contrast import contrast_of
 from resbench.analysis.declared import declared
 from resbench.analysis.power import Power, claim_powers, published_steps
 from resbench.analysis.results import read_results
@@ -86,14 +85,14 @@ def test_seeds_to_decide_are_those_that_the_verdict_asks_for(suite: str) -> None
         expanded = declared(load_suite(suite))
         claims = expanded.loaded.suite.claims
         at = [claim.id for claim in claims].index(power.claim.id)
-        operator, cells = contrast_of(parsed_claims(expanded)[at])
-        one = [arm(str(i), float(i)) for i in range(2 * len(cells))]
+        parsed = parsed_claims(expanded)[at]
+        one = [arm(str(i), float(i)) for i in range(2 * len(parsed.terms))]
         pairs = list(zip(one[::2], one[1::2], strict=True))
         verdict = judged(
-            operator,
-            pairs if operator == "gap_grows" else one[: len(cells)],
+            parsed.operator,
+            pairs if parsed.operator == "gap_grows" else one[: len(parsed.terms)],
             family=sum(claim.ours == power.claim.ours for claim in claims),
-            published=published_steps(expanded, power.claim, parsed_claims(expanded)[at]),
+            published=published_steps(expanded, power.claim, parsed),
             planning_sd=0.2,
         )
         assert power.seeds_needed == verdict.seeds_needed

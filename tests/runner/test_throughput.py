@@ -131,7 +131,7 @@ def test_sizes_are_known_before_the_data_is_loaded() -> None:
     splits = zip((digits.train_labels, digits.test_labels), known.balanced, strict=True)
     for labels, most in splits:
         assert len(stratified_indices(labels, most, 1)) == most
-        with pytest.raises(UsageError, match=f"At most {most} can be had"):
+        with pytest.raises(UsageError, match=f"Take at most {most}"):
             stratified_indices(labels, most + 10, 1)
     assert train_images(spec_of(data__train_images=None).data) == len(digits.train_labels)
     assert train_images(spec_of(data__train_images=None, data__first=100).data) == 100

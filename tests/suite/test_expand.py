@@ -210,11 +210,11 @@ def test_data_sets_are_found_in_every_layer(tmp_path: Path) -> None:
         ({"base.training.schedule.drops": 5}, "'drops' in 'training.schedule' must be a list"),
         ({"base.training.schedule.drops": [3]}, "'drops[0]' in 'training.schedule' must be a map"),
         ({"base.training.schedule.total": "long"}, "'total' in 'training.schedule' must be a numb"),
-        ({"base.training.schedule.total": 0}, "must be greater than 0, not the number 0."),
+        ({"base.training.schedule.total": 0}, "must be a number > 0, not the number 0."),
         ({"base.training.early_stopping": {"patience": 3}}, "early_stopping watches val_in_train"),
         ({"seeds": [2**31]}, "seeds"),
         ({"claims": [{"id": "c", "text": "t", "place": "p", "claim": "error(x) < error(arl)"}]},
-         "names no cell of this suite"),
+         "unknown cell"),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("scale", [1.0, 0.5])
@@ -236,7 +236,7 @@ def test_what_is_wrong_is_said_in_its_place(
 def test_an_open_column_is_refused(tmp_path: Path) -> None:
     axes = {"learning": {"arl": {"label": "a"}}, "depth": {"d": {"label": "d"}}}
     suite = suite_of() | {"matrix": axes}
-    with pytest.raises(DocumentError, match="column 'err' leaves the axis 'depth' open"):
+    with pytest.raises(DocumentError, match="column 'err' must choose a level of the axis 'depth'"):
         expanded(tmp_path, suite)
 
 

@@ -219,7 +219,7 @@ def test_what_is_wrong_in_the_own_sources_is_named_with_its_place(tmp_path: Path
         load_suite(str(path))
     first, second = str(error.value).splitlines()
     assert first.startswith(f"{tmp_path / 'sources.yaml'}:3:41: 'origin' in 'sources.smith2024'")
-    assert "'link' in 'sources.smith2024' must begin with https://" in second
+    assert "'link' in 'sources.smith2024' must be a link with https://" in second
 
 
 def test_no_python_file_names_a_source() -> None:

@@ -80,7 +80,7 @@ def test_the_ui_answers_on_loopback_under_the_variables_of_another_server(ui: Ru
     view = "viewStateShareKey=resbench&workflowType=machine_learning"
     assert ui.lines == [
         f"{SUITE}  {ui.url}/#/experiments/1/runs?{view}\n",
-        f"{ui.url}  Ctrl-C ends it.\n",
+        f"{ui.url}  Ctrl-C stops it.\n",
     ]
     with urllib.request.urlopen(ui.url, timeout=120) as answer:
         assert b"MLflow" in answer.read()
@@ -147,7 +147,7 @@ def test_without_a_store_the_ui_says_how_to_make_one(
 ) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     with pytest.raises(
-        EnvironmentFault, match=f"Make it with `resbench sync --results {tmp_path}`"
+        EnvironmentFault, match=f"Create it with `resbench sync --results {tmp_path}`"
     ):
         ui_command.main(["--results", str(tmp_path)], standalone_mode=False)
 

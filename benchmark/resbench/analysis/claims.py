@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from resbench.analysis.arms import Kept, arms_of, seeds_in_order
-from resbench.analysis.contrast import contrast_of
 from resbench.analysis.declared import as_declared, as_printed
 from resbench.analysis.measured import PLANNING_SD_PP
 from resbench.analysis.power import published_steps
@@ -115,7 +114,6 @@ def _questions(table: TableRuns) -> list[Question]:
     seeds = seeds_in_order(table)
     questions = []
     for claim, one in zip(suite.claims, parsed, strict=True):
-        operator, terms = contrast_of(one)
         own: Mapping[str, Arm] = arms[claim.metric]
         if len(_labels(table, one, kept)) > 1:
             own = {name: replace(arm, correct=None) for name, arm in own.items()}
@@ -124,8 +122,8 @@ def _questions(table: TableRuns) -> list[Question]:
         guarded = one.cells if learns and not as_declared(context) else ()
         questions.append(
             Question(
-                operator,
-                terms,
+                one.operator,
+                one.terms,
                 own,
                 seeds,
                 alpha=claim.alpha,

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from resbench.analysis.contrast import contrast_of
 from resbench.analysis.declared import as_declared
 from resbench.analysis.measured import PLANNING_SD_PP, all_measured
 from resbench.data.fit import test_images
@@ -81,7 +80,7 @@ def published_steps(
     difference either.
     """
     printed = {name: value for name, (value, _) in published_errors(expanded, claim.metric).items()}
-    steps = steps_of(*contrast_of(parsed))
+    steps = steps_of(parsed.operator, parsed.terms)
     if printed.keys() >= set(parsed.cells):
         return tuple(
             sum(w * printed[name] for w, name in zip(step.weights, step.arms, strict=True))
@@ -93,7 +92,7 @@ def published_steps(
 
 
 def _power(expanded: Expanded, claim: Claim, parsed: ParsedClaim, runs: Runs, claims: int) -> Power:
-    steps = steps_of(*contrast_of(parsed))
+    steps = steps_of(parsed.operator, parsed.terms)
     seeds, spread = len(expanded.seeds), _spread(expanded, claim, parsed, runs)
     sd = spread.sd_pp * math.hypot(*steps[0].weights)
     printed = min(published_steps(expanded, claim, parsed) or (), default=None)

@@ -14,13 +14,13 @@ from resbench.errors import ExitCode
 @click.argument("a", metavar="A")
 @click.argument("b", metavar="B")
 @results_to_read_option()
-@format_option()
+@format_option
 def command(a: str, b: str, results: Path, format_: str | None) -> int:
     """Compare two results folders, or two tiers of one, run by run.
 
-    A and B are folders, or tiers of the runs in --results.
-    Runs of one key must be identical, and no run be refused, else exit 1; other runs are compared
-    cell by cell.
+    A and B are folders, or tiers of the runs in --results. Runs with the same key must be
+    identical; the others are compared cell by cell. Exit 1 if runs of one key differ or a run is
+    refused.
     """
     from resbench.analysis.compare import compare, select
     from resbench.report.compare import compare_document

@@ -13,12 +13,12 @@ from resbench.cli.options import format_option, results_to_read_option, show
 @click.argument("suite", metavar="SUITE")
 @click.argument("cell", metavar="CELL")
 @results_to_read_option()
-@format_option()
+@format_option
 def command(suite: str, cell: str, results: Path, format_: str | None) -> None:
-    """Say why a measured error differs from the published one, what explains most first.
+    """Say why a measured error differs from the published one, the largest reason first.
 
     CELL is a combination of the suite's levels, such as attention-56/arl, or ROW/COLUMN of its
-    table. Every setting with runs of the cell is explained, the closest to the source's first.
+    table. Explains every setting with runs of the cell, starting with the closest to the source's.
     """
     from resbench.analysis.explain import explain
     from resbench.analysis.results import read_results

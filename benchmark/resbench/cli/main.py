@@ -1,4 +1,4 @@
-"""Entry point of ``resbench``: finds the verb, and turns errors into lines and exit codes."""
+"""Entry point of ``resbench``: finds the verb, turns errors into lines and exit codes."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from resbench.process import settle
 
 VERBS = {
     "run": "Train what a suite needs and has not run yet.",
-    "report": "Set the printed numbers beside ours, with uncertainty.",
+    "report": "Compare the published numbers with the measured ones.",
     "plan": "Show what would run, how long it takes, and what it can decide.",
-    "status": "Show the runs of a results folder and how far they are.",
+    "status": "Show the runs of a results folder and their progress.",
     "validate": "Check suite files.",
     "verify": "Recompute every record's numbers from its predictions.",
-    "explain": "Say why one cell differs from print.",
+    "explain": "Say why a measured error differs from the published one.",
     "compare": "Compare two results folders, run by run.",
-    "models": "Print the networks with their counts beside the printed ones.",
-    "data": "List, check and fetch data sets.",
-    "pack": "Put finished runs into one file that travels.",
-    "merge": "Take packed runs into a results folder.",
+    "models": "Compare the sizes of the networks with the published ones.",
+    "data": "List and fetch data sets.",
+    "pack": "Pack finished runs into one file.",
+    "merge": "Add packed runs to a results folder.",
     "sync": "Bring MLflow up to date with the results folder.",
     "ui": "Serve the MLflow UI of the results folder.",
 }
-"""Verb and one-line help; the help page needs no verb's module."""
+"""Verb and one-line help, so that the help page imports no verb's module."""
 
 
 class Verbs(click.Group):
     """A group that imports a verb's module only when it is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the verbs in the order of a user's way through them."""
+        """Return the verbs in the order in which a user needs them."""
         return list(VERBS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -50,7 +50,7 @@ class Verbs(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the verb, or say which was meant."""
+        """Find the verb, or suggest the one that was meant."""
         if args and args[0] not in VERBS and not args[0].startswith("-"):
             raise click.UsageError(f"unknown command '{args[0]}'.{did_you_mean(args[0], VERBS)}")
         return super().resolve_command(ctx, args)
@@ -91,7 +91,7 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
     except BrokenPipeError:
-        sys.exit(ExitCode.OK)  # the reader of our output has had enough, as `head` has
+        sys.exit(ExitCode.OK)  # the reader of our output stopped reading, as `head` does
     except OSError as error:
         from resbench.store.atomic import fault
 

@@ -1,4 +1,4 @@
-"""``resbench merge``: take packed runs into a results folder."""
+"""``resbench merge``: add packed runs to a results folder."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from resbench.errors import ExitCode
                 metavar="FILE.tar...")  # fmt: skip
 @results_option
 def command(archives: tuple[Path, ...], results: Path) -> int:
-    """Take the runs of packed files into a results folder, each whole or not at all.
+    """Add the runs of packed files to a results folder, each completely or not at all.
 
-    A run that is here already stays; when the other one differs it is refused, with the reason.
+    A run that the folder already has is kept, and a different run of the same key is refused with
+    the reason. Exit 1 if a run is refused.
     """
     from resbench.store.transfer import merge
 
@@ -25,7 +26,7 @@ def command(archives: tuple[Path, ...], results: Path) -> int:
     for name, reason in report.refused:
         click.echo(f"refused {name}: {reason}", err=True)
     click.echo(
-        f"{len(report.added)} added, {len(report.identical)} here already, "
+        f"{len(report.added)} added, {len(report.identical)} already here, "
         f"{len(report.refused)} refused",
         err=True,
     )

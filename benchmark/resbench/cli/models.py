@@ -8,12 +8,12 @@ from resbench.cli.options import format_option, show
 
 
 @click.command("models")
-@format_option()
+@format_option
 def command(format_: str | None) -> None:
     """Compare the sizes of the networks with the published ones.
 
-    Table 5 of the report row by row as built, then every network of all sources, and where every
-    choice in them comes from.
+    Shows Table 5 of the report, row by row as built, then every network of all sources, and where
+    each choice in them comes from.
     """
     from resbench.analysis.judge import judge
     from resbench.analysis.tables import empty

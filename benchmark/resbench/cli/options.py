@@ -23,9 +23,9 @@ def results_option(function: _F) -> _F:
 
 
 def results_to_read_option(*, needed: bool = False) -> Callable[[_F], _F]:
-    """Add ``--results DIR`` of a verb that reads it: a folder that is named must be there.
+    """Add ``--results DIR`` of a verb that reads it: a folder that the user names must exist.
 
-    The default may be missing and is empty then, unless it is ``needed``.
+    The default folder may be missing and then counts as empty, unless it is ``needed``.
     """
 
     def found(context: click.Context, parameter: click.Parameter, value: Path) -> Path:
@@ -35,14 +35,14 @@ def results_to_read_option(*, needed: bool = False) -> Callable[[_F], _F]:
         if not os.path.isdir(value) and (named or needed or os.path.lexists(value)):
             why = f", but {what_is(value)}" if os.path.islink(value) else ""
             raise EnvironmentFault(f"{value}: no such results folder{why}. Name it with --results.")
-        ResultsFolder(value).is_marked()  # refuses a format that another resbench knows
+        ResultsFolder(value).is_marked()  # refuses the format of another resbench
         return value
 
     return _results(found)
 
 
 class NamedPath(click.Path):
-    """A path with a name: an empty one, as of an unset variable, would be the working folder."""
+    """A path that is not empty: an unset variable would mean the working folder."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the path, or fail where it is empty."""
@@ -53,26 +53,18 @@ class NamedPath(click.Path):
 
 def _results(callback: Callable[..., Path] | None) -> Callable[[_F], _F]:
     return click.option(
-        "--results",
-        type=NamedPath(path_type=Path),
-        default=Path("results"),
-        show_default=True,
-        metavar="DIR",
-        help="Results folder.",
-        callback=callback,
-    )
+        "--results", type=NamedPath(path_type=Path), default=Path("results"), show_default=True,
+        metavar="DIR", help="Results folder.", callback=callback,
+    )  # fmt: skip
 
 
-def format_option(*names: str) -> Callable[[_F], _F]:
-    """Add ``--format`` with these formats; by default, all that a document can be rendered in."""
-    allowed = names or tuple(FORMATS)
+def format_option(function: _F) -> _F:
+    """Add ``--format`` with all formats that a document can be rendered in."""
+    *names, last = FORMATS
     return click.option(
-        "--format",
-        "format_",
-        type=click.Choice(allowed),
-        metavar="NAME",
-        help=f"{', '.join(allowed[:-1])} or {allowed[-1]}; by default {allowed[0]}.",
-    )
+        "--format", "format_", type=click.Choice([*names, last]), metavar="NAME",
+        help=f"{', '.join(names)} or {last}; by default {names[0]}.",
+    )(function)  # fmt: skip
 
 
 def show(document: Document, format_: str | None) -> None:
@@ -83,9 +75,6 @@ def show(document: Document, format_: str | None) -> None:
 def data_option(function: _F) -> _F:
     """Add the repeatable ``--data NAME=PATH``."""
     return click.option(
-        "--data",
-        "data",
-        multiple=True,
-        metavar="NAME=PATH",
-        help="Archive, unpacked folder or Parquet of a data set.",
-    )(function)
+        "--data", multiple=True, metavar="NAME=PATH",
+        help="Archive, unpacked folder or Parquet folder of a data set. Repeatable.",
+    )(function)  # fmt: skip

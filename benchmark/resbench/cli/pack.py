@@ -1,4 +1,4 @@
-"""``resbench pack``: put finished runs into one file that travels."""
+"""``resbench pack``: pack finished runs into one file."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from resbench.words import count
 def command(out: Path, results: Path) -> None:
     """Write the finished runs of a results folder, with their predictions, to one tar file.
 
-    The same runs give the same bytes. `resbench merge` checks every file before it takes it in.
-    To finish a run on another machine, copy the whole results folder there.
+    The same runs give the same bytes. `resbench merge` checks each file before it adds it. To
+    finish a run on another machine, copy the whole results folder there.
     """
     from resbench.cli.output import is_plain
     from resbench.store.transfer import pack
 
     if out.suffix != ".tar":
-        raise UsageError(f"{out}: a pack is a tar file. Give it a name that ends in .tar.")
+        raise UsageError(f"{out}: packs are tar files. Choose a name that ends in .tar.")
     if not is_plain(out):
-        raise UsageError(f"{out}: not a plain file, which a pack replaces. Choose another name.")
+        raise UsageError(f"{out}: cannot be replaced, it is not a plain file. Choose another name.")
     packed, skipped = pack(results.absolute(), out)
     for name, reason in skipped:
         click.echo(f"left out {name}: {reason}", err=True)

@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 @click.command("plan")
 @click.argument("suites", nargs=-1, metavar="[SUITE]...")
 @planning_options
-@format_option()
+@format_option
 def command(results: Path, budget: str | None, format_: str | None, **options: Any) -> None:
     """Show what would run, how long it takes, and what it can decide.
 
-    Without SUITE: a line for every shipped suite. With --budget: what that time is enough for.
-    Nothing is trained or written, and no data set is needed.
+    Without SUITE: a line for every shipped suite. With --budget: what is done within that time.
+    Trains and writes nothing, and needs no data set.
     """
     from resbench.report.plan import Machine, plan_document
     from resbench.store.scan import scan
@@ -64,14 +64,14 @@ def _times(runs: list[PlannedRun], found: Scan, device: Device) -> list[PlannedT
     from resbench.runner.throughput import Throughput
 
     throughput = Throughput.of(found.records.values())
-    begun = {run.key: run.state.epoch for run in found.incomplete if run.state is not None}
+    started = {run.key: run.state.epoch for run in found.incomplete if run.state is not None}
     times = []
     for run in runs:
-        places = tuple((place.suite, place.cell) for place in run.places)
-        record, epochs = found.records.get(run.key), begun.get(run.key, 0)
+        cells = tuple((place.suite, place.cell) for place in run.places)
+        record, epochs = found.records.get(run.key), started.get(run.key, 0)
         left_s = 0.0 if record else throughput.seconds(run.spec, device, epochs)
         measured = throughput.is_measured(run.spec, device)
-        times.append(PlannedTime(places, run.spec.seed, record, epochs, left_s, measured))
+        times.append(PlannedTime(cells, run.spec.seed, record, epochs, left_s, measured))
     return times
 
 

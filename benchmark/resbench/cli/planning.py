@@ -1,4 +1,4 @@
-"""From command-line options to expanded suites; shared by the verbs that plan."""
+"""From command-line options to expanded suites, for `plan` and `run`."""
 
 from __future__ import annotations
 
@@ -40,29 +40,29 @@ class Request:
 
 
 def planning_options(function: _F) -> _F:
-    """Add the options of :class:`Request`, which are the same for a plan and for its runs."""
+    """Add the options of :class:`Request` and ``--budget``."""
     options = [
         click.option("--tier", default="paper", metavar="NAME",
                      help="Scale of the experiment: paper, tiny, cpu, ..."),
-        # A part of every key, which reports name for recorded runs; tiers are the way to choose.
+        # Part of every key and named in reports of recorded runs; new runs choose a tier instead.
         click.option("--scale", type=float, default=1.0, hidden=True),
         click.option("--seeds", metavar="LIST", help="'3' for seeds 1 to 3, or '1,5,9'."),
         click.option("--cell", "cells", multiple=True, metavar="CELL",
                      help="Only this cell. Repeatable."),
         click.option("--set", "set_", multiple=True, metavar="KEY=VALUE",
-                     help="Another value of a setting. Repeatable."),
+                     help="Change a setting. Repeatable."),
         data_option,
         results_option,
         click.option("--devices", default="auto", metavar="LIST",
                      help="auto, cpu, cuda, or cuda:0,cuda:1."),
         click.option("-j", "--jobs", type=click.IntRange(min=1), metavar="N",
-                     help="Workers; on a CPU by default one a core."),
+                     help="Workers; by default one per core on a CPU."),
         click.option("--engine", type=click.Choice(["eager", "graph", "graph+compile"]),
-                     metavar="NAME", help="eager; on a GPU also graph, graph+compile."),
+                     metavar="NAME", help="eager; on a GPU also graph or graph+compile."),
         click.option("--precision", type=click.Choice(["fp32", "bf16"]), metavar="NAME",
                      help="fp32, or bf16 on a GPU."),
         click.option("--budget", metavar="TIME",
-                     help="End cleanly within this time: 9m, 1h30m."),
+                     help="Stop cleanly within this time (9m, 1h30m); rerun to resume."),
     ]  # fmt: skip
     for option in reversed(options):
         function = option(function)
@@ -73,7 +73,7 @@ def expand_request(request: Request) -> tuple[list[Expanded], dict[str, Source],
     """Load and expand the suites of a request on this machine's data and devices.
 
     Raises:
-        ResbenchError: every problem that the user can mend.
+        ResbenchError: every problem that the user can fix.
     """
     from resbench.data.fit import check_fit
     from resbench.data.sources import identify, parse_locations
@@ -151,14 +151,14 @@ def parse_budget(text: str) -> float:
     hours, minutes, seconds = (int(part or 0) for part in match.groups())
     total = 3600 * hours + 60 * minutes + seconds
     if total == 0:
-        raise UsageError(f"--budget {text}: must be longer than nothing.")
+        raise UsageError(f"--budget {text}: must be longer than 0 s.")
     return float(total)
 
 
 def chosen_runs(
     request: Request, suites: Sequence[Expanded], sources: dict[str, Source]
 ) -> list[PlannedRun]:
-    """Return the plan, of ``--cell`` only where it is given."""
+    """Return the planned runs, with ``--cell`` only those of these cells."""
     from resbench.runner.plan import plan
 
     runs = plan(suites, sources)
@@ -172,7 +172,7 @@ def chosen_runs(
 
 
 def missing_data(sources: dict[str, Source], names: set[str]) -> dict[str, str]:
-    """Return for each data set that runs need and that is not available a line: what to do."""
+    """Return, for each needed data set that is not available, a line that says what to do."""
     from resbench.data.sources import how_to_get
 
     return {

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 @click.command("report")
 @click.argument("suites", nargs=-1, metavar="[SUITE]...")
 @results_to_read_option()
-@format_option()
+@format_option
 @click.option(
     "--output",
     type=NamedPath(path_type=Path),
     metavar="FILE",
-    help="Write to this file, in its suffix's format.",
+    help="Write to this file, in the format of its suffix.",
 )
 @click.option(
     "--site",
@@ -44,11 +44,11 @@ def command(
 ) -> int:
     """Compare the published numbers with the measured ones, with uncertainty.
 
-    Without SUITE: every shipped suite. A report reads files only and is right at any moment,
-    however much has run.
+    Without SUITE: every shipped suite. A report only reads files, so it is valid at any time,
+    however many runs are done.
 
-    With --site only files that an earlier --site wrote are replaced or removed. A README.md next to
-    DIR gets the claims between its marks results:begin and results:end.
+    --site replaces or removes only files that an earlier --site wrote. A README.md next to DIR gets
+    the claims between its marks results:begin and results:end.
     """
     if site is not None:
         return _site(suites, results, site, format_ or output or strict)
@@ -71,25 +71,25 @@ def _site(suites: Sequence[str], results: Path, folder: Path, others: object) ->
     from resbench.report.site import write_site
 
     if others:
-        raise UsageError("--site: has one form. Give only suites and --results with it.")
+        raise UsageError("--site: takes only suites and --results. Leave the other options out.")
     changed = write_site(suites, results, folder)
     click.echo(f"{count(len(changed), 'file')} changed for {folder}", err=True)
     return ExitCode.OK
 
 
 def _format(given: str | None, output: Path | None) -> str:
-    """Return the format, which the suffix of a file must not contradict."""
+    """Return the format; the suffix of a file must not contradict it."""
     if output is None:
         return given or "text"
     suffixes = {row.suffix: name for name, row in FORMATS.items()}
     known = suffixes.get(output.suffix)
     if known is None and output.suffix:
         allowed = ", ".join(suffixes)
-        raise UsageError(f"--output {output}: {output.suffix} is no known format. Use {allowed}.")
+        raise UsageError(f"--output {output}: unknown format {output.suffix}. Use {allowed}.")
     if given and known and given != known and output.suffix != ".txt":
         raise UsageError(
-            f"--output {output}: its suffix means {known}, and --format {given} was given. Leave "
-            "--format out, or rename the file."
+            f"--output {output}: the suffix means {known}, but --format is {given}. Leave --format "
+            "out, or rename the file."
         )
     return given or known or "text"
 

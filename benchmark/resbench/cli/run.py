@@ -35,9 +35,9 @@ FAILED = ("failed", "oom", "timeout")
 @click.argument("suites", nargs=-1, required=True, metavar="SUITE...")
 @planning_options
 @click.option("--pack", type=click.IntRange(1, 15), default=1, metavar="N",
-              help="Seeds of one network at once, on a GPU.")  # fmt: skip
+              help="Seeds of one network to train at once, on a GPU.")  # fmt: skip
 @click.option("--accept-environment", is_flag=True,
-              help="Resume runs of another environment, marked.")  # fmt: skip
+              help="Resume runs of another environment, and mark them.")  # fmt: skip
 @click.option("--no-mirror", is_flag=True, help="Do not export to MLflow.")
 def command(
     results: Path,
@@ -49,8 +49,8 @@ def command(
 ) -> int:
     """Train what the suites need and have not run yet.
 
-    A recorded run is never trained again, an interrupted one resumes from its last checkpoint: run
-    the same command again at any time.
+    A recorded run is never trained again, and an interrupted one resumes from its last checkpoint,
+    so you can repeat the command at any time.
     """
     from resbench.runner.devices import unused_gpu
     from resbench.runner.throughput import Throughput
@@ -63,13 +63,13 @@ def command(
     context = suites[0].context
     if pack > 1 and (context.engine == "eager" or context.precision != "bf16"):
         raise UsageError(
-            f"--pack {pack}: seeds are packed on a GPU alone. Leave --pack out."
+            f"--pack {pack}: needs a GPU. Leave --pack out."
             if not devices[0].is_gpu
             else f"--pack {pack}: needs --engine graph --precision bf16."
         )
     runs = chosen_runs(request, suites, sources)
     if not runs:
-        _say("Nothing to train: these tables are counted. See `resbench report`.")
+        _say("Nothing to train: these tables are counted, not trained. See `resbench report`.")
         return ExitCode.OK
     folder = ResultsFolder(results.absolute())
     folder.open_for_writing()
@@ -116,12 +116,12 @@ def _work(
     follower = Follower(settings.results) if mirror else None
     if follower is not None:
         follower.start()
-    patience_s = 0.0  # a second signal ends everything at once; `resbench sync` makes it good
+    patience_s = 0.0  # a second signal ends everything at once; `resbench sync` catches up
     try:
         with Progress(len(runs), len(settings.devices), throughput) as progress:
             progress.expect(list(runs), settings.devices[0])
             summary = Session(runs, settings, throughput, [progress]).run()
-            # A new store takes seconds to make, and a first run may be shorter than that.
+            # A new store takes seconds to make, and the first runs may be shorter than that.
             patience_s = 30.0 if settings.deadline is None else 5.0
             return summary
     finally:
@@ -130,7 +130,7 @@ def _work(
 
 
 def _conclude(summary: Summary, request: Request, results: Path, logs: str) -> int:
-    """Print what came of it; return the exit code."""
+    """Print how the runs ended; return the exit code."""
     failed = summary.count(*FAILED)
     parts = {
         "done": summary.count("done"),
@@ -140,7 +140,7 @@ def _conclude(summary: Summary, request: Request, results: Path, logs: str) -> i
     }
     _say(", ".join(f"{n} {word}" for word, n in parts.items() if n or word == "done"))
     if failed:
-        _say(f"What failed is tried again next time{logs}")
+        _say(f"Failed runs are tried again next time{logs}")
     for fault in summary.faults:
         _say(fault)
     if summary.left:
@@ -155,29 +155,29 @@ def _conclude(summary: Summary, request: Request, results: Path, logs: str) -> i
 
 
 def _logs(summary: Summary, results: Path) -> str:
-    """Say where the logs of the runs are that failed, if any of them holds something."""
+    """Say where the logs of the failed runs are, if any of them is not empty."""
     from resbench.store.layout import RunFolder
 
     failed = (key for key, outcome in summary.outcomes.items() if outcome in FAILED)
     logs = (RunFolder(results, key).log for key in failed)
-    told = any(log.is_file() and log.stat().st_size for log in logs)
-    return f"; logs: {results}/runs/*/worker.log" if told else "."
+    some = any(log.is_file() and log.stat().st_size for log in logs)
+    return f"; logs: {results}/runs/*/worker.log" if some else "."
 
 
 def _say_what_is_left(summary: Summary) -> None:
-    """List what can resume; after a budget in which no epoch fitted, say how long one takes."""
+    """List the runs that can resume; if no epoch fitted the budget, say how long one takes."""
     stopped = summary.signal is not None or summary.faults
     if not summary.epochs and not stopped:
         takes = (
             "" if summary.epoch_s is None else f", the shortest about {duration(summary.epoch_s)}"
         )
         _say(
-            "The time given, less that for starting, is shorter than one epoch of any run that is "
-            f"left{takes}."
+            "The budget, less the time to start, is shorter than one epoch of any of these runs"
+            f"{takes}."
         )
     labels = [run.label for run in summary.left]
     more = f"; and {len(labels) - 5} more" if len(labels) > 5 else ""
-    _say(f"Left: {'; '.join(labels[:5])}{more}. The same command resumes.")
+    _say(f"Left: {'; '.join(labels[:5])}{more}. Run the same command to resume.")
 
 
 def _where(devices: Sequence[Device]) -> str:

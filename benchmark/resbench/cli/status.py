@@ -1,4 +1,4 @@
-"""``resbench status``: the runs of a results folder and how far they are."""
+"""``resbench status``: the runs of a results folder and their progress."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from resbench.cli.options import format_option, results_to_read_option, show
 @click.command("status")
 @click.argument("suites", nargs=-1, metavar="[SUITE]...")
 @results_to_read_option()
-@format_option()
+@format_option
 def command(suites: tuple[str, ...], results: Path, format_: str | None) -> None:
-    """Show the runs of a results folder and how far they are.
+    """Show the runs of a results folder and their progress.
 
-    Without SUITE: of every shipped suite, with the runs that belong to none. What was refused is
-    always listed.
+    Without SUITE: every shipped suite, and the runs that belong to none. Refused runs are always
+    listed.
     """
     from resbench.analysis.results import read_results
     from resbench.analysis.status import folder_status

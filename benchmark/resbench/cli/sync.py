@@ -13,12 +13,12 @@ from resbench.errors import ExitCode
 @click.command("sync")
 @results_to_read_option(needed=True)
 def command(results: Path) -> int:
-    """Make MLflow say what the files say, without duplicates.
+    """Bring MLflow up to date with the results folder.
 
-    Writes only what has changed, completes what `resbench run` could not export, and ends runs
-    whose process has died. The store is DIR/mlflow.db, or what MLFLOW_TRACKING_URI names. It holds
-    absolute paths: after moving DIR, remove mlflow.db and mlartifacts first.
-    Exit 1 when a run could not be exported.
+    Writes only what has changed, exports what `resbench run` could not, and ends runs whose process
+    has died. The store is DIR/mlflow.db, or what MLFLOW_TRACKING_URI names. It holds absolute
+    paths: after moving DIR, remove mlflow.db and mlartifacts first. Exit 1 if a run could not be
+    exported.
     """
     from resbench.tracking.export import Exporter
 

@@ -30,7 +30,7 @@ HOST = "127.0.0.1"
 STOP_S = 10.0
 _SERVER_VARIABLES = ("MLFLOW_", "_MLFLOW_", "UVICORN_", "GUNICORN_", "FLASK_", "WEB_CONCURRENCY")
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-"""A proxy has nothing to do with our own machine."""
+"""Our own machine is reached without the user's proxy."""
 
 
 @click.command("ui")
@@ -39,7 +39,7 @@ _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 def command(results: Path, port: int) -> int:
     """Serve the MLflow UI of the results, on this machine only, until Ctrl-C.
 
-    Prints the page of each suite. Where MLFLOW_TRACKING_URI names a server, its address is printed.
+    Prints the page of each suite, or the address of the server that MLFLOW_TRACKING_URI names.
     """
     from resbench.tracking.store import find_store
 
@@ -48,7 +48,9 @@ def command(results: Path, port: int) -> int:
         click.echo(store.shown)
         return ExitCode.OK
     if not store.database.is_file():
-        raise EnvironmentFault(f"{store.database}: nothing to show yet. Make it with {store.sync}.")
+        raise EnvironmentFault(
+            f"{store.database}: does not exist yet. Create it with {store.sync}."
+        )
     store.check_tables()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job would ignore it
     for number in (signal.SIGTERM, signal.SIGHUP):
@@ -60,16 +62,16 @@ def command(results: Path, port: int) -> int:
             url = f"http://{HOST}:{port}"
             for suite, experiment in pages.items():
                 click.echo(f"{suite:{width}}  {store.page(url, experiment)}")
-            click.echo(f"{url}  Ctrl-C ends it.")
+            click.echo(f"{url}  Ctrl-C stops it.")
             server.wait()
     except KeyboardInterrupt:
         return ExitCode.OK
-    raise EnvironmentFault("the MLflow UI has ended by itself. Start it again.")
+    raise EnvironmentFault("the MLflow UI has stopped by itself. Start it again.")
 
 
 @contextmanager
 def _serving(store: Store, port: int) -> Iterator[subprocess.Popen[bytes]]:
-    """Start the server, wait until it answers, and end it with the block."""
+    """Start the server, wait until it answers, and stop it at the end of the block."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -97,7 +99,7 @@ def _serving(store: Store, port: int) -> Iterator[subprocess.Popen[bytes]]:
             stderr=log,
             cwd=empty,  # the web server imports modules from its working directory
             env={**kept, **settings},
-            start_new_session=True,  # it is several processes, which end together
+            start_new_session=True,  # several processes, which stop together
         )
         try:
             _wait(server, port, log)
@@ -113,7 +115,7 @@ def _wait(server: subprocess.Popen[bytes], port: int, log: IO[bytes]) -> None:
             return
         time.sleep(0.1)
     log.seek(0)
-    lines = log.read().decode(errors="replace").strip().splitlines() or ["it said nothing"]
+    lines = log.read().decode(errors="replace").strip().splitlines() or ["it wrote no log"]
     raise EnvironmentFault(f"the MLflow UI did not start: {one_line(lines[-1])}")
 
 

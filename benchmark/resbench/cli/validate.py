@@ -2,62 +2,48 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import click
 
-from resbench.cli.options import format_option
 from resbench.errors import ExitCode, ResbenchError
 from resbench.words import count
 
 
 @click.command("validate")
 @click.argument("suites", nargs=-1, metavar="[SUITE]...")
-@format_option("text", "json")
-def command(suites: tuple[str, ...], format_: str | None) -> int:
+def command(suites: tuple[str, ...]) -> int:
     """Check suite files.
 
-    Each is loaded with its protocol and expanded as declared and under every tier, the shipped ones
-    and those beside it. All problems are printed, with file, line and column; without SUITE, of
-    every shipped suite.
+    Loads each with its protocol and expands it as declared and with every tier, the shipped ones
+    and those next to it. Prints all problems with file, line and column. Without SUITE: every
+    shipped suite.
     """
     from resbench.suite.catalog import suite_names
 
-    found = [_check(name) for name in dict.fromkeys(suites or suite_names())]
-    if format_ == "json":
-        click.echo(json.dumps({"schema": 1, "suites": found}, indent=1))
-    else:
-        for suite in found:
-            for problem in suite["problems"]:
-                click.echo(problem, err=True)
-            if not suite["problems"]:
-                click.echo(_line(suite))
-    return ExitCode.USAGE if any(suite["problems"] for suite in found) else ExitCode.OK
+    code = ExitCode.OK
+    for name in dict.fromkeys(suites or suite_names()):
+        try:
+            click.echo(f"{name}: {_contents(name)}: ok")
+        except ResbenchError as error:
+            click.echo(error, err=True)
+            code = ExitCode.USAGE
+    return code
 
 
-def _check(name: str) -> dict[str, Any]:
-    """Return what a suite holds, or every problem of it."""
+def _contents(name: str) -> str:
+    """Check a file and return what it holds."""
     from resbench.analysis.checks import check_suite
     from resbench.suite.catalog import SOURCES, check_sources
 
-    try:
-        if Path(name).name == SOURCES:  # lies with the suites, so a shell's * names it too
-            return {"suite": name, "problems": [], "sources": check_sources(Path(name))}
-        return {"suite": name, "problems": [], **check_suite(name)}
-    except ResbenchError as error:
-        return {"suite": name, "problems": str(error).splitlines()}
-
-
-def _line(suite: dict[str, Any]) -> str:
-    if "sources" in suite:
-        return f"{suite['suite']}: {count(suite['sources'], 'source')}: ok"
+    if Path(name).name == SOURCES:  # lies among the suites, so a shell's * names it too
+        return count(check_sources(Path(name)), "source")
+    found = check_suite(name)
+    skipped = f" ({found['skipped']} skipped)" if found["skipped"] else ""
     parts = [
-        count(suite["cells"], "cell")
-        + (f" ({suite['skipped']} skipped)" if suite["skipped"] else ""),
-        count(suite["runs"], "run"),
-        count(suite["printed"], "printed place"),
-        count(suite["claims"], "claim"),
+        count(found["cells"], "cell") + skipped,
+        count(found["runs"], "run"),
+        count(found["printed"], "published value"),
+        count(found["claims"], "claim"),
     ]
-    return f"{suite['suite']}: {', '.join(parts)}: ok"
+    return ", ".join(parts)

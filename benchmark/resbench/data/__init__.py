@@ -1,6 +1,6 @@
 """Data sets, label noise, subsets and the batches that training reads.
 
-``sources`` finds what a row of :mod:`resbench.datasets` names and loads it: by torchvision from the
-published archives (``archives``), or from Parquet (``parquet``). ``pipeline`` turns it into
-batches. Only ``archives``, ``augment`` and ``pipeline`` import torch.
+``sources`` finds and loads a data set of :mod:`resbench.datasets`: by torchvision from the
+published archives (``archives``), or from Parquet (``parquet``). ``pipeline`` makes batches of it.
+Only ``archives``, ``augment`` and ``pipeline`` import torch.
 """

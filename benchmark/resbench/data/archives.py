@@ -1,7 +1,7 @@
 """The published CIFAR archives, downloaded, checked and read by torchvision.
 
-They are pickles, and torchvision unpickles none whose MD5 is not the official one. So an archive or
-extracted folder of somebody's own is refused here: Parquet is the way in for other images.
+They are pickles, and torchvision unpickles only those with the official MD5. So archives or folders
+with other images are refused: other images must come as Parquet.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from resbench.datasets import Archive, DataSet
 from resbench.errors import EnvironmentFault
 
 _SIGNATURE = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-_declared: list[torch.library.Library] = []  # a declaration lives as long as its library object
+_declared: list[torch.library.Library] = []  # a declaration lasts as long as its library object
 
 
 def read_archive(known: DataSet, path: Path) -> Images:
     """Load a published archive, or the folder of batches that it unpacks to.
 
-    Raises EnvironmentFault where a file is missing or not the official one.
+    Raises EnvironmentFault if a file is missing or not the official one.
     """
     archive = known.archive
     assert archive is not None
@@ -46,10 +46,9 @@ def read_archive(known: DataSet, path: Path) -> Images:
 
 
 def download(archive: Archive, directory: Path) -> Path:
-    """Download an archive into ``directory`` and unpack it; what is there and whole is left alone.
+    """Download an archive into ``directory`` and unpack it, unless it is there undamaged.
 
-    Returns the folder of batches. Raises EnvironmentFault where the network or the folder does not
-    serve.
+    Returns the folder of batches. Raises EnvironmentFault if the network or the folder fails.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -67,9 +66,9 @@ def download(archive: Archive, directory: Path) -> Path:
 def torchvision_datasets() -> Any:
     """Import ``torchvision.datasets`` (2-3 s).
 
-    PyPI's torchvision is built for CUDA. Beside a CPU torch its operators fail to load, and its
+    PyPI's torchvision is built for CUDA. With a CPU torch its operators fail to load, and its
     import then fails on ``operator torchvision::nms does not exist``, although nothing used here
-    needs them: they are declared first. Raises EnvironmentFault where torchvision is not installed.
+    needs them. So they are declared first. Raises EnvironmentFault if torchvision is missing.
     """
     spec = importlib.util.find_spec("torchvision")
     if spec is None or spec.origin is None:
@@ -88,7 +87,7 @@ def torchvision_datasets() -> Any:
 
 
 def _read_batches(known: DataSet, archive: Archive, root: Path, path: Path) -> Images:
-    """Read the batches below ``root``; ``path`` is what the user knows them by."""
+    """Read the batches below ``root``; errors name ``path``, which the user knows."""
     kind = getattr(torchvision_datasets(), archive.torchvision)
     try:
         with warnings.catch_warnings():
@@ -102,7 +101,7 @@ def _read_batches(known: DataSet, archive: Archive, root: Path, path: Path) -> I
 
 def _refused(name: str, path: Path, why: str) -> EnvironmentFault:
     return EnvironmentFault(
-        f"{path}: not the published {name} ({why}), so nothing in it is unpickled. If it is "
-        f"damaged, delete it and run `resbench data fetch {name}`; store images of your own as "
-        f"train-*.parquet and test-*.parquet and name their folder with --data {name}=FOLDER."
+        f"{path}: not the published {name} ({why}), so it is not unpickled. If it is damaged, "
+        f"delete it and run `resbench data fetch {name}`; store other images as train-*.parquet "
+        f"and test-*.parquet and name their folder with --data {name}=FOLDER."
     )

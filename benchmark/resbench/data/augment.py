@@ -7,8 +7,8 @@ image. ``affine`` (the 2019 report): what Keras' ImageDataGenerator does with
 rotation_range, width_shift_range = height_shift_range, zoom_range and horizontal_flip, filling with
 the nearest pixel.
 
-Drawing is apart from applying (:mod:`resbench.data.pipeline`), so that a CPU and a GPU see the same
-numbers and a captured training step contains no random generator.
+Parameters are drawn here and applied in :mod:`resbench.data.pipeline`, so that a CPU and a GPU use
+the same numbers and a captured training step contains no random generator.
 """
 
 from __future__ import annotations

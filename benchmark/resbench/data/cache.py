@@ -1,8 +1,9 @@
-"""What decoding a data set once has told us: its fingerprint, and its pixels.
+"""The fingerprints and pixels of data sets that were decoded before.
 
-Two kinds of file, each written whole or not at all, so that processes may race: ``KEY.json`` with
-the fingerprint of the files whose digest is KEY, and ``FINGERPRINT.npz`` with decoded arrays, which
-are hashed again whenever they are read. A cache that cannot be written costs time, never a run.
+Two kinds of file, each written completely or not at all, so that processes may race: ``KEY.json``
+with the fingerprint of the files whose digest is KEY, and ``FINGERPRINT.npz`` with decoded arrays,
+which are hashed again whenever they are read. A cache that cannot be written costs time, never a
+run.
 """
 
 from __future__ import annotations
@@ -22,16 +23,16 @@ if TYPE_CHECKING:
     from resbench.data.images import Images
 
 HOMELESS = Path(os.devnull)
-"""Below it nothing is and nothing can be."""
+"""A folder in which nothing exists and nothing can be created."""
 _FINGERPRINT = "fingerprint-2"
-"""Counted up when fingerprints change, for caches outlive versions."""
+"""Raised when fingerprints change, because caches outlive versions."""
 _log = logging.getLogger(__name__)
 
 
 def user_folder(variable: str, kind: Literal["cache", "data"]) -> Path:
     """Return the folder that an environment variable names, or the user's own of this kind.
 
-    A user without a home folder has none: then it is below :data:`HOMELESS`.
+    For a user without a home folder it is below :data:`HOMELESS`.
     """
     path = os.environ.get(variable)
     if not path:
@@ -39,7 +40,7 @@ def user_folder(variable: str, kind: Literal["cache", "data"]) -> Path:
 
         try:
             path = str(getattr(platformdirs, f"user_{kind}_dir")("resbench"))
-        except RuntimeError:  # of new versions; old ones return the tilde
+        except RuntimeError:  # raised by new versions; old ones return the tilde
             path = "~"
     path = os.path.expanduser(path)
     return HOMELESS / "resbench" if path.startswith("~") else Path(os.path.abspath(path))
@@ -102,7 +103,7 @@ _ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 
 
 def _write(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Write beside ``path``, then rename; a failure is logged and leaves nothing behind."""
+    """Write next to ``path``, then rename; a failure is logged and leaves nothing behind."""
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -111,7 +112,7 @@ def _write(path: Path, write: Callable[[IO[bytes]], object]) -> None:
             write(file)
         temporary.replace(path)
     except OSError as error:
-        text = "%s: not cached: %s. It will be decoded again; RESBENCH_CACHE_DIR names a folder."
+        text = "%s: not cached: %s. It will be decoded again. Set RESBENCH_CACHE_DIR to a folder."
         _log.warning(text, path, error.strerror)
         if temporary is not None:
             temporary.unlink(missing_ok=True)

@@ -19,7 +19,7 @@ from resbench.errors import EnvironmentFault
 def read_digits() -> Images:
     """Return the digits as RGB of 16x16 px, nearest neighbour, every fifth image for testing.
 
-    Grey levels 0..16 become 0..255. Raises EnvironmentFault where the file is not there.
+    Grey levels 0..16 become 0..255. Raises EnvironmentFault if the file is missing.
     """
     # Not sklearn.datasets.load_digits: its import takes seconds, this takes milliseconds.
     spec = importlib.util.find_spec("sklearn")

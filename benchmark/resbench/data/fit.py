@@ -1,4 +1,4 @@
-"""How many images a run takes of its data set, known before anything is loaded."""
+"""How many images a run takes from its data set, known before anything is loaded."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def test_images(data: Data) -> int:
 
 
 def check_fit(cells: Iterable[Cell]) -> None:
-    """Refuse, before anything is trained, cells that ask their data set for what it has not.
+    """Refuse, before anything is trained, cells that ask too much of their data set.
 
     Raises:
-        DocumentError: at each setting that asks for it.
+        DocumentError: at each such setting.
     """
     problems = []
     for cell in cells:
@@ -42,19 +42,19 @@ def _misfits(spec: RunSpec) -> Iterator[tuple[tuple[str, str], str]]:
     data, training, known = spec.data, spec.training, DATA_SETS[spec.data.name]
     train, test = known.balanced
     if data.image_px is not None and known.px % data.image_px:
-        text = f"{data.image_px} px do not divide the {known.px} px of {data.name}"
+        text = f"{data.image_px} px do not divide the {known.px} px of {data.name}."
         yield ("data", "image_px"), text
     for name, asked, most in (
         ("train_images", data.train_images, min(train, data.first or train)),
         ("test_images", data.test_images, test),
     ):
         if asked is not None and asked > most:
-            text = f"{data.name} has no {asked:,} images for it; at most {most:,} can be drawn"
+            text = f"{data.name} does not have {asked:,} such images. Take at most {most:,}."
             yield ("data", name), text
     images = train_images(data)
     if training.batch_size > images:
-        text = f"a batch of {training.batch_size:,} of {images:,} training images"
+        text = f"{training.batch_size:,} is more than the {images:,} training images."
         yield ("training", "batch_size"), text
     if training.val_in_train > images:
-        text = f"{training.val_in_train:,} of {images:,} training images"
+        text = f"{training.val_in_train:,} is more than the {images:,} training images."
         yield ("training", "val_in_train"), text

@@ -1,4 +1,4 @@
-"""A data set in memory, its order and fingerprint, the checks of loaders, and parts of a set."""
+"""A data set in memory: its order, its fingerprint, its checks, and subsets of it."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Images:
 
     Shapes: images uint8 ``[N, H, W, 3]``, labels int64 ``[N]`` in ``0 .. num_classes - 1``.
 
-    The order of rows is a container's affair and no part of a data set's identity, yet subsets,
-    label noise and batches are drawn by position. So whatever order the rows are given in, they
-    stand here by ascending digest: sha256 of the label as one byte and the pixels, row by row.
+    The order of rows differs between containers of the same data set, but subsets, label noise and
+    batches are drawn by position. So rows are always sorted by digest: sha256 of the label as one
+    byte and the pixels, row by row.
     """
 
     train_images: UInt8Array
@@ -65,7 +65,7 @@ def _digests(images: UInt8Array, labels: Int64Array) -> list[bytes]:
 
 
 def check_labels(labels: Int64Array, num_classes: int, place: str) -> None:
-    """Raise EnvironmentFault, naming ``place`` and the row, where a label is out of range."""
+    """Raise EnvironmentFault with ``place`` and the row if a label is out of range."""
     wrong = np.flatnonzero((labels < 0) | (labels >= num_classes))
     if wrong.size:
         row = int(wrong[0])
@@ -82,10 +82,10 @@ def join_parts(
     class_names: tuple[str, ...],
     classes: int,
 ) -> Images:
-    """Join images and labels read from several files, in their order.
+    """Join images and labels of several files, in their order.
 
-    Raises EnvironmentFault, naming ``place``, unless both splits have images and the training
-    images show every one of ``classes``.
+    Raises EnvironmentFault with ``place`` unless both splits have images and every one of
+    ``classes`` is among the training images.
     """
     images = Images(
         train_images=np.concatenate([part[0] for part in train]),
@@ -128,8 +128,8 @@ def downscale(images: UInt8Array, px: int) -> UInt8Array:
 def stratified_indices(labels: Int64Array, n: int, seed: int) -> Int64Array:
     """Return ``n`` sorted indices into ``labels`` whose class counts differ by at most one.
 
-    At one seed a smaller subset lies within a larger one. Raises UsageError where a class has too
-    few images for that.
+    With one seed, a smaller subset is part of a larger one. Raises UsageError if a class has too
+    few images.
     """
     classes, counts = np.unique(labels, return_counts=True)
     if n < 1:
@@ -143,7 +143,7 @@ def stratified_indices(labels: Int64Array, n: int, seed: int) -> Int64Array:
         if wanted > len(members):
             raise UsageError(
                 f"a stratified subset of {n} images: class {label} has {len(members)} of the "
-                f"{wanted} needed. At most {len(classes) * counts.min()} can be had."
+                f"{wanted} needed. Take at most {len(classes) * counts.min()}."
             )
         picked.append(members[:wanted])
     return np.sort(np.concatenate(picked))

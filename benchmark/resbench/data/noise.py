@@ -14,8 +14,8 @@ from resbench.errors import UsageError
 def corrupt(labels: Int64Array, clean_ratio: float, num_classes: int, seed: int) -> Int64Array:
     """Return labels drawn with ``Q_ii = r`` and ``Q_ij = (1 - r) / (C - 1)`` per label.
 
-    ``r`` is ``clean_ratio`` and ``C`` is ``num_classes``. The draw depends on nothing else than the
-    arguments, and at one seed the labels corrupted at a higher r are among those at a lower one.
+    ``r`` is ``clean_ratio`` and ``C`` is ``num_classes``. The draw depends only on the arguments.
+    With one seed, the labels corrupted at a higher r are also corrupted at a lower one.
     """
     if not 0 <= clean_ratio <= 1:
         raise UsageError(f"clean_ratio: {clean_ratio} is outside 0..1.")
@@ -33,7 +33,7 @@ def noise_hash(labels: Int64Array) -> str:
 def transition_matrix(
     clean: Int64Array, noisy: Int64Array, num_classes: int
 ) -> npt.NDArray[np.float64]:
-    """Return the observed ``Q`` ``[C, C]``: row i is how the labels of class i are spread.
+    """Return the observed ``Q`` ``[C, C]``: row i has the shares of the noisy labels of class i.
 
     The row of a class without images is zero.
     """

@@ -24,8 +24,8 @@ from resbench.errors import EnvironmentFault
 def read_parquet(known: DataSet, folder: Path, files: dict[str, list[Path]]) -> Images:
     """Decode the ``files`` of both splits (see :func:`resbench.data.sources.parquet_files`).
 
-    Where files carry the names of their classes, labels are mapped by name to the order of the
-    first such file. Raises EnvironmentFault naming the file, and the row where there is one.
+    Where files name their classes, labels are mapped by name to the order of the first such file.
+    Raises EnvironmentFault with the file, and the row where one is at fault.
     """
     parts: dict[str, list[Part]] = {"train": [], "test": []}
     named: dict[Path, tuple[str, ...]] = {}
@@ -48,7 +48,7 @@ def read_parquet(known: DataSet, folder: Path, files: dict[str, list[Path]]) -> 
 
 
 def _mapped(labels: Int64Array, path: Path, named: dict[Path, tuple[str, ...]]) -> Int64Array:
-    """Return the labels of a file numbered as in the first of the files with names."""
+    """Return the labels of a file, numbered as in the first file with names."""
     (first, order), names = next(iter(named.items())), named[path]
     if names == order:
         return labels
@@ -75,7 +75,7 @@ def _read_table(path: Path, column: str) -> pa.Table:
 
 
 def _check_columns(schema: pa.Schema, column: str, path: Path) -> None:
-    """Raise EnvironmentFault unless the two columns are there with their types."""
+    """Raise EnvironmentFault unless both columns exist with the right types."""
     fields = {field.name: field.type for field in schema}
     img, label = fields.get("img"), fields.get(column)
     binary = img is not None and pa.types.is_struct(img) and img.get_field_index("bytes") >= 0
@@ -113,7 +113,7 @@ def _decode(column: pa.ChunkedArray, px: int, path: Path) -> UInt8Array:
                 images[row] = np.asarray(image)
         except EnvironmentFault:
             raise
-        except Exception as error:  # Pillow's decoders raise whatever they stumble upon
+        except Exception as error:  # Pillow's decoders raise many kinds
             reason = re.sub(r" at 0x[0-9a-f]+", "", str(error)) or type(error).__name__
             raise EnvironmentFault(f"{place}: the image cannot be decoded: {reason}.") from error
     return images

@@ -29,8 +29,8 @@ Normalise = Literal["mean_image", "channel_mean_std", "channel_mean_std_per_spli
 class Statistics:
     """``x = (image - mean) * scale`` with images and mean in 0..255.
 
-    Both are float32 ``[H, W, 3]``, also where a colour has one value: broadcasting over the last
-    axis alone is ten times slower on a CPU.
+    Both are float32 ``[H, W, 3]``, even with one value per colour: broadcasting over the last axis
+    alone is ten times slower on a CPU.
     """
 
     mean: Tensor
@@ -60,7 +60,7 @@ def fit_statistics(images: UInt8Array, normalise: Normalise) -> Statistics:
         mean = (images.sum(axis=0, dtype=np.int64) / count).mean(axis=(0, 1))
         deviation = np.sqrt((square / count).mean(axis=(0, 1)) - mean**2) / 255
         if not (deviation > 0).all():
-            raise UsageError(f"normalise: {normalise}: a colour is constant, nothing to divide by.")
+            raise UsageError(f"normalise: {normalise}: a colour is constant, its deviation is 0.")
     scale = 1 / (255 * deviation)
     mean_HWC, scale_HWC = (np.broadcast_to(x, images.shape[1:]) for x in (mean, scale))
     return Statistics(*(torch.tensor(x, dtype=torch.float32) for x in (mean_HWC, scale_HWC)))
@@ -68,7 +68,7 @@ def fit_statistics(images: UInt8Array, normalise: Normalise) -> Statistics:
 
 @dataclass(frozen=True, eq=False)
 class EpochDraws:
-    """All that is random in an epoch, batch after batch.
+    """Everything random in an epoch, in the order of its batches.
 
     Shapes: index int64 ``[steps * B]``, params ``[steps * B, K]`` (see
     :func:`resbench.data.augment.draw`).
@@ -100,8 +100,8 @@ class Pipeline:
     ) -> None:
         """Pack ``[N, H, W, 3]`` images onto ``device``.
 
-        ``statistics`` replace those of ``train_images``, for instance by those of a whole set that
-        a subset was taken from.
+        ``statistics`` replace those of ``train_images``, for example by those of the whole set that
+        they are a subset of.
         """
         self.augment = augment
         self.normalise = normalise
@@ -125,7 +125,7 @@ class Pipeline:
     ) -> EpochDraws:
         """Draw an epoch on the CPU: a permutation, cut to ``n_steps`` batches, and parameters.
 
-        Raises UsageError where the epoch has more images than the training set.
+        Raises UsageError if the epoch has more images than the training set.
         """
         n = n_steps * batch_size
         if n > self._count:
@@ -140,7 +140,7 @@ class Pipeline:
     def gather(self, index_B: Tensor, params_BK: Tensor) -> Tensor:
         """Return the augmented, normalised batch: float32 ``[B, 3, H, W]`` in channels_last.
 
-        A function of tensors on the pipeline's device that can be captured in a CUDA graph. The
+        Uses only tensors on the pipeline's device, so it can be captured in a CUDA graph. The
         labels of the batch are ``labels[index_B]``.
         """
         if self.augment.kind == "crop_flip":
@@ -178,8 +178,8 @@ class Pipeline:
     def _crop(self, index_B: Tensor, params_B3: Tensor) -> Tensor:
         """Crop and mirror what is already normalised.
 
-        The mean is subtracted where a pixel stood before the crop, as the framework of Wang et al.
-        does it: what was padded is exactly zero.
+        The mean is subtracted at the position of a pixel before the crop, as in the framework of
+        Wang et al., so the padding is exactly zero.
         """
         top_B1, left_B1, mirrored_B1 = params_B3.split(1, dim=1)
         rows_BH1 = (top_B1 + self._rows)[:, :, None]
@@ -214,8 +214,8 @@ class Pipeline:
 def _pack(images: UInt8Array, pad: int, device: torch.device) -> Tensor:
     """Return ``[N, H, W, 3]`` images as flat int32 pixels, padded with zeros.
 
-    Each row has its zeros on the left only and each image on top only: what lies right of a row
-    and below an image are the zeros of the next one, and of a tail after the last.
+    Each row has zeros only on its left and each image only on top: right of a row and below an
+    image come the zeros of the next one, and after the last a tail of zeros.
     """
     count, height, width = images.shape[:3]
     rows, columns = height + pad, width + pad

@@ -1,8 +1,7 @@
 """Which data set a name means on this machine, and loading it.
 
-Telling data sets apart (:func:`identify`) imports neither numpy nor a decoder where a cache can
-tell, so that a plan is made in milliseconds and before the data is there; :func:`load` checks the
-bytes and decodes them.
+:func:`identify` imports neither numpy nor a decoder where the cache has the answer, so that a plan
+takes milliseconds and needs no data; :func:`load` checks the bytes and decodes them.
 """
 
 from __future__ import annotations
@@ -33,11 +32,11 @@ class Source:
     name: str
     """The name a suite uses."""
     label: str
-    """What tables print: the name, or that of the user's folder and four digits of the id."""
+    """Its name in tables: ``name``, or that of the user's folder and four digits of the id."""
     id: str
-    """``sha256:`` and :attr:`Images.fingerprint`: one for one content, in whatever container."""
+    """``sha256:`` and :attr:`Images.fingerprint`: the same content has the same id."""
     published: bool
-    """The data set that published numbers are about."""
+    """Whether published numbers are about it."""
     kind: Kind
     path: Path | None
     """The archive or folder; None where there is none (yet), or it comes with a package."""
@@ -82,14 +81,14 @@ def parse_locations(pairs: Sequence[str]) -> dict[str, Path]:
 
 
 def identify(name: str, locations: Mapping[str, Path]) -> Source:
-    """Return the source of ``name``; nothing is decoded that a cache can tell.
+    """Return the source of ``name``, from the cache where possible.
 
     A location is the published archive, the folder that it unpacks to, a folder of Parquet files,
-    or a folder that has one of these in it. Without a location :func:`data_dir` is searched, where
-    archives lie and ``NAME`` is a folder of Parquet files. Where nothing is found, the published
-    data set is meant, and it is missing.
+    or a folder that contains one of these. Without a location :func:`data_dir` is searched for an
+    archive and for a folder ``NAME`` of Parquet files. If there is none, the source is the
+    published data set, which is not available.
 
-    Raises UsageError for an unknown name, EnvironmentFault where a location is not there.
+    Raises UsageError for an unknown name, EnvironmentFault for a location that does not exist.
     """
     if name not in DATA_SETS:
         raise UsageError(_unknown(name))
@@ -105,14 +104,14 @@ def identify(name: str, locations: Mapping[str, Path]) -> Source:
     except OSError as error:
         raise EnvironmentFault(
             f"{error.filename or location}: cannot be read: {error.strerror}. "
-            f"Name another place with --data {name}=PATH, or with RESBENCH_DATA_DIR."
+            f"Name another folder with --data {name}=PATH, or with RESBENCH_DATA_DIR."
         ) from error
 
 
 def load(source: Source) -> Images:
-    """Load the images of a source, from the cache where it has them.
+    """Load the images of a source, from the cache where possible.
 
-    Raises EnvironmentFault where data is missing, damaged, or no longer what was identified.
+    Raises EnvironmentFault if data is missing, damaged, or has changed since it was identified.
     """
     known, fingerprint = DATA_SETS[source.name], source.id.removeprefix("sha256:")
     if source.path is not None:
@@ -123,8 +122,8 @@ def load(source: Source) -> Images:
     if images.fingerprint != fingerprint:
         raise EnvironmentFault(
             f"{source.path or source.label}: the fingerprint is {images.fingerprint}, expected "
-            f"{fingerprint}: not the data that was identified. Restore it; if it never "
-            f"changed, delete {cache.cache_dir()}."
+            f"{fingerprint}: the data has changed. Restore it; if it never changed, delete "
+            f"{cache.cache_dir()}."
         )
     if source.path is not None:
         cache.write_images(images)
@@ -140,30 +139,30 @@ def fetch(name: str, directory: Path | None = None) -> Path:
         raise UsageError(_unknown(name))
     archive = DATA_SETS[name].archive
     if archive is None:
-        raise UsageError(f"{name}: is not published as an archive, there is nothing to fetch.")
+        raise UsageError(f"{name}: is not published as an archive, so it cannot be fetched.")
     from resbench.data.archives import download
 
     return download(archive, directory or data_dir())
 
 
 def how_to_get(name: str) -> str:
-    """Say in one sentence what to do about a data set that is not there."""
+    """Say in one sentence how to get a data set that is not available."""
     archive, folder = DATA_SETS[name].archive, f"with --data {name}=FOLDER"
     if archive is None:
-        return f"Name a folder that has it as train-*.parquet and test-*.parquet {folder}."
+        return f"Name a folder with train-*.parquet and test-*.parquet {folder}."
     at_home = cache.HOMELESS not in data_dir().parents
     where = data_dir() / archive.filename if at_home else "the folder that RESBENCH_DATA_DIR names"
     return (
-        f"Run `resbench data fetch {name}`, name a folder that has it {folder}, or download "
+        f"Run `resbench data fetch {name}`, name a folder with it {folder}, or download "
         f"{archive.url} (MD5 {archive.md5}) to {where}."
     )
 
 
 def parquet_files(folder: Path) -> dict[str, list[Path]]:
-    """Return the sorted ``train*`` and ``test*`` files of a folder, every part there once.
+    """Return the sorted ``train*`` and ``test*`` files of a folder, each part once.
 
-    Parts are numbered from 0 or 1, with their total (``-of-00002``) or without, and whatever an
-    upload appends to that. Raises EnvironmentFault where a split or a part is missing or twice.
+    Parts are numbered from 0 or 1, with or without their total (``-of-00002``), and may have a
+    suffix. Raises EnvironmentFault if a split or a part is missing, or a part is there twice.
     """
     files = {split: sorted(folder.glob(f"{split}*.parquet")) for split in ("train", "test")}
     for split, paths in files.items():
@@ -179,7 +178,7 @@ def parquet_files(folder: Path) -> dict[str, list[Path]]:
             names = ", ".join(path.name for path in paths)
             raise EnvironmentFault(
                 f"{folder}: the {split} files are not all parts of the split, each once: {names}. "
-                "Fetch the missing ones and remove the others."
+                "Add the missing parts and remove the others."
             )
     return files
 
@@ -191,7 +190,7 @@ def _unknown(name: str) -> str:
 def _located(known: DataSet, path: Path) -> Source:
     if path.is_file():
         if known.archive is None or path.suffix == ".parquet":
-            raise EnvironmentFault(f"{path}: a file. Name the folder of the Parquet files.")
+            raise EnvironmentFault(f"{path}: is a file. Name the folder of the Parquet files.")
         return _source(known, "archive", path)
     if not path.is_dir():
         raise EnvironmentFault(f"{path}: no such file or folder (the location of {known.name}).")
@@ -207,10 +206,10 @@ def _located(known: DataSet, path: Path) -> Source:
 
 
 def _search(known: DataSet, folder: Path) -> tuple[Kind, Path] | None:
-    """Return what a folder has of a data set; None where it has nothing."""
+    """Return where a folder has a data set, and as what; None where it has none."""
     if (found := _search_archive(known.archive, folder)) is not None:
         return found
-    # What is cloned or downloaded from a hub has its files one folder further down.
+    # A clone or download from a hub has its files one folder further down.
     for files in (folder.glob("*.parquet"), folder.glob("*/*.parquet")):
         folders = sorted({path.parent for path in files})
         if len(folders) > 1:
@@ -235,7 +234,7 @@ def _search_archive(archive: Archive | None, folder: Path) -> tuple[Kind, Path] 
 
 
 def _identified(known: DataSet, kind: Kind, path: Path, called: str) -> Source:
-    """Return the source of files that are there. An archive can only be the published one."""
+    """Return the source of existing files. An archive can only be the published one."""
     if kind == "archive":
         return _source(known, kind, path)
     key = f"{known.name}-{_digest(path)}"
@@ -247,7 +246,7 @@ def _identified(known: DataSet, kind: Kind, path: Path, called: str) -> Source:
         cache.write_fingerprint(key, fingerprint)
     if fingerprint == known.fingerprint:
         return _source(known, kind, path)
-    # No other content has this label, and neither has the published one.
+    # No other content, and not the published one, has this label.
     stem = re.sub(r"[^a-z0-9_-]+", "-", called.lower()).strip("-_")[:48] or known.name
     label = f"{stem}-{fingerprint[:4]}"
     return Source(known.name, label, f"sha256:{fingerprint}", False, kind, path)
@@ -278,7 +277,7 @@ def _decode(known: DataSet, kind: Kind, path: Path | None) -> Images:
 def _digest(folder: Path) -> str:
     """Return a sha256 over the digests of a folder's Parquet files, train before test.
 
-    Raises EnvironmentFault where one file is there twice.
+    Raises EnvironmentFault if two are the same.
     """
     total, seen = hashlib.sha256(), dict[bytes, Path]()
     for split, paths in parquet_files(folder).items():

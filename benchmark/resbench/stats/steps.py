@@ -9,10 +9,11 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Generic, Literal, TypeVar, get_args
+from typing import Generic, TypeVar, get_args
+
+from resbench.suite.claims import Operator
 
 T = TypeVar("T")
-Operator = Literal["<", ">", "~", "monotone_decreasing", "monotone_increasing", "gap_grows"]
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -14,17 +13,17 @@ from resbench.models import Family, own_family
 from resbench.suite.connections import sound_part, unconnected, unmarked
 from resbench.suite.document import Document, DocumentError, Problem, load_document
 from resbench.suite.schema import Protocol, Publication, Sources, Suite, Tier
-from resbench.suite.schema_errors import validate
+from resbench.suite.schema_errors import Found, validate
 from resbench.words import one_line
 
 SOURCES = "sources.yaml"
-"""The one file beside suites that is none."""
+"""Lies among the suites and is not one."""
 PAPER = Tier(version=1, name="paper", title="Paper", description="As the source declares it.")
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A suite with its protocol and sources, and the documents that give every value its place."""
+    """A suite with its protocol and sources, and the documents that know every value's position."""
 
     suite: Suite
     document: Document
@@ -35,12 +34,12 @@ class Loaded:
 
     @property
     def networks(self) -> Path | None:
-        """See :func:`own_networks`."""
+        """The user's ``networks.py`` next to the suite's file, where there is one."""
         return own_networks(self.document)
 
 
 def own_networks(document: Document) -> Path | None:
-    """Return the user's ``networks.py`` next to a suite's file, where there is one."""
+    """Return the ``networks.py`` next to a suite's file, where there is one."""
     file = document.path.absolute().parent / "networks.py"
     return file if file.is_file() else None
 
@@ -49,11 +48,8 @@ def suite_folder() -> Path:
     """Return the shipped suites: ``suites/`` of a checkout, or the copy inside the wheel."""
     package = Path(__file__).resolve().parents[1]
     checkout = package.parents[1] / "suites"
-    return (
-        checkout
-        if package.parent.name == "benchmark" and checkout.is_dir()
-        else package / "_suites"
-    )
+    in_checkout = package.parent.name == "benchmark" and checkout.is_dir()
+    return checkout if in_checkout else package / "_suites"
 
 
 def suite_names() -> list[str]:
@@ -85,13 +81,13 @@ def load_suite(name: str) -> Loaded:
     """
     document = load_document(find_suite(name))
     suite, protocol, problems = None, None, list[Problem]()
+    own = own_networks(document) is not None
     with _collected(problems):
         suite = validate(Suite, document)
-    own = own_networks(document) is not None
-    found = itertools.chain(unconnected(document.value), unmarked(document.value, own))
-    problems += [Problem(document.at(keys), text) for keys, text in found]
+    problems += _problems(document, unconnected(document.value))
+    problems += _problems(document, unmarked(document.value, own))
     with _collected(problems):
-        protocol = _protocol(document)
+        protocol = _protocol(document, own)
     sources = _cited(document, protocol, problems)
     if problems or suite is None or protocol is None:
         raise DocumentError(problems)
@@ -116,7 +112,7 @@ def load_networks(file: Path) -> Family:
 
 
 def load_suites(names: Iterable[str]) -> list[Loaded]:
-    """Load suites by path or name, one that is given twice once.
+    """Load suites by path or name, each once.
 
     Raises:
         UsageError: as :func:`load_suite`, or two of them have one name.
@@ -134,27 +130,36 @@ def load_suites(names: Iterable[str]) -> list[Loaded]:
     return list(loaded.values())
 
 
+def _problems(document: Document, found: Iterable[Found]) -> list[Problem]:
+    return [Problem(document.at(keys), text) for keys, text in found]
+
+
 @contextmanager
 def _collected(problems: list[Problem]) -> Iterator[None]:
-    """Note what is wrong with one document and go on."""
+    """Note what is wrong with one document and continue."""
     try:
         yield
     except DocumentError as error:
         problems += error.problems
 
 
-def _protocol(document: Document) -> tuple[Protocol, Document] | None:
-    """Load the protocol that a suite includes; None where the suite does not say which."""
+def _protocol(document: Document, own_networks: bool) -> tuple[Protocol, Document] | None:
+    """Load the protocol that a suite includes, from next to the suite or from the shipped ones.
+
+    None where the suite does not name one.
+    """
     name = sound_part(document.value, "protocol")
     if name is None:
         return None
-    path = _beside("protocols", name, document)
-    found = load_document(path)
+    files = _files("protocols", document.path)
+    if name not in files:
+        message = f"unknown protocol '{name}'.{did_you_mean(name, sorted(files))}"
+        raise DocumentError([Problem(document.at(("protocol",)), message)])
+    found = load_document(files[name])
     protocol = validate(Protocol, found)
-    own = own_networks(document) is not None
-    if problems := [Problem(found.at(keys), text) for keys, text in unmarked(found.value, own)]:
+    if problems := _problems(found, unmarked(found.value, own_networks)):
         raise DocumentError(problems)
-    _check_name(protocol.name, path, found)
+    _check_name(protocol.name, found)
     return protocol, found
 
 
@@ -175,12 +180,13 @@ def _cited(
         if (folder / SOURCES).is_file():
             with _collected(problems):
                 known |= validate(Sources, load_document(folder / SOURCES)).sources
-    refused = len(problems) > before  # then a key may be one that could not be read
     listed = sound_part(document.value, "sources") or ()
     named = [(s.key, document.at(("sources", i, "key"))) for i, s in enumerate(listed)]
     if protocol is not None:
         named.append((protocol[0].source, protocol[1].at(("source",))))
-    for key, position in () if refused else named:
+    if len(problems) > before:
+        named = []  # a key may be in the file that could not be read
+    for key, position in named:
         if key not in known:
             message = f"unknown source '{key}'.{did_you_mean(key, sorted(known))}"
             problems.append(Problem(position, message))
@@ -188,9 +194,13 @@ def _cited(
 
 
 def tier_files(suite: Path | None = None) -> dict[str, Path]:
-    """Return the tiers by name: the shipped ones, and before them those beside a suite's file."""
+    """Return the tiers by name; those next to a suite's file replace shipped ones of their name."""
+    return _files("tiers", suite)
+
+
+def _files(kind: str, suite: Path | None) -> dict[str, Path]:
     folders = [suite_folder()] if suite is None else [suite_folder(), suite.absolute().parent]
-    return {p.stem: p for folder in folders for p in sorted(folder.glob("tiers/*.yaml"))}
+    return {path.stem: path for root in folders for path in sorted((root / kind).glob("*.yaml"))}
 
 
 def load_tier(name: str, suite: Path | None = None) -> tuple[Tier, Document | None]:
@@ -202,24 +212,11 @@ def load_tier(name: str, suite: Path | None = None) -> tuple[Tier, Document | No
         raise UsageError(f"unknown tier '{name}'.{did_you_mean(name, [PAPER.name, *files])}")
     document = load_document(files[name])
     tier = validate(Tier, document)
-    _check_name(tier.name, document.path, document)
+    _check_name(tier.name, document)
     return tier, document
 
 
-def _check_name(name: str, path: Path, document: Document) -> None:
-    if name != path.stem:
-        problem = Problem(
-            document.at(("name",)), f"name '{name}' differs from the file's, '{path.stem}'"
-        )
-        raise DocumentError([problem])
-
-
-def _beside(folder: str, name: str, document: Document) -> Path:
-    """Look for an included file beside the suite first, then among the shipped ones."""
-    places = [document.path.parent / folder, suite_folder() / folder]
-    for place in places:
-        if (place / f"{name}.yaml").is_file():
-            return place / f"{name}.yaml"
-    known = sorted({path.stem for place in places for path in place.glob("*.yaml")})
-    message = f"unknown protocol '{name}'.{did_you_mean(name, known)}"
-    raise DocumentError([Problem(document.at(("protocol",)), message)])
+def _check_name(name: str, document: Document) -> None:
+    if name != document.path.stem:
+        text = f"the name '{name}' must be that of the file, '{document.path.stem}'."
+        raise DocumentError([Problem(document.at(("name",)), text)])

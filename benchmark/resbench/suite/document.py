@@ -1,10 +1,9 @@
 """Strict reading of suite files: plain values, and for each of them its position in the file.
 
 PyYAML only splits the text into events; its constructors and its rules for scalars stay unused. So
-no tag makes an object, no alias grows into a gigabyte, and a word means what it says: a decimal
-number, ``true``, ``false`` and ``null`` are those, everything else is text. Text where a number is
-due (``010``, ``0x1F``, ``.nan``) or where ``true`` is due (``yes``, ``on``) is refused by the
-schema, which knows what is due.
+no tag creates an object and no alias grows into a gigabyte. Only decimal numbers, ``true``,
+``false`` and ``null`` are read as such; every other word is text. Where the schema expects a number
+or a truth value, it refuses text such as ``010``, ``0x1F``, ``.nan``, ``yes`` and ``on``.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ Keys = tuple[str | int, ...]
 """The path to a value: keys of mappings and indices of lists."""
 
 MAX_BYTES = 64 * 1024
-"""Ten times the longest suite. It bounds the number of values too."""
+"""Ten times the longest suite. It also bounds the number of values."""
 MAX_DEPTH = 32
 """Reading recurses: without a limit a hostile file could end the process."""
 
@@ -33,7 +32,7 @@ _NUMBER = re.compile(r"[-+]?(?:(0|[1-9]\d{0,17})(\.\d*)?|\.\d+)([eE][-+]?\d+)?",
 _CONTROL = "\0-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff"
 _IN_TEXT = re.compile(f"[{_CONTROL}]")
 _IN_FILE = re.compile(f"(?!\r)[{_CONTROL}\t\xa0\u1680\u2000-\u200d\u202f\u205f\u3000]")
-"""Of what looks like a space and is none, a file may hold only the escape in double quotes."""
+"""What looks like a space but is not one may be in a file only as an escape in double quotes."""
 _NO_ANCHORS = (
     "anchors (&) and aliases (*) are not supported. Write the value out, or quote it if it is text."
 )
@@ -43,7 +42,7 @@ _SYNTAX_HINT = "Check the indentation, quotes and brackets; quote text that hold
 
 @dataclass(frozen=True)
 class Position:
-    """A location in a file; lines and columns count from 1, line 0 is all of it (an option)."""
+    """A location in a file; lines and columns count from 1, line 0 means an option."""
 
     file: Path
     line: int
@@ -65,7 +64,7 @@ class Problem:
 
 
 class DocumentError(UsageError):
-    """A file that is no valid document: all its problems in reading order, one line each."""
+    """A file that is not a valid document: all its problems in reading order, one line each."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         def order(problem: Problem) -> tuple[str, int, int]:
@@ -133,7 +132,7 @@ def parse_document(text: str, path: Path) -> Document:
         return reader.document(yaml.parse(text, _LOADER))
     except DocumentError as error:
         raise DocumentError([*reader.problems, *error.problems]) from None
-    except (yaml.YAMLError, ValueError, OverflowError) as error:  # the last two: PyYAML's own slips
+    except (yaml.YAMLError, ValueError, OverflowError) as error:  # the last two: defects of PyYAML
         raise DocumentError([*reader.problems, _not_yaml(error, text, path)]) from None
 
 
@@ -152,7 +151,7 @@ def plain_value(text: str) -> str | int | float | bool | None:
 class _Reader:
     """Builds values from parser events and notes the position of each.
 
-    After a problem it carries on, only to find further problems.
+    After a problem it continues, to find further problems.
     """
 
     def __init__(self, path: Path) -> None:
@@ -253,7 +252,7 @@ def _forbidden(character: str) -> str:
 
 
 def _not_yaml(error: Exception, text: str, path: Path) -> Problem:
-    """Name a syntax error in PyYAML's words, and the construct that it broke."""
+    """Return a syntax error in PyYAML's words, with the construct that it is in."""
     if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
         return Problem(Position(path, 1, 1), f"this is not YAML: {error}. {_SYNTAX_HINT}")
     end, start = error.problem_mark, error.context_mark

@@ -1,8 +1,8 @@
 """From a suite to its cells: layers of settings become one checked specification a cell.
 
 Layers, each over the last: protocol, the suite's ``base``, the levels of its matrix, the tier, the
-command line, the scale. Every leaf remembers its place in a file and the layer that set it, so that
-an error points at a line and the ledger can say where each hyperparameter comes from.
+command line, the scale. Every leaf remembers its position in a file and the layer that set it, so
+that an error points at a line and the ledger can show where each hyperparameter comes from.
 """
 
 from __future__ import annotations
@@ -26,16 +26,19 @@ from resbench.suite.schema_errors import problems
 from resbench.suite.spec import Engine, Precision, RunSpec, plain_to, specification
 
 Path_ = tuple[str, ...]
+PARTS = ("model", "data", "training")
+"""The parts of a run specification that files set."""
 
 
 @dataclass(frozen=True)
 class DataChoice:
-    """A data set as it is at hand: the name in suites, the name in tables, its content identity."""
+    """An available data set: its name in suites, its name in tables, its content identity."""
 
     name: str
     label: str
     id: str
     printed: bool
+    """Whether published numbers are about it."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class Context:
 
 @dataclass(frozen=True)
 class Leaf:
-    """One hyperparameter: its value, its place in a file, and the layer that set it."""
+    """One hyperparameter: its value, its position in a file, and the layer that set it."""
 
     value: Any
     position: Position
@@ -61,7 +64,7 @@ class Leaf:
 
 @dataclass(frozen=True)
 class Cell:
-    """One combination of the matrix: what one place of the table needs to have run."""
+    """One combination of the matrix: what one cell of the table needs to have run."""
 
     suite: str
     id: str
@@ -79,7 +82,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Expanded:
-    """A suite under one context."""
+    """A suite with the settings of one context."""
 
     loaded: Loaded
     tier: Tier
@@ -98,7 +101,7 @@ class Expanded:
         )
 
     def cell_of(self, row: str, column: str) -> Cell:
-        """Return the cell behind one place of the table."""
+        """Return the cell in a row and a column of the table."""
         suite = self.loaded.suite
         levels = {suite.table.rows: row, **suite.table.columns[column].where}
         return self.cell("/".join(levels[axis] for axis in suite.matrix))
@@ -114,7 +117,7 @@ def expand(
 
     Raises:
         DocumentError: all problems, each with file, line and column.
-        UsageError: an override that names nothing.
+        UsageError: an override of an unknown setting.
     """
     suite = loaded.suite
     chosen = seeds or tier[0].seeds or suite.seeds
@@ -150,9 +153,9 @@ def _shared(loaded: Loaded) -> dict[Path_, Leaf]:
     """Return the layers that all cells of a suite have in common."""
     leaves: dict[Path_, Leaf] = {}
     protocol = loaded.protocol
-    for part in ("model", "data", "training"):
+    for part in PARTS:
         _apply(leaves, (part,), getattr(protocol, part), f"protocol {protocol.name}",
-               lambda path: loaded.protocol_document.at(path))  # fmt: skip
+               loaded.protocol_document.at)  # fmt: skip
     for part, value in loaded.suite.base.items():
         _apply(leaves, (part,), value, "suite", lambda path: loaded.document.at(("base", *path)))
     return leaves
@@ -166,20 +169,30 @@ def _layered(
     tier: tuple[Tier, Document | None],
 ) -> dict[Path_, Leaf]:
     for axis, level in levels.items():
-        for key, value in loaded.suite.matrix[axis][level].set.items():
-            place = loaded.document.at(("matrix", axis, level, "set", key))
-            _apply(leaves, tuple(key.split(".")), value, f"matrix {axis}", _always(place))
+        settings, at = loaded.suite.matrix[axis][level].set, ("matrix", axis, level, "set")
+        _set(leaves, settings, f"matrix {axis}", loaded.document, at)
     _apply_tier(leaves, *tier)
     for key, value in context.overrides:
-        _check_override(key, leaves)
-        place = Position(Path(f"--set {key}"), 0, 0)
-        _apply(leaves, tuple(key.split(".")), value, "command line", _always(place))
-    _apply_scale(leaves, context.scale)
+        known = {".".join(path[:n]) for path in leaves for n in range(1, len(path) + 1)}
+        if key not in known:
+            raise UsageError(f"--set {key}: unknown setting.{did_you_mean(key, sorted(known))}")
+        _apply(leaves, tuple(key.split(".")), value, "command line", _option(f"--set {key}"))
+    if context.scale != 1:
+        _resize(leaves, context.scale, "scale", _option(f"--scale {context.scale:g}")(()))
     return leaves
 
 
-def _always(place: Position) -> Callable[[Path_], Position]:
-    return lambda _: place
+def _option(text: str) -> Callable[[Path_], Position]:
+    return lambda _: Position(Path(text), 0, 0)
+
+
+def _set(
+    leaves: dict[Path_, Leaf], settings: Mapping[str, Any], layer: str, document: Document, at: Keys
+) -> None:
+    """Set dotted paths, which a document has at ``at``."""
+    for key, value in settings.items():
+        position = document.at((*at, key))
+        _apply(leaves, tuple(key.split(".")), value, layer, lambda _, here=position: here)
 
 
 def _apply(
@@ -209,7 +222,7 @@ def _apply_tier(leaves: dict[Path_, Leaf], tier: Tier, document: Document | None
     layer = f"tier {tier.name}"
     leaf = leaves.get(("model", "family"))
     family = leaf.value if leaf is not None and isinstance(leaf.value, str) else None
-    parts: list[tuple[Path_, Mapping[str, Any]]] = [(("set",), tier.set)]
+    _set(leaves, tier.set, layer, document, ("set",))
     if family is not None and tier.families:
         if family not in tier.families:
             # It would train as wide as published, under the title of a tier of narrow networks.
@@ -218,31 +231,18 @@ def _apply_tier(leaves: dict[Path_, Leaf], tier: Tier, document: Document | None
                 "in a copy of this tier in tiers/ next to the suite."
             )
             raise DocumentError([Problem(document.at(("families",)), text)])
-        parts.append((("families", family), tier.families[family]))
-    for at, settings in parts:
-        for key, value in settings.items():
-            place = document.at((*at, key))
-            _apply(leaves, tuple(key.split(".")), value, layer, _always(place))
+        _set(leaves, tier.families[family], layer, document, ("families", family))
     if family in tier.schedules:
         _resize(leaves, tier.schedules[family], layer, document.at(("schedules", family)))
     elif tier.schedule is not None:
         _resize(leaves, tier.schedule, layer, document.at(("schedule",)))
 
 
-def _apply_scale(leaves: dict[Path_, Leaf], scale: float) -> None:
-    root: Path_ = ("training", "schedule")
-    total, unit = leaves.get((*root, "total")), leaves.get((*root, "unit"))
-    if scale == 1.0 or total is None or unit is None or not _is_length(total.value):
-        return  # nothing to scale, or nothing that makes sense: the check that follows says so
-    shrunk = Shrunk(unit=unit.value, total=total.value * scale)
-    _resize(leaves, shrunk, "scale", Position(Path(f"--scale {scale:g}"), 0, 0))
-
-
-def _resize(leaves: dict[Path_, Leaf], to: Shrunk, layer: str, position: Position) -> None:
+def _resize(leaves: dict[Path_, Leaf], to: Shrunk | float, layer: str, position: Position) -> None:
     """Give the schedule another length, with drops, warm-up and patience at their fractions.
 
-    Nothing has been checked yet: a schedule that makes no sense is left as it is, for the check
-    that follows to name what is wrong in its place.
+    Nothing has been checked yet: a schedule that makes no sense is left as it is, and the check
+    that follows reports what is wrong.
     """
     try:
         new = _resized(leaves, to)
@@ -253,11 +253,13 @@ def _resize(leaves: dict[Path_, Leaf], to: Shrunk, layer: str, position: Positio
             leaves[path] = Leaf(value, position, layer)
 
 
-def _resized(leaves: Mapping[Path_, Leaf], to: Shrunk) -> dict[Path_, Any]:
+def _resized(leaves: Mapping[Path_, Leaf], to: Shrunk | float) -> dict[Path_, Any]:
     root: Path_ = ("training", "schedule")
     total = leaves[(*root, "total")].value
-    if not _is_length(total):
+    if not isinstance(total, int | float) or isinstance(total, bool) or total <= 0:
         raise ValueError(total)
+    if isinstance(to, float):
+        to = Shrunk(unit=leaves[(*root, "unit")].value, total=total * to)
     factor = to.total / total
 
     def length(value: float) -> int | float:
@@ -283,16 +285,6 @@ def _resized(leaves: Mapping[Path_, Leaf], to: Shrunk) -> dict[Path_, Any]:
     return new
 
 
-def _is_length(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
-
-
-def _check_override(key: str, leaves: Mapping[Path_, Leaf]) -> None:
-    known = {".".join(path[:n]) for path in leaves for n in range(1, len(path) + 1)}
-    if key not in known:
-        raise UsageError(f"--set {key}: unknown setting.{did_you_mean(key, sorted(known))}")
-
-
 def _checked(leaves: Mapping[Path_, Leaf], loaded: Loaded, context: Context, seed: int) -> RunSpec:
     value: dict[str, Any] = {
         "tier": context.tier,
@@ -301,13 +293,10 @@ def _checked(leaves: Mapping[Path_, Leaf], loaded: Loaded, context: Context, see
         "precision": context.precision,
         "seed": seed,
     }
-    parts = ("model", "data", "training")
-    foreign = {path[0]: leaf.position for path, leaf in leaves.items() if path[0] not in parts}
+    foreign = {path[0]: leaf.position for path, leaf in leaves.items() if path[0] not in PARTS}
     if foreign:
-        raise DocumentError(
-            [Problem(at, f"unknown key '{name}'.{did_you_mean(name, parts)}")
-             for name, at in foreign.items()]
-        )  # fmt: skip
+        found = ((at, f"unknown key '{n}'.{did_you_mean(n, PARTS)}") for n, at in foreign.items())
+        raise DocumentError(Problem(*problem) for problem in found)
     for path, leaf in leaves.items():
         node = value
         for part in path[:-1]:
@@ -331,8 +320,7 @@ def _checked(leaves: Mapping[Path_, Leaf], loaded: Loaded, context: Context, see
 def _own_network(model: Any, loaded: Loaded) -> type[Network] | None:
     """Return what a ``networks.py`` next to the suite declares, where the model is of its family.
 
-    Nothing else runs a user's code: not a file in another folder, and not a suite of resbench's
-    own networks.
+    Only then the user's code is run: a suite of resbench's own networks runs none.
     """
     file = loaded.networks
     if file is None or not isinstance(model, dict) or str(model.get("family")) in FAMILIES:
@@ -344,16 +332,16 @@ def _own_network(model: Any, loaded: Loaded) -> type[Network] | None:
 
 
 def _located(path: Keys, text: str, leaves: Mapping[Path_, Leaf], loaded: Loaded) -> Problem:
-    """Name the file and line to mend: of the setting, or of the mapping that lacks it."""
+    """Return the problem at the line to mend: of the setting, or of the mapping that lacks it."""
     for n in range(len(path), 0, -1):
         if path[:n] in leaves:
             return Problem(leaves[path[:n]].position, text)  # type: ignore[index]
         near = [leaf for known, leaf in leaves.items() if known[:n] == path[:n]]
         if n < len(path) and any(leaf.layer.startswith("protocol") for leaf in near):
-            break  # a key is missing from a mapping that the protocol begins
+            break  # a key is missing from a mapping of the protocol
         if near:
-            ours = (leaf.position for leaf in near if leaf.position.file == loaded.document.path)
-            return Problem(next(ours, near[0].position), text)
+            own = (leaf.position for leaf in near if leaf.position.file == loaded.document.path)
+            return Problem(next(own, near[0].position), text)
     hint = f"{text} Add it here, or under 'base' in {loaded.document.path}."
     return Problem(loaded.protocol_document.at(path), hint)
 
@@ -361,7 +349,7 @@ def _located(path: Keys, text: str, leaves: Mapping[Path_, Leaf], loaded: Loaded
 def data_names(
     loaded: Loaded, tier: Tier = PAPER, overrides: Sequence[tuple[str, Any]] = ()
 ) -> list[str]:
-    """Return each data set that some layer of a suite's settings names, once."""
+    """Return the data sets that a suite's layers of settings name, each once."""
     suite = loaded.suite
     layers: list[Mapping[str, Any]] = [{"data": loaded.protocol.data}, suite.base]
     layers += [level.set for axis in suite.matrix.values() for level in axis.values()]

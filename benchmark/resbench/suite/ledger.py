@@ -1,8 +1,8 @@
-"""The protocol ledger: where each hyperparameter of a run comes from, and why it is what it is.
+"""The protocol ledger: where each hyperparameter of a run comes from, and why it has its value.
 
-The last layer that set a value decides. A protocol and a suite mark what they set, by the longest
-path in their ``provenance`` that covers it; the axes of a matrix are the table's own variables and
-come from its first source; tier, command line and scale depart from the source by their nature.
+The last layer that set a value decides. A protocol and a suite mark what they set: the entry of
+their ``provenance`` with the longest path that covers it counts. The axes of a matrix are the
+table's own variables and come from its first source. Tier, command line and scale always deviate.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from resbench.suite.spec import RunSpec
 Keys = tuple[str, ...]
 
 UNMARKED = "set here without saying where it comes from"
-"""Reason of a value that no ``provenance`` covers; no shipped suite has one."""
+"""Reason of a value that no ``provenance`` covers; shipped suites have none."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def ledger(expanded: Expanded, cell: Cell) -> list[Entry]:
 
 
 def _leaves(value: Mapping[str, Any], path: Keys = ()) -> Iterator[tuple[Keys, Any]]:
-    """Yield what is no mapping; a list is one leaf."""
+    """Yield every value that is not a mapping; a list is one leaf."""
     for key, item in value.items():
         if isinstance(item, dict):
             yield from _leaves(item, (*path, key))
@@ -59,7 +59,7 @@ def _leaves(value: Mapping[str, Any], path: Keys = ()) -> Iterator[tuple[Keys, A
 
 
 def _mark(expanded: Expanded, path: Keys, leaf: Leaf) -> Mark:
-    """Mark what a file or the command line sets."""
+    """Return the mark of what a file or the command line sets."""
     loaded = expanded.loaded
     mark: Mark | None
     match leaf.layer.split()[0]:
@@ -101,7 +101,7 @@ def _inferred(reason: str) -> Mark:
 
 
 def _context_mark(expanded: Expanded, path: Keys, spec: RunSpec) -> Mark:
-    """Mark what no file sets: the images at hand, and how the run is computed."""
+    """Return the mark of what no file sets: the images, and how the run is computed."""
     framework = expanded.loaded.sources[0].framework
     choice = expanded.context.data.get(spec.data.name)
     match path:

@@ -1,4 +1,4 @@
-"""A schedule as the source states it, turned into optimizer steps. No torch."""
+"""A schedule as the source states it, in optimizer steps. No torch."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from resbench.suite.spec import RunSpec
 
 @dataclass(frozen=True)
 class Steps:
-    """A run in optimizer steps; an epoch is as many full batches as the training set holds."""
+    """A run in optimizer steps; an epoch has as many batches as the training set fills."""
 
     total: int
     per_epoch: int
     changes: tuple[tuple[int, float], ...]
-    """(step, learning rate from that step on), in order, beginning at step 0."""
+    """(step, learning rate from that step on), in order, from step 0."""
 
     @property
     def epochs(self) -> int:

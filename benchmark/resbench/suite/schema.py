@@ -58,21 +58,21 @@ class Mark(Frozen):
 
 
 class Source(Frozen):
-    """A document, by its key in ``sources.yaml``, and the place in it that prints the table."""
+    """A document, by its key in ``sources.yaml``, and where in it the table is."""
 
     key: Identifier
     place: Text
 
 
 class Publication(Frozen):
-    """A document that prints tables."""
+    """A document that publishes tables."""
 
     title: Text
     """As reports cite it, within a sentence."""
     origin: Literal["paper", "report"]
     """The mark of a setting that it states."""
     framework: Text
-    """What its authors computed with; its defaults hold where the document is silent."""
+    """What its authors computed with; its defaults hold where the document states nothing."""
     link: (
         Annotated[str, Meta(pattern=r"^https?://\S+$(?!\n)", description="a link with https://")]
         | None
@@ -118,20 +118,20 @@ class Table(Frozen):
 
 
 def half_width(printed: str) -> float:
-    """Return half a unit of the last place of a printed number."""
+    """Return half a unit of the last digit of a published number."""
     return 0.5 * 10.0 ** -len(printed.partition(".")[2])
 
 
 class PaperValue(Frozen):
-    """One printed place: the number, where it stands, and what it really is."""
+    """One published value: the number, where it is published, and what it really is."""
 
     value: Annotated[str, Meta(max_length=64)] | None
-    """As printed, quoted so that the printed precision survives; null for a blank cell."""
+    """As published, in quotes, which keep its precision; null for a blank cell."""
     facts: tuple[str, ...] = ()
-    """Identifiers of the collected facts, so that no printed number is left out."""
+    """Identifiers of the collected facts; tests check that none is missing."""
     place: Text | None = None
     metric: Metric | None = None
-    """Which of our numbers is the same quantity, where it is not the column's."""
+    """The metric that is the same quantity, where it is not the column's."""
     claims: Split | None = None
     """The split that the source claims."""
     really: Split | None = None
@@ -140,16 +140,16 @@ class PaperValue(Frozen):
 
     @property
     def half_width(self) -> float:
-        """Half a unit of the last printed place."""
+        """Half a unit of the last digit."""
         return half_width(self.value or "")
 
 
 class Claim(Frozen):
     """A sentence of a source as an inequality over cells.
 
-    ``claim`` is ``error(ROW/COLUMN) < error(...)``, with ``<``, ``>``, ``~`` (equivalent within
-    ``margin_pp``), chained for an order over levels, or ``gap(CELL, CELL) < gap(CELL, CELL)``.
-    ``error`` stands for the claim's metric, whatever it is.
+    ``claim`` is ``error(CELL) < error(CELL)``, with ``<``, ``>`` or ``~`` (equivalent within
+    ``margin_pp``), a chain for an order over levels, or ``gap(CELL, CELL) < gap(CELL, CELL)``.
+    ``error`` stands for the claim's metric.
     """
 
     id: Identifier
@@ -172,10 +172,10 @@ class Claim(Frozen):
         ]
         | None
     ) = None
-    """The printed difference in percentage points, of a chain that of its ends."""
+    """The published difference in percentage points; of a chain, that of its ends."""
     margin_pp: PositiveNumber | None = None
     ours: bool = False
-    """No source makes this claim; it is counted apart from those that one makes."""
+    """No source makes this claim; it is counted separately."""
     alpha: Annotated[float, Meta(gt=0, lt=0.5)] = 0.05
 
     def __post_init__(self) -> None:
@@ -216,7 +216,7 @@ class Protocol(Frozen):
     name: Identifier
     source: Identifier
     """The document that states it, by its key in ``sources.yaml``. In a suite of another document
-    every setting of the protocol departs from that suite's source."""
+    every setting of the protocol is a deviation."""
     title: Text
     description: Text | None = None
     model: dict[str, Any]
@@ -231,7 +231,7 @@ class Shrunk(Frozen):
     unit: Literal["step", "epoch"]
     total: PositiveNumber
     plateau: PositiveNumber | None = None
-    """The shortest stretch before a drop; one that would come sooner is left out."""
+    """The shortest time before a drop; an earlier drop is left out."""
 
     def __post_init__(self) -> None:
         whole(self, "total")

@@ -1,7 +1,7 @@
 """Plain words for what is wrong with plain values: where, what it is, what is allowed.
 
-msgspec says what is wrong, and stops at the first error. Here it is asked about each part of a
-value in turn, so that all errors of a file are found at once.
+msgspec stops at the first error. Here it checks each part of a value separately, so that all errors
+of a file are found at once.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def _struct(structs: list[Any], value: Mapping[str, Any], path: Keys) -> Iterato
 
 
 def _own(error: ValueError, declared: Any, value: Any, path: Keys) -> Found:
-    """Say in words what msgspec has against a value, or what a ``__post_init__`` has."""
+    """Put into words why msgspec, or a ``__post_init__``, refuses a value."""
     if error.__cause__ is not None:
         text, *below = error.__cause__.args  # the broken rule, and where in the struct
         place = (*path, *below)
@@ -126,7 +126,7 @@ def _own(error: ValueError, declared: Any, value: Any, path: Keys) -> Found:
 
 
 def _hint(declared: Any, value: Any) -> str:
-    """Say where only the quotes are wrong."""
+    """Say what to do where only quotes are missing or too many."""
     is_text = isinstance(value, str)
     if not is_text and not isinstance(value, int | float):
         return ""

@@ -29,7 +29,7 @@ from resbench.datasets import DATA_SETS
 from resbench.models import FAMILIES, Network
 
 NUMERICS = 2
-"""Bumped by hand whenever the same specification would give other numbers than before."""
+"""Raised by hand whenever the same specification would give other numbers than before."""
 
 Engine = Literal["eager", "graph", "graph+compile"]
 Precision = Literal["fp32", "bf16"]
@@ -41,7 +41,6 @@ else:
 
 Ratio = Annotated[float, Meta(ge=0, le=1)]
 PositiveNumber = Annotated[float, Meta(gt=0)]
-"""Written 150 where it is whole: see :func:`whole`."""
 PositiveInt = Annotated[int, Meta(gt=0)]
 Seed = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 _Kind = TypeVar("_Kind")
@@ -64,13 +63,13 @@ def plain_to(kind: type[_Kind], value: Any) -> _Kind:
     """Return plain values as ``kind``, checked as the JSON that they are: strictly, without NaN.
 
     Raises:
-        ValueError: they are none; ``str`` names the first place at fault.
+        ValueError: they are not; ``str`` names the first one at fault.
     """
     return msgspec.json.decode(json.dumps(value, allow_nan=False), type=kind)
 
 
 def whole(owner: Frozen, name: str) -> None:
-    """Give a PositiveNumber its one spelling, for one specification has one key: 150.0 is 150."""
+    """Make 150.0 of a PositiveNumber 150, so that one specification has one key."""
     value = getattr(owner, name)
     if isinstance(value, float) and value.is_integer():
         msgspec.structs.force_setattr(owner, name, int(value))
@@ -91,14 +90,14 @@ class Data(Frozen):
     image_px: PositiveInt | None
     """Side length after average pooling; null keeps the native size."""
     first: PositiveInt | None
-    """Keep the first N training images in canonical order, which is a random one."""
+    """Keep the first N training images in canonical order, which is as good as random."""
     train_images: PositiveInt | None
     """Stratified subset of the training images; null keeps all."""
     test_images: PositiveInt | None
     clean_ratio: Ratio
     """Probability r that a training label stays as it is (Wang et al. 2017, 4.1)."""
     noise: Literal["fixed", "redrawn"]
-    """Corrupted labels drawn once a seed, or anew every epoch (a diagnostic)."""
+    """Corrupted labels are drawn once per seed, or again every epoch (a diagnostic)."""
 
 
 class Augment(Frozen):
@@ -194,7 +193,7 @@ class Training(Frozen):
 
 
 class RunSpec(Frozen):
-    """Everything that decides a result, one seed."""
+    """Everything that decides the result of one run."""
 
     model: Model
     data: Data
@@ -226,7 +225,7 @@ def specification(own: type[Network]) -> type[RunSpec]:
 def settings_below(path: Iterable[str]) -> list[str]:
     """Return the settings directly below one, for example those of ``("training", "optim")``.
 
-    Networks have different ones: those of all families. Empty below what has none.
+    For the model, those of all families; empty for a setting without any.
     """
     kinds: list[type[msgspec.Struct]] = [RunSpec]
     for name in path:

@@ -24,6 +24,7 @@ from tests.data.archives import (
     archive_of,
     in_order,
     make_images,
+    png,
     take_for_published,
     torchvision_class,
     write_archive,
@@ -61,12 +62,6 @@ def splits(name: str = "cifar10") -> Any:
 def webp(image: np.ndarray) -> bytes:
     file = io.BytesIO()
     Image.fromarray(image).save(file, format="WEBP", lossless=True)
-    return file.getvalue()
-
-
-def png(image: np.ndarray) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(image).save(file, format="PNG")
     return file.getvalue()
 
 

@@ -223,7 +223,7 @@ def test_a_format_is_one_module_and_one_row(monkeypatch: pytest.MonkeyPatch) -> 
 
     def command() -> None: ...
 
-    (option,) = format_option()(command).__click_params__  # type: ignore[attr-defined]
+    (option,) = format_option(command).__click_params__  # type: ignore[attr-defined]
     assert "toy" in option.type.choices
 
 

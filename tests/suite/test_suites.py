@@ -25,6 +25,7 @@ from resbench.suite.catalog import (
     suite_folder,
     suite_names,
 )
+from resbench.suite.claims import ParsedClaim
 from resbench.suite.expand import Cell, Context, DataChoice, Expanded, expand, parsed_claims
 from resbench.suite.ledger import ledger
 from resbench.suite.schedule import resolve
@@ -217,12 +218,10 @@ def paper_error(name: str, claim: Claim, cell: str) -> Decimal | None:
     return None
 
 
-def paper_terms(
-    name: str, claim: Claim, terms: tuple[tuple[str, ...], ...]
-) -> list[Decimal] | None:
-    """Return the printed value of each term; None where one is not printed."""
+def paper_terms(name: str, claim: Claim, parsed: ParsedClaim) -> list[Decimal] | None:
+    """Return the published value of each term; None where one is not published."""
     values = []
-    for term in terms:
+    for term in parsed.terms:
         errors = [paper_error(name, claim, cell) for cell in term]
         if None in errors:
             return None

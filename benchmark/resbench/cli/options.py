@@ -76,5 +76,5 @@ def data_option(function: _F) -> _F:
     """Add the repeatable ``--data NAME=PATH``."""
     return click.option(
         "--data", multiple=True, metavar="NAME=PATH",
-        help="Archive, unpacked folder or Parquet folder of a data set. Repeatable.",
+        help="Archive or folder of a data set. Repeatable.",
     )(function)  # fmt: skip

@@ -62,7 +62,7 @@ def planning_options(function: _F) -> _F:
         click.option("--precision", type=click.Choice(["fp32", "bf16"]), metavar="NAME",
                      help="fp32, or bf16 on a GPU."),
         click.option("--budget", metavar="TIME",
-                     help="Stop cleanly within this time (9m, 1h30m); rerun to resume."),
+                     help="Stop cleanly within this time: 9m, 1h30m."),
     ]  # fmt: skip
     for option in reversed(options):
         function = option(function)

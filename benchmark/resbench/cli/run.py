@@ -35,7 +35,7 @@ FAILED = ("failed", "oom", "timeout")
 @click.argument("suites", nargs=-1, required=True, metavar="SUITE...")
 @planning_options
 @click.option("--pack", type=click.IntRange(1, 15), default=1, metavar="N",
-              help="Seeds of one network to train at once, on a GPU.")  # fmt: skip
+              help="Seeds of one network at once, on a GPU.")  # fmt: skip
 @click.option("--accept-environment", is_flag=True,
               help="Resume runs of another environment, and mark them.")  # fmt: skip
 @click.option("--no-mirror", is_flag=True, help="Do not export to MLflow.")

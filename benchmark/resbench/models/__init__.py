@@ -1,8 +1,8 @@
 """The networks, a family a file. Importing this package imports no torch.
 
-What a family declares (options, sizes, provenance) is plain data; torch is loaded when a network is
-built or counted. To add a family, write its file and its row in :data:`FAMILIES`; a family that
-belongs to a paper of one's own needs neither: it is a ``networks.py`` next to the suite.
+What a family declares (options, sizes, provenance) is plain data; torch is imported when a network
+is built or counted. To add a family, write its file and add it to :data:`FAMILIES`. A user's own
+family is a ``networks.py`` next to the suite instead.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def own_family(file: Path) -> Family:
     """Run a user's ``networks.py`` and return its ``FAMILY``, with the sha256 of the file.
 
     Its networks have one more option, ``code``, which is that sha256: two versions of the file are
-    two experiments. Only the file itself counts, so it can import no neighbours.
+    two experiments. Only this file is hashed, so it cannot import files next to it.
 
     Raises:
         ValueError: the file has no FAMILY, or one under a name of resbench.
@@ -58,7 +58,7 @@ def own_family(file: Path) -> Family:
     code = hashlib.sha256(source).hexdigest()
     if code not in _OWN:
         module = ModuleType(f"networks_{code[:16]}")
-        sys.modules[module.__name__] = module  # where the file's own annotations are looked up
+        sys.modules[module.__name__] = module  # its own annotations are looked up there
         module.__file__ = str(file)
         exec(compile(source, str(file), "exec", dont_inherit=True), vars(module))
         family = getattr(module, "FAMILY", None)
@@ -97,7 +97,7 @@ def build(
             multiple of 4.
         bn_eps: epsilon of batch normalisation.
         bn_momentum: weight of the new batch in the running statistics (Keras 0.99 is 0.01 here).
-        options: of the family; those left out are the usual ones.
+        options: of the family; the usual ones where not given.
 
     Raises:
         ValueError: unknown family, name or option, or a value out of range.
@@ -128,8 +128,8 @@ def zoo_entry(network: Network) -> ZooEntry | None:
 def _as_large(network: Network) -> list[Network]:
     """Return a network and, where NAL is as large as ARL, its ARL.
 
-    ARL adds the trunk's output and no parameter; only the report's code as it was trained gave the
-    two different layers.
+    ARL adds the trunk's output and no parameter; only in the report's code as trained do the two
+    have different layers.
     """
     if getattr(network, "learning", None) == "nal" and not getattr(network, "as_trained", False):
         return [network, replace(network, learning="arl")]

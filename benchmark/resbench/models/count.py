@@ -1,7 +1,7 @@
-"""A network counted without being trained: parameters, MACs, depth, output sizes.
+"""Sizes of a network that is not trained: parameters, MACs, depth, output sizes.
 
 MACs and sizes come from a forward pass of one image, on the device where the network is: the meta
-device computes shapes and no numbers, so that the largest network costs no memory there.
+device computes only shapes, so that the largest network needs no memory there.
 """
 
 from __future__ import annotations

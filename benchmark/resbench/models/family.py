@@ -1,4 +1,4 @@
-"""What a network family declares. Imports no torch: plans and reports read it without networks.
+"""What a network family declares. Imports no torch, because plans and reports need only facts.
 
 A family is one file with a ``FAMILY``: the options that its runs must state, the recipe that builds
 a network from them, what its networks are known to count, and where every choice comes from.
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 Origin = Literal["paper", "paper-code", "report", "report-code", "inferred", "deviation"]
-"""The source's text; what its authors published beside it, code and logs; stated nowhere and chosen
-here; knowingly different from the source."""
+"""Where a choice comes from: the source's text; its authors' code and logs; nowhere, chosen here;
+deliberately different from the source."""
 
 
 class Network(msgspec.Struct, tag_field="family", frozen=True, forbid_unknown_fields=True):
@@ -40,7 +40,7 @@ class Network(msgspec.Struct, tag_field="family", frozen=True, forbid_unknown_fi
 
 @dataclass(frozen=True)
 class Part:
-    """A part of an architecture: its value, where it comes from, and why where that is in doubt."""
+    """A part of an architecture: its value, where it comes from, and why if that is in doubt."""
 
     item: str
     value: str
@@ -107,7 +107,7 @@ class Family:
         return get_args(declared)
 
     def of(self, name: str, width: float, options: Mapping[str, Any]) -> Network:
-        """Return a network with the usual options where none are given.
+        """Return a network; options that are not given are the usual ones.
 
         Raises:
             ValueError: an unknown name or option, or a value that it cannot have.

@@ -1,4 +1,4 @@
-"""Residual units of both families and the layers they are made of.
+"""Residual units of all families and the layers they are made of.
 
 Shape suffixes: B batch, C channels, H height, W width. Every unit is pre-activation and maps
 ``x_BCHW`` to ``(B, channels_out, ceil(H / stride), ceil(W / stride))``.
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Settings:
-    """What all layers of one network share."""
+    """Settings that all layers of a network share."""
 
     width: float = 1.0
     """Multiplies every channel number but the image's and the classes'."""
@@ -52,8 +52,8 @@ class BNReLU(nn.BatchNorm2d):
         nn.init.ones_(cast(Tensor, self.running_var))
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        # A state dict that went through safetensors has lost its version number; BatchNorm then
-        # adds the counter it believes missing, and strict loading refuses that key.
+        # safetensors loses the version number of a state dict; BatchNorm then adds the counter it
+        # believes missing, and strict loading refuses that key.
         nn.Module._load_from_state_dict(self, *args, **kwargs)
 
 

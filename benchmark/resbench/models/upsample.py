@@ -36,9 +36,9 @@ def interpolation_matrix(
 
 @lru_cache(maxsize=256)
 def _shared_matrix(size_in: int, size_out: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    # Made on the CPU: a CUDA graph captured without a warm-up then fails at the copy, where a
-    # matrix made during capture would live in the graph's memory and be garbage outside it.
-    # Inference mode is left: a matrix first needed in evaluation must serve a later backward.
+    # Made on the CPU, so that a CUDA graph captured without a warm-up fails at the copy: a matrix
+    # made during capture would be in the graph's memory and garbage outside it. Outside inference
+    # mode, because a matrix first needed in evaluation is used by a later backward too.
     with torch.inference_mode(False):
         return interpolation_matrix(size_in, size_out, dtype, torch.device("cpu")).to(device)
 

@@ -1,8 +1,7 @@
 """The CIFAR networks of "Residual Attention Network for Image Classification", Wang et al. 2017.
 
 Paper: https://arxiv.org/abs/1704.06904, section 4.1. "paper-code" in the provenance is what its
-authors published beside it: the network definitions of their ImageNet models and the Caffe they run
-on.
+authors published with it: the network definitions of their ImageNet models and their Caffe.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ class Wang2017(Network, tag="wang2017", frozen=True):
     learning: Literal["arl", "nal"]
     mask: Literal["encoder-decoder", "local", "local_same_units"]
     """"local" is the paper's comparison (Table 4), of equal cost; "local_same_units" keeps the
-    encoder-decoder's own units and takes its poolings away, for equal parameters."""
+    encoder-decoder's own units without its poolings, for equal parameters."""
     activation: Literal["mixed", "channel", "spatial"]
 
 
@@ -95,7 +94,7 @@ def build(network: Wang2017, num_classes: int, settings: Settings) -> nn.Sequent
 def attention_module(
     network: Wang2017, channels: int, mid: int, poolings: int, settings: Settings
 ) -> AttentionModule:
-    """Return an Attention Module whose masks pool so many times."""
+    """Return an Attention Module whose mask pools ``poolings`` times."""
     from resbench.models.attention import (
         ACTIVATIONS,
         AttentionModule,
@@ -163,7 +162,7 @@ PROVENANCE = (
          "give the published 1.9 M and 5.1 M parameters with 100 classes"),
     Part("strides", "1, 2, 2 in the first unit of a stage", "inferred", "section 4.1",
          "32, 16, 8 px as in He et al. 2016"),
-    Part("units beside the modules", "2 in each stage", "paper", "section 4.1"),
+    Part("units around the modules", "2 in each stage", "paper", "section 4.1"),
     Part("their place", "one before the modules, one after", "inferred", "section 4.1",
          "the first has to change the width; the other is placed by symmetry"),
     Part("shortcut", "identity; 1x1 convolution of the activated input where the shape changes",

@@ -169,30 +169,31 @@ def _layered(
     tier: tuple[Tier, Document | None],
 ) -> dict[Path_, Leaf]:
     for axis, level in levels.items():
-        settings, at = loaded.suite.matrix[axis][level].set, ("matrix", axis, level, "set")
-        _set(leaves, settings, f"matrix {axis}", loaded.document, at)
+        settings, keys = loaded.suite.matrix[axis][level].set, ("matrix", axis, level, "set")
+        _set(leaves, settings, f"matrix {axis}", loaded.document, keys)
     _apply_tier(leaves, *tier)
     for key, value in context.overrides:
         known = {".".join(path[:n]) for path in leaves for n in range(1, len(path) + 1)}
         if key not in known:
             raise UsageError(f"--set {key}: unknown setting.{did_you_mean(key, sorted(known))}")
-        _apply(leaves, tuple(key.split(".")), value, "command line", _option(f"--set {key}"))
+        at = Position(Path(f"--set {key}"), 0, 0)
+        _apply(leaves, tuple(key.split(".")), value, "command line", at)
     if context.scale != 1:
-        _resize(leaves, context.scale, "scale", _option(f"--scale {context.scale:g}")(()))
+        at = Position(Path(f"--scale {context.scale:g}"), 0, 0)
+        _resize(leaves, context.scale, "scale", at)
     return leaves
 
 
-def _option(text: str) -> Callable[[Path_], Position]:
-    return lambda _: Position(Path(text), 0, 0)
-
-
 def _set(
-    leaves: dict[Path_, Leaf], settings: Mapping[str, Any], layer: str, document: Document, at: Keys
+    leaves: dict[Path_, Leaf],
+    settings: Mapping[str, Any],
+    layer: str,
+    document: Document,
+    keys: Keys,
 ) -> None:
-    """Set dotted paths, which a document has at ``at``."""
+    """Set dotted paths, which are below ``keys`` in a document."""
     for key, value in settings.items():
-        position = document.at((*at, key))
-        _apply(leaves, tuple(key.split(".")), value, layer, lambda _, here=position: here)
+        _apply(leaves, tuple(key.split(".")), value, layer, document.at((*keys, key)))
 
 
 def _apply(
@@ -200,7 +201,7 @@ def _apply(
     path: Path_,
     value: Any,
     layer: str,
-    position: Callable[[Path_], Position],
+    position: Position | Callable[[Path_], Position],
 ) -> None:
     """Set one path; mappings merge key by key, except that a whole ``model`` replaces a model."""
     replaces = path == ("model",) and isinstance(value, dict) and "family" in value
@@ -213,7 +214,7 @@ def _apply(
         for key, item in value.items():
             _apply(leaves, (*path, key), item, layer, position)
     else:
-        leaves[path] = Leaf(value, position(path), layer)
+        leaves[path] = Leaf(value, position(path) if callable(position) else position, layer)
 
 
 def _apply_tier(leaves: dict[Path_, Leaf], tier: Tier, document: Document | None) -> None:
@@ -295,8 +296,10 @@ def _checked(leaves: Mapping[Path_, Leaf], loaded: Loaded, context: Context, see
     }
     foreign = {path[0]: leaf.position for path, leaf in leaves.items() if path[0] not in PARTS}
     if foreign:
-        found = ((at, f"unknown key '{n}'.{did_you_mean(n, PARTS)}") for n, at in foreign.items())
-        raise DocumentError(Problem(*problem) for problem in found)
+        raise DocumentError(
+            Problem(at, f"unknown key '{name}'.{did_you_mean(name, PARTS)}")
+            for name, at in foreign.items()
+        )
     for path, leaf in leaves.items():
         node = value
         for part in path[:-1]:

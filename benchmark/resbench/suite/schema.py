@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
+from resbench.models.family import Origin
 from resbench.suite.spec import Frozen, PositiveNumber, Seed, whole
 
 IDENTIFIER = r"^[a-z0-9][a-z0-9_-]{0,63}$(?!\n)"
@@ -33,7 +34,6 @@ Metric = Literal[
     "depth",
 ]
 Split = Literal["test", "val", "train", "train_aug", "val_in_train", "unspecified", "unknown"]
-Origin = Literal["paper", "paper-code", "report", "report-code", "inferred", "deviation"]
 Settings = dict[str, Any]
 """Dotted paths of the run specification and their values, for example ``model.width: 0.25``."""
 

@@ -149,6 +149,8 @@ class JudgedTable:
     cost: Cost
     command: str | None
     """What trains the missing runs."""
+    train: str
+    """What trains all of them again, in this setting, and skips those that are recorded."""
 
     @property
     def runs(self) -> dict[str, Run]:
@@ -229,6 +231,7 @@ def judge(table: TableRuns, results: Path | None = None) -> JudgedTable:
     cells = tuple(_cell(table, cell) for cell in table.cells.values())
     entries = (entry for cell in table.cells.values() for entry in ledger(expanded, cell.cell))
     settings = {(e.path, str(e.value), e.origin, e.reason): e for e in entries}
+    train = names.rerun_command(table, results=results)
     return JudgedTable(
         suite=suite.name,
         title=suite.title,
@@ -246,7 +249,8 @@ def judge(table: TableRuns, results: Path | None = None) -> JudgedTable:
         cells=cells,
         settings=tuple(settings.values()),
         cost=cost_of(table.records),
-        command=names.rerun_command(table, results=results) if table.lacks_runs else None,
+        command=train if table.lacks_runs else None,
+        train=train,
     )
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import click
 
@@ -15,6 +17,7 @@ from resbench.words import count
 
 if TYPE_CHECKING:
     from resbench.analysis.judge import Report
+    from resbench.report.document import Document
 
 
 @click.command("report")
@@ -53,11 +56,10 @@ def command(
     if site is not None:
         return _site(suites, results, site, format_ or output or strict)
     from resbench.analysis.judge import report
-    from resbench.report.tables import report_document
 
     format_ = _format(format_, output)
     found = report(suites, results)
-    text = render(report_document(found), format_)
+    text = render(_document(found, results, format_, output), format_)
     if output is None:
         click.echo(text, nl=False)
     else:
@@ -65,6 +67,20 @@ def command(
 
         write_output(output, text.encode())
     return _strict(found) if strict else ExitCode.OK
+
+
+def _document(found: Report, results: Path, format_: str, output: Path | None) -> Document:
+    """Return the tables; for a format that shows figures, the whole page."""
+    if not FORMATS[format_].figures:
+        from resbench.report.tables import report_document
+
+        return report_document(found)
+    from resbench.report.page import page
+    from resbench.report.site import draw
+
+    start = Path(os.path.realpath(output)).parent if output else Path.cwd()
+    runs = os.path.relpath(os.path.realpath(results / "runs"), start)
+    return page(draw(found, claims=False), quote(Path(runs).as_posix()))
 
 
 def _site(suites: Sequence[str], results: Path, folder: Path, others: object) -> int:

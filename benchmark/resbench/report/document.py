@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from resbench.words import one_line
 
@@ -28,7 +28,16 @@ class Strong:
     text: str
 
 
-Prose = str | tuple[str | Link | Strong, ...]
+@dataclass(frozen=True)
+class Verdict:
+    """The words for a verdict, and whether it speaks for the source."""
+
+    text: str
+    tone: Literal["for", "against", "open"] = "open"
+
+
+Part = str | Link | Strong | Verdict
+Prose = str | tuple[Part, ...]
 """One paragraph's text, where needed in parts."""
 
 
@@ -43,9 +52,24 @@ class Number:
     """The sign of its verdict."""
     notes: tuple[int, ...] = ()
     """Numbers of the notes below the table."""
+    details: tuple[Block, ...] = field(default=(), repr=False)
+    """What it is made of, for formats that can open a number."""
 
 
-Cell = str | Number | Link
+@dataclass(frozen=True)
+class Effect:
+    """A measured effect and its interval, for formats that draw it; the others show the text."""
+
+    text: str
+    value: float | None
+    interval: tuple[float, float] | None
+    published: float | None
+    reach: float
+    """The axis goes from -reach to +reach, in every row of a table; what lies beyond is clipped."""
+    tone: Literal["for", "against", "open"] = "open"
+
+
+Cell = str | Number | Link | Verdict | Effect
 
 
 @dataclass(frozen=True)
@@ -131,7 +155,7 @@ def plain(text: str) -> str:
     return one_line(" ".join(text.split()))
 
 
-def parts(text: Prose) -> tuple[str | Link | Strong, ...]:
+def parts(text: Prose) -> tuple[Part, ...]:
     """Return the parts of a paragraph's text."""
     return (text,) if isinstance(text, str) else text
 

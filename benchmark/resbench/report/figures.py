@@ -39,7 +39,9 @@ WIDTH_IN = 9.0
 
 STYLE: Mapping[str, Any] = {
     "svg.hashsalt": "resbench",
-    "font.family": "DejaVu Sans",  # shipped with matplotlib: the same letters everywhere
+    "svg.fonttype": "none",  # real text: it can be searched, selected and read aloud
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans", "Verdana", "Arial", "sans-serif"],  # the first measures
     "font.size": 9,
     "axes.titlesize": 9,
     "axes.labelsize": 9,
@@ -69,26 +71,31 @@ def learning_curves(judged: JudgedTable, results: str) -> Figure | None:
     with _style():
         figure, *parts = _canvas(WIDTH_IN, 3.6, [*[1.0] * len(panels), 0.7])
         colours = dict(zip(hues, sns.color_palette("colorblind", len(hues)), strict=True))
-        for axes, panel in zip(parts, panels, strict=False):
-            for images, look in _CURVES.items():
-                sns.lineplot(
-                    frame[(frame["panel"] == panel) & (frame["images"] == images)],
-                    x="epoch", y="error", hue="row", hue_order=hues, palette=colours,
-                    legend=axes is parts[0] and images == "test", ax=axes, **look,
-                )  # fmt: skip
+        errors = frame.groupby(["panel", "images", "row", "epoch"], sort=False)["error"]
+        spread = errors.agg(["mean", "std"]).reset_index()
+        for number, (axes, panel) in enumerate(zip(parts, panels, strict=False), 1):
+            for (images, look), (i, hue) in itertools.product(_CURVES.items(), enumerate(hues, 1)):
+                own = spread[(spread["panel"] == panel) & (spread["row"] == hue)]
+                own = own[own["images"] == images]
+                at, mean, sd = own["epoch"], own["mean"], own["std"]
+                label = hue if axes is parts[0] and images == "test" else None
+                gid = f"curve-{number}-{i}-{images.partition(',')[0]}"
+                axes.plot(at, mean, color=colours[hue], label=label, gid=gid, **look)
+                if images == "test" and sd.notna().any():
+                    band = {"alpha": 0.2, "linewidth": 0}
+                    axes.fill_between(at, mean - sd, mean + sd, color=colours[hue], **band)
             axes.set(title=panel, xlabel="epoch", ylabel="error (%)" if axes is parts[0] else "")
             axes.set_ylim(0.9 * frame["error"].min(), 1.02 * frame["error"].max())
         times = frame.drop_duplicates("run")
-        cells = times["cell"].tolist()
-        sns.barplot(
-            times, x="minutes", y="cell", hue="row", hue_order=hues, palette=colours,
-            errorbar=None, legend=False, order=list(dict.fromkeys(cells)), ax=parts[-1],
-        )  # fmt: skip
+        means = times.groupby(["cell", "row"], sort=False)["minutes"].mean().reset_index()
+        names = means["cell"].tolist()
+        parts[-1].barh(names, means["minutes"], color=[colours[row] for row in means["row"]])
+        parts[-1].invert_yaxis()
+        parts[-1].grid(axis="y", visible=False)
         parts[-1].set(title="time of a run", xlabel="minutes, wall clock", ylabel="")
         for images, look in _CURVES.items():
-            line = {name: value for name, value in look.items() if name != "errorbar"}
-            parts[0].plot([], [], color="0.3", label=images, **line)
-        _legend_below(figure, parts[0], skip=("row",))
+            parts[0].plot([], [], color="0.3", label=images, **look)
+        _legend_below(figure, parts[0])
         _title(figure, judged, f"mean of {_seeds(judged)}, for the test error ± sd")
     return figure
 
@@ -158,10 +165,10 @@ def claims(settings: Mapping[str, Sequence[JudgedTable]]) -> Figure | None:
                 if item.n < MIN_SEEDS:  # no interval of theirs means anything
                     look["markerfacecolor"] = "white"
                 elif item.interval is not None:
-                    axes.plot(item.interval, [y, y], linewidth=2, **look)
-                axes.plot(item.effect_pp, y, marker[name], **look)
+                    axes.plot(item.interval, [y, y], linewidth=2, gid=f"interval-{i}-{j}", **look)
+                axes.plot(item.effect_pp, y, marker[name], gid=f"effect-{i}-{j}", **look)
             for value in {item.published_pp for item in row.values()} - {None}:
-                axes.plot(value, i, **_PUBLISHED)
+                axes.plot(value, i, gid=f"published-{i}", **_PUBLISHED)
         claimed = [next(iter(row.values())).claim.text.rstrip(".") for row in rows]
         _name_rows(axes, [_wrapped(text, 52) for text in claimed])
         # an interval from two seeds may be far wider than all effects: it runs off
@@ -198,8 +205,8 @@ _COLOURS: Mapping[str, int] = {
     "not_learnt": 8,
 }
 _CURVES: Mapping[str, Mapping[str, Any]] = {
-    "test": {"errorbar": "sd", "linewidth": 1.5},
-    "training, augmented": {"errorbar": None, "linewidth": 0.8, "linestyle": (0, (4, 2))},
+    "test": {"linewidth": 1.5},
+    "training, augmented": {"linewidth": 0.8, "linestyle": (0, (4, 2))},
 }
 _MARKERS = "osv^PXhd"
 """A filled marker per setting."""

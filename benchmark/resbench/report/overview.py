@@ -30,9 +30,10 @@ from resbench.report.document import (
     Prose,
     Strong,
     Table,
+    Verdict,
     parts,
 )
-from resbench.report.tables import EFFECTS, claim_text, measured, published
+from resbench.report.tables import EFFECTS, claims_table, measured, published
 from resbench.stats.power import MIN_SEEDS
 from resbench.words import count
 
@@ -97,12 +98,12 @@ class Overview:
 def overview_document(overview: Overview) -> Document:
     """Return the whole page."""
     sections: dict[str, Iterable[Block]] = {
-        "": [Paragraph(_sources(overview)), *abstract(overview)],
-        "Scope": _scope(overview),
+        "": [Paragraph(sources(overview)), *abstract(overview)],
+        "Scope": scope(overview),
         "Claims": _claims(overview),
         "Published and measured": _tables(overview),
-        "Numbers published as another error than they are": _misprints(overview),
-        "Where the runs come from": _provenance(overview),
+        "Numbers published as another error than they are": misprints(overview),
+        "Where the runs come from": provenance(overview),
         "Every suite": [
             Items(tuple(
                 (page_link(suite), f": {tables[0].title}")
@@ -159,11 +160,13 @@ def abstract(overview: Overview) -> list[Block]:
         judged = [claim for table in tables for claim in table.claims if claim.has_runs]
         counts = Counter(claim.verdict for claim in judged)
         first = {claim.verdict: claim for claim in judged}
-        verdicts = listed(
-            f"{text.verdict_of(first[kind])} {counts[kind]}" for kind in text.CLAIMS if counts[kind]
-        )
-        told = f"{len(judged)} of {asked} claims have runs{f' ({verdicts})' if verdicts else ''}."
-        lines.append(f"{where}, on {data}: {what}{told}")
+        told: list[str | Verdict] = []
+        for kind in (kind for kind in text.CLAIMS if counts[kind]):
+            words = f"{text.verdict_of(first[kind])} {counts[kind]}"
+            told += [", " if told else " (", Verdict(words, text.TONES.get(kind, "open"))]
+        told.append(")." if told else ".")
+        lead = f"{where}, on {data}: {what}{len(judged)} of {asked} claims have runs"
+        lines.append((lead, *told))
     return [Paragraph(" ".join(parts)), Items(tuple(lines))]
 
 
@@ -172,7 +175,7 @@ def data_of(table: JudgedTable) -> str:
     return listed(data_label(choice.label, choice.printed) for choice in table.setting.data)
 
 
-def _sources(overview: Overview) -> Prose:
+def sources(overview: Overview) -> Prose:
     """Return what is replicated, each document with its link where it has one."""
     tables = overview.report.tables
     cited = {source.title: source.link for table in tables for source in table.sources}
@@ -186,7 +189,8 @@ def _sources(overview: Overview) -> Prose:
     )
 
 
-def _scope(overview: Overview) -> Iterator[Block]:
+def scope(overview: Overview) -> Iterator[Block]:
+    """Yield what was run in which setting, and what it can be compared with."""
     header = (
         "setting",
         "suites",
@@ -271,31 +275,16 @@ def _claims_table(overview: Overview, *, closest: bool = False) -> Iterator[Bloc
     several, claims = len(overview.settings) > 1, list(overview.claims(closest=closest))
     if not claims:
         return
-    header = ["claim", "published\npp", "published\nevidence", "measured\npp", "interval\n95%"]
-    header += ["seeds", "p\nadjusted", "verdict", *(["setting"] if several else [])]
-    rows: list[tuple[Cell, ...]] = [
-        (
-            claim_text(claim.claim.text, claim.step),
-            Number(text.signed(claim.published_pp), claim.published_pp),
-            text.published_evidence(claim),
-            Number(text.amount(claim, claim.effect_pp), claim.effect_pp),
-            text.amounts(claim),
-            str(claim.look or claim.n),
-            Number(text.p_value(claim.p_adjusted), claim.p_adjusted),
-            text.verdict_of(claim),
-            *([overview.name(table)] if several else []),
-        )
-        for table, claim in claims
-    ]
-    yield Table(tuple(header), tuple(rows), "lrlrrrrll"[: len(header)])
+    settings = [overview.name(table) for table, _ in claims] if several else []
+    yield claims_table([claim for _, claim in claims], settings)
     if several:
         other = "; the figure shows the other settings too" if closest else ""
         which = "the setting closest" if closest else "every setting with three seeds, the closest"
         yield Paragraph(f"Each claim is judged in {which} to its source's{other}.")
-    yield from map(Paragraph, _cautions(overview))
+    yield from map(Paragraph, cautions(overview))
 
 
-def _cautions(overview: Overview) -> Iterator[str]:
+def cautions(overview: Overview) -> Iterator[str]:
     """Say how far errors are from the published ones."""
     ranges = []
     for tables in overview.settings.values():
@@ -359,7 +348,7 @@ def _compact_table(overview: Overview, tables: Sequence[JudgedTable]) -> Table:
     return Table(tuple(header), rows, "l" + "r" * (len(header) - 1))
 
 
-def _misprints(overview: Overview) -> Iterator[Block]:
+def misprints(overview: Overview) -> Iterator[Block]:
     """List the published errors that are not what their source calls them."""
     rows = tuple(
         (
@@ -388,7 +377,7 @@ def _counted(table: JudgedTable) -> list[JudgedValue]:
     return [value for value in table.values if value.verdict in ("equal", "differs")]
 
 
-def _provenance(overview: Overview) -> Iterator[Block]:
+def provenance(overview: Overview) -> Iterator[Block]:
     """List the code, the data and the machines behind the records."""
     runs = list(overview.runs.values())
     if not runs:

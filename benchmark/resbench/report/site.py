@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
 from resbench.analysis.judge import JudgedTable, Report, report
+from resbench.analysis.names import RESULTS
 from resbench.errors import EnvironmentFault, UsageError
 from resbench.report import figures
 from resbench.report.document import Block, Document, Figure, Heading, Link, Paragraph
 from resbench.report.overview import Overview, overview_document, results_blocks
+from resbench.report.page import page
 from resbench.report.render import render
 from resbench.report.tables import sources_line, table_blocks
 from resbench.store.atomic import fault, read_file, write_atomic
@@ -61,8 +64,8 @@ def write_site(suites: Iterable[str], results: Path, folder: Path) -> list[Path]
     return changed
 
 
-def draw(found: Report, method: str = "") -> Overview:
-    """Return a report with its figures."""
+def draw(found: Report, method: str = "", *, claims: bool = True) -> Overview:
+    """Return a report with its figures; that of the claims only where no format draws them."""
     bare = Overview(found, {}, method)
     drawn: dict[tuple[str, str, str], Figure] = {}
     kinds = {
@@ -76,7 +79,7 @@ def draw(found: Report, method: str = "") -> Overview:
                 path = f"figures/{table.suite}-{setting.tier}-{setting.id}-{kind}.svg"
                 alt = f"{what}: {table.suite}, {bare.name(table)}"
                 drawn[kind, table.suite, setting.id] = Figure(path, alt, figures.svg(figure))
-    if (figure := figures.claims(bare.settings)) is not None:
+    if claims and (figure := figures.claims(bare.settings)) is not None:
         alt = f"Effects of the claims, published and measured: {'; '.join(bare.settings)}"
         drawn["claims", "", ""] = Figure("figures/claims.svg", alt, figures.svg(figure))
     return Overview(found, drawn, method)
@@ -90,7 +93,16 @@ def build_site(overview: Overview) -> dict[str, bytes]:
         pages[suite] = _suite_document(tables, overview)
     for name, document in pages.items():
         files[f"{name}.md"] = f"{GENERATED}\n\n{render(document, 'markdown')}".encode()
+    files["index.html"] = _page(overview)
     return files
+
+
+def _page(overview: Overview) -> bytes:
+    """Return everything on one page, whose data name neither this machine nor this version."""
+    document = page(overview, f"../{RESULTS}/runs")
+    data = replace(overview.report, resbench="", results=str(RESULTS))
+    declared, rest = render(replace(document, data=data), "html").split("\n", 1)
+    return f"{declared}\n{GENERATED}\n{rest}".encode()
 
 
 def _suite_document(tables: list[JudgedTable], overview: Overview) -> Document:
@@ -115,7 +127,7 @@ def _marked(svg: bytes) -> bytes:
 
 def _generated(folder: Path) -> set[str]:
     """Return the pages and figures in a folder that this wrote."""
-    found = [*folder.glob("*.md"), *folder.glob("figures/*.svg")]
+    found = [*folder.glob("*.md"), *folder.glob("*.html"), *folder.glob("figures/*.svg")]
     return {path.relative_to(folder).as_posix() for path in found if _is_own(path)}
 
 

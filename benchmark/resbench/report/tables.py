@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
+import statistics
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from resbench.analysis import names
+from resbench.analysis.claims import JudgedClaim
 from resbench.analysis.judge import JudgedTable, Report, Run
 from resbench.analysis.names import listed
 from resbench.analysis.values import JudgedValue, notes_of
@@ -16,14 +20,18 @@ from resbench.report.document import (
     Cell,
     Command,
     Document,
+    Effect,
     Fold,
     Heading,
     Items,
+    Link,
     Number,
     Paragraph,
     Table,
+    Verdict,
     plain,
 )
+from resbench.suite.schema import SIGNAL_METRICS
 from resbench.words import count
 
 EFFECTS = (
@@ -63,15 +71,18 @@ def sources_line(table: JudgedTable) -> str:
     return f"{text.sentence(cited)}."
 
 
-def table_blocks(table: JudgedTable, *, first: bool = True) -> Iterator[Block]:
+def table_blocks(
+    table: JudgedTable, *, first: bool = True, runs: str | None = None
+) -> Iterator[Block]:
     """Yield one table with everything that belongs to it.
 
     Notes and the ledger are about the source, so they stand below the ``first`` table of a suite.
+    ``runs`` is the path of the folder of runs from the document; numbers have details with it.
     """
     if table.trained:
         yield Heading(3, text.sentence(table.setting.label))
     notes: dict[str, int] = {}
-    yield _main_table(table, notes)
+    yield _main_table(table, notes, runs)
     yield from _legend(table)
     if first:
         yield from [Items(tuple(notes), numbered=True)] if notes else []
@@ -92,7 +103,9 @@ def table_blocks(table: JudgedTable, *, first: bool = True) -> Iterator[Block]:
         yield _runs_fold(table)
 
 
-def measured(value: JudgedValue, notes: tuple[int, ...] = ()) -> Number:
+def measured(
+    value: JudgedValue, notes: tuple[int, ...] = (), details: tuple[Block, ...] = ()
+) -> Number:
     """Return what was measured: mean, spread and number of runs, or what was built."""
     if value.verdict == "skipped":
         return Number("-", notes=notes)
@@ -101,9 +114,12 @@ def measured(value: JudgedValue, notes: tuple[int, ...] = ()) -> Number:
         if value.mean is not None:
             n = len(value.values)
             shown.insert(0, text.mean_sd(value.mean, value.sd, n, value.planned))
-        return Number(", ".join(shown) or "not run", value.mean, value.sd, notes=notes)
+        said = ", ".join(shown) or "not run"
+        return Number(said, value.mean, value.sd, notes=notes, details=details if shown else ())
     built = value.built or text.percent(value.mean, 3)
-    return Number(built, value.mean, mark=text.mark(value), notes=notes)
+    return Number(
+        built, value.mean, mark=text.mark(value), notes=notes, details=details if built else ()
+    )
 
 
 def published(value: JudgedValue, notes: tuple[int, ...] = ()) -> Number:
@@ -114,7 +130,43 @@ def published(value: JudgedValue, notes: tuple[int, ...] = ()) -> Number:
         return Number(value.number, notes=notes)
 
 
-def _main_table(table: JudgedTable, notes: dict[str, int]) -> Table:
+def details_of(table: JudgedTable, value: JudgedValue, runs: str | None) -> tuple[Block, ...]:
+    """Return what a measured number is made of: verdict, seeds with their runs, marks, command."""
+    if runs is None:
+        return ()
+    cell = next(cell for cell in table.cells if cell.cell == value.cell)
+    blocks: list[Block] = [Heading(5, table.label_of(value)), Paragraph(value.text)]
+    errors = dict(zip((run.key for run in cell.done), value.values, strict=False))
+    if cell.runs:
+        rows = tuple(
+            (
+                str(run.seed),
+                _one(run, errors.get(run.key), value),
+                Link(run.key[:16], f"{runs}/{run.key[:16]}/"),
+            )
+            for run in cell.runs
+        )
+        blocks.append(Table(("seed", names.METRICS[value.metric], "run"), rows, "lrl"))
+    facts = list[str]()
+    if value.interval is not None and value.is_error:
+        low, high = value.interval
+        facts.append(f"One more run would be expected between {low:.2f} and {high:.2f} (95 %).")
+    facts += notes_of(value)
+    if table.origins:
+        marks = " · ".join(f"{origin} {n}" for origin, n in table.origins.items())
+        facts.append(f"Settings of the table by where they come from: {marks}.")
+    blocks += [Items(tuple(facts))] if facts else []
+    blocks += [Command(f"{table.train} --cell {shlex.quote(cell.cell)}")] if cell.runs else []
+    return tuple(blocks)
+
+
+def _one(run: Run, number: float | None, value: JudgedValue) -> Number:
+    """Return what one run measured, or how it ended."""
+    shown = text.percent(number) if value.is_error or number is None else f"{number:.4g}"
+    return Number(shown or run.status, number)
+
+
+def _main_table(table: JudgedTable, notes: dict[str, int], runs: str | None) -> Table:
     """Return the table in the source's shape, and number its notes in reading order.
 
     A column becomes three: published, measured and their difference, where there is any.
@@ -134,7 +186,9 @@ def _main_table(table: JudgedTable, notes: dict[str, int]) -> Table:
         if any(value.number for value in values):
             parts["published"] = [published(v, n) for v, n in zip(values, noted, strict=True)]
             noted = [()] * len(values)
-        parts["measured"] = [measured(v, n) for v, n in zip(values, noted, strict=True)]
+        parts["measured"] = [
+            measured(v, n, details_of(table, v, runs)) for v, n in zip(values, noted, strict=True)
+        ]
         if any(v.is_error and (v.difference is not None or text.mark(v)) for v in values):
             parts["difference"] = [_difference(value) for value in values]
         titles = list(parts) if len(parts) > 1 else [""]
@@ -173,28 +227,7 @@ def _claims(table: JudgedTable) -> Iterator[Block]:
     yield Heading(4, "Claims")
     judged = [claim for claim in table.claims if claim.has_runs]
     if judged:
-        header = (
-            "claim",
-            "published\npp",
-            "measured\npp",
-            "interval\n95%",
-            "published\nevidence",
-        )
-        rows = tuple(
-            (
-                f"{claim_text(claim.claim.text, claim.step)} ({claim.claim.place})",
-                Number(text.percent(claim.published_pp), claim.published_pp),
-                Number(text.amount(claim, claim.effect_pp), claim.effect_pp),
-                text.amounts(claim),
-                text.published_evidence(claim),
-                text.verdict_of(claim),
-                str(claim.look or claim.n),
-                Number(text.p_value(claim.p), claim.p),
-                Number(text.p_value(claim.p_adjusted), claim.p_adjusted),
-            )
-            for claim in judged
-        )
-        yield Table((*header, "verdict", "seeds", "p", "p\nadjusted"), rows, "lrrrllrrr", (5, 3))
+        yield claims_table(judged, place=True)
         yield Paragraph(EFFECTS)
     waiting = tuple(
         f"{claim.claim.text} ({claim.claim.place}"
@@ -204,6 +237,52 @@ def _claims(table: JudgedTable) -> Iterator[Block]:
     )
     if waiting:
         yield Fold(f"Claims without runs here ({len(waiting)})", (Items(waiting),))
+
+
+def claims_table(
+    claims: Sequence[JudgedClaim], settings: Sequence[str] = (), *, place: bool = False
+) -> Table:
+    """Return a row for each claim with runs, all on one axis.
+
+    Each is followed by its setting, if they are given, and by its ``place`` in its source.
+    """
+    reach = _reach(claims)
+    header = ["claim", "published\npp", "measured\npp", "interval\n95%", "verdict"]
+    header += ["published\nevidence", "seeds", "p", "p\nadjusted"]
+    header += ["setting"] if settings else []
+    rows: list[tuple[Cell, ...]] = []
+    for i, claim in enumerate(claims):
+        tone = text.TONES.get(claim.verdict, "open")
+        details = (Heading(5, claim.claim.text), Paragraph(text.claim_sentence(claim)))
+        seeds = claim.look or claim.n
+        # a factor between sizes has no place on an axis of percentage points
+        points = claim.claim.metric not in SIGNAL_METRICS
+        marks = (claim.effect_pp, claim.interval, claim.published_pp) if points else (None,) * 3
+        rows.append((
+            claim_text(claim.claim.text, claim.step) + place * f" ({claim.claim.place})",
+            Number(text.signed(claim.published_pp), claim.published_pp),
+            Number(text.amount(claim, claim.effect_pp), claim.effect_pp, details=details),
+            Effect(text.amounts(claim), *marks, reach, tone),
+            Verdict(text.verdict_of(claim), tone),
+            text.published_evidence(claim),
+            Number(str(seeds), seeds),
+            Number(text.p_value(claim.p), claim.p),
+            Number(text.p_value(claim.p_adjusted), claim.p_adjusted),
+            *settings[i : i + 1],
+        ))  # fmt: skip
+    align = "lrrrllrrr" + "l" * bool(settings)
+    return Table(tuple(header), tuple(rows), align, (4, len(header) - 5))
+
+
+def _reach(claims: Sequence[JudgedClaim]) -> float:
+    """Return where an axis of effects ends, so that one outlier does not squeeze the others."""
+    claims = [claim for claim in claims if claim.claim.metric not in SIGNAL_METRICS]
+    effects = [abs(v) for c in claims for v in (c.effect_pp, c.published_pp) if v is not None]
+    if not effects:
+        return 1.0
+    most = min(max(effects), 4 * statistics.median(effects))
+    ends = [abs(end) for claim in claims for end in claim.interval or ()]
+    return max(0.5, min(1.15 * max([*ends, *effects]), 2.5 * most))
 
 
 def claim_text(claim: str, step: str | None) -> str:

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from resbench.suite.schema import SIGNAL_METRICS
 from resbench.words import count
@@ -49,6 +49,14 @@ VALUES: dict[ValueKind, tuple[str, str]] = {
     "not_comparable": ("○", "not comparable with the published value"),
 }
 """The sign of each verdict on a value, and what it means."""
+
+
+TONES: dict[ClaimKind, Literal["for", "against", "open"]] = {
+    "confirmed": "for",
+    "contradicted": "against",
+    "smaller": "against",
+}
+"""Whether a verdict speaks for a claim or against it; the others leave it open."""
 
 
 def verdict_of(claim: JudgedClaim) -> str:

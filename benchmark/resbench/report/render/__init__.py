@@ -19,6 +19,8 @@ class Format:
     module: str
     """Below this package; imported only when the format is asked for."""
     suffix: str
+    figures: bool = False
+    """Whether files of it hold figures, which take seconds to draw."""
 
 
 FORMATS: dict[str, Format] = {
@@ -26,6 +28,7 @@ FORMATS: dict[str, Format] = {
     "markdown": Format("markdown", ".md"),
     "json": Format("json", ".json"),
     "csv": Format("csv", ".csv"),
+    "html": Format("html", ".html", figures=True),
 }
 
 

@@ -19,9 +19,11 @@ from resbench.report.document import (
     Items,
     Link,
     Paragraph,
+    Part,
     Prose,
     Strong,
     Table,
+    Verdict,
     parts,
     plain,
     shown,
@@ -85,12 +87,14 @@ def _prose(text: Prose) -> str:
     return escaped if match is None else f"{match[0]}\\{escaped[match.end() :]}"
 
 
-def _part(part: str | Link | Strong) -> str:
+def _part(part: Part) -> str:
     match part:
         case Link(text, target):
             return f"[{escape(text)}]({quote(target, safe=':/#?&=%')})"
         case Strong(text):
             return f"**{escape(text)}**"
+        case Verdict(text):
+            return escape(text)
         case str():
             # plain() would take the blanks at the ends of a part, which separate it from the next
             before, after = " " * part.startswith(" "), " " * (part.endswith(" ") and len(part) > 1)

@@ -1,0 +1,202 @@
+"""One self-contained page: it asks for nothing and needs no JavaScript; light, dark, paper, phone.
+
+Markup is in `page.html.j2`, which escapes everything; here is only what a template cannot do.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from resbench.report.document import (
+    Block,
+    Document,
+    Effect,
+    Figure,
+    Heading,
+    Table,
+    parts,
+    plain,
+)
+from resbench.words import one_line
+
+_HERE = Path(__file__).parent
+_CODE = re.compile(r"(?<!`)`(?! )([^`]+)(?<! )`(?!`)")
+_TONES = {"✓": "for", "=": "for", "↑": "against", "≠": "against"}
+
+
+def render(document: Document) -> str:
+    """Return the page, with the document's data inside for programs."""
+    environment = Environment(
+        loader=FileSystemLoader(_HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        finalize=lambda value: value if isinstance(value, Markup) else one_line(value),
+    )
+    numbers = count(1)
+    environment.globals |= {
+        "kind": lambda value: type(value).__name__,
+        "number": lambda: next(numbers),
+        "parts": parts,
+        "coded": _coded,
+        "href": _href,
+        "spans": _spans,
+        "columns": _columns,
+        "tone": lambda mark: _TONES.get(mark, "open"),
+        "strip": _strip,
+        "axis": _axis,
+        "is_forest": lambda table: any(_axis(table, i) for i in range(len(table.header))),
+        "starts": _starts,
+        "drawn": lambda figure: _drawn(figure, next(numbers)),
+        "anchor": _Anchors(),
+    }
+    style, script = ((_HERE / name).read_text() for name in ("page.css", "page.js"))
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return environment.get_template("page.html.j2").render(
+        document=document,
+        sections=_sections(document),
+        style=Markup(style),
+        script=Markup(script),
+        digest=digest,
+        data=_embedded(document.data),
+    )
+
+
+def _embedded(data: Any) -> Markup:
+    """Return JSON that neither ends the element it stands in nor starts another."""
+    text = json.dumps(msgspec.json.decode(msgspec.json.encode(data)), separators=(",", ":"))
+    for char in "<>&":
+        text = text.replace(char, f"\\u{ord(char):04x}")
+    return Markup(text)
+
+
+def _coded(text: str) -> Markup:
+    """Escape text; a pair of backticks marks code, as it does in Markdown."""
+    pieces = _CODE.split(one_line(text.replace("\n", " ")))
+    pieces[1::2] = [f"<code>{escape(piece)}</code>" for piece in pieces[1::2]]
+    pieces[::2] = [str(escape(piece)) for piece in pieces[::2]]
+    return Markup("".join(pieces))
+
+
+def _href(target: str) -> str:
+    """Return a link's target; a scheme that could run something leads nowhere."""
+    scheme = re.match(r"\s*([^/?#]*):", target)
+    return target if scheme is None or scheme[1].lower() in ("http", "https") else "#"
+
+
+@dataclass(frozen=True)
+class _Section:
+    """A part of the page that the contents lead to."""
+
+    name: str
+    short: str
+    title: str
+    blocks: list[Block]
+
+
+class _Anchors:
+    """Names a heading can be linked by, each once: what stands before a colon."""
+
+    def __init__(self) -> None:
+        self.used: set[str] = set()
+
+    def __call__(self, text: str) -> str:
+        base = re.sub(r"[^a-z0-9_]+", "-", plain(text).partition(":")[0].lower()).strip("-")
+        names = (f"{base}-{i}" if i else base or "part" for i in count())
+        name = next(name for name in names if name not in self.used)
+        self.used.add(name)
+        return name
+
+
+def _spans(table: Table) -> list[tuple[str, int]]:
+    """Return the titles above groups of columns and their sizes; none where no group has one."""
+    spans, first = [("", 1)], 1
+    for size in table.groups:
+        names = table.header[first : first + size]
+        named = size > 1 and "\n" in names[0] and not any("\n" in name for name in names[1:])
+        spans.append((names[0].partition("\n")[0] if named else "", size))
+        first += size
+    return spans if any(title for title, _ in spans) else []
+
+
+def _columns(table: Table) -> Iterator[tuple[str, str]]:
+    """Yield the first and second line of every column's title, below those of groups."""
+    above: dict[int, str] = {}
+    first = 0
+    for title, size in _spans(table):
+        above[first] = title
+        first += size
+    for i, title in enumerate(table.header):
+        own = title.partition("\n")[2] if above.get(i) else title
+        line, _, rest = own.partition("\n")
+        yield line, rest.replace("\n", " ")
+
+
+def _axis(table: Table, column: int) -> float | None:
+    """Return where the axis of a column of effects ends."""
+    found = (row[column] for row in table.rows)
+    return next((cell.reach for cell in found if isinstance(cell, Effect)), None)
+
+
+def _strip(effect: Effect) -> dict[str, Any]:
+    """Return where the marks of an effect are, 0 to 200 from end to end of its axis."""
+
+    def x(value: float) -> float:
+        return round(100 + 94 * max(-1.0, min(1.0, value / effect.reach)), 1)
+
+    low, high = effect.interval or (effect.value, effect.value)
+    ends = [value for value in (low, high, effect.value) if value is not None]
+    return {
+        "line": None if low is None or high is None else (x(low), x(high)),
+        "dot": None
+        if effect.value is None or abs(effect.value) > effect.reach
+        else x(effect.value),
+        "published": None if effect.published is None else x(effect.published),
+        "left": any(value < -effect.reach for value in ends),
+        "right": any(value > effect.reach for value in ends),
+    }
+
+
+def _drawn(figure: Figure, number: int) -> Markup:
+    """Return a figure's SVG with names of its own, for all figures of a page share one space."""
+    svg = figure.svg.decode()
+    svg = svg[svg.index("<svg") :] if "<svg" in svg else ""
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>f{number}-", svg)
+    label = f'role="img" aria-label="{escape(plain(figure.alt))}"'
+    return Markup(re.sub(r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', rf"<svg {label} \1>", svg, count=1))
+
+
+def _sections(document: Document) -> list[_Section]:
+    """Return the blocks before the first heading of level 2, and those of every such heading."""
+    anchor = _Anchors()
+    found = [_Section("", "", document.title, [])]
+    for block in document.blocks:
+        if isinstance(block, Heading) and block.level == 2:
+            short = block.text.partition(":")[0]
+            found.append(_Section(anchor(short), short, block.text, []))
+        found[-1].blocks.append(block)
+    return found
+
+
+def _starts(table: Table) -> set[int]:
+    """Return the columns that begin a group of several."""
+    starts, first = set[int](), 1
+    for size in table.groups if any(size > 1 for size in table.groups) else ():
+        starts.add(first)
+        first += size
+    return starts

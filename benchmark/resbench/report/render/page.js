@@ -1,0 +1,113 @@
+// What this adds: folds opened for paper, copied commands, sorted and filtered tables.
+"use strict";
+const all = (what, within = document) => [...within.querySelectorAll(what)];
+const made = (tag, props) => Object.assign(document.createElement(tag), props);
+
+// Paper shows everything; what was closed is closed again afterwards.
+let opened = [];
+addEventListener("beforeprint", () => {
+  opened = all("details:not([open])");
+  opened.forEach((fold) => (fold.open = true));
+});
+addEventListener("afterprint", () => opened.forEach((fold) => (fold.open = false)));
+
+// A link may lead into a fold.
+const reveal = () => {
+  const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  for (let at = target; at; at = at.parentElement) if (at.tagName === "DETAILS") at.open = true;
+  if (target) target.scrollIntoView();
+};
+addEventListener("hashchange", reveal);
+if (location.hash) reveal();
+
+// On a narrow screen the contents would be all of the first screen.
+if (matchMedia("(max-width: 70rem)").matches) all("nav details").forEach((d) => (d.open = false));
+
+for (const box of all(".command")) {
+  const button = made("button", { type: "button", className: "copy", textContent: "Copy" });
+  const line = box.querySelector("code").textContent;
+  button.setAttribute("aria-label", "Copy the command " + line);
+  button.addEventListener("click", async () => {
+    try {
+      await navigator.clipboard.writeText(line);
+      button.textContent = "Copied";
+    } catch {
+      getSelection().selectAllChildren(box.querySelector("code"));
+      button.textContent = "Selected";
+    }
+    setTimeout(() => (button.textContent = "Copy"), 1500);
+  });
+  box.append(button);
+}
+
+const key = (cell) => {
+  if (cell.dataset.value !== undefined) return Number(cell.dataset.value);
+  const text = cell.textContent.trim();
+  const number = Number(text.replace(/,/g, ""));
+  return text !== "" && !Number.isNaN(number) ? number : text;
+};
+const order = (a, b) =>
+  typeof a === "number" && typeof b === "number"
+    ? a - b
+    : typeof a === typeof b
+      ? a.localeCompare(b, "en", { numeric: true })
+      : typeof a === "number" ? -1 : 1; // numbers before words such as "not run"
+
+for (const table of all("main table")) {
+  const body = table.tBodies[0];
+  if (body.rows.length < 3 || table.closest("[popover]")) continue;
+  const first = [...body.rows]; // a third click brings the source's order back
+  all("thead tr:last-child th", table).forEach((head, column) => {
+    const button = made("button", { type: "button", className: "sort" });
+    button.append(...[...head.childNodes].filter((node) => node.className !== "axis"));
+    head.prepend(button);
+    button.addEventListener("click", () => {
+      const next = { ascending: "descending", descending: "none" };
+      const now = next[head.getAttribute("aria-sort")] ?? "ascending";
+      all("th[aria-sort]", table).forEach((other) => other.removeAttribute("aria-sort"));
+      const rows = [...first];
+      if (now !== "none") {
+        head.setAttribute("aria-sort", now);
+        const sign = now === "ascending" ? 1 : -1;
+        rows.sort((a, b) => sign * order(key(a.cells[column]), key(b.cells[column])));
+      }
+      body.append(...rows);
+    });
+  });
+}
+
+const forests = all("table.forest");
+const tones = [...new Set(all(".forest .verdict").map((verdict) => verdict.textContent))];
+if (forests.length) {
+  const bar = made("div", { className: "filter" });
+  const search = made("input", { type: "search", placeholder: "Filter claims" });
+  search.setAttribute("aria-label", "Filter claims by words");
+  const told = made("span", { className: "told" });
+  told.setAttribute("role", "status");
+  const update = () => {
+    const words = search.value.toLowerCase().split(/\s+/);
+    const on = all("[aria-pressed=true]", bar).map((button) => button.textContent);
+    let shown = 0, rows = 0;
+    for (const row of forests.flatMap((table) => [...table.tBodies[0].rows])) {
+      const text = row.textContent.toLowerCase();
+      const fits = on.length === 0 || on.includes(row.querySelector(".verdict").textContent);
+      row.hidden = !(fits && words.every((word) => text.includes(word)));
+      shown += !row.hidden;
+      rows += 1;
+    }
+    told.textContent = shown === rows ? "" : `${shown} of ${rows} rows`;
+  };
+  search.addEventListener("input", update);
+  bar.append(search);
+  if (tones.length > 1) for (const tone of tones) {
+    const button = made("button", { type: "button", textContent: tone });
+    button.setAttribute("aria-pressed", "false");
+    button.addEventListener("click", () => {
+      button.setAttribute("aria-pressed", String(button.getAttribute("aria-pressed") === "false"));
+      update();
+    });
+    bar.append(button);
+  }
+  bar.append(told);
+  forests[0].closest("section").querySelector("h2, h3")?.after(bar);
+}

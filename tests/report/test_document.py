@@ -193,7 +193,8 @@ def test_hostile_words_of_suites_and_records_do_nothing_in_any_format() -> None:
     assert "http:" not in markdown.replace("http\\:", "")
 
 
-@pytest.mark.parametrize("name", FORMATS)
+# a page's bytes are mostly its style: test_html.py says what has to be in it
+@pytest.mark.parametrize("name", [name for name, row in FORMATS.items() if not row.figures])
 def test_the_report_looks_as_it_did_when_it_was_read_and_accepted(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -72,7 +72,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
 
 
 def test_a_second_time_changes_no_byte(site: Site) -> None:
-    assert site.first == len(shipped()) + 5  # their index, 3 figures, the README above
+    assert (
+        site.first == len(shipped()) + 6
+    )  # their index, one page of all, 3 figures, the README above
     assert site.again == []
 
 
@@ -106,7 +108,7 @@ def test_a_claim_is_shown_in_every_setting_that_can_decide_it_the_closest_first(
     overview, files = built(tmp_path)
     page = files["README.md"].decode()
     shown = [row.split("|") for row in page.splitlines() if "% label noise." in row]
-    assert [(row[1].split()[4], row[6].strip(), row[-2].strip()) for row in shown] == [
+    assert [(row[1].split()[4], row[7].strip(), row[-2].strip()) for row in shown] == [
         ("10%", "3", "tier cpu"), ("10%", "3", "tier tiny"), ("30%", "3", "tier tiny"),
         ("50%", "2", "tier cpu"),
     ]  # fmt: skip
@@ -193,11 +195,11 @@ def test_networks_far_from_trained_show_an_order_alone_and_one_seed_shows_nothin
     site: Site,
 ) -> None:
     claims = [line for line in site.page("README.md").splitlines() if "% label noise." in line]
-    found = [[cell.strip() for cell in line.strip("|").split("|")][-3:] for line in claims]
-    assert [(seeds, verdict) for seeds, _, verdict in found] == [
+    found = [[cell.strip() for cell in line.strip("|").split("|")][-4:] for line in claims]
+    assert [(seeds, verdict) for verdict, _, seeds, _ in found] == [
         *[("3", "order at this stage of training")] * 2, ("1", "undecided"),
     ]  # fmt: skip
-    assert found[2][1] == ""  # no p-value
+    assert found[2][3] == ""  # no p-value
 
 
 def test_claims_of_another_setting_say_how_far_its_networks_are_from_the_published_ones(

@@ -244,11 +244,11 @@ def claims_table(
 ) -> Table:
     """Return a row for each claim with runs, all on one axis.
 
-    Each is followed by its setting, if they are given, and by its ``place`` in its source.
+    Each is followed by its setting, if they are given; with its ``place`` in its source goes p.
     """
     reach = _reach(claims)
     header = ["claim", "published\npp", "measured\npp", "interval\n95%", "verdict"]
-    header += ["published\nevidence", "seeds", "p", "p\nadjusted"]
+    header += ["published\nevidence", "seeds", *(["p"] if place else []), "p\nadjusted"]
     header += ["setting"] if settings else []
     rows: list[tuple[Cell, ...]] = []
     for i, claim in enumerate(claims):
@@ -266,11 +266,11 @@ def claims_table(
             Verdict(text.verdict_of(claim), tone),
             text.published_evidence(claim),
             Number(str(seeds), seeds),
-            Number(text.p_value(claim.p), claim.p),
+            *([Number(text.p_value(claim.p), claim.p)] if place else []),
             Number(text.p_value(claim.p_adjusted), claim.p_adjusted),
             *settings[i : i + 1],
         ))  # fmt: skip
-    align = "lrrrllrrr" + "l" * bool(settings)
+    align = "lrrrllrr" + "r" * place + "l" * bool(settings)
     return Table(tuple(header), tuple(rows), align, (4, len(header) - 5))
 
 

@@ -1,0 +1,113 @@
+"""The HTML report as a browser sees it: no console message, no request, no barrier (axe-core)."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.committed import ROOT
+from tests.factory import JPEG, plant, suite_under
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+SUITE = "table3_mask"
+FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync",
+    "--disable-background-networking", "--disable-component-update", "--enable-logging=stderr",
+    "--virtual-time-budget=20000",
+)  # fmt: skip
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium: the page was not looked at")
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("page")
+    expanded = suite_under(SUITE, tier="cpu", data={"cifar10": JPEG})
+    for i, cell in enumerate(expanded.cells):
+        for seed in (1, 2, 3):
+            plant(folder / "results", expanded, cell.id, seed, test=[70.0, 20 + i + seed / 10])
+    path = folder / "report.html"
+    command = [sys.executable, "-m", "resbench", "report", SUITE, "--output", str(path)]
+    subprocess.run([*command, "--results", str(folder / "results")], check=True)
+    return path.read_text()
+
+
+def opened(folder: Path, page: str, *flags: str, script: str = "") -> tuple[str, str]:
+    """Return the elements once scripts have run, and what the console and the network said.
+
+    A test's own ``script`` runs under the page's policy, which is given its hash.
+    """
+    if script:
+        page = re.sub(r"script-src '[^']*'", "script-src 'unsafe-inline' 'unsafe-eval'", page)
+        page = page.replace("</body>", f"<script>{script}</script></body>")
+    path = folder / "page.html"
+    path.write_text(page)
+    command = [str(CHROMIUM), *FLAGS, f"--user-data-dir={folder / 'profile'}", *flags]
+    command += ["--dump-dom", path.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    return done.stdout, "\n".join(x for x in done.stderr.splitlines() if "CONSOLE" in x)
+
+
+def test_the_console_stays_empty_and_nothing_is_requested(page: str, tmp_path: Path) -> None:
+    count = "document.body.dataset.asked = performance.getEntriesByType('resource').length"
+    elements, console = opened(tmp_path, page, script=count)
+    assert console == ""
+    assert 'data-asked="0"' in elements
+    assert 'class="copy"' in elements  # the page's own script has run
+
+
+def test_the_policy_lets_the_pages_own_script_run_and_no_other(page: str, tmp_path: Path) -> None:
+    foreign = "<script>document.body.dataset.hit = 1</script></body>"
+    elements, console = opened(tmp_path, page.replace("</body>", foreign))
+    assert 'class="copy"' in elements
+    assert "data-hit" not in elements
+    assert "Content Security Policy" in console
+
+
+def test_a_click_on_a_header_sorts_and_the_third_brings_the_order_of_the_source_back(
+    page: str, tmp_path: Path
+) -> None:
+    script = f"""
+      const table = document.querySelector('section[aria-labelledby={SUITE}] table');
+      const rows = () => [...table.tBodies[0].rows].map((row) => row.cells[0].innerText[0]
+        + row.cells[2].dataset.value);
+      const head = table.querySelectorAll('thead tr:last-child th')[2].querySelector('button');
+      const seen = [rows()];
+      for (let i = 0; i < 3; i++) {{ head.click(); seen.push(rows()); }}
+      document.body.dataset.seen = JSON.stringify(seen);
+    """
+    elements, _ = opened(tmp_path, page, script=script)
+    found = re.search(r'data-seen="([^"]*)"', elements)
+    assert found is not None
+    first, up, down, again = json.loads(found[1].replace("&quot;", '"'))
+    assert first == again
+    assert up == sorted(first, key=lambda row: float(row[1:]))
+    assert down == up[::-1]
+
+
+@pytest.mark.parametrize("size", ["1360,900", "390,844"])
+def test_axe_finds_no_barrier(page: str, tmp_path: Path, size: str) -> None:
+    named = os.environ.get("RESBENCH_AXE")
+    axe = Path(named) if named else ROOT / "node_modules" / "axe-core" / "axe.min.js"
+    if not axe.is_file():
+        pytest.skip("no axe-core in node_modules (npm install axe-core): barriers not looked for")
+    library = axe.read_text().replace("</script", "<\\/script")
+    script = f"""{library};
+      axe.run(document).then((found) => {{
+        const wide = document.documentElement.scrollWidth > innerWidth ? ["wider than screen"] : [];
+        document.body.dataset.found = JSON.stringify(found.violations.map((v) => v.id)
+          .concat(wide));
+      }});
+    """
+    elements, _ = opened(tmp_path, page, f"--window-size={size}", script=script)
+    found = re.search(r'data-found="([^"]*)"', elements)
+    assert found is not None
+    assert json.loads(found[1].replace("&quot;", '"')) == []

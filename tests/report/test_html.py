@@ -1,0 +1,223 @@
+"""The HTML report: one file that asks for nothing, escapes everything, and opens every number."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from resbench.report.document import (
+    Block,
+    Command,
+    Document,
+    Effect,
+    Fold,
+    Heading,
+    Items,
+    Link,
+    Number,
+    Paragraph,
+    Table,
+    Verdict,
+)
+from resbench.report.render import render
+from tests.cli.invoke import invoke
+from tests.factory import JPEG, diverge, plant, suite_under
+
+SUITE = "table3_mask"
+VOID = {"meta", "link", "br", "path", "circle", "use", "input"}
+RENDER = Path(__file__).parents[2] / "benchmark" / "resbench" / "report" / "render"
+
+
+class Page(HTMLParser):
+    """The elements of a page with the text in each; an element that is not closed is an error."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text: dict[str, str] = {}
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open:
+            self.text[self.open[-1]] = self.text.get(self.open[-1], "") + data
+
+    def all(self, tag: str, **wanted: str) -> list[dict[str, str | None]]:
+        return [a for t, a in self.elements if t == tag and wanted.items() <= a.items()]
+
+
+def page_of(*blocks: Block, data: Any = None) -> str:
+    return render(Document((Heading(1, "Title"), *blocks), data), "html")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The page of a suite with two cells of three seeds, one of them with a diverged run."""
+    folder = tmp_path_factory.mktemp("made")
+    expanded = suite_under(SUITE, tier="cpu", data={"cifar10": JPEG})
+    for i, cell in enumerate(expanded.cells[:2]):
+        for seed in (1, 2, 3):
+            error = 20.0 + 3 * i + seed / 10
+            plant(folder / "results", expanded, cell.id, seed, test=[70.0, 40.0, error])
+    diverge(folder / "results", expanded, expanded.cells[0].id, 4)
+    path = folder / "out" / "report.html"
+    path.parent.mkdir()
+    command = [sys.executable, "-m", "resbench", "report", SUITE]
+    command += ["--results", str(folder / "results"), "--output", str(path)]
+    subprocess.run(command, check=True)
+    return path, path.read_text()
+
+
+def test_the_page_is_whole_and_asks_for_nothing(made: tuple[Path, str]) -> None:
+    page = Page(made[1])
+    assert page.open == []
+    sources = [a for _, a in page.elements for name in ("src", "srcset", "poster") if name in a]
+    assert sources == []
+    (icon,) = page.all("link")
+    assert icon["href"] == "data:,"
+    (policy,) = page.all("meta", **{"http-equiv": "Content-Security-Policy"})
+    assert str(policy["content"]).startswith("default-src 'none'")
+    assert not re.search(r"@import|url\((?!#)", made[1])
+    names = [a["id"] for _, a in page.elements if "id" in a]
+    assert len(names) == len(set(names))
+
+
+def test_links_within_the_page_and_popovers_lead_somewhere(made: tuple[Path, str]) -> None:
+    page = Page(made[1])
+    names = {a["id"] for _, a in page.elements if "id" in a}
+    targets = [str(a["href"])[1:] for a in page.all("a") if str(a["href"]).startswith("#")]
+    targets += [str(a["popovertarget"]) for a in page.all("button")]
+    assert targets
+    assert set(targets) <= names
+
+
+def test_a_measured_number_opens_its_seeds_their_runs_and_its_command(
+    made: tuple[Path, str],
+) -> None:
+    path, text = made
+    shown = re.search(
+        r">20\.20 ± 0\.10 \(3/4\), 1 diverged</button>\s*<div popover.*?</pre>", text, re.S
+    )
+    assert shown is not None
+    opened = shown[0]
+    for seed, error in ((1, "20.10"), (2, "20.20"), (3, "20.30"), (4, "diverged")):
+        assert re.search(rf'<th scope="row">{seed}\s*</th>.*?>{error}', opened, re.S)
+    runs = re.findall(r'href="(\.\./results/runs/[0-9a-f]{16}/)"', opened)
+    assert len(runs) == 4
+    assert all((path.parent / run).is_dir() for run in runs)
+    assert "Not comparable: tier cpu" in opened
+    assert "--tier cpu" in opened
+    assert "--cell local" in opened
+
+
+def test_the_finding_comes_before_the_claims_and_the_tables(made: tuple[Path, str]) -> None:
+    text = made[1]
+    order = ["7 runs in 1 setting. No run is at the published setting", 'id="claims"']
+    order += ['<svg class="strip', f'id="{SUITE}"', "Test error by class", 'id="run-it-again"']
+    at = [text.index(part) for part in order]
+    assert at == sorted(at)
+
+
+def test_the_data_inside_are_the_json_report(made: tuple[Path, str]) -> None:
+    embedded = re.search(r'id="data">(.*?)</script>', made[1])
+    assert embedded is not None
+    found = json.loads(embedded[1])
+    assert found["tables"][0]["suite"] == SUITE
+    assert found["tables"][0]["values"][0]["mean"] == pytest.approx(20.2)
+
+
+def test_curves_are_text_and_marks_with_names(made: tuple[Path, str]) -> None:
+    (figure,) = re.findall(r"<figure.*?</figure>", made[1], re.S)
+    assert re.search(r"<text[^>]*>epoch</text>", figure)
+    assert re.search(r'id="f\d+-curve-1-1-test"', figure)
+    assert 'role="img"' in figure
+
+
+EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(1)> \"' & {{ 7*7 }}"
+
+
+def test_no_text_becomes_markup_script_or_template() -> None:
+    details = (Heading(5, EVIL), Paragraph(EVIL))
+    cells = (Number(EVIL, 1.0, mark=EVIL, notes=(1,), details=details), Verdict(EVIL))
+    effect = Effect(EVIL, 1.0, (0.5, 1.5), 9.0, 2.0)
+    text = page_of(
+        Heading(2, EVIL), Paragraph((EVIL, Link(EVIL, EVIL))), Items((EVIL,), numbered=True),
+        Table((EVIL, EVIL, EVIL, EVIL), ((EVIL, *cells, effect),), "lrlr"), Command(EVIL),
+        Fold(EVIL, (Paragraph(EVIL),)), data={"evil": EVIL},
+    )  # fmt: skip
+    page = Page(text)
+    assert len(page.all("script")) == 2
+    assert page.all("img") == []
+    assert "49" not in text
+    assert not [name for _, a in page.elements for name in a if name.startswith("on")]
+    embedded = re.search(r'id="data">(.*?)</script>', text)
+    assert embedded is not None
+    assert json.loads(embedded[1]) == {"evil": EVIL}
+
+
+@pytest.mark.parametrize(
+    "target", ["javascript:alert(1)", " JavaScript:alert(1)", "data:text/html,x"]
+)
+def test_a_link_that_could_run_something_leads_nowhere(target: str) -> None:
+    (link,) = [
+        a for a in Page(page_of(Paragraph((Link("go", target),)))).all("a") if "class" not in a
+    ]
+    assert link["href"] == "#"
+
+
+def test_an_effect_beyond_its_axis_is_an_arrow_and_squeezes_nothing() -> None:
+    def row(value: float, reach: float = 2.0) -> tuple[str, Effect]:
+        return "claim", Effect("", value, (value - 0.5, value + 0.5), None, reach)
+
+    text = page_of(Table(("claim", "interval"), (row(1.0), row(40.0)), "lr"))
+    near, far = re.findall(r"<svg class=\"strip.*?</svg>", text, re.S)
+    assert 'cx="147.0"' in near
+    assert "arrow" not in near
+    assert "arrow" in far
+    assert "circle" not in far
+
+
+def test_groups_of_columns_have_a_title_above_them() -> None:
+    header = ("network", "ARL\npublished", "measured", "NAL\npublished", "measured")
+    text = page_of(Table(header, (("a", "1", "2", "3", "4"),), "lrrrr", (2, 2)))
+    assert re.findall(r'colspan="2"[^>]*>(\w+)', text) == ["ARL", "NAL"]
+    assert len(re.findall(r">(?:published|measured)</th>", text)) == 4
+
+
+def test_own_script_is_small_and_the_policy_allows_it_alone() -> None:
+    import base64
+    import hashlib
+
+    script = (RENDER / "page.js").read_bytes()
+    assert len(script) <= 10_000
+    digest = base64.b64encode(hashlib.sha256(script).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in page_of()
+
+
+def test_without_runs_the_page_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "results").mkdir()
+    done = invoke(capsys, "report", SUITE, "--results", tmp_path / "results", "--format", "html")
+    assert done.code == 0, done.err
+    assert "No run is recorded yet." in done.out
+    assert os.listdir(tmp_path / "results") == []

@@ -263,7 +263,7 @@ def test_pages_and_figures_that_are_no_longer_made_go_away(tmp_path: Path) -> No
     (folder / "mine.md").write_text("a note of my own\n")
     write_site(["table3_mask"], tmp_path / "none", folder)
     assert sorted(path.name for path in folder.glob("*.*")) == [
-        "README.md", "folder.md", "link.md", "mine.md", "notes.md", "table3_mask.md",
+        "README.md", "folder.md", "index.html", "link.md", "mine.md", "notes.md", "table3_mask.md",
     ]  # fmt: skip
     assert [path.name for path in folder.glob("figures/*")] == ["mine.svg"]
 

@@ -46,7 +46,7 @@ def homeless(document: str, facts: Iterable[Fact]) -> set[tuple[str, str]]:
 @pytest.fixture(scope="module")
 def document() -> str:
     """The text of the 2019 report, which is not ours to publish; skips where it is absent."""
-    data = Path(os.environ.get("RESBENCH_SHARED_DATA") or ROOT / "shared" / "data")
+    data = Path(os.environ.get("RESBENCH_SHARED_DATA") or ROOT.parent / "shared" / "data")
     path = data.parent / "design" / "000_284e066b5b3f9ade.txt"
     if not path.is_file():
         pytest.skip(f"the report's numbers are NOT compared with the facts: {path} is absent")

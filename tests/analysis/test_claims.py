@@ -8,9 +8,10 @@ import pytest
 from msgspec import structs
 
 from resbench.analysis.claims import JudgedClaim, judge_claims
+from resbench.analysis.judge import report
 from resbench.analysis.results import read_results
 from resbench.analysis.tables import fill
-from resbench.report.text import amount, claim_sentence
+from resbench.report.text import amount, claim_sentence, verdict_of
 from resbench.store.layout import RunFolder
 from resbench.store.records import Signals, StageSignals, write_record
 from resbench.suite.catalog import load_suite
@@ -235,6 +236,7 @@ def test_sizes_within_networks_are_claims_about_factors(tmp_path: Path) -> None:
     fades = found["values-fade"]
     assert fades.effect_pp == pytest.approx(2.0, abs=0.01)  # a factor of 100
     assert fades.verdict == "confirmed"
+    assert verdict_of(fades) == "holds here"  # 100 steps are not the source's schedule
     assert "a factor of 1" in claim_sentence(fades)
     assert " pp" not in claim_sentence(fades)
     assert amount(fades, 2.0) == "×100"
@@ -247,3 +249,15 @@ def test_a_run_that_diverged_has_no_size_and_is_no_guess(tmp_path: Path) -> None
     for seed in (1, 2, 3):
         with_signals(tmp_path, "attention-164/arl", seed, 10.0, 20.0)
     assert judged(tmp_path, "mechanism")["values-fade"].effect_pp is None
+
+
+def test_a_suite_that_departs_from_its_source_never_speaks_for_it(tmp_path: Path) -> None:
+    ladder = suite_under("ladder")
+    for seed in (1, 2, 3):
+        for how, error in (("arl", 60.0), ("nal", 70.0)):
+            factory.finish(tmp_path, ladder, f"epochs-5/half/{how}", seed, error + seed / 10)
+    claim = judged(tmp_path, "ladder")["arl-beats-nal-5"]
+    assert not claim.at_published_setting
+    assert claim.not_learnt  # errors above half of guessing: the guard holds in such a suite too
+    (table,) = report(("ladder",), tmp_path).tables
+    assert not table.setting.published

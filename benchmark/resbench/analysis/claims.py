@@ -11,6 +11,7 @@ from resbench.analysis.declared import as_declared, as_printed
 from resbench.analysis.measured import PLANNING_SD_PP
 from resbench.analysis.power import published_steps
 from resbench.analysis.tables import CellRuns, TableRuns
+from resbench.analysis.values import departures
 from resbench.datasets import DATA_SETS
 from resbench.errors import ResbenchError
 from resbench.stats.claims import ClaimKind, ClaimVerdict, Question
@@ -75,8 +76,8 @@ def judge_claims(table: TableRuns) -> tuple[JudgedClaim, ...]:
     """Judge the suite's claims on the runs of this table alone."""
     claims = table.expanded.loaded.suite.claims
     found = judged(_questions(table)) if claims else ()
-    published = as_printed(table.expanded.context)
-    return tuple(_judged(claim, v, published) for claim, v in zip(claims, found, strict=True))
+    at = [_as_source(table, one) for one in parsed_claims(table.expanded)]
+    return tuple(map(_judged, claims, found, at))
 
 
 def _judged(claim: Claim, found: ClaimVerdict, published: bool) -> JudgedClaim:
@@ -118,8 +119,8 @@ def _questions(table: TableRuns) -> list[Question]:
         if len(_labels(table, one, kept)) > 1:
             own = {name: replace(arm, correct=None) for name, arm in own.items()}
         # At the source's own schedule what training reaches is what the claim is about.
-        learns = claim.metric not in SIGNAL_METRICS
-        guarded = one.cells if learns and not as_declared(context) else ()
+        whole = as_declared(context) and not _departs(table, one)
+        guarded = () if whole or claim.metric in SIGNAL_METRICS else one.cells
         questions.append(
             Question(
                 one.operator,
@@ -129,7 +130,7 @@ def _questions(table: TableRuns) -> list[Question]:
                 alpha=claim.alpha,
                 margin=claim.margin_pp,
                 published=published_steps(table.expanded, claim, one) or (),
-                comparable=as_printed(context),
+                comparable=_as_source(table, one),
                 not_learnt=[
                     name for name in guarded if not _has_learnt(table, name, claim.metric, own)
                 ],
@@ -138,6 +139,16 @@ def _questions(table: TableRuns) -> list[Question]:
             )
         )
     return questions
+
+
+def _as_source(table: TableRuns, claim: ParsedClaim) -> bool:
+    """Whether the runs of a claim have the source's own setting: also the suite keeps to it."""
+    return as_printed(table.expanded.context) and not _departs(table, claim)
+
+
+def _departs(table: TableRuns, claim: ParsedClaim) -> bool:
+    """Whether the suite itself departs from its source in a cell of the claim."""
+    return any(departures(table.expanded, table.cells[name].cell) for name in claim.cells)
 
 
 def _labels(table: TableRuns, parsed: ParsedClaim, kept: Kept) -> set[bytes]:

@@ -19,12 +19,12 @@ from resbench.analysis.claims import JudgedClaim, judge_claims
 from resbench.analysis.declared import as_printed, images_seen
 from resbench.analysis.results import read_results, seed_of
 from resbench.analysis.tables import CellRuns, TableRuns, chosen, empty, fill, orphans
-from resbench.analysis.values import JudgedValue, judge_values
+from resbench.analysis.values import JudgedValue, departures, judge_values
 from resbench.store.layout import RunFolder
 from resbench.store.metrics import EpochMetrics, read_epochs
 from resbench.store.records import Result, RunRecord
 from resbench.suite.catalog import PAPER, Loaded
-from resbench.suite.expand import DataChoice
+from resbench.suite.expand import DataChoice, Expanded
 from resbench.suite.ledger import Entry, ledger
 from resbench.suite.schema import Column
 
@@ -286,8 +286,14 @@ def _setting(table: TableRuns) -> Setting:
         data,
         max((images_seen(cell.spec) for cell in cells if cell.spec is not None), default=0),
         label,
-        as_printed(context),
+        as_printed(context) and _keeps_to_source(table.expanded),
     )
+
+
+def _keeps_to_source(expanded: Expanded) -> bool:
+    """Whether the suite leaves its source's settings alone, at least in some cell."""
+    trained = [cell for cell in expanded.cells if cell.spec is not None]
+    return not trained or any(not departures(expanded, cell) for cell in trained)
 
 
 def _cited(loaded: Loaded) -> tuple[Cited, ...]:

@@ -218,7 +218,7 @@ def _verdict(
 def _reasons(table: TableRuns, cell: CellRuns, unlike: str | None) -> tuple[str, ...]:
     """Return what separates the runs from the published number, a phrase each."""
     reasons = _setting_reasons(table.expanded.context)
-    if departs := _departures(table.expanded, cell.cell):
+    if departs := departures(table.expanded, cell.cell):
         more = [f"{len(departs) - 3} more"] if len(departs) > 3 else []
         reasons.append(f"the suite departs from its source in {listed([*departs[:3], *more])}")
     choice = table.choice(cell)
@@ -238,7 +238,7 @@ def _split_reason(value: JudgedValue) -> str | None:
     return None
 
 
-def _departures(expanded: Expanded, cell: Cell) -> list[str]:
+def departures(expanded: Expanded, cell: Cell) -> list[str]:
     """Return the settings of suite and protocol that are marked as deviations, or not at all."""
     layers = ("protocol", "suite", "matrix")
     entries = (entry for entry in ledger(expanded, cell) if entry.origin == "deviation")

@@ -70,7 +70,7 @@ def check(outcome: Outcome, code: int, *texts: str) -> None:
         ("run mini.yaml --set model.name=attention-57", ["--set model.name:", "attention-56"]),
         ("run mini.yaml --data cifar11=x", ["unknown data set 'cifar11'. Did you mean 'cifar10'?"]),
         ("run mini.yaml --data digits", ["--data 'digits': expected NAME=PATH"]),
-        ("report smoke --output x.html", ["x.html: unknown format .html. Use .txt, .md,"]),
+        ("report smoke --output x.docx", ["x.docx: unknown format .docx. Use .txt, .md,"]),
         ("report smoke --output x.csv --format json", ["x.csv: the suffix means csv, but"]),
         ("report smoke --format exel", ["Invalid value for '--format': 'exel' is not one of"]),
         ("data fetch cifra10", ["unknown data set 'cifra10'. Did you mean 'cifar10'?"]),

@@ -11,7 +11,6 @@ from resbench.analysis.declared import as_declared, as_printed
 from resbench.analysis.measured import PLANNING_SD_PP
 from resbench.analysis.power import published_steps
 from resbench.analysis.tables import CellRuns, TableRuns
-from resbench.analysis.values import departures
 from resbench.datasets import DATA_SETS
 from resbench.errors import ResbenchError
 from resbench.stats.claims import ClaimKind, ClaimVerdict, Question
@@ -74,10 +73,10 @@ class JudgedClaim:
 
 def judge_claims(table: TableRuns) -> tuple[JudgedClaim, ...]:
     """Judge the suite's claims on the runs of this table alone."""
-    claims = table.expanded.loaded.suite.claims
-    found = judged(_questions(table)) if claims else ()
-    at = [_as_source(table, one) for one in parsed_claims(table.expanded)]
-    return tuple(map(_judged, claims, found, at))
+    questions = _questions(table)
+    found = judged(questions) if questions else ()
+    triples = zip(table.expanded.loaded.suite.claims, found, questions, strict=True)
+    return tuple(_judged(claim, verdict, asked.comparable) for claim, verdict, asked in triples)
 
 
 def _judged(claim: Claim, found: ClaimVerdict, published: bool) -> JudgedClaim:
@@ -118,8 +117,9 @@ def _questions(table: TableRuns) -> list[Question]:
         own: Mapping[str, Arm] = arms[claim.metric]
         if len(_labels(table, one, kept)) > 1:
             own = {name: replace(arm, correct=None) for name, arm in own.items()}
+        keeps = not any(table.departures(name) for name in one.cells)
         # At the source's own schedule what training reaches is what the claim is about.
-        whole = as_declared(context) and not _departs(table, one)
+        whole = keeps and as_declared(context)
         guarded = () if whole or claim.metric in SIGNAL_METRICS else one.cells
         questions.append(
             Question(
@@ -130,7 +130,7 @@ def _questions(table: TableRuns) -> list[Question]:
                 alpha=claim.alpha,
                 margin=claim.margin_pp,
                 published=published_steps(table.expanded, claim, one) or (),
-                comparable=_as_source(table, one),
+                comparable=keeps and as_printed(context),
                 not_learnt=[
                     name for name in guarded if not _has_learnt(table, name, claim.metric, own)
                 ],
@@ -139,16 +139,6 @@ def _questions(table: TableRuns) -> list[Question]:
             )
         )
     return questions
-
-
-def _as_source(table: TableRuns, claim: ParsedClaim) -> bool:
-    """Whether the runs of a claim have the source's own setting: also the suite keeps to it."""
-    return as_printed(table.expanded.context) and not _departs(table, claim)
-
-
-def _departs(table: TableRuns, claim: ParsedClaim) -> bool:
-    """Whether the suite itself departs from its source in a cell of the claim."""
-    return any(departures(table.expanded, table.cells[name].cell) for name in claim.cells)
 
 
 def _labels(table: TableRuns, parsed: ParsedClaim, kept: Kept) -> set[bytes]:
@@ -161,7 +151,7 @@ def _has_learnt(table: TableRuns, name: str, metric: Metric, arms: Mapping[str, 
     cell, arm = table.cells[name], arms[name]
     if not cell.done:
         return True  # nothing to say: the claim is not run, or all its runs diverged
-    falls = [fall for fall in _falls(table, cell, metric) if fall is not None]
+    falls = _falls(table, cell, metric)
     errors = [error for seed, error in zip(arm.seeds, arm.errors, strict=True)
               if seed not in arm.diverged]  # fmt: skip
     classes = DATA_SETS[cell.done[0].data.name].classes
@@ -169,9 +159,9 @@ def _has_learnt(table: TableRuns, name: str, metric: Metric, arms: Mapping[str, 
     return not near and not still_falling(falls, arm.chance_variance)
 
 
-def _falls(table: TableRuns, cell: CellRuns, metric: Metric) -> list[float | None]:
-    """Return how far each run's error fell over the last tenth of its epochs."""
-    found: list[float | None] = []
+def _falls(table: TableRuns, cell: CellRuns, metric: Metric) -> list[float]:
+    """Return how far each run's error fell over the last tenth of its epochs, where it is known."""
+    found = []
     for run in cell.done:
         try:
             epochs = read_epochs(RunFolder(table.results, run.key).metrics, EpochMetrics)
@@ -180,5 +170,6 @@ def _falls(table: TableRuns, cell: CellRuns, metric: Metric) -> list[float | Non
         if len(epochs) > 1:
             before = getattr(epochs[min(len(epochs) - 1, len(epochs) * 9 // 10) - 1], metric)
             last = getattr(epochs[-1], metric)
-            found.append(None if before is None or last is None else before - last)
+            if before is not None and last is not None:
+                found.append(before - last)
     return found

@@ -30,7 +30,7 @@ from resbench.store.layout import RunFolder
 from resbench.store.metrics import EpochMetrics, read_epochs
 from resbench.suite.catalog import Loaded
 from resbench.suite.expand import Cell, Expanded
-from resbench.suite.ledger import UNMARKED, Entry, ledger
+from resbench.suite.ledger import UNMARKED, Entry
 from resbench.suite.spec import RunSpec
 
 NOTICEABLE_PP = 0.1
@@ -185,7 +185,7 @@ def _settings(subject: _Subject) -> Iterator[Finding]:
     """Name the deviations in force, by what set them, with the values of the source."""
     groups: dict[str, list[Entry]] = {}
     source = subject.declared.cell(subject.cell.cell.id)
-    entries = ledger(subject.table.expanded, subject.cell.cell)
+    entries = subject.table.ledgers[subject.cell.cell.id]
     for entry in (entry for entry in entries if entry.origin == "deviation"):
         groups.setdefault(entry.place or entry.layer, []).append(entry)
     for where, own in groups.items():

@@ -7,6 +7,7 @@ seconds. These types are the JSON of a report, field by field.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,13 +20,13 @@ from resbench.analysis.claims import JudgedClaim, judge_claims
 from resbench.analysis.declared import as_printed, images_seen
 from resbench.analysis.results import read_results, seed_of
 from resbench.analysis.tables import CellRuns, TableRuns, chosen, empty, fill, orphans
-from resbench.analysis.values import JudgedValue, departures, judge_values
+from resbench.analysis.values import JudgedValue, judge_values
 from resbench.store.layout import RunFolder
 from resbench.store.metrics import EpochMetrics, read_epochs
 from resbench.store.records import Result, RunRecord
 from resbench.suite.catalog import PAPER, Loaded
-from resbench.suite.expand import DataChoice, Expanded
-from resbench.suite.ledger import Entry, ledger
+from resbench.suite.expand import DataChoice
+from resbench.suite.ledger import Entry
 from resbench.suite.schema import Column
 
 
@@ -204,12 +205,12 @@ def report(suites: Sequence[str], path: Path, *, to_keep: bool = False) -> Repor
     tables, unfinished, outdated = list[TableRuns](), dict[str, int](), dict[str, int]()
     for loaded in chosen(suites, results):
         name, every = loaded.suite.name, fill(loaded, results)
-        begun = {run.key for t in every for cell in t.cells.values() for run in cell.unfinished}
+        started = {run.key for t in every for cell in t.cells.values() for run in cell.unfinished}
         strays = [
             run for run in orphans(every, results)
             if any(cell.startswith(f"{name} ") for cell in names.cells_of(run))
         ]  # fmt: skip
-        unfinished |= {name: len(begun)} if begun else {}
+        unfinished |= {name: len(started)} if started else {}
         outdated |= {name: len(strays)} if strays else {}
         tables += [table for table in every if table.records] or [empty(loaded, path)]
     return Report(
@@ -229,7 +230,7 @@ def judge(table: TableRuns, results: Path | None = None) -> JudgedTable:
     expanded, loaded = table.expanded, table.expanded.loaded
     suite = loaded.suite
     cells = tuple(_cell(table, cell) for cell in table.cells.values())
-    entries = (entry for cell in table.cells.values() for entry in ledger(expanded, cell.cell))
+    entries = itertools.chain(*table.ledgers.values())
     settings = {(e.path, str(e.value), e.origin, e.reason): e for e in entries}
     train = names.rerun_command(table, results=results)
     return JudgedTable(
@@ -286,14 +287,14 @@ def _setting(table: TableRuns) -> Setting:
         data,
         max((images_seen(cell.spec) for cell in cells if cell.spec is not None), default=0),
         label,
-        as_printed(context) and _keeps_to_source(table.expanded),
+        as_printed(context) and _keeps_to_source(table),
     )
 
 
-def _keeps_to_source(expanded: Expanded) -> bool:
+def _keeps_to_source(table: TableRuns) -> bool:
     """Whether the suite leaves its source's settings alone, at least in some cell."""
-    trained = [cell for cell in expanded.cells if cell.spec is not None]
-    return not trained or any(not departures(expanded, cell) for cell in trained)
+    trained = [cell.id for cell in table.expanded.cells if cell.spec is not None]
+    return not trained or any(not table.departures(cell) for cell in trained)
 
 
 def _cited(loaded: Loaded) -> tuple[Cited, ...]:

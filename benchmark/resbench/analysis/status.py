@@ -24,7 +24,7 @@ _STATE = {
     Status.FAILED: "failed",
     Status.TIMEOUT: "failed",
 }
-"""What an unfinished run counts as; one that nobody holds was interrupted."""
+"""What an unfinished run counts as; one that no process holds was interrupted."""
 
 
 @dataclass(frozen=True)

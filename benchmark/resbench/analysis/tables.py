@@ -11,7 +11,7 @@ import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from resbench.errors import ResbenchError
 from resbench.store.records import RunRecord
 from resbench.suite.catalog import PAPER, Loaded, load_suites, load_tier, suite_names
 from resbench.suite.expand import Cell, DataChoice, Expanded, data_names, expand
+from resbench.suite.ledger import Entry, ledger
 from resbench.suite.spec import NUMERICS
 
 
@@ -71,6 +72,17 @@ class TableRuns:
         """Every finished run behind the table, each once."""
         found = {run.key: run for cell in self.cells.values() for run in cell.records}
         return list(found.values())
+
+    @cached_property
+    def ledgers(self) -> Mapping[str, list[Entry]]:
+        """Where every setting of each cell comes from, by cell id."""
+        return {name: ledger(self.expanded, runs.cell) for name, runs in self.cells.items()}
+
+    def departures(self, cell: str) -> list[str]:
+        """Return the settings of suite and protocol that depart from the source in a cell."""
+        layers = ("protocol", "suite", "matrix")
+        entries = (entry for entry in self.ledgers[cell] if entry.origin == "deviation")
+        return [entry.path for entry in entries if entry.layer.split()[0] in layers]
 
     @property
     def keys(self) -> set[str]:

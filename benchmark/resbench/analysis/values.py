@@ -18,8 +18,7 @@ from resbench.stats.cells import MARGIN_PP, CellKind, CellVerdict, judge_cell
 from resbench.stats.intervals import summarise
 from resbench.stats.spread import Arm, reference_variance
 from resbench.suite.catalog import Loaded
-from resbench.suite.expand import Cell, Context, Expanded
-from resbench.suite.ledger import ledger
+from resbench.suite.expand import Context
 from resbench.suite.schema import ERROR_METRICS, Metric, PaperValue
 from resbench.suite.spec import RunSpec
 
@@ -218,7 +217,7 @@ def _verdict(
 def _reasons(table: TableRuns, cell: CellRuns, unlike: str | None) -> tuple[str, ...]:
     """Return what separates the runs from the published number, a phrase each."""
     reasons = _setting_reasons(table.expanded.context)
-    if departs := departures(table.expanded, cell.cell):
+    if departs := table.departures(cell.cell.id):
         more = [f"{len(departs) - 3} more"] if len(departs) > 3 else []
         reasons.append(f"the suite departs from its source in {listed([*departs[:3], *more])}")
     choice = table.choice(cell)
@@ -236,13 +235,6 @@ def _split_reason(value: JudgedValue) -> str | None:
     if really in SPLITS and really != "unspecified" and _SAME_SPLIT.get(really) != value.metric:
         return f"published is the {SPLITS[really]}, measured the {METRICS[value.metric]}"
     return None
-
-
-def departures(expanded: Expanded, cell: Cell) -> list[str]:
-    """Return the settings of suite and protocol that are marked as deviations, or not at all."""
-    layers = ("protocol", "suite", "matrix")
-    entries = (entry for entry in ledger(expanded, cell) if entry.origin == "deviation")
-    return [entry.path for entry in entries if entry.layer.split()[0] in layers]
 
 
 def _setting_reasons(context: Context) -> list[str]:

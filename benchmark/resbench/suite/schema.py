@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from msgspec import Meta
 
@@ -19,30 +19,19 @@ Identifier = Annotated[
     ),
 ]
 Text = Annotated[str, Meta(min_length=1, max_length=2000)]
-Metric = Literal[
-    "test_top1_err",
-    "train_top1_err",
-    "val_in_train_err",
-    "params_m",
-    "train_time_min",
-    "value_at_start",
-    "value_at_end",
-    "gradient_at_start",
-    "gradient_at_end",
-    "layer",
-    "output_size",
-    "depth",
-]
+ErrorMetric = Literal["test_top1_err", "train_top1_err", "val_in_train_err"]
+SignalMetric = Literal["value_at_start", "value_at_end", "gradient_at_start", "gradient_at_end"]
+"""Sizes within a network, as powers of ten: a difference of 1 is a factor of 10."""
+TextMetric = Literal["layer", "output_size"]
+ClaimMetric = Literal[ErrorMetric, SignalMetric]
+Metric = Literal[ClaimMetric, TextMetric, "params_m", "train_time_min", "depth"]
 Split = Literal["test", "val", "train", "train_aug", "val_in_train", "unspecified", "unknown"]
 Settings = dict[str, Any]
 """Dotted paths of the run specification and their values, for example ``model.width: 0.25``."""
 
-ERROR_METRICS = frozenset({"test_top1_err", "train_top1_err", "val_in_train_err"})
-TEXT_METRICS = frozenset({"layer", "output_size"})
-SIGNAL_METRICS = frozenset(
-    {"value_at_start", "value_at_end", "gradient_at_start", "gradient_at_end"}
-)
-"""Sizes within a network, as powers of ten: a difference of 1 is a factor of 10."""
+ERROR_METRICS = frozenset(get_args(ErrorMetric))
+TEXT_METRICS = frozenset(get_args(TextMetric))
+SIGNAL_METRICS = frozenset(get_args(SignalMetric))
 
 
 class Mark(Frozen):
@@ -156,15 +145,7 @@ class Claim(Frozen):
     text: Text
     place: Text
     claim: Text
-    metric: Literal[
-        "test_top1_err",
-        "train_top1_err",
-        "val_in_train_err",
-        "value_at_start",
-        "value_at_end",
-        "gradient_at_start",
-        "gradient_at_end",
-    ] = "test_top1_err"
+    metric: ClaimMetric = "test_top1_err"
     printed_pp: (
         Annotated[
             str,

@@ -40,6 +40,23 @@ def test_a_first_run_a_failed_one_and_a_second_call(tmp_path: Path) -> None:
     assert len(run_folders(tmp_path / "results")) == 2
 
 
+def test_weights_are_kept_when_asked_for_and_runs_without_them_are_named(tmp_path: Path) -> None:
+    write_suite(tmp_path, suite_of(total=1))
+    arguments = ("run", "mini.yaml", "--no-mirror", "-j1")
+    assert resbench(tmp_path, *arguments, "--cell", "arl").returncode == 0
+    (plain,) = run_folders(tmp_path / "results")
+    done = resbench(tmp_path, *arguments, "--keep-weights")
+    assert done.returncode == 0
+    assert done.stderr.splitlines()[0] == (
+        "warning: 1 run recorded without --keep-weights: to have the weights, remove "
+        f"results/runs/{plain.key} and run again."
+    )
+    kept = {run.key for run in run_folders(tmp_path / "results") if run.weights.exists()}
+    assert len(kept) == 1
+    assert plain.key not in kept
+    assert resbench(tmp_path, "verify").stdout == "2 records verified, 0 problems\n"
+
+
 def test_what_lacks_its_data_set_is_left_out_and_the_rest_is_trained(tmp_path: Path) -> None:
     write_suite(tmp_path, changed(suite_of(total=1), {"matrix.learning.nal.set": CIFAR}))
     done = resbench(tmp_path, "run", "mini.yaml", "--no-mirror", "-j1")

@@ -75,7 +75,7 @@ def test_shipped_results_are_a_results_folder_like_any_other(shipped: Path) -> N
      ".lock", ".tmp-1-00", "runs/.lock", "runs/.tmp-1-00/spec.json", "runs/.aside-0/spec.json",
      *(f"runs/0123456789abcdef/{name}" for name in (
         ".lock", ".tmp-1-00", "worker.log", "state.json", "checkpoint.bin", "checkpoint.prev.bin",
-        "checkpoint.bin.corrupt"))],
+        "checkpoint.bin.corrupt", "weights.safetensors"))],
 )  # fmt: skip
 def test_what_a_run_leaves_beside_its_record_is_not_offered_to_git(name: str) -> None:
     committed("results")  # skips where git does not know

@@ -144,8 +144,12 @@ def finish(run: RunFolder, seed: int = 0, *, device_name: str = "a CPU") -> RunR
     return record
 
 
-def finished(results: Path, seed: int = 0, *, shift: float = 0.0) -> RunFolder:
+def finished(
+    results: Path, seed: int = 0, *, shift: float = 0.0, weights: bytes | None = None
+) -> RunFolder:
     """A committed run."""
     run = begin(results, seed, shift=shift)
+    if weights is not None:
+        run.weights.write_bytes(weights)
     finish(run, seed)
     return run

@@ -17,7 +17,14 @@ from resbench.errors import EnvironmentFault
 from resbench.store.atomic import dump_json
 from resbench.store.layout import RunFolder
 from resbench.store.predictions import error_from_predictions, write_predictions
-from resbench.store.records import RunRecord, read_record, read_spec, write_record, write_spec
+from resbench.store.records import (
+    RunRecord,
+    read_record,
+    read_spec,
+    read_weights,
+    write_record,
+    write_spec,
+)
 from resbench.store.scan import scan
 from resbench.store.state import Status, write_state
 from resbench.store.verify import verify_run
@@ -191,6 +198,28 @@ def test_deleted_or_edited_file_beside_a_record_is_named(tmp_path: Path, name: s
     with pytest.raises(EnvironmentFault, match=rf"{path.name} beside it is missing"):
         read_record(run)
     assert read_record(run, hash_files=False).status == "done"
+
+
+def test_weights_are_checked_where_they_are_and_may_be_left_out(tmp_path: Path) -> None:
+    run = finished(tmp_path, weights=b"0123")
+    record = read_record(run)
+    assert read_weights(run, record) == b"0123"
+    assert verify_run(run) == ()
+    run.weights.write_bytes(b"0124")
+    assert read_record(run) == record, "too large to be hashed by every scan"
+    assert verify_run(run) == (
+        f"{run.weights}: not the weights that were recorded. Restore the file, or remove it.",
+    )
+    run.weights.unlink()
+    assert verify_run(run) == ()
+    assert read_weights(run, record) is None
+
+
+def test_a_file_next_to_a_record_without_weights_is_not_its_weights(tmp_path: Path) -> None:
+    run = finished(tmp_path)
+    assert "weights.safetensors" not in json.loads(run.record.read_bytes())["files"]
+    run.weights.write_bytes(b"of another run")
+    assert read_weights(run, read_record(run)) is None
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from resbench.errors import EnvironmentFault
 from resbench.store.layout import ResultsFolder, RunFolder
 from resbench.store.locks import wait_lock
 from resbench.store.predictions import write_predictions
-from resbench.store.records import write_record
+from resbench.store.records import read_record, write_record
 from resbench.store.scan import scan
 from resbench.store.transfer import MANIFEST, MergeReport, merge, pack
 from resbench.store.verify import verify_run
@@ -93,6 +93,20 @@ def test_link_in_a_run_is_not_packed(tmp_path: Path) -> None:
     run.timing.symlink_to(secret)
     pack(tmp_path, tmp_path / "out.tar")
     assert b"precious" not in (tmp_path / "out.tar").read_bytes()
+
+
+def test_weights_stay_where_they_were_trained_and_their_run_is_whole_without_them(
+    tmp_path: Path,
+) -> None:
+    run = finished(tmp_path / "there", weights=b"precious")
+    assert "weights.safetensors" in read_record(run).files
+    pack(tmp_path / "there", tmp_path / "out.tar")
+    assert b"precious" not in (tmp_path / "out.tar").read_bytes()
+    report = merge(tmp_path / "here", [tmp_path / "out.tar"])
+    assert report.added == [run.path.name]
+    assert verify_run(RunFolder(tmp_path / "here", run.key)) == ()
+    assert merge(tmp_path / "there", [tmp_path / "out.tar"]).identical == [run.path.name]
+    assert run.weights.read_bytes() == b"precious"
 
 
 def test_nothing_to_pack_writes_nothing(tmp_path: Path) -> None:

@@ -16,10 +16,12 @@ import numpy as np
 import pytest
 import torch
 from msgspec import structs
+from safetensors.torch import load
 
 from resbench.errors import EnvironmentFault
 from resbench.store.locks import wait_lock
-from resbench.store.records import read_record
+from resbench.store.predictions import read_predictions
+from resbench.store.records import read_record, read_weights
 from resbench.store.state import Status, read_state
 from resbench.suite.spec import RunSpec
 from resbench.train import control, loop, run, track
@@ -27,7 +29,7 @@ from resbench.train.engine import OnStep
 from resbench.train.lane import Evaluation, Lane
 
 from ..mini import job_of, outputs, spec_of
-from .live import Attempt, finished
+from .live import Attempt, finished, lane_of
 
 SPEC = spec_of(training__schedule__total=2, training__batch_size=32)
 SECOND = structs.replace(SPEC, seed=2)
@@ -128,6 +130,34 @@ def test_a_recorded_run_is_not_trained_again(tmp_path: Path) -> None:
     assert attempt.run(SPEC)[0][1:] == ("done", "already recorded")
     assert attempt.epochs() == []
     assert before == {path: path.stat().st_mtime_ns for path in before}
+
+
+def test_kept_weights_are_those_of_the_last_epoch_and_change_nothing_else(tmp_path: Path) -> None:
+    finished(tmp_path / "plain", SPEC)
+    attempt = Attempt(tmp_path / "kept").stop_after(1)
+    assert attempt.run(SPEC, keep_weights=True)[0][1] == "interrupted"
+    folder = attempt.folder(SPEC)
+    folder.weights.write_bytes(b"of an attempt that was killed")
+    assert Attempt(tmp_path / "kept").run(SPEC, keep_weights=True)[0][1] == "done"
+    record = read_record(folder)
+    kept = read_weights(folder, record)
+    assert kept is not None
+    lane = lane_of(SPEC)
+    lane.model.load_state_dict(load(kept))
+    again = lane.evaluate(lane.images.test_images, lane.images.test_labels)
+    stored = read_predictions(folder.predictions)
+    assert np.array_equal(again.pred, stored.pred)
+    assert np.allclose(again.prob_true, stored.prob_true, atol=1e-6)
+    assert outputs(tmp_path / "kept") == outputs(tmp_path / "plain")
+
+
+def test_no_weights_are_kept_unasked(tmp_path: Path) -> None:
+    attempt = Attempt(tmp_path)
+    attempt.folder(SPEC).create()
+    attempt.folder(SPEC).weights.write_bytes(b"of an attempt that was killed")
+    assert attempt.run(SPEC)[0][1] == "done"
+    assert not attempt.folder(SPEC).weights.exists()
+    assert "weights.safetensors" not in read_record(attempt.folder(SPEC)).files
 
 
 def test_a_fault_of_the_data_is_told_to_all(

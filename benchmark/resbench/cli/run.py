@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from resbench.runner.plan import PlannedRun
     from resbench.runner.session import Settings, Summary
     from resbench.runner.throughput import Throughput
+    from resbench.store.records import RunRecord
 
 
 FAILED = ("failed", "oom", "timeout")
@@ -38,12 +39,15 @@ FAILED = ("failed", "oom", "timeout")
               help="Seeds of one network at once, on a GPU.")  # fmt: skip
 @click.option("--accept-environment", is_flag=True,
               help="Resume runs of another environment, and mark them.")  # fmt: skip
+@click.option("--keep-weights", is_flag=True,
+              help="Store final weights too, for `resbench masks`.")  # fmt: skip
 @click.option("--no-mirror", is_flag=True, help="Do not export to MLflow.")
 def command(
     results: Path,
     budget: str | None,
     pack: int,
     accept_environment: bool,
+    keep_weights: bool,
     no_mirror: bool,
     **options: Any,
 ) -> int:
@@ -79,6 +83,9 @@ def command(
         _say(f"warning: {problem}")
     todo = [run for run in runs if run.key not in found.records]
     done = len(runs) - len(todo)
+    if keep_weights:
+        recorded = [found.records[run.key] for run in runs if run.key in found.records]
+        _say_what_has_no_weights(recorded, results)
     if not todo:
         _say(
             f"Nothing to do: {count(done, 'run')} recorded in {results}. {_next(request, results)}"
@@ -98,11 +105,27 @@ def command(
     from resbench.runner.session import Settings
 
     settings = Settings(
-        folder.path, devices, deadline=deadline, pack=pack, accept_environment=accept_environment
+        folder.path,
+        devices,
+        deadline=deadline,
+        pack=pack,
+        accept_environment=accept_environment,
+        keep_weights=keep_weights,
     )
     summary = _work(runnable, settings, Throughput.of(found.records.values()), mirror=not no_mirror)
     code = _conclude(summary, request, results, _logs(summary, results))
     return ExitCode.ENVIRONMENT if missing and code == ExitCode.OK else code
+
+
+def _say_what_has_no_weights(records: Sequence[RunRecord], results: Path) -> None:
+    """Name the recorded runs whose weights were not kept: they are not trained again for them."""
+    without = [record.key for record in records if "weights.safetensors" not in record.files]
+    if without:
+        more = f" and {len(without) - 1} more" if len(without) > 1 else ""
+        _say(
+            f"warning: {count(len(without), 'run')} recorded without --keep-weights: to have the "
+            f"weights, remove {results}/runs/{without[0][:16]}{more} and run again."
+        )
 
 
 def _work(

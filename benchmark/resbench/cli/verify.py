@@ -16,10 +16,10 @@ from resbench.words import count
 def command(results: Path) -> int:
     """Recompute every record's numbers from its predictions.
 
-    Checks the digests of spec.json, metrics.jsonl, predictions.npz and record.json, the run key,
-    and every error and loss, computed again; so it finds a record that was edited, copied or
-    forged. Not timing.jsonl, which holds only the times that reports show. Exit 1 if a record
-    does not fit.
+    Checks the digests of spec.json, metrics.jsonl, predictions.npz, record.json and any
+    weights.safetensors, the run key, and every error and loss, computed again; so it finds a record
+    that was edited, copied or forged. Not timing.jsonl, which holds only the times that reports
+    show. Exit 1 if a record does not fit.
     """
     from resbench.store.layout import RunFolder
     from resbench.store.scan import scan

@@ -46,6 +46,7 @@ class Settings:
     """Monotonic time at which everything must have stopped."""
     pack: int = 1
     accept_environment: bool = False
+    keep_weights: bool = False
 
 
 class Listener(Protocol):
@@ -176,6 +177,7 @@ class Session:
             deadline=self.settings.deadline,
             epoch_s=known_epoch_s(self.throughput, run, device),
             accept_environment=self.settings.accept_environment,
+            keep_weights=self.settings.keep_weights,
         )
 
     # -- listening -------------------------------------------------------------------------------

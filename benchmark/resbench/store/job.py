@@ -30,6 +30,8 @@ class Job:
     """The user's ``networks.py``, where the network is of its family."""
     accept_environment: bool = False
     """Resume in another environment, and mark the record."""
+    keep_weights: bool = False
+    """Store the final weights next to the record."""
 
     def line(self) -> str:
         """Return the job as one line of JSON."""

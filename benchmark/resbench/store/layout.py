@@ -93,6 +93,11 @@ class RunFolder:
         return self.path / "predictions.npz"
 
     @property
+    def weights(self) -> Path:
+        """The final weights, where they were kept; no pack, commit or report needs them."""
+        return self.path / "weights.safetensors"
+
+    @property
     def record(self) -> Path:
         """Written last: its presence is the commit."""
         return self.path / "record.json"

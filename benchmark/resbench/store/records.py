@@ -21,7 +21,9 @@ from resbench.suite.spec import NUMERICS, key_of, plain_to
 
 Count = Annotated[int, Meta(ge=0)]
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
-RecordedFile = Literal["spec.json", "metrics.jsonl", "predictions.npz"]
+RecordedFile = Literal["spec.json", "metrics.jsonl", "predictions.npz", "weights.safetensors"]
+MAX_WEIGHTS = 4 << 30
+"""Bytes; the largest network here has 0.3 GB."""
 
 
 class Result(Stored):
@@ -217,6 +219,8 @@ def write_record(run: RunFolder, record: RunRecord) -> RunRecord:
         EnvironmentFault: the system refused.
     """
     files = {path.name: digest for path in _recorded(run) if (digest := sha256_of(path))}
+    if weights := sha256_of(run.weights, MAX_WEIGHTS):
+        files[run.weights.name] = weights
     checked = plain_to(RunRecord, msgspec.to_builtins(record) | {"files": files})
     fields = msgspec.to_builtins(checked)
     fields["record_hash"] = _record_hash(fields)
@@ -249,9 +253,26 @@ def read_record(run: RunFolder, *, hash_files: bool = True) -> RunRecord:
     return record
 
 
-def sha256_of(path: Path) -> str | None:
+def read_weights(run: RunFolder, record: RunRecord) -> bytes | None:
+    """Return the recorded weights as safetensors; None where none were kept or the file is gone.
+
+    Not part of :func:`read_record`: they are large, and a record is whole without them.
+
+    Raises:
+        EnvironmentFault: they are not the weights that were recorded.
+    """
+    recorded = record.files.get("weights.safetensors")
+    data = None if recorded is None else read_file(run.weights, MAX_WEIGHTS)
+    if data is not None and _sha256(data) != recorded:
+        raise EnvironmentFault(
+            f"{run.weights}: not the weights that were recorded. Restore the file, or remove it."
+        )
+    return data
+
+
+def sha256_of(path: Path, limit: int = 64 << 20) -> str | None:
     """Return the sha256 of a plain file, in hex; None where it is missing."""
-    data = read_file(path)
+    data = read_file(path, limit)
     return None if data is None else _sha256(data)
 
 

@@ -10,7 +10,7 @@ from resbench.errors import ResbenchError
 from resbench.store.layout import RunFolder
 from resbench.store.metrics import EpochMetrics, read_epochs
 from resbench.store.predictions import SMALLEST, error_from_predictions, read_predictions
-from resbench.store.records import RunRecord, read_record
+from resbench.store.records import RunRecord, read_record, read_weights
 
 _LOSS_TOLERANCE = 1e-3
 """Relative, plus absolute: probabilities are kept as float32 and cut at its smallest normal."""
@@ -23,6 +23,7 @@ def verify_run(run: RunFolder) -> tuple[str, ...]:
         wrong = _against_epochs(record, read_epochs(run.metrics, EpochMetrics))
         if record.status == "done":
             wrong += _against_predictions(run, record)
+        read_weights(run, record)
     except ResbenchError as error:
         return (str(error),)
     return tuple(f"{run.record}: {text}." for text in wrong)

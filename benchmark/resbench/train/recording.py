@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 import torch
+from safetensors.torch import save
 
 from resbench.models import Network, build
 from resbench.models.count import count_macs, count_parameters
+from resbench.store.atomic import write_atomic
 from resbench.store.metrics import EpochTiming, read_epochs
 from resbench.store.predictions import Predictions, write_predictions
 from resbench.store.records import (
@@ -33,7 +35,7 @@ PURPOSES = ("init", "order", "augment", "noise", "dropout")
 
 
 def write_result(track: Track) -> None:
-    """Write predictions and the record of a run that has ended."""
+    """Write predictions, weights where they are kept, and the record of a run that has ended."""
     if track.diverged is None:
         assert track.evaluation is not None
         write_predictions(
@@ -45,7 +47,16 @@ def write_result(track: Track) -> None:
                 track.lane.images.test_rows,
             ),
         )
+    track.folder.weights.unlink(missing_ok=True)  # of an attempt that was killed before its record
+    if track.job.keep_weights and track.diverged is None:
+        write_atomic(track.folder.weights, _weights(track))
     write_record(track.folder, _record(track))
+
+
+def _weights(track: Track) -> bytes:
+    """Return weights and running statistics by their names in the network, as safetensors."""
+    state = track.lane.model.state_dict()
+    return save({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()})
 
 
 def _record(track: Track) -> RunRecord:

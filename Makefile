@@ -3,10 +3,12 @@
 #   make demo PYTHON=/path/to/python3.12   names the interpreter of a new .venv
 #   make demo UV_TORCH_BACKEND=cpu         names the build of torch (cpu, cu126, ...), see `install`
 #   make test JOBS=8                       sets the number of test processes
+#   make soak KILLS=1000                   sets the number of kills
 
 VENV ?= .venv
 PYTHON ?= python3.11 python3.12 python3.13 python3
 JOBS ?= 2
+KILLS ?= 25
 
 BIN := $(VENV)/bin
 PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest
@@ -28,7 +30,7 @@ define install
 	@touch $@
 endef
 
-.PHONY: help demo test lint test-cpus test-gpu test-deep bench reports constraints clean
+.PHONY: help demo test lint test-cpus test-gpu test-deep soak bench reports constraints clean
 
 help:
 	@echo "make demo         run the smoke suite and print its report"
@@ -37,6 +39,7 @@ help:
 	@echo "make test-cpus    run the tests that compute under the settings of several processors"
 	@echo "make test-gpu     run the tests that need a CUDA device"
 	@echo "make test-deep    run the long campaigns too, with new random examples"
+	@echo "make soak         kill runs at random moments, KILLS=25 times, and count what was lost"
 	@echo "make bench        time training, testing and loading against the usual loop"
 	@echo "make reports      rebuild reports/ and the README's results from results/"
 	@echo "make constraints  resolve constraints.txt anew"
@@ -64,6 +67,9 @@ test-gpu: $(VENV)/installed-test
 
 test-deep: $(VENV)/installed-test
 	$(PYTEST) -n $(JOBS) --dist worksteal -m 'not gpu' --hypothesis-profile random
+
+soak: $(VENV)/installed-test
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m tools.soak --kills $(KILLS)
 
 bench: $(VENV)/installed
 	$(BIN)/python -m tools.speed

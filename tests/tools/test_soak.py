@@ -1,0 +1,71 @@
+"""The campaign of kills notices what it looks for, and strikes what it says."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tools import soak
+
+CALM = {"1/metrics.jsonl": b"1", "2/metrics.jsonl": b"2"}
+
+
+def test_equal_outputs_are_no_fault() -> None:
+    assert soak.compared(CALM, dict(CALM)) == []
+
+
+@pytest.mark.parametrize(
+    ("found", "fault"),
+    [
+        ({"1/metrics.jsonl": b"1"}, "lost: 2/metrics.jsonl"),
+        ({**CALM, "3/metrics.jsonl": b"3"}, "too many: 3/metrics.jsonl"),
+        ({**CALM, "2/metrics.jsonl": b"x"}, "other bits: 2/metrics.jsonl"),
+    ],
+)
+def test_every_difference_is_a_fault(found: dict[str, bytes], fault: str) -> None:
+    assert soak.compared(CALM, found) == [fault]
+
+
+@pytest.mark.parametrize(
+    ("states", "faults"),
+    [
+        (["FINISHED", "FINISHED"], 0),
+        (["FINISHED", "RUNNING"], 1),
+        (["FINISHED"], 1),
+        (["FINISHED"] * 3, 1),
+    ],
+)
+def test_the_mirror_must_hold_every_run_once_and_finished(
+    tmp_path: Path, states: list[str], faults: int
+) -> None:
+    database = tmp_path / "mlflow.db"
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("CREATE TABLE runs (status TEXT, lifecycle_stage TEXT)")
+        connection.executemany("INSERT INTO runs VALUES (?, 'active')", [(s,) for s in states])
+        connection.commit()
+    assert len(soak.mirror_faults(database, 2)) == faults
+
+
+def test_a_strike_kills_a_process_of_the_command() -> None:
+    child = (
+        "import subprocess, sys\n"
+        "sys.exit(subprocess.run([sys.executable, '-c', 'input()']).returncode)"
+    )
+    with subprocess.Popen([sys.executable, "-c", child], stdin=subprocess.PIPE) as process:
+        while soak.strike(process, random.Random(0)) is None:
+            pass
+        assert process.wait() != 0
+
+
+@pytest.mark.slow
+def test_a_short_campaign_loses_nothing(tmp_path: Path) -> None:
+    tally = soak.campaign(tmp_path / "soak", kills=10, seed=2)
+    assert tally.faults == []
+    assert tally.kills.total() == 10
+    assert tally.resumed > 0

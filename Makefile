@@ -9,6 +9,7 @@ VENV ?= .venv
 PYTHON ?= python3.11 python3.12 python3.13 python3
 JOBS ?= 2
 KILLS ?= 25
+INPUTS ?= 200
 
 BIN := $(VENV)/bin
 PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest
@@ -30,7 +31,7 @@ define install
 	@touch $@
 endef
 
-.PHONY: help demo test lint test-cpus test-gpu test-deep soak bench reports constraints clean
+.PHONY: help demo test lint test-cpus test-gpu test-deep soak fuzz bench reports constraints clean
 
 help:
 	@echo "make demo         run the smoke suite and print its report"
@@ -40,6 +41,7 @@ help:
 	@echo "make test-gpu     run the tests that need a CUDA device"
 	@echo "make test-deep    run the long campaigns too, with new random examples"
 	@echo "make soak         kill runs at random moments, KILLS=25 times, and count what was lost"
+	@echo "make fuzz         try INPUTS=200 damaged inputs, and see that each gets a sensible answer"
 	@echo "make bench        time training, testing and loading against the usual loop"
 	@echo "make reports      rebuild reports/ and the README's results from results/"
 	@echo "make constraints  resolve constraints.txt anew"
@@ -70,6 +72,9 @@ test-deep: $(VENV)/installed-test
 
 soak: $(VENV)/installed-test
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m tools.soak --kills $(KILLS)
+
+fuzz: $(VENV)/installed-test
+	$(BIN)/python -m tools.fuzz --inputs $(INPUTS)
 
 bench: $(VENV)/installed
 	$(BIN)/python -m tools.speed

@@ -1,0 +1,72 @@
+"""The campaign of damaged inputs notices what must not be, and a slice of it finds nothing."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tools import fuzz
+
+
+def fails() -> None:
+    raise ValueError("not caught")
+
+
+def sleeps() -> None:
+    time.sleep(60)
+
+
+def fills_memory() -> None:
+    bytearray(300 << 20)[:: 1 << 12] = b"x" * (300 << 8)
+
+
+def ends_silently() -> None:
+    sys.exit(2)
+
+
+def ends_oddly() -> None:
+    print("a word")
+    sys.exit(77)
+
+
+@pytest.mark.parametrize(
+    ("action", "fault"),
+    [
+        (fails, "traceback"),
+        (sleeps, "hang"),
+        (fills_memory, "MB of memory"),
+        (ends_silently, "no word"),
+        (ends_oddly, "exit code 77"),
+    ],
+)
+def test_what_must_not_be_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, action: Callable[[], None], fault: str
+) -> None:
+    monkeypatch.setattr(fuzz, "LIMIT_S", 2)
+    base = fuzz.execute(lambda: None, tmp_path)
+    assert fuzz.judged(base, base.peak_bytes) is None
+    assert fault in str(fuzz.judged(fuzz.execute(action, tmp_path), base.peak_bytes))
+
+
+def test_another_number_is_noticed_and_a_missing_one_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def report(mean: float | None) -> fuzz.Outcome:
+        value = {"cell": "a", "metric": "test_err", "mean": mean}
+        tables = [{"suite": "s", "setting": "t", "values": [value]}]
+        return fuzz.Outcome(0, json.dumps({"tables": tables}), "", 0)
+
+    monkeypatch.setattr(fuzz.undamaged, "numbers", fuzz._numbers(report(31.5).output))
+    assert fuzz.same_numbers(report(31.5)) is None
+    assert fuzz.same_numbers(report(None)) is None
+    assert "another number" in str(fuzz.same_numbers(report(31.4)))
+
+
+def test_a_slice_of_the_campaign_finds_nothing(tmp_path: Path) -> None:
+    faults = fuzz.campaign(tmp_path, inputs=3 * len(fuzz.TARGETS), seed=1, keep=None)
+    assert faults == {name: [] for name in fuzz.TARGETS}

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from resbench.data.sources import identify
-from resbench.store.job import Job
+from resbench.protocol import Job
 from resbench.store.layout import RunFolder
 from resbench.suite.spec import Augment, RunSpec, plain_to
 
@@ -177,15 +177,13 @@ REPORT = {
 
 def job_of(spec: RunSpec, results: Path, **fields: Any) -> Job:
     """A job as the runner makes it."""
-    source = identify(spec.data.name, {})
     return Job(
         key=spec.key,
         spec=spec.canonical(),
         context={"cells": [["mini", "arl"]]},
-        source={**source.__dict__, "path": None},
-        results=str(results),
-        device="cpu",
-        **fields,
+        source=identify(spec.data.name, {}),
+        results=results,
+        **{"device": "cpu", **fields},
     )
 
 

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from resbench.cli.main import main
+from resbench.protocol import Event, Step
 from resbench.runner import session, worker
 
 ILL_WORKER = str(Path(__file__).with_name("ill_worker.py"))
@@ -18,8 +19,8 @@ LIMIT_S = float(os.environ.get("SILENCE_S", session.SILENCE_S))
 heard = worker.Worker.heard
 
 
-def hear(self: worker.Worker, event: str) -> None:
-    if event == "step":
+def hear(self: worker.Worker, event: Event) -> None:
+    if isinstance(event, Step):
         session.SILENCE_S = LIMIT_S
     heard(self, event)
 

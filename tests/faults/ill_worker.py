@@ -17,7 +17,7 @@ from typing import Any
 import numpy.random  # noqa: F401 - a library that cannot be loaded is another fault
 import psutil
 
-from resbench.store.job import Job
+from resbench.protocol import End, Job
 from resbench.suite.spec import derive_seed
 from resbench.train import lane, run, worker
 from resbench.train.control import Control
@@ -43,7 +43,7 @@ def fall_ill(control: Control, keys: list[str], step: int, total: int) -> None:
     before_step(control, keys, step, total)
 
 
-def starve(jobs: list[Job], control: Control) -> list[run.End]:
+def starve(jobs: list[Job], control: Control) -> list[End]:
     """Let a run have hardly any memory beyond what the process has already."""
     if faults.get(jobs[0].key) != "starve":
         return run_group(jobs, control)

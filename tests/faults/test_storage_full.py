@@ -13,9 +13,10 @@ import pytest
 
 from resbench.errors import EnvironmentFault
 from resbench.store.atomic import append_line, write_atomic
-from resbench.store.envelope import load_checkpoint, save_checkpoint
+from resbench.store.envelope import save_checkpoint
 from resbench.store.layout import ResultsFolder, RunFolder
 
+from ..store.factory import loaded
 from .storage_strike import driver
 from .test_storage_kills import prepare
 
@@ -115,10 +116,10 @@ def test_full_disk_keeps_the_last_checkpoint_and_goes_on_when_there_is_room(
     with pytest.raises(EnvironmentFault, match=r"checkpoint\.bin: No space left on device\. Free"):
         save_checkpoint(run, second)
     assert sorted(path.name for path in run.path.iterdir()) == ["checkpoint.bin"]
-    assert load_checkpoint(run).payload == first
+    assert loaded(run) == (first, [])
     (small_disk / "filler").unlink()
     save_checkpoint(run, second)
-    assert load_checkpoint(run).payload == second
+    assert loaded(run) == (second, [])
 
 
 def test_line_on_a_full_disk_is_taken_back(small_disk: Path) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from resbench.errors import ResbenchError
-from resbench.store.envelope import load_checkpoint
 from resbench.store.layout import ResultsFolder
 from resbench.store.locks import wait_lock
 from resbench.store.metrics import rewind
@@ -18,7 +17,7 @@ from resbench.store.scan import scan
 from resbench.store.transfer import merge, pack
 from resbench.store.verify import verify_run
 
-from ..store.factory import EPOCHS, begin, finish, finished, folder_of, work
+from ..store.factory import EPOCHS, begin, finish, finished, folder_of, loaded, work
 from .storage_strike import driver
 
 SYSCALLS = (
@@ -73,10 +72,10 @@ def resumes(folder: Path) -> list[str]:
     """The next owner of the lock goes on and ends with an unbroken run's bytes."""
     run = folder_of(folder)
     with wait_lock(run.path):
-        loaded = load_checkpoint(run)
-        if loaded.payload is None or loaded.warnings:
-            return [f"no valid checkpoint: {loaded.warnings}"]
-        epoch = int(loaded.payload.split()[-1])
+        payload, warnings = loaded(run)
+        if payload is None or warnings:
+            return [f"no valid checkpoint: {warnings}"]
+        epoch = int(payload.split()[-1])
         if epoch not in (EPOCHS - 1, EPOCHS):
             return [f"back to epoch {epoch}"]
         for path in (run.metrics, run.timing):
@@ -99,7 +98,7 @@ def commits(folder: Path) -> list[str]:
 
 
 def differs(folder: Path) -> list[str]:
-    """Compare the run of ``folder`` with an unbroken one beside it."""
+    """Compare the run of ``folder`` with an unbroken one next to it."""
     run, unbroken = folder_of(folder), folder_of(folder.with_name("unbroken"))
     expected = {path.name: path.read_bytes() for path in unbroken.path.iterdir()}
     found = {path.name: path.read_bytes() for path in run.path.iterdir() if path.name != ".lock"}
@@ -113,7 +112,7 @@ def merges(folder: Path) -> list[str]:
     before = scan(folder)
     complaints = list(before.problems)
     run = folder_of(folder, 0)
-    if run.key not in before.records and load_checkpoint(run).payload is None:
+    if run.key not in before.records and loaded(run)[0] is None:
         complaints.append("the unfinished run is lost")
     again = merge(folder, [folder / "packed.tar"])
     complaints += [reason for _, reason in again.refused]

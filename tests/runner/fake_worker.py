@@ -6,17 +6,34 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
 import time
 from pathlib import Path
-from typing import Any
+
+from resbench.protocol import (
+    End,
+    Epoch,
+    Event,
+    Fault,
+    Idle,
+    Job,
+    Ready,
+    Step,
+    Warned,
+    decode_jobs,
+    encode,
+)  # fmt: skip
+from resbench.store.metrics import EpochMetrics, EpochTiming
+from resbench.store.state import Status
 
 folder, behaviours = Path(sys.argv[1]), sys.argv[2:]
 stopped = False
-SPEED = {"images_per_s": 100.0, "duration_s": 2.0, "eval_s": 1.0}
+METRICS = EpochMetrics(
+    epoch=1, step=4, lr=0.1, train_loss=1.0, train_top1_err=20.0, test_loss=1.0, test_top1_err=12.5
+)
+TIMING = EpochTiming(epoch=1, images_per_s=100.0, duration_s=2.0, eval_s=1.0)
 
 
 def stop(number: int, _: object) -> None:
@@ -26,36 +43,36 @@ def stop(number: int, _: object) -> None:
     stopped = True
 
 
-def emit(**event: Any) -> None:
-    print(json.dumps(event), flush=True)
+def emit(event: Event) -> None:
+    sys.stdout.buffer.write(encode(event))
+    sys.stdout.buffer.flush()
 
 
-def end(job: dict[str, Any], outcome: str, text: str = "") -> None:
-    emit(event="end", keys=[job["key"]], outcome=outcome, text=text)
+def end(job: Job, status: str, text: str = "") -> None:
+    emit(End(job.key, Status(status), text))
 
 
-def run(job: dict[str, Any]) -> None:
-    seed, keys = job["spec"]["seed"], [job["key"]]
+def run(job: Job) -> None:
+    seed = job.spec["seed"]
     with (folder / "begun").open("a") as begun:
-        begun.write(f"{os.getpid()} {seed} {job['key']}\n")
+        begun.write(f"{os.getpid()} {seed} {job.key}\n")
     behaviour = behaviours[seed - 1] if seed <= len(behaviours) else "done"
     behaviour = "done" if behaviour in ("kill at start", "crowded") else behaviour
-    epoch = {"epoch": 1, "epochs": 2, "step": 4, "steps": 8}
-    emit(event="step", keys=keys, step=1, steps=8)
-    emit(event="epoch", keys=keys, **epoch, test_top1_err=12.5, **SPEED)
-    if behaviour in ("done", "diverged", "oom", "failed", "budget"):
+    emit(Step(job.key, 1, 8))
+    emit(Epoch(job.key, 2, 8, METRICS, TIMING))
+    if behaviour in ("done", "diverged", "oom", "failed", "interrupted"):
         end(job, behaviour, "" if behaviour == "done" else f"because {behaviour}")
     elif behaviour == "locked once":
         mark = folder / f"seen-{seed}"
-        end(job, "done" if mark.exists() else "locked")
+        end(job, "done" if mark.exists() else "running")
         mark.touch()
     elif behaviour == "fault":
         while len((folder / "begun").read_text().splitlines()) < 2:
             time.sleep(0.01)  # so that there is another one to stop
-        emit(event="fault", keys=[], text="the disk is full")
+        emit(Fault("the disk is full"))
         end(job, "failed", "the disk is full")
     elif behaviour == "warn":
-        emit(event="warning", keys=keys, text="something is odd")
+        emit(Warned(job.key, "something is odd"))
         end(job, "done")
     elif behaviour == "abort":
         os.abort()
@@ -83,9 +100,9 @@ if behaviours == ["no start"]:
 if behaviours == ["kill at start"] and not (folder / "started").exists():
     (folder / "started").touch()
     os.kill(os.getpid(), signal.SIGKILL)
-emit(event="ready")
-for line in sys.stdin:
-    jobs = json.loads(line)
+emit(Ready())
+for line in sys.stdin.buffer:
+    jobs = decode_jobs(line)
     if len(jobs) > 1 and "crowded" in behaviours:  # as every worker after such an end
         for job in jobs:
             end(job, "oom", "CUDA out of memory.")
@@ -94,4 +111,4 @@ for line in sys.stdin:
         run(job)
     if stopped:
         break
-    emit(event="idle")
+    emit(Idle())

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from resbench.runner.devices import Device
-from resbench.runner.order import Queue, known_epoch_s, packable
+from resbench.runner.order import Queue, packable
 from resbench.runner.plan import PlannedRun
 from resbench.runner.throughput import Speed, Throughput
 
@@ -69,7 +69,7 @@ def test_a_speed_that_is_a_guess_is_tried(tmp_path: Path) -> None:
     runs = planned(tmp_path, wide)
     queue = queue_of(runs, budget_s=3)
     assert queue.throughput.epoch_seconds(runs[0].spec, CPU) > 3
-    assert known_epoch_s(queue.throughput, runs[0], CPU) is None
+    assert queue.throughput.measured_epoch_s(runs[0].spec, CPU) is None
     assert len(queue.take(CPU)) == 1
 
 
@@ -98,7 +98,8 @@ def test_a_run_put_back_alone_is_never_packed_again(tmp_path: Path) -> None:
     queue = queue_of(runs, pack=3)
     first = queue.take(GPU)
     assert len(first) == 3
-    queue.put_back(first[:2], alone=True)
+    for run in first[:2]:
+        queue.put_back(run, alone=True)
     groups = []
     while group := queue.take(GPU):
         groups.append(group)
@@ -122,5 +123,6 @@ def test_runs_that_were_put_back_come_in_their_old_place(tmp_path: Path) -> None
         runs = planned(tmp_path, suite_of(seeds=(1, 2)))
         queue = queue_of(runs, budget_s=budget_s, images_per_s=100)
         first = queue.take(CPU)
-        queue.put_back(first)
+        for run in first:
+            queue.put_back(run)
         assert taken(queue) == ROUNDS

@@ -15,9 +15,11 @@ from typing import Any
 import psutil
 import pytest
 
+from resbench.protocol import Epoch, Event, Ready, RunEvent
 from resbench.runner import session, worker
 from resbench.runner.devices import Device
 from resbench.runner.plan import PlannedRun
+from resbench.runner.progress import Progress
 from resbench.runner.session import Session, Settings, Summary
 from resbench.runner.throughput import Throughput
 from resbench.store.layout import ResultsFolder, RunFolder
@@ -33,20 +35,21 @@ CPU = Device("cpu", "CPU")
 KILLED = "killed by signal 9 from outside, as the kernel does without memory"
 
 
-class Notes:
-    """A listener that keeps what it hears."""
+class Notes(Progress):
+    """Keeps what it hears."""
 
     def __init__(self) -> None:
+        super().__init__([], [CPU], Throughput())
         self.lines: list[tuple[str, ...]] = []
 
-    def began(self, run: PlannedRun, device: str, pid: int) -> None:
+    def began(self, run: PlannedRun, device: str) -> None:
         self.lines.append(("began", run.key))
 
-    def event(self, run: PlannedRun, event: dict[str, Any]) -> None:
-        self.lines.append((event["event"], run.key))
+    def event(self, run: PlannedRun, event: RunEvent) -> None:
+        self.lines.append((type(event).__name__, run.key))
 
-    def ended(self, run: PlannedRun, outcome: str, text: str) -> None:
-        self.lines.append(("ended", run.key, outcome, text))
+    def ended(self, run: PlannedRun, status: Status, text: str) -> None:
+        self.lines.append(("ended", run.key, status, text))
 
     def stopping(self) -> None:
         self.lines.append(("stopping", ""))
@@ -78,7 +81,7 @@ class Stage:
         self.monkeypatch.setattr(worker, "COMMAND", command)
         chosen = Settings(self.results, [CPU] * workers, **settings)
         self.notes = Notes()
-        return Session(runs, chosen, throughput or Throughput(), [self.notes]).run()
+        return Session(runs, chosen, throughput or Throughput(), self.notes).run()
 
     def begun(self) -> list[list[str]]:
         """Process, seed and key of each attempt."""
@@ -96,17 +99,17 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
 def test_every_run_ends_once_and_one_process_serves_them_all(stage: Stage) -> None:
     runs = stage.plan(5)
     summary = stage.work(runs, "done", "diverged", "oom", "failed")
-    assert list(summary.outcomes.values()) == ["done", "diverged", "oom", "failed", "done"]
+    assert list(summary.ended.values()) == ["done", "diverged", "oom", "failed", "done"]
     assert (summary.left, summary.faults, summary.epochs) == ([], [], 5)
     assert len({pid for pid, *_ in stage.begun()}) == 1
     heard = [line for line in stage.notes.lines if line[1] == runs[1].key]
-    assert [line[0] for line in heard] == ["began", "step", "epoch", "ended"]
+    assert [line[0] for line in heard] == ["began", "Step", "Epoch", "ended"]
     assert heard[-1][2:] == ("diverged", "because diverged")
 
 
 def test_workers_share_a_plan(stage: Stage) -> None:
     summary = stage.work(stage.plan(12), workers=2)
-    assert summary.count("done") == 12
+    assert list(summary.ended.values()) == ["done"] * 12
     assert len({key for *_, key in stage.begun()}) == 12
     assert len({pid for pid, *_ in stage.begun()}) == 2
 
@@ -123,7 +126,7 @@ def test_a_death_costs_only_its_own_run(stage: Stage, death: str, outcome: str, 
     runs = stage.plan(3)
     RunFolder(stage.results, runs[1].key).create()
     summary = stage.work(runs, "done", death)
-    assert list(summary.outcomes.values()) == ["done", outcome, "done"]
+    assert list(summary.ended.values()) == ["done", outcome, "done"]
     assert stage.ends()[outcome] == text
     state = read_state(RunFolder(stage.results, runs[1].key))
     assert state is not None
@@ -139,18 +142,18 @@ def test_a_kill_that_the_kernel_counted_is_out_of_memory(
 
     monkeypatch.setattr(worker, "oom_kills", counted)
     summary = stage.work(stage.plan(3), "done", "kill", "kill")
-    assert list(summary.outcomes.values())[1] == "oom"
+    assert list(summary.ended.values())[1] == "oom"
     assert "out of memory" in stage.ends()["oom"]
 
 
 def test_a_worker_killed_while_it_starts_does_not_stop_the_plan(stage: Stage) -> None:
     summary = stage.work(stage.plan(2), "kill at start")
-    assert (summary.faults, list(summary.outcomes.values())) == ([], ["failed", "done"])
+    assert (summary.faults, list(summary.ended.values())) == ([], ["failed", "done"])
 
 
 def test_a_worker_that_another_hand_terminates_has_failed_and_not_stopped(stage: Stage) -> None:
     summary = stage.work(stage.plan(2), "terminated")
-    assert list(summary.outcomes.values()) == ["failed", "done"]
+    assert list(summary.ended.values()) == ["failed", "done"]
     assert stage.ends()["failed"] == "the worker ended with signal 15 (Terminated)"
     assert summary.left == []
 
@@ -186,14 +189,14 @@ def test_a_worker_that_hangs_is_ended_and_the_rest_goes_on(
     runs = stage.plan(2)
     event = Notes.event
 
-    def hear(notes: Notes, run: PlannedRun, said: dict[str, Any]) -> None:
+    def hear(notes: Notes, run: PlannedRun, said: RunEvent) -> None:
         event(notes, run, said)
-        if run is runs[0] and said["event"] == "epoch":
+        if run is runs[0] and isinstance(said, Epoch):
             leap(2000)
 
     monkeypatch.setattr(Notes, "event", hear)
     summary = stage.work(runs, "deaf")
-    assert list(summary.outcomes.values()) == ["timeout", "done"]
+    assert list(summary.ended.values()) == ["timeout", "done"]
     assert stage.ends()["timeout"] == "nothing was heard of its worker for 30 min"
 
 
@@ -202,14 +205,14 @@ def test_a_worker_that_takes_long_and_reports_in_the_end_is_kept(
 ) -> None:
     heard = worker.Worker.heard
 
-    def hear(self: worker.Worker, event: str) -> None:
-        if event == "ready":
+    def hear(self: worker.Worker, event: Event) -> None:
+        if isinstance(event, Ready):
             leap(2000)
         heard(self, event)
 
     monkeypatch.setattr(worker.Worker, "heard", hear)
     summary = stage.work(stage.plan(1))
-    assert list(summary.outcomes.values()) == ["done"]
+    assert list(summary.ended.values()) == ["done"]
 
 
 def test_the_speed_of_an_epoch_is_learnt_for_the_runs_that_follow(stage: Stage) -> None:
@@ -226,15 +229,15 @@ def test_a_pack_without_memory_is_handed_out_run_by_run_to_new_processes(stage: 
     command = (sys.executable, str(FAKE), str(stage.folder), "crowded")
     stage.monkeypatch.setattr(worker, "COMMAND", command)
     settings = Settings(stage.results, [Device("cuda:0", "NVIDIA H100")], pack=2)
-    summary = Session(runs, settings, Throughput(), [stage.notes]).run()
-    assert list(summary.outcomes.values()) == ["done"] * 4
+    summary = Session(runs, settings, Throughput(), stage.notes).run()
+    assert list(summary.ended.values()) == ["done"] * 4
     assert len(stage.begun()) == 4
-    assert [line[0] for line in stage.notes.lines].count("warning") == 4
+    assert [line[0] for line in stage.notes.lines].count("Warned") == 4
 
 
 def test_a_worker_that_takes_no_more_is_replaced_without_a_loss(stage: Stage) -> None:
     summary = stage.work(stage.plan(3), "mute", "mute")
-    assert list(summary.outcomes.values()) == ["failed", "failed", "done"]
+    assert list(summary.ended.values()) == ["failed", "failed", "done"]
     assert len({pid for pid, *_ in stage.begun()}) == 3
 
 
@@ -245,13 +248,13 @@ def test_a_worker_that_cannot_start_stops_the_plan_with_its_reason(stage: Stage)
         "A worker cannot start: the worker ended with exit code 1: "
         "ImportError: libcudart.so is missing"
     ]
-    assert len(summary.outcomes) + len(summary.left) == 3
+    assert len(summary.ended) + len(summary.left) == 3
 
 
 def test_a_fault_of_the_disk_stops_the_others_once_and_lets_them_finish(stage: Stage) -> None:
     summary = stage.work(stage.plan(3), "obedient", "fault", workers=2)
     assert summary.faults == ["the disk is full"]
-    assert list(summary.outcomes.values()) == ["failed", "interrupted"]
+    assert list(summary.ended.values()) == ["failed", "interrupted"]
     assert stage.ends()["interrupted"] == "after epoch 1 of 2"
     assert [run.spec.seed for run in summary.left] == [1, 3]
 
@@ -259,10 +262,10 @@ def test_a_fault_of_the_disk_stops_the_others_once_and_lets_them_finish(stage: S
 def test_a_run_at_work_elsewhere_is_taken_up_when_it_is_free(stage: Stage) -> None:
     runs = stage.plan(2)
     summary = stage.work(runs, "locked once")
-    assert set(summary.outcomes.values()) == {"done"}
+    assert set(summary.ended.values()) == {"done"}
     assert [seed for _, seed, _ in stage.begun()] == ["1", "2", "1"]
     assert [line[2] for line in stage.notes.lines if line[0] == "ended"] == [
-        "locked",
+        "running",
         "done",
         "done",
     ]
@@ -278,7 +281,7 @@ def test_a_signal_lets_workers_finish_their_write(stage: Stage) -> None:
     before = signal.getsignal(signal.SIGTERM)
     summary = stage.work(stage.plan(2), "obedient")
     assert summary.signal == signal.SIGTERM
-    assert list(summary.outcomes.values()) == ["interrupted"]
+    assert list(summary.ended.values()) == ["interrupted"]
     assert [line[0] for line in stage.notes.lines].count("stopping") == 1
     assert [run.spec.seed for run in summary.left] == [1, 2]
     assert signal.getsignal(signal.SIGTERM) is before
@@ -301,17 +304,17 @@ def test_a_second_signal_ends_everything_at_once(stage: Stage) -> None:
     assert not psutil.pid_exists(pid)
 
 
-def test_what_is_out_of_budget_is_left(stage: Stage) -> None:
+def test_what_does_not_fit_in_the_time_is_left(stage: Stage) -> None:
     deadline = time.monotonic() + 60
-    summary = stage.work(stage.plan(2), "budget", "done", deadline=deadline)
-    assert sorted(summary.outcomes.values()) == ["budget", "done"]
+    summary = stage.work(stage.plan(2), "interrupted", "done", deadline=deadline)
+    assert sorted(summary.ended.values()) == ["done", "interrupted"]
     assert [run.spec.seed for run in summary.left] == [1]
     assert summary.epoch_s == pytest.approx(64 / 100 * 1.5), "as of the epoch before"
 
 
 def test_nothing_is_begun_after_the_deadline(stage: Stage) -> None:
     summary = stage.work(stage.plan(2), deadline=time.monotonic() - 1)
-    assert (summary.outcomes, len(summary.left)) == ({}, 2)
+    assert (summary.ended, len(summary.left)) == ({}, 2)
 
 
 def test_memory_of_the_parent_is_flat_over_a_thousand_runs(stage: Stage) -> None:
@@ -319,12 +322,12 @@ def test_memory_of_the_parent_is_flat_over_a_thousand_runs(stage: Stage) -> None
     process, sizes = psutil.Process(), []
 
     class Scales(Notes):
-        def ended(self, run: PlannedRun, outcome: str, text: str) -> None:
+        def ended(self, run: PlannedRun, status: Status, text: str) -> None:
             sizes.append(process.memory_info().rss)
 
     command = (sys.executable, str(FAKE), str(stage.folder))
     stage.monkeypatch.setattr(worker, "COMMAND", command)
-    Session(runs, Settings(stage.results, [CPU]), Throughput(), [Scales()]).run()
+    Session(runs, Settings(stage.results, [CPU]), Throughput(), Scales()).run()
     assert len(sizes) == 1000
     # 10 KiB a run would show; the allocator of a process that ran other tests moves by some MiB.
     assert sizes[-1] - sizes[200] < 8 << 20

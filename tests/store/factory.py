@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from resbench.store.envelope import save_checkpoint
+from resbench.store.envelope import load_checkpoint, save_checkpoint
 from resbench.store.layout import RunFolder
 from resbench.store.metrics import EpochMetrics, EpochTiming, append_epoch, read_epochs
 from resbench.store.predictions import Predictions, error_from_predictions, write_predictions
@@ -123,6 +123,13 @@ def record_of(run: RunFolder, seed: int, device_name: str = "a CPU") -> RunRecor
             pieces=1,
         ),
     )
+
+
+def loaded(run: RunFolder) -> tuple[bytes | None, list[str]]:
+    """The checkpoint that a trainer would resume from, and the warnings."""
+    payloads: list[bytes] = []
+    warnings = load_checkpoint(run, payloads.append)
+    return (payloads[0] if payloads else None), warnings
 
 
 def begin(results: Path, seed: int = 0, epochs: int = EPOCHS, *, shift: float = 0.0) -> RunFolder:

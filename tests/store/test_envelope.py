@@ -18,9 +18,10 @@ from resbench.store.envelope import (
     open_sealed,
     save_checkpoint,
     seal,
-    set_aside,
 )
 from resbench.store.layout import RunFolder
+
+from .factory import loaded
 
 FIRST, SECOND = b"first " * 200, b"second " * 300
 
@@ -71,8 +72,7 @@ def test_bytes_added_at_the_end_are_noticed() -> None:
 
 
 def test_newest_checkpoint_is_loaded_and_one_before_it_kept(run: RunFolder) -> None:
-    loaded = load_checkpoint(run)
-    assert (loaded.payload, loaded.path, loaded.warnings) == (SECOND, run.checkpoint, ())
+    assert loaded(run) == (SECOND, [])
     assert open_sealed(run.checkpoint_prev.read_bytes()) == FIRST
     names = sorted(path.name for path in run.path.iterdir())
     assert names == ["checkpoint.bin", "checkpoint.prev.bin"]
@@ -87,24 +87,23 @@ def test_cut_checkpoint_is_named_set_aside_and_the_previous_one_used(
 ) -> None:
     whole = run.checkpoint.read_bytes()
     run.checkpoint.write_bytes(whole[:cut])
-    loaded = load_checkpoint(run)
-    assert (loaded.payload, loaded.path) == (FIRST, run.checkpoint_prev)
-    (warning,) = loaded.warnings
+    payload, (warning,) = loaded(run)
+    assert payload == FIRST
     assert warning.startswith(f"{run.checkpoint}: ")
     assert warning.endswith("set aside as checkpoint.bin.corrupt.")
     assert run.path.joinpath("checkpoint.bin.corrupt").read_bytes() == whole[:cut]
     # Going on from there keeps the good one as the previous generation.
     save_checkpoint(run, b"third")
     assert open_sealed(run.checkpoint_prev.read_bytes()) == FIRST
-    assert load_checkpoint(run).payload == b"third"
+    assert loaded(run) == (b"third", [])
 
 
 def test_with_both_damaged_the_run_begins_anew_and_both_are_named(run: RunFolder) -> None:
     run.checkpoint.write_bytes(b"")
     run.checkpoint_prev.write_bytes(seal(FIRST)[:-1])
-    loaded = load_checkpoint(run)
-    assert (loaded.payload, loaded.path) == (None, None)
-    assert [warning.split(":")[0] for warning in loaded.warnings] == [
+    payload, warnings = loaded(run)
+    assert payload is None
+    assert [warning.split(":")[0] for warning in warnings] == [
         str(run.checkpoint),
         str(run.checkpoint_prev),
     ]
@@ -132,8 +131,7 @@ def test_disk_that_is_full_when_synced_costs_neither_generation(
 def test_without_checkpoints_nothing_is_loaded(tmp_path: Path) -> None:
     run = RunFolder(tmp_path, "ab" * 32)
     run.create()
-    loaded = load_checkpoint(run)
-    assert (loaded.payload, loaded.path, loaded.warnings) == (None, None, ())
+    assert loaded(run) == (None, [])
 
 
 class Hostile:
@@ -150,21 +148,26 @@ def test_hostile_pickle_is_never_executed(run: RunFolder) -> None:
     marker = run.path / "executed"
     hostile = pickle.dumps(Hostile(marker))
     run.checkpoint.write_bytes(hostile)
-    loaded = load_checkpoint(run)
-    assert loaded.payload == FIRST
-    assert "does not begin as a checkpoint of resbench" in loaded.warnings[0]
+    payload, (warning,) = loaded(run)
+    assert payload == FIRST
+    assert "does not begin as a checkpoint of resbench" in warning
     save_checkpoint(run, hostile)  # inside a valid envelope: handed on as bytes
-    assert load_checkpoint(run).payload == hostile
+    assert loaded(run) == (hostile, [])
     assert not marker.exists()
     pickle.loads(hostile)  # control: it would have acted
     assert marker.exists()
 
 
-def test_unusable_payload_can_be_set_aside_by_the_trainer(run: RunFolder) -> None:
-    loaded = load_checkpoint(run)
-    assert loaded.path is not None
-    assert set_aside(loaded.path).name == "checkpoint.bin.corrupt"
-    assert load_checkpoint(run).payload == FIRST
+def test_a_payload_that_the_trainer_cannot_use_is_set_aside(run: RunFolder) -> None:
+    def use(payload: bytes) -> None:
+        if payload == SECOND:
+            raise ValueError("of another network")
+
+    (warning,) = load_checkpoint(run, use)
+    assert warning.endswith(
+        "checkpoint.bin: of another network; set aside as checkpoint.bin.corrupt."
+    )
+    assert loaded(run) == (FIRST, [])
 
 
 def test_checkpoint_that_is_a_link_is_refused_and_left_alone(
@@ -175,7 +178,7 @@ def test_checkpoint_that_is_a_link_is_refused_and_left_alone(
     run.checkpoint.unlink()
     run.checkpoint.symlink_to(outside)
     with pytest.raises(EnvironmentFault, match=r"checkpoint\.bin: .*Links are not followed"):
-        load_checkpoint(run)
+        loaded(run)
     assert run.checkpoint.is_symlink()
 
 

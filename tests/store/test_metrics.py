@@ -7,10 +7,9 @@ import pytest
 from msgspec import structs
 
 from resbench.errors import EnvironmentFault
-from resbench.store.envelope import load_checkpoint
 from resbench.store.metrics import EpochMetrics, EpochTiming, append_epoch, read_epochs, rewind
 
-from .factory import begin, metrics_of, work
+from .factory import begin, loaded, metrics_of, work
 
 ROW = (
     '{"epoch":1,"step":10,"lr":0.1,"train_loss":1.5,"train_top1_err":30.0,'
@@ -92,8 +91,8 @@ def test_interrupted_and_unbroken_runs_have_identical_metrics(
     with run.metrics.open("a") as file:  # the next epoch's line, torn by the kill
         file.write(torn)
     run.checkpoint.write_bytes(b"")  # and the newest checkpoint is lost: back to the one before
-    loaded = load_checkpoint(run)
-    epoch = int(loaded.payload.split()[-1]) if loaded.payload else 0
+    payload, _ = loaded(run)
+    epoch = int(payload.split()[-1]) if payload else 0
     assert epoch == killed_in - 1
     for path in (run.metrics, run.timing):
         rewind(path, epoch)

@@ -170,7 +170,7 @@ Forgery = Callable[[dict[str, Any]], object]
         (lambda f: f["result"].update(test_top1_err=None), "has every result"),
         (lambda f: f["result"].update(test_top1_err=-1.0), r"result\.test_top1_err: "),
         (lambda f: f["files"].pop("predictions.npz"), r"predictions\.npz is missing from it"),
-        (lambda f: f["files"].update({"metrics.jsonl": "0" * 64}), r"metrics\.jsonl beside it"),
+        (lambda f: f["files"].update({"metrics.jsonl": "0" * 64}), r"metrics\.jsonl next to it"),
         (lambda f: f["files"].update({"../x": "0" * 64}), "files"),
     ],
 )
@@ -192,10 +192,10 @@ def test_deleted_or_edited_file_beside_a_record_is_named(tmp_path: Path, name: s
     run = finished(tmp_path)
     path: Path = getattr(run, name)
     path.write_bytes(path.read_bytes() + b" ")
-    with pytest.raises(EnvironmentFault, match=rf"{path.name} beside it is not the file"):
+    with pytest.raises(EnvironmentFault, match=rf"{path.name} next to it is not the file"):
         read_record(run)
     path.unlink()
-    with pytest.raises(EnvironmentFault, match=rf"{path.name} beside it is missing"):
+    with pytest.raises(EnvironmentFault, match=rf"{path.name} next to it is missing"):
         read_record(run)
     assert read_record(run, hash_files=False).status == "done"
 

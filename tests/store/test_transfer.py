@@ -80,7 +80,7 @@ def test_only_sound_finished_runs_are_packed(tmp_path: Path) -> None:
     packed, left_out = pack(tmp_path, tmp_path / "out.tar")
     skipped = dict(left_out)
     assert packed == [good.path.name]
-    assert "metrics.jsonl beside it" in skipped[bad.path.name]
+    assert "metrics.jsonl next to it" in skipped[bad.path.name]
     assert "a link" in skipped[linked.path.name]
     assert "is not finished" in skipped[unfinished.path.name]
 
@@ -483,7 +483,7 @@ def leave_unrecorded(members: Members) -> None:
     [
         (forge_record, "record_hash", 1),
         (swap_records, "belongs to run", 2),
-        (drop_spec, "spec.json beside it is missing", 1),
+        (drop_spec, "spec.json next to it is missing", 1),
         (leave_unrecorded, "the run is not finished", 1),
     ],
 )

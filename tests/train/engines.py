@@ -10,10 +10,10 @@ from torch import Tensor
 
 from resbench.data.digits import read_digits
 from resbench.suite.spec import RunSpec
+from resbench.train.checkpoint import dump
 from resbench.train.engine import Engine, make_engine
 from resbench.train.images import prepare_images
 from resbench.train.lane import Lane
-from resbench.train.state import dump
 
 from ..mini import spec_of
 

@@ -9,13 +9,14 @@ from typing import Any
 import torch
 
 from resbench.data.digits import read_digits
+from resbench.protocol import Epoch, Event, Fault, Step, Warned
 from resbench.store.layout import ResultsFolder, RunFolder
 from resbench.store.metrics import EpochMetrics, read_epochs
 from resbench.suite.spec import RunSpec
 from resbench.train.control import Control
 from resbench.train.images import Prepared, prepare_images
 from resbench.train.lane import Lane
-from resbench.train.run import End, run_group
+from resbench.train.run import run_group
 
 from ..mini import job_of
 
@@ -51,11 +52,11 @@ class Attempt:
     def __init__(self, results: Path) -> None:
         self.results = results
         ResultsFolder(results).open_for_writing()
-        self.events: list[dict[str, Any]] = []
-        self.on_event: Callable[[dict[str, Any]], None] | None = None
+        self.events: list[Event] = []
+        self.on_event: Callable[[Event], None] | None = None
         self.control = Control(self._emit, heartbeat_s=0.0)
 
-    def _emit(self, event: dict[str, Any]) -> None:
+    def _emit(self, event: Event) -> None:
         self.events.append(event)
         if self.on_event is not None:
             self.on_event(event)
@@ -63,23 +64,25 @@ class Attempt:
     def stop_after(self, epoch: int) -> Attempt:
         """Behave as if a signal came while the epoch after ``epoch`` is under way."""
 
-        def watch(event: dict[str, Any]) -> None:
-            if event["event"] == "step" and self.epochs()[-1:] == [epoch]:
+        def watch(event: Event) -> None:
+            if isinstance(event, Step) and self.epochs()[-1:] == [epoch]:
                 self.control.stop = True
 
         self.on_event = watch
         return self
 
-    def run(self, *specs: RunSpec, **job: Any) -> list[End]:
-        return run_group([job_of(spec, self.results, **job) for spec in specs], self.control)
+    def run(self, *specs: RunSpec, **job: Any) -> list[tuple[str, str, str]]:
+        """Key, status and text of each end."""
+        jobs = [job_of(spec, self.results, **job) for spec in specs]
+        return [(end.key, end.status, end.text) for end in run_group(jobs, self.control)]
 
-    def said(self, kind: str) -> list[str]:
+    def said(self, kind: type[Warned | Fault]) -> list[str]:
         """Texts of the events of one kind."""
-        return [event["text"] for event in self.events if event["event"] == kind]
+        return [event.text for event in self.events if isinstance(event, kind)]
 
     def epochs(self) -> list[int]:
         """The epochs that were trained, in order."""
-        return [event["epoch"] for event in self.events if event["event"] == "epoch"]
+        return [event.metrics.epoch for event in self.events if isinstance(event, Epoch)]
 
     def folder(self, spec: RunSpec) -> RunFolder:
         return RunFolder(self.results, spec.key)
@@ -92,5 +95,5 @@ def finished(results: Path, spec: RunSpec) -> Attempt:
     """A run from beginning to end without a break."""
     attempt = Attempt(results)
     ends = attempt.run(spec)
-    assert [outcome for _, outcome, _ in ends] == ["done"], ends
+    assert [status for _, status, _ in ends] == ["done"], ends
     return attempt

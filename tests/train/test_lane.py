@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 
 from resbench.suite.spec import RunSpec
+from resbench.train.checkpoint import dump
 from resbench.train.engine import make_engine
 from resbench.train.lane import EVAL_BATCH, Diverged, score
 from resbench.train.signals import measure_signals
-from resbench.train.state import dump
 
 from ..mini import REPORT, spec_of
 from .live import lane_of, prepared, train_epoch

@@ -19,6 +19,7 @@ from msgspec import structs
 from safetensors.torch import load
 
 from resbench.errors import EnvironmentFault
+from resbench.protocol import Fault, Step
 from resbench.store.locks import wait_lock
 from resbench.store.predictions import read_predictions
 from resbench.store.records import read_record, read_weights
@@ -28,7 +29,7 @@ from resbench.train import control, loop, run, track
 from resbench.train.engine import OnStep
 from resbench.train.lane import Evaluation, Lane
 
-from ..mini import job_of, outputs, spec_of
+from ..mini import outputs, spec_of
 from .live import Attempt, finished, lane_of
 
 SPEC = spec_of(training__schedule__total=2, training__batch_size=32)
@@ -119,7 +120,7 @@ def test_a_locked_run_is_left_alone(tmp_path: Path) -> None:
     attempt = Attempt(tmp_path)
     attempt.folder(SPEC).create()
     with wait_lock(attempt.folder(SPEC).path):
-        assert attempt.run(SPEC)[0][1] == "locked"
+        assert attempt.run(SPEC)[0][1] == "running"
         assert {path.name for path in attempt.folder(SPEC).path.iterdir()} == {".lock"}
 
 
@@ -167,18 +168,17 @@ def test_a_fault_of_the_data_is_told_to_all(
     monkeypatch.setattr(run, "load", raising(EnvironmentFault("cifar10: MD5 is a, expected b.")))
     attempt = Attempt(tmp_path)
     assert attempt.run(SPEC)[0][1:] == ("failed", "cifar10: MD5 is a, expected b.")
-    assert attempt.said("fault") == ["cifar10: MD5 is a, expected b."]
+    assert attempt.said(Fault) == ["cifar10: MD5 is a, expected b."]
 
 
 def test_a_device_that_is_not_there_is_told_to_all(tmp_path: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("a CUDA device is here")
     attempt = Attempt(tmp_path)
-    job = replace(job_of(SPEC, tmp_path), device="cuda:0")
-    ((_, outcome, text),) = run.run_group([job], attempt.control)
+    ((_, outcome, text),) = attempt.run(SPEC, device="cuda:0")
     assert outcome == "failed"
     assert "sees no CUDA device. Use the CPU" in text
-    assert attempt.said("fault") == [text]
+    assert attempt.said(Fault) == [text]
 
 
 def test_a_mistake_of_the_suite_costs_its_own_run_only(tmp_path: Path) -> None:
@@ -187,7 +187,7 @@ def test_a_mistake_of_the_suite_costs_its_own_run_only(tmp_path: Path) -> None:
     ((_, outcome, text),) = attempt.run(too_many)
     assert outcome == "failed"
     assert "10000" in text
-    assert attempt.said("fault") == []
+    assert attempt.said(Fault) == []
 
 
 # -- environment ---------------------------------------------------------------------------------
@@ -305,8 +305,8 @@ def test_one_run_of_a_pack_may_be_at_work_elsewhere_or_damaged(
     attempt.folder(third).spec.write_text("{}")
     with wait_lock(attempt.folder(SECOND).path):
         ends = {key: outcome for key, outcome, _ in attempt.run(SPEC, SECOND, third)}
-    assert ends == {SPEC.key: "done", SECOND.key: "locked", third.key: "failed"}
-    assert attempt.said("fault") == []
+    assert ends == {SPEC.key: "done", SECOND.key: "running", third.key: "failed"}
+    assert attempt.said(Fault) == []
 
 
 # -- budgets -------------------------------------------------------------------------------------
@@ -326,10 +326,10 @@ def test_a_budget_that_ends_anywhere_leaves_a_run_that_goes_on_to_the_same_end(
         attempt = Attempt(tmp_path / "pieces")
         ((_, outcome, text),) = attempt.run(spec, deadline=next(clock) + ticks)
         ends.append((outcome, text))
-        if outcome == "budget":
+        if outcome == "interrupted":
             assert state_of(attempt, spec) == (Status.INTERRUPTED, text)
-    assert ends[:2] == [("budget", "after epoch 0 of 4")] * 2
-    assert [end[0] for end in ends[2:]] == ["budget"] * 3 + ["done"]
+    assert ends[:2] == [("interrupted", "after epoch 0 of 4")] * 2
+    assert [end[0] for end in ends[2:]] == ["interrupted"] * 3 + ["done"]
     assert 1 <= int(ends[4][1].split()[2]) < 4
     assert outputs(tmp_path / "pieces") == outputs(tmp_path / "unbroken")
 
@@ -337,5 +337,5 @@ def test_a_budget_that_ends_anywhere_leaves_a_run_that_goes_on_to_the_same_end(
 def test_an_epoch_that_cannot_end_in_time_is_not_begun(tmp_path: Path) -> None:
     attempt = Attempt(tmp_path)
     fields = {"deadline": time.monotonic() + 60, "epoch_s": 100.0}
-    assert attempt.run(SPEC, **fields)[0][1:] == ("budget", "after epoch 0 of 2")
-    assert [event for event in attempt.events if event["event"] == "step"] == []
+    assert attempt.run(SPEC, **fields)[0][1:] == ("interrupted", "after epoch 0 of 2")
+    assert not any(isinstance(event, Step) for event in attempt.events)

@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 from safetensors.torch import load, save
 
+from resbench.protocol import Epoch, Event, Warned
 from resbench.store import atomic, envelope
-from resbench.store.envelope import load_checkpoint, seal
+from resbench.store.envelope import seal
 from resbench.store.layout import RunFolder
 from resbench.store.metrics import EpochTiming, read_epochs
 from resbench.store.predictions import error_from_predictions, read_predictions
@@ -28,9 +29,10 @@ from resbench.suite.spec import RunSpec
 from resbench.train import lane as lane_module
 from resbench.train import track as track_module
 from resbench.train.lane import Evaluation, Lane
-from resbench.train.track import Progress
+from resbench.train.track import Counters
 
 from ..mini import REPORT, outputs, spec_of
+from ..store.factory import loaded
 from .live import Attempt, finished, prepared
 
 SPEC = spec_of(training__schedule__total=3, training__batch_size=32)
@@ -233,7 +235,7 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_it_gives_the_same_
     DAMAGES[name](folder.checkpoint)
     attempt = finished(results, SPEC)
     assert outputs(results) == unbroken
-    (warning,) = attempt.said("warning")
+    (warning,) = attempt.said(Warned)
     assert warning.startswith(f"{folder.checkpoint}: ")
     assert warning.endswith("set aside as checkpoint.bin.corrupt.")
     assert (folder.path / "checkpoint.bin.corrupt").exists()
@@ -248,7 +250,7 @@ def test_a_checkpoint_cut_anywhere_is_noticed_before_training(results: Path, cut
     attempt = Attempt(results)
     attempt.control.stop = True
     assert attempt.run(SPEC)[0][1:] == ("interrupted", "after epoch 1 of 3")
-    assert len(attempt.said("warning")) == 1
+    assert len(attempt.said(Warned)) == 1
 
 
 @pytest.mark.parametrize("name", ["empty", "another network", "hostile pickle"])
@@ -260,7 +262,7 @@ def test_with_both_checkpoints_damaged_the_run_starts_anew_to_the_same_end(
         DAMAGES[name](path)
     attempt = finished(results, SPEC)
     assert outputs(results) == unbroken
-    assert len(attempt.said("warning")) == 2
+    assert len(attempt.said(Warned)) == 2
     assert attempt.epochs() == [1, 2, 3]
 
 
@@ -276,11 +278,11 @@ def test_metrics_that_were_lost_are_named_and_nothing_is_made_up(results: Path) 
 def test_a_signal_at_an_epochs_end_loses_nothing(tmp_path: Path) -> None:
     """Even where no checkpoint was due."""
     attempt = Attempt(tmp_path)
-    attempt.on_event = lambda event: setattr(attempt.control, "stop", event["event"] == "epoch")
+    attempt.on_event = lambda event: setattr(attempt.control, "stop", isinstance(event, Epoch))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(track_module, "CHECKPOINT_SHARE", -1.0)
         assert attempt.run(SPEC)[0][1:] == ("interrupted", "after epoch 1 of 3")
-    payload = load_checkpoint(attempt.folder(SPEC)).payload
+    payload, _ = loaded(attempt.folder(SPEC))
     assert payload is not None
     assert track_module.read_meta(payload)["epoch"] == 1
 
@@ -293,9 +295,9 @@ def test_checkpoints_take_no_more_than_their_share_of_the_time(
     real, now = track_module.save_checkpoint, 0.0
     clock = SimpleNamespace(monotonic=lambda: now, perf_counter=lambda: now)
 
-    def pass_epoch(event: dict[str, Any]) -> None:
+    def pass_epoch(event: Event) -> None:
         nonlocal now
-        now += 4.0 if event["event"] == "epoch" else 0.0
+        now += 4.0 if isinstance(event, Epoch) else 0.0
 
     def slow_disk(folder: Any, payload: bytes) -> None:
         nonlocal now
@@ -312,8 +314,8 @@ def test_checkpoints_take_no_more_than_their_share_of_the_time(
 
 
 def test_counters_survive_a_checkpoint() -> None:
-    for progress in (Progress(), Progress(3, 12.5, 2, 4.0, 1, 2, {"threads": 1}, "now", ["x"])):
-        assert Progress.from_json(progress.to_json()) == progress
+    for counters in (Counters(), Counters(3, 12.5, 2, 4.0, 1, 2, {"threads": 1}, "now", ["x"])):
+        assert Counters.from_json(counters.to_json()) == counters
 
 
 # -- diverging -----------------------------------------------------------------------------------

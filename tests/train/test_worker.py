@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+from resbench.protocol import End, Epoch, Idle, Ready, Step, decode_event, encode
 from resbench.store.layout import ResultsFolder
+from resbench.store.state import Status
 from resbench.train.environment import code_version
 
 from ..mini import job_of, own_environment, spec_of
@@ -22,23 +23,21 @@ def test_a_worker_serves_lines_until_its_input_ends(tmp_path: Path) -> None:
     ResultsFolder(results).open_for_writing()
     (tmp_path / "json.py").write_text("raise SystemExit('imported')")
     job = job_of(SPEC, results)
-    lines = [f"[{job.line()}]", f"[{job.line()}]"]
     done = subprocess.run(
         [sys.executable, "-P", "-m", "resbench.train.worker"],
-        input="\n".join(lines) + "\n",
+        input=2 * encode([job]),
         cwd=tmp_path,
         env=own_environment(tmp_path, RESBENCH_PARENT=str(os.getpid()), OMP_NUM_THREADS="1"),
         capture_output=True,
-        text=True,
         timeout=120,
         check=True,
     )
-    events = [json.loads(line) for line in done.stdout.splitlines()]
-    kinds = [event["event"] for event in events if event["event"] not in ("step", "epoch")]
-    assert kinds == ["ready", "end", "idle", "end", "idle"]
-    ends = [(event["outcome"], event["text"]) for event in events if event["event"] == "end"]
-    assert ends == [("done", ""), ("done", "already recorded")]
-    assert done.stderr == ""
+    events = [decode_event(line) for line in done.stdout.splitlines()]
+    assert [event for event in events if not isinstance(event, Step | Epoch)] == [
+        Ready(), End(job.key, Status.DONE), Idle(),
+        End(job.key, Status.DONE, "already recorded"), Idle(),
+    ]  # fmt: skip
+    assert done.stderr == b""
 
 
 def test_a_worker_whose_parent_has_died_before_it_could_ask_ends() -> None:

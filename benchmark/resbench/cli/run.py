@@ -29,9 +29,6 @@ if TYPE_CHECKING:
     from resbench.store.records import RunRecord
 
 
-FAILED = ("failed", "oom", "timeout")
-
-
 @click.command("run")
 @click.argument("suites", nargs=-1, required=True, metavar="SUITE...")
 @planning_options
@@ -141,9 +138,8 @@ def _work(
         follower.start()
     patience_s = 0.0  # a second signal ends everything at once; `resbench sync` catches up
     try:
-        with Progress(len(runs), len(settings.devices), throughput) as progress:
-            progress.expect(list(runs), settings.devices[0])
-            summary = Session(runs, settings, throughput, [progress]).run()
+        with Progress(runs, settings.devices, throughput) as progress:
+            summary = Session(runs, settings, throughput, progress).run()
             # A new store takes seconds to make, and the first runs may be shorter than that.
             patience_s = 30.0 if settings.deadline is None else 5.0
             return summary
@@ -154,10 +150,12 @@ def _work(
 
 def _conclude(summary: Summary, request: Request, results: Path, logs: str) -> int:
     """Print how the runs ended; return the exit code."""
-    failed = summary.count(*FAILED)
+    from resbench.store.state import Status
+
+    failed, ended = len(summary.failed), list(summary.ended.values())
     parts = {
-        "done": summary.count("done"),
-        "diverged": summary.count("diverged"),
+        "done": ended.count(Status.DONE),
+        "diverged": ended.count(Status.DIVERGED),
         "failed": failed,
         "left": len(summary.left),
     }
@@ -181,8 +179,7 @@ def _logs(summary: Summary, results: Path) -> str:
     """Say where the logs of the failed runs are, if any of them is not empty."""
     from resbench.store.layout import RunFolder
 
-    failed = (key for key, outcome in summary.outcomes.items() if outcome in FAILED)
-    logs = (RunFolder(results, key).log for key in failed)
+    logs = (RunFolder(results, key).log for key in summary.failed)
     some = any(log.is_file() and log.stat().st_size for log in logs)
     return f"; logs: {results}/runs/*/worker.log" if some else "."
 

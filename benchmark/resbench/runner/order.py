@@ -39,12 +39,11 @@ class Queue:
         """What is left, in order."""
         return [run for run in self._order.values() if run.key in self._left]
 
-    def put_back(self, runs: Iterable[PlannedRun], *, alone: bool = False) -> None:
-        """Take runs in again that could not be worked on; ``alone``: each is to be no pack's."""
-        keys = {run.key for run in runs}
-        self._left |= keys
+    def put_back(self, run: PlannedRun, *, alone: bool = False) -> None:
+        """Take a run in again that could not be worked on; ``alone``: it is never packed."""
+        self._left.add(run.key)
         if alone:
-            self._alone |= keys
+            self._alone.add(run.key)
 
     def take(self, device: Device) -> list[PlannedRun]:
         """Return and remove the next run, or several that ``device`` can train at once."""
@@ -53,9 +52,9 @@ class Queue:
             return []
         group = [first]
         if self.pack > 1 and device.is_gpu and self._packable(first):
-            kind = pack_kind(first)
+            kind = _pack_kind(first)
             others = (run for run in self.runs if run is not first and self._packable(run))
-            group += [run for run in others if pack_kind(run) == kind]
+            group += [run for run in others if _pack_kind(run) == kind]
         group = group[: self.pack]
         self._left -= {run.key for run in group}
         return group
@@ -68,17 +67,10 @@ class Queue:
         if self.deadline is None:
             return True
         left_s = self.deadline - time.monotonic()
-        return left_s > (known_epoch_s(self.throughput, run, device) or 0)
+        return left_s > (self.throughput.measured_epoch_s(run.spec, device) or 0)
 
 
-def known_epoch_s(throughput: Throughput, run: PlannedRun, device: Device) -> float | None:
-    """Return the seconds of a run's epoch where its speed has been measured; a guess is None."""
-    if not throughput.is_measured(run.spec, device):
-        return None
-    return throughput.epoch_seconds(run.spec, device)
-
-
-def pack_kind(run: PlannedRun) -> tuple[str, ...]:
+def _pack_kind(run: PlannedRun) -> tuple[str, ...]:
     """Return what runs must share to be trained in one step: all but seed and label noise."""
     data = replace(run.spec.data, clean_ratio=1.0, noise="fixed")
     spec = replace(run.spec, seed=0, data=data)

@@ -1,4 +1,4 @@
-"""Working through a plan: workers, outcomes, signals, budgets.
+"""Working through a plan: workers, ends, signals, deadlines.
 
 One thread, no shared state: the parent waits for lines from its workers and decides what they do
 next. A crash or an out-of-memory costs the run that it happened to and nothing else.
@@ -11,22 +11,23 @@ import signal
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol
 
 from resbench.errors import ResbenchError
 from resbench.process import STOP_SIGNALS
+from resbench.protocol import End, Epoch, Event, Fault, Job, Step, Warned
 from resbench.runner.devices import Device
-from resbench.runner.order import Queue, known_epoch_s
+from resbench.runner.order import Queue
 from resbench.runner.plan import PlannedRun
+from resbench.runner.progress import Progress
 from resbench.runner.throughput import Speed, Throughput
 from resbench.runner.worker import Worker
-from resbench.store.job import Job
 from resbench.store.layout import RunFolder
 from resbench.store.locks import is_locked, try_lock
-from resbench.store.state import Status, read_state, write_state
+from resbench.store.metrics import EpochTiming
+from resbench.store.state import Status, write_state
 from resbench.words import duration
 
 POLL_S = 0.2
@@ -49,28 +50,12 @@ class Settings:
     keep_weights: bool = False
 
 
-class Listener(Protocol):
-    """Hears what happens: the progress display."""
-
-    def began(self, run: PlannedRun, device: str, pid: int) -> None:
-        """A run was handed to a worker."""
-
-    def event(self, run: PlannedRun, event: dict[str, Any]) -> None:
-        """A worker said something about a run."""
-
-    def ended(self, run: PlannedRun, outcome: str, text: str) -> None:
-        """An attempt at a run is over; after ``locked`` another may follow."""
-
-    def stopping(self) -> None:
-        """A signal has come; runs are put down at their next step."""
-
-
 @dataclass
 class Summary:
     """What came of a plan."""
 
-    outcomes: dict[str, str] = field(default_factory=dict)
-    """Run key -> outcome, for every run that was attempted."""
+    ended: dict[str, Status] = field(default_factory=dict)
+    """Run key -> how it ended, for every run that was attempted."""
     left: list[PlannedRun] = field(default_factory=list)
     """Not finished and not failed: interrupted, out of budget, or never started."""
     faults: list[str] = field(default_factory=list)
@@ -81,9 +66,10 @@ class Summary:
     epoch_s: float | None = None
     """Expected seconds of the shortest epoch of what is left, where known."""
 
-    def count(self, *outcomes: str) -> int:
-        """Return how many runs ended in one of ``outcomes``."""
-        return sum(outcome in outcomes for outcome in self.outcomes.values())
+    @property
+    def failed(self) -> list[str]:
+        """Keys of the runs that failed."""
+        return [key for key, status in self.ended.items() if status.is_failure]
 
 
 class Session:
@@ -94,16 +80,16 @@ class Session:
         runs: Sequence[PlannedRun],
         settings: Settings,
         throughput: Throughput,
-        listeners: Sequence[Listener] = (),
+        progress: Progress,
     ) -> None:
-        self.settings, self.throughput, self.listeners = settings, throughput, listeners
+        self.settings, self.throughput, self.progress = settings, throughput, progress
         self.queue = Queue(runs, throughput, deadline=settings.deadline, pack=settings.pack)
         self.elsewhere: list[PlannedRun] = []
         self.summary = Summary()
         self.selector = selectors.DefaultSelector()
         self.slots: list[Worker | None] = [None] * len(settings.devices)
         self._lock_poll = 0.0
-        self._told = False
+        self._announced = False
 
     def run(self) -> Summary:
         """Work until nothing is left that can make progress."""
@@ -160,22 +146,19 @@ class Session:
         worker = self._worker(slot, device)
         worker.start(group, [self._job(run, device) for run in group])
         for run in group:
-            for listener in self.listeners:
-                listener.began(run, device.name, worker.process.pid)
+            self.progress.began(run, device.name)
 
     def _job(self, run: PlannedRun, device: Device) -> Job:
-        source = asdict(run.source)
-        source["path"] = None if run.source.path is None else str(run.source.path)
         return Job(
             key=run.key,
             spec=run.spec.canonical(),
             context=run.stored_context(),
-            source=source,
-            networks=None if run.networks is None else str(run.networks),
-            results=str(self.settings.results),
+            source=run.source,
+            networks=run.networks,
+            results=self.settings.results,
             device=device.name,
             deadline=self.settings.deadline,
-            epoch_s=known_epoch_s(self.throughput, run, device),
+            epoch_s=self.throughput.measured_epoch_s(run.spec, device),
             accept_environment=self.settings.accept_environment,
             keep_weights=self.settings.keep_weights,
         )
@@ -192,96 +175,72 @@ class Session:
             if ended:
                 self._bury(entry.data, worker)
 
-    def _handle(self, worker: Worker, event: dict[str, Any]) -> None:
-        kind = event["event"]
-        worker.heard(kind)
-        if kind == "fault":
-            self._fault(event["text"])
-        elif kind == "epoch" and len(worker.runs) == 1:  # packed runs are no measure of one
-            self._learn(worker.runs[0], worker.device, event)
-        for run in [run for run in worker.runs if run.key in event.get("keys", ())]:
-            if kind == "end":
+    def _handle(self, worker: Worker, event: Event) -> None:
+        worker.heard(event)
+        if isinstance(event, Fault):
+            self._fault(event.text)
+        elif isinstance(event, Warned | Step | Epoch | End):
+            run = next(run for run in worker.runs if run.key == event.key)
+            if isinstance(event, End):
                 worker.runs.remove(run)
-                if event["outcome"] == "oom" and worker.packed > 1:
+                if event.status is Status.OOM and worker.packed > 1:
                     self._unpack(run, worker.packed)
                 else:
-                    self._end(run, event["outcome"], event["text"])
-            else:
-                self.summary.epochs += kind == "epoch"
-                for listener in self.listeners:
-                    listener.event(run, event)
+                    self._end(run, event.status, event.text)
+                return
+            if isinstance(event, Epoch):
+                self.summary.epochs += 1
+                if event.timing.packed == 1:  # packed runs are no measure of one
+                    self._learn(run, worker.device, event.timing)
+            self.progress.event(run, event)
 
     def _fault(self, text: str) -> None:
         if text not in self.summary.faults:
             self.summary.faults.append(text)
 
-    def _learn(self, run: PlannedRun, device: Device, event: dict[str, Any]) -> None:
+    def _learn(self, run: PlannedRun, device: Device, timing: EpochTiming) -> None:
         """Note how fast an epoch was, for the runs like it that come after."""
-        if event["images_per_s"] > 0 and event["duration_s"] > 0:
-            share = event["eval_s"] / event["duration_s"]
-            self.throughput.learn(run.spec, device, Speed(event["images_per_s"], share))
+        if timing.images_per_s > 0 and timing.duration_s > 0:
+            share = timing.eval_s / timing.duration_s
+            self.throughput.learn(run.spec, device, Speed(timing.images_per_s, share))
 
-    def _end(self, run: PlannedRun, outcome: str, text: str) -> None:
-        for listener in self.listeners:
-            listener.ended(run, outcome, text)
-        if outcome == "locked":
+    def _end(self, run: PlannedRun, status: Status, text: str) -> None:
+        self.progress.ended(run, status, text)
+        if status is Status.RUNNING:
             self.elsewhere.append(run)
             return
-        self.summary.outcomes[run.key] = outcome
-        if outcome in ("interrupted", "budget"):
+        self.summary.ended[run.key] = status
+        if status is Status.INTERRUPTED:
             self.summary.left.append(run)
 
     def _unpack(self, run: PlannedRun, packed: int) -> None:
         """Hand out a run of a pack that memory did not suffice for again, to a new process."""
         text = f"{run.label}: not enough memory for {packed} runs at once; next time alone"
-        for listener in self.listeners:
-            listener.event(run, {"event": "warning", "keys": [run.key], "text": text})
-        self.queue.put_back([run], alone=True)
+        self.progress.event(run, Warned(run.key, text))
+        self.queue.put_back(run, alone=True)
 
     def _bury(self, slot: int, worker: Worker) -> None:
         """A worker's output has ended: account for the runs it held, and free its slot."""
         self.selector.unregister(worker.descriptor)
         self.slots[slot] = None
         if worker.busy:
-            outcome, text = worker.obituary()
-            if outcome == "failed" and not worker.ready and not worker.killed:
+            status, text = worker.obituary()
+            if status is Status.FAILED and not worker.ready and not worker.killed:
                 self._fault(f"A worker cannot start: {text}")
             for run in worker.runs:
-                last = self._last_line(run)
+                folder = RunFolder(self.settings.results, run.key)
+                last = _last_line(folder)
                 why = f"{text}; its log ends: {last}" if last else text
-                self._note(run, outcome, why)
-                self._end(run, outcome, why)
+                _note(folder, status, why)
+                self._end(run, status, why)
         worker.close()
-
-    def _last_line(self, run: PlannedRun) -> str:
-        """Return the end of a run's log, where native code says why it died."""
-        log = RunFolder(self.settings.results, run.key).log
-        try:
-            lines = log.read_text(errors="replace").strip().splitlines()
-        except OSError:
-            return ""
-        return lines[-1] if lines else ""
-
-    def _note(self, run: PlannedRun, outcome: str, text: str) -> None:
-        """Write the state that the dead worker could not write; it decides nothing."""
-        folder = RunFolder(self.settings.results, run.key)
-        if not folder.path.is_dir():
-            return
-        with suppress(ResbenchError):
-            lock = try_lock(folder.path)
-            if lock is not None:
-                with lock:
-                    state = read_state(folder)
-                    epoch = state.epoch if state else 0
-                    write_state(folder, Status(outcome), epoch=epoch, reason=text)
 
     # -- limits ----------------------------------------------------------------------------------
 
     def _check_limits(self) -> None:
-        if self.summary.signal is not None and not self._told:
-            self._told = True
-            for listener in self.listeners:
-                listener.stopping()
+        if self.summary.signal is not None and not self._announced:
+            self._announced = True
+            self.progress.stopping()
         for worker in self.slots:
             if worker is None or not worker.busy:
                 continue
@@ -291,20 +250,17 @@ class Session:
                 worker.stop()
 
     def _waiting_for_others(self) -> bool:
-        """Look after runs that another process works on; take up what it has put down."""
+        """Watch the runs that other processes train; take those that they have left."""
         if not self.elsewhere or self._stopping():
             return False
         if self.settings.deadline is not None and time.monotonic() > self.settings.deadline:
             return False
         if time.monotonic() - self._lock_poll > LOCK_POLL_S:
             self._lock_poll = time.monotonic()
-            at_work = [
-                run
-                for run in self.elsewhere
-                if is_locked(RunFolder(self.settings.results, run.key).path)
-            ]
-            self.queue.put_back(run for run in self.elsewhere if run not in at_work)
-            self.elsewhere = at_work
+            runs, self.elsewhere = self.elsewhere, []
+            for run in runs:
+                locked = is_locked(RunFolder(self.settings.results, run.key).path)
+                (self.elsewhere.append if locked else self.queue.put_back)(run)
         return True
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
@@ -316,3 +272,20 @@ class Session:
             if worker is not None:
                 worker.process.kill()
         raise SystemExit(128 + number)
+
+
+def _last_line(run: RunFolder) -> str:
+    """Return the end of a run's log, where native code says why it died."""
+    try:
+        lines = run.log.read_text(errors="replace").strip().splitlines()
+    except OSError:
+        return ""
+    return lines[-1] if lines else ""
+
+
+def _note(run: RunFolder, status: Status, text: str) -> None:
+    """Write the state that the dead worker could not write; it decides nothing."""
+    with suppress(ResbenchError):
+        if run.path.is_dir() and (lock := try_lock(run.path)):
+            with lock:
+                write_state(run, status, reason=text)

@@ -78,6 +78,13 @@ class Throughput:
         """Return whether the speed of a kind of run has been measured on a device."""
         return kind_of(spec, device.kind) in self.measured
 
+    def measured_epoch_s(self, spec: RunSpec, device: Device) -> float | None:
+        """Return the seconds of a run's epoch where its speed has been measured; a guess is None.
+
+        A run that is stopped for a wrong guess would never start.
+        """
+        return self.epoch_seconds(spec, device) if self.is_measured(spec, device) else None
+
     def speed(self, spec: RunSpec, device: Device) -> Speed:
         """Return the measured speed, or else the expected one."""
         known = self.measured.get(kind_of(spec, device.kind))

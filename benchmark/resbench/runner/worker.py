@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -10,13 +9,13 @@ import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
 
+from resbench.machine import control_groups
 from resbench.process import PYTHON, STOP_SIGNALS
+from resbench.protocol import Event, Idle, Job, Ready, decode_event, encode
 from resbench.runner.devices import Device
-from resbench.runner.memory import oom_kills
 from resbench.runner.plan import PlannedRun
-from resbench.store.job import Job
+from resbench.store.state import Status
 
 COMMAND = (*PYTHON, "-m", "resbench.train.worker")
 
@@ -74,33 +73,30 @@ class Worker:
         """Whether it holds work, or has not said yet that it will take more."""
         return bool(self.runs) or not self._idle
 
-    def start(self, runs: Sequence[PlannedRun], jobs: Sequence[Job]) -> None:
+    def start(self, runs: Sequence[PlannedRun], jobs: list[Job]) -> None:
         """Hand over a group of runs."""
         self.runs, self.packed = list(runs), len(runs)
-        self._send("[" + ",".join(job.line() for job in jobs) + "]")
-
-    def _send(self, line: str) -> None:
         self.heard_at, self._idle = time.monotonic(), False
         self._oom_kills = oom_kills()
         assert self.process.stdin is not None
         with suppress(OSError):  # it has just died; its runs are accounted for at its output's end
-            self.process.stdin.write(line.encode() + b"\n")
+            self.process.stdin.write(encode(jobs))
             self.process.stdin.flush()
 
-    def read(self) -> tuple[list[dict[str, Any]], bool]:
+    def read(self) -> tuple[list[Event], bool]:
         """Return the events that have come, and whether the output has ended."""
         try:
             chunk = os.read(self.descriptor, 1 << 16)
         except BlockingIOError:
             return [], False
         *lines, self._buffer = (self._buffer + chunk).split(b"\n")
-        return [json.loads(line) for line in lines], not chunk
+        return [decode_event(line) for line in lines], not chunk
 
-    def heard(self, event: str) -> None:
+    def heard(self, event: Event) -> None:
         """Take note of what it said about itself."""
         self.heard_at = time.monotonic()
-        self.ready = self.ready or event == "ready"
-        self._idle = self._idle or event == "idle"
+        self.ready = self.ready or isinstance(event, Ready)
+        self._idle = self._idle or isinstance(event, Idle)
 
     def stop(self) -> None:
         """Ask it, once, to stop at the next step."""
@@ -109,7 +105,7 @@ class Worker:
             self.process.terminate()
 
     def kill(self, reason: str) -> None:
-        """End it at once; ``reason`` becomes the outcome of its runs."""
+        """End it at once; ``reason`` becomes that of its runs."""
         self._killed_for = reason
         self.process.kill()
 
@@ -127,23 +123,21 @@ class Worker:
             self.process.wait()
         self._log.close()
 
-    def obituary(self) -> tuple[str, str]:
-        """Return outcome and text for a process that ended with work in hand."""
+    def obituary(self) -> tuple[Status, str]:
+        """Return status and text for the runs of a process that ended with work in hand."""
         code = self.process.wait()
         if self._killed_for is not None:
-            return "timeout", self._killed_for
+            return Status.TIMEOUT, self._killed_for
         if self._asked_to_stop and abs(code) % 128 in STOP_SIGNALS:
-            return "interrupted", "stopped before its next checkpoint"
+            return Status.INTERRUPTED, "stopped before its next checkpoint"
         if code == -signal.SIGKILL:
             if oom_kills() > self._oom_kills:
-                return (
-                    "oom",
-                    "killed by signal 9: the kernel ended a process, out of memory",
-                )
-            return "failed", "killed by signal 9 from outside, as the kernel does without memory"
+                return Status.OOM, "killed by signal 9: the kernel ended a process, out of memory"
+            text = "killed by signal 9 from outside, as the kernel does without memory"
+            return Status.FAILED, text
         how = f"signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"exit code {code}"
         tail = self.log_tail()
-        return "failed", f"the worker ended with {how}" + (f": {tail}" if tail else "")
+        return Status.FAILED, f"the worker ended with {how}" + (f": {tail}" if tail else "")
 
     @property
     def killed(self) -> bool:
@@ -156,3 +150,16 @@ class Worker:
         self._log.seek(max(0, self._log.tell() - 4096))
         lines = self._log.read().decode(errors="replace").strip().splitlines()
         return lines[-1] if lines else ""
+
+
+def oom_kills() -> int:
+    """Return how many processes of this control group the kernel has ended out of memory.
+
+    0 where it does not say: without control groups, and in their root.
+    """
+    for group in control_groups("memory"):
+        for name in ("memory.events", "memory.oom_control"):  # of versions 2 and 1
+            with suppress(OSError, ValueError, IndexError):
+                words = (group / name).read_text().split()
+                return int(words[words.index("oom_kill") + 1])
+    return 0

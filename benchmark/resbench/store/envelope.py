@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable
 
 from resbench.store.atomic import atomic_file, fault, read_file
 from resbench.store.layout import RunFolder
@@ -20,7 +19,7 @@ _HEADER = len(MAGIC) + 32 + 8
 _LIMIT = 64 << 30
 
 
-class Damaged(Exception):
+class Damaged(ValueError):
     """The bytes are not what was sealed; the text says how it shows."""
 
 
@@ -47,15 +46,6 @@ def open_sealed(sealed: bytes) -> bytes:
     return payload
 
 
-@dataclass(frozen=True)
-class Loaded:
-    """What :func:`load_checkpoint` found: the payload, its file, and what was set aside."""
-
-    payload: bytes | None
-    path: Path | None
-    warnings: tuple[str, ...]
-
-
 def save_checkpoint(run: RunFolder, payload: bytes) -> None:
     """Write a new checkpoint and keep the one before it; one of them is valid at every moment.
 
@@ -70,31 +60,27 @@ def save_checkpoint(run: RunFolder, payload: bytes) -> None:
             os.replace(run.checkpoint, run.checkpoint_prev)
 
 
-def set_aside(path: Path) -> Path:
-    """Rename a damaged file to ``*.corrupt`` (replacing an older one) and return that name."""
-    aside = path.with_name(f"{path.name}.corrupt")
-    try:
-        os.replace(path, aside)
-    except OSError as error:
-        raise fault(path, error) from error
-    return aside
+def load_checkpoint(run: RunFolder, use: Callable[[bytes], object]) -> list[str]:
+    """Hand the newest sound checkpoint to ``use``; return a warning for each that was set aside.
 
-
-def load_checkpoint(run: RunFolder) -> Loaded:
-    """Return the newest valid checkpoint; a damaged one is set aside and named in a warning.
-
-    When the payload itself turns out unusable, call :func:`set_aside` with ``path`` and load again.
+    Set aside, as ``*.corrupt``, is what is damaged, and what ``use`` refuses with a ValueError.
 
     Raises:
         EnvironmentFault: a file cannot be read at all (permission, I/O error, a link in its place).
     """
     warnings: list[str] = []
     for path in (run.checkpoint, run.checkpoint_prev):
+        sealed = read_file(path, limit=_LIMIT)
+        if sealed is None:
+            continue
         try:
-            sealed = read_file(path, limit=_LIMIT)
-            if sealed is not None:
-                return Loaded(open_sealed(sealed), path, tuple(warnings))
-        except Damaged as error:
-            aside = set_aside(path)
+            use(open_sealed(sealed))
+            break
+        except ValueError as error:
+            aside = path.with_name(f"{path.name}.corrupt")
             warnings.append(f"{path}: {error}; set aside as {aside.name}.")
-    return Loaded(None, None, tuple(warnings))
+        try:
+            os.replace(path, aside)
+        except OSError as error:
+            raise fault(path, error) from error
+    return warnings

@@ -95,7 +95,7 @@ def read_epochs(path: Path, kind: type[Row]) -> list[Row]:
 
 
 def rewind(path: Path, epoch: int) -> None:
-    """Drop all after the line of ``epoch``, before training goes on from its checkpoint.
+    """Drop all after the line of ``epoch``, before training resumes from its checkpoint.
 
     Raises:
         EnvironmentFault: the lines up to ``epoch`` are not all there.

@@ -40,7 +40,7 @@ class Result(Stored):
     train_loss: float | None
     val_in_train_err: Percent | None
     best_test_top1_err: Percent | None
-    """Chosen on the test set: shown beside, never used."""
+    """Chosen on the test set: shown for comparison, never used."""
     best_epoch: Positive | None
 
 
@@ -179,7 +179,7 @@ class RunRecord(Stored):
 
 
 def write_spec(run: RunFolder, spec: dict[str, Any], context: dict[str, Any]) -> None:
-    """Begin a run: store the canonical specification; a run begun before keeps its context.
+    """Begin a run: store the canonical specification; a run started before keeps its context.
 
     Raises:
         EnvironmentFault: the folder belongs to another key, or the system refused.
@@ -320,7 +320,7 @@ def _check_files(run: RunFolder, record: RunRecord) -> None:
                 "-c core.autocrlf=false`, or copy the file as it was written."
             )
         state = "is missing" if found is None else "is not the file that was recorded"
-        raise ValueError(f"{path.name} beside it {state}")
+        raise ValueError(f"{path.name} next to it {state}")
 
 
 class _Explained(ValueError):

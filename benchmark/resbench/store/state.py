@@ -15,15 +15,23 @@ from resbench.store.locks import is_locked
 
 
 class Status(StrEnum):
-    """The states of a run; only ``done`` and ``diverged`` have a record and are final."""
+    """The states of a run. One that runs ends in one of the others."""
 
     RUNNING = "running"
+    # With a record, final.
     DONE = "done"
     DIVERGED = "diverged"
+    # Stopped by a signal or the end of its time; resumes from its last checkpoint.
+    INTERRUPTED = "interrupted"
+    # Tried again by the next command, from its last checkpoint.
     OOM = "oom"
     FAILED = "failed"
     TIMEOUT = "timeout"
-    INTERRUPTED = "interrupted"
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether something went wrong that may go well another time."""
+        return self in (Status.OOM, Status.FAILED, Status.TIMEOUT)
 
 
 @dataclass(frozen=True)
@@ -40,13 +48,18 @@ class RunState:
 
 
 def write_state(
-    run: RunFolder, status: Status, *, epoch: int = 0, reason: str | None = None
-) -> RunState:
-    """Write this process's state of the run; the caller holds its lock."""
+    run: RunFolder, status: Status, *, epoch: int | None = None, reason: str | None = None
+) -> None:
+    """Write this process's state of the run; the caller holds its lock.
+
+    Without ``epoch`` the one that was there stays.
+    """
+    if epoch is None:
+        before = read_state(run)
+        epoch = before.epoch if before else 0
     updated = datetime.now(UTC).isoformat(timespec="seconds")
     state = RunState(status, os.getpid(), socket.gethostname(), epoch, reason, updated)
     write_atomic(run.state, f"{dump_json(asdict(state))}\n".encode())
-    return state
 
 
 def read_state(run: RunFolder) -> RunState | None:

@@ -12,8 +12,7 @@ import os
 import re
 import shutil
 import tarfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -114,15 +113,7 @@ def merge(results: Path, archives: Sequence[Path]) -> MergeReport:
         EnvironmentFault: a pack cannot be opened, ``results`` cannot be written, or another merge
             works there; what was added before stays added.
     """
-    report, sound = MergeReport(), []
-    for archive in archives:
-        try:
-            with _checked(archive):
-                sound.append(archive)
-        except Refused as error:
-            report.refused.append((str(archive), one_line(error)))
-    if not sound:
-        return report
+    report = MergeReport()
     folder, is_new = ResultsFolder(results), not os.path.lexists(results)
     folder.open_for_writing()
     lock = try_lock(folder.runs)
@@ -130,7 +121,7 @@ def merge(results: Path, archives: Sequence[Path]) -> MergeReport:
         raise EnvironmentFault(f"{results}: another merge works here. Wait for its end.")
     with lock:
         try:
-            for archive in sound:
+            for archive in archives:
                 _merge_one(results, archive, report)
         except OSError as error:
             raise fault(results, error) from error
@@ -140,18 +131,20 @@ def merge(results: Path, archives: Sequence[Path]) -> MergeReport:
     return report
 
 
-@contextmanager
-def _checked(archive: Path) -> Iterator[tuple[tarfile.TarFile, list[tarfile.TarInfo]]]:
-    """Yield an open pack and the files of its runs; raise Refused unless all of it is right."""
+def _unpack(archive: Path, staging: Path) -> list[str]:
+    """Write the files of a pack, and return the names of its runs; Refused unless all is right."""
     try:
         file = archive.open("rb")
     except OSError as error:
         raise fault(archive, error) from error
     try:
         with file, tarfile.open(fileobj=file, mode="r:") as tar:
-            yield tar, _members(tar)
+            members = _members(tar)
+            for member in members:
+                _extract(_read(tar, member), staging / member.name)
     except (tarfile.TarError, ValueError, RecursionError) as error:  # the last: nested headers
         raise Refused(f"damaged, truncated or not a plain tar ({error})") from error
+    return sorted({member.name.split("/")[1] for member in members})
 
 
 def _members(tar: tarfile.TarFile) -> list[tarfile.TarInfo]:
@@ -200,16 +193,15 @@ def _manifest(name: str, data: bytes) -> dict[str, Any]:
 def _merge_one(results: Path, archive: Path, report: MergeReport) -> None:
     staging = temporary_in(results / "runs")
     try:
-        with _checked(archive) as (tar, members):
-            for member in members:
-                _extract(_read(tar, member), staging / member.name)
-        for name in sorted({member.name.split("/")[1] for member in members}):
+        for name in _unpack(archive, staging):
             try:
                 is_new = _admit(RunFolder(staging, name), RunFolder(results, name))
                 (report.added if is_new else report.identical).append(name)
             except (Refused, ResbenchError) as error:
                 reason = str(error).replace(f"{staging}/runs", str(archive))
                 report.refused.append((name, one_line(reason)))
+    except Refused as error:
+        report.refused.append((str(archive), one_line(error)))
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 

@@ -7,19 +7,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import FrameType
-from typing import Any
 
 from resbench.process import STOP_SIGNALS
+from resbench.protocol import Event, Step
 
-Emit = Callable[[dict[str, Any]], None]
+Emit = Callable[[Event], None]
 
 
 class Interrupted(Exception):
-    """A signal asked the worker to stop; the run can go on from its last checkpoint."""
-
-
-class OutOfBudget(Exception):
-    """The next epoch would end after the deadline; the run can go on later."""
+    """A signal has come, or the work would end after the deadline; the run can be resumed."""
 
 
 @dataclass
@@ -45,16 +41,10 @@ class Control:
         self.stop = True
 
     def check(self, expected_s: float = 0.0) -> None:
-        """Say whether ``expected_s`` more seconds of work may begin.
-
-        Raises:
-            Interrupted: a signal has come.
-            OutOfBudget: the work would end after the deadline.
-        """
-        if self.stop:
+        """Raise Interrupted unless ``expected_s`` more seconds of work may begin."""
+        late = self.deadline is not None and time.monotonic() + expected_s >= self.deadline
+        if self.stop or late:
             raise Interrupted
-        if self.deadline is not None and time.monotonic() + expected_s >= self.deadline:
-            raise OutOfBudget
 
     def before_step(self, keys: list[str], step: int, total: int) -> None:
         """Check, and report progress now and then."""
@@ -62,4 +52,5 @@ class Control:
         now = time.monotonic()
         if now - self._last >= self.heartbeat_s:
             self._last = now
-            self.emit({"event": "step", "keys": keys, "step": step, "steps": total})
+            for key in keys:
+                self.emit(Step(key, step, total))

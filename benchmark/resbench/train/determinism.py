@@ -24,13 +24,13 @@ KERNEL_VARIABLES = (
     "NVIDIA_TF32_OVERRIDE",
     "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",
 )
-"""Variables that make libraries choose other kernels, and whose effect no query tells."""
+"""Variables that make libraries choose other kernels, and whose effect no query reports."""
 
 
 def set_up_device(device: torch.device, threads: int) -> None:
     """Make the process deterministic: thread count, algorithms, no reduced-precision matmul."""
     torch.set_num_threads(threads)
-    # As use_deterministic_algorithms(True), which imports the compiler to tell it as well: seconds.
+    # As use_deterministic_algorithms(True), which imports the compiler to set its flag: seconds.
     torch.set_deterministic_debug_mode("error")
     # Filling new memory with NaN is a debugging aid of the deterministic mode; it costs a kernel an
     # allocation and changes no result.

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from resbench.models.count import residual_units
+from resbench.train.checkpoint import dump, restore
 from resbench.train.lane import EVAL_BATCH, Lane, diverged_at
-from resbench.train.state import dump, restore
 
 OnStep = Callable[[int], None]
 WARMUP_STEPS = 3

@@ -61,5 +61,5 @@ def _in_own_repository(package: Path) -> bool:
 
 def _git(folder: Path, *arguments: str) -> str | None:
     # A refreshed index is nothing to lock the user's repository for.
-    told = output_of("git", "--no-optional-locks", "-C", str(folder), *arguments, timeout_s=10)
-    return None if told is None else told.strip()
+    output = output_of("git", "--no-optional-locks", "-C", str(folder), *arguments, timeout_s=10)
+    return None if output is None else output.strip()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 
-from resbench.train.control import Control, Interrupted, OutOfBudget
+from resbench.store.state import Status
+from resbench.train.control import Control, Interrupted
 from resbench.train.engine import Engine, OnStep, make_engine
 from resbench.train.lane import Diverged, EpochTotals
 from resbench.train.track import Track
@@ -13,18 +14,18 @@ from resbench.train.track import Track
 def train(tracks: list[Track], control: Control) -> None:
     """Train every track to its end. All of them start at the same epoch.
 
-    A track that ends early leaves the pack, and the rest goes on without it. Weights, counters and
-    random draws of a track never depend on the others.
+    A track that ends early leaves the pack, and the rest continues without it. Weights, counters
+    and random draws of a track never depend on the others.
 
     Raises:
-        Interrupted, OutOfBudget: between two steps; every track can be resumed.
+        Interrupted: between two steps; every track can be resumed.
     """
     live, engine = list(tracks), None
     while live:
         epoch = live[0].done_epochs + 1
         try:
             control.check(live[0].expected_epoch_s)
-        except (Interrupted, OutOfBudget):
+        except Interrupted:
             for track in live:
                 track.checkpoint()
             raise
@@ -76,7 +77,7 @@ def _end_epoch(live: list[Track], epoch: int, steps: range, start: float) -> lis
                 track.finish()
         except Diverged as diverged:
             track.diverge(diverged)
-        if track.outcome is not None:
+        if track.status is not Status.RUNNING:
             ended.append(track)
     for track in live:
         track.last_epoch_s = time.perf_counter() - start

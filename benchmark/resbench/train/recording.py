@@ -72,7 +72,7 @@ def _record(track: Track) -> RunRecord:
         model=_model_facts(lane.spec.model, lane.images.num_classes, shape[1]),
         data=_data_facts(track),
         environment=Environment(
-            **environment(lane.device), engine_notes=tuple(track.progress.changes)
+            **environment(lane.device), engine_notes=tuple(track.counters.changes)
         ),
         code=code_version(),
         seeds={purpose: derive_seed(lane.spec.seed, purpose) for purpose in PURPOSES},
@@ -83,18 +83,18 @@ def _record(track: Track) -> RunRecord:
 
 
 def _result(track: Track) -> Result:
-    last, progress = track.last_metrics, track.progress
+    last, counters = track.last_metrics, track.counters
     done = track.diverged is None
     return Result(
-        epoch=progress.epoch,
+        epoch=counters.epoch,
         step=last.step if last else 0,
         test_top1_err=last.test_top1_err if last and done else None,
         test_loss=last.test_loss if last and done else None,
         train_top1_err=last.train_top1_err if last and done else None,
         train_loss=last.train_loss if last and done else None,
         val_in_train_err=last.val_in_train_err if last and done else None,
-        best_test_top1_err=progress.best_test_top1_err if progress.best_epoch else None,
-        best_epoch=progress.best_epoch or None,
+        best_test_top1_err=counters.best_test_top1_err if counters.best_epoch else None,
+        best_epoch=counters.best_epoch or None,
     )
 
 
@@ -102,11 +102,11 @@ def _data_facts(track: Track) -> DataFacts:
     images, source = track.lane.images, track.job.source
     noise_hash, transition = images.noise
     return DataFacts(
-        name=source["name"],
-        label=source["label"],
-        id=source["id"],
+        name=source.name,
+        label=source.label,
+        id=source.id,
         fingerprint=images.fingerprint,
-        printed=source["published"],
+        printed=source.published,
         train_images=len(images.train_images),
         test_images=len(images.test_images),
         noise_hash=noise_hash,
@@ -120,13 +120,13 @@ def _timing(track: Track) -> Timing:
     eval_s = sum(row.eval_s for row in rows)
     seen = sum(row.duration_s * row.images_per_s for row in rows)
     return Timing(
-        started=track.progress.started,
+        started=track.counters.started,
         train_s=round(train_s, 3),
         eval_s=round(eval_s, 3),
         total_s=round(train_s + eval_s, 3),
         images_per_s=round(seen / train_s, 2) if train_s else 0.0,
-        resumed=track.progress.pieces - 1,
-        pieces=track.progress.pieces,
+        resumed=track.counters.pieces - 1,
+        pieces=track.counters.pieces,
         packed=max((row.packed for row in rows), default=1),
         gpu_peak_bytes=_gpu_peak_bytes(track.lane.device),
     )

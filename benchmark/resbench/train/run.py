@@ -1,10 +1,9 @@
-"""Jobs in, outcomes out: lock, load, train, and name whatever goes wrong."""
+"""Jobs in, ends out: lock, load, train, and name whatever goes wrong."""
 
 from __future__ import annotations
 
 import errno
 import gc
-import json
 import os
 import re
 import traceback
@@ -18,22 +17,20 @@ import torch
 from resbench.data.images import Images
 from resbench.data.sources import Source, load
 from resbench.errors import EnvironmentFault, ResbenchError, StorageFault, UsageError
-from resbench.store.job import Job, Outcome
+from resbench.protocol import End, Fault, Job
 from resbench.store.layout import RunFolder
 from resbench.store.locks import try_lock
 from resbench.store.records import read_record, write_spec
-from resbench.store.state import Status, read_state, write_state
+from resbench.store.state import Status, write_state
 from resbench.suite.catalog import load_networks
 from resbench.suite.spec import RunSpec, plain_to, specification
-from resbench.train.control import Control, Interrupted, OutOfBudget
+from resbench.train.control import Control, Interrupted
 from resbench.train.determinism import find_device, set_up_device
 from resbench.train.images import prepare_images
 from resbench.train.lane import Lane
 from resbench.train.loop import train
 from resbench.train.track import Track
 
-End = tuple[str, Outcome, str]
-"""Key, outcome, and what to tell the user."""
 NO_MEMORY = re.compile(
     r"can't allocate memory|out of memory|ALLOC_FAILED|std::bad_alloc"
     # What CUDA's libraries say when they find no room for their own workspaces.
@@ -67,32 +64,31 @@ def run_group(jobs: list[Job], control: Control) -> list[End]:
 
 
 def _enter(job: Job, control: Control, held: ExitStack) -> Track | End:
-    """Lock a run's folder and take up the run where it stands."""
-    folder = RunFolder(Path(job.results), job.key)
+    """Lock a run's folder, and start or resume the run."""
+    folder = RunFolder(job.results, job.key)
     try:
         folder.create()
         lock = try_lock(folder.path)
         if lock is None:
-            return job.key, "locked", "another process is at it"
+            return End(job.key, Status.RUNNING, "another process is training this run")
         held.enter_context(lock)
         held.enter_context(_log_to(folder.log))
     except (ResbenchError, OSError) as error:
-        return job.key, *_outcome(error, control)
+        return End(job.key, *_cause(error, control))
     try:
         if folder.record.exists():
-            return job.key, read_record(folder).status, "already recorded"
-        return _take_up(job, folder, control)
+            return End(job.key, Status(read_record(folder).status), "already recorded")
+        return _resume(job, folder, control)
     except Exception as error:
-        outcome, text = _outcome(error, control)
-        state = read_state(folder)
-        _note(folder, outcome, state.epoch if state else 0, text)
-        return job.key, outcome, text
+        status, text = _cause(error, control)
+        _note(folder, status, None, text)
+        return End(job.key, status, text)
 
 
-def _take_up(job: Job, folder: RunFolder, control: Control) -> Track:
+def _resume(job: Job, folder: RunFolder, control: Control) -> Track:
     device, spec = _device(job), _spec(job)
     write_spec(folder, job.spec, job.context)
-    images = prepare_images(spec, _load(json.dumps(job.source, sort_keys=True)))
+    images = prepare_images(spec, _load(job.source))
     track = Track(job, folder, Lane(spec, images, device), control.emit)
     track.resume()
     write_state(folder, Status.RUNNING, epoch=track.done_epochs)
@@ -106,23 +102,23 @@ def _train(tracks: list[Track], control: Control) -> list[End]:
         groups.setdefault(track.done_epochs, []).append(track)
     ends: list[End] = []
     for together in groups.values():
-        why: tuple[Outcome, str] = ("failed", "")
+        why = Status.FAILED, ""
         try:
             train(together, control)
         except Exception as error:
-            why = _outcome(error, control)
+            why = _cause(error, control)
         ends += [_end(track, *why) for track in together]
     return ends
 
 
-def _end(track: Track, outcome: Outcome, text: str) -> End:
+def _end(track: Track, status: Status, text: str) -> End:
     """Note how a track ended: as it says itself, or else as what stopped the training says."""
-    if track.outcome is not None:
-        outcome, text = track.outcome, str(track.diverged or "")
-    elif outcome in ("interrupted", "budget"):
+    if track.status is not Status.RUNNING:
+        status, text = track.status, str(track.diverged or "")
+    elif status is Status.INTERRUPTED:
         text = track.where
-    _note(track.folder, outcome, track.done_epochs, text)
-    return track.key, outcome, text
+    _note(track.folder, status, track.done_epochs, text)
+    return End(track.key, status, text)
 
 
 def _device(job: Job) -> torch.device:
@@ -140,19 +136,17 @@ def _device(job: Job) -> torch.device:
 def _spec(job: Job) -> RunSpec:
     if job.networks is None:
         return plain_to(RunSpec, job.spec)
-    family = load_networks(Path(job.networks))
+    family = load_networks(job.networks)
     if family.code != job.spec["model"]["code"]:
         raise UsageError(f"{job.networks}: has changed since this run was planned. Run again.")
     return plain_to(specification(family.network), job.spec)
 
 
 @lru_cache(maxsize=2)
-def _load(source_json: str) -> Images:
+def _load(source: Source) -> Images:
     """Load a data set once for all jobs of this process."""
-    fields = json.loads(source_json)
-    path = fields.pop("path")
     try:
-        return load(Source(**fields, path=Path(path) if path is not None else None))
+        return load(source)
     except EnvironmentFault as error:
         raise _Shared(str(error)) from error
 
@@ -173,29 +167,26 @@ def _log_to(path: Path) -> Iterator[None]:
         os.close(before)
 
 
-def _note(folder: RunFolder, outcome: Outcome, epoch: int, text: str) -> None:
+def _note(folder: RunFolder, status: Status, epoch: int | None, text: str) -> None:
     """Write the state of a run whose lock is held."""
-    status = Status.INTERRUPTED if outcome == "budget" else Status(outcome)
-    with suppress(ResbenchError):  # the disk refuses; the end is told to the parent all the same
+    with suppress(ResbenchError):  # the disk refuses; the parent hears of the end all the same
         write_state(folder, status, epoch=epoch, reason=text or None)
 
 
-def _outcome(error: Exception, control: Control) -> tuple[Outcome, str]:
-    """Return what an error makes of a run; tell the parent what every run would meet."""
+def _cause(error: Exception, control: Control) -> tuple[Status, str]:
+    """Return what an error makes of a run; report to the parent what every run would meet."""
     if isinstance(error, Interrupted):
-        return "interrupted", ""
-    if isinstance(error, OutOfBudget):
-        return "budget", ""
+        return Status.INTERRUPTED, ""
     if isinstance(error, StorageFault | _Shared):
-        control.emit({"event": "fault", "keys": [], "text": str(error)})
+        control.emit(Fault(str(error)))
     if isinstance(error, ResbenchError):
-        return "failed", str(error)
+        return Status.FAILED, str(error)
     name, line = type(error).__name__, next(iter(str(error).splitlines()), "")
     if _out_of_memory(error):
-        return "oom", line or name
+        return Status.OOM, line or name
     traceback.print_exception(error)
     what = line if isinstance(error, ValueError) else ": ".join(filter(None, (name, line)))
-    return "failed", f"{what} (see its log)"
+    return Status.FAILED, f"{what} (see its log)"
 
 
 def _out_of_memory(error: BaseException | None) -> bool:

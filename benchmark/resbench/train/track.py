@@ -1,4 +1,4 @@
-"""A run on its way to a record: what is written at the end of each epoch, and how it goes on."""
+"""A run on its way to a record: what is written at the end of each epoch, and how it resumes."""
 
 from __future__ import annotations
 
@@ -6,30 +6,30 @@ import math
 import time
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any
 
-from msgspec import structs
 from safetensors import SafetensorError
 
 from resbench.errors import EnvironmentFault
+from resbench.protocol import Epoch, Job, Warned
 from resbench.store.atomic import write_atomic
-from resbench.store.envelope import load_checkpoint, save_checkpoint, set_aside
-from resbench.store.job import Job
+from resbench.store.envelope import load_checkpoint, save_checkpoint
 from resbench.store.layout import RunFolder
 from resbench.store.metrics import EpochMetrics, EpochTiming, append_epoch, read_epochs, rewind
+from resbench.store.state import Status
+from resbench.train.checkpoint import dump, read_meta, restore
 from resbench.train.control import Emit
 from resbench.train.determinism import signature
 from resbench.train.lane import Diverged, EpochTotals, Evaluation, Lane
 from resbench.train.recording import write_result
-from resbench.train.state import dump, read_meta, restore
 
 CHECKPOINT_SHARE = 0.02
 """At most this share of a run's time goes into writing checkpoints."""
 
 
 @dataclass
-class Progress:
-    """Counters that a checkpoint carries beside the tensors."""
+class Counters:
+    """What a checkpoint holds next to the tensors."""
 
     epoch: int = 0
     best_test_top1_err: float = float("inf")
@@ -49,10 +49,10 @@ class Progress:
         return {k: None if v == float("inf") else v for k, v in asdict(self).items()}
 
     @staticmethod
-    def from_json(value: dict[str, Any]) -> Progress:
+    def from_json(value: dict[str, Any]) -> Counters:
         """Return the counters that :meth:`to_json` wrote."""
         unset = [k for k in ("best_test_top1_err", "stopping_best") if value[k] is None]
-        return Progress(**value | dict.fromkeys(unset, float("inf")))
+        return Counters(**value | dict.fromkeys(unset, float("inf")))
 
 
 class Track:
@@ -62,8 +62,8 @@ class Track:
         self.job, self.folder, self.lane, self.emit = job, folder, lane, emit
         self.key = job.key
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        self.progress = Progress(started=now, signature=signature(lane.device))
-        self.outcome: Literal["done", "diverged"] | None = None
+        self.counters = Counters(started=now, signature=signature(lane.device))
+        self.status = Status.RUNNING
         self.evaluation: Evaluation | None = None
         self.diverged: Diverged | None = None
         self._saved_epoch = 0
@@ -73,60 +73,51 @@ class Track:
         """Wall time of the last epoch, with the evaluation of every run of a pack."""
         self.last_metrics: EpochMetrics | None = None
 
-    # -- going on --------------------------------------------------------------------------------
+    # -- resuming -------------------------------------------------------------------------------
 
     def resume(self) -> None:
-        """Take up the last sound checkpoint, if there is one, and drop later metrics.
+        """Continue from the last sound checkpoint, if there is one, and drop later metrics.
 
         Raises:
             EnvironmentFault: it was written in another environment (another signature).
         """
-        while (loaded := load_checkpoint(self.folder)).payload is not None:
-            self._warn(*loaded.warnings)
-            try:
-                progress = Progress.from_json(read_meta(loaded.payload))
-                restore(loaded.payload, self.lane.model, self.lane.optimizer)
-            except (ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
-                assert loaded.path is not None
-                aside = set_aside(loaded.path)
-                self._warn(f"{loaded.path}: {error}; set aside as {aside.name}.")
-            else:
-                self.progress = self._resumable(progress)
-                break
-        else:
-            self._warn(*loaded.warnings)
-        self.progress.pieces += 1
-        self._saved_epoch = self.progress.epoch
+        for text in load_checkpoint(self.folder, self._restore):
+            self.emit(Warned(self.key, text))
+        self._check_environment()
+        self.counters.pieces += 1
+        self._saved_epoch = self.counters.epoch
         for path in (self.folder.metrics, self.folder.timing):
-            rewind(path, self.progress.epoch)
+            rewind(path, self.counters.epoch)
         rows = read_epochs(self.folder.metrics, EpochMetrics)
         self.last_metrics = rows[-1] if rows else None
 
-    def _warn(self, *texts: str) -> None:
-        for text in texts:
-            self.emit({"event": "warning", "keys": [self.key], "text": text})
+    def _restore(self, payload: bytes) -> None:
+        try:
+            counters = Counters.from_json(read_meta(payload))
+            restore(payload, self.lane.model, self.lane.optimizer)
+        except (KeyError, TypeError, RecursionError, SafetensorError) as error:
+            raise ValueError(str(error)) from error
+        self.counters = counters
 
-    def _resumable(self, progress: Progress) -> Progress:
-        now = signature(self.lane.device)
+    def _check_environment(self) -> None:
+        """Refuse to resume, or note by permission, what would give other bits."""
+        was, now = self.counters.signature, signature(self.lane.device)
         changes = [
-            f"{name}: {progress.signature.get(name)} -> {value}"
-            for name, value in now.items()
-            if progress.signature.get(name) != value
+            f"{k}: {was.get(k)} -> {value}" for k, value in now.items() if was.get(k) != value
         ]
         if changes and not self.job.accept_environment:
             raise EnvironmentFault(
-                f"run {self.key[:16]} was begun in another environment ({'; '.join(changes)}); its "
-                "numbers would not be those of one environment. Go on there, or pass "
+                f"run {self.key[:16]} was started in another environment ({'; '.join(changes)}); "
+                "its numbers would not all come from one. Resume it there, or pass "
                 "--accept-environment to resume here and have the record say so."
             )
-        progress.changes += [f"epoch {progress.epoch}: {change}" for change in changes]
-        progress.signature = now
-        return progress
+        self.counters.changes += [f"epoch {self.counters.epoch}: {change}" for change in changes]
+        self.counters.signature = now
 
     @property
     def done_epochs(self) -> int:
         """Number of whole epochs behind this run."""
-        return self.progress.epoch
+        return self.counters.epoch
 
     @property
     def expected_epoch_s(self) -> float:
@@ -142,8 +133,8 @@ class Track:
     def finished(self) -> bool:
         """Whether the schedule or early stopping has ended the run."""
         stopping = self.lane.spec.training.early_stopping
-        stopped = stopping is not None and self.progress.stopping_wait >= stopping.patience
-        return stopped or self.progress.epoch >= self.lane.steps.epochs
+        stopped = stopping is not None and self.counters.stopping_wait >= stopping.patience
+        return stopped or self.counters.epoch >= self.lane.steps.epochs
 
     # -- an epoch's end --------------------------------------------------------------------------
 
@@ -191,43 +182,34 @@ class Track:
         append_epoch(self.folder.timing, timing)
         append_epoch(self.folder.metrics, metrics)
         self.last_metrics = metrics
-        self.emit(
-            {
-                "event": "epoch",
-                "keys": [self.key],
-                "epochs": self.lane.steps.epochs,
-                "steps": self.lane.steps.total,
-                **structs.asdict(metrics),
-                **structs.asdict(timing),
-            }
-        )
+        self.emit(Epoch(self.key, self.lane.steps.epochs, self.lane.steps.total, metrics, timing))
         age = time.monotonic() - self._saved_at
         if not self.finished and age * CHECKPOINT_SHARE >= self._save_cost_s:
             self.checkpoint()
 
     def _count(self, metrics: EpochMetrics) -> None:
-        progress = self.progress
-        progress.epoch = metrics.epoch
-        if metrics.test_top1_err < progress.best_test_top1_err:
-            progress.best_test_top1_err = metrics.test_top1_err
-            progress.best_epoch = metrics.epoch
+        counters = self.counters
+        counters.epoch = metrics.epoch
+        if metrics.test_top1_err < counters.best_test_top1_err:
+            counters.best_test_top1_err = metrics.test_top1_err
+            counters.best_epoch = metrics.epoch
         watched = metrics.val_in_train_err
-        if watched is not None and watched < progress.stopping_best:
-            progress.stopping_best, progress.stopping_wait = watched, 0
+        if watched is not None and watched < counters.stopping_best:
+            counters.stopping_best, counters.stopping_wait = watched, 0
         else:
-            progress.stopping_wait += 1
+            counters.stopping_wait += 1
 
     def checkpoint(self) -> None:
         """Write the state of the last whole epoch, unless it is written already.
 
         Only valid at an epoch's end: between epochs the weights are those of ``done_epochs``.
         """
-        if self._saved_epoch == self.progress.epoch:
+        if self._saved_epoch == self.counters.epoch:
             return
         start = time.perf_counter()
-        payload = dump(self.lane.model, self.lane.optimizer, self.progress.to_json())
+        payload = dump(self.lane.model, self.lane.optimizer, self.counters.to_json())
         save_checkpoint(self.folder, payload)
-        self._saved_epoch, self._saved_at = self.progress.epoch, time.monotonic()
+        self._saved_epoch, self._saved_at = self.counters.epoch, time.monotonic()
         self._save_cost_s = time.perf_counter() - start
 
     # -- the end ---------------------------------------------------------------------------------
@@ -242,6 +224,6 @@ class Track:
     def finish(self) -> None:
         """Write predictions and, last, the record; then the checkpoints go."""
         write_result(self)
-        self.outcome = "done" if self.diverged is None else "diverged"
+        self.status = Status.DONE if self.diverged is None else Status.DIVERGED
         for path in (self.folder.checkpoint, self.folder.checkpoint_prev):
             path.unlink(missing_ok=True)

@@ -11,14 +11,13 @@ runner keeps in a log.
 from __future__ import annotations
 
 import ctypes
-import json
 import os
 import signal
 import sys
-from typing import Any
 
 from resbench.process import settle
-from resbench.store.job import Job
+from resbench.protocol import Event, Idle, Ready, decode_jobs, encode
+from resbench.store.state import Status
 from resbench.train.control import Control
 
 PR_SET_PDEATHSIG = 1
@@ -28,29 +27,29 @@ def main() -> None:
     """Serve jobs until the input ends, a signal comes, or the process is not sound any more."""
     settle()
     _die_with_parent()
-    events = os.fdopen(os.dup(1), "w", buffering=1)
+    events = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # a stray print() must not break the line protocol
 
-    def emit(event: dict[str, Any]) -> None:
-        events.write(json.dumps(event, allow_nan=False) + "\n")
+    def emit(event: Event) -> None:
+        events.write(encode(event))
+        events.flush()
 
     control = Control(emit)
     control.install()
     from resbench.train.run import run_group  # torch, once for all jobs of this process
 
-    emit({"event": "ready"})
-    for line in sys.stdin:
-        jobs = [Job.parse(job) for job in json.loads(line)]
+    emit(Ready())
+    for line in sys.stdin.buffer:
+        jobs = decode_jobs(line)
         ends = run_group(jobs, control)
-        for key, outcome, text in ends:
-            emit({"event": "end", "keys": [key], "outcome": outcome, "text": text})
-        on_gpu = jobs[0].device != "cpu"
-        spent = any(o == "oom" or (o == "failed" and on_gpu) for _, o, _ in ends)
-        if control.stop or spent:
+        for end in ends:
+            emit(end)
+        spoils = {Status.OOM} if jobs[0].device == "cpu" else {Status.OOM, Status.FAILED}
+        if control.stop or any(end.status in spoils for end in ends):
             # No CUDA context is sound after an error, and oneDNN fails again where memory once did
             # not suffice for its code: the next run gets a new process.
             return
-        emit({"event": "idle"})
+        emit(Idle())
 
 
 def _die_with_parent() -> None:

@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save
 
-from resbench.train.state import dump, read_meta, restore
+from resbench.train.checkpoint import dump, read_meta, restore
 
 from ..mini import REPORT, spec_of
 from .live import lane_of, train_epoch

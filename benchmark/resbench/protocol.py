@@ -1,0 +1,105 @@
+"""What the runner sends to a worker process, and what a worker answers: one JSON value a line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import msgspec
+from msgspec import Struct
+
+from resbench.data.sources import Source
+from resbench.store.metrics import EpochMetrics, EpochTiming
+from resbench.store.state import Status
+
+
+class Job(Struct, frozen=True):
+    """One attempt at one run. Times are of the monotonic clock, which all processes share."""
+
+    key: str
+    spec: dict[str, Any]
+    context: dict[str, Any]
+    source: Source
+    results: Path
+    device: str
+    threads: int = 1
+    deadline: float | None = None
+    epoch_s: float | None = None
+    """Expected seconds an epoch, where measured; decides whether the first epoch may start."""
+    networks: Path | None = None
+    """The user's ``networks.py``, where the network is of its family."""
+    accept_environment: bool = False
+    """Resume in another environment, and mark the record."""
+    keep_weights: bool = False
+    """Store the final weights next to the record."""
+
+
+class Ready(Struct, tag=True):
+    """The process has started."""
+
+
+class Idle(Struct, tag=True):
+    """The process takes its next jobs."""
+
+
+class Fault(Struct, tag=True):
+    """What every run of the plan would meet too: a full disk, no device."""
+
+    text: str
+
+
+class Warned(Struct, tag=True):
+    """Something about a run that a person should know."""
+
+    key: str
+    text: str
+
+
+class Step(Struct, tag=True):
+    """A run is about to do its 0-based ``step`` of ``steps``."""
+
+    key: str
+    step: int
+    steps: int
+
+
+class Epoch(Struct, tag=True):
+    """A run has finished an epoch."""
+
+    key: str
+    epochs: int
+    """How many it has in all."""
+    steps: int
+    metrics: EpochMetrics
+    timing: EpochTiming
+
+
+class End(Struct, tag=True):
+    """An attempt at a run is over; every job has one. ``RUNNING``: another process trains it."""
+
+    key: str
+    status: Status
+    text: str = ""
+
+
+Event: TypeAlias = Ready | Idle | Fault | Warned | Step | Epoch | End
+RunEvent: TypeAlias = Warned | Step | Epoch
+
+_encoder = msgspec.json.Encoder(enc_hook=str)  # of paths
+_jobs = msgspec.json.Decoder(list[Job], dec_hook=lambda kind, text: kind(text))
+_event = msgspec.json.Decoder(Event)
+
+
+def encode(message: Event | list[Job]) -> bytes:
+    """Return a message as a line."""
+    return _encoder.encode(message) + b"\n"
+
+
+def decode_jobs(line: bytes) -> list[Job]:
+    """Return the jobs of a line, which are to be trained together."""
+    return _jobs.decode(line)
+
+
+def decode_event(line: bytes) -> Event:
+    """Return the event of a line."""
+    return _event.decode(line)

@@ -26,12 +26,6 @@ from . import factory
 from .factory import NAME, SUITE, Tables, eventually
 
 
-def started(results: Path) -> Follower:
-    follower = Follower(results)
-    follower.start()
-    return follower
-
-
 @contextmanager
 def training(run: RunFolder) -> Iterator[None]:
     """This process trains the run in the eyes of others."""
@@ -46,7 +40,7 @@ def training(run: RunFolder) -> Iterator[None]:
 def test_curves_grow_while_a_run_works_and_end_honestly(results: Path, tables: Tables) -> None:
     run = factory.begin(results, epochs=1)
     with training(run):
-        follower = started(results)
+        follower = Follower(results)
         eventually(lambda: tables.runs() == [(SUITE, NAME, "RUNNING")])
         factory.train(run, 1, 2, factory.EPOCHS)
         eventually(lambda: len(tables.points("key = 'loss/test_loss'")) == 3)
@@ -62,7 +56,7 @@ def test_a_runner_that_is_killed_leaves_no_running_run(results: Path, tables: Ta
     code = (
         "import sys, time; from pathlib import Path\n"
         "from resbench.tracking.follow import Follower\n"
-        "follower = Follower(Path(sys.argv[1])); follower.start()\n"
+        "follower = Follower(Path(sys.argv[1]))\n"
         "print(follower.process.pid, flush=True); time.sleep(600)"
     )
     command = [sys.executable, "-c", code, str(results)]
@@ -81,7 +75,7 @@ def test_a_runner_that_is_killed_leaves_no_running_run(results: Path, tables: Ta
 
 def test_a_follower_that_is_killed_is_made_good_by_sync(results: Path, tables: Tables) -> None:
     run = factory.begin(results, epochs=1)
-    follower = started(results)
+    follower = Follower(results)
     with training(run):
         eventually(lambda: tables.runs() == [(SUITE, NAME, "RUNNING")])
         assert follower.process is not None
@@ -141,7 +135,7 @@ def test_a_store_that_fails_is_one_warning_and_is_filled_later(
     with store(results) as uri:  # type: ignore[operator]
         monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
         monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
-        warning = started(results).close(120)
+        warning = Follower(results).close(120)
     assert warning is not None
     assert reason in warning
     assert "\n" not in warning
@@ -153,7 +147,7 @@ def test_a_store_that_fails_is_one_warning_and_is_filled_later(
 
 def test_a_follower_that_hangs_is_given_up(results: Path) -> None:
     factory.finished(results)
-    follower = started(results)
+    follower = Follower(results)
     assert follower.process is not None
     os.kill(follower.process.pid, signal.SIGSTOP)
     warning = follower.close(0.5)
@@ -169,7 +163,7 @@ def test_without_mlflow_there_is_one_line_and_no_process(
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name: None if name == "mlflow" else find(name)
     )
-    follower = started(results)
+    follower = Follower(results)
     assert follower.process is None
     warning = follower.close(1)
     assert warning is not None
@@ -183,7 +177,7 @@ def test_nothing_of_the_working_directory_is_imported(
     for name in ("mlflow", "random"):
         (tmp_path / f"{name}.py").write_text("open('I_WAS_RUN', 'w')")
     monkeypatch.chdir(tmp_path)
-    assert started(results).close(120) is None
+    assert Follower(results).close(120) is None
     assert tables.runs() == [(SUITE, NAME, "FINISHED")]
     assert not (tmp_path / "I_WAS_RUN").exists()
     subprocess.run([sys.executable, "-c", "import mlflow"], check=True)

@@ -138,8 +138,9 @@ def test_tables_of_another_mlflow_are_one_line_with_the_remedy(results: Path) ->
         env=without_uri(),
     )
     assert done.returncode == 3
-    assert done.stderr.splitlines()[-1].startswith(f"sqlite:///{results}/mlflow.db: its tables")
-    assert f"Remove {results}/mlflow.db and {results}/mlartifacts" in done.stderr
+    line = done.stderr.splitlines()[-1]
+    assert line.startswith("the MLflow UI did not start: ")
+    assert f"remove {results}/mlflow.db and {results}/mlartifacts first." in line
 
 
 def test_without_a_store_the_ui_says_how_to_make_one(

@@ -134,8 +134,6 @@ def _work(
     from resbench.tracking.follow import Follower
 
     follower = Follower(settings.results) if mirror else None
-    if follower is not None:
-        follower.start()
     patience_s = 0.0  # a second signal ends everything at once; `resbench sync` catches up
     try:
         with Progress(runs, settings.devices, throughput) as progress:

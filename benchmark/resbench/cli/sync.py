@@ -30,9 +30,8 @@ def command(results: Path) -> int:
         "written": report.written,
         "unchanged": report.unchanged,
         "running now": report.running,
-        "ended that had died": report.ended,
         "not exported": len(report.problems),
     }
     shown = [f"{n} {what}" for what, n in counts.items() if n or what in ("written", "unchanged")]
-    click.echo(f"{exporter.store.shown}: {', '.join(shown)}.")
+    click.echo(f"{exporter.mirror.shown}: {', '.join(shown)}.")
     return ExitCode.RUNS_FAILED if report.problems else ExitCode.OK

@@ -24,7 +24,7 @@ from resbench.process import PYTHON, need_temporary_files
 from resbench.words import one_line
 
 if TYPE_CHECKING:
-    from resbench.tracking.store import Store
+    from resbench.tracking.mirror import Mirror
 
 HOST = "127.0.0.1"
 STOP_S = 10.0
@@ -41,27 +41,26 @@ def command(results: Path, port: int) -> int:
 
     Prints the page of each suite, or the address of the server that MLFLOW_TRACKING_URI names.
     """
-    from resbench.tracking.store import find_store
+    from resbench.tracking.mirror import find_mirror
 
-    store = find_store(results)
-    if store.database is None:
-        click.echo(store.shown)
+    mirror = find_mirror(results)
+    if mirror.database is None:
+        click.echo(mirror.shown)
         return ExitCode.OK
-    if not store.database.is_file():
+    if not mirror.database.is_file():
         raise EnvironmentFault(
-            f"{store.database}: does not exist yet. Create it with {store.sync}."
+            f"{mirror.database}: does not exist yet. Create it with {mirror.fill_command}."
         )
-    store.check_tables()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job would ignore it
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _leave)  # the server must not outlive us
     try:
-        with _serving(store, port) as server:
-            pages = store.experiments()
+        with _serving(mirror, port) as server:
+            pages = mirror.experiments()
             width = max(map(len, pages), default=0)
             url = f"http://{HOST}:{port}"
             for suite, experiment in pages.items():
-                click.echo(f"{suite:{width}}  {store.page(url, experiment)}")
+                click.echo(f"{suite:{width}}  {mirror.page(url, experiment)}")
             click.echo(f"{url}  Ctrl-C stops it.")
             server.wait()
     except KeyboardInterrupt:
@@ -70,7 +69,7 @@ def command(results: Path, port: int) -> int:
 
 
 @contextmanager
-def _serving(store: Store, port: int) -> Iterator[subprocess.Popen[bytes]]:
+def _serving(mirror: Mirror, port: int) -> Iterator[subprocess.Popen[bytes]]:
     """Start the server, wait until it answers, and stop it at the end of the block."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -79,10 +78,10 @@ def _serving(store: Store, port: int) -> Iterator[subprocess.Popen[bytes]]:
         except OSError as error:
             raise UsageError(f"--port {port}: {error.strerror}. Choose another port.") from error
     click.echo("Starting the MLflow UI, which takes some seconds.", err=True)
-    command = [*PYTHON, "-m", "mlflow", "ui", "--backend-store-uri", store.uri]
+    command = [*PYTHON, "-m", "mlflow", "ui", "--backend-store-uri", mirror.uri]
     command += ["--host", HOST, "--port", str(port), "--workers", "1"]
-    assert store.artifacts is not None, "the UI of a server is served by that server"
-    command += ["--artifacts-destination", store.artifacts.as_uri()]
+    assert mirror.artifacts is not None, "the UI of a server is served by that server"
+    command += ["--artifacts-destination", mirror.artifacts.as_uri()]
     # The user's variables for a server of their own are not for this one.
     kept = {k: v for k, v in os.environ.items() if not k.startswith(_SERVER_VARIABLES)}
     settings = {
@@ -90,7 +89,7 @@ def _serving(store: Store, port: int) -> Iterator[subprocess.Popen[bytes]]:
         "DO_NOT_TRACK": "true",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # it starts in a third of the time
     }
-    need_temporary_files(store.results)
+    need_temporary_files(mirror.results)
     with tempfile.TemporaryFile() as log, tempfile.TemporaryDirectory() as empty:
         server = subprocess.Popen(
             command,
@@ -102,13 +101,13 @@ def _serving(store: Store, port: int) -> Iterator[subprocess.Popen[bytes]]:
             start_new_session=True,  # several processes, which stop together
         )
         try:
-            _wait(server, port, log)
+            _wait(server, port, log, mirror)
             yield server
         finally:
             _end(server)
 
 
-def _wait(server: subprocess.Popen[bytes], port: int, log: IO[bytes]) -> None:
+def _wait(server: subprocess.Popen[bytes], port: int, log: IO[bytes], mirror: Mirror) -> None:
     while server.poll() is None:
         with suppress(urllib.error.URLError, OSError):
             _DIRECT.open(f"http://{HOST}:{port}/health", timeout=5).close()
@@ -116,7 +115,8 @@ def _wait(server: subprocess.Popen[bytes], port: int, log: IO[bytes]) -> None:
         time.sleep(0.1)
     log.seek(0)
     lines = log.read().decode(errors="replace").strip().splitlines() or ["it wrote no log"]
-    raise EnvironmentFault(f"the MLflow UI did not start: {one_line(lines[-1])}")
+    why = one_line(lines[-1]).rstrip(".")
+    raise EnvironmentFault(f"the MLflow UI did not start: {why}. {mirror.remedy}")
 
 
 def _end(server: subprocess.Popen[bytes]) -> None:

@@ -64,8 +64,13 @@ def _forget_in_child() -> None:
 os.register_at_fork(after_in_child=_forget_in_child)
 
 
-def _flock(folder: Path, operation: int) -> Lock | None:
-    path = folder / LOCK_NAME
+def lock_file(path: Path, *, block: bool) -> Lock | None:
+    """Return the lock that ``path`` stands for, or None when ``block`` is off and it is held.
+
+    Raises:
+        EnvironmentFault: the folder is missing, replaced, read-only, or cannot lock files.
+    """
+    operation = fcntl.LOCK_EX if block else fcntl.LOCK_EX | fcntl.LOCK_NB
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     try:
         descriptor = os.open(path, flags, 0o666)
@@ -107,7 +112,7 @@ def try_lock(folder: Path) -> Lock | None:
         EnvironmentFault: the folder is missing, replaced, read-only, or cannot lock files.
     """
     for pause_s in (_PROBE_S, _PROBE_S, 0):  # outlasts another process's is_locked()
-        lock = _flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock = lock_file(folder / LOCK_NAME, block=False)
         if lock is not None:
             return _swept(lock)
         time.sleep(pause_s)
@@ -116,7 +121,7 @@ def try_lock(folder: Path) -> Lock | None:
 
 def wait_lock(folder: Path) -> Lock:
     """Return the lock of ``folder`` once it is free, as :func:`try_lock`; for brief holders."""
-    lock = _flock(folder, fcntl.LOCK_EX)
+    lock = lock_file(folder / LOCK_NAME, block=True)
     assert lock is not None, "a blocking flock returns with the lock"
     return _swept(lock)
 

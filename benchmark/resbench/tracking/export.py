@@ -1,20 +1,18 @@
 """Writing to MLflow what its store does not hold yet. The only module that imports MLflow.
 
-Every run in the store carries a digest of the files that it was made from, written last; runs whose
-digest is there are not looked at again. Where the store holds a number that the files do not
-(epochs that were lost in a crash and trained again), the run is deleted there and written anew, for
-MLflow cannot take a point back. Only runs of the same results folder are replaced so: a record
-of another folder with the same key and other numbers stays, and both are told apart.
+Every run in the store carries a digest of what it was made from, written last, so a run without it
+was being written when a process died. Such a run is deleted and written anew, and so is one that
+holds numbers that the files do not (epochs lost in a crash and trained again), for MLflow cannot
+take a point back. Only runs of the same results folder are replaced: a record of another folder
+with the same key and other numbers stays, and both can be told apart.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import socket
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,40 +22,38 @@ from typing import Any, TypeAlias
 
 from resbench.errors import ResbenchError
 from resbench.store.layout import RUN_NAME, RunFolder
+from resbench.store.locks import is_locked
 from resbench.store.state import Status
-from resbench.tracking import notes
-from resbench.tracking.facts import MAX_TEXT, Facts, Suites, digest_of, read_facts
-from resbench.tracking.store import (
+from resbench.tracking.facts import MAX_TEXT, Facts, Published, Suites, read_facts
+from resbench.tracking.mirror import (
     CELL,
     DIGEST,
     FOLDER,
     KEY,
     SUITE,
+    VIEW,
     Unreachable,
-    find_store,
+    find_mirror,
     folder_id,
-    share,
 )
 from resbench.words import one_line
 
-EPOCHS, RECORD, REASON = "resbench.epochs", "resbench.record", "resbench.reason"
-PUBLISHED = "_published"
-"""End of the name of a metric: the value that the suite's source gives for it."""
+EPOCHS, RECORD = "resbench.epochs", "resbench.record"
+INCOMPLETE = "incomplete"
+"""The digest of a run that is being written."""
+NOTE = "mlflow.note.content"
 MLFLOW_STATUS = {
     Status.RUNNING: "RUNNING",
     Status.DONE: "FINISHED",
-    Status.DIVERGED: "FAILED",
-    Status.OOM: "FAILED",
-    Status.FAILED: "FAILED",
-    Status.TIMEOUT: "FAILED",
     Status.INTERRUPTED: "KILLED",
 }
+"""All others are FAILED."""
 _METRICS = 800
 """In one request, with about 100 parameters and tags: MLflow takes 1,000 in all."""
 _VARIABLES = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
-    "MLFLOW_LOGGING_LEVEL": "CRITICAL",  # what goes wrong is said once, in our own words
+    "MLFLOW_LOGGING_LEVEL": "CRITICAL",  # errors are reported once, in our own words
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
 _UNLESS_SET = {
@@ -66,29 +62,63 @@ _UNLESS_SET = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_ARTIFACT_UPLOAD_DOWNLOAD_TIMEOUT": "20",
 }
-_HELD = """
-SELECT d.value, r.status, f.value FROM runs r
-JOIN tags d ON d.run_uuid = r.run_uuid AND d.key = ?
-JOIN tags f ON f.run_uuid = r.run_uuid AND f.key = ?
-WHERE r.lifecycle_stage = 'active'
-"""
+
+MlflowRun: TypeAlias = Any
 
 
-Run: TypeAlias = Any
-"""MLflow's own, kept up to date with what is written."""
+@dataclass(frozen=True)
+class Entry:
+    """A run in one cell of a suite: one run in MLflow."""
+
+    facts: Facts
+    suite: str
+    cell: str
+    published: Published
+
+    @property
+    def constants(self) -> dict[str, float]:
+        """The published values, as metrics."""
+        values = self.published.values.get(self.cell, {})
+        return {f"error/{metric}_published": value for metric, value in values.items()}
+
+    @property
+    def digest(self) -> str:
+        """Of everything that is written."""
+        return hashlib.sha256(repr(self).encode(errors="replace")).hexdigest()
+
+    @property
+    def note(self) -> str:
+        """What MLflow says above the run's numbers, as Markdown."""
+        facts = self.facts
+        lines = [f"**{self.cell}** of `{self.suite}`, seed {facts.seed}: {facts.status}."]
+        lines += [
+            f"{metric}: published {value:g} % ({self.published.cites})"
+            for metric, value in self.published.values.get(self.cell, {}).items()
+        ]
+        return "\n\n".join(lines)[:MAX_TEXT]
+
+    def epochs_tag(self, n: int) -> str:
+        """Return ``n``, and a digest that tells whether the first ``n`` epochs are the same."""
+        digest = hashlib.sha256(repr((self.constants, self.facts.epochs[:n])).encode())
+        return f"{n} {digest.hexdigest()[:16]}"
+
+    def epochs_in(self, run: MlflowRun) -> int | None:
+        """Return how many of its epochs ``run`` holds; None where it must be written anew."""
+        tag = run.data.tags.get(EPOCHS, "0")
+        n = int(tag.partition(" ")[0])
+        complete = run.data.tags.get(DIGEST, INCOMPLETE) != INCOMPLETE
+        return n if complete and tag == self.epochs_tag(n) else None
 
 
 @dataclass(frozen=True)
 class Report:
     """What :meth:`Exporter.export` found and did, in runs."""
 
-    written: int = 0
-    unchanged: int = 0
-    running: int = 0
+    written: int
+    unchanged: int
+    running: int
     """Being trained now."""
-    ended: int = 0
-    """Had died and left no files, and were still shown as running."""
-    problems: tuple[str, ...] = ()
+    problems: tuple[str, ...]
     """One line for every run that could not be exported."""
 
 
@@ -104,11 +134,13 @@ class Exporter:
     """
 
     def __init__(self, results: Path, wait_s: float = 60.0) -> None:
-        self.store, self.wait_s = find_store(results), wait_s
+        self.mirror, self.wait_s = find_mirror(results), wait_s
         self._suites, self._folder = Suites(results), folder_id(results)
-        self._opened: Any = None
-        self._confirmed: Counter[str] | None = None
+        self._read: dict[str, tuple[object, Facts | None]] = {}
+        """Facts by folder name, with the state of the files that they were read from."""
+        self._exported: set[str] | None = None
         """Digests that are in a store which cannot be asked at little cost."""
+        self._opened: Any = None
 
     def export(self) -> Report:
         """Bring the store up to date with the files.
@@ -116,75 +148,86 @@ class Exporter:
         Raises:
             Unreachable: the store does not answer; nothing is lost.
         """
-        self.store.check_tables()
-        found, problems = self._look()
-        current = Counter({digest: cells for digest, cells, _ in found.values()})
-        held, stale = self._held(current)
-        changed, unreadable = dict[str, Facts](), len(problems)
-        for name, (digest, cells, _) in found.items():
-            if held[digest] < max(cells, 1):
-                try:
-                    if facts := read_facts(RunFolder(self.store.results, name)):
-                        changed[digest] = facts
-                except ResbenchError as error:
-                    problems.append(one_line(error))
-        written = ended = 0
-        if changed or stale:
-            with self._plainly(), self.store.turn(self.wait_s):
-                suites = {suite for facts in changed.values() for suite, _ in facts.cells}
-                experiments = {suite: self._experiment(suite) for suite in sorted(suites)}
-                known = self._search()
-                written, refused = self._write(changed, experiments, known)
-                problems += refused
-                ended = self._end(known, current)
-        self._confirmed = current
-        running = sum(status is Status.RUNNING for *_, status in found.values())
-        unchanged = len(found) - written - (len(problems) - unreadable)
-        return Report(written, unchanged, running, ended, tuple(problems))
+        runs, problems = self._find()
+        entries = [
+            Entry(facts, suite, cell, self._suites.published(suite))
+            for facts in runs
+            for suite, cell in facts.cells
+        ]
+        wanted = {entry.digest: entry for entry in entries}
+        missing, lost = self._compare(wanted)
+        written, refused = set[str](), dict[str, str]()
+        if missing or lost:
+            with self._plainly(), self.mirror.turn(self.wait_s):
+                suites = sorted({entry.suite for entry in missing.values()})
+                experiments = {suite: self._experiment(suite) for suite in suites}
+                known = self._search()  # after that: deleted experiments come back with their runs
+                for digest, entry in missing.items():
+                    try:
+                        if self._put(experiments[entry.suite], known, digest, entry):
+                            written.add(entry.facts.key)
+                    except _mlflow().exceptions.MlflowException as error:
+                        if error.get_http_status_code() >= 500:
+                            raise
+                        text = f"run {entry.facts.key[:16]}: MLflow refuses it: {_why(error)}"
+                        refused[entry.facts.key] = text
+                self._end_lost(known, wanted)
+        self._exported = set(wanted)
+        running = sum(facts.status is Status.RUNNING for facts in runs)
+        unchanged = len(runs) - len(written | refused.keys())
+        return Report(
+            len(written - refused.keys()), unchanged, running, (*problems, *refused.values())
+        )
 
     # -- what has changed ------------------------------------------------------------------------
 
-    def _look(self) -> tuple[dict[str, tuple[str, int, Status]], list[str]]:
-        """Return digest, number of cells and status of every run that has begun."""
-        found, problems = {}, []
-        try:
-            names = sorted(filter(RUN_NAME.fullmatch, os.listdir(self.store.results / "runs")))
-        except OSError:
-            names = []
-        for name in names:
+    def _find(self) -> tuple[list[Facts], list[str]]:
+        """Return the facts of every run that has started, and a line for each that is damaged."""
+        found, problems = [], []
+        runs = self.mirror.results / "runs"
+        names = os.listdir(runs) if runs.is_dir() else []
+        for name in sorted(filter(RUN_NAME.fullmatch, names)):
             try:
-                if looked := digest_of(RunFolder(self.store.results, name), self._suites):
-                    found[name] = looked
-            except ResbenchError as error:
+                if facts := self._facts(RunFolder(self.mirror.results, name)):
+                    found.append(facts)
+            except (ResbenchError, OSError) as error:
                 problems.append(one_line(error))
         return found, problems
 
-    def _held(self, current: Counter[str]) -> tuple[Counter[str], bool]:
-        """Return the digests in the store, and whether it shows a run as running that is not."""
-        rows = self.store.query(_HELD, DIGEST, FOLDER)
-        if rows is None:
-            database = self.store.database
-            unasked = self._confirmed is None and (database is None or database.exists())
-            return self._confirmed or Counter(), unasked
-        ours = [digest for digest, *end in rows if end == ["RUNNING", self._folder]]
-        return Counter(digest for digest, *_ in rows), any(d not in current for d in ours)
+    def _facts(self, run: RunFolder) -> Facts | None:
+        """Read a run, unless its files are as they were."""
+        files = (run.spec, run.metrics, run.timing, run.predictions, run.record, run.state, run.log)
+        stamp = (is_locked(run.path), *map(_stamp, files))
+        if run.key not in self._read or self._read[run.key][0] != stamp:
+            self._read[run.key] = stamp, read_facts(run)
+        return self._read[run.key][1]
 
-    # -- reading ---------------------------------------------------------------------------------
+    def _compare(self, wanted: Mapping[str, Entry]) -> tuple[dict[str, Entry], bool]:
+        """Return what the store may not hold, and whether it may show a run as running wrongly."""
+        rows = self.mirror.held()
+        if rows is None:
+            held, lost = self._exported or set(), self._exported is None
+        else:
+            held = {digest for digest, *_ in rows}
+            ours = (digest for digest, *end in rows if end == ["RUNNING", self._folder])
+            lost = any(digest not in wanted for digest in ours)
+        return {digest: entry for digest, entry in wanted.items() if digest not in held}, lost
+
+    # -- reading the store -----------------------------------------------------------------------
 
     @property
     def _client(self) -> Any:
         if self._opened is None:
-            client = _mlflow().MlflowClient
-            database = self.store.database
+            client, database = _mlflow().MlflowClient, self.mirror.database
             if database is not None and not database.exists():
                 _make(database, client)
-            self._opened = client(self.store.uri)
+            self._opened = client(self.mirror.uri)
         return self._opened
 
-    def _search(self) -> list[Run]:
-        """Return all runs of ours, of whatever folder, with the newest value of each metric."""
+    def _search(self) -> list[MlflowRun]:
+        """Return all runs of ours, of whatever folder."""
         ours = self._client.search_experiments(filter_string=f"tags.`{SUITE}` != ''")
-        ids, token, known = [each.experiment_id for each in ours], None, list[Run]()
+        ids, token, known = [each.experiment_id for each in ours], None, list[MlflowRun]()
         while ids:
             query = f"tags.`{KEY}` != ''"
             page = self._client.search_runs(ids, query, max_results=1000, page_token=token)
@@ -193,136 +236,96 @@ class Exporter:
                 break
         return known
 
-    def _match(self, known: list[Run], facts: Facts, place: tuple[str, str]) -> Run | None:
+    def _match(self, known: list[MlflowRun], entry: Entry) -> MlflowRun | None:
         """Return the run with this record, else what this folder has written of this key."""
-        here = (*place, facts.key)
+        here = (entry.suite, entry.cell, entry.facts.key)
         runs = [run for run in known if here == tuple(map(run.data.tags.get, (SUITE, CELL, KEY)))]
-        same = (run for run in runs if facts.record and run.data.tags.get(RECORD) == facts.record)
+        record = entry.facts.record
+        same = (run for run in runs if record and run.data.tags.get(RECORD) == record)
         ours = (run for run in runs if run.data.tags.get(FOLDER) == self._folder)
         return next(same, None) or next(ours, None)
 
     def _experiment(self, suite: str) -> str:
         """Return a suite's experiment by its tag, for its name may be somebody else's."""
         everything = _mlflow().entities.ViewType.ALL
-        found = self._client.search_experiments(
-            everything, filter_string=f"tags.`{SUITE}` = '{suite}'"
-        )
-        for experiment in sorted(found, key=lambda each: each.lifecycle_stage):  # active first
-            if experiment.lifecycle_stage == "deleted":
-                self._client.restore_experiment(experiment.experiment_id)
-            return str(experiment.experiment_id)
-        names = chain([suite, f"{suite} (resbench)"], (f"{suite} (resbench {n})" for n in count(2)))
-        free = next(name for name in names if self._client.get_experiment_by_name(name) is None)
-        artifacts = self.store.artifacts and self.store.artifacts.as_uri()
-        tags = {SUITE: suite, "mlflow.experimentKind": "custom_model_development"}
-        return str(self._client.create_experiment(free, artifacts, tags))
+        query = f"tags.`{SUITE}` = '{suite}'"
+        found = self._client.search_experiments(everything, filter_string=query)
+        tags = _experiment_tags(suite, self._suites.published(suite))
+        if not found:
+            names = chain([suite], (f"{suite} (resbench {n})" for n in count(1)))
+            free = next(n for n in names if self._client.get_experiment_by_name(n) is None)
+            artifacts = self.mirror.artifacts and self.mirror.artifacts.as_uri()
+            return str(self._client.create_experiment(free, artifacts, tags))
+        experiment = min(found, key=lambda each: each.lifecycle_stage)  # active before deleted
+        if experiment.lifecycle_stage == "deleted":
+            self._client.restore_experiment(experiment.experiment_id)
+        for name, text in tags.items():
+            if experiment.tags.get(name) != text:
+                self._client.set_experiment_tag(experiment.experiment_id, name, text)
+        return str(experiment.experiment_id)
 
     # -- writing ---------------------------------------------------------------------------------
 
-    def _write(
-        self, changed: Mapping[str, Facts], experiments: Mapping[str, str], known: list[Run]
-    ) -> tuple[int, list[str]]:
-        """Write what the store does not hold; return how many runs, and a line for each refused."""
-        written, problems = set[str](), dict[str, str]()
-        for suite, experiment in experiments.items():
-            unsealed: list[tuple[Run, str]] = []
-            for digest, facts in changed.items():
-                for cell in (cell for name, cell in facts.cells if name == suite):
-                    run = self._match(known, facts, (suite, cell))
-                    if run is not None and run.data.tags.get(DIGEST) == digest:
-                        continue
-                    try:
-                        run = self._put(experiment, known, run, facts, (suite, cell))
-                    except _mlflow().exceptions.MlflowException as error:
-                        if error.get_http_status_code() >= 500:
-                            raise
-                        problems[digest] = f"run {facts.key[:16]}: MLflow refuses it: {_why(error)}"
-                        continue
-                    written.add(digest)
-                    unsealed.append((run, digest))
-            self._describe(experiment, suite, known)
-            for run, digest in unsealed:  # last: all is there, the note of the experiment too
-                self._client.set_tag(run.info.run_id, DIGEST, digest)
-                run.data.tags[DIGEST] = digest
-        return len(written - problems.keys()), list(problems.values())
-
-    def _put(
-        self,
-        experiment: str,
-        known: list[Run],
-        run: Run | None,
-        facts: Facts,
-        place: tuple[str, str],
-    ) -> Run:
-        """Write one run into one cell, all but its digest."""
-        suite, cell = place
-        published = self._suites.published(suite)
-        constants = {f"error/{m}{PUBLISHED}": v for m, v in published.values.get(cell, {}).items()}
-        if run is not None and _contradicts(run, facts, constants):
+    def _put(self, experiment: str, known: list[MlflowRun], digest: str, entry: Entry) -> bool:
+        """Write one run, its digest last; return whether the store did not hold it."""
+        facts, run = entry.facts, self._match(known, entry)
+        if run is not None and run.data.tags.get(DIGEST) == digest:
+            return False
+        done = None if run is None else entry.epochs_in(run)
+        if run is not None and done is None:
             if run.info.status == "RUNNING":
                 self._client.set_terminated(run.info.run_id, "KILLED")
             self._client.delete_run(run.info.run_id)
-            known.remove(run)
-            run = None
-        if run is None:
-            run = self._create(experiment, facts, place)
-            known.append(run)
-        tags = {**facts.tags, "mlflow.note.content": notes.of_run(facts, place, published)}
-        if facts.record:
-            tags[RECORD] = facts.record
-        if facts.epochs:
-            tags[EPOCHS] = _epochs_tag(facts, len(facts.epochs))
-        self._log(run, facts, constants, tags)
-        if REASON in run.data.tags and REASON not in tags:  # of an earlier attempt
-            self._client.delete_tag(run.info.run_id, REASON)
-            del run.data.tags[REASON]
-        status = MLFLOW_STATUS[facts.status]
+        if run is None or done is None:
+            run = self._create(experiment, entry)
+        else:
+            self._client.set_tag(run.info.run_id, DIGEST, INCOMPLETE)
+        self._log(run, entry, done)
+        status = MLFLOW_STATUS.get(facts.status, "FAILED")
         if status == "RUNNING":
             self._client.update_run(run.info.run_id, status)
         else:
-            for path in facts.artifacts:
-                self._client.log_artifact(run.info.run_id, str(path))
+            folder = RunFolder(self.mirror.results, facts.key).path
+            for name in facts.artifacts:
+                self._client.log_artifact(run.info.run_id, str(folder / name))
             end_ms = run.info.start_time + int(1000 * max(facts.seconds, default=0))
             self._client.set_terminated(run.info.run_id, status, end_ms)
-        return run
+        self._client.set_tag(run.info.run_id, DIGEST, digest)
+        return True
 
-    def _create(self, experiment: str, facts: Facts, place: tuple[str, str]) -> Run:
-        suite, cell = place
+    def _create(self, experiment: str, entry: Entry) -> MlflowRun:
+        facts, entities = entry.facts, _mlflow().entities
+        home = f"{socket.gethostname()}:{self.mirror.results}"
         tags = {
-            SUITE: suite,
-            CELL: cell,
+            SUITE: entry.suite,
+            CELL: entry.cell,
             KEY: facts.key,
             FOLDER: self._folder,
-            "resbench.results": one_line(f"{socket.gethostname()}:{self.store.results}")[:MAX_TEXT],
+            "resbench.results": one_line(home)[:MAX_TEXT],
             "mlflow.source.name": "resbench run",
             "mlflow.source.type": "LOCAL",
         }
-        name = f"s{facts.seed} {cell}"
-        return self._client.create_run(experiment, facts.started_ms, tags, name)
+        name = f"s{facts.seed} {entry.cell}"
+        run = self._client.create_run(experiment, facts.started_ms, tags, name)
+        label, identity, used = facts.data
+        details = json.dumps({"tags": None}), None, json.dumps(used)
+        dataset = entities.Dataset(label, identity, "code", *details)
+        self._client.log_inputs(run.info.run_id, [entities.DatasetInput(dataset, [])])
+        return run
 
-    def _log(
-        self,
-        run: Run,
-        facts: Facts,
-        constants: Mapping[str, float],
-        tags: Mapping[str, str],
-    ) -> None:
-        """Log what is new, in as few requests as the limits allow, tags last."""
-        entities = _mlflow().entities
-        if DIGEST not in run.data.tags:
-            label, identity, used = facts.data
-            details = json.dumps({"tags": None}), None, json.dumps(used)
-            dataset = entities.Dataset(label, identity, "code", *details)
-            self._client.log_inputs(run.info.run_id, [entities.DatasetInput(dataset, [])])
-        points = [(n, v, 0, 0.0) for n, v in constants.items() if n not in run.data.metrics]
-        for i in range(_count(run), len(facts.epochs)):
+    def _log(self, run: MlflowRun, entry: Entry, done: int | None) -> None:
+        """Log the epochs after ``done``, all of a new run, in few requests within the limits."""
+        facts, entities, constants = entry.facts, _mlflow().entities, entry.constants
+        points = [] if done is not None else [(n, v, 0, 0.0) for n, v in constants.items()]
+        for i in range(done or 0, len(facts.epochs)):
             points += [(n, v, i + 1, facts.seconds[i]) for n, v in facts.epochs[i].items()]
         metrics = [
             entities.Metric(name, value, run.info.start_time + int(1000 * seconds), step)
             for name, value, step, seconds in points
         ]
+        tags = {**facts.tags, NOTE: entry.note, EPOCHS: entry.epochs_tag(len(facts.epochs))}
+        tags |= {RECORD: facts.record} if facts.record else {}
         params = {k: v for k, v in facts.params.items() if k not in run.data.params}
-        new = {k: v for k, v in tags.items() if run.data.tags.get(k) != v}
         while len(metrics) > _METRICS:
             self._client.log_batch(run.info.run_id, metrics[:_METRICS])
             del metrics[:_METRICS]
@@ -330,29 +333,17 @@ class Exporter:
             run.info.run_id,
             metrics,
             [entities.Param(k, v) for k, v in params.items()],
-            [entities.RunTag(k, v) for k, v in new.items()],
+            [entities.RunTag(k, v) for k, v in tags.items()],
         )
-        run.data.metrics.update({name: value for name, value, *_ in points})
-        run.data.tags.update(new)
 
-    def _describe(self, experiment: str, suite: str, known: list[Run]) -> None:
-        """Bring the note and the saved view of an experiment up to date with its runs."""
-        runs = [run for run in known if run.data.tags.get(SUITE) == suite]
-        told = notes.of_suite(self._suites.published(suite), runs)
-        has = self._client.get_experiment(experiment).tags
-        for name, text in told.items():
-            if has.get(name) != text:
-                self._client.set_experiment_tag(experiment, name, text)
-
-    def _end(self, known: list[Run], current: Counter[str]) -> int:
+    def _end_lost(self, known: list[MlflowRun], wanted: Mapping[str, Entry]) -> None:
         """End runs that this folder once had and that the store still shows as running."""
-        ended = 0
+        keys = {entry.facts.key for entry in wanted.values()}
         for run in known:
-            ours = run.info.status == "RUNNING" and run.data.tags.get(FOLDER) == self._folder
-            if ours and run.data.tags.get(DIGEST) not in current:
+            tags = run.data.tags
+            ours = run.info.status == "RUNNING" and tags.get(FOLDER) == self._folder
+            if ours and tags.get(KEY) not in keys:
                 self._client.set_terminated(run.info.run_id, "KILLED")
-                ended += 1
-        return ended
 
     @contextmanager
     def _plainly(self) -> Iterator[None]:
@@ -362,10 +353,44 @@ class Exporter:
         except ResbenchError:
             raise
         except Exception as error:
-            raise Unreachable(
-                f"{self.store.shown}: {_why(error)}. Nothing is lost: {self.store.sync} completes "
-                "it later."
-            ) from error
+            text = f"{self.mirror.shown}: {_why(error).rstrip('.')}. {self.mirror.remedy}"
+            raise Unreachable(text) from error
+
+
+def _experiment_tags(suite: str, published: Published) -> dict[str, str]:
+    """Return the tags of a suite's experiment: whose it is, a note, a saved view of columns."""
+    note = [f"**{published.title}**", published.cites] if published.title else []
+    note.append("What the numbers mean for the claims: `resbench report`.")
+    view = {"name": "Measured and published", "createdAt": 0, "state": _view(published)}
+    return {
+        SUITE: suite,
+        NOTE: "\n\n".join(note)[:MAX_TEXT],
+        f"mlflow.sharedViewState.{VIEW}": json.dumps(view),
+        "mlflow.experimentKind": "custom_model_development",
+    }
+
+
+def _view(published: Published) -> str:
+    """Return the columns of MLflow's saved view (3.15 and later), as JSON.
+
+    A version of MLflow that reads it otherwise shows its usual columns. The names of runs, which
+    come first, say seed and cell.
+    """
+    metrics = dict.fromkeys(metric for cell in published.values.values() for metric in cell)
+    widths: dict[str, int] = {}
+    for metric in metrics or ("test_top1_err",):
+        widths |= {f"metrics.`error/{metric}`": 160, f"metrics.`error/{metric}_published`": 220}
+    for name, width in (("tier", 110), ("set", 200), ("results", 300)):
+        widths[f"tags.`resbench.{name}`"] = width
+    widths["attributes.`Dataset`"] = 210
+    state = {
+        "selectedColumns": list(widths),
+        "columnOrder": list(widths),
+        "columnWidths": widths,
+        "orderByKey": f"tags.`{CELL}`",
+        "orderByAsc": True,
+    }
+    return json.dumps(state)
 
 
 def _mlflow() -> Any:
@@ -384,33 +409,18 @@ def _make(database: Path, client: Any) -> None:
     unfinished = Path(f"{database}-new")
     for left in (unfinished, Path(f"{unfinished}-journal")):  # a stale journal would be replayed
         left.unlink(missing_ok=True)
+    unfinished.touch(0o666)  # SQLite's own mode leaves the group out whatever the umask
     client(f"sqlite:///{unfinished}")
-    share(unfinished)
     unfinished.replace(database)
 
 
-def _count(run: Run) -> int:
-    """Return how many epochs are there."""
-    return int(run.data.tags.get(EPOCHS, "0").partition(" ")[0])
-
-
-def _contradicts(run: Run, facts: Facts, constants: Mapping[str, float]) -> bool:
-    """Say whether something is there that the files do not say."""
-    n, data = _count(run), run.data
-    if n and data.tags[EPOCHS] != _epochs_tag(facts, n):
-        return True
-    expected = {**(facts.epochs[n - 1] if n else {}), **constants}
-    return any(
-        not math.isclose(expected.get(name, math.nan), value, rel_tol=1e-9)
-        for name, value in data.metrics.items()
-        if name in expected or not name.endswith(PUBLISHED)
-    ) or any(facts.params.get(name, text) != text for name, text in data.params.items())
-
-
-def _epochs_tag(facts: Facts, n: int) -> str:
-    """Return how many epochs are exported, and a digest that tells whether they are the same."""
-    digest = hashlib.sha256(json.dumps(facts.epochs[:n], sort_keys=True).encode())
-    return f"{n} {digest.hexdigest()[:16]}"
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    """Return what changes with a file's content; None where there is no file."""
+    try:
+        facts = path.lstat()
+    except FileNotFoundError:
+        return None
+    return facts.st_ino, facts.st_mtime_ns, facts.st_size
 
 
 def _why(error: BaseException) -> str:

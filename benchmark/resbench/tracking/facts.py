@@ -1,11 +1,10 @@
-"""The facts of a run, read from its folder and from the suites whose cells it fills."""
+"""What MLflow shows of a run, read from its folder and from the suites whose cells it fills."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -15,20 +14,16 @@ from msgspec import Struct
 from msgspec.structs import asdict
 
 from resbench.errors import EnvironmentFault, ResbenchError
-from resbench.store.atomic import read_file
 from resbench.store.layout import IDENTIFIER, RunFolder
 from resbench.store.metrics import EpochMetrics, EpochTiming, read_epochs
-from resbench.store.records import read_record, read_spec
+from resbench.store.records import RunRecord, read_record, read_spec
 from resbench.store.state import Status, read_state
 from resbench.suite.catalog import load_suite, suite_folder
 from resbench.suite.schema import ERROR_METRICS
 from resbench.words import one_line
 
-FORMAT = 1
-"""Raised when other facts are read from the same files, so that every run is exported anew."""
 MAX_TEXT = 5000
 """Characters of a parameter or tag: below the limits of all MLflow stores."""
-ERROR = "test_top1_err"
 _ARTIFACTS = ("spec.json", "record.json", "predictions.npz", "worker.log")
 # Charts are grouped by the part before the slash, in alphabetical order: errors come first.
 _GROUPS = {"lr": "schedule", "duration_s": "timing", "eval_s": "timing", "images_per_s": "timing"}
@@ -58,14 +53,15 @@ class Facts:
     tags: Mapping[str, str]
     data: tuple[str, str, Mapping[str, Any]]
     """Name and identity of the data set, and which of its images were used, and how."""
-    started_ms: int = 0
+    started_ms: int
     """UTC."""
-    epochs: tuple[Mapping[str, float], ...] = ()
-    seconds: tuple[float, ...] = ()
+    epochs: tuple[Mapping[str, float], ...]
+    seconds: tuple[float, ...]
     """Training time at the end of each epoch."""
-    record: str = ""
+    record: str
     """Hash of its record; empty while it has none."""
-    artifacts: tuple[Path, ...] = ()
+    artifacts: tuple[str, ...]
+    """Names of files in its folder."""
 
 
 class Suites:
@@ -74,27 +70,18 @@ class Suites:
     def __init__(self, results: Path) -> None:
         near = results.absolute().parent
         self._folders = (near / "suites", near, suite_folder())
-        self.digest = lru_cache(None)(self._digest)
         self.published = lru_cache(None)(self._published)
 
-    def _path(self, name: str) -> Path | None:
-        found = (folder / f"{name}.yaml" for folder in self._folders)
-        return next((path for path in found if path.is_file()), None)
-
-    def _digest(self, name: str) -> bytes:
-        path = self._path(name) if IDENTIFIER.fullmatch(name) else None
-        return hashlib.sha256(path.read_bytes() if path else b"").digest()
-
     def _published(self, name: str) -> Published:
-        path = self._path(name)
+        files = (folder / f"{name}.yaml" for folder in self._folders)
         try:
-            loaded = load_suite(str(path))
-        except ResbenchError:  # `validate` tells of it; a run is exported all the same
+            loaded = load_suite(str(next(filter(Path.is_file, files), None)))
+        except ResbenchError:  # `validate` reports it; a run is exported all the same
             return Published()
         suite, values = loaded.suite, dict[str, dict[str, float]]()
         for row, columns in suite.printed.items():
-            for name, cell in columns.items():
-                column = suite.table.columns[name]
+            for column_name, cell in columns.items():
+                column = suite.table.columns[column_name]
                 levels = {suite.table.rows: row, **column.where}
                 metric = cell.metric or column.metric
                 if cell.value and metric in ERROR_METRICS:
@@ -105,117 +92,93 @@ class Suites:
         return Published(suite.title, cites, values)
 
 
-def digest_of(run: RunFolder, suites: Suites) -> tuple[str, int, Status] | None:
-    """Return a digest of all that is exported of a run, the number of its cells and its status.
-
-    It costs little: nothing is parsed but what names the suites. None where the run has not begun.
-
-    Raises:
-        EnvironmentFault: a file cannot be read.
-    """
-    run.require()
-    record = read_file(run.record)
-    spec = read_file(run.spec)
-    if (told := record or spec) is None:
-        return None
-    status, reason = Status.DONE, None
-    if record is None:
-        state = read_state(run)
-        status = state.status if state else Status.INTERRUPTED
-        reason = state.reason if state else None
-    try:
-        cells = [(str(suite), str(cell)) for suite, cell in json.loads(told)["context"]["cells"]]
-    except (LookupError, TypeError, ValueError, RecursionError):
-        cells = []  # reading the facts says what is wrong
-    digest = hashlib.sha256(f"{FORMAT} {status} {reason} {len(cells)}".encode())
-    files = (spec, record, read_file(run.metrics), read_file(run.timing))
-    for part in (*(data or b"" for data in files), *(suites.digest(suite) for suite, _ in cells)):
-        digest.update(hashlib.sha256(part).digest())
-    return digest.hexdigest(), len(cells), status
-
-
 def read_facts(run: RunFolder) -> Facts | None:
-    """Return what the files of a run say, None where it has not begun.
+    """Return what the files of a run say, None where it has not started.
 
     Raises:
         EnvironmentFault: something in the folder is damaged or forged.
     """
+    run.require()
     if run.record.exists():
         record = read_record(run)
-        code, commit = record.code, record.code.commit or ""
-        tags = {
-            "resbench.status": record.status,
-            "resbench.reason": record.reason,
-            "resbench.device": record.environment.device_name,
-            "resbench.torch": record.environment.torch,
-            "resbench.code": f"{code.version} {commit[:12]}{' changed' * bool(code.dirty)}".strip(),
-            "resbench.resumed": record.timing.resumed,
-        }
-        started = datetime.fromisoformat(record.timing.started).timestamp()
-        size = {f"size.{name}": value for name, value in asdict(record.model).items()}
-        facts = facts_of(record.key, record.spec, record.context, tags, size)
-        facts = replace(facts, record=record.record_hash)
-    elif begun := read_spec(run):
-        state = read_state(run)
-        tags = {
-            "resbench.status": state.status if state else Status.INTERRUPTED,
-            "resbench.reason": state.reason if state else None,
-        }
-        started = run.spec.stat().st_mtime
-        facts = facts_of(begun["key"], begun["spec"], begun["context"], tags)
-    else:
-        return None
+        return _facts(run, record.key, record.spec, record.context, record)
+    if stored := read_spec(run):
+        return _facts(run, stored["key"], stored["spec"], stored["context"], None)
+    return None
+
+
+def _facts(run: RunFolder, key: str, spec: Any, context: Any, record: RunRecord | None) -> Facts:
+    """Return the facts; a specification and a context from elsewhere may say anything."""
     epochs, seconds = _epochs(run)
-    artifacts = (run.path / name for name in _ARTIFACTS)
-    return replace(
-        facts,
-        started_ms=int(started * 1000),
-        epochs=epochs,
-        seconds=seconds,
-        artifacts=tuple(path for path in artifacts if path.is_file() and not path.is_symlink()),
-    )
-
-
-def facts_of(
-    key: str,
-    spec: Any,
-    context: Any,
-    tags: Mapping[str, Any],
-    size: Mapping[str, Any] | None = None,
-) -> Facts:
-    """Return what a specification and its context say.
-
-    Raises:
-        EnvironmentFault: they are not what resbench writes.
-    """
     try:
-        data, cells = spec["data"], tuple((_name(s), _cell(c)) for s, c in context["cells"])
-        if not cells:
-            raise ValueError("no cells")
-        label = str(context["data"][data["name"]]["label"])
-        changed = [f"{name}={json.dumps(value)}" for name, value in context["overrides"]]
-        texts = {
-            "resbench.key": key,
-            "resbench.seed": spec["seed"],
-            "resbench.tier": spec["tier"],
-            "resbench.data": label,
-            "resbench.set": " ".join(changed) or None,
-            **tags,
-        }
         return Facts(
             key=key,
-            cells=cells,
+            cells=_cells(context),
             seed=int(spec["seed"]),
-            status=Status(tags["resbench.status"]),
-            params=_texts({**dict(_flat("", spec)), **(size or {})}),
-            tags=_texts({name: text for name, text in texts.items() if text is not None}),
-            data=(one_line(label)[:200], one_line(data["id"]).rpartition(":")[2][:8], data),
+            params=_texts(dict(_flat("", spec)) | _size(record)),
+            data=_data(spec, context),
+            epochs=epochs,
+            seconds=seconds,
+            record=record.record_hash if record else "",
+            artifacts=tuple(name for name in _ARTIFACTS if _is_plain(run.path / name)),
+            **_course(run, key, spec, context, record),
         )
     except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise EnvironmentFault(
             f"run {key[:16]}: not exported, its specification or context is not one that "
             f"`resbench run` writes ({type(error).__name__} {one_line(error)})."
         ) from error
+
+
+def _cells(context: Any) -> tuple[tuple[str, str], ...]:
+    cells = tuple((str(suite), str(cell)) for suite, cell in context["cells"])
+    names = [name for suite, cell in cells for name in (suite, *cell.split("/"))]
+    if not cells or not all(map(IDENTIFIER.fullmatch, names)):  # they become part of queries
+        raise ValueError(f"cells {cells!r}")
+    return cells
+
+
+def _label(spec: Any, context: Any) -> str:
+    return str(context["data"][spec["data"]["name"]]["label"])
+
+
+def _data(spec: Any, context: Any) -> tuple[str, str, Mapping[str, Any]]:
+    data, label = spec["data"], _label(spec, context)
+    return one_line(label)[:200], one_line(data["id"]).rpartition(":")[2][:8], data
+
+
+def _size(record: RunRecord | None) -> dict[str, Any]:
+    return {f"size.{k}": value for k, value in asdict(record.model).items()} if record else {}
+
+
+def _course(
+    run: RunFolder, key: str, spec: Any, context: Any, record: RunRecord | None
+) -> dict[str, Any]:
+    """Return status, start and tags: of the record, or of the state where there is none yet."""
+    changed = [f"{name}={json.dumps(value)}" for name, value in context["overrides"]]
+    tags: dict[str, Any] = {
+        "resbench.key": key,
+        "resbench.seed": spec["seed"],
+        "resbench.tier": spec["tier"],
+        "resbench.data": _label(spec, context),
+        "resbench.set": " ".join(changed),
+    }
+    if record is None:
+        state = read_state(run)
+        status, reason = (state.status, state.reason) if state else (Status.INTERRUPTED, None)
+        started = run.spec.stat().st_mtime
+    else:
+        status, reason = Status(record.status), record.reason
+        started = datetime.fromisoformat(record.timing.started).timestamp()
+        code, commit = record.code, record.code.commit or ""
+        tags |= {
+            "resbench.device": record.environment.device_name,
+            "resbench.torch": record.environment.torch,
+            "resbench.code": f"{code.version} {commit[:12]}{' changed' * bool(code.dirty)}".strip(),
+            "resbench.resumed": record.timing.resumed,
+        }
+    tags |= {"resbench.status": status, "resbench.reason": reason or ""}
+    return {"status": status, "started_ms": int(started * 1000), "tags": _texts(tags)}
 
 
 def _epochs(run: RunFolder) -> tuple[tuple[Mapping[str, float], ...], tuple[float, ...]]:
@@ -240,14 +203,8 @@ def _grouped(row: Struct, *without: str) -> dict[str, float]:
     return values
 
 
-def _name(name: Any) -> str:
-    if not IDENTIFIER.fullmatch(str(name)):
-        raise ValueError(f"suite or cell {name!r}")
-    return str(name)
-
-
-def _cell(name: Any) -> str:
-    return "/".join(_name(part) for part in str(name).split("/"))
+def _is_plain(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink()
 
 
 def _flat(prefix: str, value: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

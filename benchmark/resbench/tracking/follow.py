@@ -1,7 +1,7 @@
 """The process that exports a results folder while `resbench run` works in it.
 
-It watches the folder, so that nothing depends on what the runner tells it. The end of its input,
-also by the runner's death, makes it export once more and end. Each line of its output is a warning.
+It watches the folder, so that it needs no message from the runner. The end of its input, also by
+the runner's death, makes it export once more and end. Each line of its output is a warning.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from resbench.errors import ResbenchError
 from resbench.process import PYTHON, STOP_SIGNALS
 from resbench.tracking.export import Exporter
-from resbench.tracking.store import find_store
+from resbench.tracking.mirror import find_mirror
 from resbench.words import invocation, one_line
 
 EVERY_S = 3.0
@@ -26,7 +26,7 @@ RETRY_S = 10.0
 """Pause after a failure."""
 WAIT_S = 20.0
 """For another resbench that writes, or makes the database."""
-LAST_WORDS_S = 60
+LAST_EXPORT_S = 60
 """How long the process outlives its input."""
 DYING_S = 2.0
 """How long workers may take to die with their parent."""
@@ -38,17 +38,14 @@ class Follower:
     def __init__(self, results: Path) -> None:
         self.results = results
         self.process: subprocess.Popen[str] | None = None
-        self._warnings: list[str] = []
-
-    def start(self) -> None:
-        """Start the process; where that cannot be, :meth:`close` says why."""
+        self._warning = ""
         if importlib.util.find_spec("mlflow") is None:
-            self._warnings.append("mlflow is not installed.")
+            self._warning = "mlflow is not installed."
             return
         try:
-            find_store(self.results)
+            find_mirror(results)
             self.process = subprocess.Popen(
-                [*PYTHON, "-m", "resbench.tracking.follow", str(self.results)],
+                [*PYTHON, "-m", "resbench.tracking.follow", str(results)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
@@ -56,24 +53,24 @@ class Follower:
                 text=True,
             )
         except (ResbenchError, OSError) as error:
-            self._warnings.append(one_line(error))
+            self._warning = one_line(error)
 
     def close(self, patience_s: float) -> str | None:
         """Let it finish for at most ``patience_s``; return one warning where all is not there."""
         if self.process is not None:
             try:
                 output, _ = self.process.communicate(timeout=patience_s)
-                self._warnings += output.splitlines()
-                if self.process.returncode and not self._warnings:
-                    self._warnings.append(f"it ended with exit code {self.process.returncode}.")
+                code = self.process.returncode
+                ended = f"it ended with exit code {code}." if code else ""
+                self._warning = next(reversed(output.splitlines()), ended)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.communicate()
-                self._warnings.append(f"it took longer than {patience_s:g} s.")
-        if not self._warnings:
+                self._warning = f"it took longer than {patience_s:g} s."
+        if not self._warning:
             return None
         sync = invocation("sync", self.results)
-        return f"not all runs are in MLflow; {sync} completes that. {self._warnings[-1]}"
+        return f"not all runs are in MLflow; {sync} completes that. {self._warning}"
 
 
 def main() -> None:
@@ -89,8 +86,8 @@ def main() -> None:
             exporter.export()
             pause_s = EVERY_S + time.monotonic() - started  # never more than half of a core
         except ResbenchError:
-            pause_s = RETRY_S  # the last attempt says what is wrong
-    signal.alarm(LAST_WORDS_S)  # whatever hangs below MLflow must not outlive the runner
+            pause_s = RETRY_S  # the last attempt reports it
+    signal.alarm(LAST_EXPORT_S)  # whatever hangs below MLflow must not outlive the runner
     if os.getppid() != parent:  # it was killed, and its workers are about to end
         time.sleep(DYING_S)
     try:

@@ -20,6 +20,7 @@ VERBS = {
     "status": "Show the runs of a results folder and their progress.",
     "validate": "Check suite files.",
     "verify": "Recompute every record's numbers from its predictions.",
+    "masks": "Draw what the soft masks of trained networks do to images.",
     "explain": "Say why a measured error differs from the published one.",
     "compare": "Compare two results folders, run by run.",
     "models": "Compare the sizes of the networks with the published ones.",

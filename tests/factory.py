@@ -25,12 +25,12 @@ from resbench.store.records import (
     write_record,
     write_spec,
 )
-from resbench.suite.catalog import load_suite, load_tier
 from resbench.suite.expand import DataChoice, Expanded, expand
+from resbench.suite.load import load_suite, load_tier
 from resbench.suite.spec import RunSpec
 
 IMAGES = 1000
-JPEG = DataChoice("cifar10", "cifar10-jpeg75", f"sha256:{'7' * 64}", False)
+JPEG = DataChoice("cifar10", "cifar10-jpeg75", f"sha256:{'7' * 64}")
 
 
 def suite_under(name: str, **changes: Any) -> Expanded:
@@ -176,7 +176,7 @@ def _record(
             label=choice.label,
             id=choice.id,
             fingerprint="ab" * 32,
-            printed=choice.printed,
+            published=choice.published,
             train_images=50_000,
             test_images=IMAGES,
             noise_hash=None,

@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 
-from resbench.suite.catalog import suite_folder
 from resbench.suite.expand import PARTS
+from resbench.suite.load import suite_folder
 from resbench.suite.schema import Protocol, Sources, Suite, Tier
 from resbench.suite.spec import RunSpec
 

@@ -1,3 +1,3 @@
-"""resbench replicates the tables of a paper and says whether the printed numbers hold."""
+"""resbench replicates the tables of a paper and says whether the published numbers hold."""
 
 __version__ = "0.1.0"

@@ -14,7 +14,7 @@ from resbench.analysis.tables import fill
 from resbench.report.text import amount, claim_sentence, verdict_of
 from resbench.store.layout import RunFolder
 from resbench.store.records import Signals, StageSignals, write_record
-from resbench.suite.catalog import load_suite
+from resbench.suite.load import load_suite
 from tests import factory
 from tests.factory import JPEG, plant, suite_under
 

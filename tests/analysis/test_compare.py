@@ -215,7 +215,7 @@ def test_what_is_neither_a_folder_nor_a_tier_is_refused_with_the_tiers_there_are
 
 def test_runs_of_two_data_sets_with_one_label_are_kept_apart(tmp_path: Path) -> None:
     a, b = tmp_path / "a", tmp_path / "b"
-    data = [DataChoice("cifar10", "mine", f"sha256:{d * 64}", False) for d in "12"]
+    data = [DataChoice("cifar10", "mine", f"sha256:{d * 64}") for d in "12"]
     for choice, error in zip(data, (5.0, 25.0), strict=True):
         for seed in (1, 2, 3):
             plant(a, suite_under(SUITE, data={"cifar10": choice}), CELL, seed, test=[9.0, error])

@@ -14,7 +14,7 @@ from resbench.errors import UsageError
 from resbench.report.explain import finding_sentence
 from resbench.stats import student
 from resbench.stats.spread import moderated
-from resbench.suite.catalog import load_suite, suite_folder
+from resbench.suite.load import load_suite, suite_folder
 from tests import factory
 from tests.cli.invoke import imported_by, invoke
 from tests.factory import JPEG, plant, suite_under

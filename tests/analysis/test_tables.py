@@ -17,8 +17,8 @@ from resbench.analysis.tables import TableRuns, empty, fill, orphans
 from resbench.analysis.values import judge_values
 from resbench.store.layout import RunFolder
 from resbench.store.records import RunRecord
-from resbench.suite.catalog import load_suite
 from resbench.suite.expand import Expanded
+from resbench.suite.load import load_suite
 from resbench.suite.spec import NUMERICS, key_of
 from tests import factory
 from tests.factory import JPEG, suite_under
@@ -46,7 +46,7 @@ def test_an_empty_or_missing_folder_gives_one_empty_table_as_declared(tmp_path: 
         (table,) = tables(folder)
         assert not table.keys
         assert table.expanded.context.tier == "paper"
-        assert {choice.printed for choice in table.expanded.context.data.values()} == {True}
+        assert {choice.published for choice in table.expanded.context.data.values()} == {True}
         assert table.cells[CELL].seeds == table.expanded.seeds
 
 
@@ -133,15 +133,10 @@ def test_several_versions_of_two_data_sets_give_few_tables_and_show_every_run(
     assert orphans(found, read_results(tmp_path)) == []
 
 
-def test_a_data_set_is_the_published_one_by_its_identity_not_by_its_flag(
-    tmp_path: Path,
-) -> None:
-    boast = suite_under(SUITE, data={"cifar10": replace(JPEG, printed=True)})
-    factory.finish(tmp_path, boast, CELL, 1, 5.0)
-    (table,) = tables(tmp_path)
-    assert not table.expanded.context.data["cifar10"].printed
-    assert published("cifar10").printed
-    assert not published("digits").printed
+def test_a_data_set_is_the_published_one_by_its_identity() -> None:
+    assert published("cifar10").published
+    assert not JPEG.published
+    assert not published("digits").published
 
 
 def test_unfinished_runs_are_known_but_make_no_table_of_a_report(tmp_path: Path) -> None:

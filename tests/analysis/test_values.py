@@ -15,8 +15,8 @@ from resbench.analysis.results import read_results
 from resbench.analysis.tables import TableRuns, empty, fill
 from resbench.analysis.values import JudgedValue, as_published, judge_values, notes_of
 from resbench.errors import UsageError
-from resbench.suite.catalog import load_suite, suite_folder
 from resbench.suite.expand import Expanded
+from resbench.suite.load import load_suite, suite_folder
 from tests import factory
 from tests.factory import JPEG, suite_under
 
@@ -87,7 +87,7 @@ def test_images_that_no_source_publishes_stay_so_after_a_run(tmp_path: Path) -> 
     smoke = suite_under("smoke")
     factory.finish(tmp_path, smoke, next(c.id for c in smoke.cells if c.spec), 1, 5.0)
     (filled,) = fill(smoke.loaded, read_results(tmp_path))
-    assert not filled.expanded.context.data["digits"].printed
+    assert not filled.expanded.context.data["digits"].published
 
 
 def test_a_value_has_what_is_published_what_is_measured_and_their_difference(
@@ -235,21 +235,21 @@ def test_a_blank_published_value_stays_blank_and_is_not_judged(
 def test_a_skipped_cell_shows_what_is_published_and_why(tmp_path: Path, suite: str) -> None:
     found = value(tmp_path, suite, "other", "arl")
     assert (found.verdict, found.mean) == ("skipped", None)
-    assert "printed for context" in found.text
+    assert "published for context" in found.text
     assert notes_of(found) == [found.text]
 
 
 @pytest.mark.parametrize(
-    ("counted", "printed", "kind"),
+    ("counted", "published", "kind"),
     [(1_864_372, "1.9", "equal"), (1_841_242, "1.9", "differs"), (28_366_154, "28", "equal"),
      (1_850_000, "1.9", "equal"), (1_849_999, "1.9", "differs")],
 )  # fmt: skip
 def test_a_parameter_count_agrees_with_the_published_one_when_it_rounds_to_it(
-    tmp_path: Path, suite: str, counted: int, printed: str, kind: str
+    tmp_path: Path, suite: str, counted: int, published: str, kind: str
 ) -> None:
     bare = value(tmp_path, suite, "attention-92", "params")
     assert bare.published is not None
-    changed = structs.replace(bare.published, value=printed)
+    changed = structs.replace(bare.published, value=published)
     assert as_published(counted / 1e6, changed) == (kind == "equal")
 
 
@@ -316,7 +316,7 @@ def test_a_counted_table_needs_no_run_and_no_torch() -> None:
         "import sys\n"
         "from resbench.analysis.tables import empty\n"
         "from resbench.analysis.values import judge_values\n"
-        "from resbench.suite.catalog import load_suite\n"
+        "from resbench.suite.load import load_suite\n"
         "found = judge_values(empty(load_suite('table5_architecture')))\n"
         "kinds = [v.verdict for v in found]\n"
         "assert (kinds.count('equal'), kinds.count('differs')) == (32, 4), kinds\n"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from resbench.suite.catalog import SOURCES, suite_folder
+from resbench.suite.load import SOURCES, suite_folder
 
 from ..mini import RESBENCH, resbench
 from ..store.factory import finished

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from resbench.report.plan import PlannedTime, buy
-from resbench.suite.catalog import suite_names
+from resbench.suite.load import suite_names
 
 from ..mini import resbench, suite_of, write_suite
 from ..store.factory import begin, finish

@@ -11,8 +11,8 @@ import pytest
 
 from resbench.analysis import SCHEMA
 from resbench.analysis.declared import declared
-from resbench.suite.catalog import load_suite, load_tier, suite_names
 from resbench.suite.expand import expand
+from resbench.suite.load import load_suite, load_tier, suite_names
 from tests import factory
 from tests.cli.invoke import imported_by, invoke
 from tests.factory import JPEG, plant, suite_under

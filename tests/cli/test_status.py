@@ -85,7 +85,7 @@ def test_settings_are_listed_apart_with_the_command_that_resumes(
 def test_runs_of_an_edited_suite_are_counted_as_strays_unless_that_suite_is_named(
     tmp_path: Path, capsys: Capture
 ) -> None:
-    from resbench.suite.catalog import suite_folder
+    from resbench.suite.load import suite_folder
 
     path = tmp_path / "mine.yaml"
     text = (suite_folder() / "table3_mask.yaml").read_text()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from resbench.suite.catalog import suite_folder, suite_names
+from resbench.suite.load import suite_folder, suite_names
 from tests.cli.invoke import imported_by, invoke
 from tests.mini import suite_of, write_suite
 
@@ -34,16 +34,17 @@ def broken(tmp_path: Path, **changes: str) -> Path:
     return path
 
 
-def test_every_problem_of_every_suite_is_printed_with_its_place_and_exit_2(
+def test_every_problem_of_every_suite_is_shown_with_its_position_and_exit_2(
     tmp_path: Path, capsys: Capture
 ) -> None:
-    path = broken(tmp_path, row_header="row_haeder", seeds="sedes")
+    path = broken(tmp_path, row_header="row_haeder", seeds="sedes", published="printed")
     found = invoke(capsys, "validate", path, "smoke", "nothing")
     assert found.code == 2
     assert found.out.startswith("smoke:")
     lines = found.err.splitlines()
     assert sum(str(path) in line for line in lines) >= 2
-    assert any("Did you mean 'row_header'" in line for line in lines)
+    for name in ("row_header", "seeds", "published"):
+        assert any(f"Did you mean '{name}'" in line for line in lines)
     assert any("unknown suite 'nothing'" in line for line in lines)
 
 
@@ -94,9 +95,9 @@ def test_a_name_that_stands_for_nothing_is_found_in_its_place(
     [
         ("error(encoder-decoder) < error(local)", "error(encoder-decoder) ~ error(local)",
          "'~' needs a margin_pp, and nothing else takes one"),
-        ('printed_pp: "0.96"', "margin_pp: 0.5", "'~' needs a margin_pp, and nothing else takes"),
-        ('printed_pp: "0.96"', "printed_pp: about 1", "'printed_pp' in 'claims[0]'"),
-        ('printed_pp: "0.96"', 'printed_pp: "nan"', "'printed_pp' in 'claims[0]'"),
+        ('published_pp: "0.96"', "margin_pp: 0.5", "'~' needs a margin_pp, and nothing else takes"),
+        ('published_pp: "0.96"', "published_pp: about 1", "'published_pp' in 'claims[0]'"),
+        ('published_pp: "0.96"', 'published_pp: "nan"', "'published_pp' in 'claims[0]'"),
         ("claims:\n", "claims:\n  - {id: encoder-decoder-beats-local, text: again, place: here,\n"
          "     claim: error(local) > error(encoder-decoder)}\n", "the ids of claims must differ"),
         ("  data.name:", "  data.nam:", "unknown setting 'data.nam'. Did you mean 'name'?"),
@@ -113,7 +114,7 @@ def test_a_name_that_stands_for_nothing_is_found_in_its_place(
          "data.image_px (suite): 12 px do not divide the 32 px of cifar10"),
         ("{name: cifar10}", "{name: cifar10, first: 100, train_images: 200}",
          "data.train_images (suite): cifar10 does not have 200 such images. Take at most 100."),
-        ('value: "6.48"', 'value: "93.52"', "'printed_pp' is 0.96, and the published cells differ"),
+        ('value: "6.48"', 'value: "93.52"', "'published_pp' is 0.96, and the cells differ"),
         ('value: "6.48"', 'value: "648"', "34:7: 648 is not an error in percent."),
         ("error(encoder-decoder) < error(local)", "error(local) < error(local)",
          "compares something with itself"),
@@ -186,7 +187,7 @@ def test_a_tier_without_a_line_for_a_family_is_found(tmp_path: Path, capsys: Cap
 def test_a_claim_that_no_test_decides_is_found(tmp_path: Path, capsys: Capture) -> None:
     claim = "gap(local, encoder-decoder) ~ gap(encoder-decoder, local)"
     path = broken(tmp_path, **{
-        "error(encoder-decoder) < error(local)": claim, 'printed_pp: "0.96"': "margin_pp: 0.5",
+        "error(encoder-decoder) < error(local)": claim, 'published_pp: "0.96"': "margin_pp: 0.5",
     })  # fmt: skip
     found = invoke(capsys, "validate", path)
     assert found.code == 2
@@ -206,7 +207,7 @@ def test_a_claim_that_no_test_decides_is_found(tmp_path: Path, capsys: Capture) 
         ("gap(local, encoder-decoder) < gap(encoder-decoder, local)", "0.96", "-1.92"),
     ],
 )
-def test_a_stated_difference_that_the_printed_numbers_contradict_is_found(
+def test_a_stated_difference_that_the_published_numbers_contradict_is_found(
     tmp_path: Path, capsys: Capture, claim: str, stated: str, differ: str | None
 ) -> None:
     claims = {"error(encoder-decoder) < error(local)": claim, '"0.96"': f'"{stated}"'}
@@ -215,7 +216,7 @@ def test_a_stated_difference_that_the_printed_numbers_contradict_is_found(
     if differ is None:
         assert (found.code, found.err) == (0, "")
     else:
-        message = f"'printed_pp' is {stated}, and the published cells differ by {differ}"
+        message = f"'published_pp' is {stated}, and the cells differ by {differ}"
         assert found.code == 2
         assert re.fullmatch(rf"{re.escape(str(path))}:\d+:\d+: {re.escape(message)}\n", found.err)
 

@@ -12,8 +12,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 FIND_SUITES = """
-from resbench.suite import catalog
-print(catalog.__file__, catalog.suite_folder(), sep="\\n")
+from resbench.suite import load
+print(load.__file__, load.suite_folder(), sep="\\n")
 """
 
 

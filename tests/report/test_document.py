@@ -32,8 +32,8 @@ from resbench.report.document import (
 from resbench.report.render import FORMATS, Format, render
 from resbench.report.status import status_document
 from resbench.report.tables import report_document
-from resbench.suite.catalog import load_suite
 from resbench.suite.expand import DataChoice
+from resbench.suite.load import load_suite
 from tests import factory
 from tests.factory import JPEG, suite_under
 
@@ -179,7 +179,7 @@ def test_hostile_words_of_suites_and_records_do_nothing_in_any_format() -> None:
     text = text.replace("note: From a log.", f"note: {quoted['1. ']}")
     text = text.replace("text: One arm beats the other.", f"text: {quoted['- ']}")
     Path(SUITE).write_text(text)
-    choice = DataChoice("cifar10", f"{evil}\nnext \x1b[31m\u202e", f"sha256:{'6' * 64}", True)
+    choice = DataChoice("cifar10", f"{evil}\nnext \x1b[31m\u202e", f"sha256:{'6' * 64}")
     suite = suite_under(SUITE, data={"cifar10": choice})
     device = "<b>GPU</b> | 1\x1b[31m"
     factory.finish(RESULTS, suite, NAL, 1, 12.0, train=9.2, device=device)

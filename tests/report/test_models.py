@@ -9,7 +9,7 @@ from resbench.models import FAMILIES, ZOO
 from resbench.report.document import Document
 from resbench.report.models import models_document
 from resbench.report.render import FORMATS, render
-from resbench.suite.catalog import load_suite
+from resbench.suite.load import load_suite
 
 
 @pytest.fixture(scope="module")

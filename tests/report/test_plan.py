@@ -16,8 +16,8 @@ from resbench.cli.planning import Request, expand_request
 from resbench.machine import cpu_name
 from resbench.report.plan import Machine, PlannedTime, answer, plan_document
 from resbench.runner.plan import plan
-from resbench.suite.catalog import load_suite, suite_folder, suite_names
 from resbench.suite.expand import parsed_claims
+from resbench.suite.load import load_suite, suite_folder, suite_names
 from tests import factory
 from tests.cli.invoke import imported_by, invoke
 from tests.factory import JPEG, plant, suite_under
@@ -58,15 +58,15 @@ def test_the_published_effect_is_the_one_that_the_test_of_the_claim_looks_at(
 
 
 @pytest.mark.parametrize("order", ["error(nal) ~ error(arl)", "error(arl) ~ error(nal)"])
-@pytest.mark.parametrize("printed", [True, False])
+@pytest.mark.parametrize("published", [True, False])
 def test_an_equivalence_is_planned_for_its_margin_whatever_is_published(
-    tmp_path: Path, order: str, printed: bool
+    tmp_path: Path, order: str, published: bool
 ) -> None:
     suite = suite_of(seeds=(1, 2, 3))
     claim = {"id": "same", "text": "They are alike.", "place": "here", "claim": order}
     suite["claims"] = [claim | {"margin_pp": 0.5}]
-    if printed:
-        suite["printed"] = {"arl": {"err": {"value": "5.5"}}, "nal": {"err": {"value": "5.9"}}}
+    if published:
+        suite["published"] = {"arl": {"err": {"value": "5.5"}}, "nal": {"err": {"value": "5.9"}}}
     (power,) = claim_powers(declared(load_suite(str(write_suite(tmp_path, suite)))), {})
     assert answer(power) == "8 seeds"
 
@@ -101,10 +101,10 @@ def test_seeds_to_decide_are_those_that_the_verdict_asks_for(suite: str) -> None
 
 
 def test_a_chain_that_runs_as_published_is_not_ruled_out_by_its_own_range(tmp_path: Path) -> None:
-    """Its test looks at the weakest step, 0.13 in print, and not at the 1.21 from end to end."""
+    """Its test looks at the weakest step, 0.13, and not at the 1.21 from end to end."""
     expanded = declared(load_suite(SUITE))
-    printed = expanded.loaded.suite.printed
-    for network, row in printed.items():
+    published = expanded.loaded.suite.published
+    for network, row in published.items():
         for seed, luck in enumerate((-0.2, 0.0, 0.3), 1):
             error = round(float(row["arl"].value or 0) + luck * (network[-1] != "6"), 1)
             factory.finish(tmp_path, expanded, f"{network}/arl", seed, error)

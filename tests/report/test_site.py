@@ -15,8 +15,8 @@ from resbench.report.document import Document
 from resbench.report.overview import Overview, results_blocks
 from resbench.report.render import render
 from resbench.report.site import BEGIN, DRAWN, END, GENERATED, build_site, draw, write_site
-from resbench.suite.catalog import load_tier, suite_folder, suite_names
 from resbench.suite.expand import DataChoice
+from resbench.suite.load import load_tier, suite_folder, suite_names
 from tests import factory
 from tests.cli.invoke import invoke
 from tests.committed import changed, copy_of
@@ -28,7 +28,7 @@ README = f"# Ours\n\n{BEGIN}\nstale words\n{END}\n\nrest\n"
 
 @dataclass(frozen=True)
 class Site:
-    """Made reports, the results behind them, and what was printed on the way."""
+    """Made reports, the results behind them, and what was shown on the way."""
 
     results: Path
     reports: Path
@@ -150,7 +150,7 @@ def test_runs_of_two_engines_are_two_settings_and_their_figures_their_own(tmp_pa
 
 def test_two_data_sets_of_one_label_are_told_apart(tmp_path: Path) -> None:
     for digit in "12":
-        data = DataChoice("cifar10", "mine", f"sha256:{digit * 64}", False)
+        data = DataChoice("cifar10", "mine", f"sha256:{digit * 64}")
         expanded = suite_under("table3_mask", data={"cifar10": data})
         for seed in (1, 2):
             plant(tmp_path, expanded, "local", seed, test=[9.0, 5.0 + seed])

@@ -6,7 +6,7 @@ from resbench.report.document import Block, Command, Fold, Heading, Items, Link,
 from resbench.report.render.terminal import terminal
 
 WIDE = Table(
-    ("network", "ARL\nprinted", "ours", "NAL\nprinted", "ours"),
+    ("network", "ARL\npublished", "ours", "NAL\npublished", "ours"),
     (("Attention-56", "5.52", "5.61 ± 0.12 (3), 1 diverged", "5.89", "5.93 ± 0.15 (2/3)"),),
     "lrrrr",
     (2, 2),

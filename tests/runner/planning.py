@@ -7,13 +7,13 @@ from typing import Any
 
 from resbench.data.sources import identify
 from resbench.runner.plan import PlannedRun, plan
-from resbench.suite.catalog import load_suite
 from resbench.suite.expand import Context, DataChoice, Expanded, expand
+from resbench.suite.load import load_suite
 
 from ..mini import suite_of, write_suite
 
 DIGITS = identify("digits", {})
-CHOICE = DataChoice("digits", DIGITS.label, DIGITS.id, DIGITS.published)
+CHOICE = DataChoice("digits", DIGITS.label, DIGITS.id)
 
 
 def expanded(folder: Path, suite: dict[str, Any] | None = None, **context: Any) -> Expanded:

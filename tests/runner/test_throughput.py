@@ -18,7 +18,7 @@ from resbench.runner.devices import Device
 from resbench.runner.throughput import Speed, Throughput, expected, kind_of
 from resbench.store.layout import ResultsFolder
 from resbench.store.records import RunRecord
-from resbench.suite.catalog import load_suite, suite_names
+from resbench.suite.load import load_suite, suite_names
 
 from ..mini import REPORT, spec_of
 from ..store.factory import begin, finish

@@ -13,16 +13,16 @@ from hypothesis import strategies as st
 from msgspec import to_builtins
 
 from resbench.errors import ResbenchError, UsageError
-from resbench.suite.catalog import load_suite, load_tier, suite_folder, suite_names
-from resbench.suite.document import DocumentError, load_document
 from resbench.suite.expand import Context, DataChoice, Expanded, data_names, expand
+from resbench.suite.load import load_suite, load_tier, suite_folder, suite_names
+from resbench.suite.messages import validate
 from resbench.suite.schema import Tier
-from resbench.suite.schema_errors import validate
 from resbench.suite.spec import RunSpec
+from resbench.suite.yaml import DocumentError, load_document
 
 from ..mini import changed, suite_of, write_suite
 
-DATA = {name: DataChoice(name, name, f"md5:{name}", True) for name in ("cifar10", "digits")}
+DATA = {name: DataChoice(name, name, f"md5:{name}") for name in ("cifar10", "digits")}
 
 
 def expanded(
@@ -303,7 +303,7 @@ def test_a_missing_key_is_located_in_the_protocol_that_lacks_it(tmp_path: Path) 
 @pytest.mark.parametrize("name", suite_names())
 @pytest.mark.parametrize("tier", ["paper", "tiny", "cpu"])
 def test_every_shipped_suite_expands_under_every_tier_and_scale(name: str, tier: str) -> None:
-    data = DATA | {"cifar100": DataChoice("cifar100", "cifar100", "md5:c", True)}
+    data = DATA | {"cifar100": DataChoice("cifar100", "cifar100", "md5:c")}
     for scale in (1.0, 0.1):
         context = Context("eager", "fp32", data, tier, scale)
         cells = expand(load_suite(name), context, load_tier(tier)).cells

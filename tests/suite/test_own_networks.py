@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from resbench.errors import UsageError
-from resbench.suite.catalog import load_suite
-from resbench.suite.document import DocumentError
 from resbench.suite.expand import Context, DataChoice, Expanded, expand
-from resbench.suite.ledger import ledger
+from resbench.suite.load import load_suite
+from resbench.suite.provenance import ledger
+from resbench.suite.yaml import DocumentError
 
 from ..mini import changed, resbench, run_folders, suite_of, write_suite
 
@@ -51,7 +51,7 @@ def toy_suite(**model: Any) -> dict[str, Any]:
 
 
 def expanded(folder: Path, suite: dict[str, Any]) -> Expanded:
-    data = {"digits": DataChoice("digits", "digits", "sha256:0", True)}
+    data = {"digits": DataChoice("digits", "digits", "sha256:0")}
     return expand(load_suite(str(write_suite(folder, suite))), Context("eager", "fp32", data))
 
 

@@ -1,4 +1,4 @@
-"""The shipped suites: they expand, print what the sources print, and claim what the print holds."""
+"""The shipped suites: they expand, state the published numbers, and claim what these hold."""
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ from typing import Any
 
 import pytest
 
+from resbench.datasets import DATA_SETS
 from resbench.errors import UsageError
-from resbench.suite.catalog import (
+from resbench.suite.claims import ParsedClaim
+from resbench.suite.expand import Cell, Context, DataChoice, Expanded, expand, parsed_claims
+from resbench.suite.load import (
     SOURCES,
     Loaded,
     find_suite,
@@ -25,9 +28,7 @@ from resbench.suite.catalog import (
     suite_folder,
     suite_names,
 )
-from resbench.suite.claims import ParsedClaim
-from resbench.suite.expand import Cell, Context, DataChoice, Expanded, expand, parsed_claims
-from resbench.suite.ledger import ledger
+from resbench.suite.provenance import ledger
 from resbench.suite.schedule import resolve
 from resbench.suite.schema import ERROR_METRICS, Claim, PaperValue, Suite
 from tools.schemas import FILES, schema
@@ -47,7 +48,7 @@ TABLES = {
     "smoke",
 }
 NAMES = suite_names()
-DATA = {name: DataChoice(name, name, "md5:0", True) for name in ("cifar10", "cifar100", "digits")}
+DATA = {row.name: DataChoice(row.name, row.name, row.id) for row in DATA_SETS.values()}
 FACTS = Path(__file__).parents[1] / "corpus" / "facts.csv"
 YAML_FILES = sorted(suite_folder().rglob("*.yaml"))
 MEASURED = {
@@ -81,8 +82,8 @@ def trained(name: str, tier: str = "paper") -> list[Cell]:
     return [cell for cell in expanded(name, tier).cells if cell.spec is not None]
 
 
-def printed(name: str) -> Iterator[tuple[str, str, PaperValue]]:
-    for row, columns in loaded(name).suite.printed.items():
+def published(name: str) -> Iterator[tuple[str, str, PaperValue]]:
+    for row, columns in loaded(name).suite.published.items():
         for column, value in columns.items():
             yield row, column, value
 
@@ -93,7 +94,7 @@ def metric_of(name: str, column: str, value: PaperValue) -> str:
 
 def words(name: str) -> str:
     """Everything that a suite says to the reader beside its numbers."""
-    notes = [value.note or "" for _, _, value in printed(name)]
+    notes = [value.note or "" for _, _, value in published(name)]
     return " ".join([*loaded(name).suite.footnotes, *notes])
 
 
@@ -136,17 +137,17 @@ def test_a_run_of_two_tables_has_one_key() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_printed_value_is_the_value_of_its_facts(name: str) -> None:
-    for row, column, value in printed(name):
+def test_every_published_value_is_the_value_of_its_facts(name: str) -> None:
+    for row, column, value in published(name):
         assert value.facts, f"{name} {row}/{column} names no fact"
         for fact in value.facts:
             assert facts()[fact]["value"] == (value.value or ""), f"{name} {row}/{column}"
 
 
-def test_every_fact_with_a_home_is_printed_there_and_nowhere_else() -> None:
+def test_every_fact_with_a_home_is_published_there_and_nowhere_else() -> None:
     homes = defaultdict(set)
     for name in NAMES:
-        for row, column, value in printed(name):
+        for row, column, value in published(name):
             for fact in value.facts:
                 homes[fact].add(f"{name}:{row}/{column}")
     for fact, entry in facts().items():
@@ -159,7 +160,7 @@ HOMELESS = [row for row in facts().values() if re.match(r"\w+: ", row["home"])]
 
 def test_every_fact_has_a_home_or_a_use() -> None:
     assert len(facts()) == 247
-    housed = {fact for name in NAMES for *_, value in printed(name) for fact in value.facts}
+    housed = {fact for name in NAMES for *_, value in published(name) for fact in value.facts}
     assert housed | {row["id"] for row in HOMELESS} == set(facts())
 
 
@@ -175,7 +176,7 @@ def test_a_fact_outside_the_tables_is_used_where_it_says(row: dict[str, str]) ->
         name, *ids = rest.split()
         claims = {claim.id: claim for claim in loaded(name).suite.claims}
         assert claims.keys() >= set(ids)
-        assert not value or {claims[claim_id].printed_pp for claim_id in ids} == {value}
+        assert not value or {claims[claim_id].published_pp for claim_id in ids} == {value}
     elif kind == "setting":
         name, cell, path = rest.split()
         setting: Any = expanded(name).cell(cell).at_seed(1).canonical()
@@ -191,27 +192,27 @@ def test_a_fact_outside_the_tables_is_used_where_it_says(row: dict[str, str]) ->
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_printed_error_is_set_beside_our_error_on_the_same_images(name: str) -> None:
-    for row, column, value in printed(name):
+def test_a_published_error_is_set_beside_our_error_on_the_same_images(name: str) -> None:
+    for row, column, value in published(name):
         metric = metric_of(name, column, value)
         really = value.really or value.claims or "test"
         if metric in ERROR_METRICS and really in MEASURED:
             assert MEASURED[really] == metric, f"{name} {row}/{column}"
-        if value.really is not None and value.claims is None:  # print alone claims to be anything
+        if value.really is not None and value.claims is None:  # only a source claims a split
             assert value.place in {"figure", "log", "notebook"}, f"{name} {row}/{column}"
 
 
 @pytest.mark.parametrize("name", ["table6_arl_vs_nal_report", "table7_cifar10_report",
                                   "table8_cifar100_report"])  # fmt: skip
 def test_no_error_that_the_report_prints_is_ranked_as_a_test_error(name: str) -> None:
-    errors = [v for _, c, v in printed(name) if metric_of(name, c, v) in ERROR_METRICS]
+    errors = [v for _, c, v in published(name) if metric_of(name, c, v) in ERROR_METRICS]
     assert len(errors) == 4
     assert all(value.really not in {None, "test"} for value in errors)
 
 
 def paper_error(name: str, claim: Claim, cell: str) -> Decimal | None:
-    """Return the printed error of a cell in the claim's metric, if the source prints one."""
-    for row, column, value in printed(name):
+    """Return the published error of a cell in the claim's metric, if there is one."""
+    for row, column, value in published(name):
         is_it = expanded(name).cell_of(row, column).id == cell
         if is_it and value.value is not None and metric_of(name, column, value) == claim.metric:
             return Decimal(value.value)
@@ -234,18 +235,18 @@ def paper_terms(name: str, claim: Claim, parsed: ParsedClaim) -> list[Decimal] |
     ("name", "number"),
     [(name, i) for name in NAMES for i in range(len(loaded(name).suite.claims))],
 )
-def test_a_claim_holds_in_the_printed_numbers_with_the_printed_margin(
+def test_a_claim_holds_in_the_published_numbers_with_the_published_margin(
     name: str, number: int
 ) -> None:
     claim, parsed = loaded(name).suite.claims[number], parsed_claims(expanded(name))[number]
     values = paper_terms(name, claim, parsed)
     if values is None:
-        assert claim.printed_pp is None
+        assert claim.published_pp is None
         return
     assert parsed.operator in {"<", "monotone_increasing", "gap_grows"}
     assert all(low < high for low, high in pairwise(values))
     if parsed.operator != "gap_grows":
-        assert claim.printed_pp == str(values[-1] - values[0])
+        assert claim.published_pp == str(values[-1] - values[0])
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -91,7 +91,7 @@ def spec_of(seed: int = 1) -> dict[str, Any]:
 def context_of(cells: tuple[tuple[str, str], ...] = CELLS, label: str = "jpeg75") -> dict[str, Any]:
     return {
         "tier": "paper",
-        "data": {"cifar10": {"name": "cifar10", "label": label, "id": "x", "printed": False}},
+        "data": {"cifar10": {"name": "cifar10", "label": label, "id": "x"}},
         "overrides": [],
         "cells": [list(cell) for cell in cells],
     }

@@ -89,7 +89,7 @@ def test_a_run_stands_next_to_the_published_value_of_its_cell(
 def test_the_published_value_is_that_of_the_suite_next_to_the_results(
     results: Path, tables: Tables
 ) -> None:
-    from resbench.suite.catalog import suite_folder
+    from resbench.suite.load import suite_folder
 
     factory.finished(results)
     shutil.copytree(suite_folder(), results.parent / "suites")

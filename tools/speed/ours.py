@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from resbench.analysis.declared import declared
 from resbench.data.pipeline import Pipeline
 from resbench.datasets import DATA_SETS
-from resbench.suite.catalog import load_suite
+from resbench.suite.load import load_suite
 from resbench.suite.spec import RunSpec, Schedule
 from resbench.train.engine import make_engine
 from resbench.train.images import Prepared

@@ -10,11 +10,11 @@ from resbench.analysis.names import SPLITS
 from resbench.analysis.power import published_errors
 from resbench.data.fit import check_fit
 from resbench.models import FAMILIES
-from resbench.suite.catalog import load_suite, load_tier, tier_files
 from resbench.suite.claims import ParsedClaim
-from resbench.suite.document import DocumentError, Problem
 from resbench.suite.expand import Expanded, expand, parsed_claims
+from resbench.suite.load import load_suite, load_tier, tier_files
 from resbench.suite.schema import Claim, Metric, Split, half_width
+from resbench.suite.yaml import DocumentError, Problem
 
 _USUAL: dict[Metric, Split] = {
     "test_top1_err": "test",
@@ -47,7 +47,9 @@ def check_suite(name: str) -> dict[str, int]:
         "cells": len(expanded.cells),
         "skipped": len(expanded.cells) - len(trained),
         "runs": len({cell.at_seed(seed).key for cell in trained for seed in expanded.seeds}),
-        "printed": sum(p.value is not None for row in suite.printed.values() for p in row.values()),
+        "published": sum(
+            cell.value is not None for row in suite.published.values() for cell in row.values()
+        ),
         "claims": len(suite.claims),
     }
 
@@ -75,7 +77,7 @@ def _check_claims(expanded: Expanded) -> None:
         if (text := _unlike(expanded, claim, parsed)) is not None:
             problems.append(Problem(at(("claims", i, "claim")), text))
         if (text := _contradiction(expanded, claim, parsed)) is not None:
-            problems.append(Problem(at(("claims", i, "printed_pp")), text))
+            problems.append(Problem(at(("claims", i, "published_pp")), text))
     if problems:
         raise DocumentError(problems)
 
@@ -89,11 +91,11 @@ def _untestable(expanded: Expanded, parsed: ParsedClaim) -> Iterator[str]:
 def _unlike(expanded: Expanded, claim: Claim, parsed: ParsedClaim) -> str | None:
     """Say which of the published errors that a claim compares are errors of different splits."""
     suite, splits = expanded.loaded.suite, dict[Split, str]()
-    for row, columns in suite.printed.items():
-        for name, printed in columns.items():
+    for row, columns in suite.published.items():
+        for name, published in columns.items():
             cell = expanded.cell_of(row, name).id
-            metric = printed.metric or suite.table.columns[name].metric
-            split = printed.really or printed.claims or _USUAL[claim.metric]
+            metric = published.metric or suite.table.columns[name].metric
+            split = published.really or published.claims or _USUAL[claim.metric]
             known = split not in ("unspecified", "unknown")
             if known and metric == claim.metric and cell in parsed.cells:
                 splits.setdefault(split, cell)
@@ -108,15 +110,16 @@ def _contradiction(expanded: Expanded, claim: Claim, parsed: ParsedClaim) -> str
 
     Both are rounded, so that half their last places may lie between them.
     """
-    printed = published_errors(expanded, claim.metric)
-    if claim.printed_pp is None or not printed.keys() >= set(parsed.cells):
+    published = published_errors(expanded, claim.metric)
+    if claim.published_pp is None or not published.keys() >= set(parsed.cells):
         return None
     ends = (parsed.terms[0], parsed.terms[-1])
-    first, last = (printed[t[-1]][0] - sum(printed[cell][0] for cell in t[:-1]) for t in ends)
+    first, last = (published[t[-1]][0] - sum(published[cell][0] for cell in t[:-1]) for t in ends)
     falls = parsed.operator in (">", "monotone_decreasing")
     difference = first - last if falls else last - first
     cells = [cell for term in ends for cell in term]
-    rounding = half_width(claim.printed_pp) + sum(printed[cell][1] for cell in cells)
-    if abs(difference - float(claim.printed_pp)) <= rounding + 1e-9:
+    rounding = half_width(claim.published_pp) + sum(published[cell][1] for cell in cells)
+    if abs(difference - float(claim.published_pp)) <= rounding + 1e-9:
         return None
-    return f"'printed_pp' is {claim.printed_pp}, and the published cells differ by {difference:.4g}"
+    stated = f"'published_pp' is {claim.published_pp}"
+    return f"{stated}, and the cells differ by {difference:.4g}"

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from resbench.analysis.arms import Kept, arms_of, seeds_in_order
-from resbench.analysis.declared import as_declared, as_printed
+from resbench.analysis.declared import as_declared, as_published
 from resbench.analysis.measured import PLANNING_SD_PP
 from resbench.analysis.power import published_steps
 from resbench.analysis.tables import CellRuns, TableRuns
@@ -130,7 +130,7 @@ def _questions(table: TableRuns) -> list[Question]:
                 alpha=claim.alpha,
                 margin=claim.margin_pp,
                 published=published_steps(table.expanded, claim, one) or (),
-                comparable=keeps and as_printed(context),
+                comparable=keeps and as_published(context),
                 not_learnt=[
                     name for name in guarded if not _has_learnt(table, name, claim.metric, own)
                 ],

@@ -5,8 +5,8 @@ from __future__ import annotations
 from resbench.data.fit import train_images
 from resbench.datasets import DATA_SETS
 from resbench.errors import UsageError
-from resbench.suite.catalog import PAPER, Loaded
 from resbench.suite.expand import Context, DataChoice, Expanded, data_names, expand
+from resbench.suite.load import PAPER, Loaded
 from resbench.suite.schedule import resolve
 from resbench.suite.spec import RunSpec
 
@@ -20,7 +20,7 @@ def declared(loaded: Loaded) -> Expanded:
 def published(name: str) -> DataChoice:
     """Return the data set that published numbers are about, on this machine or not."""
     known = DATA_SETS[name]
-    return DataChoice(name, name, known.id, known.archive is not None)
+    return DataChoice(name, name, known.id)
 
 
 def as_declared(context: Context) -> bool:
@@ -28,9 +28,9 @@ def as_declared(context: Context) -> bool:
     return context.tier == PAPER.name and context.scale == 1 and not context.overrides
 
 
-def as_printed(context: Context) -> bool:
+def as_published(context: Context) -> bool:
     """Whether the source's own conditions hold: settings as declared, on the published data."""
-    return as_declared(context) and all(choice.printed for choice in context.data.values())
+    return as_declared(context) and all(choice.published for choice in context.data.values())
 
 
 def images_seen(spec: RunSpec) -> int:

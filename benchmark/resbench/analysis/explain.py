@@ -28,9 +28,9 @@ from resbench.errors import UsageError
 from resbench.stats.spread import sampling_sd
 from resbench.store.layout import RunFolder
 from resbench.store.metrics import EpochMetrics, read_epochs
-from resbench.suite.catalog import Loaded
 from resbench.suite.expand import Cell, Expanded
-from resbench.suite.ledger import UNMARKED, Entry
+from resbench.suite.load import Loaded
+from resbench.suite.provenance import UNMARKED, Entry
 from resbench.suite.spec import RunSpec
 
 NOTICEABLE_PP = 0.1
@@ -223,7 +223,7 @@ def _network(subject: _Subject) -> Iterator[Finding]:
     entry = catalogued(subject.spec)
     if counted is None or expected is None or entry is None:
         return
-    facts = {"parameters": counted, "expected": expected, "published": entry.printed}
+    facts = {"parameters": counted, "expected": expected, "published": entry.published}
     if subject.spec.model.width != 1:
         yield Finding("narrow", None, facts)
         return

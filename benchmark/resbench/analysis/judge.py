@@ -17,16 +17,16 @@ from pathlib import Path
 from resbench import __version__
 from resbench.analysis import SCHEMA, names
 from resbench.analysis.claims import JudgedClaim, judge_claims
-from resbench.analysis.declared import as_printed, images_seen
+from resbench.analysis.declared import as_published, images_seen
 from resbench.analysis.results import read_results, seed_of
 from resbench.analysis.tables import CellRuns, TableRuns, chosen, empty, fill, orphans
 from resbench.analysis.values import JudgedValue, judge_values
 from resbench.store.layout import RunFolder
 from resbench.store.metrics import EpochMetrics, read_epochs
 from resbench.store.records import Result, RunRecord
-from resbench.suite.catalog import PAPER, Loaded
 from resbench.suite.expand import DataChoice
-from resbench.suite.ledger import Entry
+from resbench.suite.load import PAPER, Loaded
+from resbench.suite.provenance import Entry
 from resbench.suite.schema import Column
 
 
@@ -287,7 +287,7 @@ def _setting(table: TableRuns) -> Setting:
         data,
         max((images_seen(cell.spec) for cell in cells if cell.spec is not None), default=0),
         label,
-        as_printed(context) and _keeps_to_source(table),
+        as_published(context) and _keeps_to_source(table),
     )
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from resbench.store.records import RunRecord
-from resbench.suite.catalog import PAPER, Loaded, suite_folder
 from resbench.suite.expand import Context, DataChoice
+from resbench.suite.load import PAPER, Loaded, suite_folder
 from resbench.suite.schema import Metric, Origin, Split
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def setting_label(context: Context, seen: Iterable[DataChoice] = ()) -> str:
     Of its data sets, those that were ``seen`` by a run, if any.
     """
     choices = list(seen) or context.data.values()
-    data = listed(data_label(choice.label, choice.printed) for choice in choices)
+    data = listed(data_label(choice.label, choice.published) for choice in choices)
     parts = [tier_label(context.tier, context.scale), f"data {data}", context.precision]
     parts += [f"{context.engine} engine", set_label(context.overrides)]
     return " · ".join(filter(None, parts))
@@ -123,7 +123,7 @@ def rerun_command(
     for key, value in context.overrides:
         words += ["--set", f"{key}={_value(value)}"]
     for choice in context.data.values():
-        if not choice.printed and choice.name != "digits":
+        if not choice.published and choice.name != "digits":
             words += ["--data", f"{choice.name}=PATH/{choice.label}"]
     cells = [cell] if cell else table.cells.values()
     extra = {seed for one in cells for seed in one.missing} - set(expanded.seeds)

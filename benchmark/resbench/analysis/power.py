@@ -79,26 +79,27 @@ def published_steps(
     rise. None where a cell has no published number of the claim's metric and the claim states no
     difference either.
     """
-    printed = {name: value for name, (value, _) in published_errors(expanded, claim.metric).items()}
+    errors = published_errors(expanded, claim.metric)
+    published = {name: value for name, (value, _) in errors.items()}
     steps = steps_of(parsed.operator, parsed.terms)
-    if printed.keys() >= set(parsed.cells):
+    if published.keys() >= set(parsed.cells):
         return tuple(
-            sum(w * printed[name] for w, name in zip(step.weights, step.arms, strict=True))
+            sum(w * published[name] for w, name in zip(step.weights, step.arms, strict=True))
             for step in steps
         )
-    if claim.printed_pp is None or len(steps) > 1:
+    if claim.published_pp is None or len(steps) > 1:
         return None  # of a chain, only the whole range may be stated
-    return (float(claim.printed_pp),)
+    return (float(claim.published_pp),)
 
 
 def _power(expanded: Expanded, claim: Claim, parsed: ParsedClaim, runs: Runs, claims: int) -> Power:
     steps = steps_of(parsed.operator, parsed.terms)
     seeds, spread = len(expanded.seeds), _spread(expanded, claim, parsed, runs)
     sd = spread.sd_pp * math.hypot(*steps[0].weights)
-    printed = min(published_steps(expanded, claim, parsed) or (), default=None)
+    published = min(published_steps(expanded, claim, parsed) or (), default=None)
     # All tests of a claim must reject: the steps of a chain, the two of an equivalence.
     tests = len(steps) if claim.margin_pp is None else 2
-    sought = printed if claim.margin_pp is None else float(claim.margin_pp)
+    sought = published if claim.margin_pp is None else float(claim.margin_pp)
 
     arms, strictest = len(steps[0].arms), claim.alpha / claims
     power = per_test_power(tests)
@@ -106,7 +107,7 @@ def _power(expanded: Expanded, claim: Claim, parsed: ParsedClaim, runs: Runs, cl
         claim,
         seeds,
         spread,
-        printed,
+        published,
         sought,
         detectable(seeds, sd, arms, alpha=claim.alpha, power=power),
         detectable(seeds, sd, arms, alpha=strictest, power=power),
@@ -150,9 +151,9 @@ def published_errors(expanded: Expanded, metric: Metric) -> dict[str, tuple[floa
     """Return the published numbers that are this metric, with half their last place, by cell id."""
     suite = expanded.loaded.suite
     return {
-        expanded.cell_of(row, name).id: (float(printed.value), printed.half_width)
-        for row, columns in suite.printed.items()
-        for name, printed in columns.items()
-        if printed.value is not None
-        and (printed.metric or suite.table.columns[name].metric) == metric
+        expanded.cell_of(row, name).id: (float(published.value), published.half_width)
+        for row, columns in suite.published.items()
+        for name, published in columns.items()
+        if published.value is not None
+        and (published.metric or suite.table.columns[name].metric) == metric
     }

@@ -11,7 +11,6 @@ from typing import Any
 
 import msgspec
 
-from resbench.analysis.declared import published
 from resbench.datasets import DATA_SETS
 from resbench.errors import ResbenchError
 from resbench.store.layout import RunFolder
@@ -145,9 +144,7 @@ def _context(spec: Mapping[str, Any], stored: Any) -> tuple[Context, DataChoice]
         raise ValueError(first_error(error)) from None
     except (KeyError, TypeError) as error:
         raise ValueError(f"nothing at {error}") from None
-    # The identity decides what is the published data, not a flag that anyone can set.
-    known = published(name)
-    return context, DataChoice(name, choice.label, id_, known.printed and id_ == known.id)
+    return context, DataChoice(name, choice.label, id_)
 
 
 def setting_of(context: Context) -> list[Any]:

@@ -14,7 +14,7 @@ from resbench.analysis.tables import TableRuns, fill, orphans
 from resbench.data.fit import train_images
 from resbench.errors import UsageError
 from resbench.store.state import Status
-from resbench.suite.catalog import Loaded
+from resbench.suite.load import Loaded
 from resbench.suite.schedule import resolve
 
 STATES = ("done", "diverged", "running", "interrupted", "failed", "to do")

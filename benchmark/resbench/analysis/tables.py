@@ -29,9 +29,9 @@ from resbench.analysis.results import (
 )
 from resbench.errors import ResbenchError
 from resbench.store.records import RunRecord
-from resbench.suite.catalog import PAPER, Loaded, load_suites, load_tier, suite_names
 from resbench.suite.expand import Cell, DataChoice, Expanded, data_names, expand
-from resbench.suite.ledger import Entry, ledger
+from resbench.suite.load import PAPER, Loaded, load_suites, load_tier, suite_names
+from resbench.suite.provenance import Entry, ledger
 from resbench.suite.spec import NUMERICS
 
 
@@ -209,14 +209,14 @@ def closeness(expanded: Expanded) -> tuple[Any, ...]:
     """Sort key: the source's own first, what trains longer next; mixed data sets last."""
     context = expanded.context
     trained = (images_seen(cell.spec) for cell in expanded.cells if cell.spec is not None)
-    printed = {choice.printed for choice in context.data.values()}
+    published_data = {choice.published for choice in context.data.values()}
     return (
         context.tier != PAPER.name,
         bool(context.overrides),
         -max(trained, default=0),
         context.tier,
-        len(printed) > 1,
-        printed != {True},
+        len(published_data) > 1,
+        published_data != {True},
         [choice.label for choice in context.data.values()],
         context.precision != "fp32",
         context.engine,

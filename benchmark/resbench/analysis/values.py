@@ -17,8 +17,8 @@ from resbench.models import FAMILIES, ZooEntry, zoo_entry
 from resbench.stats.cells import MARGIN_PP, CellKind, CellVerdict, judge_cell
 from resbench.stats.intervals import summarise
 from resbench.stats.spread import Arm, reference_variance
-from resbench.suite.catalog import Loaded
 from resbench.suite.expand import Context
+from resbench.suite.load import Loaded
 from resbench.suite.schema import ERROR_METRICS, Metric, PaperValue
 from resbench.suite.spec import RunSpec
 
@@ -80,7 +80,7 @@ def judge_values(table: TableRuns) -> tuple[JudgedValue, ...]:
     arms, _ = arms_of(table, _SAME_SPLIT.values()) if suite.train else ({}, None)
     for row in suite.matrix[suite.table.rows]:
         for name, column in suite.table.columns.items():
-            published = suite.printed.get(row, {}).get(name)
+            published = suite.published.get(row, {}).get(name)
             metric = (published.metric if published else None) or column.metric
             cell = table.cells[table.expanded.cell_of(row, name).id]
             value = JudgedValue(row, name, cell.cell.id, metric, published, "not_run", "Not run.")
@@ -221,7 +221,7 @@ def _reasons(table: TableRuns, cell: CellRuns, unlike: str | None) -> tuple[str,
         more = [f"{len(departs) - 3} more"] if len(departs) > 3 else []
         reasons.append(f"the suite departs from its source in {listed([*departs[:3], *more])}")
     choice = table.choice(cell)
-    if choice is not None and not choice.printed:
+    if choice is not None and not choice.published:
         reasons.append(f"data {data_label(choice.label, False)}")
     return (*reasons, *([unlike] if unlike else []))
 

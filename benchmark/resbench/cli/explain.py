@@ -23,7 +23,7 @@ def command(suite: str, cell: str, results: Path, format_: str | None) -> None:
     from resbench.analysis.explain import explain
     from resbench.analysis.results import read_results
     from resbench.report.explain import explain_document
-    from resbench.suite.catalog import load_suite
+    from resbench.suite.load import load_suite
 
     loaded = load_suite(suite)
     found = explain(loaded, cell, read_results(results))

@@ -18,6 +18,6 @@ def command(format_: str | None) -> None:
     from resbench.analysis.judge import judge
     from resbench.analysis.tables import empty
     from resbench.report.models import models_document
-    from resbench.suite.catalog import load_suite
+    from resbench.suite.load import load_suite
 
     show(models_document(judge(empty(load_suite("table5_architecture")))), format_)

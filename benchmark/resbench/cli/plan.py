@@ -38,7 +38,7 @@ def command(results: Path, budget: str | None, format_: str | None, **options: A
     """
     from resbench.report.plan import Machine, plan_document
     from resbench.store.scan import scan
-    from resbench.suite.catalog import suite_names
+    from resbench.suite.load import suite_names
 
     budget_s = None if budget is None else parse_budget(budget)
     named = options.pop("suites")

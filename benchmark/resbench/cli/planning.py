@@ -78,8 +78,8 @@ def expand_request(request: Request) -> tuple[list[Expanded], dict[str, Source],
     from resbench.data.fit import check_fit
     from resbench.data.sources import identify, parse_locations
     from resbench.runner.devices import choose, need_compiler
-    from resbench.suite.catalog import load_suites, load_tier
     from resbench.suite.expand import Context, DataChoice, data_names, expand
+    from resbench.suite.load import load_suites, load_tier
 
     if not 0 < request.scale <= 1:
         raise UsageError(f"--scale {request.scale:g}: must be above 0 and at most 1.")
@@ -96,7 +96,7 @@ def expand_request(request: Request) -> tuple[list[Expanded], dict[str, Source],
     found = (data_names(suite, tier, overrides) for suite, (tier, _) in tiered)
     names = dict.fromkeys(name for names in found for name in names)
     sources = {name: identify(name, locations) for name in names}
-    choices = {n: DataChoice(n, s.label, s.id, s.published) for n, s in sources.items()}
+    choices = {n: DataChoice(n, s.label, s.id) for n, s in sources.items()}
     context = Context(
         engine=engine,  # type: ignore[arg-type]
         precision=request.precision or "fp32",  # type: ignore[arg-type]
@@ -124,7 +124,7 @@ def parse_overrides(pairs: Sequence[str]) -> tuple[tuple[str, Any], ...]:
 
 
 def _parse_value(text: str) -> Any:
-    from resbench.suite.document import plain_value
+    from resbench.suite.yaml import plain_value
 
     try:
         return json.loads(text, parse_constant=str)

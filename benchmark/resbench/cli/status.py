@@ -22,7 +22,7 @@ def command(suites: tuple[str, ...], results: Path, format_: str | None) -> None
     from resbench.analysis.results import read_results
     from resbench.analysis.status import folder_status
     from resbench.report.status import status_document
-    from resbench.suite.catalog import load_suites, suite_names
+    from resbench.suite.load import load_suites, suite_names
 
     named = load_suites(suites or suite_names())
     found = folder_status(named, read_results(results), whole=not suites)

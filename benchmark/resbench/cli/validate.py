@@ -19,7 +19,7 @@ def command(suites: tuple[str, ...]) -> int:
     and those next to it. Prints all problems with file, line and column. Without SUITE: every
     shipped suite.
     """
-    from resbench.suite.catalog import suite_names
+    from resbench.suite.load import suite_names
 
     code = ExitCode.OK
     for name in dict.fromkeys(suites or suite_names()):
@@ -34,7 +34,7 @@ def command(suites: tuple[str, ...]) -> int:
 def _contents(name: str) -> str:
     """Check a file and return what it holds."""
     from resbench.analysis.checks import check_suite
-    from resbench.suite.catalog import SOURCES, check_sources
+    from resbench.suite.load import SOURCES, check_sources
 
     if Path(name).name == SOURCES:  # lies among the suites, so a shell's * names it too
         return count(check_sources(Path(name)), "source")
@@ -43,7 +43,7 @@ def _contents(name: str) -> str:
     parts = [
         count(found["cells"], "cell") + skipped,
         count(found["runs"], "run"),
-        count(found["printed"], "published value"),
+        count(found["published"], "published value"),
         count(found["claims"], "claim"),
     ]
     return ", ".join(parts)

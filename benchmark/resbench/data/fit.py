@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from resbench.datasets import DATA_SETS
-from resbench.suite.document import DocumentError, Problem
 from resbench.suite.expand import Cell
 from resbench.suite.spec import Data, RunSpec
+from resbench.suite.yaml import DocumentError, Problem
 
 
 def train_images(data: Data) -> int:

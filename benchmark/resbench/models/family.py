@@ -66,7 +66,7 @@ class ZooEntry:
     """Trainable parameters with 10 classes."""
     parameters_100: int
     macs_m: float
-    printed: str | None
+    published: str | None
     """Parameters as the source publishes them, where it does."""
     trunk_depth: int
     with_bn_statistics_10: int | None = None

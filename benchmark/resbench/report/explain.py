@@ -13,7 +13,7 @@ from resbench.analysis.values import JudgedValue, notes_of
 from resbench.report import text
 from resbench.report.document import Block, Command, Document, Heading, Items, Paragraph
 from resbench.report.tables import measured
-from resbench.suite.catalog import Loaded
+from resbench.suite.load import Loaded
 from resbench.words import count
 
 Facts = Mapping[str, Any]

@@ -244,7 +244,7 @@ def _canvas(width: float, height: float, ratios: Sequence[float] = (1.0,)) -> An
 def _title(figure: Figure, judged: JudgedTable, what: str) -> None:
     """Say which table, which tier and which data set the figure is about."""
     setting = judged.setting
-    data = listed(data_label(choice.label, choice.printed) for choice in setting.data)
+    data = listed(data_label(choice.label, choice.published) for choice in setting.data)
     where = f"{sentence(tier_label(setting.tier, setting.scale))}, data {data}."
     changed = f" {set_label(setting.overrides)}." if setting.overrides else ""
     _head(figure, judged.title, f"{where}{changed} {sentence(what)}.")

@@ -76,7 +76,7 @@ def _choices(family: Family) -> Fold:
 
 def _network(entry: ZooEntry) -> dict[str, Any]:
     counts = (entry.parameters_10, entry.parameters_100, entry.with_bn_statistics_10)
-    fits = entry.printed and any(_rounds(n, entry.printed) for n in counts if n is not None)
+    fits = entry.published and any(_rounds(n, entry.published) for n in counts if n is not None)
     return {
         "family": entry.family,
         "name": entry.name,
@@ -85,7 +85,7 @@ def _network(entry: ZooEntry) -> dict[str, Any]:
         "parameters_10": entry.parameters_10,
         "parameters_100": entry.parameters_100,
         "with_bn_statistics_10": entry.with_bn_statistics_10,
-        "published": entry.printed,
+        "published": entry.published,
         "agrees": fits,
         "macs_m": entry.macs_m,
         "trunk_depth": entry.trunk_depth,

@@ -172,7 +172,7 @@ def abstract(overview: Overview) -> list[Block]:
 
 def data_of(table: JudgedTable) -> str:
     """Return the data sets of a table, each with a warning where it is not the published one."""
-    return listed(data_label(choice.label, choice.printed) for choice in table.setting.data)
+    return listed(data_label(choice.label, choice.published) for choice in table.setting.data)
 
 
 def sources(overview: Overview) -> Prose:

@@ -231,7 +231,7 @@ def _claims(table: JudgedTable) -> Iterator[Block]:
         yield Paragraph(EFFECTS)
     waiting = tuple(
         f"{claim.claim.text} ({claim.claim.place}"
-        + (f"; published {claim.claim.printed_pp} pp)" if claim.claim.printed_pp else ")")
+        + (f"; published {claim.claim.published_pp} pp)" if claim.claim.published_pp else ")")
         for claim in table.claims
         if not claim.has_runs
     )

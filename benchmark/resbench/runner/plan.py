@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from resbench.data.sources import Source
 from resbench.models import FAMILIES
-from resbench.suite.expand import Context, DataChoice, Expanded
+from resbench.suite.expand import Context, Expanded
 from resbench.suite.spec import RunSpec
 
 
@@ -49,20 +49,10 @@ class PlannedRun:
             "scale": self.context.scale,
             "engine": self.context.engine,
             "precision": self.context.precision,
-            "data": {choice.name: choice_fields(choice)},
+            "data": {choice.name: asdict(choice)},
             "overrides": [[key, value] for key, value in self.context.overrides],
             "cells": [[place.suite, place.cell] for place in self.places],
         }
-
-
-def choice_fields(choice: DataChoice) -> dict[str, Any]:
-    """Return a data choice as plain JSON values."""
-    return {
-        "name": choice.name,
-        "label": choice.label,
-        "id": choice.id,
-        "printed": choice.printed,
-    }
 
 
 def plan(suites: Sequence[Expanded], sources: dict[str, Source]) -> list[PlannedRun]:

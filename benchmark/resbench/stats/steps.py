@@ -1,4 +1,4 @@
-"""The contrasts that decide a claim, over runs or over printed numbers. No numpy: `plan` asks this.
+"""The contrasts that decide a claim, of runs or of published numbers. No numpy: `plan` asks this.
 
 A term is a tuple: one cell, or the pair (a, b) of a gap error(b) - error(a).
 """

@@ -75,11 +75,11 @@ class DataFacts(Stored):
 
     name: str
     label: str
-    """How tables name it when it is not the printed data set."""
+    """How tables name it when it is not the published data set."""
     id: str
     fingerprint: str
     """sha256 of decoded pixels and labels."""
-    printed: bool
+    published: bool = msgspec.field(name="printed")
     """Whether these are the images the source's number was measured on."""
     train_images: Positive
     test_images: Positive

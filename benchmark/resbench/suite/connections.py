@@ -15,10 +15,10 @@ import msgspec
 
 from resbench.errors import did_you_mean
 from resbench.suite.claims import parse_claim
-from resbench.suite.document import Keys
+from resbench.suite.messages import Found
 from resbench.suite.schema import ERROR_METRICS, TEXT_METRICS, Level, PaperValue, Suite, Table
-from resbench.suite.schema_errors import Found
 from resbench.suite.spec import plain_to, settings_below
+from resbench.suite.yaml import Keys
 
 Matrix = Mapping[str, Mapping[str, Level]]
 _TYPES = {field.name: field.type for field in msgspec.structs.fields(Suite)}
@@ -41,7 +41,7 @@ def unconnected(value: Mapping[str, Any]) -> Iterator[Found]:
         yield from _levels(matrix, skip.where, ("skips", i, "where"))
     if table is not None:
         yield from _shape(matrix, table)
-        yield from _published(matrix, table, sound_part(value, "printed") or {})
+        yield from _published(matrix, table, sound_part(value, "published") or {})
     yield from _claims(matrix, value.get("claims"))
 
 
@@ -83,14 +83,14 @@ def _known(what: str, name: str, allowed: Collection[str], at: Keys) -> Iterator
 
 
 def _published(
-    matrix: Matrix, table: Table, printed: Mapping[str, Mapping[str, PaperValue]]
+    matrix: Matrix, table: Table, published: Mapping[str, Mapping[str, PaperValue]]
 ) -> Iterator[Found]:
     """Check that every published value has a row, a column, and a number where one is due."""
-    for row, columns in printed.items():
+    for row, columns in published.items():
         if table.rows in matrix:
-            yield from _known("row", row, matrix[table.rows], ("printed", row))
+            yield from _known("row", row, matrix[table.rows], ("published", row))
         for name, value in columns.items():
-            at = ("printed", row, name)
+            at = ("published", row, name)
             yield from _known("column", name, table.columns, at)
             if name not in table.columns or value.value is None:
                 continue

@@ -18,12 +18,12 @@ from msgspec.structs import replace
 from resbench.datasets import DATA_SETS
 from resbench.errors import UsageError, did_you_mean
 from resbench.models import FAMILIES, Network
-from resbench.suite.catalog import PAPER, Loaded, load_networks
 from resbench.suite.claims import ParsedClaim, parse_claim
-from resbench.suite.document import Document, DocumentError, Keys, Position, Problem
+from resbench.suite.load import PAPER, Loaded, load_networks
+from resbench.suite.messages import problems
 from resbench.suite.schema import Shrunk, Tier
-from resbench.suite.schema_errors import problems
 from resbench.suite.spec import Engine, Precision, RunSpec, plain_to, specification
+from resbench.suite.yaml import Document, DocumentError, Keys, Position, Problem
 
 Path_ = tuple[str, ...]
 PARTS = ("model", "data", "training")
@@ -37,8 +37,12 @@ class DataChoice:
     name: str
     label: str
     id: str
-    printed: bool
-    """Whether published numbers are about it."""
+
+    @property
+    def published(self) -> bool:
+        """Whether published numbers are about these images: their identity decides, no flag."""
+        known = DATA_SETS.get(self.name)
+        return known is not None and known.archive is not None and self.id == known.id
 
 
 @dataclass(frozen=True)

@@ -106,9 +106,9 @@ class Table(Frozen):
     row_header: Text = "network"
 
 
-def half_width(printed: str) -> float:
+def half_width(published: str) -> float:
     """Return half a unit of the last digit of a published number."""
-    return 0.5 * 10.0 ** -len(printed.partition(".")[2])
+    return 0.5 * 10.0 ** -len(published.partition(".")[2])
 
 
 class PaperValue(Frozen):
@@ -146,7 +146,7 @@ class Claim(Frozen):
     place: Text
     claim: Text
     metric: ClaimMetric = "test_top1_err"
-    printed_pp: (
+    published_pp: (
         Annotated[
             str,
             Meta(pattern=r"^[+-]?\d+(\.\d+)?$(?!\n)", description='a number like "0.37"'),
@@ -178,7 +178,7 @@ class Suite(Frozen):
     matrix: Annotated[dict[Identifier, dict[Identifier, Level]], Meta(min_length=1)]
     skips: tuple[Skip, ...] = ()
     table: Table
-    printed: dict[Identifier, dict[Identifier, PaperValue]] = {}
+    published: dict[Identifier, dict[Identifier, PaperValue]] = {}
     footnotes: tuple[Text, ...] = ()
     claims: tuple[Claim, ...] = ()
     provenance: dict[str, Mark] = {}

@@ -18,7 +18,7 @@ from resbench.store.layout import IDENTIFIER, RunFolder
 from resbench.store.metrics import EpochMetrics, EpochTiming, read_epochs
 from resbench.store.records import RunRecord, read_record, read_spec
 from resbench.store.state import Status, read_state
-from resbench.suite.catalog import load_suite, suite_folder
+from resbench.suite.load import load_suite, suite_folder
 from resbench.suite.schema import ERROR_METRICS
 from resbench.words import one_line
 
@@ -79,7 +79,7 @@ class Suites:
         except ResbenchError:  # `validate` reports it; a run is exported all the same
             return Published()
         suite, values = loaded.suite, dict[str, dict[str, float]]()
-        for row, columns in suite.printed.items():
+        for row, columns in suite.published.items():
             for column_name, cell in columns.items():
                 column = suite.table.columns[column_name]
                 levels = {suite.table.rows: row, **column.where}

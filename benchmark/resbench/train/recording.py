@@ -106,7 +106,7 @@ def _data_facts(track: Track) -> DataFacts:
         label=source.label,
         id=source.id,
         fingerprint=images.fingerprint,
-        printed=source.published,
+        published=source.published,
         train_images=len(images.train_images),
         test_images=len(images.test_images),
         noise_hash=noise_hash,

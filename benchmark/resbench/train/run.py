@@ -22,7 +22,7 @@ from resbench.store.layout import RunFolder
 from resbench.store.locks import try_lock
 from resbench.store.records import read_record, write_spec
 from resbench.store.state import Status, write_state
-from resbench.suite.catalog import load_networks
+from resbench.suite.load import load_networks
 from resbench.suite.spec import RunSpec, plain_to, specification
 from resbench.train.control import Control, Interrupted
 from resbench.train.determinism import find_device, set_up_device

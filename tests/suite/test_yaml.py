@@ -19,9 +19,12 @@ from hypothesis import strategies as st
 from msgspec import Meta, Struct
 
 from resbench.errors import ExitCode, UsageError
-from resbench.suite import document, schema
-from resbench.suite.catalog import suite_folder
-from resbench.suite.document import (
+from resbench.suite import schema
+from resbench.suite import yaml as reader
+from resbench.suite.load import suite_folder
+from resbench.suite.messages import problems, validate
+from resbench.suite.spec import Frozen, plain_to
+from resbench.suite.yaml import (
     MAX_BYTES,
     Document,
     DocumentError,
@@ -30,8 +33,6 @@ from resbench.suite.document import (
     load_document,
     parse_document,
 )
-from resbench.suite.schema_errors import problems, validate
-from resbench.suite.spec import Frozen, plain_to
 
 CORPUS = Path(__file__).parents[1] / "corpus" / "yaml"
 FILE = Path("x.yaml")
@@ -82,7 +83,7 @@ class Suite(Strict):
     families: dict[Literal["attention", "plain"], dict[str, Any]] = msgspec.field(
         default_factory=dict
     )
-    printed: str | None = None
+    published: str | None = None
     unit: Literal["step", "epoch"] | None = None
     loose: str | Optim | list[int] = ""
 
@@ -170,7 +171,7 @@ def test_a_file_without_permission_is_one_line() -> None:
 import os, sys
 from pathlib import Path
 from resbench.errors import UsageError
-from resbench.suite.document import load_document
+from resbench.suite.yaml import load_document
 if os.geteuid() == 0:
     os.setuid(65534)
 try:
@@ -216,10 +217,10 @@ def test_numbers_that_are_not_finite_and_missing_keys_are_found_in_other_values(
 def test_the_parser_in_python_reads_the_same_and_takes_over_without_libyaml(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert document._LOADER is yaml.CSafeLoader, "PyYAML's wheels have libyaml"
+    assert reader._LOADER is yaml.CSafeLoader, "PyYAML's wheels have libyaml"
     texts = [(path, path.read_text()) for path in sorted(suite_folder().rglob("*.yaml"))]
     fast = [parse_document(text, path) for path, text in texts]
-    monkeypatch.setattr(document, "_LOADER", yaml.SafeLoader)
+    monkeypatch.setattr(reader, "_LOADER", yaml.SafeLoader)
     for (path, text), read in zip(texts, fast, strict=True):
         assert repr(parse_document(text, path).value) == repr(read.value)
         assert parse_document(text, path).positions == read.positions
@@ -315,7 +316,7 @@ levels:
   low: {lr: 0.01}
 families:
   plain: {any: [thing, 'it''s', null]}
-printed: "4.90"
+published: "4.90"
 loose: [1, 2]
 """
 PIECES = st.sampled_from(
@@ -407,7 +408,7 @@ GUARDED = """
 import resource, sys
 resource.setrlimit(resource.RLIMIT_AS, (100 << 20, 100 << 20))
 from pathlib import Path
-from resbench.suite.document import DocumentError, load_document
+from resbench.suite.yaml import DocumentError, load_document
 for name in sys.argv[1:]:
     try:
         bytearray(90 << 20) if name == "control" else load_document(Path(name))
@@ -433,6 +434,6 @@ def test_bombs_are_refused_within_100_megabytes() -> None:
 
 
 def test_the_module_loads_without_torch_and_mlflow() -> None:
-    code = "import sys, resbench.suite.document; print({'torch', 'mlflow'} & {*sys.modules})"
+    code = "import sys, resbench.suite.yaml; print({'torch', 'mlflow'} & {*sys.modules})"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout == "set()\n"

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from resbench.suite.catalog import PAPER, Loaded
 from resbench.suite.expand import Cell, Expanded, Leaf
+from resbench.suite.load import PAPER, Loaded
 from resbench.suite.schema import Mark, Origin
 from resbench.suite.spec import RunSpec
 
@@ -107,7 +107,7 @@ def _context_mark(expanded: Expanded, path: Keys, spec: RunSpec) -> Mark:
     match path:
         case ("model", "code"):
             return _deviation("networks.py next to the suite", "a network of the user's own")
-        case ("data", "id") if choice is None or not choice.printed:
+        case ("data", "id") if choice is None or not choice.published:
             label = choice.label if choice else spec.data.name
             return _deviation(f"data {label}", "not the published data set")
         case ("tier",) if spec.tier != PAPER.name:

@@ -14,8 +14,8 @@ import msgspec
 from msgspec import Meta
 
 from resbench.errors import did_you_mean
-from resbench.suite.document import Document, DocumentError, Keys, Problem, plain_value, quoted
 from resbench.suite.spec import plain_to
+from resbench.suite.yaml import Document, DocumentError, Keys, Problem, plain_value, quoted
 
 _Model = TypeVar("_Model", bound=msgspec.Struct)
 
@@ -32,6 +32,8 @@ _WORDS = {
     "null": "null",
 }
 """msgspec's names of JSON types."""
+_RENAMED = {"printed": "published"}
+"""Keys of earlier versions that spelling alone does not lead to the new one."""
 
 
 def validate(model: type[_Model], document: Document) -> _Model:
@@ -94,6 +96,7 @@ def _struct(structs: list[Any], value: Mapping[str, Any], path: Keys) -> Iterato
             yield from problems(fields[key].type, item, (*path, key))
         elif key != tag:
             name = key.partition(":")[0]  # {lr:0.1} is a key without its space
+            name = _RENAMED.get(name, name)
             unknown = f"unknown key {_subject((*path, key))}.{did_you_mean(name, names)}"
             yield (*path, key), unknown
     for name, field in fields.items():

@@ -11,9 +11,9 @@ from pathlib import Path
 from resbench.errors import UsageError, did_you_mean
 from resbench.models import Family, own_family
 from resbench.suite.connections import sound_part, unconnected, unmarked
-from resbench.suite.document import Document, DocumentError, Problem, load_document
+from resbench.suite.messages import Found, validate
 from resbench.suite.schema import Protocol, Publication, Sources, Suite, Tier
-from resbench.suite.schema_errors import Found, validate
+from resbench.suite.yaml import Document, DocumentError, Problem, load_document
 from resbench.words import one_line
 
 SOURCES = "sources.yaml"

@@ -10,13 +10,14 @@ import pytest
 from msgspec import structs
 
 from resbench.analysis.names import source_label
+from resbench.datasets import DATA_SETS
 from resbench.errors import UsageError
-from resbench.suite import catalog
-from resbench.suite.catalog import load_suite, load_tier, suite_names
+from resbench.suite import load
 from resbench.suite.expand import Context, DataChoice, Expanded, expand
-from resbench.suite.ledger import UNMARKED, Entry, ledger
+from resbench.suite.load import load_suite, load_tier, suite_names
+from resbench.suite.provenance import UNMARKED, Entry, ledger
 
-DATA = {name: DataChoice(name, name, "md5:0", True) for name in ("cifar10", "cifar100", "digits")}
+DATA = {row.name: DataChoice(row.name, row.name, row.id) for row in DATA_SETS.values()}
 
 
 def expanded(name: str, **context: Any) -> Expanded:
@@ -119,8 +120,8 @@ def test_every_value_that_a_tier_or_a_scale_changes_is_a_deviation() -> None:
             assert changed[path].layer in {layer, "context"} or path == "seed"
 
 
-def test_other_images_than_the_printed_are_a_deviation_named_by_their_label() -> None:
-    data = {"cifar10": DataChoice("cifar10", "cifar10-jpeg75", "sha256:1", False)}
+def test_other_images_than_the_published_are_a_deviation_named_by_their_label() -> None:
+    data = {"cifar10": DataChoice("cifar10", "cifar10-jpeg75", "sha256:1")}
     found = entries("table3_mask", "local", data=data)["data.id"]
     assert (found.origin, found.place) == ("deviation", "data cifar10-jpeg75")
     assert entries("table3_mask", "local")["data.id"].origin == "paper"
@@ -225,7 +226,7 @@ def test_what_is_wrong_in_the_own_sources_is_named_with_its_place(tmp_path: Path
 def test_no_python_file_names_a_source() -> None:
     """The families of networks are code; they happen to be named like the sources."""
     families = {"models", "spec.py", "bench"}
-    package = Path(catalog.__file__).parents[1]
+    package = Path(load.__file__).parents[1]
     titles = [source.title for name in suite_names() for source in load_suite(name).sources]
     for path in package.rglob("*.py"):
         if not families & {*path.relative_to(package).parts}:

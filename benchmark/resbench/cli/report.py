@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import click
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 @click.argument("suites", nargs=-1, metavar="[SUITE]...")
 @results_to_read_option()
 @format_option
+@click.option("--rows", type=click.Choice(["cells", "runs", "claims"]), metavar="NAME",
+              help="Of csv: cells, runs or claims; by default cells.")  # fmt: skip
 @click.option(
     "--output",
     type=NamedPath(path_type=Path),
@@ -41,6 +44,7 @@ def command(
     suites: tuple[str, ...],
     results: Path,
     format_: str | None,
+    rows: str | None,
     output: Path | None,
     site: Path | None,
     strict: bool,
@@ -54,12 +58,17 @@ def command(
     the claims between its marks results:begin and results:end.
     """
     if site is not None:
-        return _site(suites, results, site, format_ or output or strict)
+        return _site(suites, results, site, format_ or rows or output or strict)
     from resbench.analysis.judge import report
 
     format_ = _format(format_, output)
+    if rows and format_ != "csv":
+        raise UsageError(f"--rows {rows}: only csv has rows. Add --format csv.")
     found = report(suites, results)
-    text = render(_document(found, results, format_, output), format_)
+    document = _document(found, results, format_, output)
+    if rows:
+        document = replace(document, rows=_rows(rows, found, results, strays=not suites))
+    text = render(document, format_)
     if output is None:
         click.echo(text, nl=False)
     else:
@@ -81,6 +90,15 @@ def _document(found: Report, results: Path, format_: str, output: Path | None) -
     start = Path(os.path.realpath(output)).parent if output else Path.cwd()
     runs = os.path.relpath(os.path.realpath(results / "runs"), start)
     return page(draw(found, claims=False), quote(Path(runs).as_posix()))
+
+
+def _rows(kind: str, found: Report, results: Path, *, strays: bool) -> list[dict[str, Any]]:
+    from resbench.analysis import rows
+    from resbench.store.scan import scan
+
+    if kind == "runs":
+        return rows.run_rows(found, scan(results).records, strays=strays)
+    return rows.claim_rows(found) if kind == "claims" else rows.cell_rows(found)
 
 
 def _site(suites: Sequence[str], results: Path, folder: Path, others: object) -> int:

@@ -13,6 +13,7 @@ from resbench.analysis import names
 from resbench.analysis.claims import JudgedClaim
 from resbench.analysis.judge import JudgedTable, Report, Run
 from resbench.analysis.names import listed
+from resbench.analysis.rows import cell_rows
 from resbench.analysis.values import JudgedValue, notes_of
 from resbench.report import text
 from resbench.report.document import (
@@ -29,7 +30,6 @@ from resbench.report.document import (
     Paragraph,
     Table,
     Verdict,
-    plain,
 )
 from resbench.suite.schema import SIGNAL_METRICS
 from resbench.words import count
@@ -62,7 +62,7 @@ def report_document(report: Report) -> Document:
         ]
         for i, table in enumerate(tables):
             blocks += table_blocks(table, first=i == 0)
-    return Document(tuple(blocks), report, _rows(report.tables))
+    return Document(tuple(blocks), report, cell_rows(report))
 
 
 def sources_line(table: JudgedTable) -> str:
@@ -402,46 +402,3 @@ def _in_no_table(report: Report, suite: str) -> Iterator[Block]:
             f"{count(n, 'finished run')} of this suite in none of its tables: its file, protocol "
             "or tier has changed since."
         )
-
-
-def _rows(tables: Sequence[JudgedTable]) -> list[dict[str, object]]:
-    """Return a flat row for each value, one value a field."""
-    return [_row(table, value) for table in tables for value in table.values]
-
-
-def _row(table: JudgedTable, value: JudgedValue) -> dict[str, object]:
-    setting, (low, high) = table.setting, value.interval or (None, None)
-    runs = next(cell.runs for cell in table.cells if cell.cell == value.cell)
-    return {
-        "suite": table.suite,
-        "tier": setting.tier,
-        "scale": setting.scale,
-        "engine": setting.engine,
-        "precision": setting.precision,
-        "overrides": [plain(f"{key}={item}") for key, item in setting.overrides],
-        "data": [plain(f"{choice.name}={choice.label}") for choice in setting.data],
-        "row": value.row,
-        "column": value.column,
-        "cell": value.cell,
-        "metric": value.metric,
-        "published": value.number or None,
-        "published_as": value.published and value.published.claims,
-        "published_is": value.published and (value.published.really or value.published.claims),
-        "built": value.built,
-        "n": len(value.values),
-        "planned": value.planned,
-        "diverged": value.diverged,
-        "values": [round(number, 6) for number in value.values],
-        "mean": _rounded(value.mean),
-        "sd": _rounded(value.sd),
-        "difference": _rounded(value.difference),
-        "verdict": value.verdict,
-        "prediction_interval_95_low": _rounded(low),
-        "prediction_interval_95_high": _rounded(high),
-        "runs": [run.key[:16] for run in runs],
-    }
-
-
-def _rounded(value: float | None) -> float | None:
-    """Round to a parameter in millions, less than any error is known to: 68.6 stays 68.6."""
-    return None if value is None else round(value, 6)

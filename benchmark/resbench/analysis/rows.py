@@ -1,0 +1,156 @@
+"""Judged tables as flat rows, one value a field: runs, cells, claims. For CSV and for pandas.
+
+The first columns of all three are the same: ``suite`` and ``setting`` name a table, and ``cell`` a
+cell of it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from msgspec.structs import asdict
+
+from resbench.analysis.claims import JudgedClaim
+from resbench.analysis.judge import JudgedTable, Report
+from resbench.analysis.measured import measured
+from resbench.analysis.names import code_label
+from resbench.analysis.values import JudgedValue
+from resbench.store.records import RunRecord
+from resbench.suite.schema import SIGNAL_METRICS
+from resbench.words import one_line
+
+Row = dict[str, Any]
+
+
+def run_rows(report: Report, records: Mapping[str, RunRecord], *, strays: bool = True) -> list[Row]:
+    """Return a row for each finished run in each cell that it serves.
+
+    A run that serves two cells has two rows; one that serves none, a stray, has one without a cell.
+    The settings of a run follow its results, under the names that ``--set`` takes.
+    """
+    served: dict[str, list[Row]] = {}
+    for table in report.tables:
+        for cell in table.cells:
+            for run in cell.runs:
+                served.setdefault(run.key, []).append(_where(table) | {"cell": cell.cell})
+    nowhere: Row = {"suite": None, "setting": None, "cell": None}
+    rows = [
+        {**where, **_run(record)}
+        for key, record in records.items()
+        for where in served.get(key, [nowhere] if strays else [])
+    ]
+    columns = dict.fromkeys(name for row in rows for name in row)
+    return [dict.fromkeys(columns) | row for row in rows]
+
+
+def cell_rows(report: Report) -> list[Row]:
+    """Return a row for each value of each table: the published number and the measured one."""
+    return [_value(table, value) for table in report.tables for value in table.values]
+
+
+def claim_rows(report: Report) -> list[Row]:
+    """Return a row for each claim of each table, and what its runs say about it."""
+    return [_claim(table, claim) for table in report.tables for claim in table.claims]
+
+
+def _where(table: JudgedTable) -> Row:
+    return {"suite": table.suite, "setting": table.setting.id}
+
+
+def _run(record: RunRecord) -> Row:
+    result, timing, environment = record.result, record.timing, record.environment
+    return {
+        "run": record.key[:16],
+        "seed": record.spec["seed"],
+        "status": record.status,
+        "reason": record.reason and one_line(record.reason),
+        **asdict(result),
+        **{metric: _rounded(measured(record, metric)) for metric in SIGNAL_METRICS},
+        "parameters": record.model.parameters,
+        "macs": record.model.macs,
+        "train_images": record.data.train_images,
+        "test_images": record.data.test_images,
+        "data": one_line(record.data.label),
+        "data_is_published": record.data.published,
+        "train_s": timing.train_s,
+        "total_s": timing.total_s,
+        "images_per_s": timing.images_per_s,
+        "started": timing.started,
+        "device": one_line(environment.device_name),
+        "torch": environment.torch,
+        "code": code_label(record),
+        **{name: value for name, value in _flat(record.spec) if name != "seed"},
+    }
+
+
+def _flat(spec: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the settings of a run by their dotted names; a list is one value, as JSON."""
+    for name, value in spec.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{above}{name}.")
+        else:
+            yield f"{above}{name}", json.dumps(value) if isinstance(value, list) else value
+
+
+def _value(table: JudgedTable, value: JudgedValue) -> Row:
+    setting, (low, high) = table.setting, value.interval or (None, None)
+    overrides = [f"{key}={item}" for key, item in setting.overrides]
+    data = [f"{choice.name}={choice.label}" for choice in setting.data]
+    return {
+        **_where(table),
+        "cell": value.cell,
+        "tier": setting.tier,
+        "scale": setting.scale,
+        "engine": setting.engine,
+        "precision": setting.precision,
+        "overrides": one_line(" ".join(overrides)),
+        "data": one_line(" ".join(data)),
+        "row": value.row,
+        "column": value.column,
+        "metric": value.metric,
+        "published": value.number or None,
+        "published_as": value.published and value.published.claims,
+        "published_is": value.published and (value.published.really or value.published.claims),
+        "built": value.built,
+        "n": len(value.values),
+        "planned": value.planned,
+        "diverged": value.diverged,
+        "mean": _rounded(value.mean),
+        "sd": _rounded(value.sd),
+        "difference": _rounded(value.difference),
+        "prediction_interval_95_low": _rounded(low),
+        "prediction_interval_95_high": _rounded(high),
+        "verdict": value.verdict,
+    }
+
+
+def _claim(table: JudgedTable, claim: JudgedClaim) -> Row:
+    low, high = claim.interval or (None, None)
+    return {
+        **_where(table),
+        "claim": claim.claim.id,
+        "text": one_line(claim.claim.text),
+        "source": one_line(claim.claim.place),
+        "metric": claim.claim.metric,
+        "step": claim.step,
+        "published": claim.published_pp,
+        "effect": _rounded(claim.effect_pp),
+        "interval_95_low": _rounded(low),
+        "interval_95_high": _rounded(high),
+        "superiority": _rounded(claim.superiority),
+        "p": claim.p,
+        "p_adjusted": claim.p_adjusted,
+        "p_images": claim.p_images,
+        "n": claim.n,
+        "look": claim.look,
+        "diverged": sum(claim.diverged.values()),
+        "verdict": claim.verdict,
+        "at_published_setting": claim.at_published_setting,
+    }
+
+
+def _rounded(value: float | None) -> float | None:
+    """Round to a parameter in millions, less than any error is known to: 68.6 stays 68.6."""
+    return None if value is None else round(value, 6)

@@ -1,0 +1,142 @@
+"""Rows for CSV and frames for pandas: the same numbers, one value a field."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import resbench
+from resbench.errors import EnvironmentFault, ResbenchError, UsageError
+from resbench.store.records import RunRecord
+
+from ..cli.invoke import invoke
+from ..factory import begin, diverge, plant, suite_under
+
+Capture = pytest.CaptureFixture[str]
+TABLE, OTHER = "table1_arl_vs_nal", "table3_mask"
+OWN = Path(__file__).parent / "suites" / "arms.yaml"
+ARL, NAL = "attention-56/arl", "attention-56/nal"
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> tuple[Path, list[RunRecord]]:
+    """Two runs of an ARL that stands in two tables, one of NAL, one that diverged, one begun."""
+    folder, table = tmp_path / "results", suite_under(TABLE, tier="cpu")
+    runs = [plant(folder, table, ARL, seed, test=[50.0, 40.0 + seed]) for seed in (1, 2)]
+    runs += [plant(folder, table, NAL, 1, test=[60.0, 50.0]), diverge(folder, table, NAL, 2)]
+    begin(folder, table, NAL, 3)
+    return folder, runs
+
+
+def rows_of(capsys: Capture, results: Path, kind: str, *suites: str) -> list[dict[str, str]]:
+    done = invoke(
+        capsys, "report", *suites, "--results", results, "--format", "csv", "--rows", kind
+    )  # fmt: skip
+    assert (done.code, done.err) == (0, "")
+    return list(csv.DictReader(io.StringIO(done.out)))
+
+
+def test_a_run_has_a_row_in_each_cell_that_it_serves(results: tuple[Path, list[RunRecord]]) -> None:
+    folder, (first, *_) = results
+    runs = resbench.load(folder).runs
+    own = runs[runs["run"] == first.key[:16]]
+    assert len(own) > 1
+    assert {*zip(own["suite"], own["cell"], strict=True)} >= {
+        (TABLE, ARL),
+        (OTHER, "encoder-decoder"),
+    }
+    assert own["test_top1_err"].unique().tolist() == [41.0]
+    assert own["model.learning"].unique().tolist() == ["arl"]
+    assert runs["run"].nunique() == 4, "every finished run, and none that was only begun"
+    lost = runs[runs["status"] == "diverged"]
+    assert lost["test_top1_err"].isna().all()
+    assert lost["reason"].unique().tolist() == ["the loss is nan at step 7"]
+
+
+def test_a_run_of_no_table_is_there_unless_suites_are_named(
+    results: tuple[Path, list[RunRecord]],
+) -> None:
+    folder, _ = results
+    stray = plant(folder, suite_under(str(OWN)), ARL, 1, test=[9.0])
+    every = resbench.load(folder).runs
+    rows = every[every["run"] == stray.key[:16]]
+    assert rows["test_top1_err"].tolist() == [9.0]
+    assert rows[["suite", "setting", "cell"]].isna().all(axis=None)
+    own = resbench.load(folder, str(OWN)).runs
+    assert own[["suite", "cell", "run"]].values.tolist() == [["arms", ARL, stray.key[:16]]]
+    named = resbench.load(folder, [OTHER]).runs
+    assert stray.key[:16] not in set(named["run"])
+    assert set(named["suite"]) == {OTHER}
+
+
+def test_cells_hold_what_the_report_says_of_them(results: tuple[Path, list[RunRecord]]) -> None:
+    folder, _ = results
+    cells = resbench.load(folder, TABLE).cells
+    own = cells[(cells["cell"] == ARL) & (cells["n"] > 0)].iloc[0]
+    assert (own["n"], own["mean"]) == (2, 41.5)
+    assert own["sd"] == pytest.approx(0.5**0.5, abs=1e-6)
+    assert own["published"] == pytest.approx(own["mean"] - own["difference"])
+    assert cells["published"].dtype == float
+
+
+def test_epochs_and_predictions_are_those_of_the_runs(
+    results: tuple[Path, list[RunRecord]],
+) -> None:
+    folder, (first, second, *_) = results
+    found = resbench.load(folder)
+    epochs = found.epochs.set_index(["run", "epoch"])
+    assert epochs.loc[(first.key[:16], 1), "test_top1_err"] == 50.0
+    assert epochs.loc[(first.key[:16], 2), "duration_s"] == 60
+    images = found.predictions(second.key[:16])
+    assert 100 * (images["pred"] != images["label"]).mean() == pytest.approx(42.0)
+    assert len(found.predictions()) == 3 * len(images), "a diverged run has none"
+    with pytest.raises(UsageError, match=r"run 'ffff': .* has no predictions of such a run"):
+        found.predictions("ffff")
+
+
+def test_claims_have_a_row_each(results: tuple[Path, list[RunRecord]]) -> None:
+    folder, _ = results
+    claims = resbench.load(folder, TABLE).claims
+    judged = claims[claims["n"] > 0]
+    assert not judged.empty
+    assert judged["effect"].abs().min() > 0
+    assert claims["text"].str.len().min() > 10
+
+
+@pytest.mark.parametrize("kind", ["runs", "cells", "claims"])
+def test_a_field_of_csv_holds_one_value_and_is_what_pandas_has(
+    capsys: Capture, results: tuple[Path, list[RunRecord]], kind: str
+) -> None:
+    folder, _ = results
+    rows = rows_of(capsys, folder, kind, TABLE)
+    frame: pd.DataFrame = getattr(resbench.load(folder, TABLE), kind)
+    assert len(rows) == len(frame)
+    assert list(rows[0]) == list(frame.columns)
+    numbers = [name for name in map(str, frame.columns) if frame[name].dtype.kind in "if"]
+    assert len(numbers) >= 5
+    for row, expected in zip(rows, frame.to_dict("records"), strict=True):
+        assert "±" not in "".join(row.values())
+        for name in numbers:
+            value = float(row[name] or "nan")
+            assert value == pytest.approx(expected[name], nan_ok=True), name
+
+
+def test_mistakes_are_said_in_one_line(capsys: Capture, tmp_path: Path) -> None:
+    with pytest.raises(EnvironmentFault, match="nowhere: no such results folder"):
+        resbench.load(tmp_path / "nowhere")
+    with pytest.raises(ResbenchError, match="unknown suite 'table99'"):
+        _ = resbench.load(tmp_path, "table99").cells
+    done = invoke(capsys, "report", "--rows", "runs", "--results", tmp_path)
+    assert (done.code, done.err) == (2, "--rows runs: only csv has rows. Add --format csv.\n")
+
+
+def test_an_empty_folder_gives_empty_frames(tmp_path: Path) -> None:
+    found = resbench.load(tmp_path)
+    assert found.runs.empty
+    assert found.epochs.empty
+    assert found.predictions().empty
+    assert not found.cells.empty, "the published numbers are there"

@@ -19,7 +19,7 @@ import psutil
 
 from resbench.protocol import End, Job
 from resbench.suite.spec import derive_seed
-from resbench.train import lane, run, worker
+from resbench.train import jobs, lane, serve
 from resbench.train.control import Control
 
 STEP = 9
@@ -27,7 +27,7 @@ STEP = 9
 SPARE = 8 << 20
 """Bytes: the images fit in, the network does not."""
 faults: dict[str, str] = json.loads(sys.argv[1])
-before_step, run_group = Control.before_step, run.run_group
+before_step, run_group = Control.before_step, jobs.run_group
 
 
 def fall_ill(control: Control, keys: list[str], step: int, total: int) -> None:
@@ -67,7 +67,7 @@ def forget(seed: int, purpose: Any, epoch: int | None = None) -> int:
 
 
 Control.before_step = fall_ill  # type: ignore[method-assign, assignment]
-run.run_group = starve
+jobs.run_group = starve
 if faults.get("*") == "forget":
     lane.derive_seed = forget  # type: ignore[assignment]
-worker.main()
+serve.main()

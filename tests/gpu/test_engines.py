@@ -14,8 +14,8 @@ import torch
 from resbench.suite.spec import RunSpec
 from resbench.train.determinism import find_device, set_up_device
 from resbench.train.engine import make_engine
+from resbench.train.jobs import _out_of_memory
 from resbench.train.lane import Diverged
-from resbench.train.run import _out_of_memory
 
 from ..mini import REPORT
 from ..train.engines import Trained, assert_live_weights, first_gradients, lane_on

@@ -160,8 +160,7 @@ def test_an_assumed_sd_says_so_and_grows_with_a_small_test_set() -> None:
 def test_a_run_that_serves_two_tables_is_counted_and_timed_once() -> None:
     suites, sources, _ = expand_request(Request((SUITE, "table3_mask"), devices="cpu"))
     estimates = [
-        PlannedTime(tuple((p.suite, p.cell) for p in run.places), run.spec.seed, None, 0, 60.0)
-        for run in plan(suites, sources)
+        PlannedTime(tuple(run.cells), run.spec.seed, None, 0, 60.0) for run in plan(suites, sources)
     ]
     page = plan_document(suites, estimates, Machine("CPU", 2, {}), "resbench run")
     assert page.data["runs"] == {"done": 0, "todo": 30}  # 8 and 3 cells, one of them in both
@@ -250,8 +249,7 @@ def test_a_plan_of_1000_cells_has_every_run_once(tmp_path: Path) -> None:
 
     suites, sources, _ = expand_request(Request((str(path),), devices="cpu"))
     runs = [
-        PlannedTime(tuple((p.suite, p.cell) for p in run.places), run.spec.seed, None, 0, 60.0)
-        for run in plan(suites, sources)
+        PlannedTime(tuple(run.cells), run.spec.seed, None, 0, 60.0) for run in plan(suites, sources)
     ]
     page = plan_document(suites, runs, Machine("CPU", 1, {}), "resbench run large")
     assert page.data["runs"] == {"done": 0, "todo": 3000}

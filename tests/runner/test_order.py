@@ -37,7 +37,7 @@ def taken(queue: Queue, device: Device = CPU) -> list[tuple[str, int]]:
     """Cells and seeds in the order in which they are handed out, groups in a row."""
     order = []
     while group := queue.take(device):
-        order += [(run.places[0].cell, run.spec.seed) for run in group]
+        order += [(run.cells[0][1], run.spec.seed) for run in group]
     return order
 
 
@@ -59,7 +59,7 @@ def test_what_cannot_end_an_epoch_in_time_is_not_started(tmp_path: Path) -> None
     runs = planned(tmp_path, long, suite_of())
     queue = queue_of(runs, budget_s=60, images_per_s=10)
     assert taken(queue) == [("arl", 1), ("nal", 1)]
-    assert [run.places[0].suite for run in queue.runs] == ["long", "long"]
+    assert [run.cells[0][0] for run in queue.runs] == ["long", "long"]
     assert taken(queue_of(runs, budget_s=0, images_per_s=10)) == []
 
 
@@ -79,7 +79,7 @@ def test_seeds_of_one_network_are_packed_on_a_gpu_only(tmp_path: Path) -> None:
     groups = []
     queue = queue_of(runs, pack=2)
     while group := queue.take(GPU):
-        groups.append([(run.places[0].cell, run.spec.seed) for run in group])
+        groups.append([(run.cells[0][1], run.spec.seed) for run in group])
     assert groups == [
         [("arl", 1), ("arl", 2)],
         [("nal", 1), ("nal", 2)],

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from resbench.runner.plan import Place
-
 from ..mini import changed, suite_of
 from .planning import planned
 
@@ -14,7 +12,7 @@ def test_one_run_serves_two_tables(tmp_path: Path) -> None:
     other = changed(suite_of("other"), {"matrix.learning.nal.set": {"model.mask": "local"}})
     runs = planned(tmp_path, suite_of(), other)
     assert len(runs) == 3
-    assert runs[0].places == [Place("mini", "arl"), Place("other", "arl")]
+    assert runs[0].cells == [("mini", "arl"), ("other", "arl")]
     assert runs[0].label == "mini arl +1 seed 1"
     assert [run.label for run in runs[1:]] == ["mini nal seed 1", "other nal seed 1"]
     assert runs[0].stored_context()["cells"] == [["mini", "arl"], ["other", "arl"]]

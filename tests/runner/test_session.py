@@ -67,7 +67,7 @@ class Stage:
     def plan(self, seeds: int, **suite: Any) -> list[PlannedRun]:
         """``seeds`` runs, of seed 1, 2, ... in this order."""
         runs = planned(self.folder, suite_of(seeds=tuple(range(1, seeds + 1))) | suite)
-        return [run for run in runs if run.places[0].cell == "arl"]
+        return [run for run in runs if run.cells[0][1] == "arl"]
 
     def work(
         self,

@@ -15,8 +15,8 @@ from resbench.store.metrics import EpochMetrics, read_epochs
 from resbench.suite.spec import RunSpec
 from resbench.train.control import Control
 from resbench.train.images import Prepared, prepare_images
+from resbench.train.jobs import run_group
 from resbench.train.lane import Lane
-from resbench.train.run import run_group
 
 from ..mini import job_of
 
@@ -46,7 +46,7 @@ def train_epoch(lane: Lane, epoch: int) -> list[float]:
     return losses
 
 
-class Attempt:
+class Worker:
     """Attempts at runs as a worker makes them, and what it says meanwhile."""
 
     def __init__(self, results: Path) -> None:
@@ -61,7 +61,7 @@ class Attempt:
         if self.on_event is not None:
             self.on_event(event)
 
-    def stop_after(self, epoch: int) -> Attempt:
+    def stop_after(self, epoch: int) -> Worker:
         """Behave as if a signal came while the epoch after ``epoch`` is under way."""
 
         def watch(event: Event) -> None:
@@ -91,9 +91,9 @@ class Attempt:
         return read_epochs(self.folder(spec).metrics, EpochMetrics)
 
 
-def finished(results: Path, spec: RunSpec) -> Attempt:
+def finished(results: Path, spec: RunSpec) -> Worker:
     """A run from beginning to end without a break."""
-    attempt = Attempt(results)
-    ends = attempt.run(spec)
+    worker = Worker(results)
+    ends = worker.run(spec)
     assert [status for _, status, _ in ends] == ["done"], ends
-    return attempt
+    return worker

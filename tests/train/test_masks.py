@@ -21,16 +21,16 @@ from resbench.suite.spec import RunSpec
 from resbench.train.masks import Observed, observe
 
 from ..mini import spec_of
-from .live import Attempt, lane_of
+from .live import Worker, lane_of
 
 SHORT = {"training__schedule__total": 1, "training__batch_size": 32}
 ROWS = [4, 0, 17]
 
 
 def trained(results: Path, spec: RunSpec, *, keep: bool = True) -> tuple[RunFolder, RunRecord]:
-    attempt = Attempt(results)
-    assert attempt.run(spec, keep_weights=keep)[0][1] == "done"
-    folder = attempt.folder(spec)
+    worker = Worker(results)
+    assert worker.run(spec, keep_weights=keep)[0][1] == "done"
+    folder = worker.folder(spec)
     return folder, read_record(folder)
 
 

@@ -67,7 +67,7 @@ def _times(runs: list[PlannedRun], found: Scan, device: Device) -> list[PlannedT
     started = {run.key: run.state.epoch for run in found.incomplete if run.state is not None}
     times = []
     for run in runs:
-        cells = tuple((place.suite, place.cell) for place in run.places)
+        cells = tuple(run.cells)
         record, epochs = found.records.get(run.key), started.get(run.key, 0)
         left_s = 0.0 if record else throughput.seconds(run.spec, device, epochs)
         measured = throughput.is_measured(run.spec, device)

@@ -162,13 +162,13 @@ def chosen_runs(
     from resbench.runner.plan import plan
 
     runs = plan(suites, sources)
-    known = dict.fromkeys(place.cell for run in runs for place in run.places)
+    known = dict.fromkeys(cell for run in runs for _, cell in run.cells)
     for cell in request.cells:
         if cell not in known:
             raise UsageError(f"--cell {cell}: unknown cell.{did_you_mean(cell, known)}")
     if not request.cells:
         return runs
-    return [run for run in runs if any(place.cell in request.cells for place in run.places)]
+    return [run for run in runs if any(cell in request.cells for _, cell in run.cells)]
 
 
 def missing_data(sources: dict[str, Source], names: set[str]) -> dict[str, str]:

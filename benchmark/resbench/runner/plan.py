@@ -13,17 +13,9 @@ from resbench.suite.expand import Context, Expanded
 from resbench.suite.spec import RunSpec
 
 
-@dataclass(frozen=True)
-class Place:
-    """A cell of a suite that a run serves."""
-
-    suite: str
-    cell: str
-
-
 @dataclass
 class PlannedRun:
-    """One run: its specification, and the places in tables that it fills."""
+    """One run: its specification, and the cells of tables that it fills."""
 
     key: str
     spec: RunSpec
@@ -33,13 +25,14 @@ class PlannedRun:
     """Position of the run's seed among the suite's, so that n grows evenly."""
     networks: Path | None = None
     """The user's file that declares the run's network, where it is none of resbench's."""
-    places: list[Place] = field(default_factory=list)
+    cells: list[tuple[str, str]] = field(default_factory=list)
+    """Suite and cell."""
 
     @property
     def label(self) -> str:
-        """What progress shows: the first place it serves, and the seed."""
-        more = f" +{len(self.places) - 1}" if len(self.places) > 1 else ""
-        return f"{self.places[0].suite} {self.places[0].cell}{more} seed {self.spec.seed}"
+        """What progress shows: the first cell that it fills, and the seed."""
+        more = f" +{len(self.cells) - 1}" if len(self.cells) > 1 else ""
+        return f"{' '.join(self.cells[0])}{more} seed {self.spec.seed}"
 
     def stored_context(self) -> dict[str, Any]:
         """Return the context as it is stored with the run."""
@@ -51,7 +44,7 @@ class PlannedRun:
             "precision": self.context.precision,
             "data": {choice.name: asdict(choice)},
             "overrides": [[key, value] for key, value in self.context.overrides],
-            "cells": [[place.suite, place.cell] for place in self.places],
+            "cells": [list(cell) for cell in self.cells],
         }
 
 
@@ -71,7 +64,7 @@ def plan(suites: Sequence[Expanded], sources: dict[str, Source]) -> list[Planned
                 if spec.model.family not in FAMILIES:
                     run.networks = expanded.loaded.networks
                 runs[key] = run
-            runs[key].places.append(Place(expanded.loaded.suite.name, cell_id))
+            runs[key].cells.append((expanded.loaded.suite.name, cell_id))
     return sorted(runs.values(), key=lambda run: run.seed_rank)
 
 

@@ -17,7 +17,7 @@ from resbench.runner.devices import Device
 from resbench.runner.plan import PlannedRun
 from resbench.store.state import Status
 
-COMMAND = (*PYTHON, "-m", "resbench.train.worker")
+COMMAND = (*PYTHON, "-m", "resbench.train.serve")
 
 ALLOCATOR = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=8589934592"
 """Huge pages, and freed memory kept for the next step instead of handed back and cleared again:

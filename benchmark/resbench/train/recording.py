@@ -29,62 +29,62 @@ from resbench.train.environment import code_version, environment
 from resbench.train.signals import measure_signals
 
 if TYPE_CHECKING:
-    from resbench.train.track import Track
+    from resbench.train.attempt import Attempt
 
 PURPOSES = ("init", "order", "augment", "noise", "dropout")
 
 
-def write_result(track: Track) -> None:
+def write_result(attempt: Attempt) -> None:
     """Write predictions, weights where they are kept, and the record of a run that has ended."""
-    if track.diverged is None:
-        assert track.evaluation is not None
+    if attempt.diverged is None:
+        assert attempt.evaluation is not None
         write_predictions(
-            track.folder.predictions,
+            attempt.folder.predictions,
             Predictions(
-                track.evaluation.pred,
-                track.evaluation.prob_true,
-                track.lane.images.test_labels.astype(np.int16),
-                track.lane.images.test_rows,
+                attempt.evaluation.pred,
+                attempt.evaluation.prob_true,
+                attempt.lane.images.test_labels.astype(np.int16),
+                attempt.lane.images.test_rows,
             ),
         )
-    track.folder.weights.unlink(missing_ok=True)  # of an attempt that was killed before its record
-    if track.job.keep_weights and track.diverged is None:
-        write_atomic(track.folder.weights, _weights(track))
-    write_record(track.folder, _record(track))
+    attempt.folder.weights.unlink(missing_ok=True)  # of an earlier attempt without a record
+    if attempt.job.keep_weights and attempt.diverged is None:
+        write_atomic(attempt.folder.weights, _weights(attempt))
+    write_record(attempt.folder, _record(attempt))
 
 
-def _weights(track: Track) -> bytes:
+def _weights(attempt: Attempt) -> bytes:
     """Return weights and running statistics by their names in the network, as safetensors."""
-    state = track.lane.model.state_dict()
+    state = attempt.lane.model.state_dict()
     return save({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()})
 
 
-def _record(track: Track) -> RunRecord:
-    lane, job = track.lane, track.job
+def _record(attempt: Attempt) -> RunRecord:
+    lane, job = attempt.lane, attempt.job
     shape = lane.images.train_images.shape
     return RunRecord(
         key=job.key,
         spec=job.spec,
         context=job.context,
-        status="done" if track.diverged is None else "diverged",
-        result=_result(track),
-        reason=None if track.diverged is None else str(track.diverged),
+        status="done" if attempt.diverged is None else "diverged",
+        result=_result(attempt),
+        reason=None if attempt.diverged is None else str(attempt.diverged),
         model=_model_facts(lane.spec.model, lane.images.num_classes, shape[1]),
-        data=_data_facts(track),
+        data=_data_facts(attempt),
         environment=Environment(
-            **environment(lane.device), engine_notes=tuple(track.counters.changes)
+            **environment(lane.device), engine_notes=tuple(attempt.counters.changes)
         ),
         code=code_version(),
         seeds={purpose: derive_seed(lane.spec.seed, purpose) for purpose in PURPOSES},
-        timing=_timing(track),
+        timing=_timing(attempt),
         signals_at_start=measure_signals(lane, lane.new_model()),
-        signals_at_end=measure_signals(lane, lane.model) if track.diverged is None else None,
+        signals_at_end=measure_signals(lane, lane.model) if attempt.diverged is None else None,
     )
 
 
-def _result(track: Track) -> Result:
-    last, counters = track.last_metrics, track.counters
-    done = track.diverged is None
+def _result(attempt: Attempt) -> Result:
+    last, counters = attempt.last_metrics, attempt.counters
+    done = attempt.diverged is None
     return Result(
         epoch=counters.epoch,
         step=last.step if last else 0,
@@ -98,8 +98,8 @@ def _result(track: Track) -> Result:
     )
 
 
-def _data_facts(track: Track) -> DataFacts:
-    images, source = track.lane.images, track.job.source
+def _data_facts(attempt: Attempt) -> DataFacts:
+    images, source = attempt.lane.images, attempt.job.source
     noise_hash, transition = images.noise
     return DataFacts(
         name=source.name,
@@ -114,21 +114,21 @@ def _data_facts(track: Track) -> DataFacts:
     )
 
 
-def _timing(track: Track) -> Timing:
-    rows = read_epochs(track.folder.timing, EpochTiming)
+def _timing(attempt: Attempt) -> Timing:
+    rows = read_epochs(attempt.folder.timing, EpochTiming)
     train_s = sum(row.duration_s for row in rows)
     eval_s = sum(row.eval_s for row in rows)
     seen = sum(row.duration_s * row.images_per_s for row in rows)
     return Timing(
-        started=track.counters.started,
+        started=attempt.counters.started,
         train_s=round(train_s, 3),
         eval_s=round(eval_s, 3),
         total_s=round(train_s + eval_s, 3),
         images_per_s=round(seen / train_s, 2) if train_s else 0.0,
-        resumed=track.counters.pieces - 1,
-        pieces=track.counters.pieces,
+        resumed=attempt.counters.pieces - 1,
+        pieces=attempt.counters.pieces,
         packed=max((row.packed for row in rows), default=1),
-        gpu_peak_bytes=_gpu_peak_bytes(track.lane.device),
+        gpu_peak_bytes=_gpu_peak_bytes(attempt.lane.device),
     )
 
 

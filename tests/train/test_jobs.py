@@ -25,19 +25,19 @@ from resbench.store.predictions import read_predictions
 from resbench.store.records import read_record, read_weights
 from resbench.store.state import Status, read_state
 from resbench.suite.spec import RunSpec
-from resbench.train import control, loop, run, track
+from resbench.train import attempt, control, jobs, loop
 from resbench.train.engine import OnStep
 from resbench.train.lane import Evaluation, Lane
 
 from ..mini import outputs, spec_of
-from .live import Attempt, finished, lane_of
+from .live import Worker, finished, lane_of
 
 SPEC = spec_of(training__schedule__total=2, training__batch_size=32)
 SECOND = structs.replace(SPEC, seed=2)
 
 
-def state_of(attempt: Attempt, spec: RunSpec) -> tuple[Status, str | None]:
-    state = read_state(attempt.folder(spec))
+def state_of(worker: Worker, spec: RunSpec) -> tuple[Status, str | None]:
+    state = read_state(worker.folder(spec))
     assert state is not None
     return state.status, state.reason
 
@@ -81,14 +81,14 @@ def test_an_error_has_its_outcome_and_is_not_recorded(
     outcome: str,
     text: str,
 ) -> None:
-    monkeypatch.setattr(run, "train", raising(error))
-    attempt = Attempt(tmp_path)
-    ((key, ended, said),) = attempt.run(SPEC)
+    monkeypatch.setattr(jobs, "train", raising(error))
+    worker = Worker(tmp_path)
+    ((key, ended, said),) = worker.run(SPEC)
     assert (key, ended) == (SPEC.key, outcome)
     assert said.startswith(text)
     assert "\n" not in said
-    assert state_of(attempt, SPEC) == (Status(outcome), said)
-    assert not attempt.folder(SPEC).record.exists()
+    assert state_of(worker, SPEC) == (Status(outcome), said)
+    assert not worker.folder(SPEC).record.exists()
     assert ("Traceback" in capsys.readouterr().err) == (outcome == "failed")
 
 
@@ -98,48 +98,48 @@ def test_a_device_without_a_context_loses_no_end(
     lost = RuntimeError("CUDA error: an illegal memory access was encountered")
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.cuda, "empty_cache", raising(lost))
-    monkeypatch.setattr(run, "train", raising(lost))
-    assert [end[1] for end in Attempt(tmp_path).run(SPEC, SECOND)] == ["failed", "failed"]
+    monkeypatch.setattr(jobs, "train", raising(lost))
+    assert [end[1] for end in Worker(tmp_path).run(SPEC, SECOND)] == ["failed", "failed"]
 
 
 def test_memory_that_ran_out_inside_a_capture_is_seen_behind_the_captures_own_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run, "train", lambda *_: failing_capture())
-    assert Attempt(tmp_path).run(SPEC)[0][1] == "oom"
+    monkeypatch.setattr(jobs, "train", lambda *_: failing_capture())
+    assert Worker(tmp_path).run(SPEC)[0][1] == "oom"
 
 
 def test_a_failed_run_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(run, "train", raising(MemoryError()))
-        assert Attempt(tmp_path).run(SPEC)[0][1] == "oom"
+        patch.setattr(jobs, "train", raising(MemoryError()))
+        assert Worker(tmp_path).run(SPEC)[0][1] == "oom"
     finished(tmp_path, SPEC)
 
 
 def test_a_locked_run_is_left_alone(tmp_path: Path) -> None:
-    attempt = Attempt(tmp_path)
-    attempt.folder(SPEC).create()
-    with wait_lock(attempt.folder(SPEC).path):
-        assert attempt.run(SPEC)[0][1] == "running"
-        assert {path.name for path in attempt.folder(SPEC).path.iterdir()} == {".lock"}
+    worker = Worker(tmp_path)
+    worker.folder(SPEC).create()
+    with wait_lock(worker.folder(SPEC).path):
+        assert worker.run(SPEC)[0][1] == "running"
+        assert {path.name for path in worker.folder(SPEC).path.iterdir()} == {".lock"}
 
 
 def test_a_recorded_run_is_not_trained_again(tmp_path: Path) -> None:
     finished(tmp_path, SPEC)
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob("record.json")}
-    attempt = Attempt(tmp_path)
-    assert attempt.run(SPEC)[0][1:] == ("done", "already recorded")
-    assert attempt.epochs() == []
+    worker = Worker(tmp_path)
+    assert worker.run(SPEC)[0][1:] == ("done", "already recorded")
+    assert worker.epochs() == []
     assert before == {path: path.stat().st_mtime_ns for path in before}
 
 
 def test_kept_weights_are_those_of_the_last_epoch_and_change_nothing_else(tmp_path: Path) -> None:
     finished(tmp_path / "plain", SPEC)
-    attempt = Attempt(tmp_path / "kept").stop_after(1)
-    assert attempt.run(SPEC, keep_weights=True)[0][1] == "interrupted"
-    folder = attempt.folder(SPEC)
-    folder.weights.write_bytes(b"of an attempt that was killed")
-    assert Attempt(tmp_path / "kept").run(SPEC, keep_weights=True)[0][1] == "done"
+    worker = Worker(tmp_path / "kept").stop_after(1)
+    assert worker.run(SPEC, keep_weights=True)[0][1] == "interrupted"
+    folder = worker.folder(SPEC)
+    folder.weights.write_bytes(b"of an worker that was killed")
+    assert Worker(tmp_path / "kept").run(SPEC, keep_weights=True)[0][1] == "done"
     record = read_record(folder)
     kept = read_weights(folder, record)
     assert kept is not None
@@ -153,55 +153,55 @@ def test_kept_weights_are_those_of_the_last_epoch_and_change_nothing_else(tmp_pa
 
 
 def test_no_weights_are_kept_unasked(tmp_path: Path) -> None:
-    attempt = Attempt(tmp_path)
-    attempt.folder(SPEC).create()
-    attempt.folder(SPEC).weights.write_bytes(b"of an attempt that was killed")
-    assert attempt.run(SPEC)[0][1] == "done"
-    assert not attempt.folder(SPEC).weights.exists()
-    assert "weights.safetensors" not in read_record(attempt.folder(SPEC)).files
+    worker = Worker(tmp_path)
+    worker.folder(SPEC).create()
+    worker.folder(SPEC).weights.write_bytes(b"of an worker that was killed")
+    assert worker.run(SPEC)[0][1] == "done"
+    assert not worker.folder(SPEC).weights.exists()
+    assert "weights.safetensors" not in read_record(worker.folder(SPEC)).files
 
 
 def test_a_fault_of_the_data_is_told_to_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run._load.cache_clear()
-    monkeypatch.setattr(run, "load", raising(EnvironmentFault("cifar10: MD5 is a, expected b.")))
-    attempt = Attempt(tmp_path)
-    assert attempt.run(SPEC)[0][1:] == ("failed", "cifar10: MD5 is a, expected b.")
-    assert attempt.said(Fault) == ["cifar10: MD5 is a, expected b."]
+    jobs._load.cache_clear()
+    monkeypatch.setattr(jobs, "load", raising(EnvironmentFault("cifar10: MD5 is a, expected b.")))
+    worker = Worker(tmp_path)
+    assert worker.run(SPEC)[0][1:] == ("failed", "cifar10: MD5 is a, expected b.")
+    assert worker.said(Fault) == ["cifar10: MD5 is a, expected b."]
 
 
 def test_a_device_that_is_not_there_is_told_to_all(tmp_path: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("a CUDA device is here")
-    attempt = Attempt(tmp_path)
-    ((_, outcome, text),) = attempt.run(SPEC, device="cuda:0")
+    worker = Worker(tmp_path)
+    ((_, outcome, text),) = worker.run(SPEC, device="cuda:0")
     assert outcome == "failed"
     assert "sees no CUDA device. Use the CPU" in text
-    assert attempt.said(Fault) == [text]
+    assert worker.said(Fault) == [text]
 
 
 def test_a_mistake_of_the_suite_costs_its_own_run_only(tmp_path: Path) -> None:
-    attempt = Attempt(tmp_path)
+    worker = Worker(tmp_path)
     too_many = spec_of(data__train_images=10_000)
-    ((_, outcome, text),) = attempt.run(too_many)
+    ((_, outcome, text),) = worker.run(too_many)
     assert outcome == "failed"
     assert "10000" in text
-    assert attempt.said(Fault) == []
+    assert worker.said(Fault) == []
 
 
 # -- environment ---------------------------------------------------------------------------------
 
 
 def test_another_thread_count_is_refused_unless_accepted_and_then_noted(tmp_path: Path) -> None:
-    begun = Attempt(tmp_path).stop_after(1)
+    begun = Worker(tmp_path).stop_after(1)
     assert begun.run(SPEC)[0][1] == "interrupted"
-    ((_, outcome, text),) = Attempt(tmp_path).run(SPEC, threads=2)
+    ((_, outcome, text),) = Worker(tmp_path).run(SPEC, threads=2)
     assert outcome == "failed"
     assert "threads: 1 -> 2" in text
     assert "--accept-environment" in text
     assert begun.folder(SPEC).checkpoint.exists()
-    ((_, outcome, _),) = Attempt(tmp_path).run(SPEC, threads=2, accept_environment=True)
+    ((_, outcome, _),) = Worker(tmp_path).run(SPEC, threads=2, accept_environment=True)
     assert outcome == "done"
     record = read_record(begun.folder(SPEC))
     assert record.environment.engine_notes == ("epoch 1: threads: 1 -> 2",)
@@ -253,7 +253,7 @@ def test_a_packed_run_is_what_it_would_be_alone(tmp_path: Path, tandem: list[int
     for spec in (SPEC, SECOND):
         finished(tmp_path / "alone", spec)
     tandem.clear()
-    packed = Attempt(tmp_path / "packed")
+    packed = Worker(tmp_path / "packed")
     assert [end[1] for end in packed.run(SPEC, SECOND)] == ["done", "done"]
     assert tandem == [2]
     assert outputs(tmp_path / "packed") == outputs(tmp_path / "alone")
@@ -277,7 +277,7 @@ def test_a_run_that_ends_early_leaves_the_pack_and_the_rest_goes_on(
     pair = [spec_of(**stopping, **total, seed=seed) for seed in (1, 2)]
     assert [len(finished(tmp_path / "alone", spec).epochs()) for spec in pair] == [2, 4]
     tandem.clear()
-    assert [end[1] for end in Attempt(tmp_path / "packed").run(*pair)] == ["done", "done"]
+    assert [end[1] for end in Worker(tmp_path / "packed").run(*pair)] == ["done", "done"]
     assert tandem == [2, 1]
     assert outputs(tmp_path / "packed") == outputs(tmp_path / "alone")
 
@@ -287,9 +287,9 @@ def test_runs_of_a_pack_that_stand_at_different_epochs_go_on_apart(
 ) -> None:
     for spec in (SPEC, SECOND):
         finished(tmp_path / "alone", spec)
-    Attempt(tmp_path / "packed").stop_after(1).run(SPEC)
+    Worker(tmp_path / "packed").stop_after(1).run(SPEC)
     tandem.clear()
-    ends = Attempt(tmp_path / "packed").run(SPEC, SECOND)
+    ends = Worker(tmp_path / "packed").run(SPEC, SECOND)
     assert [end[1] for end in ends] == ["done", "done"]
     assert tandem == [1, 1]
     assert outputs(tmp_path / "packed") == outputs(tmp_path / "alone")
@@ -298,15 +298,15 @@ def test_runs_of_a_pack_that_stand_at_different_epochs_go_on_apart(
 def test_one_run_of_a_pack_may_be_at_work_elsewhere_or_damaged(
     tmp_path: Path, tandem: list[int]
 ) -> None:
-    attempt = Attempt(tmp_path)
+    worker = Worker(tmp_path)
     third = structs.replace(SPEC, seed=3)
     for spec in (SECOND, third):
-        attempt.folder(spec).create()
-    attempt.folder(third).spec.write_text("{}")
-    with wait_lock(attempt.folder(SECOND).path):
-        ends = {key: outcome for key, outcome, _ in attempt.run(SPEC, SECOND, third)}
+        worker.folder(spec).create()
+    worker.folder(third).spec.write_text("{}")
+    with wait_lock(worker.folder(SECOND).path):
+        ends = {key: outcome for key, outcome, _ in worker.run(SPEC, SECOND, third)}
     assert ends == {SPEC.key: "done", SECOND.key: "running", third.key: "failed"}
-    assert attempt.said(Fault) == []
+    assert worker.said(Fault) == []
 
 
 # -- budgets -------------------------------------------------------------------------------------
@@ -320,14 +320,14 @@ def test_a_budget_that_ends_anywhere_leaves_a_run_that_goes_on_to_the_same_end(
     finished(tmp_path / "unbroken", spec)
     clock = itertools.count(1.0)
     monkeypatch.setattr(control, "time", SimpleNamespace(monotonic=lambda: next(clock)))
-    monkeypatch.setattr(track, "CHECKPOINT_SHARE", 1e9)
+    monkeypatch.setattr(attempt, "CHECKPOINT_SHARE", 1e9)
     ends = []
     for ticks in (1, 3, 8, 5, 9, 1e9):
-        attempt = Attempt(tmp_path / "pieces")
-        ((_, outcome, text),) = attempt.run(spec, deadline=next(clock) + ticks)
+        worker = Worker(tmp_path / "pieces")
+        ((_, outcome, text),) = worker.run(spec, deadline=next(clock) + ticks)
         ends.append((outcome, text))
         if outcome == "interrupted":
-            assert state_of(attempt, spec) == (Status.INTERRUPTED, text)
+            assert state_of(worker, spec) == (Status.INTERRUPTED, text)
     assert ends[:2] == [("interrupted", "after epoch 0 of 4")] * 2
     assert [end[0] for end in ends[2:]] == ["interrupted"] * 3 + ["done"]
     assert 1 <= int(ends[4][1].split()[2]) < 4
@@ -335,7 +335,7 @@ def test_a_budget_that_ends_anywhere_leaves_a_run_that_goes_on_to_the_same_end(
 
 
 def test_an_epoch_that_cannot_end_in_time_is_not_begun(tmp_path: Path) -> None:
-    attempt = Attempt(tmp_path)
+    worker = Worker(tmp_path)
     fields = {"deadline": time.monotonic() + 60, "epoch_s": 100.0}
-    assert attempt.run(SPEC, **fields)[0][1:] == ("interrupted", "after epoch 0 of 2")
-    assert not any(isinstance(event, Step) for event in attempt.events)
+    assert worker.run(SPEC, **fields)[0][1:] == ("interrupted", "after epoch 0 of 2")
+    assert not any(isinstance(event, Step) for event in worker.events)

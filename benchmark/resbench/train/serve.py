@@ -3,7 +3,7 @@
 A line is a list of jobs that are trained together. ``ready`` says that it has started,
 ``idle`` that it takes the next line.
 
-Started by the runner as ``python -m resbench.train.worker``. It ends when its input ends or its
+Started by the runner as ``python -m resbench.train.serve``. It ends when its input ends or its
 parent dies. Standard output carries events only; everything else goes to standard error, which the
 runner keeps in a log.
 """
@@ -36,7 +36,7 @@ def main() -> None:
 
     control = Control(emit)
     control.install()
-    from resbench.train.run import run_group  # torch, once for all jobs of this process
+    from resbench.train.jobs import run_group  # torch, once for all jobs of this process
 
     emit(Ready())
     for line in sys.stdin.buffer:

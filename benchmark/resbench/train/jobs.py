@@ -24,12 +24,12 @@ from resbench.store.records import read_record, write_spec
 from resbench.store.state import Status, write_state
 from resbench.suite.load import load_networks
 from resbench.suite.spec import RunSpec, plain_to, specification
+from resbench.train.attempt import Attempt
 from resbench.train.control import Control, Interrupted
 from resbench.train.determinism import find_device, set_up_device
 from resbench.train.images import prepare_images
 from resbench.train.lane import Lane
 from resbench.train.loop import train
-from resbench.train.track import Track
 
 NO_MEMORY = re.compile(
     r"can't allocate memory|out of memory|ALLOC_FAILED|std::bad_alloc"
@@ -49,21 +49,21 @@ def run_group(jobs: list[Job], control: Control) -> list[End]:
     """Run jobs of one architecture together, or a single one; return how each ended."""
     control.deadline = jobs[0].deadline
     ends: list[End] = []
-    tracks: list[Track] = []
+    attempts: list[Attempt] = []
     with ExitStack() as held:
         for job in jobs:
             entered = _enter(job, control, held)
-            if isinstance(entered, Track):
-                tracks.append(entered)
+            if isinstance(entered, Attempt):
+                attempts.append(entered)
             else:
                 ends.append(entered)
-        ends += _train(tracks, control)
-    del tracks
+        ends += _train(attempts, control)
+    del attempts
     _free_memory()
     return ends
 
 
-def _enter(job: Job, control: Control, held: ExitStack) -> Track | End:
+def _enter(job: Job, control: Control, held: ExitStack) -> Attempt | End:
     """Lock a run's folder, and start or resume the run."""
     folder = RunFolder(job.results, job.key)
     try:
@@ -85,21 +85,21 @@ def _enter(job: Job, control: Control, held: ExitStack) -> Track | End:
         return End(job.key, status, text)
 
 
-def _resume(job: Job, folder: RunFolder, control: Control) -> Track:
+def _resume(job: Job, folder: RunFolder, control: Control) -> Attempt:
     device, spec = _device(job), _spec(job)
     write_spec(folder, job.spec, job.context)
     images = prepare_images(spec, _load(job.source))
-    track = Track(job, folder, Lane(spec, images, device), control.emit)
-    track.resume()
-    write_state(folder, Status.RUNNING, epoch=track.done_epochs)
-    return track
+    attempt = Attempt(job, folder, Lane(spec, images, device), control.emit)
+    attempt.resume()
+    write_state(folder, Status.RUNNING, epoch=attempt.done_epochs)
+    return attempt
 
 
-def _train(tracks: list[Track], control: Control) -> list[End]:
-    """Train tracks to their ends, those together that start at one epoch and can share a graph."""
-    groups: dict[int, list[Track]] = {}
-    for track in tracks:
-        groups.setdefault(track.done_epochs, []).append(track)
+def _train(attempts: list[Attempt], control: Control) -> list[End]:
+    """Train to the end, together what starts at one epoch and can share a graph."""
+    groups: dict[int, list[Attempt]] = {}
+    for attempt in attempts:
+        groups.setdefault(attempt.done_epochs, []).append(attempt)
     ends: list[End] = []
     for together in groups.values():
         why = Status.FAILED, ""
@@ -107,18 +107,18 @@ def _train(tracks: list[Track], control: Control) -> list[End]:
             train(together, control)
         except Exception as error:
             why = _cause(error, control)
-        ends += [_end(track, *why) for track in together]
+        ends += [_end(attempt, *why) for attempt in together]
     return ends
 
 
-def _end(track: Track, status: Status, text: str) -> End:
-    """Note how a track ended: as it says itself, or else as what stopped the training says."""
-    if track.status is not Status.RUNNING:
-        status, text = track.status, str(track.diverged or "")
+def _end(attempt: Attempt, status: Status, text: str) -> End:
+    """Note how an attempt ended: as it says itself, or else as what stopped the training says."""
+    if attempt.status is not Status.RUNNING:
+        status, text = attempt.status, str(attempt.diverged or "")
     elif status is Status.INTERRUPTED:
-        text = track.where
-    _note(track.folder, status, track.done_epochs, text)
-    return End(track.key, status, text)
+        text = attempt.where
+    _note(attempt.folder, status, attempt.done_epochs, text)
+    return End(attempt.key, status, text)
 
 
 def _device(job: Job) -> torch.device:

@@ -55,7 +55,7 @@ class Counters:
         return Counters(**value | dict.fromkeys(unset, float("inf")))
 
 
-class Track:
+class Attempt:
     """One lane with its folder."""
 
     def __init__(self, job: Job, folder: RunFolder, lane: Lane, emit: Emit) -> None:

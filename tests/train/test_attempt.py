@@ -26,14 +26,14 @@ from resbench.store.predictions import error_from_predictions, read_predictions
 from resbench.store.records import RunRecord, read_record
 from resbench.store.verify import verify_run
 from resbench.suite.spec import RunSpec
+from resbench.train import attempt
 from resbench.train import lane as lane_module
-from resbench.train import track as track_module
+from resbench.train.attempt import Counters
 from resbench.train.lane import Evaluation, Lane
-from resbench.train.track import Counters
 
 from ..mini import REPORT, outputs, spec_of
 from ..store.factory import loaded
-from .live import Attempt, finished, prepared
+from .live import Worker, finished, prepared
 
 SPEC = spec_of(training__schedule__total=3, training__batch_size=32)
 
@@ -50,25 +50,25 @@ def errors(monkeypatch: pytest.MonkeyPatch, values: list[float]) -> None:
     monkeypatch.setattr(Lane, "evaluate", evaluate)
 
 
-def record_of(attempt: Attempt, spec: RunSpec) -> RunRecord:
-    return read_record(attempt.folder(spec))
+def record_of(worker: Worker, spec: RunSpec) -> RunRecord:
+    return read_record(worker.folder(spec))
 
 
 def test_a_finished_run_is_recorded_from_its_last_epoch(tmp_path: Path) -> None:
-    attempt = finished(tmp_path, SPEC)
-    record, rows = record_of(attempt, SPEC), attempt.metrics(SPEC)
+    worker = finished(tmp_path, SPEC)
+    record, rows = record_of(worker, SPEC), worker.metrics(SPEC)
     assert (record.status, record.result.epoch, record.result.step) == ("done", 3, 6)
     assert [row.step for row in rows] == [2, 4, 6]
     assert record.result.test_top1_err == rows[-1].test_top1_err
     assert record.result.train_loss == rows[-1].train_loss
-    predictions = read_predictions(attempt.folder(SPEC).predictions)
+    predictions = read_predictions(worker.folder(SPEC).predictions)
     assert error_from_predictions(predictions)[0] == pytest.approx(rows[-1].test_top1_err)
     assert np.array_equal(predictions.label, prepared(SPEC).test_labels)
     assert (record.data.train_images, record.data.test_images) == (64, 50)
     assert (record.timing.pieces, record.timing.resumed) == (1, 0)
     assert record.environment.threads == 1
-    assert verify_run(attempt.folder(SPEC)) == ()
-    assert not attempt.folder(SPEC).checkpoint.exists()
+    assert verify_run(worker.folder(SPEC)) == ()
+    assert not worker.folder(SPEC).checkpoint.exists()
 
 
 def test_the_last_epoch_decides_and_the_best_is_kept_apart(
@@ -96,9 +96,9 @@ def test_early_stopping_waits_its_patience_and_watches_the_contaminated_split(
     )
     test, val = [50, 40, 30, 20, 10, 5], [9, 8, 8, 7.5, 8, 7.5]
     errors(monkeypatch, [float(x) for pair in zip(test, val, strict=True) for x in pair])
-    attempt = finished(tmp_path, spec)
-    assert [row.val_in_train_err for row in attempt.metrics(spec)] == val
-    assert record_of(attempt, spec).result.epoch == 6
+    worker = finished(tmp_path, spec)
+    assert [row.val_in_train_err for row in worker.metrics(spec)] == val
+    assert record_of(worker, spec).result.epoch == 6
 
 
 def test_the_contaminated_split_is_the_last_training_images_with_clean_labels(
@@ -113,14 +113,14 @@ def test_the_contaminated_split_is_the_last_training_images_with_clean_labels(
 
     monkeypatch.setattr(Lane, "evaluate", evaluate)
     spec = spec_of(**REPORT, training__schedule__total=1, data__clean_ratio=0.5)
-    attempt = finished(tmp_path, spec)
+    worker = finished(tmp_path, spec)
     images = prepared(spec)
     assert np.array_equal(seen[1][0], images.train_images[-16:])
     assert np.array_equal(seen[1][1], images.clean_labels[-16:])
     assert not np.array_equal(images.clean_labels[-16:], images.train_labels[-16:])
-    row = attempt.metrics(spec)[0]
+    row = worker.metrics(spec)[0]
     assert row.val_in_train_err is not None
-    assert record_of(attempt, spec).result.val_in_train_err == row.val_in_train_err
+    assert record_of(worker, spec).result.val_in_train_err == row.val_in_train_err
 
 
 def test_label_noise_is_recorded_with_its_hash_and_measured_matrix(tmp_path: Path) -> None:
@@ -143,14 +143,14 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     return outputs(results)
 
 
-def interrupted(results: Path, epoch: int = 2) -> Attempt:
-    """An attempt that a signal ended after ``epoch`` epochs, with a checkpoint of each."""
-    attempt = Attempt(results).stop_after(epoch)
+def interrupted(results: Path, epoch: int = 2) -> Worker:
+    """An worker that a signal ended after ``epoch`` epochs, with a checkpoint of each."""
+    worker = Worker(results).stop_after(epoch)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(track_module, "CHECKPOINT_SHARE", 1e9)
-        ends = attempt.run(SPEC)
+        patch.setattr(attempt, "CHECKPOINT_SHARE", 1e9)
+        ends = worker.run(SPEC)
     assert [end[1:] for end in ends] == [("interrupted", f"after epoch {epoch} of 3")]
-    return attempt
+    return worker
 
 
 @pytest.fixture(scope="module")
@@ -172,12 +172,12 @@ def test_an_interrupted_run_ends_with_the_same_bytes(
     tmp_path: Path, unbroken: dict[str, bytes], epoch: int
 ) -> None:
     interrupted(tmp_path, epoch)
-    attempt = finished(tmp_path, SPEC)
+    worker = finished(tmp_path, SPEC)
     assert outputs(tmp_path) == unbroken
-    assert attempt.epochs() == list(range(epoch + 1, 4))
-    timing = record_of(attempt, SPEC).timing
+    assert worker.epochs() == list(range(epoch + 1, 4))
+    timing = record_of(worker, SPEC).timing
     assert (timing.pieces, timing.resumed) == (2, 1)
-    rows = read_epochs(attempt.folder(SPEC).timing, EpochTiming)
+    rows = read_epochs(worker.folder(SPEC).timing, EpochTiming)
     assert timing.train_s == pytest.approx(sum(row.duration_s for row in rows), abs=2e-3)
 
 
@@ -200,7 +200,7 @@ def other_network(path: Path) -> None:
     tensors = {name: tensor + 1 for name, tensor in load(payload).items()}
     last = sorted(tensors)[-1]
     tensors[last] = tensors[last].flatten()[:1].clone().reshape(1, 1, 1, 1, 1)
-    meta = track_module.read_meta(payload)
+    meta = attempt.read_meta(payload)
     path.write_bytes(seal(save(tensors, {"meta": json.dumps(meta)})))
 
 
@@ -233,24 +233,24 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_it_gives_the_same_
 ) -> None:
     folder = RunFolder(results, SPEC.key)
     DAMAGES[name](folder.checkpoint)
-    attempt = finished(results, SPEC)
+    worker = finished(results, SPEC)
     assert outputs(results) == unbroken
-    (warning,) = attempt.said(Warned)
+    (warning,) = worker.said(Warned)
     assert warning.startswith(f"{folder.checkpoint}: ")
     assert warning.endswith("set aside as checkpoint.bin.corrupt.")
     assert (folder.path / "checkpoint.bin.corrupt").exists()
     assert not (folder.path / "executed").exists()
-    assert attempt.epochs() == [2, 3]
+    assert worker.epochs() == [2, 3]
 
 
 @pytest.mark.parametrize("cut", range(10))
 def test_a_checkpoint_cut_anywhere_is_noticed_before_training(results: Path, cut: int) -> None:
     folder = RunFolder(results, SPEC.key)
     damage_of(cut)(folder.checkpoint)
-    attempt = Attempt(results)
-    attempt.control.stop = True
-    assert attempt.run(SPEC)[0][1:] == ("interrupted", "after epoch 1 of 3")
-    assert len(attempt.said(Warned)) == 1
+    worker = Worker(results)
+    worker.control.stop = True
+    assert worker.run(SPEC)[0][1:] == ("interrupted", "after epoch 1 of 3")
+    assert len(worker.said(Warned)) == 1
 
 
 @pytest.mark.parametrize("name", ["empty", "another network", "hostile pickle"])
@@ -260,16 +260,16 @@ def test_with_both_checkpoints_damaged_the_run_starts_anew_to_the_same_end(
     folder = RunFolder(results, SPEC.key)
     for path in (folder.checkpoint, folder.checkpoint_prev):
         DAMAGES[name](path)
-    attempt = finished(results, SPEC)
+    worker = finished(results, SPEC)
     assert outputs(results) == unbroken
-    assert len(attempt.said(Warned)) == 2
-    assert attempt.epochs() == [1, 2, 3]
+    assert len(worker.said(Warned)) == 2
+    assert worker.epochs() == [1, 2, 3]
 
 
 def test_metrics_that_were_lost_are_named_and_nothing_is_made_up(results: Path) -> None:
     folder = RunFolder(results, SPEC.key)
     folder.metrics.write_bytes(b"")
-    ends = Attempt(results).run(SPEC)
+    ends = Worker(results).run(SPEC)
     assert ends[0][1] == "failed"
     assert "0 epochs, but the checkpoint is of epoch 2" in ends[0][2]
     assert not folder.record.exists()
@@ -277,14 +277,14 @@ def test_metrics_that_were_lost_are_named_and_nothing_is_made_up(results: Path) 
 
 def test_a_signal_at_an_epochs_end_loses_nothing(tmp_path: Path) -> None:
     """Even where no checkpoint was due."""
-    attempt = Attempt(tmp_path)
-    attempt.on_event = lambda event: setattr(attempt.control, "stop", isinstance(event, Epoch))
+    worker = Worker(tmp_path)
+    worker.on_event = lambda event: setattr(worker.control, "stop", isinstance(event, Epoch))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(track_module, "CHECKPOINT_SHARE", -1.0)
-        assert attempt.run(SPEC)[0][1:] == ("interrupted", "after epoch 1 of 3")
-    payload, _ = loaded(attempt.folder(SPEC))
+        patch.setattr(attempt, "CHECKPOINT_SHARE", -1.0)
+        assert worker.run(SPEC)[0][1:] == ("interrupted", "after epoch 1 of 3")
+    payload, _ = loaded(worker.folder(SPEC))
     assert payload is not None
-    assert track_module.read_meta(payload)["epoch"] == 1
+    assert attempt.read_meta(payload)["epoch"] == 1
 
 
 def test_checkpoints_take_no_more_than_their_share_of_the_time(
@@ -292,7 +292,7 @@ def test_checkpoints_take_no_more_than_their_share_of_the_time(
 ) -> None:
     """By a clock on which an epoch takes 4 s and a checkpoint 0.2 s."""
     saved: list[int] = []
-    real, now = track_module.save_checkpoint, 0.0
+    real, now = attempt.save_checkpoint, 0.0
     clock = SimpleNamespace(monotonic=lambda: now, perf_counter=lambda: now)
 
     def pass_epoch(event: Event) -> None:
@@ -301,15 +301,15 @@ def test_checkpoints_take_no_more_than_their_share_of_the_time(
 
     def slow_disk(folder: Any, payload: bytes) -> None:
         nonlocal now
-        saved.append(track_module.read_meta(payload)["epoch"])
+        saved.append(attempt.read_meta(payload)["epoch"])
         now += 0.2
         real(folder, payload)
 
-    monkeypatch.setattr(track_module, "time", clock)
-    monkeypatch.setattr(track_module, "save_checkpoint", slow_disk)
-    attempt = Attempt(tmp_path)
-    attempt.on_event = pass_epoch
-    assert attempt.run(spec_of(training__schedule__total=9))[0][1] == "done"
+    monkeypatch.setattr(attempt, "time", clock)
+    monkeypatch.setattr(attempt, "save_checkpoint", slow_disk)
+    worker = Worker(tmp_path)
+    worker.on_event = pass_epoch
+    assert worker.run(spec_of(training__schedule__total=9))[0][1] == "done"
     assert saved == [1, 4, 7], "0.2 s of writing are worth 10 s of training"
 
 
@@ -323,16 +323,16 @@ def test_counters_survive_a_checkpoint() -> None:
 
 def test_a_diverged_run_is_recorded_with_its_step_and_never_repeated(tmp_path: Path) -> None:
     spec = spec_of(training__optim__lr=1e38)  # no sum of such weights is a number, on any CPU
-    attempt = Attempt(tmp_path)
-    ((_, outcome, text),) = attempt.run(spec)
+    worker = Worker(tmp_path)
+    ((_, outcome, text),) = worker.run(spec)
     assert (outcome, text) == ("diverged", "the loss was not finite at step 2")
-    record = record_of(attempt, spec)
+    record = record_of(worker, spec)
     assert (record.status, record.reason) == (outcome, text)
     assert (record.result.test_top1_err, record.result.epoch) == (None, 0)
-    assert verify_run(attempt.folder(spec)) == ()
-    before = attempt.folder(spec).record.read_bytes()
-    assert Attempt(tmp_path).run(spec)[0][1:] == ("diverged", "already recorded")
-    assert attempt.folder(spec).record.read_bytes() == before
+    assert verify_run(worker.folder(spec)) == ()
+    before = worker.folder(spec).record.read_bytes()
+    assert Worker(tmp_path).run(spec)[0][1:] == ("diverged", "already recorded")
+    assert worker.folder(spec).record.read_bytes() == before
 
 
 def test_weights_that_the_last_step_of_an_epoch_has_broken_are_a_divergence(
@@ -346,11 +346,11 @@ def test_weights_that_the_last_step_of_an_epoch_has_broken_are_a_divergence(
         return real(logits if len(calls) < 2 else logits * float("nan"), labels)
 
     monkeypatch.setattr(lane_module, "score", score)
-    attempt = Attempt(tmp_path)
-    ((_, outcome, text),) = attempt.run(SPEC)
+    worker = Worker(tmp_path)
+    ((_, outcome, text),) = worker.run(SPEC)
     assert (outcome, text) == ("diverged", "the evaluated loss was not finite after step 4")
-    assert len(attempt.metrics(SPEC)) == 1
-    record = record_of(attempt, SPEC)
+    assert len(worker.metrics(SPEC)) == 1
+    record = record_of(worker, SPEC)
     assert (record.result.epoch, record.result.best_epoch) == (1, 1)
     assert record.result.test_top1_err is None
 
@@ -369,15 +369,15 @@ def test_no_decision_and_no_duration_depends_on_the_wall_clock(
             return datetime(next(jumps), 1, 1, tzinfo=tz or UTC)
 
     monkeypatch.setattr(time, "time", lambda: float(next(jumps)))
-    monkeypatch.setattr(track_module, "datetime", Leaping)
-    attempt = interrupted(tmp_path)
-    folder = attempt.folder(SPEC)
+    monkeypatch.setattr(attempt, "datetime", Leaping)
+    worker = interrupted(tmp_path)
+    folder = worker.folder(SPEC)
     for i, path in enumerate(sorted(folder.path.iterdir())):
         year_s = (1 - 2 * (i % 2)) * 2_000_000_000 + 2_100_000_000
         os.utime(path, (year_s, year_s))
     finished(tmp_path, SPEC)
     assert outputs(tmp_path) == unbroken
-    record = record_of(attempt, SPEC)
+    record = record_of(worker, SPEC)
     assert 0 < record.timing.train_s < 1e6, "a leap is of 4e9 s"
     assert record.timing.started[:4] in ("1970", "2100")
 

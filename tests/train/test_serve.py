@@ -24,7 +24,7 @@ def test_a_worker_serves_lines_until_its_input_ends(tmp_path: Path) -> None:
     (tmp_path / "json.py").write_text("raise SystemExit('imported')")
     job = job_of(SPEC, results)
     done = subprocess.run(
-        [sys.executable, "-P", "-m", "resbench.train.worker"],
+        [sys.executable, "-P", "-m", "resbench.train.serve"],
         input=2 * encode([job]),
         cwd=tmp_path,
         env=own_environment(tmp_path, RESBENCH_PARENT=str(os.getpid()), OMP_NUM_THREADS="1"),
@@ -42,7 +42,7 @@ def test_a_worker_serves_lines_until_its_input_ends(tmp_path: Path) -> None:
 
 def test_a_worker_whose_parent_has_died_before_it_could_ask_ends() -> None:
     done = subprocess.run(
-        [sys.executable, "-P", "-m", "resbench.train.worker"],
+        [sys.executable, "-P", "-m", "resbench.train.serve"],
         env={**os.environ, "RESBENCH_PARENT": "1"},
         input="",
         capture_output=True,

@@ -100,11 +100,12 @@ def test_seeds_explain_as_much_as_one_more_run_may_differ(tmp_path: Path) -> Non
     assert seeds.points == pytest.approx(most, rel=0.05)
 
 
-def test_one_seed_has_an_unknown_luck_and_a_diverged_one_is_counted(tmp_path: Path) -> None:
+def test_one_seed_has_no_spread_and_a_diverged_one_is_counted(tmp_path: Path) -> None:
     plant(tmp_path, suite_under(SUITE), CELL, 1, test=[9.0, 6.0])
     factory.diverge(tmp_path, suite_under(SUITE), CELL, 2)
     found = findings(tmp_path)
-    assert found["one_seed"].points is None
+    assert found["seeds"].points is None
+    assert "seeds: 1 run. The published number is one run" in finding_sentence(found["seeds"])
     lost = {"diverged": 1, "runs": 2, "reason": "the loss is nan at step 7"}
     assert found["diverged"].facts == lost
 
@@ -142,11 +143,10 @@ def test_runs_of_several_versions_and_images_are_named(tmp_path: Path) -> None:
             "data": {"fingerprint": str(seed) * 64},
         }
         plant(tmp_path, suite_under(SUITE), CELL, seed, test=FLAT, **facts)
-    found = findings(tmp_path)
-    assert (
-        len(found["versions"].facts["versions"]) == len(found["images"].facts["fingerprints"]) == 2
-    )
-    assert "0.2.0" in finding_sentence(found["versions"])
+    (setting,) = explain(load_suite(SUITE), CELL, read_results(tmp_path))
+    images, versions = (f for f in setting.findings if f.code == "unlike_runs")
+    assert len(images.facts["kinds"]) == len(versions.facts["kinds"]) == 2
+    assert "0.2.0" in finding_sentence(versions)
 
 
 def test_a_network_of_another_size_is_not_ruled_out(tmp_path: Path) -> None:
@@ -229,7 +229,7 @@ def test_a_narrow_network_is_compared_with_the_one_of_full_width(tmp_path: Path,
     """No row of the zoo is that of a deep NAL network: NAL is as large as ARL."""
     suite = "table1_arl_vs_nal"
     plant(tmp_path, suite_under(suite, tier="tiny"), cell, 1, test=FLAT)
-    size = findings(tmp_path, suite, cell)["narrow"]
+    size = findings(tmp_path, suite, cell)["size"]
     assert size.facts["expected"] == (3_463_002 if "164" in cell else 1_841_242)
     assert "at full width" in finding_sentence(size)
 
@@ -239,8 +239,9 @@ def test_an_unmarked_setting_is_named(tmp_path: Path) -> None:
     text = (suite_folder() / path.name).read_text()
     path.write_text(text.replace("{name: attention-56}", "{name: attention-56, width: 0.5}"))
     plant(tmp_path / "results", suite_under(str(path)), CELL, 1, test=FLAT)
-    found = findings(tmp_path / "results", str(path))["unmarked"]
-    assert found.facts["where"].startswith(str(path))
+    (setting,) = explain(load_suite(str(path)), CELL, read_results(tmp_path / "results"))
+    wheres = {finding.facts.get("where", ""): finding for finding in setting.findings}
+    (found,) = (finding for where, finding in wheres.items() if where.startswith(str(path)))
     assert found.facts["changes"] == [["model.width", 0.5]]
     assert "without saying where it comes from" in finding_sentence(found)
 

@@ -145,7 +145,7 @@ def test_unfinished_runs_are_known_but_make_no_table_of_a_report(tmp_path: Path)
     assert [run.seed for run in table.cells[CELL].unfinished] == [1]
     found = report([SUITE], tmp_path)
     (shown,) = found.tables
-    assert (shown.setting.scale, shown.cost.runs) == (1, 0)
+    assert (shown.setting.context.scale, len(shown.runs)) == (1, 0)
     assert found.unfinished == {SUITE: 1}
 
 

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from resbench.analysis.judge import cost_of, judge
+from resbench.analysis.judge import judge
 from resbench.analysis.results import read_results
 from resbench.analysis.tables import TableRuns, empty, fill
-from resbench.analysis.values import JudgedValue, as_published, judge_values, notes_of
+from resbench.analysis.values import JudgedValue, as_published, judge_values
 from resbench.errors import UsageError
+from resbench.report.text import notes_of, value_sentence
 from resbench.suite.expand import Expanded
 from resbench.suite.load import load_suite, suite_folder
 from tests import factory
@@ -169,7 +170,7 @@ def test_a_diverged_run_is_counted_and_never_averaged(
     assert found.mean == pytest.approx(5.5)
     lost = value(tmp_path, suite, "attention-56", "nal")
     assert (lost.mean, lost.verdict) == (None, "not_run")
-    assert lost.text == "No result: 1 of 5 runs diverged."
+    assert value_sentence(lost) == "No result: 1 of 5 runs diverged."
     cell = next(cell for cell in judge(table(tmp_path, suite)).cells if cell.cell == ARL)
     assert [run.seed for run in cell.done] == [1, 2]
     assert [run.status for run in cell.runs] == ["done", "done", "diverged"]
@@ -235,8 +236,8 @@ def test_a_blank_published_value_stays_blank_and_is_not_judged(
 def test_a_skipped_cell_shows_what_is_published_and_why(tmp_path: Path, suite: str) -> None:
     found = value(tmp_path, suite, "other", "arl")
     assert (found.verdict, found.mean) == ("skipped", None)
-    assert "published for context" in found.text
-    assert notes_of(found) == [found.text]
+    assert "published for context" in value_sentence(found)
+    assert notes_of(found) == [value_sentence(found)]
 
 
 @pytest.mark.parametrize(
@@ -284,18 +285,6 @@ def test_best_on_test_stands_apart_and_decides_nothing(
 ) -> None:
     make(ARL, 8.1, 8.2, 8.3, best=5.5)
     assert value(tmp_path, suite, "attention-56", "arl").verdict == "worse"
-
-
-def test_cost_sums_hours_and_names_devices(
-    tmp_path: Path, suite: str, make: Callable[..., Expanded]
-) -> None:
-    make(ARL, 5.4, 5.6)
-    make(NAL, 5.4, device="another GPU")
-    cost = cost_of(table(tmp_path, suite).records)
-    assert cost.runs == 3
-    assert cost.device_hours == pytest.approx(3 * 1260 / 3600)
-    assert cost.devices == {"a GPU": 2, "another GPU": 1}
-    assert cost_of([]).images_per_s is None
 
 
 def test_every_setting_of_a_table_is_marked_and_deviations_are_named(

@@ -114,8 +114,8 @@ def test_the_format_follows_the_output_and_the_file_is_whole(
     assert json.loads((path.parent / "report.json").read_text())["schema"] == SCHEMA
     rows = list(csv.DictReader(io.StringIO((path.parent / "report.csv").read_text())))
     assert {row["row"] for row in rows} == {"local", "encoder-decoder", "local-same-units"}
-    assert (path.parent / "report.md").read_text().startswith("# Published and measured\n")
-    assert "Published and measured" in path.read_text()
+    assert (path.parent / "report.md").read_text().startswith("# Replication report\n")
+    assert "Replication report" in path.read_text()
 
 
 def test_a_refused_output_is_one_line_and_exit_3(tmp_path: Path, capsys: Capture) -> None:

@@ -29,9 +29,9 @@ from resbench.report.document import (
     shown,
     words,
 )
+from resbench.report.pages import report_document
 from resbench.report.render import FORMATS, Format, render
 from resbench.report.status import status_document
-from resbench.report.tables import report_document
 from resbench.suite.expand import DataChoice
 from resbench.suite.load import load_suite
 from tests import factory
@@ -220,7 +220,7 @@ def test_a_format_is_one_module_and_one_row(monkeypatch: pytest.MonkeyPatch) -> 
     toy.render = lambda document: f"toy of {document.title}"  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, toy.__name__, toy)
     monkeypatch.setitem(FORMATS, "toy", Format("toy", ".toy"))
-    assert render(document(), "toy") == "toy of Published and measured"
+    assert render(document(), "toy") == "toy of Replication report"
 
     def command() -> None: ...
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from resbench.analysis.judge import report
+from resbench.report.pages import report_document
 from resbench.report.render import render
-from resbench.report.tables import report_document
 from resbench.store import scan
 from resbench.store.layout import RunFolder
 from resbench.store.records import RunRecord, read_record
@@ -35,6 +35,6 @@ def test_reports_of_many_runs_read_each_record_once(
     monkeypatch.setattr(scan, "read_record", counted)
     found = report(SUITES, tmp_path)
     text = render(report_document(found), "markdown")
-    assert found.runs == 200
+    assert found.recorded == len(found.runs) == 200
     assert len(read) == len(set(read)) == 200
     assert "(25)" in text

@@ -1,14 +1,14 @@
-"""The runs of one cell as an arm of a test, with the test images that each got right."""
+"""What runs measured: a number of each run, and the runs of one cell as an arm of a test."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from resbench.analysis.measured import measured
 from resbench.analysis.results import seed_of
 from resbench.analysis.tables import TableRuns
 from resbench.datasets import DATA_SETS
@@ -20,8 +20,36 @@ from resbench.store.predictions import read_predictions
 from resbench.store.records import RunRecord
 from resbench.suite.schema import SIGNAL_METRICS, Metric
 
+PLANNING_SD_PP = 0.2
+"""Usual sd between seeds of CIFAR networks at the paper's schedule, until one is measured."""
 NO_CHANCE = 1e-12
 """Variance of what is not counted on test images: only the other arms say how far runs spread."""
+
+
+def measured(run: RunRecord, metric: Metric) -> float | None:
+    """Return one run's number; None where its protocol does not measure it."""
+    if metric == "train_time_min":
+        return run.timing.train_s / 60
+    if metric in SIGNAL_METRICS:
+        return _signal(run, metric)
+    value = getattr(run.result, metric)
+    return None if value is None else float(value)
+
+
+def _signal(run: RunRecord, metric: Metric) -> float | None:
+    """Return the power of ten of a size within the network; None where it has no attention."""
+    signals = run.signals_at_start if metric.endswith("start") else run.signals_at_end
+    if signals is None:
+        return None
+    last = signals.stages[max(signals.stages)]
+    size = signals.stem_grad_norm if metric.startswith("gradient") else last.product_rms
+    return math.log10(size) if size > 0 else None
+
+
+def all_measured(runs: Iterable[RunRecord], metric: Metric) -> list[float]:
+    """Return the numbers of the runs that ended with a result, where their protocol has them."""
+    found = [measured(run, metric) for run in runs if run.status == "done"]
+    return [value for value in found if value is not None]
 
 
 @dataclass(frozen=True)
@@ -36,8 +64,7 @@ class Kept:
 
 def images_kept(runs: Iterable[RunFolder]) -> Kept:
     """Return which test images each run got right, where its predictions can be read."""
-    correct: dict[str, NDArray[np.bool_]] = {}
-    labels: dict[str, bytes] = {}
+    correct, labels = dict[str, NDArray[np.bool_]](), dict[str, bytes]()
     for run in runs:
         try:
             found = read_predictions(run.predictions)
@@ -54,10 +81,9 @@ def arms_of(
     """Return every cell of a table as an arm of each error, and the predictions behind them."""
     runs = {run.key for cell in table.cells.values() for run in cell.done}
     kept = images_kept(RunFolder(table.results, key) for key in sorted(runs))
+    cells = table.cells.items()
     found = {
-        metric: {
-            name: arm_of(name, cell.records, metric, kept) for name, cell in table.cells.items()
-        }
+        metric: {name: arm_of(name, cell.records, metric, kept) for name, cell in cells}
         for metric in set(metrics)
     }
     return found, kept
@@ -75,40 +101,35 @@ def arm_of(name: str, runs: Iterable[RunRecord], metric: Metric, kept: Kept) -> 
 
     A diverged run has the error of guessing. The images are there when every run has them.
     """
-    values = {
-        seed_of(run): (run, _error(run, metric))
+    numbers = {
+        seed_of(run): (run, number)
         for run in sorted(runs, key=seed_of)
-        if _guesses(run, metric) or measured(run, metric) is not None
+        if (number := _number(run, metric)) is not None
     }
-    found = [run for run, _ in values.values()]
-    if not found:
+    if not numbers:
         return Arm(name, (), (), 1.0)
-    errors = tuple(error for _, error in values.values())
-    lost = frozenset(seed for seed, (run, _) in values.items() if _guesses(run, metric))
-    finished = [run for run in found if run.status == "done"]
-    images = [kept.correct[run.key] for run in finished if run.key in kept.correct]
-    same = len({kept.labels[run.key] for run in finished if run.key in kept.labels}) == 1
+    lost = frozenset(seed for seed, (run, _) in numbers.items() if run.status == "diverged")
+    finished = {run.key: number for run, number in numbers.values() if run.status == "done"}
+    images = [kept.correct[key] for key in finished if key in kept.correct]
+    same = len({kept.labels[key] for key in finished if key in kept.labels}) == 1
     tested = metric == "test_top1_err" and same and len(images) == len(finished)
     correct = np.stack(images) if tested else None
-    even = [error for run, error in values.values() if run.status == "done"] or list(errors)
+    errors = tuple(number for _, number in numbers.values())
     if metric in SIGNAL_METRICS:
         chance = NO_CHANCE
     else:
-        chance = chance_variance(even, _images(found[0], metric), correct)
-    return Arm(name, tuple(values), errors, chance, lost, None if lost else correct)
+        first, _ = next(iter(numbers.values()))
+        even = list(finished.values()) or list(errors)
+        chance = chance_variance(even, _images(first, metric), correct)
+    return Arm(name, tuple(numbers), errors, chance, lost, None if lost else correct)
 
 
-def _guesses(run: RunRecord, metric: Metric) -> bool:
-    """Whether a run counts as guessing: it diverged, and an error is asked for."""
-    return run.status == "diverged" and metric not in SIGNAL_METRICS
-
-
-def _error(run: RunRecord, metric: Metric) -> float:
-    if _guesses(run, metric):
-        return guessing_error(DATA_SETS[run.data.name].classes)
-    value = measured(run, metric)
-    assert value is not None
-    return value
+def _number(run: RunRecord, metric: Metric) -> float | None:
+    """Return a run's number, of a diverged run the error of guessing."""
+    if run.status == "diverged":
+        classes = DATA_SETS[run.data.name].classes
+        return None if metric in SIGNAL_METRICS else guessing_error(classes)
+    return measured(run, metric)
 
 
 def _images(run: RunRecord, metric: Metric) -> int:

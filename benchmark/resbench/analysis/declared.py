@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 from resbench.data.fit import train_images
 from resbench.datasets import DATA_SETS
 from resbench.errors import UsageError
 from resbench.suite.expand import Context, DataChoice, Expanded, data_names, expand
 from resbench.suite.load import PAPER, Loaded
+from resbench.suite.provenance import Entry, ledger
 from resbench.suite.schedule import resolve
 from resbench.suite.spec import RunSpec
 
@@ -31,6 +34,24 @@ def as_declared(context: Context) -> bool:
 def as_published(context: Context) -> bool:
     """Whether the source's own conditions hold: settings as declared, on the published data."""
     return as_declared(context) and all(choice.published for choice in context.data.values())
+
+
+def ledgers_of(expanded: Expanded) -> Mapping[str, list[Entry]]:
+    """Return where every setting of each cell comes from, by cell id."""
+    return {cell.id: ledger(expanded, cell) for cell in expanded.cells}
+
+
+def departures(entries: Iterable[Entry]) -> list[Entry]:
+    """Return the settings of suite and protocol that depart from the source."""
+    layers = ("protocol", "suite", "matrix")
+    found = (entry for entry in entries if entry.origin == "deviation")
+    return [entry for entry in found if entry.layer.split()[0] in layers]
+
+
+def keeps_to_source(ledgers: Mapping[str, list[Entry]]) -> bool:
+    """Whether the suite leaves its source's settings alone, at least in one trained cell."""
+    trained = [entries for entries in ledgers.values() if entries]
+    return not trained or any(not departures(entries) for entries in trained)
 
 
 def images_seen(spec: RunSpec) -> int:

@@ -1,49 +1,45 @@
 """Why a measured error differs from the published one: every check that finds something.
 
 A check looks at one cell in one setting and yields findings, each with the numbers that show it and
-the most that it can explain, in percentage points. :mod:`resbench.report.explain` puts them into
-words.
+the most that it can explain, in percentage points. The report puts them into words.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from resbench.analysis.declared import declared, images_seen
-from resbench.analysis.names import cell_labels, code_label, listed, rerun_command, setting_label
+from resbench.analysis.names import (
+    cell_labels,
+    code_label,
+    listed,
+    rerun_command,
+    setting_label,
+)
 from resbench.analysis.results import Results
 from resbench.analysis.tables import CellRuns, TableRuns, empty, fill
-from resbench.analysis.values import (
-    JudgedValue,
-    catalogued,
-    full_width,
-    judge_values,
-    notes_of,
-    parameters,
-)
-from resbench.errors import UsageError
+from resbench.analysis.values import JudgedValue, full_width, judge_values, parameters
 from resbench.stats.spread import sampling_sd
 from resbench.store.layout import RunFolder
 from resbench.store.metrics import EpochMetrics, read_epochs
-from resbench.suite.expand import Cell, Expanded
+from resbench.suite.expand import Cell
 from resbench.suite.load import Loaded
-from resbench.suite.provenance import UNMARKED, Entry
+from resbench.suite.provenance import Entry
 from resbench.suite.spec import RunSpec
 
 NOTICEABLE_PP = 0.1
 """Less than this explains next to nothing."""
 
 Code = Literal[
-    "published_split", "other_data", "other_setting", "unmarked", "deviation", "inferred",
-    "narrow", "size", "images", "versions", "diverged", "one_seed", "seeds", "underfitted",
-    "memorised", "overfitted", "still_falling", "best_epoch",
+    "published_split", "other_data", "other_setting", "deviation", "inferred", "size",
+    "unlike_runs", "diverged", "seeds", "underfitted", "memorised", "overfitted", "still_falling",
+    "best_epoch",
 ]  # fmt: skip
 SYMPTOMS: frozenset[Code] = frozenset({
-    "diverged", "one_seed", "seeds", "underfitted", "memorised", "overfitted", "still_falling",
-    "best_epoch",
+    "diverged", "seeds", "underfitted", "memorised", "overfitted", "still_falling", "best_epoch",
 })  # fmt: skip
 
 
@@ -52,9 +48,9 @@ class Finding:
     """One possible reason."""
 
     code: Code
-    points: float | None = None
+    points: float | None
     """The most that it can explain; infinite: the numbers are not comparable; None: unknown."""
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any]
     """What was found."""
 
     @property
@@ -94,26 +90,17 @@ class _Subject:
     """One cell in one setting, with what its runs measured."""
 
     table: TableRuns
-    declared: Expanded
-    """The suite as its source declares it."""
+    source: Cell
+    """The cell as the source declares it."""
     cell: CellRuns
+    spec: RunSpec
     values: tuple[JudgedValue, ...]
     epochs: tuple[Sequence[EpochMetrics], ...]
-
-    @property
-    def spec(self) -> RunSpec:
-        assert self.cell.cell.spec is not None
-        return self.cell.cell.spec
 
     @property
     def value(self) -> JudgedValue | None:
         """The published error that is to be explained."""
         return next((v for v in self.values if v.number and v.is_error), None)
-
-    @property
-    def corrupted(self) -> float:
-        """The training error that corrupted labels alone give, in percent."""
-        return 100 * (1 - self.spec.data.clean_ratio)
 
     def last(self, number: Callable[[EpochMetrics], float]) -> float:
         """Return the mean over runs of a number of their last epoch."""
@@ -129,27 +116,28 @@ def explain(loaded: Loaded, name: str, results: Results) -> list[Explanation]:
     Raises:
         UsageError: no such cell in the suite.
     """
-    cell, column = _find(loaded, name)
-    tables = [table for table in fill(loaded, results) if table.cells[cell].records]
-    return [explain_cell(table, cell, column) for table in tables or [empty(loaded, results.path)]]
+    source, column = _find(loaded, name)
+    tables = [table for table in fill(loaded, results) if table.cells[source.id].records]
+    tables = tables or [empty(loaded, results.path)]
+    return [_explain(table, source, column) for table in tables]
 
 
-def explain_cell(table: TableRuns, name: str, column: str | None = None) -> Explanation:
+def _explain(table: TableRuns, source: Cell, column: str | None) -> Explanation:
     """Explain a cell in one setting, or one of the columns that it fills."""
-    loaded, cell = table.expanded.loaded, table.cells[name]
+    loaded, cell = table.expanded.loaded, table.cells[source.id]
     judged = judge_values(table)
-    values = tuple(v for v in judged if v.cell == name and column in (None, v.column))
+    values = tuple(v for v in judged if v.cell == source.id and column in (None, v.column))
     found: list[Finding] = []
     if cell.cell.spec is not None:
         files = (RunFolder(table.results, run.key).metrics for run in cell.done)
         epochs = tuple(tuple(read_epochs(path, EpochMetrics)) for path in files)
-        subject = _Subject(table, declared(loaded), cell, values, epochs)
+        subject = _Subject(table, source, cell, cell.cell.spec, values, epochs)
         found = [finding for check in _CHECKS for finding in check(subject)]
     return Explanation(
         loaded.suite.name,
-        name,
+        source.id,
         listed(cell_labels(loaded, cell).values()),
-        setting_label(table.expanded.context, table.data_seen) if cell.cell.spec else None,
+        setting_label(table.expanded, table.data_seen) if cell.cell.spec else None,
         tuple(run.key for run in cell.records),
         values,
         tuple(sorted(found, key=lambda finding: finding.rank)),
@@ -157,17 +145,14 @@ def explain_cell(table: TableRuns, name: str, column: str | None = None) -> Expl
     )
 
 
-def _find(loaded: Loaded, name: str) -> tuple[str, str | None]:
+def _find(loaded: Loaded, name: str) -> tuple[Cell, str | None]:
     """Return the cell, and the column where a row and a column were named."""
-    source = declared(loaded)
-    if any(cell.id == name for cell in source.cells):
-        return name, None
+    source, table = declared(loaded), loaded.suite.table
     row, _, column = name.rpartition("/")
-    table = loaded.suite.table
-    if row in loaded.suite.matrix[table.rows] and column in table.columns:
-        return source.cell_of(row, column).id, column
-    source.cell(name)
-    raise UsageError(f"unknown cell '{name}' in suite '{loaded.suite.name}'.")
+    known = any(cell.id == name for cell in source.cells)
+    if not known and row in loaded.suite.matrix[table.rows] and column in table.columns:
+        return source.cell_of(row, column), column
+    return source.cell(name), None
 
 
 def _published_split(subject: _Subject) -> Iterator[Finding]:
@@ -177,26 +162,28 @@ def _published_split(subject: _Subject) -> Iterator[Finding]:
             continue
         unknown = (value.published.really or value.published.claims) == "unknown"
         if unknown or (value.mean is not None and value.difference is None):
-            facts = {"published": value.number, "notes": " ".join(notes_of(value))}
-            yield Finding("published_split", math.inf, facts)
+            yield Finding("published_split", math.inf, {"value": value})
 
 
 def _settings(subject: _Subject) -> Iterator[Finding]:
     """Name the deviations in force, by what set them, with the values of the source."""
     groups: dict[str, list[Entry]] = {}
-    source = subject.declared.cell(subject.cell.cell.id)
     entries = subject.table.ledgers[subject.cell.cell.id]
     for entry in (entry for entry in entries if entry.origin == "deviation"):
         groups.setdefault(entry.place or entry.layer, []).append(entry)
+    source, seen = subject.source, images_seen(subject.spec)
     for where, own in groups.items():
-        reason, changes = own[0].reason or "", _changes(own, source)
-        facts: dict[str, Any] = {"where": where, "reason": reason, "changes": changes}
+        facts: dict[str, Any] = {
+            "where": where,
+            "reason": own[0].reason or "",
+            "changes": _changes(own, source),
+        }
         if own[0].path == "data.id":
             yield Finding("other_data", math.inf, facts)
         elif where.startswith(("tier ", "--scale", "--set")):
-            yield Finding("other_setting", math.inf, {**facts, **_work(subject)})
-        elif reason == UNMARKED:
-            yield Finding("unmarked", None, {**facts, "changes": [[e.path, e.value] for e in own]})
+            declared = images_seen(source.spec) if source.spec is not None else seen
+            facts |= {"images": seen, "source_images": declared}
+            yield Finding("other_setting", math.inf, facts)
         else:
             yield Finding("deviation", None, facts)
     inferred = [e.path for e in entries if e.origin == "inferred"]
@@ -205,56 +192,44 @@ def _settings(subject: _Subject) -> Iterator[Finding]:
 
 
 def _changes(entries: Sequence[Entry], source: Cell) -> list[list[Any]]:
-    """Return setting, value and the source's value for each scalar that was changed."""
+    """Return setting, value and the source's other value for each scalar that was changed.
+
+    Of what the suite itself sets, no other value is known.
+    """
     values = {".".join(path): leaf.value for path, leaf in source.leaves.items()}
-    found = ((e.path, e.value, values.get(e.path, e.value)) for e in entries)
-    return [[p, v, w] for p, v, w in found if v != w and not isinstance(v, list)]
-
-
-def _work(subject: _Subject) -> dict[str, int]:
-    spec = subject.declared.cell(subject.cell.cell.id).spec
-    seen = images_seen(subject.spec)
-    return {"images": seen, "source_images": images_seen(spec) if spec is not None else seen}
+    found: list[list[Any]] = []
+    for entry in (entry for entry in entries if not isinstance(entry.value, list)):
+        if entry.layer.split()[0] in ("protocol", "suite", "matrix"):
+            found.append([entry.path, entry.value])
+        elif (other := values.get(entry.path, entry.value)) != entry.value:
+            found.append([entry.path, entry.value, other])
+    return found
 
 
 def _network(subject: _Subject) -> Iterator[Finding]:
-    """Compare parameters and multiply-accumulates with the catalogue and the source."""
+    """Compare the parameters with those of the catalogued network."""
     counted, expected = parameters(subject.cell), full_width(subject.spec)
-    entry = catalogued(subject.spec)
-    if counted is None or expected is None or entry is None:
-        return
-    facts = {"parameters": counted, "expected": expected, "published": entry.published}
-    if subject.spec.model.width != 1:
-        yield Finding("narrow", None, facts)
-        return
-    macs = next((run.model.macs / 1e6 for run in subject.cell.records), None)
-    off = macs and subject.spec.data.image_px is None and abs(macs - entry.macs_m) > 0.06
-    unresolved = entry.note is not None and entry.note.startswith("unresolved")
-    if counted != expected or off or unresolved:
-        more = {"macs_m": macs, "expected_macs_m": entry.macs_m, "note": entry.note}
-        yield Finding("size", None, {**facts, **more})
+    if counted is not None and expected is not None and counted != expected:
+        narrow = subject.spec.model.width != 1
+        facts = {"parameters": counted, "expected": expected, "narrow": narrow}
+        yield Finding("size", None, facts)
 
 
 def _runs(subject: _Subject) -> Iterator[Finding]:
     """Say where runs differ from each other, and how far their errors lie apart."""
     records, lost = subject.cell.records, subject.cell.diverged
-    images = list(dict.fromkeys(run.data.fingerprint[:16] for run in records))
-    if len(images) > 1:
-        yield Finding("images", None, {"fingerprints": images})
-    versions = list(dict.fromkeys(map(code_label, records)))
-    if len(versions) > 1:
-        yield Finding("versions", None, {"versions": versions})
+    images = [f"images {run.data.fingerprint[:16]}" for run in records]
+    for kinds in (dict.fromkeys(images), dict.fromkeys(map(code_label, records))):
+        if len(kinds) > 1:
+            yield Finding("unlike_runs", None, {"kinds": list(kinds)})
     if lost:
         facts = {"diverged": len(lost), "runs": len(records), "reason": lost[0].reason}
         yield Finding("diverged", None, facts)
     value = subject.value or next((v for v in subject.values if v.is_error), None)
-    if value is None or value.mean is None:
-        return
-    if value.interval is None or value.sd is None:
-        yield Finding("one_seed", None, {"error": value.mean})
-        return
-    reach = (value.interval[1] - value.interval[0]) / 2
-    yield Finding("seeds", reach, {"runs": len(value.values), "sd": value.sd, "reach": reach})
+    if value is not None and value.mean is not None:
+        # one run, or one that diverged, says nothing about the luck of another
+        reach = (value.interval[1] - value.interval[0]) / 2 if value.interval else None
+        yield Finding("seeds", reach, {"runs": len(value.values), "sd": value.sd, "reach": reach})
 
 
 def _fit(subject: _Subject) -> Iterator[Finding]:
@@ -262,7 +237,8 @@ def _fit(subject: _Subject) -> Iterator[Finding]:
     value = subject.value
     if not subject.epochs or value is None or value.metric != "test_top1_err":
         return
-    published, corrupted = float(value.number), subject.corrupted
+    published = float(value.number)
+    corrupted = 100 * (1 - subject.spec.data.clean_ratio)  # the error that such labels alone give
     train = subject.last(lambda epoch: epoch.train_top1_err)
     test = subject.last(lambda epoch: epoch.test_top1_err)
     facts = {"train": train, "test": test, "corrupted": corrupted}

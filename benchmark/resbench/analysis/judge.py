@@ -8,24 +8,24 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import statistics
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from resbench import __version__
 from resbench.analysis import SCHEMA, names
 from resbench.analysis.claims import JudgedClaim, judge_claims
-from resbench.analysis.declared import as_published, images_seen
+from resbench.analysis.declared import as_published, departures, images_seen, keeps_to_source
 from resbench.analysis.results import read_results, seed_of
 from resbench.analysis.tables import CellRuns, TableRuns, chosen, empty, fill, orphans
 from resbench.analysis.values import JudgedValue, judge_values
+from resbench.stats.power import MIN_SEEDS
 from resbench.store.layout import RunFolder
 from resbench.store.metrics import EpochMetrics, read_epochs
 from resbench.store.records import Result, RunRecord
-from resbench.suite.expand import DataChoice
-from resbench.suite.load import PAPER, Loaded
+from resbench.suite.expand import Context, DataChoice
+from resbench.suite.load import PAPER
 from resbench.suite.provenance import Entry
 from resbench.suite.schema import Column
 
@@ -36,15 +36,16 @@ class Setting:
 
     id: str
     """Eight hex digits, others for every setting."""
-    tier: str
-    scale: float
-    engine: str
-    precision: str
-    overrides: tuple[tuple[str, object], ...]
+    context: Context
+    """Tier, scale, engine, precision and overrides."""
     data: tuple[DataChoice, ...]
     """The data sets that the runs saw, of a table without runs those of its suite."""
     images_seen: int
     """The most images that a run of it trains on, epoch after epoch."""
+    schedule: str
+    """The tier in words, or that the suite's own setting is not the published one."""
+    changes: str
+    """What the tier, or the suite's own setting, changes; empty at the source's setting."""
     label: str
     """All of it in words."""
     published: bool
@@ -70,18 +71,14 @@ class Run:
     reason: str | None
     result: Result
     parameters: int
-    macs: int
     data: str
     data_fingerprint: str
-    train_images: int
-    test_images: int
     code: str
     device: str
     torch: str
     images_per_s: float
     train_s: float
     total_s: float
-    resumed: int
 
 
 @dataclass(frozen=True)
@@ -96,32 +93,17 @@ class JudgedCell:
     """The labels of its other levels."""
     network: str
     """The labels of the levels that do not set the label noise."""
-    skip: str | None
     label_noise: float
     """Share of training labels that are corrupted, 0 to 1."""
     data: str | None
-    """The name of its data set."""
+    """The name of its data set; None for a cell that is not trained."""
     seeds: tuple[int, ...]
-    missing: tuple[int, ...]
     runs: tuple[Run, ...]
 
     @property
     def done(self) -> tuple[Run, ...]:
         """The runs that ended with a result."""
         return tuple(run for run in self.runs if run.status == "done")
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What the runs of a table took."""
-
-    runs: int
-    device_hours: float
-    images_per_s: float | None
-    """Median over runs, in training."""
-    resumed: int
-    devices: Mapping[str, int]
-    """Runs by device name."""
 
 
 @dataclass(frozen=True)
@@ -133,9 +115,6 @@ class JudgedTable:
     trained: bool
     """False where the table is counted."""
     sources: tuple[Cited, ...]
-    protocol: str
-    tier_title: str | None
-    """None at the source's own schedule."""
     setting: Setting
     row_header: str
     rows: Mapping[str, str]
@@ -147,16 +126,19 @@ class JudgedTable:
     cells: tuple[JudgedCell, ...]
     settings: tuple[Entry, ...]
     """Every hyperparameter of every cell with its origin, each combination once."""
-    cost: Cost
-    command: str | None
-    """What trains the missing runs."""
-    train: str
-    """What trains all of them again, in this setting, and skips those that are recorded."""
+    command: str
+    """What trains all runs in this setting, and skips those that are recorded."""
+    lacks_runs: bool
 
     @property
     def runs(self) -> dict[str, Run]:
         """Every run behind the table by its key, each once."""
         return {run.key: run for cell in self.cells for run in cell.runs}
+
+    @property
+    def has_runs(self) -> bool:
+        """Whether any cell has a finished run."""
+        return any(cell.runs for cell in self.cells)
 
     @property
     def origins(self) -> dict[str, int]:
@@ -176,7 +158,8 @@ class Report:
     schema: int
     resbench: str
     results: str
-    runs: int
+    recorded: int
+    """Finished runs in the results folder."""
     problems: tuple[str, ...]
     """Folders that were refused, a line each."""
     tables: tuple[JudgedTable, ...]
@@ -188,10 +171,47 @@ class Report:
     @property
     def by_suite(self) -> dict[str, list[JudgedTable]]:
         """The tables of each suite, the setting closest to the source's first."""
-        found: dict[str, list[JudgedTable]] = {}
-        for table in self.tables:
-            found.setdefault(table.suite, []).append(table)
-        return found
+        return _grouped((table.suite, table) for table in self.tables)
+
+    @property
+    def with_runs(self) -> list[JudgedTable]:
+        """The tables that have runs."""
+        return [table for table in self.tables if table.has_runs]
+
+    @property
+    def runs(self) -> dict[str, Run]:
+        """Every run behind the tables by its key."""
+        return {key: run for table in self.with_runs for key, run in table.runs.items()}
+
+    @property
+    def by_setting(self) -> dict[str, list[JudgedTable]]:
+        """The tables with runs by the setting's name, the closest to the source's first."""
+        ordered = sorted(self.with_runs, key=lambda table: _closeness(table.setting))
+        return _grouped((self.name(table), table) for table in ordered)
+
+    def name(self, table: JudgedTable) -> str:
+        """Return what tells a table's setting from the others here: its tier if that suffices."""
+        setting, others = table.setting, [other.setting for other in self.with_runs]
+        if setting.schedule == names.OWN_SETTING:
+            return f"own setting of {table.suite}"
+        if len({other.id for other in others if other.schedule == setting.schedule}) == 1:
+            return setting.schedule
+        same = {other.id for other in others if other.label == setting.label}
+        return setting.label if len(same) == 1 else f"{setting.label} {setting.id}"
+
+    def claims(self, *, closest: bool = False) -> Iterator[tuple[JudgedTable, JudgedClaim]]:
+        """Yield every claim with runs, as judged in each setting with enough seeds to decide it.
+
+        Only the ``closest`` of these settings to the source's, if so asked. Where none has enough
+        seeds, the one with most.
+        """
+        for tables in self.by_suite.values():
+            for i in range(len(tables[0].claims)):
+                judged = [(table, table.claims[i]) for table in tables if table.claims[i].has_runs]
+                enough = [pair for pair in judged if pair[1].n >= MIN_SEEDS]
+                # max keeps the first of equals, and the tables are sorted
+                most = judged and [max(judged, key=lambda pair: pair[1].n)]
+                yield from enough[: 1 if closest else None] or most
 
 
 def report(suites: Sequence[str], path: Path, *, to_keep: bool = False) -> Report:
@@ -227,19 +247,15 @@ def report(suites: Sequence[str], path: Path, *, to_keep: bool = False) -> Repor
 
 def judge(table: TableRuns, results: Path | None = None) -> JudgedTable:
     """Judge one table; its command names the folder of its runs, or these ``results``."""
-    expanded, loaded = table.expanded, table.expanded.loaded
-    suite = loaded.suite
-    cells = tuple(_cell(table, cell) for cell in table.cells.values())
+    loaded, suite = table.expanded.loaded, table.expanded.loaded.suite
     entries = itertools.chain(*table.ledgers.values())
     settings = {(e.path, str(e.value), e.origin, e.reason): e for e in entries}
-    train = names.rerun_command(table, results=results)
+    cited = zip(loaded.sources, suite.sources, strict=True)
     return JudgedTable(
         suite=suite.name,
         title=suite.title,
         trained=suite.train,
-        sources=_cited(loaded),
-        protocol=loaded.protocol.title,
-        tier_title=None if expanded.tier.name == PAPER.name else expanded.tier.title,
+        sources=tuple(Cited(source.title, where.place, source.link) for source, where in cited),
         setting=_setting(table),
         row_header=suite.table.row_header,
         rows={row: level.label for row, level in suite.matrix[suite.table.rows].items()},
@@ -247,23 +263,10 @@ def judge(table: TableRuns, results: Path | None = None) -> JudgedTable:
         values=judge_values(table),
         footnotes=suite.footnotes,
         claims=judge_claims(table),
-        cells=cells,
+        cells=tuple(_cell(table, cell) for cell in table.cells.values()),
         settings=tuple(settings.values()),
-        cost=cost_of(table.records),
-        command=train if table.lacks_runs else None,
-        train=train,
-    )
-
-
-def cost_of(records: Sequence[RunRecord]) -> Cost:
-    """Sum up the runs' times."""
-    speeds = [run.timing.images_per_s for run in records]
-    return Cost(
-        len(records),
-        sum(run.timing.total_s for run in records) / 3600,
-        statistics.median(speeds) if speeds else None,
-        sum(run.timing.resumed > 0 for run in records),
-        Counter(run.environment.device_name for run in records),
+        command=names.rerun_command(table, results=results),
+        lacks_runs=table.lacks_runs,
     )
 
 
@@ -273,33 +276,27 @@ def epochs_of(results: Path | str, run: Run) -> list[EpochMetrics]:
 
 
 def _setting(table: TableRuns) -> Setting:
-    context, cells = table.expanded.context, table.expanded.cells
+    expanded, context = table.expanded, table.expanded.context
     data = table.data_seen or tuple(context.data.values())
-    label = names.setting_label(context, data)
+    schedule, label = names.schedule_label(expanded), names.setting_label(expanded, data)
     whole = "\n".join([label, *(choice.id for choice in data)])
+    keeps = keeps_to_source(table.ledgers)
+    if context.tier != PAPER.name:
+        changes = expanded.tier.title
+    else:
+        departed = departures(itertools.chain(*table.ledgers.values()))
+        changes = "" if keeps else "; ".join(dict.fromkeys(e.reason or e.path for e in departed))
+    specs = [cell.spec for cell in expanded.cells if cell.spec is not None]
     return Setting(
         hashlib.sha256(whole.encode()).hexdigest()[:8],
-        context.tier,
-        context.scale,
-        context.engine,
-        context.precision,
-        context.overrides,
+        context,
         data,
-        max((images_seen(cell.spec) for cell in cells if cell.spec is not None), default=0),
+        max(map(images_seen, specs), default=0),
+        schedule,
+        changes,
         label,
-        as_published(context) and _keeps_to_source(table),
+        as_published(context) and keeps,
     )
-
-
-def _keeps_to_source(table: TableRuns) -> bool:
-    """Whether the suite leaves its source's settings alone, at least in some cell."""
-    trained = [cell.id for cell in table.expanded.cells if cell.spec is not None]
-    return not trained or any(not table.departures(cell) for cell in trained)
-
-
-def _cited(loaded: Loaded) -> tuple[Cited, ...]:
-    pairs = zip(loaded.sources, loaded.suite.sources, strict=True)
-    return tuple(Cited(source.title, where.place, source.link) for source, where in pairs)
 
 
 def _cell(table: TableRuns, cell: CellRuns) -> JudgedCell:
@@ -316,16 +313,15 @@ def _cell(table: TableRuns, cell: CellRuns) -> JudgedCell:
         row,
         names.listed(others),
         names.listed(network),
-        cell.cell.skip,
         0.0 if spec is None else 1 - spec.data.clean_ratio,
         None if spec is None else spec.data.name,
         cell.seeds,
-        tuple(cell.missing),
         tuple(map(_run, cell.records)),
     )
 
 
 def _run(record: RunRecord) -> Run:
+    data, machine, timing = record.data, record.environment, record.timing
     return Run(
         record.key,
         seed_of(record),
@@ -333,16 +329,25 @@ def _run(record: RunRecord) -> Run:
         record.reason,
         record.result,
         record.model.parameters,
-        record.model.macs,
-        record.data.label,
-        record.data.fingerprint,
-        record.data.train_images,
-        record.data.test_images,
+        data.label,
+        data.fingerprint,
         names.code_label(record),
-        record.environment.device_name,
-        record.environment.torch,
-        record.timing.images_per_s,
-        record.timing.train_s,
-        record.timing.total_s,
-        record.timing.resumed,
+        machine.device_name,
+        machine.torch,
+        timing.images_per_s,
+        timing.train_s,
+        timing.total_s,
     )
+
+
+def _closeness(setting: Setting) -> tuple[object, ...]:
+    """Sort key: the source's own setting first, then what trains longest."""
+    changed = setting.context.tier != PAPER.name or bool(setting.context.overrides)
+    return not setting.published, changed, -setting.images_seen, setting.label
+
+
+def _grouped(pairs: Iterable[tuple[str, JudgedTable]]) -> dict[str, list[JudgedTable]]:
+    found: dict[str, list[JudgedTable]] = {}
+    for name, table in pairs:
+        found.setdefault(name, []).append(table)
+    return found

@@ -8,8 +8,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from resbench.analysis.declared import as_declared, keeps_to_source, ledgers_of
 from resbench.store.records import RunRecord
-from resbench.suite.expand import Context, DataChoice
+from resbench.suite.expand import DataChoice, Expanded
 from resbench.suite.load import PAPER, Loaded, suite_folder
 from resbench.suite.schema import Metric, Origin, Split
 
@@ -19,13 +20,9 @@ if TYPE_CHECKING:
 RESULTS = Path("results")
 """The folder that every command takes by default."""
 ORIGINS: tuple[Origin, ...] = (
-    "paper",
-    "paper-code",
-    "report",
-    "report-code",
-    "inferred",
-    "deviation",
-)
+    "paper", "paper-code", "report", "report-code", "inferred", "deviation",
+)  # fmt: skip
+OWN_SETTING = "own setting, not the published one"
 METRICS: dict[Metric, str] = {
     "test_top1_err": "test error",
     "train_top1_err": "training error under augmentation",
@@ -61,9 +58,9 @@ def tier_label(tier: str, scale: float = 1) -> str:
     return f"tier {tier}" if scale == 1 else f"tier {tier} x{scale:g}"
 
 
-def data_label(label: str, published: bool) -> str:
+def data_label(choice: DataChoice) -> str:
     """Return the data set's own label, with a warning where it is not the published one."""
-    return label if published else f"{label} (not the published data set)"
+    return choice.label if choice.published else f"{choice.label} (not the published data set)"
 
 
 def set_label(overrides: Iterable[tuple[str, object]]) -> str:
@@ -71,14 +68,22 @@ def set_label(overrides: Iterable[tuple[str, object]]) -> str:
     return " ".join(f"--set {key}={_value(value)}" for key, value in overrides)
 
 
-def setting_label(context: Context, seen: Iterable[DataChoice] = ()) -> str:
+def schedule_label(expanded: Expanded) -> str:
+    """Return the tier; of a suite that departs from its source everywhere, that it does."""
+    context = expanded.context
+    if as_declared(context) and not keeps_to_source(ledgers_of(expanded)):
+        return OWN_SETTING
+    return tier_label(context.tier, context.scale)
+
+
+def setting_label(expanded: Expanded, seen: Iterable[DataChoice] = ()) -> str:
     """Return everything that separates a table from the others of its suite.
 
     Of its data sets, those that were ``seen`` by a run, if any.
     """
-    choices = list(seen) or context.data.values()
-    data = listed(data_label(choice.label, choice.published) for choice in choices)
-    parts = [tier_label(context.tier, context.scale), f"data {data}", context.precision]
+    context = expanded.context
+    data = listed(map(data_label, list(seen) or context.data.values()))
+    parts = [schedule_label(expanded), f"data {data}", context.precision]
     parts += [f"{context.engine} engine", set_label(context.overrides)]
     return " · ".join(filter(None, parts))
 
@@ -113,7 +118,8 @@ def rerun_command(
     """
     expanded, context = table.expanded, table.expanded.context
     results = results or table.results
-    words = ["resbench", "run", _suite_argument(expanded.loaded)]
+    path, name = expanded.loaded.document.path, expanded.loaded.suite.name
+    words = ["resbench", "run", name if path.parent == suite_folder() else str(path)]
     if context.tier != PAPER.name:
         words += ["--tier", context.tier]
     if context.scale != 1:
@@ -155,8 +161,3 @@ def _value(value: object) -> str:
         except ValueError:
             return value
     return json.dumps(value)
-
-
-def _suite_argument(loaded: Loaded) -> str:
-    path = loaded.document.path
-    return loaded.suite.name if path.parent == suite_folder() else str(path)

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from resbench.analysis.arms import PLANNING_SD_PP, all_measured
 from resbench.analysis.declared import as_declared
-from resbench.analysis.measured import PLANNING_SD_PP, all_measured
 from resbench.data.fit import test_images
 from resbench.stats.power import detectable, first_look, per_test_power
 from resbench.stats.spread import sampling_sd

@@ -12,9 +12,9 @@ from typing import Any
 
 from msgspec.structs import asdict
 
+from resbench.analysis.arms import measured
 from resbench.analysis.claims import JudgedClaim
 from resbench.analysis.judge import JudgedTable, Report
-from resbench.analysis.measured import measured
 from resbench.analysis.names import code_label
 from resbench.analysis.values import JudgedValue
 from resbench.store.records import RunRecord
@@ -95,16 +95,16 @@ def _flat(spec: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]
 
 
 def _value(table: JudgedTable, value: JudgedValue) -> Row:
-    setting, (low, high) = table.setting, value.interval or (None, None)
-    overrides = [f"{key}={item}" for key, item in setting.overrides]
-    data = [f"{choice.name}={choice.label}" for choice in setting.data]
+    context, (low, high) = table.setting.context, value.interval or (None, None)
+    overrides = [f"{key}={item}" for key, item in context.overrides]
+    data = [f"{choice.name}={choice.label}" for choice in table.setting.data]
     return {
         **_where(table),
         "cell": value.cell,
-        "tier": setting.tier,
-        "scale": setting.scale,
-        "engine": setting.engine,
-        "precision": setting.precision,
+        "tier": context.tier,
+        "scale": context.scale,
+        "engine": context.engine,
+        "precision": context.precision,
         "overrides": one_line(" ".join(overrides)),
         "data": one_line(" ".join(data)),
         "row": value.row,

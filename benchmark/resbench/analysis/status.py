@@ -103,7 +103,7 @@ def table_status(table: TableRuns) -> TableStatus:
     found, expanded = Counter(states.values()), table.expanded
     return TableStatus(
         expanded.loaded.suite.name,
-        setting_label(expanded.context, table.data_seen) if table.keys else None,
+        setting_label(expanded, table.data_seen) if table.keys else None,
         {state: found[state] for state in STATES},
         rerun_command(table) if table.lacks_runs else None,
     )

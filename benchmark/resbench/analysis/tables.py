@@ -17,7 +17,13 @@ from typing import Any
 
 from msgspec import structs
 
-from resbench.analysis.declared import declared, images_seen, published
+from resbench.analysis.declared import (
+    declared,
+    departures,
+    images_seen,
+    ledgers_of,
+    published,
+)
 from resbench.analysis.names import RESULTS
 from resbench.analysis.results import (
     Results,
@@ -31,7 +37,7 @@ from resbench.errors import ResbenchError
 from resbench.store.records import RunRecord
 from resbench.suite.expand import Cell, DataChoice, Expanded, data_names, expand
 from resbench.suite.load import PAPER, Loaded, load_suites, load_tier, suite_names
-from resbench.suite.provenance import Entry, ledger
+from resbench.suite.provenance import Entry
 from resbench.suite.spec import NUMERICS
 
 
@@ -76,13 +82,11 @@ class TableRuns:
     @cached_property
     def ledgers(self) -> Mapping[str, list[Entry]]:
         """Where every setting of each cell comes from, by cell id."""
-        return {name: ledger(self.expanded, runs.cell) for name, runs in self.cells.items()}
+        return ledgers_of(self.expanded)
 
     def departures(self, cell: str) -> list[str]:
         """Return the settings of suite and protocol that depart from the source in a cell."""
-        layers = ("protocol", "suite", "matrix")
-        entries = (entry for entry in self.ledgers[cell] if entry.origin == "deviation")
-        return [entry.path for entry in entries if entry.layer.split()[0] in layers]
+        return [entry.path for entry in departures(self.ledgers[cell])]
 
     @property
     def keys(self) -> set[str]:

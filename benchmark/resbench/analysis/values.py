@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from resbench.analysis.arms import arms_of, seeds_in_order
-from resbench.analysis.measured import all_measured
+from resbench.analysis.arms import all_measured, arms_of, seeds_in_order
+from resbench.analysis.declared import as_declared
 from resbench.analysis.names import METRICS, SPLITS, data_label, listed, set_label, tier_label
 from resbench.analysis.tables import CellRuns, TableRuns
 from resbench.datasets import DATA_SETS
 from resbench.errors import UsageError
 from resbench.models import FAMILIES, ZooEntry, zoo_entry
-from resbench.stats.cells import MARGIN_PP, CellKind, CellVerdict, judge_cell
+from resbench.stats.cells import CellKind, judge_cell
 from resbench.stats.intervals import summarise
 from resbench.stats.spread import Arm, reference_variance
 from resbench.suite.expand import Context
@@ -45,15 +45,15 @@ class JudgedValue:
     """What the published number really is, so that like is compared with like."""
     published: PaperValue | None
     verdict: ValueKind
-    text: str = ""
-    """The verdict in one sentence."""
     reasons: tuple[str, ...] = ()
-    """What makes the two not comparable, a phrase each."""
+    """What makes the two not comparable, or why the cell is not trained; a phrase each."""
     values: tuple[float, ...] = ()
     """One for each finished run, in order of seeds."""
     planned: int = 0
     """Runs that the suite or its tier asks for, and any others that were run."""
     diverged: int = 0
+    look: int = 0
+    """Seeds that the verdict stands on; 0 while there are too few."""
     built: str | None = None
     """What is no number: a layer, an output size."""
     mean: float | None = None
@@ -83,7 +83,7 @@ def judge_values(table: TableRuns) -> tuple[JudgedValue, ...]:
             published = suite.published.get(row, {}).get(name)
             metric = (published.metric if published else None) or column.metric
             cell = table.cells[table.expanded.cell_of(row, name).id]
-            value = JudgedValue(row, name, cell.cell.id, metric, published, "not_run", "Not run.")
+            value = JudgedValue(row, name, cell.cell.id, metric, published, "not_run")
             if suite.train:
                 found.append(_judge(table, cell, value, arms.get(metric, {})))
             else:
@@ -101,15 +101,10 @@ def parameters(cell: CellRuns) -> int | None:
 
 def full_width(spec: RunSpec) -> int | None:
     """Return the parameters of a network at full width, where it is catalogued."""
-    entry = catalogued(spec)
+    entry = zoo_entry(spec.model)
     if entry is None:
         return None
     return entry.parameters_10 if DATA_SETS[spec.data.name].classes == 10 else entry.parameters_100
-
-
-def catalogued(spec: RunSpec) -> ZooEntry | None:
-    """Return the catalogue's row of a network, whatever its width."""
-    return zoo_entry(spec.model)
 
 
 def as_published(number: float, published: PaperValue) -> bool:
@@ -122,19 +117,15 @@ def _judge(
 ) -> JudgedValue:
     value = replace(value, planned=len(cell.seeds), diverged=len(cell.diverged))
     if cell.cell.spec is None:
-        return replace(value, verdict="skipped", text=f"Not trained: {cell.cell.skip}.")
+        return replace(value, verdict="skipped", reasons=(cell.cell.skip or "",))
     if value.metric == "params_m":
         return _judge_size(value, parameters(cell), cell, table.expanded.context)
     values = tuple(all_measured(cell.done, value.metric))
-    if value.is_error:
-        return _judge_error(table, cell, replace(value, values=values), arms)
-    if not values:
-        return value
     found = summarise(values)
-    text = "Not judged: measured on other hardware."
-    return replace(
-        value, verdict="shown", text=text, values=values, mean=found.mean, sd=_finite(found.sd)
-    )
+    value = replace(value, values=values, mean=_finite(found.mean), sd=_finite(found.sd))
+    if value.is_error:
+        return _judge_error(table, cell, value, arms)
+    return replace(value, verdict="shown" if values else "not_run")
 
 
 def _judge_size(
@@ -142,8 +133,8 @@ def _judge_size(
 ) -> JudgedValue:
     """Judge a parameter count in millions: it equals the published one where it rounds to it."""
     if parameters is None:
-        return replace(value, text="Not counted yet.")
-    value = replace(value, mean=parameters / 1e6, text=f"{parameters:,} parameters.")
+        return value
+    value = replace(value, mean=parameters / 1e6)
     published = value.published
     if published is None or published.value is None:
         return replace(value, verdict="shown")
@@ -153,9 +144,7 @@ def _judge_size(
     if reasons and spec is not None and spec.model.width != 1:
         return replace(value, verdict="not_comparable", reasons=reasons)
     same = as_published(parameters / 1e6, published)
-    how = "rounds" if same else "does not round"
-    text = f"{parameters:,} parameters, which {how} to the published {value.number} million."
-    return replace(value, verdict="equal" if same else "differs", text=text)
+    return replace(value, verdict="equal" if same else "differs")
 
 
 def _judge_error(
@@ -169,49 +158,23 @@ def _judge_error(
     others = [other for name, other in arms.items() if name != cell.cell.id]
     reference = reference_variance(arm.chance_variance, others)
     found = judge_cell(arm, seeds_in_order(table), value.number or None, reference)
-    measured, interval = summarise(value.values), found.interval
-    verdict, text = _verdict(value, cell, found, reasons)
+    verdict: ValueKind = found.kind
+    if not value.values:
+        verdict = "not_comparable" if cell.done else "not_run"
+    elif not value.number:
+        verdict = "shown"
+    elif reasons:
+        verdict = "not_comparable"
+    interval, mean = found.interval, math.nan if value.mean is None else value.mean
     return replace(
         value,
         verdict=verdict,
-        text=text,
         reasons=reasons if verdict == "not_comparable" else (),
-        mean=_finite(measured.mean),
-        sd=_finite(measured.sd),
+        look=found.look,
         # the difference of two unlike errors means nothing
-        difference=None if unlike else _finite(measured.mean - float(value.number or "nan")),
+        difference=None if unlike else _finite(mean - float(value.number or "nan")),
         interval=(interval.low, interval.high) if math.isfinite(interval.half_width) else None,
     )
-
-
-def _verdict(
-    value: JudgedValue, cell: CellRuns, found: CellVerdict, reasons: Sequence[str]
-) -> tuple[ValueKind, str]:
-    """Return the verdict on an error, and its sentence."""
-    if not value.values:
-        if cell.done:
-            return "not_comparable", f"Not comparable: {'; '.join(reasons)}."
-        lost = f"No result: {len(cell.diverged)} of {len(cell.seeds)} runs diverged."
-        return "not_run", lost if cell.diverged else "Not run."
-    if not value.number:
-        return "shown", "The source publishes no number here."
-    if reasons:
-        return "not_comparable", f"Not comparable: {'; '.join(reasons)}."
-    if cell.diverged:
-        lost = f"{len(cell.diverged)} of {len(cell.records)} runs diverged"
-        return "undecided", f"Undecided: {lost}; the others are not the whole outcome."
-    if not found.look:
-        return "undecided", "Undecided: fewer than 3 complete seeds decide nothing."
-    where = (
-        f"measured minus published is {found.difference:+.2f} pp at {found.look} seeds; a run "
-        f"of the same method lies between {found.interval.low:.2f} and {found.interval.high:.2f}"
-    )
-    meaning = {
-        "replicated": f"Replicated, within {MARGIN_PP:g} pp",
-        "better": "Better",
-        "worse": "Worse",
-    }.get(found.kind, "Undecided")
-    return found.kind, f"{meaning}: {where}. The published number counts as one run."
 
 
 def _reasons(table: TableRuns, cell: CellRuns, unlike: str | None) -> tuple[str, ...]:
@@ -222,12 +185,12 @@ def _reasons(table: TableRuns, cell: CellRuns, unlike: str | None) -> tuple[str,
         reasons.append(f"the suite departs from its source in {listed([*departs[:3], *more])}")
     choice = table.choice(cell)
     if choice is not None and not choice.published:
-        reasons.append(f"data {data_label(choice.label, False)}")
+        reasons.append(f"data {data_label(choice)}")
     return (*reasons, *([unlike] if unlike else []))
 
 
 def _split_reason(value: JudgedValue) -> str | None:
-    """Say where the published number is another error than any that is measured."""
+    """Return where the published number is another error than any that is measured."""
     published = value.published
     really = (published.really or published.claims) if published else None
     if really == "unknown":
@@ -238,9 +201,11 @@ def _split_reason(value: JudgedValue) -> str | None:
 
 
 def _setting_reasons(context: Context) -> list[str]:
+    if as_declared(context):
+        return []
+    changed = [f"changed by {set_label(context.overrides)}"] if context.overrides else []
     scaled = context.tier != "paper" or context.scale != 1
-    reasons = [tier_label(context.tier, context.scale)] if scaled else []
-    return reasons + ([f"changed by {set_label(context.overrides)}"] if context.overrides else [])
+    return [*([tier_label(context.tier, context.scale)] if scaled else []), *changed]
 
 
 def _count(table: TableRuns, cell: CellRuns, value: JudgedValue) -> JudgedValue:
@@ -254,13 +219,9 @@ def _count(table: TableRuns, cell: CellRuns, value: JudgedValue) -> JudgedValue:
         built = str(entry.trunk_depth) if entry else None
     else:
         built = layers.get(value.row, ("", ""))[value.metric == "output_size"] or None
-    if built is None:
-        return replace(value, verdict="shown", text="Not counted: this is not in the catalogue.")
-    if not value.number:
-        return replace(value, verdict="shown", text=f"Built: {built}.", built=built)
-    same = built == value.number
-    text = f"Built: {built}, {'as' if same else 'not the'} published {value.number}."
-    return replace(value, verdict="equal" if same else "differs", text=text, built=built)
+    if built is None or not value.number:
+        return replace(value, verdict="shown", built=built)
+    return replace(value, verdict="equal" if built == value.number else "differs", built=built)
 
 
 def _network_of(
@@ -285,23 +246,3 @@ def _network_of(
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
-
-
-def notes_of(value: JudgedValue) -> Sequence[str]:
-    """Return what a reader has to know about a value: what is published, and what it really is."""
-    published, notes = value.published, list[str]()
-    if value.verdict == "skipped":
-        notes.append(value.text)
-    if published is not None:
-        claimed, really = published.claims, published.really or published.claims
-        measured = METRICS[value.metric]
-        if published.really and published.really != claimed:
-            said = f"as {SPLITS[claimed]}" if claimed else "without its split"
-            notes.append(
-                f"Published {said}; it is: {SPLITS[published.really]}. Measured: {measured}."
-            )
-        elif really and really != "test":
-            notes.append(f"Published: {SPLITS[really]}. Measured: {measured}.")
-        notes += [published.note] if published.note else []
-        notes += [f"Published in {published.place.rstrip('.')}."] if published.place else []
-    return notes

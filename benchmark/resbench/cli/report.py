@@ -79,17 +79,15 @@ def command(
 
 
 def _document(found: Report, results: Path, format_: str, output: Path | None) -> Document:
-    """Return the tables; for a format that shows figures, the whole page."""
-    if not FORMATS[format_].figures:
-        from resbench.report.tables import report_document
+    from resbench.report.pages import report_document
 
+    if not FORMATS[format_].figures:
         return report_document(found)
-    from resbench.report.page import page
     from resbench.report.site import draw
 
     start = Path(os.path.realpath(output)).parent if output else Path.cwd()
     runs = os.path.relpath(os.path.realpath(results / "runs"), start)
-    return page(draw(found, claims=False), quote(Path(runs).as_posix()))
+    return report_document(found, draw(found, claims=False), quote(Path(runs).as_posix()))
 
 
 def _rows(kind: str, found: Report, results: Path, *, strays: bool) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from typing import Any
 from resbench.analysis import SCHEMA
 from resbench.analysis.explain import Explanation, Finding
 from resbench.analysis.names import listed, source_label
-from resbench.analysis.values import JudgedValue, notes_of
+from resbench.analysis.values import JudgedValue
 from resbench.report import text
 from resbench.report.document import Block, Command, Document, Heading, Items, Paragraph
 from resbench.report.tables import measured
@@ -21,7 +21,7 @@ Facts = Mapping[str, Any]
 _WORDS: dict[str, Callable[[Facts], tuple[str, str, str]]] = {
     "published_split": lambda f: (
         "the published number",
-        f"{f['published']}: {f['notes']}",
+        f"{f['value'].number}: {' '.join(text.notes_of(f['value']))}",
         "It is another quantity: no difference to it means anything.",
     ),
     "other_data": lambda f: (f["where"], f["reason"], "Other images have other errors."),
@@ -29,11 +29,6 @@ _WORDS: dict[str, Callable[[Facts], tuple[str, str, str]]] = {
         f["where"],
         "; ".join(filter(None, [_changes(f), _work(f)])),
         "Another experiment: its errors say nothing about the published ones.",
-    ),
-    "unmarked": lambda f: (
-        f["where"],
-        f"{listed(f'{p} {text.plain_value(v)}' for p, v in f['changes'])}: {f['reason']}",
-        "Nothing says whether the source has it too.",
     ),
     "deviation": lambda f: (
         f["where"],
@@ -45,42 +40,32 @@ _WORDS: dict[str, Callable[[Facts], tuple[str, str, str]]] = {
         listed(f["settings"]),
         "The source does not state them; its authors may have chosen otherwise.",
     ),
-    "narrow": lambda f: (
-        "size of the network",
-        f"{f['parameters']:,} parameters, {100 * f['parameters'] / f['expected']:.1f} % of "
-        f"{f['expected']:,} at full width",
-        "A narrow network fits less than the published one.",
-    ),
     "size": lambda f: (
         "size of the network",
-        f"{f['parameters']:,} parameters, {f['expected']:,} expected"
-        + (f", published {f['published']}" if f["published"] else "")
-        + (
-            f", {f['macs_m']:.1f} M multiply-accumulates, {f['expected_macs_m']:.1f} M expected"
-            if f["macs_m"]
-            else ""
-        ),
-        f"{text.sentence(f['note'] or 'it is not the network that the catalogue describes')}.",
+        f"{f['parameters']:,} parameters, {f['expected']:,} "
+        + ("at full width" if f["narrow"] else "expected"),
+        "A narrow network fits less than the published one."
+        if f["narrow"]
+        else "It is not the network that the catalogue describes.",
     ),
-    "images": lambda f: (
-        "images",
-        f"fingerprints {listed(f['fingerprints'])}",
-        "The runs saw different images.",
-    ),
-    "versions": lambda f: (
-        "code",
-        listed(f["versions"]),
-        "Several versions made the runs: compare them seed by seed.",
+    "unlike_runs": lambda f: (
+        "runs that are not alike",
+        listed(f["kinds"]),
+        "Compare them seed by seed.",
     ),
     "diverged": lambda f: (
         "diverged runs",
         f"{f['diverged']} of {count(f['runs'], 'run')}, the first: {f['reason']}",
         "The mean is that of the other runs.",
     ),
-    "one_seed": lambda f: ("seeds", f"one run, {f['error']:.2f} %", "Its luck is not known."),
     "seeds": lambda f: (
         "seeds",
-        f"{f['runs']} runs, sd {f['sd']:.2f} pp; one more lies within ±{f['reach']:.2f} pp",
+        count(f["runs"], "run")
+        + (
+            f", sd {f['sd']:.2f} pp; one more lies within ±{f['reach']:.2f} pp"
+            if f["reach"] is not None
+            else ""
+        ),
         "The published number is one run; its luck is unknown.",
     ),
     "underfitted": lambda f: (
@@ -116,12 +101,11 @@ _WORDS: dict[str, Callable[[Facts], tuple[str, str, str]]] = {
 
 def explain_document(loaded: Loaded, name: str, found: Sequence[Explanation]) -> Document:
     """Return the answer for all settings."""
-    title = f"{loaded.suite.name} {name}: {found[0].label}"
     blocks: list[Block] = [
-        Heading(1, title),
+        Heading(1, f"{loaded.suite.name} {name}: {found[0].label}"),
         Paragraph(f"{text.sentence(source_label(loaded))}."),
     ]
-    if found[0].setting and not any(explanation.runs for explanation in found):
+    if found[0].setting and not found[0].runs:
         blocks.append(Paragraph("Not run yet. What is known before:"))
     for explanation in found:
         blocks += _blocks(loaded, explanation)
@@ -146,8 +130,7 @@ def _blocks(loaded: Loaded, explanation: Explanation) -> Iterator[Block]:
         yield Heading(2, text.sentence(explanation.setting))
     told = any(finding.code == "published_split" for finding in explanation.findings)
     for value in explanation.values:
-        notes = [] if told or value.verdict == "skipped" else notes_of(value)
-        yield Paragraph(_value_line(loaded, value, notes))
+        yield Paragraph(_value_line(loaded, value, [] if told else text.notes_of(value)))
     for title, symptom in (("Causes", False), ("Symptoms", True)):
         found = [finding for finding in explanation.findings if finding.symptom == symptom]
         if found:
@@ -165,12 +148,16 @@ def _value_line(loaded: Loaded, value: JudgedValue, notes: Sequence[str]) -> str
         parts.append(f"measured {measured(value).text}")
     if value.difference is not None and value.is_error:
         parts.append(f"difference {text.signed(value.difference)}")
-    return " ".join(filter(None, [f"{', '.join(parts)}.", value.text, *notes]))
+    said = dict.fromkeys([f"{', '.join(parts)}.", text.value_sentence(value), *notes])
+    return " ".join(said)
 
 
 def _changes(facts: Facts) -> str:
     changes = ((path, *map(text.plain_value, values)) for path, *values in facts["changes"])
-    return listed(f"{path} {value} (source {source})" for path, value, source in changes)
+    return listed(
+        f"{path} {value}" + "".join(f" (source {other})" for other in source)
+        for path, value, *source in changes
+    )
 
 
 def _work(facts: Facts) -> str:

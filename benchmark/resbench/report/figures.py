@@ -18,12 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 from resbench.analysis.claims import JudgedClaim
 from resbench.analysis.judge import JudgedTable, epochs_of
-from resbench.analysis.names import data_label, listed, set_label, tier_label
+from resbench.analysis.names import data_label, listed, set_label
 from resbench.report.document import plain
-from resbench.report.text import sentence, verdict_of
+from resbench.report.text import of_seeds, sentence, verdict_of
 from resbench.stats.power import MIN_SEEDS
 from resbench.suite.schema import SIGNAL_METRICS
-from resbench.words import count
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -96,7 +95,7 @@ def learning_curves(judged: JudgedTable, results: str) -> Figure | None:
         for images, look in _CURVES.items():
             parts[0].plot([], [], color="0.3", label=images, **look)
         _legend_below(figure, parts[0])
-        _title(figure, judged, f"mean of {_seeds(judged)}, for the test error ± sd")
+        _title(figure, judged)
     return figure
 
 
@@ -124,15 +123,12 @@ def noise(judged: JudgedTable, results: str) -> Figure | None:
         axes.set_xticks(sorted(set(frame["noise"])))
         axes.set_ylim(0)
         _legend_below(figure, axes, skip=("network", "whose"))
-        _title(figure, judged, f"mean ± sd of {_seeds(judged)}")
+        _title(figure, judged)
     return figure
 
 
 def claims(settings: Mapping[str, Sequence[JudgedTable]]) -> Figure | None:
-    """Draw the effect of every claim with runs next to the published one, by setting.
-
-    ``shared`` is what all settings have in common, for the title.
-    """
+    """Draw the effect of every claim with runs next to the published one, by setting."""
     found: dict[tuple[str, int], dict[str, JudgedClaim]] = {}
     for name, tables in settings.items():
         for table in tables:
@@ -241,13 +237,14 @@ def _canvas(width: float, height: float, ratios: Sequence[float] = (1.0,)) -> An
     return figure, *parts[0]
 
 
-def _title(figure: Figure, judged: JudgedTable, what: str) -> None:
-    """Say which table, which tier and which data set the figure is about."""
+def _title(figure: Figure, judged: JudgedTable) -> None:
+    """Name the table, its setting, its data set, and what the marks are made of."""
     setting = judged.setting
-    data = listed(data_label(choice.label, choice.published) for choice in setting.data)
-    where = f"{sentence(tier_label(setting.tier, setting.scale))}, data {data}."
-    changed = f" {set_label(setting.overrides)}." if setting.overrides else ""
-    _head(figure, judged.title, f"{where}{changed} {sentence(what)}.")
+    overrides = set_label(setting.context.overrides)
+    seeds = of_seeds(len(cell.done) for cell in judged.cells if cell.done)
+    where = f"{setting.schedule}, data {listed(map(data_label, setting.data))}"
+    said = (sentence(part) for part in (where, overrides, seeds) if part)
+    _head(figure, judged.title, f"{'. '.join(said)}.")
 
 
 def _head(figure: Figure, *lines: str) -> None:
@@ -281,12 +278,6 @@ def _wrapped(text: str, width: int) -> str:
 def _short(label: str) -> str:
     """Leave out what a label says in brackets."""
     return re.sub(r"\s*\(.*?\)", "", label) or label
-
-
-def _seeds(judged: JudgedTable) -> str:
-    numbers = {len(cell.done) for cell in judged.cells if cell.done}
-    low, high = min(numbers), max(numbers)
-    return count(high, "seed") if low == high else f"{low} to {high} seeds"
 
 
 def _epoch_rows(judged: JudgedTable, results: str) -> Iterator[dict[str, Any]]:

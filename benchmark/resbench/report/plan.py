@@ -130,7 +130,7 @@ def plan_document(
         ]
     plain = {
         "schema": SCHEMA,
-        "setting": setting_label(suites[0].context),
+        "setting": setting_label(suites[0]),
         "device": machine.device,
         "workers": machine.workers,
         "data_missing": dict(machine.data_missing),
@@ -212,9 +212,7 @@ def _suite_blocks(
     if not cells:
         yield Paragraph("Counted, not trained: see `resbench report`.")
         return
-    yield Paragraph(
-        f"{sentence(setting_label(expanded.context))} · seeds {listed(expanded.seeds)}."
-    )
+    yield Paragraph(f"{sentence(setting_label(expanded))} · seeds {listed(expanded.seeds)}.")
     header: tuple[str, ...] = ("cell", "done", "to do", "one run", "left on\none worker")
     align = "lrrrr"
     rows = tuple(_row(id_, runs) for id_, runs in cells.items())

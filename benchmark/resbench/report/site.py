@@ -11,15 +11,20 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
-from resbench.analysis.judge import JudgedTable, Report, report
+from resbench.analysis.judge import Report, report
 from resbench.analysis.names import RESULTS
 from resbench.errors import EnvironmentFault, UsageError
 from resbench.report import figures
-from resbench.report.document import Block, Document, Figure, Heading, Link, Paragraph
-from resbench.report.overview import Overview, overview_document, results_blocks
-from resbench.report.page import page
+from resbench.report.document import Document, Figure
+from resbench.report.pages import (
+    ALL,
+    Figures,
+    index_document,
+    readme_blocks,
+    report_document,
+    suite_document,
+)
 from resbench.report.render import render
-from resbench.report.tables import sources_line, table_blocks
 from resbench.store.atomic import fault, read_file, write_atomic
 
 GENERATED = "<!-- Generated from records by `resbench report --site`: do not edit. -->"
@@ -41,10 +46,10 @@ def write_site(suites: Iterable[str], results: Path, folder: Path) -> list[Path]
         UsageError: a file that this did not write is in the way.
         EnvironmentFault: the folder cannot be written.
     """
-    above = folder.absolute().parent
-    method = f"../{METHOD}" if (above / METHOD).is_file() else ""
-    overview = draw(report(tuple(suites), results, to_keep=True), method)
-    files = build_site(overview)
+    found = report(tuple(suites), results, to_keep=True)
+    drawn = draw(found)
+    method = f"../{METHOD}" if (folder.absolute().parent / METHOD).is_file() else ""
+    files = build_site(found, drawn, method)
     stale = _generated(folder) - files.keys()
     _refuse_to_overwrite(folder, files)
     try:
@@ -58,66 +63,47 @@ def write_site(suites: Iterable[str], results: Path, folder: Path) -> list[Path]
     before, begin, rest = (read_file(readme) or b"").partition(f"{BEGIN}\n".encode())
     _, end, after = rest.partition(END.encode())
     if begin and end:
-        block = render(Document(tuple(results_blocks(overview, quote(folder.name)))), "markdown")
-        if _write(readme, b"".join((before, begin, block.encode(), end, after))):
+        document = Document(tuple(readme_blocks(found, drawn, quote(folder.name))))
+        block = render(document, "markdown").encode()
+        if _write(readme, b"".join((before, begin, block, end, after))):
             changed.append(readme)
     return changed
 
 
-def draw(found: Report, method: str = "", *, claims: bool = True) -> Overview:
-    """Return a report with its figures; that of the claims only where no format draws them."""
-    bare = Overview(found, {}, method)
-    drawn: dict[tuple[str, str, str], Figure] = {}
-    kinds = {
-        "curves": (figures.learning_curves, "Errors over epochs and the time of a run"),
-        "noise": (figures.noise, "Test error over label noise"),
-    }
-    for table in bare.tables:
-        setting = table.setting
-        for kind, (make, what) in kinds.items():
-            if (figure := make(table, found.results)) is not None:
-                path = f"figures/{table.suite}-{setting.tier}-{setting.id}-{kind}.svg"
-                alt = f"{what}: {table.suite}, {bare.name(table)}"
-                drawn[kind, table.suite, setting.id] = Figure(path, alt, figures.svg(figure))
-    if claims and (figure := figures.claims(bare.settings)) is not None:
-        alt = f"Effects of the claims, published and measured: {'; '.join(bare.settings)}"
-        drawn["claims", "", ""] = Figure("figures/claims.svg", alt, figures.svg(figure))
-    return Overview(found, drawn, method)
+def draw(found: Report, *, claims: bool = True) -> Figures:
+    """Return the figures of a report; that of the claims only where no format draws them."""
+    drawn: dict[tuple[str, str], tuple[Figure, ...]] = {}
+    for table in found.with_runs:
+        setting, name = table.setting, found.name(table)
+        stem = f"figures/{table.suite}-{setting.context.tier}-{setting.id}"
+        kinds = {
+            "curves": ("Errors over epochs and the time of a run", figures.learning_curves),
+            "noise": ("Test error over label noise", figures.noise),
+        }
+        drawn[table.suite, setting.id] = tuple(
+            Figure(f"{stem}-{kind}.svg", f"{what}: {table.suite}, {name}", figures.svg(figure))
+            for kind, (what, make) in kinds.items()
+            if (figure := make(table, found.results)) is not None
+        )
+    if claims and (figure := figures.claims(found.by_setting)) is not None:
+        alt = f"Effects of the claims, published and measured: {'; '.join(found.by_setting)}"
+        drawn[ALL] = (Figure("figures/claims.svg", alt, figures.svg(figure)),)
+    return drawn
 
 
-def build_site(overview: Overview) -> dict[str, bytes]:
+def build_site(found: Report, drawn: Figures, method: str = "") -> dict[str, bytes]:
     """Return every file by its path below the folder."""
-    files = {figure.path: _marked(figure.svg) for figure in overview.figures.values()}
-    pages = {"README": overview_document(overview)}
-    for suite, tables in overview.report.by_suite.items():
-        pages[suite] = _suite_document(tables, overview)
+    files = {figure.path: _marked(figure.svg) for own in drawn.values() for figure in own}
+    pages = {"README": index_document(found, drawn, method)}
+    pages |= {suite: suite_document(found, suite, drawn) for suite in found.by_suite}
     for name, document in pages.items():
         files[f"{name}.md"] = f"{GENERATED}\n\n{render(document, 'markdown')}".encode()
-    files["index.html"] = _page(overview)
+    whole = report_document(found, drawn, f"../{RESULTS}/runs")
+    # the data inside name neither this machine nor this version
+    data = replace(found, resbench="", results=str(RESULTS))
+    declared, rest = render(replace(whole, data=data), "html").split("\n", 1)
+    files["index.html"] = f"{declared}\n{GENERATED}\n{rest}".encode()
     return files
-
-
-def _page(overview: Overview) -> bytes:
-    """Return everything on one page, whose data name neither this machine nor this version."""
-    document = page(overview, f"../{RESULTS}/runs")
-    data = replace(overview.report, resbench="", results=str(RESULTS))
-    declared, rest = render(replace(document, data=data), "html").split("\n", 1)
-    return f"{declared}\n{GENERATED}\n{rest}".encode()
-
-
-def _suite_document(tables: list[JudgedTable], overview: Overview) -> Document:
-    blocks: list[Block] = [
-        Heading(1, f"{tables[0].suite}: {tables[0].title}"),
-        Paragraph(sources_line(tables[0])),
-        Paragraph((Link("All tables", "README.md"),)),
-    ]
-    for i, table in enumerate(tables):
-        blocks += table_blocks(table, first=i == 0)
-        blocks += [
-            figure for (_, suite, setting), figure in overview.figures.items()
-            if (suite, setting) == (table.suite, table.setting.id)
-        ]  # fmt: skip
-    return Document(tuple(blocks), tables)
 
 
 def _marked(svg: bytes) -> bytes:
@@ -132,7 +118,7 @@ def _generated(folder: Path) -> set[str]:
 
 
 def _is_own(path: Path) -> bool:
-    """Say whether this wrote a file; what cannot be read as a file is somebody else's."""
+    """Whether this wrote a file; what cannot be read as a file is somebody else's."""
     try:
         start = (read_file(path) or b"")[:256]
     except EnvironmentFault:

@@ -6,21 +6,19 @@ import json
 import math
 import shlex
 import statistics
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from resbench.analysis import names
 from resbench.analysis.claims import JudgedClaim
-from resbench.analysis.judge import JudgedTable, Report, Run
+from resbench.analysis.classes import errors_by_class
+from resbench.analysis.judge import JudgedTable, Run
 from resbench.analysis.names import listed
-from resbench.analysis.rows import cell_rows
-from resbench.analysis.values import JudgedValue, notes_of
+from resbench.analysis.values import JudgedValue
 from resbench.report import text
 from resbench.report.document import (
     Block,
     Cell,
     Command,
-    Document,
     Effect,
     Fold,
     Heading,
@@ -36,51 +34,25 @@ from resbench.words import count
 
 EFFECTS = (
     "Effects are in percentage points, of sizes within a network factors (×); positive, or above "
-    "×1, means as claimed. For a chain of networks, effect "
-    "and published effect are those of its weakest step, which is named; for a growing gap, they "
-    "are the rise of a fitted line from the first level to the last."
+    "×1, means as claimed. For a chain of networks, effect and published effect are those of its "
+    "weakest step, which is named; for a growing gap, they are the rise of a fitted line from the "
+    "first level to the last."
 )
 
 
-def report_document(report: Report) -> Document:
-    """Return all tables, a section for each suite, and what was refused."""
-    runs = count(report.runs, "finished run")
-    blocks: list[Block] = [
-        Heading(1, "Published and measured"),
-        Paragraph(f"{runs} in the results folder. Errors are top-1, in percent."),
-    ]
-    if report.problems:
-        blocks += [Paragraph(f"Refused, in no table: {len(report.problems)}.")]
-        blocks += [Items(report.problems)]
-    if len(report.tables) > 1:
-        blocks.append(_overview(report.tables))
-    for suite, tables in report.by_suite.items():
-        blocks += [
-            Heading(2, f"{suite}: {tables[0].title}"),
-            Paragraph(sources_line(tables[0])),
-            *_in_no_table(report, suite),
-        ]
-        for i, table in enumerate(tables):
-            blocks += table_blocks(table, first=i == 0)
-    return Document(tuple(blocks), report, cell_rows(report))
-
-
-def sources_line(table: JudgedTable) -> str:
-    """Return where the sources publish the table."""
-    cited = "; ".join(f"{source.title}, {source.where}" for source in table.sources)
-    return f"{text.sentence(cited)}."
-
-
 def table_blocks(
-    table: JudgedTable, *, first: bool = True, runs: str | None = None
+    table: JudgedTable, *, first: bool = True, results: str = "", runs: str | None = None
 ) -> Iterator[Block]:
     """Yield one table with everything that belongs to it.
 
     Notes and the ledger are about the source, so they stand below the ``first`` table of a suite.
-    ``runs`` is the path of the folder of runs from the document; numbers have details with it.
+    Errors by class are read from ``results``, if given. ``runs`` is the path of the folder of runs
+    from the document; numbers have details with it.
     """
     if table.trained:
         yield Heading(3, text.sentence(table.setting.label))
+    if table.setting.changes:
+        yield Paragraph(f"{text.sentence(table.setting.changes)}.")
     notes: dict[str, int] = {}
     yield _main_table(table, notes, runs)
     yield from _legend(table)
@@ -89,18 +61,20 @@ def table_blocks(
         yield from [Items(table.footnotes)] if table.footnotes else []
     elif notes:
         yield Paragraph("Notes as above.")
-    yield from _claims(table)
-    if table.cost.runs:
+    yield from _claims(table, first=first)
+    if table.has_runs:
         yield Heading(4, "Every cell, last epoch")
         yield _cells_table(table)
-        yield Paragraph(_cost_line(table))
+        hours = sum(run.total_s for run in table.runs.values()) / 3600
+        yield Paragraph(f"Cost: {count(len(table.runs), 'run')}, {hours:.2f} device hours.")
     yield from _provenance(table, ledger=first)
-    if table.command:
+    if table.trained and table.lacks_runs:
         yield Paragraph("To train the missing runs:")
         yield Command(table.command)
     yield from _sentences(table)
-    if table.cost.runs:
+    if table.has_runs:
         yield _runs_fold(table)
+        yield from _classes_fold(table, results) if results else ()
 
 
 def measured(
@@ -122,7 +96,44 @@ def measured(
     )
 
 
-def published(value: JudgedValue, notes: tuple[int, ...] = ()) -> Number:
+def claims_table(
+    claims: Sequence[JudgedClaim], more: Mapping[str, Sequence[str]] | None = None
+) -> Table:
+    """Return a row for each claim with runs, all on one axis.
+
+    Each is followed by what ``more`` has under each of its titles; else by p and its place in its
+    source.
+    """
+    reach, own = _reach(claims), more is None
+    header = ["claim", "published\npp", "measured\npp", "interval\n95%", "verdict"]
+    header += ["published\nevidence", "seeds", *(["p"] if own else []), "p\nadjusted"]
+    rows: list[tuple[Cell, ...]] = []
+    for i, claim in enumerate(claims):
+        tone = text.TONES.get(claim.verdict, "open")
+        step = f" (Weakest step: {claim.step}.)" if claim.step else ""
+        details = (Heading(5, claim.claim.text), Paragraph(text.claim_sentence(claim)))
+        seeds = claim.look or claim.n
+        # a factor between sizes has no place on an axis of percentage points
+        points = claim.claim.metric not in SIGNAL_METRICS
+        marks = (claim.effect_pp, claim.interval, claim.published_pp) if points else (None,) * 3
+        rows.append((
+            claim.claim.text + step + own * f" ({claim.claim.place})",
+            Number(text.signed(claim.published_pp), claim.published_pp),
+            Number(text.amount(claim, claim.effect_pp), claim.effect_pp, details=details),
+            Effect(text.amounts(claim), *marks, reach, tone),
+            Verdict(text.verdict_of(claim), tone),
+            text.published_evidence(claim),
+            Number(str(seeds), seeds),
+            *([Number(text.p_value(claim.p), claim.p)] if own else []),
+            Number(text.p_value(claim.p_adjusted), claim.p_adjusted),
+            *(column[i] for column in (more or {}).values()),
+        ))  # fmt: skip
+    header += more or ()
+    align = "lrrrllrr" + "r" * own + "l" * len(more or ())
+    return Table(tuple(header), tuple(rows), align, (4, len(header) - 5))
+
+
+def _published(value: JudgedValue, notes: tuple[int, ...]) -> Number:
     """Return the published number as its source writes it."""
     try:
         return Number(value.number, float(value.number), notes=notes)
@@ -130,33 +141,28 @@ def published(value: JudgedValue, notes: tuple[int, ...] = ()) -> Number:
         return Number(value.number, notes=notes)
 
 
-def details_of(table: JudgedTable, value: JudgedValue, runs: str | None) -> tuple[Block, ...]:
-    """Return what a measured number is made of: verdict, seeds with their runs, marks, command."""
+def _details(table: JudgedTable, value: JudgedValue, runs: str | None) -> tuple[Block, ...]:
+    """Return what a measured number is made of: verdict, notes, seeds with their runs, command."""
     if runs is None:
         return ()
     cell = next(cell for cell in table.cells if cell.cell == value.cell)
-    blocks: list[Block] = [Heading(5, table.label_of(value)), Paragraph(value.text)]
-    errors = dict(zip((run.key for run in cell.done), value.values, strict=False))
+    said = (text.value_sentence(value), *text.notes_of(value))
+    blocks: list[Block] = [Heading(5, table.label_of(value)), Items(said)]
     if cell.runs:
+        numbers = dict(zip((run.key for run in cell.done), value.values, strict=False))
+        header = ("seed", names.METRICS[value.metric], "run")
         rows = tuple(
             (
                 str(run.seed),
-                _one(run, errors.get(run.key), value),
+                _one(run, numbers.get(run.key), value),
                 Link(run.key[:16], f"{runs}/{run.key[:16]}/"),
             )
             for run in cell.runs
         )
-        blocks.append(Table(("seed", names.METRICS[value.metric], "run"), rows, "lrl"))
-    facts = list[str]()
-    if value.interval is not None and value.is_error:
-        low, high = value.interval
-        facts.append(f"One more run would be expected between {low:.2f} and {high:.2f} (95 %).")
-    facts += notes_of(value)
-    if table.origins:
-        marks = " · ".join(f"{origin} {n}" for origin, n in table.origins.items())
-        facts.append(f"Settings of the table by where they come from: {marks}.")
-    blocks += [Items(tuple(facts))] if facts else []
-    blocks += [Command(f"{table.train} --cell {shlex.quote(cell.cell)}")] if cell.runs else []
+        blocks += [
+            Table(header, rows, "lrl"),
+            Command(f"{table.command} --cell {shlex.quote(cell.cell)}"),
+        ]
     return tuple(blocks)
 
 
@@ -173,7 +179,7 @@ def _main_table(table: JudgedTable, notes: dict[str, int], runs: str | None) -> 
     """
     numbers = {
         (value.row, value.column): tuple(
-            notes.setdefault(note, len(notes) + 1) for note in notes_of(value)
+            notes.setdefault(note, len(notes) + 1) for note in text.notes_of(value)
         )
         for value in table.values
     }
@@ -184,13 +190,16 @@ def _main_table(table: JudgedTable, notes: dict[str, int], runs: str | None) -> 
         parts: dict[str, list[Cell]] = {}
         noted = [numbers[value.row, name] for value in values]
         if any(value.number for value in values):
-            parts["published"] = [published(v, n) for v, n in zip(values, noted, strict=True)]
+            parts["published"] = [_published(v, n) for v, n in zip(values, noted, strict=True)]
             noted = [()] * len(values)
         parts["measured"] = [
-            measured(v, n, details_of(table, v, runs)) for v, n in zip(values, noted, strict=True)
+            measured(v, n, _details(table, v, runs)) for v, n in zip(values, noted, strict=True)
         ]
         if any(v.is_error and (v.difference is not None or text.mark(v)) for v in values):
-            parts["difference"] = [_difference(value) for value in values]
+            parts["difference"] = [
+                Number(text.signed(v.difference), v.difference, mark=text.mark(v))
+                if v.is_error else "" for v in values
+            ]  # fmt: skip
         titles = list(parts) if len(parts) > 1 else [""]
         header += [f"{column.label}\n{titles[0]}".strip(), *titles[1:]]
         columns += parts.values()
@@ -199,36 +208,29 @@ def _main_table(table: JudgedTable, notes: dict[str, int], runs: str | None) -> 
     return Table(tuple(header), rows, "l" + "r" * (len(header) - 1), tuple(groups))
 
 
-def _difference(value: JudgedValue) -> Number:
-    if not value.is_error:
-        return Number("")
-    return Number(text.signed(value.difference), value.difference, mark=text.mark(value))
-
-
 def _legend(table: JudgedTable) -> Iterator[Block]:
     seen = {value.verdict for value in table.values}
     legend = [" ".join(words) for kind, words in text.VALUES.items() if kind in seen]
-    if table.cost.runs:
+    if numbers := [len(value.values) for value in table.values if value.values]:
         lacks = any(0 < len(value.values) < value.planned for value in table.values)
-        many = "how many; 2/3: one is missing" if lacks else "how many"
-        legend.insert(0, f"Measured: mean ± sd over seeds ({many}), last epoch")
+        many = " (2/3: one of three is missing)" if lacks else ""
+        legend.insert(0, f"Measured: {text.of_seeds(numbers)}{many}, last epoch")
     if legend:
         yield Paragraph(f"{' · '.join(legend)}.")
-    if reasons := dict.fromkeys(
-        "; ".join(value.reasons) for value in table.values if value.reasons
-    ):
+    compared = [v.reasons for v in table.values if v.verdict == "not_comparable"]
+    if reasons := dict.fromkeys("; ".join(found) for found in compared):
         yield Paragraph(f"Not comparable here: {' | '.join(reasons)}.")
 
 
-def _claims(table: JudgedTable) -> Iterator[Block]:
+def _claims(table: JudgedTable, *, first: bool) -> Iterator[Block]:
     """Yield the claims that have runs as a table, and name the others."""
     if not table.claims:
         return
     yield Heading(4, "Claims")
     judged = [claim for claim in table.claims if claim.has_runs]
     if judged:
-        yield claims_table(judged, place=True)
-        yield Paragraph(EFFECTS)
+        yield claims_table(judged)
+        yield from [Paragraph(EFFECTS)] if first else []
     waiting = tuple(
         f"{claim.claim.text} ({claim.claim.place}"
         + (f"; published {claim.claim.published_pp} pp)" if claim.claim.published_pp else ")")
@@ -237,41 +239,6 @@ def _claims(table: JudgedTable) -> Iterator[Block]:
     )
     if waiting:
         yield Fold(f"Claims without runs here ({len(waiting)})", (Items(waiting),))
-
-
-def claims_table(
-    claims: Sequence[JudgedClaim], settings: Sequence[str] = (), *, place: bool = False
-) -> Table:
-    """Return a row for each claim with runs, all on one axis.
-
-    Each is followed by its setting, if they are given; with its ``place`` in its source goes p.
-    """
-    reach = _reach(claims)
-    header = ["claim", "published\npp", "measured\npp", "interval\n95%", "verdict"]
-    header += ["published\nevidence", "seeds", *(["p"] if place else []), "p\nadjusted"]
-    header += ["setting"] if settings else []
-    rows: list[tuple[Cell, ...]] = []
-    for i, claim in enumerate(claims):
-        tone = text.TONES.get(claim.verdict, "open")
-        details = (Heading(5, claim.claim.text), Paragraph(text.claim_sentence(claim)))
-        seeds = claim.look or claim.n
-        # a factor between sizes has no place on an axis of percentage points
-        points = claim.claim.metric not in SIGNAL_METRICS
-        marks = (claim.effect_pp, claim.interval, claim.published_pp) if points else (None,) * 3
-        rows.append((
-            claim_text(claim.claim.text, claim.step) + place * f" ({claim.claim.place})",
-            Number(text.signed(claim.published_pp), claim.published_pp),
-            Number(text.amount(claim, claim.effect_pp), claim.effect_pp, details=details),
-            Effect(text.amounts(claim), *marks, reach, tone),
-            Verdict(text.verdict_of(claim), tone),
-            text.published_evidence(claim),
-            Number(str(seeds), seeds),
-            *([Number(text.p_value(claim.p), claim.p)] if place else []),
-            Number(text.p_value(claim.p_adjusted), claim.p_adjusted),
-            *settings[i : i + 1],
-        ))  # fmt: skip
-    align = "lrrrllrr" + "r" * place + "l" * bool(settings)
-    return Table(tuple(header), tuple(rows), align, (4, len(header) - 5))
 
 
 def _reach(claims: Sequence[JudgedClaim]) -> float:
@@ -285,51 +252,37 @@ def _reach(claims: Sequence[JudgedClaim]) -> float:
     return max(0.5, min(1.15 * max([*ends, *effects]), 2.5 * most))
 
 
-def claim_text(claim: str, step: str | None) -> str:
-    """Return a claim's text with the step of a chain that its numbers are about."""
-    return f"{claim} (Weakest step: {step}.)" if step else claim
-
-
 def _cells_table(table: JudgedTable) -> Table:
     """Return every cell with all its errors, each under its own name."""
-    validated = any(run.result.val_in_train_err is not None for run in table.runs.values())
-    header = ["cell", "seeds", "test", "train\naugmented"]
-    header += ["validation\nin train"] if validated else []
-    header += ["best on test\n(not used for verdicts)", "parameters", "images/s", "hours"]
-    rows = []
+    errors = {
+        "test": "test_top1_err",
+        "train\naugmented": "train_top1_err",
+        "validation\nin train": "val_in_train_err",
+        "best on test\n(not used for verdicts)": "best_test_top1_err",
+    }
+    if all(run.result.val_in_train_err is None for run in table.runs.values()):
+        del errors["validation\nin train"]
+    rows: list[tuple[Cell, ...]] = []
     for cell in (cell for cell in table.cells if cell.runs):
-        results = [run.result for run in cell.done]
         lost = listed(run.seed for run in cell.runs if run.status == "diverged")
         seeds = [listed(run.seed for run in cell.done), f"diverged: {lost}" if lost else ""]
-        row: list[Cell] = [cell.label, "; ".join(filter(None, seeds))]
-        row += [_mean([result.test_top1_err for result in results])]
-        row += [_mean([result.train_top1_err for result in results])]
-        row += [_mean([result.val_in_train_err for result in results])] if validated else []
-        row += [
-            _mean([result.best_test_top1_err for result in results]),
+        rows.append((
+            cell.label,
+            "; ".join(filter(None, seeds)),
+            *(_mean(getattr(run.result, name) for run in cell.done) for name in errors.values()),
             f"{cell.runs[0].parameters:,}",
             f"{sum(run.images_per_s for run in cell.runs) / len(cell.runs):,.0f}",
             f"{sum(run.total_s for run in cell.runs) / 3600:.2f}",
-        ]
-        rows.append(tuple(row))
-    return Table(
-        tuple(header), tuple(rows), "ll" + "r" * (len(header) - 2), (1,) * (len(header) - 1)
-    )
+        ))  # fmt: skip
+    header = ("cell", "seeds", *errors, "parameters", "images/s", "hours")
+    align = "ll" + "r" * (len(header) - 2)
+    return Table(header, tuple(rows), align, (1,) * (len(header) - 1))
 
 
-def _mean(values: Sequence[float | None]) -> Number:
+def _mean(values: Iterable[float | None]) -> Number:
     known = [value for value in values if value is not None]
     mean = math.fsum(known) / len(known) if known else None
     return Number(text.percent(mean), mean)
-
-
-def _cost_line(table: JudgedTable) -> str:
-    cost = table.cost
-    parts = [count(cost.runs, "run"), f"{cost.device_hours:.2f} device hours"]
-    parts += [f"{name} ({count(n, 'run')})" for name, n in cost.devices.items()]
-    parts += [f"{cost.images_per_s:,.0f} images/s (median)"] if cost.images_per_s else []
-    parts += [f"{cost.resumed} resumed"] if cost.resumed else []
-    return f"Cost: {', '.join(parts)}."
 
 
 def _provenance(table: JudgedTable, *, ledger: bool) -> Iterator[Block]:
@@ -354,8 +307,9 @@ def _provenance(table: JudgedTable, *, ledger: bool) -> Iterator[Block]:
 
 
 def _sentences(table: JudgedTable) -> Iterator[Block]:
-    silent = ("not_run", "shown", "skipped", "equal", "not_comparable")
-    found = [f"{table.label_of(v)}: {v.text}" for v in table.values if v.verdict not in silent]
+    told = ("replicated", "better", "worse", "undecided", "differs")
+    values = (value for value in table.values if value.verdict in told)
+    found = [f"{table.label_of(value)}: {text.value_sentence(value)}" for value in values]
     found += [f"{c.claim.text} {text.claim_sentence(c)}" for c in table.claims if c.has_runs]
     if found:
         yield Fold("Verdicts in words", (Items(tuple(found)),))
@@ -364,41 +318,37 @@ def _sentences(table: JudgedTable) -> Iterator[Block]:
 def _runs_fold(table: JudgedTable) -> Fold:
     """Return every run behind the table, with what leads to its files, code and images."""
     header = ("cell", "seed", "status", "test", "run", "code", "data fingerprint", "device")
-    rows = [_run_row(cell.label, run) for cell in table.cells for run in cell.runs]
-    return Fold(f"Runs ({len(rows)})", (Table(header, tuple(rows), "lrlrllll"),))
-
-
-def _run_row(label: str, run: Run) -> tuple[Cell, ...]:
-    error = Number(text.percent(run.result.test_top1_err), run.result.test_top1_err)
-    where = (run.key[:16], run.code, run.data_fingerprint[:16], run.device)
-    return (label, str(run.seed), run.status, error, *where)
-
-
-def _overview(tables: Sequence[JudgedTable]) -> Table:
-    """Return a row for each table: how much has run and what came of it."""
-    rows = []
-    for table in tables:
-        kinds = Counter(value.verdict for value in table.values)
-        signs = [f"{kinds[kind]} {text.VALUES[kind][0]}" for kind in text.VALUES if kinds[kind]]
-        verdicts = Counter(text.verdict_of(claim) for claim in table.claims if claim.has_runs)
-        asked = sum(len(cell.seeds) for cell in table.cells)
-        rows.append((
-            table.suite,
-            table.setting.label if table.cost.runs else "",
-            f"{table.cost.runs}/{asked}" if table.trained else "counted",
-            ", ".join(signs),
-            listed(f"{n} {words}" for words, n in verdicts.items())
-            or (f"{len(table.claims)} not run" if table.claims else ""),
-        ))  # fmt: skip
-    return Table(("suite", "setting", "runs", "values", "claims"), tuple(rows), "llrll")
-
-
-def _in_no_table(report: Report, suite: str) -> Iterator[Block]:
-    """Say which runs of a suite stand in none of its numbers."""
-    if n := report.unfinished.get(suite):
-        yield Paragraph(f"{count(n, 'unfinished run')}: `resbench status` lists them.")
-    if n := report.outdated.get(suite):
-        yield Paragraph(
-            f"{count(n, 'finished run')} of this suite in none of its tables: its file, protocol "
-            "or tier has changed since."
+    rows: tuple[tuple[Cell, ...], ...] = tuple(
+        (
+            cell.label,
+            str(run.seed),
+            run.status,
+            Number(text.percent(run.result.test_top1_err), run.result.test_top1_err),
+            run.key[:16],
+            run.code,
+            run.data_fingerprint[:16],
+            run.device,
         )
+        for cell in table.cells
+        for run in cell.runs
+    )
+    return Fold(f"Runs ({len(rows)})", (Table(header, rows, "lrlrllll"),))
+
+
+def _classes_fold(table: JudgedTable, results: str) -> Iterator[Block]:
+    """Yield the test error by class and the most frequent confusion of each cell."""
+    found = {cell.label: errors_by_class(results, cell.done) for cell in table.cells if cell.done}
+    rows: tuple[tuple[Cell, ...], ...] = tuple(
+        (label, *(Number(f"{e:.1f}", e) for e in classes.errors), _confusion(classes.mistaken))
+        for label, classes in found.items()
+        if classes is not None
+    )
+    if rows:
+        header = ("cell", *(f"class\n{i}" for i in range(len(rows[0]) - 2)), "most often mistaken")
+        said = "Percent of the test images of a class, mean over seeds, from predictions."
+        shown = Table(header, rows, "l" + "r" * (len(header) - 2) + "l")
+        yield Fold("Test error by class", (Paragraph(said), shown))
+
+
+def _confusion(mistaken: tuple[int, int, float] | None) -> str:
+    return "" if mistaken is None else f"{mistaken[0]} as {mistaken[1]} ({mistaken[2]:.1f}%)"

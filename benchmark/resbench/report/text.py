@@ -1,13 +1,14 @@
-"""Numbers and verdicts as people read them; every word for a verdict is here."""
+"""Numbers, verdicts and notes as people read them; every word for a verdict is here."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
+from resbench.analysis.names import METRICS, SPLITS
+from resbench.stats.cells import MARGIN_PP
 from resbench.suite.schema import SIGNAL_METRICS
 from resbench.words import count
 
@@ -16,29 +17,25 @@ if TYPE_CHECKING:
     from resbench.analysis.values import JudgedValue, ValueKind
     from resbench.stats.claims import ClaimKind
 
-
-@dataclass(frozen=True)
-class VerdictWords:
-    """How a verdict reads; another setting than the source's must not read like a replication."""
-
-    published: str
-    """At the source's own setting."""
-    elsewhere: str
-    """In any other setting."""
-
-
-CLAIMS: dict[ClaimKind, VerdictWords] = {
-    "confirmed": VerdictWords("confirmed", "holds here"),
-    "contradicted": VerdictWords("contradicted", "reversed here"),
-    "smaller": VerdictWords("smaller than published", "smaller than published"),
-    "leans_for": VerdictWords("leans for", "leans for"),
-    "leans_against": VerdictWords("leans against", "leans against"),
-    "undecided": VerdictWords("undecided", "undecided"),
-    "not_learnt": VerdictWords(
-        "order at this stage of training", "order at this stage of training"
-    ),
-    "not_run": VerdictWords("not run", "not run"),
+CLAIMS: dict[ClaimKind, str] = {
+    "confirmed": "confirmed",
+    "contradicted": "contradicted",
+    "smaller": "smaller than published",
+    "leans_for": "leans for",
+    "leans_against": "leans against",
+    "undecided": "undecided",
+    "not_learnt": "order at this stage of training",
+    "not_run": "not run",
 }
+ELSEWHERE: dict[ClaimKind, str] = {"confirmed": "holds here", "contradicted": "reversed here"}
+"""In another setting than the source's, where a verdict must not read like a replication."""
+TONES: dict[ClaimKind, Literal["for", "against", "open"]] = {
+    "confirmed": "for",
+    "contradicted": "against",
+    "smaller": "against",
+}
+"""Whether a verdict speaks for a claim or against it; the others leave it open."""
+UNDECIDED: tuple[ClaimKind, ...] = ("leans_for", "leans_against", "undecided")
 VALUES: dict[ValueKind, tuple[str, str]] = {
     "replicated": ("✓", "replicated: shown to lie within 1 point of the measured error"),
     "better": ("↓", "better: the measured error is lower, by more than runs differ"),
@@ -51,18 +48,10 @@ VALUES: dict[ValueKind, tuple[str, str]] = {
 """The sign of each verdict on a value, and what it means."""
 
 
-TONES: dict[ClaimKind, Literal["for", "against", "open"]] = {
-    "confirmed": "for",
-    "contradicted": "against",
-    "smaller": "against",
-}
-"""Whether a verdict speaks for a claim or against it; the others leave it open."""
-
-
 def verdict_of(claim: JudgedClaim) -> str:
     """Return the words for a claim's verdict."""
     words = CLAIMS[claim.verdict]
-    return words.published if claim.at_published_setting else words.elsewhere
+    return words if claim.at_published_setting else ELSEWHERE.get(claim.verdict, words)
 
 
 def published_evidence(claim: JudgedClaim) -> str:
@@ -100,10 +89,10 @@ def claim_sentence(claim: JudgedClaim) -> str:
         numbers.append(f"p = {p_value(claim.p)} ({adjusted} for all looks and claims)")
     if claim.p_images is not None:
         numbers.append(f"p = {p_value(claim.p_images)} for other test images")
-    return f"{sentence(verdict_of(claim))}: {'; '.join([', '.join(numbers), *_notes(claim)])}."
+    return f"{sentence(verdict_of(claim))}: {'; '.join([', '.join(numbers), *_cautions(claim)])}."
 
 
-def _notes(claim: JudgedClaim) -> Iterator[str]:
+def _cautions(claim: JudgedClaim) -> Iterator[str]:
     """Yield what keeps a claim from being decided, or bears on how it was."""
     for cell, runs in claim.diverged.items():
         yield f"{count(runs, 'run')} of {cell} diverged and counted as guessing"
@@ -120,7 +109,60 @@ def _notes(claim: JudgedClaim) -> Iterator[str]:
         yield f"{claim.seeds_needed} seeds per arm would probably decide it"
 
 
-UNDECIDED: tuple[ClaimKind, ...] = ("leans_for", "leans_against", "undecided")
+def value_sentence(value: JudgedValue) -> str:
+    """Return the verdict on a value in one sentence."""
+    lost = f"{value.diverged} of {value.planned} runs diverged"
+    match value.verdict:
+        case "skipped":
+            return f"Not trained: {value.reasons[0]}."
+        case "not_run":
+            return f"No result: {lost}." if value.diverged else "Not run."
+        case "not_comparable":
+            return f"Not comparable: {'; '.join(value.reasons)}."
+        case "equal" | "differs":
+            same = "as" if value.verdict == "equal" else "not the"
+            return f"Built: {_built(value)}, {same} published {value.number}."
+        case "shown" if not value.is_error:
+            return f"Built: {_built(value)}." if _built(value) else "Not judged."
+        case "shown":
+            return "The source publishes no number here."
+    if value.diverged:
+        return f"Undecided: {lost}; the others are not the whole outcome."
+    if not value.look or value.interval is None:
+        return "Undecided: fewer than 3 complete seeds decide nothing."
+    meaning = sentence(VALUES[value.verdict][1].partition(":")[0])
+    within = f", within {MARGIN_PP:g} pp" if value.verdict == "replicated" else ""
+    low, high = value.interval
+    return (
+        f"{meaning}{within} at {value.look} seeds: measured minus published is "
+        f"{signed(value.difference)} pp, one more run would lie between {low:.2f} and {high:.2f}."
+    )
+
+
+def _built(value: JudgedValue) -> str:
+    if value.metric == "params_m" and value.mean is not None:
+        return f"{round(value.mean * 1e6):,} parameters"
+    return value.built or ""
+
+
+def notes_of(value: JudgedValue) -> list[str]:
+    """Return what a reader has to know about a value: what is published, and what it really is."""
+    published, notes = value.published, list[str]()
+    if value.verdict == "skipped":
+        notes.append(value_sentence(value))
+    if published is not None:
+        claimed, really = published.claims, published.really or published.claims
+        measured = METRICS[value.metric]
+        if published.really and published.really != claimed:
+            said = f"as {SPLITS[claimed]}" if claimed else "without its split"
+            notes.append(
+                f"Published {said}; it is: {SPLITS[published.really]}. Measured: {measured}."
+            )
+        elif really and really != "test":
+            notes.append(f"Published: {SPLITS[really]}. Measured: {measured}.")
+        notes += [published.note] if published.note else []
+        notes += [f"Published in {published.place.rstrip('.')}."] if published.place else []
+    return notes
 
 
 def mark(value: JudgedValue) -> str:
@@ -138,6 +180,14 @@ def mean_sd(mean: float, sd: float | None, n: int, planned: int) -> str:
     spread = "" if sd is None or math.isnan(sd) else f" ± {sd:.2f}"
     count = str(n) if n == planned else f"{n}/{planned}"
     return f"{mean:.2f}{spread} ({count})"
+
+
+def of_seeds(numbers: Iterable[int]) -> str:
+    """Return ``mean ± sd of 3 seeds``; one seed has no standard deviation."""
+    low, high = min(numbers := list(numbers)), max(numbers)
+    if high == 1:
+        return "1 seed"
+    return f"mean ± sd of {high if low == high else f'{low} to {high}'} seeds"
 
 
 def signed(value: float | None) -> str:

@@ -123,7 +123,11 @@ def _grid(table: Table, columns: list[int], fits: bool) -> Grid:
     for i in columns:
         header = Text("\n".join(map(plain, table.header[i].split("\n"))))
         right = table.align[i] == "r"
-        whole = right or all(cell_len(shown(row[i])) <= _WORDS for row in table.rows)
+        lines = [
+            *table.header[i].split("\n"),
+            *(() if right else (shown(r[i]) for r in table.rows)),
+        ]
+        whole = all(cell_len(line) <= _WORDS for line in lines)
         grid.add_column(
             header, justify="right" if right else "left", no_wrap=whole and fits, overflow="fold"
         )

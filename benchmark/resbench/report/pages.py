@@ -1,0 +1,320 @@
+"""The report as documents: all of it, its index, a page for each suite, the finding for a README.
+
+All are made of the same sections, so that no two of them can say different things.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from resbench.analysis.claims import JudgedClaim
+from resbench.analysis.judge import JudgedTable, Report
+from resbench.analysis.names import SPLITS, data_label, listed
+from resbench.analysis.rows import cell_rows
+from resbench.analysis.values import JudgedValue
+from resbench.datasets import DATA_SETS
+from resbench.report import text
+from resbench.report.document import (
+    Block,
+    Command,
+    Document,
+    Figure,
+    Fold,
+    Heading,
+    Items,
+    Link,
+    Paragraph,
+    Prose,
+    Strong,
+    Table,
+    Verdict,
+    parts,
+)
+from resbench.report.tables import EFFECTS, claims_table, table_blocks
+from resbench.words import count
+
+Figures = Mapping[tuple[str, str], tuple[Figure, ...]]
+"""By suite and id of the setting; those of all suites have neither."""
+ALL = ("", "")
+JUDGED = ("replicated", "better", "worse", "undecided")
+"""Verdicts on a published error at its own setting."""
+
+
+def report_document(
+    report: Report, figures: Figures | None = None, runs: str | None = None
+) -> Document:
+    """Return everything; suites without runs are folded where others have some.
+
+    ``runs`` is the path of the folder of runs from the document, for formats with links to runs.
+    """
+    suites, waiting = list[Block](), list[Block]()
+    for suite, tables in report.by_suite.items():
+        title, own = f"{suite}: {tables[0].title}", list(_suite(report, suite, figures or {}, runs))
+        if report.with_runs and tables[0].trained and not tables[0].has_runs:
+            waiting.append(Fold(title, tuple(own)))
+        else:
+            suites += [Heading(2, title), *own]
+    again = list(dict.fromkeys(table.command for table in report.with_runs))
+    commands = [*again, "resbench verify", "resbench report --output report.html"]
+    sections: dict[str, Iterable[Block]] = {
+        "Claims": _claims(report, report.claims()) if len(report.by_suite) > 1 else [],
+        "": suites,
+        "Without runs": waiting,
+        "Published errors": _published(report),
+        "Where the runs come from": _provenance(report),
+        "Run it again": [
+            Paragraph(
+                "Each command trains what the results folder lacks and skips what is recorded; the "
+                "last ones recompute every record, and this report."
+            ),
+            *map(Command, commands),
+        ]
+        if again
+        else [],
+    }
+    several = [_suites_table(report)] if len(report.by_suite) > 1 else []
+    blocks = [Heading(1, "Replication report"), *finding(report), *several, *_joined(sections)]
+    return Document(tuple(blocks), report, cell_rows(report))
+
+
+def index_document(report: Report, figures: Figures, method: str = "") -> Document:
+    """Return the page that leads to those of the suites; ``method`` is the path of the method's."""
+    claims: list[Block] = [*_claims(report, report.claims()), *figures.get(ALL, ())]
+    asked = [claim for tables in report.by_suite.values() for claim in tables[0].claims]
+    claims.append(Paragraph((
+        f"{count(len(asked), 'claim')} in all; those without runs are on the pages of the suites. "
+        "A claim is judged at 3, 5 and 8 seeds; p is adjusted for these looks and for the number "
+        "of a suite's claims. The last epoch counts, never the best on the test set. What each "
+        "verdict means and how often it is wrong: ",
+        Link("docs/statistics.md", method) if method else "docs/statistics.md", ".",
+    )))  # fmt: skip
+    sections: dict[str, Iterable[Block]] = {
+        "Suites": [_suites_table(report, links=True)],
+        "Claims": claims,
+        "Published errors": _published(report),
+        "Where the runs come from": _provenance(report),
+    }
+    blocks = [Heading(1, "Replication report"), Paragraph(_sources(report)), *finding(report)]
+    return Document((*blocks, *_joined(sections)), report)
+
+
+def suite_document(report: Report, suite: str, figures: Figures) -> Document:
+    """Return the page of one suite."""
+    heading = Heading(1, f"{suite}: {report.by_suite[suite][0].title}")
+    way = Paragraph((Link("All tables", "README.md"),))
+    blocks = (heading, way, *_suite(report, suite, figures, None))
+    return Document(blocks, report.by_suite[suite])
+
+
+def readme_blocks(report: Report, figures: Figures, folder: str) -> list[Block]:
+    """Return the finding, the claims and the way on, for a README above the pages' ``folder``."""
+    first, *rest = finding(report)
+    assert isinstance(first, Paragraph)
+    said: Prose = (Strong("What the runs show."), " ", *parts(first.text))
+    drawn = (Figure(f"{folder}/{f.path}", f.alt, f.svg) for f in figures.get(ALL, ()))
+    way = Link(f"{folder}/", f"{folder}/README.md")
+    more = " has the tables, what differs from the published setting, and the runs behind it all."
+    claims = _claims(report, report.claims(closest=True))
+    return [Paragraph(said), *rest, *claims, *drawn, Paragraph((way, more))]
+
+
+def finding(report: Report) -> Iterator[Block]:
+    """Yield what was run, setting by setting, and what it says; then what was refused."""
+    if not report.runs:
+        yield Paragraph("No run is recorded yet.")
+    else:
+        settings = count(len(report.by_setting), "setting")
+        said = f"{count(len(report.runs), 'run')} in {settings}."
+        if not any(table.setting.published for table in report.with_runs):
+            said += (
+                " No run is at the published setting: nothing here confirms or refutes a published "
+                "number, and a verdict on a claim holds for its setting only."
+            )
+        yield Paragraph(said)
+        yield Items(tuple(_setting_line(name, found) for name, found in report.by_setting.items()))
+    if report.problems:
+        yield Paragraph(f"Refused as damaged, in no table ({len(report.problems)}):")
+        yield Items(report.problems)
+
+
+def _setting_line(name: str, tables: Sequence[JudgedTable]) -> Prose:
+    """Return what a setting is, what was run in it, and the verdicts on its claims."""
+    runs = {key: run for table in tables for key, run in table.runs.items()}
+    hours = sum(run.total_s for run in runs.values()) / 3600
+    data = listed(dict.fromkeys(data_label(c) for table in tables for c in table.setting.data))
+    changes = tables[0].setting.changes
+    asked = sum(len(table.claims) for table in tables)
+    judged = [claim for table in tables for claim in table.claims if claim.has_runs]
+    kinds = Counter(text.verdict_of(claim) for claim in judged)
+    tones = {text.verdict_of(claim): text.TONES.get(claim.verdict, "open") for claim in judged}
+    said: list[str | Verdict] = [
+        f"{text.sentence(name)}, on {data}: {count(len(runs), 'run')}, {hours:.1f} device hours; "
+        f"{len(judged)} of {count(asked, 'claim')} have runs"
+    ]
+    for i, (words, n) in enumerate(kinds.items()):
+        said += [", " if i else ": ", Verdict(f"{words} {n}", tones[words])]
+    return (*said, f". Setting: {changes}." if changes else ".")
+
+
+def _sources(report: Report) -> Prose:
+    """Return what is replicated, each document with its link where it has one."""
+    cited = {source.title: source.link for table in report.tables for source in table.sources}
+    linked: list[str | Link] = []
+    for title, link in cited.items():
+        linked += [", " if linked else "Tables of ", Link(title, link) if link else title]
+    return (*linked, ". Every number is computed from the records of runs.")
+
+
+def _suites_table(report: Report, *, links: bool = False) -> Table:
+    """Return a row for each table: how much has run and what came of it."""
+    rows = []
+    for table in report.tables:
+        kinds = Counter(value.verdict for value in table.values)
+        signs = [f"{kinds[kind]} {text.VALUES[kind][0]}" for kind in text.VALUES if kinds[kind]]
+        verdicts = Counter(text.verdict_of(claim) for claim in table.claims if claim.has_runs)
+        asked = sum(len(cell.seeds) for cell in table.cells)
+        rows.append((
+            Link(table.suite, f"{table.suite}.md") if links else table.suite,
+            *([table.title] if links else []),
+            report.name(table) if table.has_runs else "",
+            f"{len(table.runs)}/{asked}" if table.trained else "counted",
+            listed(signs),
+            listed(f"{n} {words}" for words, n in verdicts.items())
+            or (f"{len(table.claims)} not run" if table.claims else ""),
+        ))  # fmt: skip
+    header = ("suite", *(["table"] if links else []), "setting", "runs", "values", "claims")
+    return Table(header, tuple(rows), "l" * (len(header) - 3) + "rll")
+
+
+def _claims(report: Report, claims: Iterable[tuple[JudgedTable, JudgedClaim]]) -> Iterator[Block]:
+    """Yield the claims with runs and their settings, and how far their networks have come."""
+    found = list(claims)
+    if not found:
+        return
+    more = {"suite": [table.suite for table, _ in found]}
+    if len(report.by_setting) > 1:
+        more["setting"] = [report.name(table) for table, _ in found]
+    yield claims_table([claim for _, claim in found], more)
+    yield Paragraph(EFFECTS)
+    far = dict.fromkeys(report.name(t) for t, _ in found if not t.setting.published)
+    if ranges := [f"{_error_range(report.by_setting[name])} in {name}" for name in far]:
+        yield Paragraph(
+            f"Test errors of these networks are {listed(ranges)}; the published ones are of "
+            "networks trained to their end. An order here may only be one of how fast networks "
+            "learn."
+        )
+
+
+def _error_range(tables: Sequence[JudgedTable]) -> str:
+    """Return the range of the test errors of tables with claims, with the error of guessing."""
+    errors: dict[str, list[float]] = {}
+    for cell in (cell for table in tables if table.claims for cell in table.cells):
+        known = [r.result.test_top1_err for r in cell.done if r.result.test_top1_err is not None]
+        errors.setdefault(cell.data or "", []).extend(known)
+    return " and ".join(
+        f"{min(found):.1f} to {max(found):.1f} % (guessing gives "
+        f"{100 * (1 - 1 / DATA_SETS[name].classes):.0f} %)"
+        for name, found in errors.items()
+        if found
+    )
+
+
+def _published(report: Report) -> Iterator[Block]:
+    """Yield what became of the published numbers, and which are not what their source says."""
+    order = (*JUDGED, "not_comparable", "not_run")
+    groups = [zip(*(t.values for t in own), strict=True) for own in report.by_suite.values()]
+    errors = [
+        min((value.verdict for value in values), key=order.index)  # the setting that says most
+        for group in groups
+        for values in group
+        if values[0].verdict in order and values[0].is_error and values[0].number
+    ]
+    if errors:
+        kinds = Counter(errors)
+        verdicts = listed(f"{kinds[kind]} {kind}" for kind in JUDGED if kinds[kind])
+        judged = f"{sum(kinds[kind] for kind in JUDGED)} were run at the published setting"
+        yield Paragraph(
+            f"Of {len(errors)} published errors {judged}{f' ({verdicts})' if verdicts else ''}, "
+            f"{kinds['not_comparable']} in another one, {kinds['not_run']} not at all. The "
+            "published setting is the source's own: its data set, network, schedule and batch size."
+        )
+    counted = [v.verdict for tables in report.by_suite.values() for v in tables[0].values]
+    same, other = counted.count("equal"), counted.count("differs")
+    if same + other:
+        yield Paragraph(
+            f"{same} of {same + other} published sizes, layers and depths are those of the "
+            "networks as built, after rounding."
+        )
+    rows = tuple(
+        (
+            f"{suite}: {tables[0].label_of(value)}",
+            value.number,
+            SPLITS[value.published.claims],
+            SPLITS[value.published.really],
+            value.published.note or "",
+        )
+        for suite, tables in report.by_suite.items()
+        for value in tables[0].values
+        if value.published and value.published.claims and value.published.really
+        and _is_misprint(value)
+    )  # fmt: skip
+    if rows:
+        yield Paragraph(
+            "Published as another error than they are, by the authors' published code, logs and "
+            "notebooks. Measured errors are compared with what a number is, never a test error "
+            "with a training error."
+        )
+        yield Table(("value", "number", "published as", "is", "note"), rows, "lrlll")
+
+
+def _is_misprint(value: JudgedValue) -> bool:
+    assert value.published is not None
+    claims, really = value.published.claims, value.published.really
+    return value.is_error and claims != really and (claims, really) != ("train", "train_aug")
+
+
+def _provenance(report: Report) -> Iterator[Block]:
+    """List the code, the data and the machines behind the records."""
+    runs = report.runs.values()
+    if not runs:
+        return
+    where = {
+        "Code": Counter(run.code for run in runs),
+        "Data": Counter(f"{run.data}, fingerprint {run.data_fingerprint[:16]}" for run in runs),
+        "Devices": Counter(f"{run.device}, torch {run.torch}" for run in runs),
+    }
+    for what, found in where.items():
+        each = [f"{name} ({count(n, 'run')})" for name, n in sorted(found.items())]
+        yield Paragraph(f"{what}: {'; '.join(each)}.")
+    yield Paragraph(
+        "Every number leads to a run key in its suite's tables; `results/runs/KEY/` holds the "
+        "specification, the epochs and the prediction for every test image, and `resbench verify` "
+        "recomputes every record from them."
+    )
+
+
+def _suite(report: Report, suite: str, figures: Figures, runs: str | None) -> Iterator[Block]:
+    """Yield the tables of a suite with their figures, and which runs stand in none of them."""
+    tables = report.by_suite[suite]
+    cited = "; ".join(f"{source.title}, {source.where}" for source in tables[0].sources)
+    yield Paragraph(f"{text.sentence(cited)}.")
+    if n := report.unfinished.get(suite):
+        yield Paragraph(f"{count(n, 'unfinished run')}: `resbench status` lists them.")
+    if n := report.outdated.get(suite):
+        yield Paragraph(
+            f"{count(n, 'finished run')} of this suite in none of its tables: its file, protocol "
+            "or tier has changed since."
+        )
+    for i, table in enumerate(tables):
+        results = report.results if runs is not None else ""
+        yield from table_blocks(table, first=i == 0, results=results, runs=runs)
+        yield from figures.get((suite, table.setting.id), ())
+
+
+def _joined(sections: Mapping[str, Iterable[Block]]) -> Iterator[Block]:
+    """Yield the sections under their titles; an empty one has none."""
+    for title, found in sections.items():
+        body = list(found)
+        yield from [Heading(2, title)] if title and body else []
+        yield from body

@@ -28,6 +28,7 @@ FORMATS: dict[str, Format] = {
     "markdown": Format("markdown", ".md"),
     "json": Format("json", ".json"),
     "csv": Format("csv", ".csv"),
+    "latex": Format("latex", ".tex"),
     "html": Format("html", ".html", figures=True),
 }
 

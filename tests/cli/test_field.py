@@ -14,8 +14,8 @@ import pytest
 
 from resbench.suite.load import SOURCES, suite_folder
 
+from ..factory import completed
 from ..mini import RESBENCH, resbench
-from ..store.factory import finished
 from .invoke import invoke
 
 Capture = pytest.CaptureFixture[str]
@@ -32,7 +32,7 @@ def test_a_clone_with_converted_line_ends_verifies_or_names_the_cause(
     tmp_path: Path, capsys: Capture, protected: bool
 ) -> None:
     origin = tmp_path / "origin"
-    run = finished(origin / "results", 1)
+    run = completed(origin / "results", 1)
     git(tmp_path, "init", "origin")
     if protected:
         shutil.copy(ROOT / ".gitattributes", origin)
@@ -86,7 +86,7 @@ def test_a_device_that_refuses_is_one_line(capsys: Capture) -> None:
 
 
 def test_a_pack_does_not_replace_a_pipe(tmp_path: Path, capsys: Capture) -> None:
-    finished(tmp_path / "results", 1)
+    completed(tmp_path / "results", 1)
     os.mkfifo(tmp_path / "x.tar")
     found = invoke(capsys, "pack", tmp_path / "x.tar", "--results", tmp_path / "results")
     assert found.code == 2

@@ -11,8 +11,8 @@ import pytest
 from resbench.report.plan import PlannedTime, buy
 from resbench.suite.load import suite_names
 
+from ..factory import complete, unfinished
 from ..mini import resbench, suite_of, write_suite
-from ..store.factory import begin, finish
 from .invoke import imported_by, invoke
 
 Capture = pytest.CaptureFixture[str]
@@ -74,7 +74,7 @@ def test_a_budget_buys_runs_in_order_on_all_workers() -> None:
 
 
 def test_a_recorded_run_costs_nothing(tmp_path: Path) -> None:
-    record = finish(begin(tmp_path))
+    record = complete(unfinished(tmp_path))
     first, second = times(5, 5)
     done = PlannedTime(first.places, 1, record, 0, 0.0)
     assert buy([done, second], 1, 6).finished == {1}

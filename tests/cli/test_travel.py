@@ -10,7 +10,7 @@ from resbench.data.sources import identify
 from resbench.store.layout import ResultsFolder
 from tests.data.archives import make_parquet_folder
 
-from ..store.factory import begin, finished
+from ..factory import completed, unfinished
 from .invoke import invoke
 
 Capture = pytest.CaptureFixture[str]
@@ -20,7 +20,7 @@ def results_of(folder: Path, *seeds: int, shift: float = 0.0) -> Path:
     """A results folder with finished runs."""
     ResultsFolder(folder).open_for_writing()
     for seed in seeds:
-        finished(folder, seed, shift=shift)
+        completed(folder, seed, shift=shift)
     return folder
 
 
@@ -60,11 +60,11 @@ def test_a_conflict_is_refused_with_its_reason(tmp_path: Path, capsys: Capture) 
 
 def test_unfinished_runs_stay_and_are_named(tmp_path: Path, capsys: Capture) -> None:
     here = results_of(tmp_path / "here", 1)
-    unfinished = begin(here, 2)
+    stopped = unfinished(here, 2)
     packed = invoke(capsys, "pack", tmp_path / "x.tar", "--results", here)
     left_out, summary = packed.err.splitlines()
     assert (packed.code, summary.startswith("1 run in ")) == (0, True)
-    assert left_out.startswith(f"left out {unfinished.path.name}: ")
+    assert left_out.startswith(f"left out {stopped.path.name}: ")
     assert "the run is not finished" in left_out
 
 

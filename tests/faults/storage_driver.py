@@ -18,7 +18,7 @@ from resbench.store.atomic import write_atomic
 from resbench.store.layout import ResultsFolder
 from resbench.store.transfer import merge
 
-from ..store.factory import EPOCHS, finish, folder_of, predictions_of, work
+from ..factory import EPOCHS, complete, folder_of, predictions_of, work
 
 OLD, NEW = b"old " * 5000, b"new content " * 5000
 
@@ -37,7 +37,7 @@ def epoch(folder: Path) -> None:
 
 
 def commit(folder: Path) -> None:
-    finish(folder_of(folder), 0)
+    complete(folder_of(folder), 0)
 
 
 def take_in(folder: Path) -> None:

@@ -14,8 +14,8 @@ from resbench.store.predictions import write_predictions
 from resbench.store.records import RunRecord, write_record, write_spec
 from resbench.store.state import Status, read_state
 
+from .. import factory
 from ..mini import outputs, run_folders
-from ..store import factory
 from .running import (
     ARL,
     EPOCHS,

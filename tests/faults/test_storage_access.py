@@ -14,7 +14,7 @@ import pytest
 
 from resbench.store.layout import ResultsFolder
 
-from ..store.factory import begin, finish
+from ..factory import complete, unfinished
 
 NOBODY = 65534
 OPEN = """
@@ -44,7 +44,7 @@ def results() -> Iterator[Path]:
     parent.chmod(0o755)
     folder = parent / "results"
     ResultsFolder(folder).open_for_writing()
-    finish(begin(folder))
+    complete(unfinished(folder))
     yield folder
     for path in [folder, *folder.rglob("*")]:
         path.chmod(0o755)

@@ -16,7 +16,7 @@ from resbench.store.atomic import append_line, write_atomic
 from resbench.store.envelope import save_checkpoint
 from resbench.store.layout import ResultsFolder, RunFolder
 
-from ..store.factory import loaded
+from ..factory import loaded
 from .storage_strike import driver
 from .test_storage_kills import prepare
 

@@ -17,7 +17,7 @@ from resbench.store.scan import scan
 from resbench.store.transfer import merge, pack
 from resbench.store.verify import verify_run
 
-from ..store.factory import EPOCHS, begin, finish, finished, folder_of, loaded, work
+from ..factory import EPOCHS, complete, completed, folder_of, loaded, unfinished, work
 from .storage_strike import driver
 
 SYSCALLS = (
@@ -82,7 +82,7 @@ def resumes(folder: Path) -> list[str]:
             rewind(path, epoch)
         for next_epoch in range(epoch + 1, EPOCHS + 1):
             work(run, 0, next_epoch)
-        finish(run, 0)
+        complete(run, 0)
     return [*verify_run(run), *differs(folder)]
 
 
@@ -93,7 +93,7 @@ def commits(folder: Path) -> list[str]:
         return [*found.problems, f"{len(found.records)} records"]
     run = folder_of(folder)
     with wait_lock(run.path):
-        finish(run, 0)
+        complete(run, 0)
     return [*verify_run(run), *differs(folder)]
 
 
@@ -142,18 +142,18 @@ def prepare(action: str, template: Path) -> Check:
         (template / "file").write_bytes(OLD)
         return old_or_new
     if action == "epoch":
-        finished(template.with_name("unbroken"))
-        begin(template, epochs=EPOCHS - 1)
+        completed(template.with_name("unbroken"))
+        unfinished(template, epochs=EPOCHS - 1)
         return resumes
     if action == "commit":
-        finished(template.with_name("unbroken"))
-        begin(template)
+        completed(template.with_name("unbroken"))
+        unfinished(template)
         return commits
     if action == "merge":
         for seed in range(2):
-            finished(template.with_name("there"), seed)
+            completed(template.with_name("there"), seed)
         ResultsFolder(template).open_for_writing()
-        begin(template, 0, epochs=1)
+        unfinished(template, 0, epochs=1)
         pack(template.with_name("there"), template / "packed.tar")
         return merges
     return opens

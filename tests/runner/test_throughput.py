@@ -20,8 +20,8 @@ from resbench.store.layout import ResultsFolder
 from resbench.store.records import RunRecord
 from resbench.suite.load import load_suite, suite_names
 
+from ..factory import complete, unfinished
 from ..mini import REPORT, spec_of
-from ..store.factory import begin, finish
 
 SPEC = spec_of()
 CPU, GPU = Device("cpu", "CPU"), Device("cuda:0", "NVIDIA H100")
@@ -30,7 +30,7 @@ CPU, GPU = Device("cpu", "CPU"), Device("cuda:0", "NVIDIA H100")
 def record_of(folder: Path, started: str, images_per_s: float, device: str) -> RunRecord:
     """A record of a run of the mini suite."""
     ResultsFolder(folder / "results").open_for_writing()
-    record = finish(begin(folder / "results"))
+    record = complete(unfinished(folder / "results"))
     where = replace(record.environment, device_name=device)
     timing = replace(
         record.timing, started=started, images_per_s=images_per_s, train_s=10.0, eval_s=2.0

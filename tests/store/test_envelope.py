@@ -21,7 +21,7 @@ from resbench.store.envelope import (
 )
 from resbench.store.layout import RunFolder
 
-from .factory import loaded
+from ..factory import loaded
 
 FIRST, SECOND = b"first " * 200, b"second " * 300
 

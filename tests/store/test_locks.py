@@ -19,7 +19,7 @@ from resbench.store.layout import RunFolder
 from resbench.store.locks import is_locked, try_lock
 from resbench.store.state import Status, read_state, write_state
 
-from .factory import begin
+from ..factory import unfinished
 
 HOLD = """
 import os, sys, time
@@ -217,7 +217,7 @@ def test_planted_lock_link_is_not_followed(tmp_path: Path) -> None:
 
 
 def test_state_tells_who_runs_and_that_it_is_gone(tmp_path: Path) -> None:
-    run = begin(tmp_path, epochs=0)
+    run = unfinished(tmp_path, epochs=0)
     with locks.wait_lock(run.path):
         write_state(run, Status.RUNNING, epoch=7)
         written = read_state(run)

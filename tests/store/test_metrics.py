@@ -9,7 +9,7 @@ from msgspec import structs
 from resbench.errors import EnvironmentFault
 from resbench.store.metrics import EpochMetrics, EpochTiming, append_epoch, read_epochs, rewind
 
-from .factory import begin, loaded, metrics_of, work
+from ..factory import loaded, metrics_of, unfinished, work
 
 ROW = (
     '{"epoch":1,"step":10,"lr":0.1,"train_loss":1.5,"train_top1_err":30.0,'
@@ -86,8 +86,8 @@ def test_damage_before_the_last_line_names_file_and_line(
 def test_interrupted_and_unbroken_runs_have_identical_metrics(
     tmp_path: Path, killed_in: int, torn: str
 ) -> None:
-    unbroken = begin(tmp_path / "unbroken", epochs=5)
-    run = begin(tmp_path / "broken", epochs=killed_in)
+    unbroken = unfinished(tmp_path / "unbroken", epochs=5)
+    run = unfinished(tmp_path / "broken", epochs=killed_in)
     with run.metrics.open("a") as file:  # the next epoch's line, torn by the kill
         file.write(torn)
     run.checkpoint.write_bytes(b"")  # and the newest checkpoint is lost: back to the one before
@@ -104,7 +104,7 @@ def test_interrupted_and_unbroken_runs_have_identical_metrics(
 
 
 def test_epochs_lost_before_the_checkpoint_are_named(tmp_path: Path) -> None:
-    run = begin(tmp_path, epochs=2)
+    run = unfinished(tmp_path, epochs=2)
     with pytest.raises(EnvironmentFault, match="2 epochs, but the checkpoint is of epoch 3"):
         rewind(run.metrics, 3)
 

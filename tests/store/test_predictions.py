@@ -20,7 +20,7 @@ from resbench.store.predictions import (
     write_predictions,
 )
 
-from .factory import predictions_of
+from ..factory import predictions_of
 
 FIXED = Predictions(
     np.arange(10, dtype=np.int16),

@@ -30,7 +30,17 @@ from resbench.store.state import Status, write_state
 from resbench.store.verify import verify_run
 from resbench.suite.spec import NUMERICS, key_of
 
-from .factory import IMAGES, begin, finish, finished, folder_of, predictions_of, record_of, spec_of
+from ..factory import (
+    SMALL_IMAGES,
+    complete,
+    completed,
+    context_of,
+    folder_of,
+    predictions_of,
+    record_of,
+    spec_of,
+    unfinished,
+)
 
 
 def fields_of(run: RunFolder) -> dict[str, Any]:
@@ -45,8 +55,8 @@ def forge(run: RunFolder, fields: dict[str, Any]) -> None:
 
 
 def test_record_comes_back_as_written(tmp_path: Path) -> None:
-    run = begin(tmp_path)
-    written = finish(run)
+    run = unfinished(tmp_path)
+    written = complete(run)
     assert read_record(run) == written
     assert set(written.files) == {"spec.json", "metrics.jsonl", "predictions.npz"}
     assert written.numerics == NUMERICS
@@ -55,30 +65,30 @@ def test_record_comes_back_as_written(tmp_path: Path) -> None:
 
 
 def test_spec_is_written_first_and_keeps_its_first_context(tmp_path: Path) -> None:
-    run = begin(tmp_path, epochs=0)
+    run = unfinished(tmp_path, epochs=0)
     write_spec(run, spec_of(0), {"suite": "another"})
     begun = read_spec(run)
     assert begun is not None
-    assert begun["context"] == {"suite": "smoke"}
+    assert begun["context"] == context_of()
     assert (begun["key"], begun["spec"]) == (run.key, spec_of(0))
 
 
 def test_spec_of_another_run_is_refused(tmp_path: Path) -> None:
-    run = begin(tmp_path, 0, epochs=0)
-    shutil.copy(begin(tmp_path, 1, epochs=0).spec, run.spec)
+    run = unfinished(tmp_path, 0, epochs=0)
+    shutil.copy(unfinished(tmp_path, 1, epochs=0).spec, run.spec)
     with pytest.raises(EnvironmentFault, match=r"spec\.json: refused, it belongs to run"):
         read_spec(run)
 
 
 def test_unfinished_run_has_no_record(tmp_path: Path) -> None:
-    run = begin(tmp_path)
+    run = unfinished(tmp_path)
     with pytest.raises(EnvironmentFault, match=r"record\.json: missing; the run is not finished"):
         read_record(run)
 
 
 @pytest.mark.parametrize("name", ["metrics", "predictions"])
 def test_record_is_not_written_before_its_files(tmp_path: Path, name: str) -> None:
-    run = finished(tmp_path)
+    run = completed(tmp_path)
     run.record.unlink()
     record = record_of(run, 0)
     getattr(run, name).unlink()
@@ -88,7 +98,7 @@ def test_record_is_not_written_before_its_files(tmp_path: Path, name: str) -> No
 
 
 def test_record_of_another_run_is_not_written(tmp_path: Path) -> None:
-    one, other = finished(tmp_path, 0), finished(tmp_path, 1)
+    one, other = completed(tmp_path, 0), completed(tmp_path, 1)
     before = other.record.read_bytes()
     with pytest.raises(ValueError, match="belongs to run"):
         write_record(other, read_record(one))
@@ -96,7 +106,7 @@ def test_record_of_another_run_is_not_written(tmp_path: Path) -> None:
 
 
 def test_diverged_run_holds_no_number_and_its_reason(tmp_path: Path) -> None:
-    run = begin(tmp_path, epochs=2)
+    run = unfinished(tmp_path, epochs=2)
     base = record_of(run, 0)
     nothing = dict.fromkeys(base.result.__struct_fields__, None)
     result = structs.replace(base.result, **(nothing | {"epoch": 2, "step": 27}))
@@ -113,7 +123,7 @@ def test_diverged_run_holds_no_number_and_its_reason(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
 def test_number_that_is_not_finite_makes_no_record(tmp_path: Path, number: float) -> None:
-    run = begin(tmp_path)
+    run = unfinished(tmp_path)
     record = record_of(run, 0)
     result = structs.replace(record.result, test_loss=number)
     for fields in ({"result": result}, {"context": {"x": number}}):
@@ -132,7 +142,7 @@ def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 
 
 def test_every_edit_of_a_record_is_noticed(tmp_path: Path) -> None:
-    run = finished(tmp_path)
+    run = completed(tmp_path)
     original = fields_of(run)
     paths = list(leaves(original))
     assert len(paths) > 50
@@ -177,7 +187,7 @@ Forgery = Callable[[dict[str, Any]], object]
 def test_forged_record_with_a_fitting_hash_is_named(
     tmp_path: Path, edit: Forgery, said: str
 ) -> None:
-    run = finished(tmp_path)
+    run = completed(tmp_path)
     fields = fields_of(run)
     forge(run, fields)
     read_record(run)  # control: the forger's tool makes valid records
@@ -189,7 +199,7 @@ def test_forged_record_with_a_fitting_hash_is_named(
 
 @pytest.mark.parametrize("name", ["spec", "metrics", "predictions"])
 def test_deleted_or_edited_file_beside_a_record_is_named(tmp_path: Path, name: str) -> None:
-    run = finished(tmp_path)
+    run = completed(tmp_path)
     path: Path = getattr(run, name)
     path.write_bytes(path.read_bytes() + b" ")
     with pytest.raises(EnvironmentFault, match=rf"{path.name} next to it is not the file"):
@@ -201,7 +211,7 @@ def test_deleted_or_edited_file_beside_a_record_is_named(tmp_path: Path, name: s
 
 
 def test_weights_are_checked_where_they_are_and_may_be_left_out(tmp_path: Path) -> None:
-    run = finished(tmp_path, weights=b"0123")
+    run = completed(tmp_path, weights=b"0123")
     record = read_record(run)
     assert read_weights(run, record) == b"0123"
     assert verify_run(run) == ()
@@ -216,7 +226,7 @@ def test_weights_are_checked_where_they_are_and_may_be_left_out(tmp_path: Path) 
 
 
 def test_a_file_next_to_a_record_without_weights_is_not_its_weights(tmp_path: Path) -> None:
-    run = finished(tmp_path)
+    run = completed(tmp_path)
     assert "weights.safetensors" not in json.loads(run.record.read_bytes())["files"]
     run.weights.write_bytes(b"of another run")
     assert read_weights(run, read_record(run)) is None
@@ -237,7 +247,7 @@ def test_a_file_next_to_a_record_without_weights_is_not_its_weights(tmp_path: Pa
 def test_damage_is_told_in_plain_words(
     tmp_path: Path, name: str, content: bytes, said: str
 ) -> None:
-    run = finished(tmp_path)
+    run = completed(tmp_path)
     (run.path / name).write_bytes(content)
     with pytest.raises(EnvironmentFault) as caught:
         read_record(run) if name == "record.json" else read_spec(run)
@@ -249,7 +259,7 @@ def test_damage_is_told_in_plain_words(
 
 
 def test_copied_record_is_named(tmp_path: Path) -> None:
-    run, other = finished(tmp_path, 0), folder_of(tmp_path, 1)
+    run, other = completed(tmp_path, 0), folder_of(tmp_path, 1)
     shutil.copytree(run.path, other.path)
     with pytest.raises(EnvironmentFault) as caught:
         read_record(other)
@@ -273,7 +283,7 @@ def test_copied_record_is_named(tmp_path: Path) -> None:
 def test_forged_number_is_found_by_recomputing(
     tmp_path: Path, name: str, value: float, said: str
 ) -> None:
-    run = finished(tmp_path)
+    run = completed(tmp_path)
     fields = fields_of(run)
     fields["result"][name] = value
     forge(run, fields)
@@ -284,16 +294,16 @@ def test_forged_number_is_found_by_recomputing(
 
 
 def test_wrong_number_of_images_is_found(tmp_path: Path) -> None:
-    run = finished(tmp_path)
+    run = completed(tmp_path)
     fields = fields_of(run)
-    fields["data"]["test_images"] = IMAGES + 1
+    fields["data"]["test_images"] = SMALL_IMAGES + 1
     forge(run, fields)
-    assert [p for p in verify_run(run) if f"but {IMAGES} are predicted" in p]
-    assert len(predictions_of(0).label) == IMAGES
+    assert [p for p in verify_run(run) if f"but {SMALL_IMAGES} are predicted" in p]
+    assert len(predictions_of(0).label) == SMALL_IMAGES
 
 
 def test_diverged_run_with_an_epoch_too_many_is_found(tmp_path: Path) -> None:
-    run = begin(tmp_path, epochs=3)
+    run = unfinished(tmp_path, epochs=3)
     base = record_of(run, 0)
     nothing = dict.fromkeys(base.result.__struct_fields__, None)
     result = structs.replace(base.result, **(nothing | {"epoch": 2, "step": 27}))
@@ -306,7 +316,7 @@ def test_diverged_run_with_an_epoch_too_many_is_found(tmp_path: Path) -> None:
 def test_cut_probability_excuses_a_loss_above_the_recomputed_one_and_none_below(
     tmp_path: Path, above: float, refused: bool
 ) -> None:
-    run = begin(tmp_path)
+    run = unfinished(tmp_path)
     predictions = predictions_of(0)
     predictions.prob_true[0] = 0
     write_predictions(run.predictions, predictions)
@@ -318,8 +328,8 @@ def test_cut_probability_excuses_a_loss_above_the_recomputed_one_and_none_below(
 
 
 def test_scan_tells_finished_unfinished_and_bad_apart(tmp_path: Path) -> None:
-    good = [finished(tmp_path, seed) for seed in range(3)]
-    running, killed, bad = (begin(tmp_path, seed, epochs=1) for seed in (3, 4, 5))
+    good = [completed(tmp_path, seed) for seed in range(3)]
+    running, killed, bad = (unfinished(tmp_path, seed, epochs=1) for seed in (3, 4, 5))
     write_state(killed, Status.RUNNING, epoch=1)
     bad.record.write_text("{")
     RunFolder(tmp_path, "0" * 16).create()  # killed before spec.json
@@ -387,7 +397,7 @@ BAD: list[Callable[[RunFolder], object]] = [
 def test_one_bad_run_is_one_line_and_hides_no_other(
     tmp_path: Path, spoil: Callable[[RunFolder], object]
 ) -> None:
-    run, good = finished(tmp_path, 0), finished(tmp_path, 1)
+    run, good = completed(tmp_path, 0), completed(tmp_path, 1)
     spoil(run)
     found = scan(tmp_path)
     assert set(found.records) == {good.key}
@@ -397,7 +407,7 @@ def test_one_bad_run_is_one_line_and_hides_no_other(
 
 
 def test_seeded_damage_of_a_record_never_escapes_as_another_error(tmp_path: Path) -> None:
-    run = finished(tmp_path)
+    run = completed(tmp_path)
     whole = run.record.read_bytes()
     key = run.key
     seeded = random.Random(25)

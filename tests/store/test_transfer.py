@@ -20,7 +20,7 @@ from resbench.store.scan import scan
 from resbench.store.transfer import MANIFEST, MergeReport, merge, pack
 from resbench.store.verify import verify_run
 
-from .factory import begin, finish, finished, folder_of, predictions_of
+from ..factory import complete, completed, folder_of, predictions_of, unfinished
 
 Members = list[tuple[tarfile.TarInfo, bytes]]
 
@@ -40,7 +40,7 @@ def snapshot(folder: Path) -> dict[str, bytes | str]:
 def packed(tmp_path: Path) -> Path:
     """A tar of two finished runs."""
     for seed in range(2):
-        finished(tmp_path / "there", seed)
+        completed(tmp_path / "there", seed)
     pack(tmp_path / "there", tmp_path / "out.tar")
     return tmp_path / "out.tar"
 
@@ -50,7 +50,7 @@ def packed(tmp_path: Path) -> Path:
 
 def test_same_runs_give_the_same_bytes(tmp_path: Path, packed: Path) -> None:
     for seed in (1, 0):  # another order, other times, another folder
-        finished(tmp_path / "again", seed)
+        completed(tmp_path / "again", seed)
     pack(tmp_path / "again", tmp_path / "again.tar")
     assert (tmp_path / "again.tar").read_bytes() == packed.read_bytes()
     with tarfile.open(packed) as tar:  # any tar program reads it
@@ -72,8 +72,8 @@ def test_manifest_lists_each_file_with_sha256_and_size(packed: Path) -> None:
 
 
 def test_only_sound_finished_runs_are_packed(tmp_path: Path) -> None:
-    good, bad, linked = (finished(tmp_path, seed) for seed in range(3))
-    unfinished = begin(tmp_path, 3)
+    good, bad, linked = (completed(tmp_path, seed) for seed in range(3))
+    stopped = unfinished(tmp_path, 3)
     bad.metrics.write_bytes(b"")
     linked.path.rename(tmp_path / "elsewhere")
     linked.path.symlink_to(tmp_path / "elsewhere")
@@ -82,11 +82,11 @@ def test_only_sound_finished_runs_are_packed(tmp_path: Path) -> None:
     assert packed == [good.path.name]
     assert "metrics.jsonl next to it" in skipped[bad.path.name]
     assert "a link" in skipped[linked.path.name]
-    assert "is not finished" in skipped[unfinished.path.name]
+    assert "is not finished" in skipped[stopped.path.name]
 
 
 def test_link_in_a_run_is_not_packed(tmp_path: Path) -> None:
-    run = finished(tmp_path)
+    run = completed(tmp_path)
     secret = tmp_path / "secret"
     secret.write_bytes(b"precious")
     run.timing.unlink()
@@ -98,7 +98,7 @@ def test_link_in_a_run_is_not_packed(tmp_path: Path) -> None:
 def test_weights_stay_where_they_were_trained_and_their_run_is_whole_without_them(
     tmp_path: Path,
 ) -> None:
-    run = finished(tmp_path / "there", weights=b"precious")
+    run = completed(tmp_path / "there", weights=b"precious")
     assert "weights.safetensors" in read_record(run).files
     pack(tmp_path / "there", tmp_path / "out.tar")
     assert b"precious" not in (tmp_path / "out.tar").read_bytes()
@@ -117,7 +117,7 @@ def test_nothing_to_pack_writes_nothing(tmp_path: Path) -> None:
 
 
 def test_pack_into_a_missing_folder_is_named(tmp_path: Path) -> None:
-    finished(tmp_path)
+    completed(tmp_path)
     with pytest.raises(EnvironmentFault, match=r"nowhere/out\.tar: No such file"):
         pack(tmp_path, tmp_path / "nowhere" / "out.tar")
 
@@ -142,10 +142,10 @@ def test_merging_again_changes_nothing(tmp_path: Path, packed: Path) -> None:
 
 
 def test_repeated_run_is_identical_whatever_its_machine_and_time(tmp_path: Path) -> None:
-    here, there = begin(tmp_path / "here"), begin(tmp_path / "there")
+    here, there = unfinished(tmp_path / "here"), unfinished(tmp_path / "there")
     ResultsFolder(tmp_path / "marked").open_for_writing()
-    finish(here)
-    finish(there, device_name="another CPU")
+    complete(here)
+    complete(there, device_name="another CPU")
     shutil.copytree(tmp_path / "here" / "runs", tmp_path / "marked" / "runs", dirs_exist_ok=True)
     before = snapshot(tmp_path / "marked")
     pack(tmp_path / "there", tmp_path / "out.tar")
@@ -162,11 +162,11 @@ def edit_predictions(run: RunFolder) -> None:
 def test_conflict_is_refused_with_the_number_that_differs(tmp_path: Path) -> None:
     merged = ResultsFolder(tmp_path / "here")
     merged.open_for_writing()
-    mine = finished(merged.path)
+    mine = completed(merged.path)
     before = snapshot(merged.path)
     for name, shift in (("metrics", 0.125), ("predictions", 0.0)):
-        theirs = begin(tmp_path / name, shift=shift)
-        record = finish(theirs, device_name="another CPU")
+        theirs = unfinished(tmp_path / name, shift=shift)
+        record = complete(theirs, device_name="another CPU")
         if name == "predictions":
             edit_predictions(theirs)
             write_record(theirs, record)
@@ -182,9 +182,9 @@ def test_conflict_is_refused_with_the_number_that_differs(tmp_path: Path) -> Non
 
 def test_shorter_history_is_a_conflict_in_words(tmp_path: Path) -> None:
     ResultsFolder(tmp_path / "here").open_for_writing()
-    finished(tmp_path / "here")
-    shorter = begin(tmp_path / "there", epochs=2)
-    finish(shorter)
+    completed(tmp_path / "here")
+    shorter = unfinished(tmp_path / "there", epochs=2)
+    complete(shorter)
     pack(tmp_path / "there", tmp_path / "out.tar")
     ((_, reason),) = merge(tmp_path / "here", [tmp_path / "out.tar"]).refused
     assert "result.epoch 3 against 2" in reason
@@ -193,7 +193,7 @@ def test_shorter_history_is_a_conflict_in_words(tmp_path: Path) -> None:
 
 def test_finished_run_takes_the_place_of_an_unfinished_one(tmp_path: Path, packed: Path) -> None:
     ResultsFolder(tmp_path / "here").open_for_writing()
-    run = begin(tmp_path / "here", 0, epochs=1)
+    run = unfinished(tmp_path / "here", 0, epochs=1)
     assert len(merge(tmp_path / "here", [packed]).added) == 2
     assert verify_run(run) == ()
     assert not run.checkpoint.exists()
@@ -202,7 +202,7 @@ def test_finished_run_takes_the_place_of_an_unfinished_one(tmp_path: Path, packe
 
 def test_run_being_trained_here_is_left_alone(tmp_path: Path, packed: Path) -> None:
     ResultsFolder(tmp_path / "here").open_for_writing()
-    run = begin(tmp_path / "here", 0, epochs=1)
+    run = unfinished(tmp_path / "here", 0, epochs=1)
     before = snapshot(run.path)
     with wait_lock(run.path):
         report = merge(tmp_path / "here", [packed])
@@ -234,7 +234,7 @@ def test_two_merges_at_once_are_one_after_the_other(tmp_path: Path, packed: Path
 def test_what_a_killed_merge_set_aside_is_put_back(tmp_path: Path) -> None:
     folder = ResultsFolder(tmp_path / "here")
     folder.open_for_writing()
-    run = begin(folder.path, 5, epochs=1)
+    run = unfinished(folder.path, 5, epochs=1)
     before = snapshot(run.path)
     run.path.rename(folder.runs / f".aside-{run.path.name}")
     leftover = folder.runs / ".tmp-1-abcd" / "runs"

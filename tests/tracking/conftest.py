@@ -10,7 +10,7 @@ import pytest
 
 from resbench.tracking.export import _make, _mlflow
 
-from . import factory
+from .tables import Tables
 
 
 @pytest.fixture(scope="session")
@@ -31,8 +31,8 @@ def results(tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.fixture
-def tables(results: Path) -> factory.Tables:
-    return factory.Tables(results / "mlflow.db")
+def tables(results: Path) -> Tables:
+    return Tables(results / "mlflow.db")
 
 
 def without_uri() -> dict[str, str]:

@@ -11,7 +11,7 @@ import pytest
 
 from resbench.tracking.export import Exporter
 
-from . import factory
+from .tables import NAME, finished, stopped
 from .test_ui import UI, free_port
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -31,8 +31,8 @@ def test_the_address_shows_measured_and_published_errors_and_hostile_text_as_tex
     results: Path, tmp_path: Path
 ) -> None:
     for seed in (1, 2):
-        factory.finished(results, seed)
-    factory.begin(results, seed=3, label="<b id=hostile>jpeg75</b>")
+        finished(results, seed)
+    stopped(results, seed=3, label="<b id=hostile>jpeg75</b>")
     Exporter(results).export()
     port = free_port()
     command = [*UI, "--results", str(results), "--port", str(port)]
@@ -43,7 +43,7 @@ def test_the_address_shows_measured_and_published_errors_and_hostile_text_as_tex
         table = shown(page, tmp_path / "first")
         charts = shown(f"{page}&compareRunsMode=CHART", tmp_path / "second")
         ui.terminate()
-    for text in (factory.NAME, "error/test_top1_err_published", "5.52"):
+    for text in (NAME, "error/test_top1_err_published", "5.52"):
         assert text in table
     assert re.search(r"3(</\w+>)? matching runs", table)
     assert charts.index("error/test_top1_err") < charts.index("loss/test_loss")

@@ -23,9 +23,9 @@ from resbench.store.metrics import rewind
 from resbench.store.state import Status
 from resbench.tracking.export import MLFLOW_STATUS, Exporter, Report
 
-from . import factory
+from ..factory import CELL, EPOCHS, SUITE, complete, folder_of
 from .conftest import without_uri
-from .factory import CELL, CELLS, NAME, SUITE, Tables, eventually
+from .tables import NAME, Tables, eventually, finished, stopped, worked
 
 SYNC = [sys.executable, "-m", "resbench", "sync", "--results"]
 
@@ -44,7 +44,7 @@ def everything(tables: Tables) -> list[object]:
 
 
 def test_the_store_holds_every_number_of_the_files(results: Path, tables: Tables) -> None:
-    run = factory.finished(results)
+    run = finished(results)
     assert sync(results).written == 1
     expected = []
     for file in (run.metrics, run.timing):
@@ -76,7 +76,7 @@ def test_the_store_holds_every_number_of_the_files(results: Path, tables: Tables
 def test_a_run_stands_next_to_the_published_value_of_its_cell(
     results: Path, tables: Tables
 ) -> None:
-    factory.finished(results)
+    finished(results)
     sync(results)
     [(name, _, value)] = tables.points("key LIKE '%_published'")
     assert (name, value) == ("error/test_top1_err_published", 5.52)
@@ -91,7 +91,7 @@ def test_the_published_value_is_that_of_the_suite_next_to_the_results(
 ) -> None:
     from resbench.suite.load import suite_folder
 
-    factory.finished(results)
+    finished(results)
     shutil.copytree(suite_folder(), results.parent / "suites")
     suite = results.parent / "suites" / f"{SUITE}.yaml"
     text = suite.read_text()
@@ -110,7 +110,7 @@ def test_the_published_value_is_that_of_the_suite_next_to_the_results(
 def test_the_experiment_names_its_source_and_where_the_claims_are_judged(
     results: Path, tables: Tables
 ) -> None:
-    factory.finished(results)
+    finished(results)
     sync(results)
     note = dict(tables.query("SELECT key, value FROM experiment_tags"))["mlflow.note.content"]
     assert "Wang et al. 2017, Table 3" in note
@@ -118,7 +118,7 @@ def test_the_experiment_names_its_source_and_where_the_claims_are_judged(
 
 
 def test_the_saved_view_is_one_that_mlflow_reads(results: Path, tables: Tables) -> None:
-    factory.finished(results)
+    finished(results)
     sync(results)
     rows = dict(tables.query("SELECT key, value FROM experiment_tags"))
     view = json.loads(rows["mlflow.sharedViewState.resbench"])
@@ -140,8 +140,8 @@ def test_the_saved_view_is_one_that_mlflow_reads(results: Path, tables: Tables) 
 
 
 def test_a_run_that_serves_two_tables_is_in_both_experiments(results: Path, tables: Tables) -> None:
-    cells = (*CELLS, ("depth", "attention-56"))
-    factory.finished(results, cells=cells)
+    cells = ((SUITE, CELL), ("depth", "attention-56"))
+    finished(results, cells=cells)
     assert sync(results).written == 1
     assert tables.runs() == [("depth", "s1 attention-56", "FINISHED"), (SUITE, NAME, "FINISHED")]
     assert sync(results).unchanged == 1
@@ -154,7 +154,7 @@ def test_a_run_that_serves_two_tables_is_in_both_experiments(results: Path, tabl
 def test_hostile_text_in_a_record_arrives_as_harmless_text(results: Path, tables: Tables) -> None:
     labels = ["<script>alert(1)</script>", "a\nb\x1b[31m\0", "\ud800", "x" * 20_000, "'; DROP", "-"]
     for seed, label in enumerate(labels, start=1):
-        factory.begin(results, seed, label=label)
+        stopped(results, seed, label=label)
     assert sync(results).problems == ()
     shown = tables.tags("resbench.data")
     assert len(shown) == len(labels)
@@ -167,8 +167,8 @@ def test_hostile_text_in_a_record_arrives_as_harmless_text(results: Path, tables
 
 def test_exporting_twice_changes_nothing(results: Path, tables: Tables) -> None:
     for seed in (1, 2):
-        factory.finished(results, seed)
-    factory.begin(results, seed=3, epochs=2)
+        finished(results, seed)
+    stopped(results, seed=3, epochs=2)
     assert sync(results).written == 3
     before = everything(tables)
     again = sync(results)
@@ -177,7 +177,7 @@ def test_exporting_twice_changes_nothing(results: Path, tables: Tables) -> None:
 
 
 def test_where_nothing_has_changed_mlflow_is_not_even_imported(results: Path) -> None:
-    factory.finished(results)
+    finished(results)
     sync(results)
     code = (
         "import sys; from pathlib import Path; from resbench.tracking.export import Exporter\n"
@@ -189,7 +189,7 @@ def test_where_nothing_has_changed_mlflow_is_not_even_imported(results: Path) ->
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         assert done.stdout == expected
         if "False" in expected:
-            factory.begin(results, seed=2)
+            stopped(results, seed=2)
 
 
 def test_only_new_epochs_are_written(
@@ -209,9 +209,9 @@ def test_only_new_epochs_are_written(
         "log_batch",
         noted,
     )
-    run = factory.begin(results, epochs=2)
+    run = stopped(results, epochs=2)
     sync(results)
-    factory.train(run, 1, 3, 3)
+    worked(run, 3, 3)
     sync(results)
     assert written == [{0, 1, 2}, {3}]
     steps = [step for _, step, _ in tables.points("key = 'loss/test_loss'")]
@@ -219,7 +219,7 @@ def test_only_new_epochs_are_written(
 
 
 def test_a_lost_digest_is_written_again_without_duplicates(results: Path, tables: Tables) -> None:
-    factory.finished(results)
+    finished(results)
     sync(results)
     before = tables.points()
     with closing(sqlite3.connect(results / "mlflow.db")) as opened:
@@ -231,13 +231,13 @@ def test_a_lost_digest_is_written_again_without_duplicates(results: Path, tables
 
 
 def test_an_interrupted_run_that_resumes_stays_one_run(results: Path, tables: Tables) -> None:
-    run = factory.begin(results, epochs=1)
+    run = stopped(results, epochs=1)
     sync(results)
     assert tables.runs() == [(SUITE, NAME, "KILLED")]
     assert tables.tags("resbench.status") == ["interrupted"]
     [before] = tables.query("SELECT run_uuid FROM runs")
-    factory.train(run, 1, 2, factory.EPOCHS)
-    factory.finish(run)
+    worked(run, 2, EPOCHS)
+    complete(run)
     sync(results)
     assert tables.query("SELECT run_uuid FROM runs") == [before]
     assert tables.runs() == [(SUITE, NAME, "FINISHED")]
@@ -247,11 +247,11 @@ def test_an_interrupted_run_that_resumes_stays_one_run(results: Path, tables: Ta
 def test_epochs_that_were_trained_again_replace_the_lost_ones(
     results: Path, tables: Tables
 ) -> None:
-    run = factory.begin(results, epochs=3)
+    run = stopped(results, epochs=3)
     sync(results)
     for path in (run.metrics, run.timing):
         rewind(path, 1)  # the last checkpoint was of epoch 1
-    factory.train(run, 1, 2, 2, seconds=7.0)
+    worked(run, 2, 2, seconds=7.0)
     sync(results)
     assert tables.points("key = 'timing/duration_s'") == [
         ("timing/duration_s", 1, 1.5),
@@ -261,7 +261,7 @@ def test_epochs_that_were_trained_again_replace_the_lost_ones(
 
 
 def test_a_run_in_training_is_running_until_its_process_ends(results: Path, tables: Tables) -> None:
-    run = factory.begin(results, epochs=1)
+    run = stopped(results, epochs=1)
     state = json.loads(run.state.read_text())
     run.state.write_text(json.dumps({**state, "status": "running"}))
     lock = try_lock(run.path)
@@ -276,7 +276,7 @@ def test_a_run_in_training_is_running_until_its_process_ends(results: Path, tabl
 
 def test_a_run_whose_files_are_gone_does_not_stay_running(results: Path, tables: Tables) -> None:
     for seed in (1, 2):
-        factory.finished(results, seed)
+        finished(results, seed)
     sync(results)
     with closing(sqlite3.connect(results / "mlflow.db")) as opened:
         opened.execute("UPDATE runs SET status = 'RUNNING'")
@@ -303,14 +303,14 @@ def test_two_folders_with_other_numbers_for_one_key_are_told_apart(
     for name, seconds in (("a", 1.5), ("b", 2.5)):
         folder = tmp_path / name
         ResultsFolder(folder).open_for_writing()
-        run = factory.begin(folder, epochs=0)
-        factory.train(run, 1, 1, factory.EPOCHS, seconds=seconds)
-        factory.finish(run)
+        run = stopped(folder, epochs=0)
+        worked(run, 1, EPOCHS, seconds=seconds)
+        complete(run)
         record = json.loads(run.record.read_text())["timing"]
         assert record  # both are whole records; the hash below tells them apart
-    second = RunFolder(tmp_path / "b", factory.folder_of(tmp_path / "b").key)
+    second = RunFolder(tmp_path / "b", folder_of(tmp_path / "b").key)
     second.record.unlink()
-    factory.finish(second, label="other")
+    complete(second, label="other")
     assert [sync(tmp_path / name).written for name in ("a", "b", "a", "b")] == [1, 1, 0, 0]
     assert tables.runs() == [(SUITE, NAME, "FINISHED")] * 2
     assert {Path(text).name for text in tables.tags("resbench.results")} == {"a", "b"}
@@ -324,7 +324,7 @@ def test_a_copy_of_a_folder_adds_no_run(
     team = tmp_path / "team.db"
     shutil.copy(empty_database, team)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{team}")
-    factory.finished(tmp_path / "a")
+    finished(tmp_path / "a")
     shutil.copytree(tmp_path / "a", tmp_path / "b")
     assert [sync(tmp_path / name).written for name in ("a", "b")] == [1, 0]
     assert len(Tables(team).runs()) == 1
@@ -340,7 +340,7 @@ def test_a_strangers_experiment_of_the_same_name_is_left_alone(
     strange = client.create_experiment(SUITE)
     if deleted:
         client.delete_experiment(strange)
-    factory.finished(results)
+    finished(results)
     assert [sync(results).written, sync(results).written] == [1, 0]
     assert tables.runs() == [(f"{SUITE} (resbench 1)", NAME, "FINISHED")]
     stage = "SELECT lifecycle_stage FROM experiments WHERE experiment_id = ?"
@@ -351,7 +351,7 @@ def test_a_strangers_experiment_of_the_same_name_is_left_alone(
 def test_a_deleted_experiment_of_ours_comes_back(results: Path, tables: Tables) -> None:
     from mlflow import MlflowClient
 
-    factory.finished(results)
+    finished(results)
     sync(results)
     MlflowClient(f"sqlite:///{results / 'mlflow.db'}").delete_experiment("1")
     assert tables.runs() == []
@@ -362,7 +362,7 @@ def test_a_deleted_experiment_of_ours_comes_back(results: Path, tables: Tables) 
 @pytest.mark.parametrize("group_writable", [True, False])
 def test_a_store_is_the_groups_where_the_folder_is(tmp_path: Path, group_writable: bool) -> None:
     results = tmp_path / "results"
-    factory.finished(results)
+    finished(results)
     results.chmod(0o775 if group_writable else 0o755)
     before = os.umask(0o022)
     try:
@@ -381,8 +381,8 @@ def test_a_store_is_the_groups_where_the_folder_is(tmp_path: Path, group_writabl
 def test_a_forged_record_is_named_and_the_others_are_exported(
     results: Path, tables: Tables
 ) -> None:
-    forged = factory.finished(results, seed=1)
-    factory.finished(results, seed=2)
+    forged = finished(results, seed=1)
+    finished(results, seed=2)
     forged.record.write_text(forged.record.read_text().replace('"done"', '"diverged"'))
     report = sync(results)
     assert (report.written, report.unchanged, len(report.problems)) == (1, 0, 1)
@@ -392,7 +392,7 @@ def test_a_forged_record_is_named_and_the_others_are_exported(
 
 def test_any_folder_name_will_do(tmp_path: Path, empty_database: Path) -> None:
     folder = tmp_path / "with space" / "per%20cent%d" / "ha#sh" / "ünïcode"
-    factory.finished(folder)
+    finished(folder)
     shutil.copy(empty_database, folder / "mlflow.db")
     assert [sync(folder).written, sync(folder).written] == [1, 0]
     assert Tables(folder / "mlflow.db").runs() == [(SUITE, NAME, "FINISHED")]
@@ -401,7 +401,7 @@ def test_any_folder_name_will_do(tmp_path: Path, empty_database: Path) -> None:
 
 def test_two_exports_at_once_from_nothing_make_no_duplicates(tmp_path: Path) -> None:
     for seed in (1, 2, 3):
-        factory.finished(tmp_path, seed)
+        finished(tmp_path, seed)
     both = [
         subprocess.Popen(
             [*SYNC, str(tmp_path)],
@@ -419,7 +419,7 @@ def test_two_exports_at_once_from_nothing_make_no_duplicates(tmp_path: Path) -> 
 
 
 def test_a_kill_while_the_database_is_made_does_no_harm(tmp_path: Path) -> None:
-    factory.finished(tmp_path)
+    finished(tmp_path)
     unfinished = tmp_path / "mlflow.db-new"
     with subprocess.Popen([*SYNC, str(tmp_path)], env=without_uri()) as process:
         eventually(lambda: unfinished.exists() and unfinished.stat().st_size > 100_000)
@@ -431,7 +431,7 @@ def test_a_kill_while_the_database_is_made_does_no_harm(tmp_path: Path) -> None:
 
 def test_a_kill_at_any_time_is_made_good(results: Path, tables: Tables) -> None:
     for seed in range(1, 5):
-        factory.finished(results, seed)
+        finished(results, seed)
     for runs in (1, 3):
         with subprocess.Popen([*SYNC, str(results)], env=without_uri()) as process:
             eventually(lambda n=runs: len(tables.runs()) >= n)  # type: ignore[misc]
@@ -447,7 +447,7 @@ def test_a_kill_at_any_time_is_made_good(results: Path, tables: Tables) -> None:
 
 
 def test_a_locked_database_is_one_line_and_nothing_is_lost(results: Path, tables: Tables) -> None:
-    factory.finished(results)
+    finished(results)
     with closing(sqlite3.connect(results / "mlflow.db")) as stranger:
         stranger.execute("BEGIN EXCLUSIVE")
         with pytest.raises(
@@ -459,7 +459,7 @@ def test_a_locked_database_is_one_line_and_nothing_is_lost(results: Path, tables
 
 
 def test_another_resbench_that_writes_is_waited_for_and_named(results: Path) -> None:
-    factory.finished(results)
+    finished(results)
     exporter = Exporter(results)
     with exporter.mirror.turn(0), pytest.raises(EnvironmentFault, match="another resbench writes"):
         sync(results, wait_s=0.1)
@@ -467,7 +467,7 @@ def test_another_resbench_that_writes_is_waited_for_and_named(results: Path) -> 
 
 
 def test_a_database_that_is_none_is_one_line(results: Path) -> None:
-    factory.finished(results)
+    finished(results)
     (results / "mlflow.db").write_bytes(b"not a database at all, but long enough" * 100)
     with pytest.raises(EnvironmentFault, match="file is not a database"):
         sync(results)
@@ -477,7 +477,7 @@ def test_a_database_that_is_none_is_one_line(results: Path) -> None:
 def test_tables_of_another_mlflow_are_one_line_with_a_remedy_that_helps(
     results: Path, revision: str
 ) -> None:
-    factory.finished(results)
+    finished(results)
     with closing(sqlite3.connect(results / "mlflow.db")) as opened:
         opened.execute("UPDATE alembic_version SET version_num = ?", (revision,))
         opened.commit()
@@ -494,7 +494,7 @@ def test_tables_of_another_mlflow_are_one_line_with_a_remedy_that_helps(
 def test_a_server_that_is_not_there_is_one_line_without_its_password(
     results: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    factory.finished(results)
+    finished(results)
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:secret@127.0.0.1:{port}")
@@ -509,7 +509,7 @@ def test_a_server_that_is_not_there_is_one_line_without_its_password(
 def test_a_server_that_never_answers_is_given_up(
     results: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    factory.finished(results)
+    finished(results)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{silent.getsockname()[1]}")
         monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")

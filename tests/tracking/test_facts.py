@@ -17,7 +17,8 @@ from resbench.store.state import Status
 from resbench.tracking.export import Entry
 from resbench.tracking.facts import MAX_TEXT, Facts, Published, _facts, read_facts
 
-from . import factory
+from ..factory import CELL, EPOCHS, SUITE, complete, context_of, spec_of
+from .tables import finished, stopped, worked
 
 KEY = "0" * 64
 
@@ -32,9 +33,9 @@ def begun(spec: Any, context: Any) -> Facts:
 
 
 def test_overridden_settings_tell_two_runs_of_a_cell_apart() -> None:
-    context = {**factory.context_of(), "overrides": [["training.optim.lr", 0.5]]}
-    assert begun(factory.spec_of(), context).tags["resbench.set"] == "training.optim.lr=0.5"
-    assert begun(factory.spec_of(), factory.context_of()).tags["resbench.set"] == ""
+    context = {**context_of(), "overrides": [["training.optim.lr", 0.5]]}
+    assert begun(spec_of(), context).tags["resbench.set"] == "training.optim.lr=0.5"
+    assert begun(spec_of(), context_of()).tags["resbench.set"] == ""
 
 
 @pytest.mark.parametrize(
@@ -54,7 +55,7 @@ def test_overridden_settings_tell_two_runs_of_a_cell_apart() -> None:
 )
 def test_a_context_that_resbench_did_not_write_is_refused_in_one_line(change: Any) -> None:
     with pytest.raises(EnvironmentFault, match=r"^run 0{16}: not exported") as caught:
-        begun(factory.spec_of(), {**factory.context_of(), **change})
+        begun(spec_of(), {**context_of(), **change})
     assert str(caught.value).isprintable()
 
 
@@ -63,13 +64,13 @@ def test_a_specification_nested_without_end_is_refused() -> None:
     for _ in range(100_000):
         deep = {"a": deep}
     with pytest.raises(EnvironmentFault, match="RecursionError"):
-        begun(factory.spec_of() | {"tier": deep}, factory.context_of())
+        begun(spec_of() | {"tier": deep}, context_of())
 
 
 @given(st.text() | st.none() | st.lists(st.text()) | st.floats())
 def test_any_value_becomes_short_printable_text(value: Any) -> None:
-    spec = factory.spec_of() | {"tier": value}
-    facts = begun(spec, factory.context_of(label=value))
+    spec = spec_of() | {"tier": value}
+    facts = begun(spec, context_of(label=value))
     for text in (*facts.params.values(), *facts.tags.values(), facts.data[0]):
         assert text.isprintable()
         assert len(text) <= MAX_TEXT
@@ -82,7 +83,7 @@ def test_a_run_that_has_not_begun_is_none(tmp_path: Path) -> None:
 
 
 def test_a_linked_artifact_is_not_followed(tmp_path: Path) -> None:
-    run = factory.finished(tmp_path)
+    run = finished(tmp_path)
     secret = tmp_path / "secret"
     secret.write_text("secret")
     run.log.unlink()
@@ -93,7 +94,7 @@ def test_a_linked_artifact_is_not_followed(tmp_path: Path) -> None:
 
 
 def test_a_failure_keeps_its_reason(tmp_path: Path) -> None:
-    run = factory.begin(tmp_path, status=Status.FAILED)
+    run = stopped(tmp_path, status=Status.FAILED)
     state = json.loads(run.state.read_text())
     run.state.write_text(json.dumps({**state, "reason": "the loss\nwas \x1b[31mred"}))
     facts = read_facts(run)
@@ -103,7 +104,7 @@ def test_a_failure_keeps_its_reason(tmp_path: Path) -> None:
 
 
 def test_a_digest_changes_with_everything_that_is_exported(tmp_path: Path) -> None:
-    run = factory.begin(tmp_path, epochs=1)
+    run = stopped(tmp_path, epochs=1)
     seen = set()
 
     def is_new() -> bool:
@@ -116,15 +117,15 @@ def test_a_digest_changes_with_everything_that_is_exported(tmp_path: Path) -> No
     def digest_of(published: Published) -> str:
         facts = read_facts(run)
         assert facts is not None
-        return Entry(facts, factory.SUITE, factory.CELL, published).digest
+        return Entry(facts, SUITE, CELL, published).digest
 
     assert is_new()
     assert not is_new()
-    factory.train(run, 1, 2, factory.EPOCHS)
+    worked(run, 2, EPOCHS)
     assert is_new()
     state = json.loads(run.state.read_text())
     run.state.write_text(json.dumps({**state, "status": "failed", "reason": "why"}))
     assert is_new()
-    factory.finish(run)
+    complete(run)
     assert is_new()
     assert digest_of(Published("Another title")) not in seen

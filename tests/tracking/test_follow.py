@@ -22,8 +22,8 @@ from resbench.store.locks import try_lock
 from resbench.tracking.export import Exporter
 from resbench.tracking.follow import Follower
 
-from . import factory
-from .factory import NAME, SUITE, Tables, eventually
+from ..factory import EPOCHS, SUITE, complete
+from .tables import NAME, Tables, eventually, finished, stopped, worked
 
 
 @contextmanager
@@ -38,21 +38,21 @@ def training(run: RunFolder) -> Iterator[None]:
 
 
 def test_curves_grow_while_a_run_works_and_end_honestly(results: Path, tables: Tables) -> None:
-    run = factory.begin(results, epochs=1)
+    run = stopped(results, epochs=1)
     with training(run):
         follower = Follower(results)
         eventually(lambda: tables.runs() == [(SUITE, NAME, "RUNNING")])
-        factory.train(run, 1, 2, factory.EPOCHS)
+        worked(run, 2, EPOCHS)
         eventually(lambda: len(tables.points("key = 'loss/test_loss'")) == 3)
         assert tables.runs() == [(SUITE, NAME, "RUNNING")]
-        factory.finish(run)
+        complete(run)
     assert follower.close(120) is None
     assert tables.runs() == [(SUITE, NAME, "FINISHED")]
     assert Exporter(results).export().unchanged == 1
 
 
 def test_a_runner_that_is_killed_leaves_no_running_run(results: Path, tables: Tables) -> None:
-    run = factory.begin(results, epochs=1)
+    run = stopped(results, epochs=1)
     code = (
         "import sys, time; from pathlib import Path\n"
         "from resbench.tracking.follow import Follower\n"
@@ -65,7 +65,7 @@ def test_a_runner_that_is_killed_leaves_no_running_run(results: Path, tables: Ta
         process = psutil.Process(int(parent.stdout.readline()))
         with training(run):
             eventually(lambda: tables.runs() == [(SUITE, NAME, "RUNNING")])
-            factory.train(run, 1, 2, 2)
+            worked(run, 2, 2)
         parent.kill()
     psutil.wait_procs([process], timeout=120)
     assert not process.is_running()
@@ -74,14 +74,14 @@ def test_a_runner_that_is_killed_leaves_no_running_run(results: Path, tables: Ta
 
 
 def test_a_follower_that_is_killed_is_made_good_by_sync(results: Path, tables: Tables) -> None:
-    run = factory.begin(results, epochs=1)
+    run = stopped(results, epochs=1)
     follower = Follower(results)
     with training(run):
         eventually(lambda: tables.runs() == [(SUITE, NAME, "RUNNING")])
         assert follower.process is not None
         follower.process.kill()
-        factory.train(run, 1, 2, factory.EPOCHS)
-        factory.finish(run)
+        worked(run, 2, EPOCHS)
+        complete(run)
     warning = follower.close(30)
     assert warning is not None
     assert f"`resbench sync --results {results}` completes that" in warning
@@ -131,7 +131,7 @@ def unsupported(_: Path) -> Iterator[str]:
 def test_a_store_that_fails_is_one_warning_and_is_filled_later(
     results: Path, tables: Tables, monkeypatch: pytest.MonkeyPatch, store: object, reason: str
 ) -> None:
-    factory.finished(results)
+    finished(results)
     with store(results) as uri:  # type: ignore[operator]
         monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
         monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
@@ -146,7 +146,7 @@ def test_a_store_that_fails_is_one_warning_and_is_filled_later(
 
 
 def test_a_follower_that_hangs_is_given_up(results: Path) -> None:
-    factory.finished(results)
+    finished(results)
     follower = Follower(results)
     assert follower.process is not None
     os.kill(follower.process.pid, signal.SIGSTOP)
@@ -173,7 +173,7 @@ def test_without_mlflow_there_is_one_line_and_no_process(
 def test_nothing_of_the_working_directory_is_imported(
     results: Path, tables: Tables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    factory.finished(results)
+    finished(results)
     for name in ("mlflow", "random"):
         (tmp_path / f"{name}.py").write_text("open('I_WAS_RUN', 'w')")
     monkeypatch.chdir(tmp_path)

@@ -20,9 +20,9 @@ from resbench.cli.ui import command as ui_command
 from resbench.errors import EnvironmentFault, UsageError
 from resbench.tracking.export import Exporter
 
-from . import factory
+from ..factory import EPOCHS, SUITE, complete
 from .conftest import without_uri
-from .factory import NAME, SUITE, Tables
+from .tables import NAME, Tables, finished, stopped, worked
 
 UI = [sys.executable, "-m", "resbench", "ui"]
 # What the environment of somebody who runs an MLflow server may hold.
@@ -51,7 +51,7 @@ class Running:
 @pytest.fixture(scope="module")
 def ui(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Iterator[Running]:
     results = tmp_path_factory.mktemp("ui") / "results"
-    factory.finished(results, seed=7)
+    finished(results, seed=7)
     shutil.copy(empty_database, results / "mlflow.db")
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
@@ -102,13 +102,13 @@ def test_a_server_is_filled_like_a_file_and_ctrl_c_ends_it_quietly(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", ui.url)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "120")
     monkeypatch.setenv("MLFLOW_ARTIFACT_UPLOAD_DOWNLOAD_TIMEOUT", "120")
-    run = factory.begin(results, epochs=1)
+    run = stopped(results, epochs=1)
     exporter = Exporter(results)
     assert exporter.export().written == 1
     assert (SUITE, NAME, "KILLED") in served.runs()
     assert exporter.export().unchanged == 1
-    factory.train(run, 1, 2, factory.EPOCHS)
-    factory.finish(run)
+    worked(run, 2, EPOCHS)
+    complete(run)
     assert exporter.export().written == 1
     assert Exporter(results).export().unchanged == 1
     assert (SUITE, NAME, "FINISHED") in served.runs()

@@ -31,8 +31,8 @@ from resbench.train import lane as lane_module
 from resbench.train.attempt import Counters
 from resbench.train.lane import Evaluation, Lane
 
+from ..factory import loaded
 from ..mini import REPORT, outputs, spec_of
-from ..store.factory import loaded
 from .live import Worker, finished, prepared
 
 SPEC = spec_of(training__schedule__total=3, training__batch_size=32)

@@ -43,7 +43,7 @@ class Idle(Struct, tag=True):
 
 
 class Fault(Struct, tag=True):
-    """What every run of the plan would meet too: a full disk, no device."""
+    """What would stop every run of the plan: a full disk, no device."""
 
     text: str
 

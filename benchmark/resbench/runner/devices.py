@@ -27,7 +27,7 @@ NODES = {
 
 @dataclass(frozen=True)
 class Device:
-    """A place where one worker trains: ``cpu`` or ``cuda:N``."""
+    """What one worker trains on: ``cpu`` or ``cuda:N``."""
 
     name: str
     label: str
@@ -39,7 +39,7 @@ class Device:
 
     @property
     def kind(self) -> str:
-        """What speeds are kept by, and records name it by: the GPU's or the processor's name."""
+        """The GPU's or the processor's name, by which speeds are kept and records name it."""
         return self.label if self.is_gpu else cpu_name()
 
 
@@ -60,7 +60,7 @@ def gpus() -> list[Device]:
 
 
 def unused_gpu() -> str | None:
-    """Return a line on a GPU that is there and cannot be used; None where there is none."""
+    """Return a line about a GPU that exists and cannot be used; None without one."""
     if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
         return None
     for maker, (node, why) in NODES.items():

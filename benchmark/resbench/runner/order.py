@@ -80,8 +80,8 @@ def _pack_kind(run: PlannedRun) -> tuple[str, ...]:
 def packable(run: PlannedRun) -> bool:
     """Say whether packing leaves a run's bits alone: dropout would share its generator.
 
-    In float32 cuDNN's batch norm is one that waits for the whole GPU, and beside other kernels may
-    wait for ever (pytorch#80259); in bf16 it is torch's own.
+    In float32, cuDNN's batch norm waits for the whole GPU, and next to other kernels it may wait
+    forever (pytorch#80259); in bf16, torch's own is used.
     """
     dropout = getattr(run.spec.model, "dropout", 0.0)
     return run.spec.engine != "eager" and run.spec.precision == "bf16" and not dropout

@@ -52,7 +52,7 @@ class Settings:
 
 @dataclass
 class Summary:
-    """What came of a plan."""
+    """How a plan ended."""
 
     ended: dict[str, Status] = field(default_factory=dict)
     """Run key -> how it ended, for every run that was attempted."""

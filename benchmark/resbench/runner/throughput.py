@@ -1,4 +1,4 @@
-"""How long a run takes: at its measured speed, or else as its network's size lets one expect."""
+"""How long a run takes: at its measured speed, or at the speed expected of its network's size."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from resbench.suite.spec import RunSpec, plain_to
 CPU_MACS_PER_S = 34e9
 """Of one thread, in convolutions as wide as the published ones."""
 CPU_LAYER_S = 28e-6
-"""What a layer of the trunk adds an image of 16 px, whatever its width: all that is not a product.
+"""Seconds that a layer of the trunk adds for an image of 16 px: everything but multiplications.
 
 Both were fitted to Attention-56 on server processors: a quarter, a half and all of the
 channels, 16 and 32 px."""
 GPU_MACS_PER_S = 2e13
 GPU_LAYER_S = {"eager": 2.5e-4, "graph": 6e-5, "graph+compile": 6e-5}
-"""What a layer of the trunk adds a step; expected, never measured."""
+"""Seconds that a layer of the trunk adds to a step; assumed, never measured."""
 UNKNOWN_MACS, UNKNOWN_DEPTH = 200e6, 100
-"""Of a network whose size nobody has stated."""
+"""Assumed for a network whose size is not listed."""
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Of training one kind of run, and of the evaluations between."""
+    """How fast one kind of run trains, and how long its evaluations take."""
 
     images_per_s: float
     eval_share: float
@@ -41,11 +41,11 @@ class Speed:
 
 @dataclass
 class Throughput:
-    """Speeds by kind of run; the newest that is learnt stands."""
+    """Speeds by kind of run; a newer one replaces an older one."""
 
     measured: dict[str, Speed] = field(default_factory=dict)
     corrections: dict[tuple[str, str], list[float]] = field(default_factory=dict)
-    """(device, engine) -> measured over expected speeds there, which correct what is expected."""
+    """(device, engine) -> measured over expected speeds, which correct further expectations."""
 
     @staticmethod
     def of(records: Iterable[RunRecord]) -> Throughput:
@@ -117,7 +117,7 @@ def kind_of(spec: RunSpec, device: str) -> str:
 
 
 def expected(spec: RunSpec, *, on_gpu: bool) -> Speed:
-    """Return the speed that the network's products and depth let one expect, to a factor of two.
+    """Return the speed expected of the network's MACs and depth, right to a factor of two.
 
     Training counts as three times the forward pass.
     """
@@ -134,7 +134,7 @@ def expected(spec: RunSpec, *, on_gpu: bool) -> Speed:
 
 
 def _size(spec: RunSpec) -> tuple[float, int]:
-    """Return MACs of a 32 px image at full width, and depth; of a variant nobody counted, near."""
+    """Return MACs of a 32 px image at full width, and depth; those of a near variant if need be."""
     near = (row for row in ZOO if (row.family, row.name) == (spec.model.family, spec.model.name))
     entry = zoo_entry(spec.model) or next(near, None)
     return (entry.macs_m * 1e6, entry.trunk_depth) if entry else (UNKNOWN_MACS, UNKNOWN_DEPTH)

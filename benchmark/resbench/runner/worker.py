@@ -93,7 +93,7 @@ class Worker:
         return [decode_event(line) for line in lines], not chunk
 
     def heard(self, event: Event) -> None:
-        """Take note of what it said about itself."""
+        """Note what it said about itself."""
         self.heard_at = time.monotonic()
         self.ready = self.ready or isinstance(event, Ready)
         self._idle = self._idle or isinstance(event, Idle)
@@ -110,7 +110,7 @@ class Worker:
         self.process.kill()
 
     def close(self) -> None:
-        """Let it end by itself, and reap it."""
+        """Let it end, and collect its exit status."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         for stream in (self.process.stdin, self.process.stdout):
@@ -124,7 +124,7 @@ class Worker:
         self._log.close()
 
     def obituary(self) -> tuple[Status, str]:
-        """Return status and text for the runs of a process that ended with work in hand."""
+        """Return status and text for the runs of a process that ended before them."""
         code = self.process.wait()
         if self._killed_for is not None:
             return Status.TIMEOUT, self._killed_for

@@ -37,7 +37,7 @@ _ADVICE = {
 def fault(path: Path, error: OSError) -> EnvironmentFault:
     """Return the user's line for ``error``: the path, the system's reason, what to do.
 
-    What every run in the folder would meet too (a full or read-only disk) is a StorageFault.
+    A cause that would stop every run in the folder (a full or read-only disk) is a StorageFault.
     """
     advice = _ADVICE.get(error.errno or 0, "Check the path and run again.")
     shared = error.errno in _ADVICE and error.errno not in (errno.ELOOP, errno.ENAMETOOLONG)

@@ -1,4 +1,4 @@
-"""Two finished runs of one key: every number that a repetition gives again must agree."""
+"""Two finished runs of one key: every number that a repetition reproduces must agree."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from resbench.store.records import RecordedFile, RunRecord
 from resbench.words import count
 
 _DETERMINISTIC = ("status", "reason", "result", "model", "data", "seeds")
-"""Fields of a record that a repetition of the run gives again; its files come on top."""
+"""Fields of a record that a repetition reproduces, next to its files."""
 
 
 def differences(a: tuple[RunFolder, RunRecord], b: tuple[RunFolder, RunRecord]) -> tuple[str, ...]:

@@ -106,7 +106,7 @@ def _lock_file(descriptor: int, operation: int, path: Path) -> None:
 def try_lock(folder: Path) -> Lock | None:
     """Return the lock of ``folder``, or None when another process holds it; takes at most 20 ms.
 
-    With the lock in hand, what a killed writer left in the folder is swept.
+    Sweeps what a killed writer left in the folder.
 
     Raises:
         EnvironmentFault: the folder is missing, replaced, read-only, or cannot lock files.

@@ -179,15 +179,15 @@ class RunRecord(Stored):
 
 
 def write_spec(run: RunFolder, spec: dict[str, Any], context: dict[str, Any]) -> None:
-    """Begin a run: store the canonical specification; a run started before keeps its context.
+    """Start a run: store the canonical specification; a run started before keeps its context.
 
     Raises:
         EnvironmentFault: the folder belongs to another key, or the system refused.
     """
     run.create()
     if read_spec(run) is None:
-        begun = {"format": FORMAT, "key": key_of(spec), "numerics": NUMERICS, "context": context}
-        write_atomic(run.spec, _pretty({**begun, "spec": spec}))
+        head = {"format": FORMAT, "key": key_of(spec), "numerics": NUMERICS, "context": context}
+        write_atomic(run.spec, _pretty({**head, "spec": spec}))
 
 
 def read_spec(run: RunFolder) -> dict[str, Any] | None:
@@ -200,15 +200,15 @@ def read_spec(run: RunFolder) -> dict[str, Any] | None:
     if data is None:
         return None
     try:
-        begun = load_object(data)
-        _check_key(run, begun["key"], begun["spec"], begun["numerics"])
+        stored = load_object(data)
+        _check_key(run, stored["key"], stored["spec"], stored["numerics"])
     except KeyError as error:
         raise _refused(run.spec, ValueError(f"it has no {error}")) from error
     except TypeError as error:
         raise _refused(run.spec, ValueError("a value in it has another type")) from error
     except ValueError as error:
         raise _refused(run.spec, error) from error
-    return begun
+    return stored
 
 
 def write_record(run: RunFolder, record: RunRecord) -> RunRecord:

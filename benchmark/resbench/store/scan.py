@@ -79,5 +79,5 @@ def _read(results: Path, name: str, hash_files: bool) -> RunRecord | Unfinished:
     run = RunFolder(results, name)
     if os.path.lexists(run.record):
         return read_record(run, hash_files=hash_files)
-    begun = read_spec(run)
-    return Unfinished(begun["key"] if begun else name, read_state(run))
+    stored = read_spec(run)
+    return Unfinished(stored["key"] if stored else name, read_state(run))

@@ -100,7 +100,7 @@ class Attempt:
         self.counters = counters
 
     def _check_environment(self) -> None:
-        """Refuse to resume, or note by permission, what would give other bits."""
+        """Refuse to resume where other bits would result, or note it where that is permitted."""
         was, now = self.counters.signature, signature(self.lane.device)
         changes = [
             f"{k}: {was.get(k)} -> {value}" for k, value in now.items() if was.get(k) != value

@@ -134,8 +134,8 @@ def cpu_facts() -> dict[str, str | None]:
 def _onednn_isa() -> str | None:
     """Return the instruction sets that oneDNN limits itself to; None where it does not say.
 
-    It has no function for that in torch, but names them on standard output, once a process, when
-    it is asked to talk about what it does.
+    torch has no function that reports them; oneDNN prints them to standard output, once a process,
+    in its verbose mode.
     """
     if not torch.backends.mkldnn.is_available():
         return None

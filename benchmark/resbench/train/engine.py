@@ -20,14 +20,14 @@ from resbench.train.lane import EVAL_BATCH, Lane, diverged_at
 OnStep = Callable[[int], None]
 WARMUP_STEPS = 3
 AHEAD_STEPS = 64
-"""After so many replays the host waits for those before them, so that it meets signals in time."""
+"""After this many replays the host waits for earlier ones, so that it reacts to signals in time."""
 
 
 class Engine(Protocol):
     """Drives lanes through the steps of one epoch."""
 
     def run_epoch(self, steps: range, on_step: OnStep) -> None:
-        """Run the 0-based ``steps``; every lane has begun the epoch."""
+        """Run the 0-based ``steps``; every lane has started the epoch."""
 
 
 class EagerEngine:
@@ -55,8 +55,8 @@ class EagerEngine:
 class GraphEngine:
     """One CUDA graph that holds a whole step of every lane.
 
-    The graph reads its place in the epoch from a device counter and the learning rate from a device
-    tensor, so that an epoch is a row of replays without a copy or a sync in between.
+    The graph reads its position in the epoch from a device counter and the learning rate from a
+    device tensor, so an epoch is a row of replays without a copy or a sync in between.
     """
 
     def __init__(self, lanes: Sequence[Lane], *, compile_units: bool) -> None:
@@ -106,7 +106,7 @@ class GraphEngine:
             for lane, stream, static in zip(self.lanes, self.streams, self.static, strict=True):
                 with torch.cuda.stream(stream):
                     self._lane_step(lane, offset_B, *static)
-        finally:  # a capture that memory ended can be left, and its pool be freed, only if joined
+        finally:  # a capture that ran out of memory ends, and frees its pool, only when joined
             for stream in self.streams:
                 origin.wait_stream(stream)
         self.position.add_(1)
@@ -188,9 +188,9 @@ def _compile_units(model: nn.Module) -> None:
 
 
 def make_engine(lanes: Sequence[Lane]) -> Engine:
-    """Return the engine that the lanes' specification names; every lane has begun an epoch.
+    """Return the engine that the lanes' specification names; every lane has started an epoch.
 
-    It must be begun again before it is run: a warm-up has used its counters and random state.
+    The epoch must be started again before it runs: a warm-up uses its counters and random state.
     """
     name = lanes[0].spec.engine
     if name == "eager":

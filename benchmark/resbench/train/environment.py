@@ -54,7 +54,7 @@ def code_version() -> Code:
 
 
 def _in_own_repository(package: Path) -> bool:
-    """Say whether the package lies in a checkout of resbench, and not in somebody's repository."""
+    """Say whether the package lies in a checkout of resbench, not in another repository."""
     top = _git(package, "rev-parse", "--show-toplevel")
     return top is not None and os.path.realpath(top) == os.path.realpath(package.parents[1])
 

@@ -42,7 +42,7 @@ NO_MEMORY = re.compile(
 
 
 class _Shared(EnvironmentFault):
-    """The device or the data set: every run of the plan would meet it too."""
+    """The device or the data set: it would stop every run of the plan."""
 
 
 def run_group(jobs: list[Job], control: Control) -> list[End]:
@@ -174,7 +174,7 @@ def _note(folder: RunFolder, status: Status, epoch: int | None, text: str) -> No
 
 
 def _cause(error: Exception, control: Control) -> tuple[Status, str]:
-    """Return what an error makes of a run; report to the parent what every run would meet."""
+    """Return what an error makes of a run; report to the parent what would stop every run."""
     if isinstance(error, Interrupted):
         return Status.INTERRUPTED, ""
     if isinstance(error, StorageFault | _Shared):

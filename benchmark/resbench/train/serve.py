@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def _die_with_parent() -> None:
-    """Have the kernel end this process with its parent; beyond Linux the input's end does."""
+    """Have the kernel end this process with its parent; elsewhere the end of its input does."""
     if sys.platform != "linux":
         return
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)

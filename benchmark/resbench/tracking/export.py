@@ -16,6 +16,7 @@ import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import chain, count
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -136,8 +137,6 @@ class Exporter:
     def __init__(self, results: Path, wait_s: float = 60.0) -> None:
         self.mirror, self.wait_s = find_mirror(results), wait_s
         self._suites, self._folder = Suites(results), folder_id(results)
-        self._read: dict[str, tuple[object, Facts | None]] = {}
-        """Facts by folder name, with the state of the files that they were read from."""
         self._exported: set[str] | None = None
         """Digests that are in a store which cannot be asked at little cost."""
         self._opened: Any = None
@@ -188,19 +187,12 @@ class Exporter:
         names = os.listdir(runs) if runs.is_dir() else []
         for name in sorted(filter(RUN_NAME.fullmatch, names)):
             try:
-                if facts := self._facts(RunFolder(self.mirror.results, name)):
+                run = RunFolder(self.mirror.results, name)
+                if facts := _facts(run, _stamp(run)):
                     found.append(facts)
             except (ResbenchError, OSError) as error:
                 problems.append(one_line(error))
         return found, problems
-
-    def _facts(self, run: RunFolder) -> Facts | None:
-        """Read a run, unless its files are as they were."""
-        files = (run.spec, run.metrics, run.timing, run.predictions, run.record, run.state, run.log)
-        stamp = (is_locked(run.path), *map(_stamp, files))
-        if run.key not in self._read or self._read[run.key][0] != stamp:
-            self._read[run.key] = stamp, read_facts(run)
-        return self._read[run.key][1]
 
     def _compare(self, wanted: Mapping[str, Entry]) -> tuple[dict[str, Entry], bool]:
         """Return what the store may not hold, and whether it may show a run as running wrongly."""
@@ -414,13 +406,19 @@ def _make(database: Path, client: Any) -> None:
     unfinished.replace(database)
 
 
-def _stamp(path: Path) -> tuple[int, int, int] | None:
-    """Return what changes with a file's content; None where there is no file."""
-    try:
-        facts = path.lstat()
-    except FileNotFoundError:
-        return None
-    return facts.st_ino, facts.st_mtime_ns, facts.st_size
+@lru_cache(maxsize=4096)
+def _facts(run: RunFolder, stamp: object) -> Facts | None:
+    """Read a run once, as long as its files have the same ``stamp``."""
+    return read_facts(run)
+
+
+def _stamp(run: RunFolder) -> tuple[object, ...]:
+    """Return what changes with the files of a run and with whether a process trains it."""
+    run.require()
+    files = [entry for entry in os.scandir(run.path) if entry.is_file(follow_symlinks=False)]
+    stats = ((entry.name, entry.stat(follow_symlinks=False)) for entry in files)
+    facts = sorted((name, stat.st_ino, stat.st_mtime_ns, stat.st_size) for name, stat in stats)
+    return is_locked(run.path), *facts
 
 
 def _why(error: BaseException) -> str:

@@ -60,11 +60,9 @@ def test_only_hex_keys_make_paths(tmp_path: Path, key: str) -> None:
 def test_every_path_of_a_run_lies_in_its_folder(tmp_path: Path) -> None:
     run = RunFolder(tmp_path, "0123456789abcdef" * 4)
     assert run.path == tmp_path / "runs" / "0123456789abcdef"
-    properties = [name for name, value in vars(RunFolder).items() if isinstance(value, property)]
-    assert {"path", "spec", "record", "weights"} < set(properties)
-    for name in properties:
-        path = getattr(run, name)
-        assert path == run.path or path.parent == run.path
+    paths = [path for name in vars(RunFolder) if isinstance(path := getattr(run, name), Path)]
+    assert {run.spec, run.record, run.weights, run.checkpoint, run.log} < set(paths)
+    assert all(path in (run.path, run.path / path.name) for path in paths)
 
 
 @pytest.mark.parametrize("planted", ["runs", "run"])

@@ -56,6 +56,16 @@ def what_is(path: Path) -> str:
     return "a file"
 
 
+class _File:
+    """A file of a run, as an attribute of its folder."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, run: RunFolder, _: type | None = None) -> Path:
+        return run.path / self.name
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """Paths of one run; ``key`` is its 64 hex digits, or the 16 that name the folder."""
@@ -72,55 +82,24 @@ class RunFolder:
         """The folder."""
         return self.results / "runs" / self.key[:16]
 
-    @property
-    def spec(self) -> Path:
-        """Written first: the specification, its key and context."""
-        return self.path / "spec.json"
-
-    @property
-    def metrics(self) -> Path:
-        """One line an epoch, deterministic numbers only."""
-        return self.path / "metrics.jsonl"
-
-    @property
-    def timing(self) -> Path:
-        """One line an epoch, measured times."""
-        return self.path / "timing.jsonl"
-
-    @property
-    def predictions(self) -> Path:
-        """Per test image: predicted class, probability of the true class, label."""
-        return self.path / "predictions.npz"
-
-    @property
-    def weights(self) -> Path:
-        """The final weights, where they were kept; no pack, commit or report needs them."""
-        return self.path / "weights.safetensors"
-
-    @property
-    def record(self) -> Path:
-        """Written last: its presence is the commit."""
-        return self.path / "record.json"
-
-    @property
-    def checkpoint(self) -> Path:
-        """Newest sealed training state."""
-        return self.path / "checkpoint.bin"
-
-    @property
-    def checkpoint_prev(self) -> Path:
-        """The sealed training state before it."""
-        return self.path / "checkpoint.prev.bin"
-
-    @property
-    def state(self) -> Path:
-        """What the run does now; never decides anything."""
-        return self.path / "state.json"
-
-    @property
-    def log(self) -> Path:
-        """The worker's output."""
-        return self.path / "worker.log"
+    # Written first: the specification, its key and context.
+    spec = _File("spec.json")
+    # A line for each epoch: numbers that a repetition reproduces, and measured times.
+    metrics = _File("metrics.jsonl")
+    timing = _File("timing.jsonl")
+    # Per test image: predicted class, probability of the true class, label.
+    predictions = _File("predictions.npz")
+    # The final weights, where they were kept; no pack, commit or report needs them.
+    weights = _File("weights.safetensors")
+    # Written last: its presence is the commit.
+    record = _File("record.json")
+    # The newest sealed training state, and the one before it.
+    checkpoint = _File("checkpoint.bin")
+    checkpoint_prev = _File("checkpoint.prev.bin")
+    # What the run does now; never decides anything.
+    state = _File("state.json")
+    # The worker's output.
+    log = _File("worker.log")
 
     def require(self) -> None:
         """Refuse a missing folder, and a link on the way to it."""

@@ -21,7 +21,7 @@ from resbench.models import FAMILIES, Network
 from resbench.suite.claims import ParsedClaim, parse_claim
 from resbench.suite.load import PAPER, Loaded, load_networks
 from resbench.suite.messages import problems
-from resbench.suite.schema import Shrunk, Tier
+from resbench.suite.schema import Shrunk, Suite, Tier
 from resbench.suite.spec import Engine, Precision, RunSpec, plain_to, specification
 from resbench.suite.yaml import Document, DocumentError, Keys, Position, Problem
 
@@ -106,9 +106,13 @@ class Expanded:
 
     def cell_of(self, row: str, column: str) -> Cell:
         """Return the cell in a row and a column of the table."""
-        suite = self.loaded.suite
-        levels = {suite.table.rows: row, **suite.table.columns[column].where}
-        return self.cell("/".join(levels[axis] for axis in suite.matrix))
+        return self.cell(cell_id(self.loaded.suite, row, column))
+
+
+def cell_id(suite: Suite, row: str, column: str) -> str:
+    """Return the id of the cell in a row and a column of the table."""
+    levels = {suite.table.rows: row, **suite.table.columns[column].where}
+    return "/".join(levels[axis] for axis in suite.matrix)
 
 
 def expand(

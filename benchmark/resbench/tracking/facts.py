@@ -18,6 +18,7 @@ from resbench.store.layout import IDENTIFIER, RunFolder
 from resbench.store.metrics import EpochMetrics, EpochTiming, read_epochs
 from resbench.store.records import RunRecord, read_record, read_spec
 from resbench.store.state import Status, read_state
+from resbench.suite.expand import cell_id
 from resbench.suite.load import load_suite, suite_folder
 from resbench.suite.schema import ERROR_METRICS
 from resbench.words import one_line
@@ -80,13 +81,11 @@ class Suites:
             return Published()
         suite, values = loaded.suite, dict[str, dict[str, float]]()
         for row, columns in suite.published.items():
-            for column_name, cell in columns.items():
-                column = suite.table.columns[column_name]
-                levels = {suite.table.rows: row, **column.where}
-                metric = cell.metric or column.metric
+            for column, cell in columns.items():
+                metric = cell.metric or suite.table.columns[column].metric
                 if cell.value and metric in ERROR_METRICS:
-                    id_ = "/".join(levels[axis] for axis in suite.matrix)
-                    values.setdefault(id_, {}).setdefault(metric, float(cell.value))
+                    of_cell = values.setdefault(cell_id(suite, row, column), {})
+                    of_cell.setdefault(metric, float(cell.value))
         pairs = zip(loaded.sources, suite.sources, strict=True)
         cites = "; ".join(f"{document.title}, {source.place}" for document, source in pairs)
         return Published(suite.title, cites, values)

@@ -55,7 +55,7 @@ class Warned(Struct, tag=True):
     text: str
 
 
-class Step(Struct, tag=True):
+class AtStep(Struct, tag=True):
     """A run is about to do its 0-based ``step`` of ``steps``."""
 
     key: str
@@ -82,8 +82,8 @@ class End(Struct, tag=True):
     text: str = ""
 
 
-Event: TypeAlias = Ready | Idle | Fault | Warned | Step | Epoch | End
-RunEvent: TypeAlias = Warned | Step | Epoch
+Event: TypeAlias = Ready | Idle | Fault | Warned | AtStep | Epoch | End
+RunEvent: TypeAlias = Warned | AtStep | Epoch
 
 _encoder = msgspec.json.Encoder(enc_hook=str)  # of paths
 _jobs = msgspec.json.Decoder(list[Job], dec_hook=lambda kind, text: kind(text))

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from resbench.cli.main import main
-from resbench.protocol import Event, Step
+from resbench.protocol import AtStep, Event
 from resbench.runner import session, worker
 
 ILL_WORKER = str(Path(__file__).with_name("ill_worker.py"))
@@ -20,7 +20,7 @@ heard = worker.Worker.heard
 
 
 def hear(self: worker.Worker, event: Event) -> None:
-    if isinstance(event, Step):
+    if isinstance(event, AtStep):
         session.SILENCE_S = LIMIT_S
     heard(self, event)
 

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 from resbench.protocol import (
+    AtStep,
     End,
     Epoch,
     Event,
@@ -20,7 +21,6 @@ from resbench.protocol import (
     Idle,
     Job,
     Ready,
-    Step,
     Warned,
     decode_jobs,
     encode,
@@ -58,7 +58,7 @@ def run(job: Job) -> None:
         begun.write(f"{os.getpid()} {seed} {job.key}\n")
     behaviour = behaviours[seed - 1] if seed <= len(behaviours) else "done"
     behaviour = "done" if behaviour in ("kill at start", "crowded") else behaviour
-    emit(Step(job.key, 1, 8))
+    emit(AtStep(job.key, 1, 8))
     emit(Epoch(job.key, 2, 8, METRICS, TIMING))
     if behaviour in ("done", "diverged", "oom", "failed", "interrupted"):
         end(job, behaviour, "" if behaviour == "done" else f"because {behaviour}")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from resbench.protocol import Epoch, Step, Warned
+from resbench.protocol import AtStep, Epoch, Warned
 from resbench.runner.devices import Device
 from resbench.runner.plan import PlannedRun
 from resbench.runner.progress import Progress
@@ -104,7 +104,7 @@ def test_a_terminal_shows_what_is_under_way_and_when_it_ends(tmp_path: Path) -> 
     progress.began(arl, "cpu")
     progress.event(arl, EPOCH)
     assert progress.remaining_s() == pytest.approx(2 + 4)
-    progress.event(arl, Step("key", 12, 16))
+    progress.event(arl, AtStep("key", 12, 16))
     assert progress.remaining_s() == pytest.approx(1 + 4)
     progress.console.print(progress._table())
     shown = " ".join(written(progress).split())

@@ -20,7 +20,7 @@ from resbench.runner import session, worker
 from resbench.runner.devices import Device
 from resbench.runner.plan import PlannedRun
 from resbench.runner.progress import Progress
-from resbench.runner.session import Session, Settings, Summary
+from resbench.runner.session import PlanEnd, Session, SessionSettings
 from resbench.runner.throughput import Throughput
 from resbench.store.layout import ResultsFolder, RunFolder
 from resbench.store.state import Status, read_state
@@ -76,10 +76,10 @@ class Stage:
         workers: int = 1,
         throughput: Throughput | None = None,
         **settings: Any,
-    ) -> Summary:
+    ) -> PlanEnd:
         command = (sys.executable, str(FAKE), str(self.folder), *behaviours)
         self.monkeypatch.setattr(worker, "COMMAND", command)
-        chosen = Settings(self.results, [CPU] * workers, **settings)
+        chosen = SessionSettings(self.results, [CPU] * workers, **settings)
         self.notes = Notes()
         return Session(runs, chosen, throughput or Throughput(), self.notes).run()
 
@@ -103,7 +103,7 @@ def test_every_run_ends_once_and_one_process_serves_them_all(stage: Stage) -> No
     assert (summary.left, summary.faults, summary.epochs) == ([], [], 5)
     assert len({pid for pid, *_ in stage.begun()}) == 1
     heard = [line for line in stage.notes.lines if line[1] == runs[1].key]
-    assert [line[0] for line in heard] == ["began", "Step", "Epoch", "ended"]
+    assert [line[0] for line in heard] == ["began", "AtStep", "Epoch", "ended"]
     assert heard[-1][2:] == ("diverged", "because diverged")
 
 
@@ -228,7 +228,7 @@ def test_a_pack_without_memory_is_handed_out_run_by_run_to_new_processes(stage: 
     runs = planned(stage.folder, suite, engine="graph", precision="bf16")
     command = (sys.executable, str(FAKE), str(stage.folder), "crowded")
     stage.monkeypatch.setattr(worker, "COMMAND", command)
-    settings = Settings(stage.results, [Device("cuda:0", "NVIDIA H100")], pack=2)
+    settings = SessionSettings(stage.results, [Device("cuda:0", "NVIDIA H100")], pack=2)
     summary = Session(runs, settings, Throughput(), stage.notes).run()
     assert list(summary.ended.values()) == ["done"] * 4
     assert len(stage.begun()) == 4
@@ -327,7 +327,7 @@ def test_memory_of_the_parent_is_flat_over_a_thousand_runs(stage: Stage) -> None
 
     command = (sys.executable, str(FAKE), str(stage.folder))
     stage.monkeypatch.setattr(worker, "COMMAND", command)
-    Session(runs, Settings(stage.results, [CPU]), Throughput(), Scales()).run()
+    Session(runs, SessionSettings(stage.results, [CPU]), Throughput(), Scales()).run()
     assert len(sizes) == 1000
     # 10 KiB a run would show; the allocator of a process that ran other tests moves by some MiB.
     assert sizes[-1] - sizes[200] < 8 << 20

@@ -21,7 +21,7 @@ from resbench.store.layout import ResultsFolder, RunFolder
 from resbench.store.locks import try_lock
 from resbench.store.metrics import rewind
 from resbench.store.state import Status
-from resbench.tracking.export import MLFLOW_STATUS, Exporter, Report
+from resbench.tracking.export import MLFLOW_STATUS, Exported, Exporter
 
 from ..factory import CELL, EPOCHS, SUITE, complete, folder_of
 from .conftest import without_uri
@@ -30,7 +30,7 @@ from .tables import NAME, Tables, eventually, finished, stopped, worked
 SYNC = [sys.executable, "-m", "resbench", "sync", "--results"]
 
 
-def sync(results: Path, wait_s: float = 60.0) -> Report:
+def sync(results: Path, wait_s: float = 60.0) -> Exported:
     return Exporter(results, wait_s).export()
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from resbench.errors import EnvironmentFault
 from resbench.store.layout import RunFolder
 from resbench.store.state import Status
-from resbench.tracking.export import Entry
+from resbench.tracking.export import CellRun
 from resbench.tracking.facts import MAX_TEXT, Facts, Published, _facts, read_facts
 
 from ..factory import CELL, EPOCHS, SUITE, complete, context_of, spec_of
@@ -117,7 +117,7 @@ def test_a_digest_changes_with_everything_that_is_exported(tmp_path: Path) -> No
     def digest_of(published: Published) -> str:
         facts = read_facts(run)
         assert facts is not None
-        return Entry(facts, SUITE, CELL, published).digest
+        return CellRun(facts, SUITE, CELL, published).digest
 
     assert is_new()
     assert not is_new()

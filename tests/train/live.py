@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from resbench.data.digits import read_digits
-from resbench.protocol import Epoch, Event, Fault, Step, Warned
+from resbench.protocol import AtStep, Epoch, Event, Fault, Warned
 from resbench.store.layout import ResultsFolder, RunFolder
 from resbench.store.metrics import EpochMetrics, read_epochs
 from resbench.suite.spec import RunSpec
@@ -65,7 +65,7 @@ class Worker:
         """Behave as if a signal came while the epoch after ``epoch`` is under way."""
 
         def watch(event: Event) -> None:
-            if isinstance(event, Step) and self.epochs()[-1:] == [epoch]:
+            if isinstance(event, AtStep) and self.epochs()[-1:] == [epoch]:
                 self.control.stop = True
 
         self.on_event = watch

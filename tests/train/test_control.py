@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from resbench.process import STOP_SIGNALS
-from resbench.protocol import Event, Step
+from resbench.protocol import AtStep, Event
 from resbench.train.control import Control, Interrupted
 
 
@@ -50,7 +50,7 @@ def test_progress_is_told_now_and_then() -> None:
     control, events = control_of(heartbeat_s=60.0)
     for step in range(5):
         control.before_step(["k"], step, 5)
-    assert events == [Step("k", 0, 5)]
+    assert events == [AtStep("k", 0, 5)]
     control.heartbeat_s = 0.0
     control.before_step(["k"], 4, 5)
-    assert events[1:] == [Step("k", 4, 5)]
+    assert events[1:] == [AtStep("k", 4, 5)]

@@ -19,7 +19,7 @@ from msgspec import structs
 from safetensors.torch import load
 
 from resbench.errors import EnvironmentFault
-from resbench.protocol import Fault, Step
+from resbench.protocol import AtStep, Fault
 from resbench.store.locks import wait_lock
 from resbench.store.predictions import read_predictions
 from resbench.store.records import read_record, read_weights
@@ -338,4 +338,4 @@ def test_an_epoch_that_cannot_end_in_time_is_not_begun(tmp_path: Path) -> None:
     worker = Worker(tmp_path)
     fields = {"deadline": time.monotonic() + 60, "epoch_s": 100.0}
     assert worker.run(SPEC, **fields)[0][1:] == ("interrupted", "after epoch 0 of 2")
-    assert not any(isinstance(event, Step) for event in worker.events)
+    assert not any(isinstance(event, AtStep) for event in worker.events)

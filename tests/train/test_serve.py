@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from resbench.protocol import End, Epoch, Idle, Ready, Step, decode_event, encode
+from resbench.protocol import AtStep, End, Epoch, Idle, Ready, decode_event, encode
 from resbench.store.layout import ResultsFolder
 from resbench.store.state import Status
 from resbench.train.environment import code_version
@@ -33,7 +33,7 @@ def test_a_worker_serves_lines_until_its_input_ends(tmp_path: Path) -> None:
         check=True,
     )
     events = [decode_event(line) for line in done.stdout.splitlines()]
-    assert [event for event in events if not isinstance(event, Step | Epoch)] == [
+    assert [event for event in events if not isinstance(event, AtStep | Epoch)] == [
         Ready(), End(job.key, Status.DONE), Idle(),
         End(job.key, Status.DONE, "already recorded"), Idle(),
     ]  # fmt: skip

@@ -24,7 +24,7 @@ from resbench.words import count, duration, invocation
 if TYPE_CHECKING:
     from resbench.runner.devices import Device
     from resbench.runner.plan import PlannedRun
-    from resbench.runner.session import Settings, Summary
+    from resbench.runner.session import PlanEnd, SessionSettings
     from resbench.runner.throughput import Throughput
     from resbench.store.records import RunRecord
 
@@ -99,9 +99,9 @@ def command(
         _say(f"warning: {unused}")
     devices = devices[: len(runnable)]
     _say(f"{count(len(runnable), 'run')} to do, {done} recorded in {results}; {_where(devices)}")
-    from resbench.runner.session import Settings
+    from resbench.runner.session import SessionSettings
 
-    settings = Settings(
+    settings = SessionSettings(
         folder.path,
         devices,
         deadline=deadline,
@@ -126,8 +126,8 @@ def _say_what_has_no_weights(records: Sequence[RunRecord], results: Path) -> Non
 
 
 def _work(
-    runs: Sequence[PlannedRun], settings: Settings, throughput: Throughput, *, mirror: bool
-) -> Summary:
+    runs: Sequence[PlannedRun], settings: SessionSettings, throughput: Throughput, *, mirror: bool
+) -> PlanEnd:
     """Work through ``runs`` with the display, and with the export to MLflow if ``mirror``."""
     from resbench.runner.progress import Progress
     from resbench.runner.session import Session
@@ -146,7 +146,7 @@ def _work(
             _say(f"warning: {warning}")
 
 
-def _conclude(summary: Summary, request: Request, results: Path, logs: str) -> int:
+def _conclude(summary: PlanEnd, request: Request, results: Path, logs: str) -> int:
     """Print how the runs ended; return the exit code."""
     from resbench.store.state import Status
 
@@ -173,7 +173,7 @@ def _conclude(summary: Summary, request: Request, results: Path, logs: str) -> i
     return ExitCode.RUNS_FAILED if failed else ExitCode.OK
 
 
-def _logs(summary: Summary, results: Path) -> str:
+def _logs(summary: PlanEnd, results: Path) -> str:
     """Say where the logs of the failed runs are, if any of them is not empty."""
     from resbench.store.layout import RunFolder
 
@@ -182,7 +182,7 @@ def _logs(summary: Summary, results: Path) -> str:
     return f"; logs: {results}/runs/*/worker.log" if some else "."
 
 
-def _say_what_is_left(summary: Summary) -> None:
+def _say_what_is_left(summary: PlanEnd) -> None:
     """List the runs that can resume; if no epoch fitted the budget, say how long one takes."""
     stopped = summary.signal is not None or summary.faults
     if not summary.epochs and not stopped:

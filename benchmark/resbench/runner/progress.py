@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from resbench.protocol import Epoch, RunEvent, Step, Warned
+from resbench.protocol import AtStep, Epoch, RunEvent, Warned
 from resbench.runner.devices import Device
 from resbench.runner.plan import PlannedRun
 from resbench.runner.throughput import Throughput
@@ -34,7 +34,7 @@ class _UnderWay:
     run: PlannedRun
     device: str
     began_at: float
-    step: Step | None = None
+    step: AtStep | None = None
     epoch: Epoch | None = None
 
     @property
@@ -94,7 +94,7 @@ class Progress:
         shown = self.under_way[run.key]
         if isinstance(event, Epoch):
             shown.epoch = event
-            event = Step(event.key, event.metrics.step, event.steps)
+            event = AtStep(event.key, event.metrics.step, event.steps)
         shown.step = event
         if shown.epoch and shown.epoch.timing.images_per_s:
             images = (event.steps - event.step) * run.spec.training.batch_size

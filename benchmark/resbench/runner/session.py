@@ -17,7 +17,7 @@ from types import FrameType
 
 from resbench.errors import ResbenchError
 from resbench.process import STOP_SIGNALS
-from resbench.protocol import End, Epoch, Event, Fault, Job, Step, Warned
+from resbench.protocol import AtStep, End, Epoch, Event, Fault, Job, Warned
 from resbench.runner.devices import Device
 from resbench.runner.order import Queue
 from resbench.runner.plan import PlannedRun
@@ -38,7 +38,7 @@ capturing, compiling and testing take minutes at most."""
 
 
 @dataclass(frozen=True)
-class Settings:
+class SessionSettings:
     """How to work through a plan."""
 
     results: Path
@@ -51,7 +51,7 @@ class Settings:
 
 
 @dataclass
-class Summary:
+class PlanEnd:
     """How a plan ended."""
 
     ended: dict[str, Status] = field(default_factory=dict)
@@ -78,20 +78,20 @@ class Session:
     def __init__(
         self,
         runs: Sequence[PlannedRun],
-        settings: Settings,
+        settings: SessionSettings,
         throughput: Throughput,
         progress: Progress,
     ) -> None:
         self.settings, self.throughput, self.progress = settings, throughput, progress
         self.queue = Queue(runs, throughput, deadline=settings.deadline, pack=settings.pack)
         self.elsewhere: list[PlannedRun] = []
-        self.summary = Summary()
+        self.summary = PlanEnd()
         self.selector = selectors.DefaultSelector()
         self.slots: list[Worker | None] = [None] * len(settings.devices)
         self._lock_poll = 0.0
         self._announced = False
 
-    def run(self) -> Summary:
+    def run(self) -> PlanEnd:
         """Work until nothing is left that can make progress."""
         previous = {number: signal.signal(number, self._on_signal) for number in STOP_SIGNALS}
         # A terminal that is closed takes its display with it, and no training.
@@ -179,7 +179,7 @@ class Session:
         worker.heard(event)
         if isinstance(event, Fault):
             self._fault(event.text)
-        elif isinstance(event, Warned | Step | Epoch | End):
+        elif isinstance(event, Warned | AtStep | Epoch | End):
             run = next(run for run in worker.runs if run.key == event.key)
             if isinstance(event, End):
                 worker.runs.remove(run)

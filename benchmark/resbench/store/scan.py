@@ -15,7 +15,7 @@ from resbench.words import one_line
 
 
 @dataclass(frozen=True)
-class Unfinished:
+class UnfinishedRun:
     """A run without a record; ``key`` has 16 digits where ``spec.json`` was never written."""
 
     key: str
@@ -28,7 +28,7 @@ class Scan:
 
     records: dict[str, RunRecord]
     problems: tuple[str, ...]
-    incomplete: tuple[Unfinished, ...]
+    incomplete: tuple[UnfinishedRun, ...]
 
 
 def scan(results: Path, *, hash_files: bool = True) -> Scan:
@@ -40,7 +40,7 @@ def scan(results: Path, *, hash_files: bool = True) -> Scan:
     ResultsFolder(results).is_marked()
     records: dict[str, RunRecord] = {}
     problems: list[str] = []
-    incomplete: list[Unfinished] = []
+    incomplete: list[UnfinishedRun] = []
     try:
         names = run_names(results)
     except ResbenchError as error:
@@ -71,7 +71,7 @@ def run_names(results: Path) -> list[str]:
     return sorted(name for name in names if not name.startswith("."))
 
 
-def _read(results: Path, name: str, hash_files: bool) -> RunRecord | Unfinished:
+def _read(results: Path, name: str, hash_files: bool) -> RunRecord | UnfinishedRun:
     path = results / "runs" / name
     if not RUN_NAME.fullmatch(name):
         raise ResbenchError(f"{path}: not the name of a run (16 hex digits); ignored. Remove it.")
@@ -80,4 +80,4 @@ def _read(results: Path, name: str, hash_files: bool) -> RunRecord | Unfinished:
     if os.path.lexists(run.record):
         return read_record(run, hash_files=hash_files)
     stored = read_spec(run)
-    return Unfinished(stored["key"] if stored else name, read_state(run))
+    return UnfinishedRun(stored["key"] if stored else name, read_state(run))

@@ -68,7 +68,7 @@ MlflowRun: TypeAlias = Any
 
 
 @dataclass(frozen=True)
-class Entry:
+class CellRun:
     """A run in one cell of a suite: one run in MLflow."""
 
     facts: Facts
@@ -112,7 +112,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Report:
+class Exported:
     """What :meth:`Exporter.export` found and did, in runs."""
 
     written: int
@@ -141,40 +141,40 @@ class Exporter:
         """Digests that are in a store which cannot be asked at little cost."""
         self._opened: Any = None
 
-    def export(self) -> Report:
+    def export(self) -> Exported:
         """Bring the store up to date with the files.
 
         Raises:
             Unreachable: the store does not answer; nothing is lost.
         """
         runs, problems = self._find()
-        entries = [
-            Entry(facts, suite, cell, self._suites.published(suite))
+        cell_runs = [
+            CellRun(facts, suite, cell, self._suites.published(suite))
             for facts in runs
             for suite, cell in facts.cells
         ]
-        wanted = {entry.digest: entry for entry in entries}
+        wanted = {cell_run.digest: cell_run for cell_run in cell_runs}
         missing, lost = self._compare(wanted)
         written, refused = set[str](), dict[str, str]()
         if missing or lost:
             with self._plainly(), self.mirror.turn(self.wait_s):
-                suites = sorted({entry.suite for entry in missing.values()})
+                suites = sorted({cell_run.suite for cell_run in missing.values()})
                 experiments = {suite: self._experiment(suite) for suite in suites}
                 known = self._search()  # after that: deleted experiments come back with their runs
-                for digest, entry in missing.items():
+                for digest, cell_run in missing.items():
                     try:
-                        if self._put(experiments[entry.suite], known, digest, entry):
-                            written.add(entry.facts.key)
+                        if self._put(experiments[cell_run.suite], known, digest, cell_run):
+                            written.add(cell_run.facts.key)
                     except _mlflow().exceptions.MlflowException as error:
                         if error.get_http_status_code() >= 500:
                             raise
-                        text = f"run {entry.facts.key[:16]}: MLflow refuses it: {_why(error)}"
-                        refused[entry.facts.key] = text
+                        text = f"run {cell_run.facts.key[:16]}: MLflow refuses it: {_why(error)}"
+                        refused[cell_run.facts.key] = text
                 self._end_lost(known, wanted)
         self._exported = set(wanted)
         running = sum(facts.status is Status.RUNNING for facts in runs)
         unchanged = len(runs) - len(written | refused.keys())
-        return Report(
+        return Exported(
             len(written - refused.keys()), unchanged, running, (*problems, *refused.values())
         )
 
@@ -194,7 +194,7 @@ class Exporter:
                 problems.append(one_line(error))
         return found, problems
 
-    def _compare(self, wanted: Mapping[str, Entry]) -> tuple[dict[str, Entry], bool]:
+    def _compare(self, wanted: Mapping[str, CellRun]) -> tuple[dict[str, CellRun], bool]:
         """Return what the store may not hold, and whether it may show a run as running wrongly."""
         rows = self.mirror.held()
         if rows is None:
@@ -203,7 +203,7 @@ class Exporter:
             held = {digest for digest, *_ in rows}
             ours = (digest for digest, *end in rows if end == ["RUNNING", self._folder])
             lost = any(digest not in wanted for digest in ours)
-        return {digest: entry for digest, entry in wanted.items() if digest not in held}, lost
+        return {digest: cell_run for digest, cell_run in wanted.items() if digest not in held}, lost
 
     # -- reading the store -----------------------------------------------------------------------
 
@@ -228,11 +228,11 @@ class Exporter:
                 break
         return known
 
-    def _match(self, known: list[MlflowRun], entry: Entry) -> MlflowRun | None:
+    def _match(self, known: list[MlflowRun], cell_run: CellRun) -> MlflowRun | None:
         """Return the run with this record, else what this folder has written of this key."""
-        here = (entry.suite, entry.cell, entry.facts.key)
+        here = (cell_run.suite, cell_run.cell, cell_run.facts.key)
         runs = [run for run in known if here == tuple(map(run.data.tags.get, (SUITE, CELL, KEY)))]
-        record = entry.facts.record
+        record = cell_run.facts.record
         same = (run for run in runs if record and run.data.tags.get(RECORD) == record)
         ours = (run for run in runs if run.data.tags.get(FOLDER) == self._folder)
         return next(same, None) or next(ours, None)
@@ -258,21 +258,21 @@ class Exporter:
 
     # -- writing ---------------------------------------------------------------------------------
 
-    def _put(self, experiment: str, known: list[MlflowRun], digest: str, entry: Entry) -> bool:
+    def _put(self, experiment: str, known: list[MlflowRun], digest: str, cell_run: CellRun) -> bool:
         """Write one run, its digest last; return whether the store did not hold it."""
-        facts, run = entry.facts, self._match(known, entry)
+        facts, run = cell_run.facts, self._match(known, cell_run)
         if run is not None and run.data.tags.get(DIGEST) == digest:
             return False
-        done = None if run is None else entry.epochs_in(run)
+        done = None if run is None else cell_run.epochs_in(run)
         if run is not None and done is None:
             if run.info.status == "RUNNING":
                 self._client.set_terminated(run.info.run_id, "KILLED")
             self._client.delete_run(run.info.run_id)
         if run is None or done is None:
-            run = self._create(experiment, entry)
+            run = self._create(experiment, cell_run)
         else:
             self._client.set_tag(run.info.run_id, DIGEST, INCOMPLETE)
-        self._log(run, entry, done)
+        self._log(run, cell_run, done)
         status = MLFLOW_STATUS.get(facts.status, "FAILED")
         if status == "RUNNING":
             self._client.update_run(run.info.run_id, status)
@@ -285,19 +285,19 @@ class Exporter:
         self._client.set_tag(run.info.run_id, DIGEST, digest)
         return True
 
-    def _create(self, experiment: str, entry: Entry) -> MlflowRun:
-        facts, entities = entry.facts, _mlflow().entities
+    def _create(self, experiment: str, cell_run: CellRun) -> MlflowRun:
+        facts, entities = cell_run.facts, _mlflow().entities
         home = f"{socket.gethostname()}:{self.mirror.results}"
         tags = {
-            SUITE: entry.suite,
-            CELL: entry.cell,
+            SUITE: cell_run.suite,
+            CELL: cell_run.cell,
             KEY: facts.key,
             FOLDER: self._folder,
             "resbench.results": one_line(home)[:MAX_TEXT],
             "mlflow.source.name": "resbench run",
             "mlflow.source.type": "LOCAL",
         }
-        name = f"s{facts.seed} {entry.cell}"
+        name = f"s{facts.seed} {cell_run.cell}"
         run = self._client.create_run(experiment, facts.started_ms, tags, name)
         label, identity, used = facts.data
         details = json.dumps({"tags": None}), None, json.dumps(used)
@@ -305,9 +305,9 @@ class Exporter:
         self._client.log_inputs(run.info.run_id, [entities.DatasetInput(dataset, [])])
         return run
 
-    def _log(self, run: MlflowRun, entry: Entry, done: int | None) -> None:
+    def _log(self, run: MlflowRun, cell_run: CellRun, done: int | None) -> None:
         """Log the epochs after ``done``, all of a new run, in few requests within the limits."""
-        facts, entities, constants = entry.facts, _mlflow().entities, entry.constants
+        facts, entities, constants = cell_run.facts, _mlflow().entities, cell_run.constants
         points = [] if done is not None else [(n, v, 0, 0.0) for n, v in constants.items()]
         for i in range(done or 0, len(facts.epochs)):
             points += [(n, v, i + 1, facts.seconds[i]) for n, v in facts.epochs[i].items()]
@@ -315,7 +315,7 @@ class Exporter:
             entities.Metric(name, value, run.info.start_time + int(1000 * seconds), step)
             for name, value, step, seconds in points
         ]
-        tags = {**facts.tags, NOTE: entry.note, EPOCHS: entry.epochs_tag(len(facts.epochs))}
+        tags = {**facts.tags, NOTE: cell_run.note, EPOCHS: cell_run.epochs_tag(len(facts.epochs))}
         tags |= {RECORD: facts.record} if facts.record else {}
         params = {k: v for k, v in facts.params.items() if k not in run.data.params}
         while len(metrics) > _METRICS:
@@ -328,9 +328,9 @@ class Exporter:
             [entities.RunTag(k, v) for k, v in tags.items()],
         )
 
-    def _end_lost(self, known: list[MlflowRun], wanted: Mapping[str, Entry]) -> None:
+    def _end_lost(self, known: list[MlflowRun], wanted: Mapping[str, CellRun]) -> None:
         """End runs that this folder once had and that the store still shows as running."""
-        keys = {entry.facts.key for entry in wanted.values()}
+        keys = {cell_run.facts.key for cell_run in wanted.values()}
         for run in known:
             tags = run.data.tags
             ours = run.info.status == "RUNNING" and tags.get(FOLDER) == self._folder

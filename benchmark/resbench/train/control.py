@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 
 from resbench.process import STOP_SIGNALS
-from resbench.protocol import Event, Step
+from resbench.protocol import AtStep, Event
 
 Emit = Callable[[Event], None]
 
@@ -53,4 +53,4 @@ class Control:
         if now - self._last >= self.heartbeat_s:
             self._last = now
             for key in keys:
-                self.emit(Step(key, step, total))
+                self.emit(AtStep(key, step, total))

@@ -82,7 +82,7 @@ def test_a_run_stands_next_to_the_published_value_of_its_cell(
     assert (name, value) == ("error/test_top1_err_published", 5.52)
     [note] = tables.tags("mlflow.note.content")
     assert "published 5.52 %" in note
-    assert f"**{CELL}** of `{SUITE}`, seed 1" in note
+    assert f"**{CELL}** of `{SUITE}`, seed 0" in note
     assert tables.query("SELECT name FROM datasets") == [("jpeg75",)]
 
 
@@ -143,7 +143,7 @@ def test_a_run_that_serves_two_tables_is_in_both_experiments(results: Path, tabl
     cells = ((SUITE, CELL), ("depth", "attention-56"))
     finished(results, cells=cells)
     assert sync(results).written == 1
-    assert tables.runs() == [("depth", "s1 attention-56", "FINISHED"), (SUITE, NAME, "FINISHED")]
+    assert tables.runs() == [("depth", "s0 attention-56", "FINISHED"), (SUITE, NAME, "FINISHED")]
     assert sync(results).unchanged == 1
     where = "key NOT LIKE '%_published' AND experiment_id = "
     counts = {len(tables.points(where + str(i))) for i in (1, 2)}

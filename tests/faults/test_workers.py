@@ -92,7 +92,7 @@ def test_a_crash_of_native_code_is_told_with_the_end_of_the_log(aftermath: After
 
 def test_a_worker_that_hangs_is_ended(aftermath: Aftermath) -> None:
     assert aftermath.hung.returncode == 1, aftermath.hung.stderr
-    assert "nothing was heard of its worker for 3 s" in aftermath.line("hang")
+    assert "its worker was silent for 3 s" in aftermath.line("hang")
     assert aftermath.reason("hang")[0] is Status.TIMEOUT
 
 

@@ -32,7 +32,7 @@ FAKE = Path(__file__).with_name("fake_worker.py")
 CPU = Device("cpu", "CPU")
 
 
-KILLED = "killed by signal 9 from outside, as the kernel does without memory"
+KILLED = "killed by signal 9 from outside, as the kernel does when memory runs out"
 
 
 class Notes(Progress):
@@ -197,7 +197,7 @@ def test_a_worker_that_hangs_is_ended_and_the_rest_goes_on(
     monkeypatch.setattr(Notes, "event", hear)
     summary = stage.work(runs, "deaf")
     assert list(summary.ended.values()) == ["timeout", "done"]
-    assert stage.ends()["timeout"] == "nothing was heard of its worker for 30 min"
+    assert stage.ends()["timeout"] == "its worker was silent for 30 min"
 
 
 def test_a_worker_that_takes_long_and_reports_in_the_end_is_kept(

@@ -88,10 +88,10 @@ def need_compiler() -> None:
     )
 
 
-def choose(request: str, jobs: int | None) -> list[Device]:
-    """Return one entry a worker for ``--devices`` and ``-j``.
+def choose(request: str, workers: int | None) -> list[Device]:
+    """Return the device of each worker for ``--devices`` and ``-j``.
 
-    ``auto`` is every GPU, or else the CPU. A GPU has one worker; the CPU has ``jobs`` workers of
+    ``auto`` is every GPU, or else the CPU. A GPU has one worker; the CPU has ``workers`` of
     one thread each, by default one a core.
 
     Raises:
@@ -105,7 +105,7 @@ def choose(request: str, jobs: int | None) -> list[Device]:
     for part in request.split(","):
         part = part.strip()
         if part == "cpu":
-            chosen += [Device("cpu", "CPU")] * (jobs or cores())
+            chosen += [Device("cpu", "CPU")] * (workers or cores())
         elif part == "cuda":
             if not found:
                 raise EnvironmentFault(_no_gpu("cuda"))
@@ -121,7 +121,7 @@ def choose(request: str, jobs: int | None) -> list[Device]:
             )
     if len({device.is_gpu for device in chosen}) > 1:
         raise UsageError(f"--devices {request}: a CPU and a GPU do not share one plan; use one.")
-    return chosen[:jobs] if jobs and chosen[0].is_gpu else chosen
+    return chosen[:workers] if workers and chosen[0].is_gpu else chosen
 
 
 def _no_gpu(name: str) -> str:

@@ -215,7 +215,7 @@ class Session:
 
     def _unpack(self, run: PlannedRun, packed: int) -> None:
         """Hand out a run of a pack that memory did not suffice for again, to a new process."""
-        text = f"{run.label}: not enough memory for {packed} runs at once; next time alone"
+        text = f"{run.label}: not enough memory for {packed} runs at once; it is tried again alone"
         self.progress.event(run, Warned(run.key, text))
         self.queue.put_back(run, alone=True)
 
@@ -245,7 +245,7 @@ class Session:
             if worker is None or not worker.busy:
                 continue
             if time.monotonic() - worker.heard_at > SILENCE_S:
-                worker.kill(f"nothing was heard of its worker for {duration(SILENCE_S)}")
+                worker.kill(f"its worker was silent for {duration(SILENCE_S)}")
             elif self._stopping():
                 worker.stop()
 

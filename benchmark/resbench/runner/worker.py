@@ -133,7 +133,7 @@ class Worker:
         if code == -signal.SIGKILL:
             if oom_kills() > self._oom_kills:
                 return Status.OOM, "killed by signal 9: the kernel ended a process, out of memory"
-            text = "killed by signal 9 from outside, as the kernel does without memory"
+            text = "killed by signal 9 from outside, as the kernel does when memory runs out"
             return Status.FAILED, text
         how = f"signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"exit code {code}"
         tail = self.log_tail()

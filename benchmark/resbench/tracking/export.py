@@ -84,7 +84,7 @@ class CellRun:
 
     @property
     def digest(self) -> str:
-        """Of everything that is written."""
+        """Of all facts that are written; the same in a copy of the folder."""
         return hashlib.sha256(repr(self).encode(errors="replace")).hexdigest()
 
     @property

@@ -61,8 +61,8 @@ class Facts:
     """Training time at the end of each epoch."""
     record: str
     """Hash of its record; empty while it has none."""
-    artifacts: tuple[str, ...]
-    """Names of files in its folder."""
+    artifacts: tuple[str, ...] = field(repr=False)
+    """Names of files in its folder; a pack leaves some behind, so no part of the digest."""
 
 
 class Suites:

@@ -18,6 +18,7 @@ VERBS = {
     "report": "Compare the published numbers with the measured ones.",
     "plan": "Show what would run, how long it takes, and what it can decide.",
     "status": "Show the runs of a results folder and their progress.",
+    "new": "Start a paper of your own.",
     "validate": "Check suite files.",
     "verify": "Recompute every record's numbers from its predictions.",
     "masks": "Draw what the soft masks of trained networks do to images.",

@@ -1,0 +1,64 @@
+"""``resbench new``: start a paper of your own."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from pathlib import Path
+
+import click
+
+from resbench.cli.options import NamedPath
+from resbench.errors import UsageError
+
+PLACES = {
+    "sources.yaml": "sources.yaml",
+    "protocol.yaml": "protocols/{paper}.yaml",
+    "table1.yaml": "table1.yaml",
+}
+"""Where each template of ``paper/`` goes."""
+OWN_NETWORKS = {"networks.py": "networks.py", "tiny.yaml": "tiers/tiny.yaml"}
+
+
+@click.command("new")
+@click.argument("folder", type=NamedPath(path_type=Path), metavar="FOLDER")
+@click.option("--networks", is_flag=True, help="With a file for networks of your own.")
+def command(folder: Path, networks: bool) -> None:
+    """Write the files of a new paper to FOLDER: its source, its protocol and one table.
+
+    They are valid and run as they are, in seconds, so that you can replace one placeholder after
+    the other. The name of the folder is the paper's name in suites.
+    """
+    paper = folder.absolute().name
+    if not re.fullmatch(r"[a-z][a-z0-9_-]{0,40}", paper):
+        raise UsageError(
+            f"{folder}: its name is the paper's name in suites. Use small letters, digits, - and "
+            "_, like smith2024."
+        )
+    if os.path.lexists(folder) and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{folder}: exists and is not empty. Choose another name.")
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    from resbench.store.atomic import fault
+    from resbench.suite.load import suite_folder
+
+    templates = Environment(
+        loader=PackageLoader("resbench.cli", "paper"),
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+    )
+    for template, place in (PLACES | (OWN_NETWORKS if networks else {})).items():
+        path = folder / place.format(paper=paper)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            schemas = os.path.relpath(suite_folder() / "schema", path.parent.resolve())
+            text = templates.get_template(f"{template}.j2").render(
+                paper=paper, schemas=schemas, networks=networks
+            )
+            path.write_text(text, "utf-8")
+        except OSError as error:
+            raise fault(path, error) from error
+        click.echo(path)
+    table = shlex.quote(str(folder / "table1.yaml"))
+    click.echo(f"Next: `resbench validate {table}`, `resbench run {table} --tier tiny`.", err=True)

@@ -1,0 +1,60 @@
+"""``resbench new`` writes a paper that is valid and runs as it is."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from .invoke import invoke
+
+Capture = pytest.CaptureFixture[str]
+PLAIN = {"sources.yaml", "protocols/smith2024.yaml", "table1.yaml"}
+OWN = PLAIN | {"networks.py", "tiers/tiny.yaml"}
+
+
+@pytest.mark.parametrize(("options", "files"), [((), PLAIN), (("--networks",), OWN)])
+def test_a_new_paper_validates_runs_at_tier_tiny_and_is_reported(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Capture,
+    options: tuple[str, ...],
+    files: set[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    made = invoke(capsys, "new", "papers/smith2024", *options)
+    assert made.code == 0, made.err
+    folder = Path("papers/smith2024")
+    there = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert there == files == {str(Path(line).relative_to(folder)) for line in made.out.split()}
+    for name in files - {"networks.py"}:
+        first = (folder / name).read_text("utf-8").partition("\n")[0]
+        schema = first.removeprefix("# yaml-language-server: $schema=")
+        assert ((folder / name).parent / schema).is_file(), first
+    validate, run = re.findall(r"`resbench ([^`]+)`", made.err)
+    checked = invoke(capsys, *validate.split())
+    assert checked.out.endswith("2 cells, 4 runs, 0 published values, 1 claim: ok\n"), checked.err
+    narrow = ("--no-mirror", "-j1", "--devices", "cpu", "--seeds", "1,")
+    done = invoke(capsys, *run.split(), *narrow)
+    assert done.code == 0, done.err
+    assert len(list(Path("results").glob("runs/*/record.json"))) == 2
+    report = invoke(capsys, "report", folder / "table1.yaml").out
+    assert "Smith2024, Table 1" in report
+
+
+def test_nothing_of_the_users_is_overwritten(tmp_path: Path, capsys: Capture) -> None:
+    folder = tmp_path / "smith2024"
+    folder.mkdir()
+    (folder / "notes.txt").write_text("mine")
+    for target, said in (
+        (folder, "exists and is not empty"),
+        (folder / "notes.txt", "Use small letters, digits"),
+        (tmp_path / "Smith 2024", "Use small letters, digits"),
+    ):
+        done = invoke(capsys, "new", target)
+        assert (done.code, done.err.count("\n")) == (2, 1)
+        assert said in done.err
+    assert {path.name for path in tmp_path.rglob("*")} == {"smith2024", "notes.txt"}
+    (folder / "notes.txt").unlink()
+    assert invoke(capsys, "new", folder).code == 0, "an empty folder may be there"

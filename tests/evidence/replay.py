@@ -15,8 +15,8 @@ from resbench.data.sources import identify, load
 from resbench.suite.spec import RunSpec, plain_to
 from resbench.train.determinism import set_up_device
 from resbench.train.engine import make_engine
-from resbench.train.images import prepare_images
 from resbench.train.lane import Lane
+from resbench.train.prepare import prepare_images
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from msgspec import structs
 from resbench.data.digits import read_digits
 from resbench.models import attention
 from resbench.suite.spec import RunSpec
-from resbench.train.images import prepare_images
+from resbench.train.prepare import prepare_images
 from tools.speed import __main__ as speed
 from tools.speed.comparisons import COMPARISONS, Bench, Comparison, starting
 from tools.speed.ours import TINY, Ours, random_images, spec_of

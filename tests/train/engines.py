@@ -12,8 +12,8 @@ from resbench.data.digits import read_digits
 from resbench.suite.spec import RunSpec
 from resbench.train.checkpoint import dump
 from resbench.train.engine import Engine, make_engine
-from resbench.train.images import prepare_images
 from resbench.train.lane import Lane
+from resbench.train.prepare import prepare_images
 
 from ..mini import spec_of
 

@@ -14,9 +14,9 @@ from resbench.store.layout import ResultsFolder, RunFolder
 from resbench.store.metrics import EpochMetrics, read_epochs
 from resbench.suite.spec import RunSpec
 from resbench.train.control import Control
-from resbench.train.images import Prepared, prepare_images
 from resbench.train.jobs import run_group
 from resbench.train.lane import Lane
+from resbench.train.prepare import Prepared, prepare_images
 
 from ..mini import job_of
 

@@ -31,8 +31,8 @@ from torch.utils._pytree import tree_leaves
 
 from resbench.data.digits import read_digits
 from resbench.train import lane as lane_module
-from resbench.train.images import prepare_images
 from resbench.train.lane import EVAL_BATCH, Lane
+from resbench.train.prepare import prepare_images
 
 from ..mini import spec_of
 

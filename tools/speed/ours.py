@@ -14,8 +14,8 @@ from resbench.datasets import DATA_SETS
 from resbench.suite.load import load_suite
 from resbench.suite.spec import RunSpec, Schedule
 from resbench.train.engine import make_engine
-from resbench.train.images import Prepared
 from resbench.train.lane import Lane
+from resbench.train.prepare import Prepared
 
 ATTENTION_56 = ("table1_arl_vs_nal", "attention-56/arl")
 ATTENTION_92 = ("table1_arl_vs_nal", "attention-92/arl")

@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader, Dataset
 from resbench.machine import cores
 from resbench.models import attention, build
 from resbench.suite.spec import Augment, RunSpec
-from resbench.train.images import Prepared
+from resbench.train.prepare import Prepared
 
 EVAL_BATCH = 20
 interpolate = partial(F.interpolate, mode="bilinear", align_corners=True)

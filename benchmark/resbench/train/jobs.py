@@ -27,9 +27,9 @@ from resbench.suite.spec import RunSpec, plain_to, specification
 from resbench.train.attempt import Attempt
 from resbench.train.control import Control, Interrupted
 from resbench.train.determinism import find_device, set_up_device
-from resbench.train.images import prepare_images
 from resbench.train.lane import Lane
 from resbench.train.loop import train
+from resbench.train.prepare import prepare_images
 
 NO_MEMORY = re.compile(
     r"can't allocate memory|out of memory|ALLOC_FAILED|std::bad_alloc"

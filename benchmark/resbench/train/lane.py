@@ -21,8 +21,8 @@ from resbench.models import build
 from resbench.models.init import initialize
 from resbench.suite.schedule import Steps, resolve
 from resbench.suite.spec import RunSpec, derive_seed
-from resbench.train.images import Prepared
 from resbench.train.optim import build_optimizer, set_lr
+from resbench.train.prepare import Prepared
 
 EVAL_BATCH = {"cpu": 250, "cuda": 1000}
 

@@ -20,8 +20,8 @@ from resbench.models.attention import AttentionModule
 from resbench.store.layout import RunFolder
 from resbench.store.records import RunRecord, read_weights
 from resbench.suite.spec import RunSpec, plain_to
-from resbench.train.images import prepare_images
 from resbench.train.lane import Lane
+from resbench.train.prepare import prepare_images
 
 Maps = npt.NDArray[np.float32]
 """[N, H, W]: an image's features, each position averaged over the channels."""

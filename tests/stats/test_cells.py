@@ -93,7 +93,7 @@ def test_the_published_numbers_own_runs_make_it_more_certain() -> None:
     assert median_variance(5) == pytest.approx(math.pi / 10)
     assert median_variance(1) == 1
     one = judge_cell(arm("a", *NEAR), SEEDS, "5.0", USUAL)
-    five = judge_cell(arm("a", *NEAR), SEEDS, "5.0", USUAL, published_variance=median_variance(5))
+    five = judge_cell(arm("a", *NEAR), SEEDS, "5.0", USUAL, median_of=5)
     assert five.interval.half_width < one.interval.half_width
     assert five.p_differs is not None
     assert one.p_differs is not None

@@ -164,6 +164,39 @@ def test_three_seeds_with_a_failing_one_confirm_nothing() -> None:
     assert (verdict.kind, verdict.p, verdict.uneven) == ("leans_for", 1 / 20, ("b",))
 
 
+def test_a_seed_that_failed_in_a_like_arm_asks_more_of_the_effect() -> None:
+    arms = [arm("56/arl", *ARL), arm("56/nal", *NAL)]
+    even = {f"{i}/nal": arm(f"{i}/nal", 7.0, 7.1, 7.2) for i in (128, 164)}
+    failed = {**even, "92/arl": arm("92/arl", 5.0, 5.1, 8.05)}
+    capped = judged("<", arms, others=failed)
+    assert (judged("<", arms).kind, capped.kind) == ("confirmed", "leans_for")
+    assert capped.hidden == pytest.approx(3 * 0.632, abs=0.01)
+    assert capped.adjusted_p is not None
+    assert capped.adjusted_p < 0.05  # the p-values stay
+    assert judged("<", arms[::-1], others=failed).kind == "leans_against"
+    far = [arms[0], arm("56/nal", *(e + 2 for e in NAL))]
+    assert judged("<", far, others=failed).kind == "confirmed"  # more than failures could undo
+    elsewhere = {**even, "92/nal": arm("92/nal", 5.0, 5.1, 8.05)}
+    assert judged("<", arms, others=elsewhere).kind == "confirmed"
+
+
+# --------------------------------------------------------------------- paired, for information
+
+
+def test_the_paired_interval_stands_beside_a_verdict_that_does_not_use_it() -> None:
+    arms = [arm("arl", *ARL), arm("nal", *NAL)]
+    verdict, paired = judged("<", arms), stats.ttest_rel(NAL, ARL).confidence_interval(0.95)
+    assert verdict.paired is not None
+    assert (verdict.paired.low, verdict.paired.high) == pytest.approx(tuple(paired))
+    shuffled = judged("<", [arms[0], arm("nal", *NAL[::-1])])
+    assert shuffled.paired != verdict.paired
+    assert shuffled.kind == verdict.kind
+    assert shuffled.p == pytest.approx(verdict.p)
+    lost = arm("nal", *NAL[:2], 90.0, diverged=[3])
+    assert judged("<", [arms[0], lost]).paired is None
+    assert judged("<", [arm("a", 5.0, 5.1), arm("b", 6.0, 6.2)]).paired is None
+
+
 # --------------------------------------------------------------------------- published sizes
 
 

@@ -12,6 +12,7 @@ from resbench.stats.intervals import summarise
 from resbench.stats.spread import (
     Arm,
     chance_variance,
+    hidden_loss,
     moderated,
     reference_variance,
     sampling_sd,
@@ -103,6 +104,20 @@ def test_an_arm_is_uneven_when_one_seed_is_a_stranger_to_the_others(
 
 def test_an_arm_with_a_diverged_run_is_uneven() -> None:
     assert uneven(arm("a", 90.0, 5.0, 5.1, diverged=[1]), 0.04)
+
+
+@pytest.mark.parametrize(("n", "rate"), [(3, 0.632), (5, 0.451), (8, 0.312)])
+def test_a_seed_that_failed_in_an_arm_of_the_same_kind_may_have_failed_here_unseen(
+    n: int, rate: float
+) -> None:
+    assert stats.binom.cdf(0, n, rate) == pytest.approx(0.05, abs=0.001)
+    quiet = arm("56/arl", *[5.0, 5.1, 5.2, 5.0, 5.1, 5.2, 5.0, 5.1][:n])
+    failed = arm("92/arl", 5.0, 5.1, 8.05)
+    assert hidden_loss(quiet, [failed]) == pytest.approx(3 * rate, abs=0.005)
+    # Another kind of arm, one that has no stranger, or that diverged and so shows it itself.
+    assert hidden_loss(quiet, [arm("92/nal", 5.0, 5.1, 8.05)]) == 0
+    assert hidden_loss(quiet, [arm("92/arl", 5.0, 5.1, 5.3)]) == 0
+    assert hidden_loss(quiet, [arm("92/arl", 5.0, 5.1, 5.2, 90.0, diverged=[4])]) == 0
 
 
 @pytest.mark.parametrize("n", [3, 8])

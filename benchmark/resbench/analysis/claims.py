@@ -44,6 +44,8 @@ class JudgedClaim:
     effect_pp: float | None
     interval: tuple[float, float] | None
     """At 95 %."""
+    paired_interval: tuple[float, float] | None
+    """Of the same effect at 95 %, paired by seed; no verdict rests on it."""
     superiority: float | None
     """The share of pairs of runs, one of each arm, that show the order."""
     p: float | None
@@ -61,6 +63,8 @@ class JudgedClaim:
     """Diverged runs by cell."""
     uneven: tuple[str, ...]
     """Cells whose runs differ too far from each other for a test of means."""
+    hidden_pp: float
+    """What failures may take from the effect unseen, as seeds failed in cells of the same kind."""
     not_learnt: tuple[str, ...]
     """Cells whose networks had not learnt when training ended."""
 
@@ -92,6 +96,7 @@ def _judged(claim: Claim, found: ClaimVerdict, published: bool) -> JudgedClaim:
         published_z=found.published_z,
         effect_pp=found.effect if math.isfinite(found.effect) else None,
         interval=(interval.low, interval.high) if known else None,
+        paired_interval=(found.paired.low, found.paired.high) if found.paired else None,
         superiority=found.superiority,
         p=found.p,
         p_adjusted=found.adjusted_p,
@@ -101,6 +106,7 @@ def _judged(claim: Claim, found: ClaimVerdict, published: bool) -> JudgedClaim:
         waiting=tuple(f"{cell} seed {seed}" for cell, seed in found.waiting),
         diverged=found.diverged,
         uneven=found.uneven,
+        hidden_pp=found.hidden,
         not_learnt=found.not_learnt,
     )
 

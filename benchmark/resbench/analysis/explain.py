@@ -229,7 +229,10 @@ def _runs(subject: _Subject) -> Iterator[Finding]:
     if value is not None and value.mean is not None:
         # one run, or one that diverged, says nothing about the luck of another
         reach = (value.interval[1] - value.interval[0]) / 2 if value.interval else None
-        yield Finding("seeds", reach, {"runs": len(value.values), "sd": value.sd, "reach": reach})
+        median = value.published.median_of if value.published else None
+        runs = len(value.values)
+        spread = {"runs": runs, "sd": value.sd, "reach": reach, "median_of": median}
+        yield Finding("seeds", reach, spread)
 
 
 def _fit(subject: _Subject) -> Iterator[Finding]:

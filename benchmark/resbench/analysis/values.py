@@ -157,7 +157,10 @@ def _judge_error(
     arm = arms[cell.cell.id]
     others = [other for name, other in arms.items() if name != cell.cell.id]
     reference = reference_variance(arm.chance_variance, others)
-    found = judge_cell(arm, seeds_in_order(table), value.number or None, reference)
+    median_of = (value.published.median_of if value.published else None) or 1
+    found = judge_cell(
+        arm, seeds_in_order(table), value.number or None, reference, median_of=median_of
+    )
     verdict: ValueKind = found.kind
     if not value.values:
         verdict = "not_comparable" if cell.done else "not_run"

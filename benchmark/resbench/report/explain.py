@@ -66,7 +66,9 @@ _WORDS: dict[str, Callable[[Facts], tuple[str, str, str]]] = {
             if f["reach"] is not None
             else ""
         ),
-        "The published number is one run; its luck is unknown.",
+        f"The published number is a median of {f['median_of']}, so that luck moves it less."
+        if f["median_of"]
+        else "The published number counts as one run; its luck is unknown.",
     ),
     "underfitted": lambda f: (
         "fit",

@@ -36,7 +36,8 @@ EFFECTS = (
     "Effects are in percentage points, of sizes within a network factors (×); positive, or above "
     "×1, means as claimed. For a chain of networks, effect and published effect are those of its "
     "weakest step, which is named; for a growing gap, they are the rise of a fitted line from the "
-    "first level to the last."
+    "first level to the last. Verdicts do not pair runs by seed. Three seeds of which none failed "
+    "leave failure rates up to 63 % possible, five 45 %, eight 31 %."
 )
 
 
@@ -106,7 +107,8 @@ def claims_table(
     """
     reach, own = _reach(claims), more is None
     header = ["claim", "published\npp", "measured\npp", "interval\n95%", "verdict"]
-    header += ["published\nevidence", "seeds", *(["p"] if own else []), "p\nadjusted"]
+    alone = ["paired\n95%", "p"] if own else []
+    header += ["published\nevidence", "seeds", *alone, "p\nadjusted"]
     rows: list[tuple[Cell, ...]] = []
     for i, claim in enumerate(claims):
         tone = text.TONES.get(claim.verdict, "open")
@@ -120,16 +122,16 @@ def claims_table(
             claim.claim.text + step + own * f" ({claim.claim.place})",
             Number(text.signed(claim.published_pp), claim.published_pp),
             Number(text.amount(claim, claim.effect_pp), claim.effect_pp, details=details),
-            Effect(text.amounts(claim), *marks, reach, tone),
+            Effect(text.amounts(claim, claim.interval), *marks, reach, tone),
             Verdict(text.verdict_of(claim), tone),
             text.published_evidence(claim),
             Number(str(seeds), seeds),
-            *([Number(text.p_value(claim.p), claim.p)] if own else []),
+            *([_paired(claim), Number(text.p_value(claim.p), claim.p)] if own else []),
             Number(text.p_value(claim.p_adjusted), claim.p_adjusted),
             *(column[i] for column in (more or {}).values()),
         ))  # fmt: skip
     header += more or ()
-    align = "lrrrllrr" + "r" * own + "l" * len(more or ())
+    align = "lrrrllrr" + "rr" * own + "l" * len(more or ())
     return Table(tuple(header), tuple(rows), align, (4, len(header) - 5))
 
 
@@ -239,6 +241,11 @@ def _claims(table: JudgedTable, *, first: bool) -> Iterator[Block]:
     )
     if waiting:
         yield Fold(f"Claims without runs here ({len(waiting)})", (Items(waiting),))
+
+
+def _paired(claim: JudgedClaim) -> Cell:
+    """Return the interval paired by seed, which stands beside the verdict for information."""
+    return text.amounts(claim, claim.paired_interval) if claim.paired_interval else ""
 
 
 def _reach(claims: Sequence[JudgedClaim]) -> float:

@@ -78,7 +78,9 @@ def claim_sentence(claim: JudgedClaim) -> str:
     if claim.step:
         numbers.append(f"weakest step {claim.step}")
     if claim.interval is not None:
-        numbers.append(f"95% interval {amounts(claim)}")
+        numbers.append(f"95% interval {amounts(claim, claim.interval)}")
+    if claim.paired_interval is not None:
+        numbers.append(f"paired by seed {amounts(claim, claim.paired_interval)}")
     if claim.published_pp is not None and claim.at_published_setting:
         numbers.append(f"published {claim.published_pp:+.2f}")
     numbers.append(f"{count(claim.look or claim.n, 'seed')} per arm")
@@ -99,6 +101,11 @@ def _cautions(claim: JudgedClaim) -> Iterator[str]:
     if claim.uneven and claim.look:
         names = ", ".join(claim.uneven)
         yield f"runs of {names} differ too far for a test of means, so that ranks decide"
+    if claim.hidden_pp:
+        yield (
+            f"a seed failed in a cell of the same kind: {claim.hidden_pp:.2f} pp of the effect may "
+            "be failures that these seeds did not show"
+        )
     if claim.not_learnt:
         yield f"{', '.join(claim.not_learnt)}: not trained to the end, more training may reverse it"
     if not claim.look:
@@ -133,9 +140,12 @@ def value_sentence(value: JudgedValue) -> str:
     meaning = sentence(VALUES[value.verdict][1].partition(":")[0])
     within = f", within {MARGIN_PP:g} pp" if value.verdict == "replicated" else ""
     low, high = value.interval
+    runs = (value.published.median_of if value.published else None) or 0
+    certain = f"is the median of {runs} runs" if runs else "counts as one run: nobody says of more"
     return (
         f"{meaning}{within} at {value.look} seeds: measured minus published is "
-        f"{signed(value.difference)} pp, one more run would lie between {low:.2f} and {high:.2f}."
+        f"{signed(value.difference)} pp, one more run would lie between {low:.2f} and {high:.2f}. "
+        f"The published number {certain}."
     )
 
 
@@ -160,6 +170,7 @@ def notes_of(value: JudgedValue) -> list[str]:
             )
         elif really and really != "test":
             notes.append(f"Published: {SPLITS[really]}. Measured: {measured}.")
+        notes += [f"Median of {published.median_of} runs."] if published.median_of else []
         notes += [published.note] if published.note else []
         notes += [f"Published in {published.place.rstrip('.')}."] if published.place else []
     return notes
@@ -202,11 +213,11 @@ def amount(claim: JudgedClaim, value: float | None) -> str:
     return f"×{10**value:.3g}"
 
 
-def amounts(claim: JudgedClaim) -> str:
-    """Return the interval of an effect."""
-    if claim.claim.metric not in SIGNAL_METRICS or claim.interval is None:
-        return bounds(claim.interval)
-    return " to ".join(amount(claim, limit) for limit in claim.interval)
+def amounts(claim: JudgedClaim, interval: tuple[float, float] | None) -> str:
+    """Return an interval of a claim's effect."""
+    if claim.claim.metric not in SIGNAL_METRICS or interval is None:
+        return bounds(interval)
+    return " to ".join(amount(claim, limit) for limit in interval)
 
 
 def bounds(interval: tuple[float, float] | None) -> str:

@@ -64,18 +64,18 @@ def judge_cell(
     published: str | None,
     reference: float,
     *,
-    published_variance: float = 1.0,
+    median_of: int = 1,
 ) -> CellVerdict:
     """Judge a published error; a blank one gets an interval and no verdict but "undecided".
 
-    ``seeds`` are in the order of looks, ``reference`` is the arm's reference variance, and
-    ``published_variance`` that of the published number over one run's: 1 for one run or unknown.
+    ``seeds`` are in the order of looks, ``reference`` is the arm's reference variance, and the
+    published number is the median of ``median_of`` runs: 1 where its source does not say.
     """
     number, rounding = (math.nan, 0.0) if published is None else parse_published(published)
     complete = (look for look in reversed(LOOKS) if set(seeds[:look]) <= set(arm.seeds))
     look = next((look for look in complete if look <= len(seeds)), 0)
     runs = arm.only(seeds[:look]) if look else arm
-    difference = _difference(runs, number, reference, published_variance)
+    difference = _difference(runs, number, reference, median_variance(median_of))
     reach = replace(difference, effect=0.0).interval(LEVEL).high + rounding
     interval = Interval(runs.mean - reach, runs.mean + reach, LEVEL)
     if arm.diverged:

@@ -12,8 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from resbench.stats.contrasts import Estimate, Tested, put_to_test
+from resbench.stats.contrasts import Estimate, Tested, paired_interval, put_to_test
 from resbench.stats.images import other_images_p
+from resbench.stats.intervals import Interval
 from resbench.stats.multiplicity import LOOKS, holm, times_looks
 from resbench.stats.power import first_look
 from resbench.stats.ranks import superiority
@@ -104,11 +105,15 @@ class ClaimVerdict:
     """How many of the runs diverged, by cell, where any did."""
     uneven: tuple[str, ...]
     """Cells that were tested by ranks, or kept a trend from being tested."""
+    hidden: float
+    """Points by which the effect must be larger, as seeds failed in arms like its better ones."""
     not_learnt: tuple[str, ...]
     estimate: Estimate
     """Positive as claimed; of a chain the step with the largest p."""
     step: tuple[str, ...]
     """The cells of that step."""
+    paired: Interval | None
+    """Of the same effect at 95 %, paired by seed: beside the verdict, which does not pair."""
     published: float | None
     """The source's difference in that step."""
     p: float | None
@@ -171,9 +176,10 @@ def _kind(v: ClaimVerdict, alpha: float) -> ClaimKind:
     def shown(p: float | None) -> bool:
         return p is not None and p <= alpha
 
-    if shown(v.adjusted_p) and (v.operator == "~" or v.effect >= SMALLEST_PP):
+    least = SMALLEST_PP + v.hidden
+    if shown(v.adjusted_p) and (v.effect >= least or (v.operator == "~" and not v.hidden)):
         return "confirmed"
-    if shown(v.adjusted_opposite_p) and (v.operator == "~" or v.effect <= -SMALLEST_PP):
+    if shown(v.adjusted_opposite_p) and (v.effect <= -least or v.operator == "~"):
         return "contradicted"
     if shown(v.adjusted_smaller_p):
         return "smaller"
@@ -194,7 +200,8 @@ def _evidence(q: Question, claims: int) -> ClaimVerdict:
     weakest = max(range(len(steps)), key=lambda i: _weakness(tests[i]))
     step, found = steps[weakest], tests[weakest].estimate
     p, opposite, smaller = _pvalues(q, tests) if look else (None, None, None)
-    pair = [arms[cell] for _, cell in sorted(zip(step.weights, step.arms, strict=True))]
+    picked = [arms[cell] for cell in step.arms]
+    pair = [arm for _, arm in sorted(zip(step.weights, picked, strict=True), key=lambda p: p[0])]
     two = len(pair) == 2 and not missing
     return ClaimVerdict(
         kind="undecided",
@@ -207,9 +214,11 @@ def _evidence(q: Question, claims: int) -> ClaimVerdict:
         waiting=waiting,
         diverged={cell: len(arm.diverged) for cell, arm in arms.items() if arm.diverged},
         uneven=tuple(dict.fromkeys(cell for test in tests for cell in test.uneven)),
+        hidden=max(test.hidden for test in tests),
         not_learnt=tuple(cell for cell in q.cells if cell in q.not_learnt),
         estimate=found,
         step=step.arms,
+        paired=paired_interval(picked, step.weights) if look else None,
         published=q.published[weakest] if q.published else None,
         p=p,
         opposite_p=opposite,

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from resbench.stats import student
-from resbench.stats.intervals import Interval
+from resbench.stats.intervals import Interval, summarise
 from resbench.stats.ranks import rank_p
-from resbench.stats.spread import Arm, moderated, reference_variance, uneven
+from resbench.stats.spread import Arm, hidden_loss, moderated, reference_variance, uneven
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,8 @@ class Tested:
     opposite_p: float | None
     uneven: tuple[str, ...] = ()
     """Arms that a t-test of means cannot be trusted with; two arms are then tested by ranks."""
+    hidden: float = 0.0
+    """Points of the effect that failures may take which the better arms' runs did not show."""
 
 
 def _largest(pvalues: Iterable[float | None]) -> float | None:
@@ -93,6 +95,21 @@ def estimate(
     return Estimate(effect, math.sqrt(sum(parts)), math.sqrt(total), total**2 / degrees, n)
 
 
+def paired_interval(
+    arms: Sequence[Arm], weights: Sequence[float], level: float = 0.95
+) -> Interval | None:
+    """Return the interval of a contrast paired by seed; None below two seeds or after a divergence.
+
+    The arms have the same seeds in the same order. For information: no verdict rests on it.
+    """
+    if min(arm.n for arm in arms) < 2 or any(arm.diverged for arm in arms):
+        return None
+    rows = zip(*(arm.errors for arm in arms), strict=True)
+    found = summarise([sum(w * e for w, e in zip(weights, row, strict=True)) for row in rows])
+    reach = student.quantile((1 + level) / 2, found.n - 1) * found.sd / math.sqrt(found.n)
+    return Interval(found.mean - reach, found.mean + reach, level)
+
+
 def put_to_test(arms: Sequence[Arm], weights: Sequence[float], suite: Iterable[Arm]) -> Tested:
     """Test one contrast; the arms of ``suite`` outside it say how far runs spread there."""
     cells = {arm.cell for arm in arms}
@@ -102,10 +119,15 @@ def put_to_test(arms: Sequence[Arm], weights: Sequence[float], suite: Iterable[A
     odd = tuple(
         arm.cell for arm, reference in zip(arms, references, strict=True) if uneven(arm, reference)
     )
+    hidden = sum(
+        abs(w) * hidden_loss(arm, others)
+        for w, arm in zip(weights, arms, strict=True)
+        if arm.n and w * found.effect < 0
+    )
     if not odd:
-        return Tested(found, found.p_above(), found.p_below())
+        return Tested(found, found.p_above(), found.p_below(), odd, hidden)
     if len(arms) != 2 or found.n < 2:
-        return Tested(found, None, None, odd)
+        return Tested(found, None, None, odd, hidden)
     (_, better), (_, worse) = sorted(zip(weights, arms, strict=True), key=lambda pair: pair[0])
     p, opposite_p = rank_p(better.errors, worse.errors), rank_p(worse.errors, better.errors)
     # Ranks do not see how bad a failure is: an arm that fails must be better on average too.
@@ -113,4 +135,4 @@ def put_to_test(arms: Sequence[Arm], weights: Sequence[float], suite: Iterable[A
         p = max(p, found.p_above() or 0.0)
     if worse.cell in odd:
         opposite_p = max(opposite_p, found.p_below() or 0.0)
-    return Tested(found, p, opposite_p, odd)
+    return Tested(found, p, opposite_p, odd, hidden)

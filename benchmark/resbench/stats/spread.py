@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -63,12 +64,12 @@ class Arm:
         """Number of runs."""
         return len(self.seeds)
 
-    @property
+    @cached_property
     def mean(self) -> float:
         """Mean error in percent; NaN without runs."""
         return summarise(self.errors).mean
 
-    @property
+    @cached_property
     def variance(self) -> float:
         """Measured variance between runs; NaN below two."""
         return summarise(self.errors).sd ** 2
@@ -131,17 +132,37 @@ def moderated(variance: float, n: int, reference: float) -> tuple[float, float]:
 
 def uneven(arm: Arm, reference: float) -> bool:
     """Whether a run diverged, or one seed lies too far from the others for a t-test of means."""
-    if arm.diverged:
-        return True
-    return arm.n > 2 and _stranger_p(arm.errors, reference) < STRANGER_P
+    return bool(arm.diverged) or stranger(arm, reference) != 0
 
 
-def _stranger_p(errors: Sequence[float], reference: float) -> float:
-    """Return the p-value of the seed farthest from the mean of the others, times the seeds."""
+def stranger(arm: Arm, reference: float) -> float:
+    """Return by how many points a seed lies off the mean of the others; 0 if it is no stranger.
+
+    The farthest of those that did not diverge.
+    """
+    errors = [e for seed, e in zip(arm.seeds, arm.errors, strict=True) if seed not in arm.diverged]
+    if len(errors) < 3:
+        return 0.0
     mean = summarise(errors).mean
     # Without the farthest seed the others spread least, so that no other seed has a smaller p.
     farthest = max(range(len(errors)), key=lambda i: abs(errors[i] - mean))
     rest = summarise([error for i, error in enumerate(errors) if i != farthest])
     variance, df = moderated(rest.sd**2, rest.n, reference)
-    t = abs(errors[farthest] - rest.mean) / math.sqrt(variance * (1 + 1 / rest.n))
-    return min(1.0, 2 * student.cdf(-t, df) * len(errors))
+    distance = abs(errors[farthest] - rest.mean)
+    t = distance / math.sqrt(variance * (1 + 1 / rest.n))
+    return distance if 2 * student.cdf(-t, df) * len(errors) < STRANGER_P else 0.0
+
+
+def hidden_loss(arm: Arm, others: Sequence[Arm]) -> float:
+    """Return how many points an arm's mean may lose by failures that its runs did not show.
+
+    0 unless an arm of its kind has a stranger, one of ``others`` that shares a level with it. Then
+    as many failures of that size as its own runs leave possible at 95 %.
+    """
+    levels = set(arm.cell.split("/"))
+    worst = 0.0
+    for other in others:
+        if levels & set(other.cell.split("/")):
+            rest = (a for a in others if a is not other)
+            worst = max(worst, stranger(other, reference_variance(other.chance_variance, rest)))
+    return worst * (1 - 0.05 ** (1 / arm.n))

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, get_args
 from msgspec import Meta
 
 from resbench.models.family import Origin
-from resbench.suite.spec import Frozen, PositiveNumber, Seed, whole
+from resbench.suite.spec import Frozen, PositiveInt, PositiveNumber, Seed, whole
 
 IDENTIFIER = r"^[a-z0-9][a-z0-9_-]{0,63}$(?!\n)"
 """Without the last part Python would take a line break after it."""
@@ -125,6 +125,8 @@ class PaperValue(Frozen):
     """The split that the source claims."""
     really: Split | None = None
     """The split that it is, by the authors' own logs; equal to ``claims`` when not given."""
+    median_of: PositiveInt | None = None
+    """The runs that it is the median of; null where the source does not say of how many it is."""
     note: Text | None = None
 
     @property

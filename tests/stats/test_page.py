@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import math
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean, stdev
 from types import ModuleType
 
 import pytest
 
+from resbench.analysis.arms import images_kept
 from resbench.stats.claims import ClaimVerdict, Question, judge_claims
+from resbench.stats.images import mcnemar
+from resbench.stats.power import detectable
 from resbench.stats.spread import Arm, sampling_sd
+from resbench.store.layout import RunFolder
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "statistics.md").read_text()
@@ -76,38 +83,72 @@ def test_the_functions_still_give_the_numbers_of_the_page(simulate: ModuleType, 
         assert abs(ours - theirs) <= 4 * math.sqrt(rate * (100 - rate) / REPETITIONS) + 0.1
 
 
-def example() -> tuple[dict[str, list[float]], str]:
-    text = PAGE.partition("## A worked example")[2].partition("\n## ")[0]
-    rows = re.findall(r"^\| (ARL|NAL) \| (.*) \|$", text, re.MULTILINE)
-    return {name: [float(x) for x in cells.split(" | ")] for name, cells in rows}, text
+EXAMPLE = PAGE.partition("## A worked example")[2].partition("\n## ")[0]
 
 
-def judge_example() -> ClaimVerdict:
-    arms = {}
-    for name, (*errors, mean, _, _) in example()[0].items():
-        chance = sampling_sd(mean, 1000) ** 2
-        arms[name] = Arm(name, (1, 2, 3), tuple(errors), chance)
-    claim = Question("<", [("ARL",), ("NAL",)], arms, (1, 2, 3), published=[0.36], comparable=False)
-    return judge_claims([claim])[0]
+def judge_example(errors: Mapping[str, Sequence[float]]) -> ClaimVerdict:
+    """Judge the claim of the example, the first of five that its suite declares."""
+    arms = {
+        name: Arm(name, (1, 2, 3)[: len(own)], tuple(own), sampling_sd(fmean(own), 10_000) ** 2)
+        for name, own in errors.items()
+    }
+    claim = Question("<", [("ARL",), ("NAL",)], arms, (1, 2, 3), published=[0.37], comparable=False)
+    nothing = {name: Arm(name, (), (), 1.0) for name in "xy"}
+    rest = Question("<", [("x",), ("y",)], nothing, (1, 2, 3))
+    return judge_claims([claim, *[rest] * 4])[0]
 
 
-def test_the_worked_example_is_right() -> None:
-    rows, text = example()
-    for *errors, mean, sd, chance in rows.values():
-        arm = Arm("a", (1, 2, 3), tuple(errors), chance**2)
-        assert (arm.mean, math.sqrt(arm.variance)) == pytest.approx((mean, sd), abs=0.006)
-        assert sampling_sd(mean, 1000) == pytest.approx(chance, abs=0.006)
-    found = judge_example()
-    estimate, interval = found.estimate, found.estimate.interval()
-    for sentence in (
-        f"difference is {estimate.effect:.2f}",
+def said(*sentences: str) -> None:
+    for sentence in sentences:
+        assert sentence in EXAMPLE, sentence
+
+
+def test_the_worked_example_is_what_its_two_runs_give() -> None:
+    rows = re.findall(r"^\| (ARL|NAL) \| `(\w+)` \| 1 \| (\S+) \| (\S+) \|$", EXAMPLE, re.M)
+    assert [name for name, *_ in rows] == ["ARL", "NAL"]
+    runs = [RunFolder(ROOT / "results", key) for _, key, _, _ in rows]
+    errors = {}
+    for (name, _, error, chance), run in zip(rows, runs, strict=True):
+        record = json.loads(run.record.read_text())
+        assert record["context"]["cells"] == [["table1_arl_vs_nal", f"attention-56/{name.lower()}"]]
+        assert record["spec"]["seed"] == 1
+        errors[name] = [record["result"]["test_top1_err"]]
+        assert f"{errors[name][0]:.2f}" == error
+        assert f"{sampling_sd(errors[name][0], 10_000):.2f}" == chance
+    kept = images_kept(runs).correct
+    images = mcnemar(*(kept[run.key] for run in runs))
+    flips = math.hypot(*(sampling_sd(own[0], 10_000) for own in errors.values()))
+    found = judge_example(errors)
+    said(
+        f"difference is {found.effect:.2f}; chance flips of the images alone give it an sd of "
+        f"{flips:.2f}",
+        f"NAL alone is right on {images.c} images, ARL alone on {images.b:,}",
+        f"McNemar's p is {images.p_b_worse:.2g} for",
+        f"difference of {detectable(3, flips, 2):.2f} pp",
+        f"one of {detectable(3, flips, 2, alpha=0.01):.2f} among the five claims",
+        f"eight find {detectable(8, flips, 2, alpha=0.01):.2f}",
+        f"= {found.published_z:.1f} sd: weak",
+    )
+    assert (found.kind, found.look) == ("undecided", 0)
+
+
+def test_the_arithmetic_of_the_worked_example_is_right() -> None:
+    rows = re.findall(r"^\| (ARL|NAL) \| ((?:\d+\.\d+ \| ){4}\d+\.\d+) \|$", EXAMPLE, re.M)
+    numbers = {name: [float(x) for x in cells.split(" | ")] for name, cells in rows}
+    errors = {name: own[:3] for name, own in numbers.items()}
+    for own, (*_, mean, sd) in zip(errors.values(), numbers.values(), strict=True):
+        assert (fmean(own), stdev(own)) == pytest.approx((mean, sd), abs=0.006)
+    found = judge_example(errors)
+    estimate, interval, paired = found.estimate, found.estimate.interval(), found.paired
+    assert paired is not None
+    said(
+        f"difference is {estimate.effect:.2f}, its standard error",
         f"= {estimate.se:.2f}, t = {estimate.effect / estimate.se:.2f} at {estimate.df:.2f}",
         f"p = {found.p:.2g}",
-        f"{interval.low:+.2f} to {interval.high:+.2f}",
-        f"Three looks make it {found.adjusted_p:.2g}",
-        f"= {found.published_z:.1f} sd: weak",
-    ):
-        assert sentence in text, sentence
+        f"{interval.low:+.2f} to {interval.high:+.2f}; paired by seed it is {paired.low:+.2f} to "
+        f"{paired.high:+.2f}",
+        f"15 × {found.p:.2g} = {found.adjusted_p:.2g}",
+    )
     assert found.kind == "leans_for"
 
 

@@ -45,7 +45,7 @@ def test_between_looks_nothing_is_gained() -> None:
 
 
 @given(st.sampled_from(LOOKS), st.floats(0.05, 2), st.integers(1, 4))
-@settings(max_examples=30, deadline=None)  # the first call draws the spreads
+@settings(max_examples=30)
 def test_the_detectable_difference_and_the_first_look_agree(n: int, sd: float, arms: int) -> None:
     least = detectable(n, sd, arms)
     assert first_look(least * 1.0001, sd, arms, alpha=0.05) == n

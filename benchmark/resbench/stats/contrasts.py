@@ -119,8 +119,8 @@ def put_to_test(arms: Sequence[Arm], weights: Sequence[float], suite: Iterable[A
     odd = tuple(
         arm.cell for arm, reference in zip(arms, references, strict=True) if uneven(arm, reference)
     )
-    better = [(w, a) for w, a in zip(weights, arms, strict=True) if a.n and w * found.effect < 0]
-    hidden = math.fsum(abs(w) * hidden_loss(arm, others) for w, arm in better)
+    ahead = [(w, a) for w, a in zip(weights, arms, strict=True) if a.n and w * found.effect < 0]
+    hidden = math.fsum(abs(w) * hidden_loss(arm, others) for w, arm in ahead)
     if not odd:
         return Tested(found, found.p_above(), found.p_below(), odd, hidden)
     if len(arms) != 2 or found.n < 2:

@@ -97,6 +97,7 @@ def test_nothing_run_is_nothing_drawn(tmp_path: Path) -> None:
     assert figures.learning_curves(table, str(tmp_path)) is None
     assert figures.noise(table, str(tmp_path)) is None
     assert figures.claims({"tier cpu": [table]}) is None
+    assert figures.published_and_measured(table) is None
 
 
 def test_only_a_table_of_noise_levels_has_a_noise_figure(results: Path) -> None:
@@ -175,3 +176,16 @@ def test_importing_the_figures_imports_no_plotting() -> None:
     code = "import sys, resbench.report.figures; print({'seaborn', 'matplotlib'} & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+def test_every_run_stands_next_to_the_published_numbers_of_its_table(results: Path) -> None:
+    table = judged(results, "table3_mask")
+    figure = figures.published_and_measured(table)
+    assert figure is not None
+    published, measured = figure.axes
+    numbers = [y for line in published.lines for y in line.get_ydata()]  # type: ignore[union-attr]
+    assert sorted(numbers) == sorted(float(value.number) for value in table.values if value.number)
+    dots = [line for line in measured.lines if line.get_marker() == "o"]
+    errors = [error for value in table.values if value.number for error in value.values]
+    assert sorted(y for line in dots for y in line.get_ydata()) == sorted(errors)  # type: ignore[union-attr]
+    assert len(errors) == 6

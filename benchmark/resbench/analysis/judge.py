@@ -189,6 +189,12 @@ class Report:
         ordered = sorted(self.with_runs, key=lambda table: _closeness(table.setting))
         return _grouped((self.name(table), table) for table in ordered)
 
+    @property
+    def headline(self) -> JudgedTable | None:
+        """The table with most runs of claims about published test errors; the first of equals."""
+        of_errors = [table for table in self.with_runs if any(c.has_runs for c in table.claims)]
+        return max(of_errors, key=lambda table: len(table.runs), default=None)
+
     def name(self, table: JudgedTable) -> str:
         """Return what tells a table's setting from the others here: its tier if that suffices."""
         setting, others = table.setting, [other.setting for other in self.with_runs]

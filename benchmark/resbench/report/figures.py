@@ -127,6 +127,52 @@ def noise(judged: JudgedTable, results: str) -> Figure | None:
     return figure
 
 
+def published_and_measured(judged: JudgedTable) -> Figure | None:
+    """Draw a table of test errors twice: as published, and every run; each on an axis of its own.
+
+    The two are of different settings, so that a common axis would hide both orders. None without
+    a run of a published test error.
+    """
+    errors = [value for value in judged.values if value.metric == "test_top1_err" and value.number]
+    if not any(value.values for value in errors):
+        return None
+    import seaborn as sns
+
+    rows = [row for row in judged.rows if any(value.row == row for value in errors)]
+    columns = [c for c in judged.columns if any(value.column == c for value in errors)]
+    with _style():
+        figure, left, right = _canvas(WIDTH_IN, 3.2, (1.0, 1.0))
+        colours = sns.color_palette("colorblind", len(columns))
+        for i, (column, colour) in enumerate(zip(columns, colours, strict=True)):
+            shift = 0.12 * (2 * i - len(columns) + 1)
+            own = {value.row: value for value in errors if value.column == column}
+            at = {row: x + shift for x, row in enumerate(rows) if row in own}
+            numbers = [float(own[row].number) for row in at]
+            open_ = {"markerfacecolor": "white", "linestyle": (0, (3, 2)), "linewidth": 1}
+            left.plot([*at.values()], numbers, "D", color=colour, gid=f"published-{i}", **open_)
+            known = {row: mean for row in at if (mean := own[row].mean) is not None}
+            for row in known:
+                dots = [at[row]] * len(own[row].values)
+                right.plot(dots, own[row].values, "o", color=colour, alpha=0.6, markersize=5)
+            label = _short(judged.columns[column].label)
+            look = {"color": colour, "linewidth": 1.5, "markersize": 10, "markeredgewidth": 1.5}
+            means = [at[row] for row in known], [*known.values()]
+            right.plot(*means, marker="_", label=label, gid=f"measured-{i}", **look)
+        labels = [_wrapped(_short(judged.rows[row]), 14) for row in rows]
+        for axes in (left, right):
+            axes.set_xticks(range(len(rows)), labels)
+            axes.set_xlim(-0.5, len(rows) - 0.5)
+            axes.grid(axis="x", visible=False)
+            axes.margins(y=0.15)
+        setting = judged.setting.changes or judged.setting.schedule
+        cited = f"{judged.sources[0].title}, {judged.sources[0].where}"
+        left.set(title=f"Published\n{_wrapped(cited, 66)}", ylabel="test error (%)")
+        right.set(title=f"Measured: every run, and the mean\n{_wrapped(sentence(setting), 66)}")
+        _legend_below(figure, right)
+        _head(figure, judged.title)
+    return figure
+
+
 def claims(settings: Mapping[str, Sequence[JudgedTable]]) -> Figure | None:
     """Draw the effect of every claim with runs next to the published one, by setting."""
     found: dict[tuple[str, int], dict[str, JudgedClaim]] = {}

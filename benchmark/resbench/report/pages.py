@@ -29,14 +29,13 @@ from resbench.report.document import (
     Strong,
     Table,
     Verdict,
-    parts,
 )
 from resbench.report.tables import EFFECTS, claims_table, table_blocks
 from resbench.words import count
 
 Figures = Mapping[tuple[str, str], tuple[Figure, ...]]
 """By suite and id of the setting; those of all suites have neither."""
-ALL = ("", "")
+ALL, README = ("", ""), ("", "README")
 JUDGED = ("replicated", "better", "worse", "undecided")
 """Verdicts on a published error at its own setting."""
 
@@ -108,15 +107,39 @@ def suite_document(report: Report, suite: str, figures: Figures) -> Document:
 
 
 def readme_blocks(report: Report, figures: Figures, folder: str) -> list[Block]:
-    """Return the finding, the claims and the way on, for a README above the pages' ``folder``."""
-    first, *rest = finding(report)
-    assert isinstance(first, Paragraph)
-    said: Prose = (Strong("What the runs show."), " ", *parts(first.text))
-    drawn = (Figure(f"{folder}/{f.path}", f.alt, f.svg) for f in figures.get(ALL, ()))
+    """Return what was found, in words and in one picture, for a README above the pages' ``folder``.
+
+    The claims that are decided come first, then those with most seeds.
+    """
+    claims = list(report.claims(closest=True))
+    asked = sum(len(tables[0].claims) for tables in report.by_suite.values())
+    kinds = Counter(text.verdict_of(claim) for _, claim in claims)
+    verdicts = listed(f"{n} {words}" for words, n in kinds.items())
+    said = f" Of {count(asked, 'claim')} of the sources, {len(claims)} have runs so far"
+    said += f": {verdicts}." if claims else "."
+    blocks: list[Block] = [Paragraph((Strong("What the runs show."), said, _elsewhere(report)))]
+    claims.sort(key=lambda pair: (pair[1].verdict in text.UNDECIDED, -pair[1].n))
+    blocks += [Items(tuple(_claim_line(report, *pair) for pair in claims[:5]))] if claims else []
+    for drawn in figures.get(README, ()):
+        blocks.append(Figure(f"{folder}/{drawn.path}", drawn.alt, drawn.svg))
+    table = list(_claims(report, claims))
+    blocks += [Fold(f"All claims with runs ({len(claims)})", tuple(table))] if table else []
     way = Link(f"{folder}/", f"{folder}/README.md")
     more = " has the tables, what differs from the published setting, and the runs behind it all."
-    claims = _claims(report, report.claims(closest=True))
-    return [Paragraph(said), *rest, *claims, *drawn, Paragraph((way, more))]
+    return [*blocks, Paragraph((way, more))]
+
+
+def _claim_line(report: Report, table: JudgedTable, claim: JudgedClaim) -> Prose:
+    """Return what became of a claim: verdict, effect, interval, number of runs, setting."""
+    known = f", 95 % interval {text.amounts(claim)}" if claim.look else ""
+    published = text.signed(claim.published_pp)
+    seeds = count(claim.look or claim.n, "seed")
+    return (
+        f"{claim.claim.text.rstrip('.')}: ",
+        Strong(text.verdict_of(claim)),
+        f" in {report.name(table)}. Measured {text.amount(claim, claim.effect_pp)} pp{known}, "
+        f"{seeds}; published {published or 'without a number'}{' pp' if published else ''}.",
+    )
 
 
 def finding(report: Report) -> Iterator[Block]:
@@ -126,16 +149,21 @@ def finding(report: Report) -> Iterator[Block]:
     else:
         settings = count(len(report.by_setting), "setting")
         said = f"{count(len(report.runs), 'run')} in {settings}."
-        if not any(table.setting.published for table in report.with_runs):
-            said += (
-                " No run is at the published setting: nothing here confirms or refutes a published "
-                "number, and a verdict on a claim holds for its setting only."
-            )
-        yield Paragraph(said)
+        yield Paragraph(said + _elsewhere(report))
         yield Items(tuple(_setting_line(name, found) for name, found in report.by_setting.items()))
     if report.problems:
         yield Paragraph(f"Refused as damaged, in no table ({len(report.problems)}):")
         yield Items(report.problems)
+
+
+def _elsewhere(report: Report) -> str:
+    """Return the caution where no run is at the published setting."""
+    if any(table.setting.published for table in report.with_runs):
+        return ""
+    return (
+        " No run is at the published setting: nothing here confirms or refutes a published "
+        "number, and a verdict on a claim holds for its setting only."
+    )
 
 
 def _setting_line(name: str, tables: Sequence[JudgedTable]) -> Prose:

@@ -18,6 +18,7 @@ from resbench.report import figures
 from resbench.report.document import Document, Figure
 from resbench.report.pages import (
     ALL,
+    README,
     Figures,
     index_document,
     readme_blocks,
@@ -88,6 +89,9 @@ def draw(found: Report, *, claims: bool = True) -> Figures:
     if claims and (figure := figures.claims(found.by_setting)) is not None:
         alt = f"Effects of the claims, published and measured: {'; '.join(found.by_setting)}"
         drawn[ALL] = (Figure("figures/claims.svg", alt, figures.svg(figure)),)
+    if claims and (table := found.headline) and (figure := figures.published_and_measured(table)):
+        alt = f"{table.title}: published and measured, {found.name(table)}"
+        drawn[README] = (Figure("figures/headline.svg", alt, figures.svg(figure)),)
     return drawn
 
 

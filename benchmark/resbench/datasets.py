@@ -45,6 +45,8 @@ class DataSet:
     """The column of labels in Parquet files."""
     archive: Archive | None = None
     """Set for data sets that published numbers are about."""
+    class_names: tuple[str, ...] = ()
+    """Of the published images, by label, for containers that leave them out."""
     reader: str | None = None
     """``module:function`` that returns the images, where they come with a package."""
 
@@ -76,6 +78,18 @@ _ROWS = (
         px=32,
         fingerprint="1b7fb4ab446e9df580d2880fb7ade29991213e16a8a2f6b51d47c4126a6a4da8",
         archive=_CIFAR10,
+        class_names=(
+            "airplane",
+            "automobile",
+            "bird",
+            "cat",
+            "deer",
+            "dog",
+            "frog",
+            "horse",
+            "ship",
+            "truck",
+        ),
     ),
     DataSet(
         name="cifar100",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,14 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from resbench.data.digits import read_digits
+from resbench.datasets import DATA_SETS
 from resbench.errors import EnvironmentFault, UsageError
 from resbench.models.attention import AttentionModule
 from resbench.store.layout import RunFolder
 from resbench.store.predictions import read_predictions
 from resbench.store.records import RunRecord, read_record, read_weights, write_record
 from resbench.suite.spec import RunSpec
-from resbench.train.masks import Observed, observe
+from resbench.train.masks import Observed, class_names, observe
 
 from ..mini import spec_of
 from .live import Worker, lane_of
@@ -75,6 +77,14 @@ def test_images_classes_and_predictions_are_the_runs_own(tmp_path: Path) -> None
     tested = lane_of(spec_of(**SHORT)).images.test_images
     assert np.array_equal(found.images, tested[ROWS])
     assert not np.array_equal(found.images[0], found.images[1])
+
+
+def test_classes_of_the_published_images_have_their_names_in_any_container() -> None:
+    images = read_digits()
+    named = replace(DATA_SETS["cifar10"], fingerprint=images.fingerprint)
+    assert class_names(images, named)[6] == "frog"
+    assert class_names(images, replace(named, fingerprint="0" * 64)) == images.class_names
+    assert class_names(images, DATA_SETS["digits"]) == tuple("0123456789")
 
 
 def test_what_cannot_be_drawn_is_said_in_one_line(tmp_path: Path) -> None:

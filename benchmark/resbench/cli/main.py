@@ -32,6 +32,8 @@ VERBS = {
     "ui": "Serve the MLflow UI of the results folder.",
 }
 """Verb and one-line help, so that the help page imports no verb's module."""
+COMPLETE = "_RESBENCH_COMPLETE"
+"""The variable by which a shell asks for completions, as click's scripts set it."""
 
 
 class Verbs(click.Group):
@@ -72,6 +74,10 @@ def cli() -> None:
 def main() -> None:
     """Run the command line; never end in a traceback for what a user can cause."""
     settle()
+    if (asked := os.environ.get(COMPLETE)) is not None:
+        from click.shell_completion import shell_complete
+
+        sys.exit(shell_complete(cli, {}, "resbench", COMPLETE, asked))
     try:
         with cli.make_context("resbench", sys.argv[1:]) as context:
             code = cli.invoke(context)

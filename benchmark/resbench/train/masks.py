@@ -15,6 +15,7 @@ from safetensors.torch import load
 from torch import Tensor, nn
 
 from resbench.data.images import Images
+from resbench.datasets import DATA_SETS, DataSet
 from resbench.errors import EnvironmentFault, UsageError
 from resbench.models.attention import AttentionModule
 from resbench.store.layout import RunFolder
@@ -87,13 +88,19 @@ def observe(run: RunFolder, record: RunRecord, images: Images, rows: Sequence[in
         raise EnvironmentFault(f"{run.weights}: does not fit the network ({first}).") from error
     chosen = list(rows)
     logits_NK, stages = _forward(lane, tested.test_images, chosen, modules)
-    named = images.class_names
+    named = class_names(images, DATA_SETS[record.data.name])
     return Observed(
         tested.test_images[chosen],
         tuple(named[label] for label in tested.test_labels[chosen]),
         tuple(named[label] for label in logits_NK.argmax(1).tolist()),
         stages,
     )
+
+
+def class_names(images: Images, known: DataSet) -> tuple[str, ...]:
+    """Return the names of an image's classes by label: of the published images, their own."""
+    published = images.fingerprint == known.fingerprint  # which covers the labels
+    return (published and known.class_names) or images.class_names
 
 
 def _spec(record: RunRecord) -> RunSpec:

@@ -1,0 +1,103 @@
+"""What comes with the code: how to cite it, completion, and the workflow of a replication."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import resbench
+
+from ..cli.invoke import invoke
+from ..factory import plant, suite_under
+from ..mini import RESBENCH
+
+ROOT = Path(__file__).resolve().parents[2]
+WORKFLOW = ROOT / ".github" / "workflows" / "replication.yml"
+
+
+def test_citation_and_package_name_the_same_version_licence_and_authors() -> None:
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert cited["cff-version"] == "1.2.0"
+    assert cited["version"] == project["version"] == resbench.__version__
+    assert cited["license"] == project["license"]
+    assert cited["authors"] == project["authors"]
+    (paper,) = cited["references"]
+    assert paper["url"] in project["urls"].values()
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_line_of_the_page_makes_a_script_for_each_shell(shell: str) -> None:
+    if shell == "bash" and shutil.which("bash") is None:
+        pytest.skip("NOT CHECKED: click asks bash for its version, and there is none")
+    page = (ROOT / "docs" / "automation.md").read_text("utf-8")
+    assert f"_RESBENCH_COMPLETE={shell}_source resbench" in page
+    done = subprocess.run(
+        [RESBENCH], env=os.environ | {"_RESBENCH_COMPLETE": f"{shell}_source"},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "_resbench_completion" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [("resbench re", "report"), ("resbench run --keep", "--keep-weights"),
+     ("resbench report --format la", "latex")],
+)  # fmt: skip
+def test_commands_options_and_choices_are_completed(words: str, expected: str) -> None:
+    asked = {"COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    done = subprocess.run(
+        [RESBENCH], env=os.environ | asked | {"_RESBENCH_COMPLETE": "bash_complete"},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert f"plain,{expected}" in done.stdout.splitlines()
+
+
+def steps() -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = yaml.safe_load(WORKFLOW.read_text("utf-8"))["jobs"]["smoke"][
+        "steps"
+    ]
+    return found
+
+
+def test_the_commands_of_the_workflow_run_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """After `make demo`, whose result is planted here: tests/packaging/test_make.py has its own."""
+    make, *commands = [shlex.split(step["run"]) for step in steps() if "run" in step]
+    assert make == ["make", "demo"]
+    recipe = re.search(r"^demo:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text("utf-8"), re.M)
+    assert recipe is not None
+    assert "resbench run smoke --results demo/results" in recipe[1]
+    monkeypatch.chdir(tmp_path)
+    smoke = suite_under("smoke")
+    plant(Path("demo/results"), smoke, smoke.cells[0].id, 1, test=[20.0, 10.0])
+    assert [command[1] for command in commands] == ["verify", "report"]
+    for program, *arguments in commands:
+        assert program == ".venv/bin/resbench"
+        done = invoke(capsys, *arguments)
+        assert done.code == 0, done.err
+    assert Path("demo/report.html").stat().st_size > 10_000
+
+
+def test_a_claim_that_is_not_confirmed_fails_the_last_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (judge,) = [step["run"] for step in steps() if "--strict" in step.get("run", "")]
+    table = suite_under("table1_arl_vs_nal")
+    plant(Path("demo/results"), table, "attention-56/arl", 1, test=[50.0, 40.0])
+    done = invoke(
+        capsys, *shlex.split(judge.replace(" smoke ", f" {table.loaded.suite.name} "))[1:]
+    )
+    assert done.code == 4

@@ -105,7 +105,9 @@ def test_one_seed_has_no_spread_and_a_diverged_one_is_counted(tmp_path: Path) ->
     factory.diverge(tmp_path, suite_under(SUITE), CELL, 2)
     found = findings(tmp_path)
     assert found["seeds"].points is None
-    assert "seeds: 1 run. The published number is one run" in finding_sentence(found["seeds"])
+    assert "seeds: 1 run. The published number counts as one run" in finding_sentence(
+        found["seeds"]
+    )
     lost = {"diverged": 1, "runs": 2, "reason": "the loss is nan at step 7"}
     assert found["diverged"].facts == lost
 

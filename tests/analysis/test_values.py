@@ -55,6 +55,23 @@ def value(tmp_path: Path, suite: str, row: str, column: str) -> JudgedValue:
     return next(v for v in judged if (v.row, v.column) == (row, column))
 
 
+def test_a_published_median_is_more_certain_than_one_run_and_says_so(
+    tmp_path: Path, suite: str, make: Callable[..., Expanded]
+) -> None:
+    make(ARL, 5.4, 5.5, 5.6)
+    one = value(tmp_path, suite, "attention-56", "arl")
+    text = Path(suite).read_text()
+    Path(suite).write_text(text.replace('value: "5.50"', 'value: "5.50", median_of: 5', 1))
+    five = value(tmp_path, suite, "attention-56", "arl")
+    assert one.interval is not None
+    assert five.interval is not None
+    assert one.interval[0] < five.interval[0] < five.interval[1] < one.interval[1]
+    assert "counts as one run" in value_sentence(one)
+    assert "is the median of 5 runs" in value_sentence(five)
+    assert "Median of 5 runs." in notes_of(five)
+    assert "Median of 5 runs." not in notes_of(one)
+
+
 def test_a_suite_that_departs_from_its_source_is_not_judged_against_it(
     tmp_path: Path, suite: str, make: Callable[..., Expanded]
 ) -> None:

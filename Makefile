@@ -31,7 +31,8 @@ define install
 	@touch $@
 endef
 
-.PHONY: help demo test lint test-cpus test-gpu test-deep soak fuzz bench reports constraints clean
+.PHONY: help demo test lint test-cpus test-gpu test-slurm test-deep soak fuzz bench reports \
+	constraints clean
 
 help:
 	@echo "make demo         run the smoke suite and print its report"
@@ -39,6 +40,7 @@ help:
 	@echo "make lint         run linters and layer rules"
 	@echo "make test-cpus    run the tests that compute under the settings of several processors"
 	@echo "make test-gpu     run the tests that need a CUDA device"
+	@echo "make test-slurm   run the tests on a Slurm cluster of one machine; root may install it by apt"
 	@echo "make test-deep    run the long campaigns too, with new random examples"
 	@echo "make soak         kill runs at random moments, KILLS=25 times, and count what was lost"
 	@echo "make fuzz         try INPUTS=200 damaged inputs, and see that each gets a sensible answer"
@@ -67,8 +69,11 @@ test-cpus: $(VENV)/installed-test
 test-gpu: $(VENV)/installed-test
 	$(PYTEST) -m gpu -n 4
 
+test-slurm: $(VENV)/installed-test
+	$(PYTEST) -m slurm tests/slurm
+
 test-deep: $(VENV)/installed-test
-	$(PYTEST) -n $(JOBS) --dist worksteal -m 'not gpu' --hypothesis-profile random
+	$(PYTEST) -n $(JOBS) --dist worksteal -m 'not gpu and not slurm' --hypothesis-profile random
 
 soak: $(VENV)/installed-test
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m tools.soak --kills $(KILLS)

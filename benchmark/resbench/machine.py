@@ -41,11 +41,20 @@ def _cpu() -> dict[str, str]:
 
 
 def cores() -> int:
-    """Return how many cores this process may use, by its affinity and a container's quota."""
+    """Return how many cores this process may use, by affinity, Slurm and a container's quota."""
     known = hasattr(os, "sched_getaffinity")
     allowed = len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
+    slurm = os.environ.get("SLURM_CPUS_ON_NODE", "")  # not every cluster binds a job to its cores
+    if slurm.isdigit():
+        allowed = min(allowed, int(slurm))
     quotas = [quota for folder in control_groups("cpu") if (quota := _quota(folder)) is not None]
     return max(1, min([allowed, *map(math.ceil, quotas)]))
+
+
+def slurm_job() -> str | None:
+    """Return the number of the Slurm job that this process is in, as squeue writes it."""
+    array, index = (os.environ.get(f"SLURM_ARRAY_{name}_ID") for name in ("JOB", "TASK"))
+    return f"{array}_{index}" if array and index else os.environ.get("SLURM_JOB_ID")
 
 
 def _quota(folder: Path) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -13,6 +14,8 @@ from resbench.analysis.results import Results, Unfinished
 from resbench.analysis.tables import TableRuns, fill, orphans
 from resbench.data.fit import train_images
 from resbench.errors import UsageError
+from resbench.runner.cluster import SlurmJob
+from resbench.store.layout import RunFolder
 from resbench.store.state import Status
 from resbench.suite.load import Loaded
 from resbench.suite.schedule import resolve
@@ -55,6 +58,10 @@ class StoppedRun:
     epochs: int | None
     """How many it has in all, where that is known."""
     reason: str | None
+    job: str | None = None
+    """The Slurm job that it is or was in."""
+    silent_s: float | None = None
+    """Seconds since a running run last wrote something."""
 
 
 @dataclass(frozen=True)
@@ -69,10 +76,16 @@ class FolderStatus:
     orphans: tuple[str, ...]
     """Finished runs in no cell of any suite, each with the cell that it was made for."""
     problems: tuple[str, ...]
+    jobs: tuple[SlurmJob, ...] = ()
+    """Submitted workers that wait or run."""
 
 
 def folder_status(
-    suites: Sequence[Loaded], results: Results, *, whole: bool = True
+    suites: Sequence[Loaded],
+    results: Results,
+    *,
+    whole: bool = True,
+    jobs: Sequence[SlurmJob] = (),
 ) -> FolderStatus:
     """Return the state of every suite that is trained, and of every folder that is not in order.
 
@@ -89,6 +102,7 @@ def folder_status(
         tuple(stopped),
         tuple(sorted(map(run_label, orphans(tables, results)))) if whole else (),
         results.problems,
+        tuple(jobs),
     )
 
 
@@ -125,18 +139,31 @@ def _stopped(tables: Sequence[TableRuns], results: Results) -> list[StoppedRun]:
                     epochs[run.key] = resolve(spec, train_images(spec.data)).epochs
                 named = table.expanded.loaded.suite.name, cell.cell.id
                 cells.setdefault(run.key, {})[named] = None
-    found = [
-        StoppedRun(
-            run.key,
-            run.seed,
-            tuple(cells.get(run.key, ())),
-            _state(run),
-            run.state.status.value if run.state else None,
-            run.state.epoch if run.state else 0,
-            epochs.get(run.key),
-            run.state.reason if run.state else None,
+    found = []
+    for run in (run for runs in results.unfinished.values() for run in runs):
+        state, epoch, silent_s = run.state, run.state.epoch if run.state else 0, None
+        if state and state.status is Status.RUNNING:
+            epoch, silent_s = _heartbeat(RunFolder(results.path, run.key), epoch)
+        found.append(
+            StoppedRun(
+                run.key,
+                run.seed,
+                tuple(cells.get(run.key, ())),
+                _state(run),
+                state.status.value if state else None,
+                epoch,
+                epochs.get(run.key),
+                state.reason if state else None,
+                state.job if state else None,
+                silent_s,
+            )
         )
-        for runs in results.unfinished.values()
-        for run in runs
-    ]
     return sorted(found, key=lambda run: (not run.cells, run.cells, run.seed, run.key))
+
+
+def _heartbeat(folder: RunFolder, epoch: int) -> tuple[int, float | None]:
+    """Return how far a running run is, and for how many seconds it has written nothing."""
+    with suppress(OSError):
+        silent_s = time.time() - max(folder.timing.stat().st_mtime, folder.state.stat().st_mtime)
+        return folder.metrics.read_bytes().count(b"\n"), max(0.0, silent_s)
+    return epoch, None

@@ -69,8 +69,12 @@ def planning_options(function: _F) -> _F:
     return function
 
 
-def expand_request(request: Request) -> tuple[list[Expanded], dict[str, Source], list[Device]]:
+def expand_request(
+    request: Request, *, here: bool = True
+) -> tuple[list[Expanded], dict[str, Source], list[Device]]:
     """Load and expand the suites of a request on this machine's data and devices.
+
+    Without ``here`` the devices are another machine's, and none is returned.
 
     Raises:
         ResbenchError: every problem that the user can fix.
@@ -86,11 +90,11 @@ def expand_request(request: Request) -> tuple[list[Expanded], dict[str, Source],
     loaded = load_suites(request.suites)
     tiered = [(suite, load_tier(request.tier, suite.document.path)) for suite in loaded]
     overrides = parse_overrides(request.set_)
-    devices = choose(request.devices, request.jobs)
+    devices = choose(request.devices, request.jobs) if here else []
     engine = request.engine or "eager"
-    if engine != "eager" and not devices[0].is_gpu:
+    if engine != "eager" and here and not devices[0].is_gpu:
         raise UsageError(f"--engine {engine}: CUDA graphs need a GPU. Use --engine eager.")
-    if engine == "graph+compile":
+    if engine == "graph+compile" and here:
         need_compiler()
     locations = parse_locations(request.data)
     found = (data_names(suite, tier, overrides) for suite, (tier, _) in tiered)

@@ -9,6 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from resbench.cli.executor import (
+    Executor,
+    Worker,
+    executor_options,
+    not_taken,
+    requeue_for_rest,
+)
 from resbench.cli.planning import (
     Request,
     chosen_runs,
@@ -39,6 +46,7 @@ if TYPE_CHECKING:
 @click.option("--keep-weights", is_flag=True,
               help="Store final weights too, for `resbench masks`.")  # fmt: skip
 @click.option("--no-mirror", is_flag=True, help="Do not export to MLflow.")
+@executor_options
 def command(
     results: Path,
     budget: str | None,
@@ -48,24 +56,24 @@ def command(
     no_mirror: bool,
     **options: Any,
 ) -> int:
-    """Train what the suites need and have not run yet.
-
-    A recorded run is never trained again, and an interrupted one resumes from its last checkpoint,
-    so you can repeat the command at any time.
-    """
+    """Train what the suites need and have not run yet; interrupted runs resume."""
     from resbench.runner.devices import unused_gpu
     from resbench.runner.throughput import Throughput
     from resbench.store.layout import ResultsFolder
     from resbench.store.scan import scan
 
     deadline = None if budget is None else time.monotonic() + parse_budget(budget)
+    executor = Executor.of(options)
+    if executor.name and budget:
+        raise UsageError("--budget: a worker has its job's limit. Use --slurm time=1:30:00.")
+    worker = Worker(executor.submitted) if executor.submitted else None
     request = Request(**options)
-    suites, sources, devices = expand_request(request)
+    suites, sources, devices = expand_request(request, here=executor.name is None)
     context = suites[0].context
     if pack > 1 and (context.engine == "eager" or context.precision != "bf16"):
         raise UsageError(
             f"--pack {pack}: needs a GPU. Leave --pack out."
-            if not devices[0].is_gpu
+            if devices and not devices[0].is_gpu
             else f"--pack {pack}: needs --engine graph --precision bf16."
         )
     runs = chosen_runs(request, suites, sources)
@@ -73,6 +81,8 @@ def command(
         _say("Nothing to train: these tables are counted, not trained. See `resbench report`.")
         return ExitCode.OK
     folder = ResultsFolder(results.absolute())
+    if worker:
+        worker.check(runs, folder.path)
     folder.open_for_writing()
     need_temporary_files(folder.path)
     found = scan(folder.path)
@@ -95,22 +105,34 @@ def command(
     for name, what in missing.items():
         left_out = count(sum(run.spec.data.name == name for run in todo), "run")
         _say(f"warning: {left_out} left out: {what}")
+    if executor.name:
+        files = [suite.loaded.document.path for suite in suites]
+        return executor.submit(files, runs, len(runnable), folder.path)
     if request.devices == "auto" and not devices[0].is_gpu and (unused := unused_gpu()):
         _say(f"warning: {unused}")
     devices = devices[: len(runnable)]
     _say(f"{count(len(runnable), 'run')} to do, {done} recorded in {results}; {_where(devices)}")
-    from resbench.runner.session import SessionSettings
+    from resbench.runner.session import PlanEnd, SessionSettings
 
     settings = SessionSettings(
         folder.path,
         devices,
-        deadline=deadline,
+        deadline=worker.deadline if worker else deadline,
         pack=pack,
         accept_environment=accept_environment,
         keep_weights=keep_weights,
+        wait=worker is None,
     )
-    summary = _work(runnable, settings, Throughput.of(found.records.values()), mirror=not no_mirror)
+    if worker and worker.signals:
+        summary = PlanEnd(left=runnable, signal=worker.signals[0])
+    else:
+        throughput = Throughput.of(found.records.values())
+        summary = _work(runnable, settings, throughput, mirror=not no_mirror)
+    if worker:
+        summary.left = not_taken(summary.left, folder.path)
     code = _conclude(summary, request, results, _logs(summary, results))
+    if worker:
+        code = requeue_for_rest(summary, code)
     return ExitCode.ENVIRONMENT if missing and code == ExitCode.OK else code
 
 

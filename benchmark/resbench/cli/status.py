@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import click
 
 from resbench.cli.options import format_option, results_to_read_option, show
+from resbench.errors import EnvironmentFault
 
 
 @click.command("status")
@@ -22,8 +24,14 @@ def command(suites: tuple[str, ...], results: Path, format_: str | None) -> None
     from resbench.analysis.results import read_results
     from resbench.analysis.status import folder_status
     from resbench.report.status import status_document
+    from resbench.runner.cluster import SlurmJob, jobs_of
     from resbench.suite.load import load_suites, suite_names
 
+    jobs: list[SlurmJob] = []
+    try:
+        jobs = jobs_of(results) if shutil.which("squeue") else []
+    except EnvironmentFault as fault:
+        click.echo(f"warning: no view of Slurm's queue: {fault}", err=True)
     named = load_suites(suites or suite_names())
-    found = folder_status(named, read_results(results), whole=not suites)
+    found = folder_status(named, read_results(results), whole=not suites, jobs=jobs)
     show(status_document(found), format_)

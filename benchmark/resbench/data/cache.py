@@ -29,7 +29,7 @@ _FINGERPRINT = "fingerprint-2"
 _log = logging.getLogger(__name__)
 
 
-def user_folder(variable: str, kind: Literal["cache", "data"]) -> Path:
+def user_folder(variable: str, kind: Literal["cache", "config", "data"]) -> Path:
     """Return the folder that an environment variable names, or the user's own of this kind.
 
     For a user without a home folder it is below :data:`HOMELESS`.

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from resbench.analysis.status import STATES, FolderStatus, StoppedRun
 from resbench.report.document import Block, Document, Heading, Items, Paragraph, Table
-from resbench.words import count
+from resbench.runner.cluster import SlurmJob
+from resbench.words import count, duration
 
 
 def status_document(status: FolderStatus) -> Document:
@@ -25,7 +26,16 @@ def stopped_line(run: StoppedRun) -> str:
     far = f"after epoch {run.epoch}{of}" if run.epoch else "before the end of epoch 1"
     # Of an orderly stop the reason says how far, which stands here already.
     why = "" if (run.reason or "after ").startswith("after ") else f", {run.reason}"
+    if run.state == "running":
+        why += "" if run.silent_s is None else f", last heard of {duration(run.silent_s)} ago"
+        why += "" if run.job is None else f", job {run.job}"
     return f"{where}: {run.status} {far}{why} ({run.key[:16]})"
+
+
+def job_line(job: SlurmJob) -> str:
+    """Return what squeue says of a submitted worker."""
+    why = f" ({job.reason})" if job.state == "PENDING" else f" on {job.node}, {job.left} left"
+    return f"{job.id}: {job.state.lower()}{why}"
 
 
 def _blocks(status: FolderStatus) -> Iterator[Block]:
@@ -41,6 +51,9 @@ def _blocks(status: FolderStatus) -> Iterator[Block]:
     waiting = [f"{t.suite} ({t.runs['to do']})" for t in status.tables if not t.setting]
     if waiting:
         yield Paragraph(f"Not run yet, with the number of runs: {', '.join(waiting)}.")
+    if status.jobs:
+        yield Paragraph("Slurm jobs, each a worker that takes what is free:")
+        yield Items(tuple(map(job_line, status.jobs)))
     if status.unfinished:
         yield Paragraph("Unfinished; the command that started a run resumes it:")
         yield Items(tuple(map(stopped_line, status.unfinished)))

@@ -48,6 +48,8 @@ class SessionSettings:
     pack: int = 1
     accept_environment: bool = False
     keep_weights: bool = False
+    wait: bool = True
+    """Whether to wait for runs that other processes work on, in case they leave them unfinished."""
 
 
 @dataclass
@@ -251,7 +253,7 @@ class Session:
 
     def _waiting_for_others(self) -> bool:
         """Watch the runs that other processes train; take those that they have left."""
-        if not self.elsewhere or self._stopping():
+        if not self.settings.wait or not self.elsewhere or self._stopping():
             return False
         if self.settings.deadline is not None and time.monotonic() > self.settings.deadline:
             return False

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 from resbench.errors import EnvironmentFault
+from resbench.machine import slurm_job
 from resbench.store.atomic import dump_json, load_object, read_file, write_atomic
 from resbench.store.layout import RunFolder
 from resbench.store.locks import is_locked
@@ -45,6 +46,8 @@ class RunState:
     reason: str | None
     updated: str
     """UTC, ISO 8601; shown, never compared."""
+    job: str | None = None
+    """The Slurm job that it works or worked in."""
 
 
 def write_state(
@@ -58,7 +61,7 @@ def write_state(
         before = read_state(run)
         epoch = before.epoch if before else 0
     updated = datetime.now(UTC).isoformat(timespec="seconds")
-    state = RunState(status, os.getpid(), socket.gethostname(), epoch, reason, updated)
+    state = RunState(status, os.getpid(), socket.gethostname(), epoch, reason, updated, slurm_job())
     write_atomic(run.state, f"{dump_json(asdict(state))}\n".encode())
 
 

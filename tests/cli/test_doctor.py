@@ -1,0 +1,102 @@
+"""`resbench doctor`: each check, and the line that its fault gives."""
+
+from __future__ import annotations
+
+import shutil
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+
+from resbench.cli import doctor
+
+from ..mini import resbench
+from .invoke import Outcome, invoke
+
+Capture = pytest.CaptureFixture[str]
+Usage = namedtuple("Usage", "total used free")
+
+
+def lines(outcome: Outcome) -> dict[str, tuple[str, str]]:
+    """Check -> its mark and its text."""
+    assert outcome.err == ""
+    rows = (line.split(maxsplit=2) for line in outcome.out.splitlines())
+    return {check: (mark, text) for mark, check, text in rows}
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No training in this process, and nothing of the user's."""
+    monkeypatch.setattr(doctor, "_short_run", lambda *_: [b"the same bits"])
+    monkeypatch.setenv("RESBENCH_DATA_DIR", str(tmp_path / "archives"))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+def test_a_sound_machine_trains_and_nothing_is_left_behind(tmp_path: Path) -> None:
+    done = resbench(tmp_path, "doctor", "--device", "cpu", PATH=str(tmp_path))
+    assert (done.returncode, done.stderr) == (0, "")
+    found = lines(Outcome(0, done.stdout, ""))
+    assert list(found) == ["disk", "locks", "device", "training", "data", "MLflow", "Slurm"]
+    assert {mark for mark, _ in found.values()} == {"ok"}
+    assert found["training"][1] == "a short run gave the same bits twice"
+    assert found["data"][1].startswith("digits; not here: cifar10, cifar100 (`resbench data fetch")
+    assert not (tmp_path / "results").exists()
+    assert not list(tmp_path.glob(".tmp*"))
+
+
+def faulty(capsys: Capture, results: Path, *words: str) -> dict[str, str]:
+    """Check -> text, of the checks that fail."""
+    outcome = invoke(capsys, "doctor", "--results", results, *words)
+    found = {check: text for check, (mark, text) in lines(outcome).items() if mark == "FAULT"}
+    assert outcome.code == (3 if found else 0)
+    return found
+
+
+def test_other_bits_the_second_time_are_a_fault(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert faulty(capsys, tmp_path) == {}
+    monkeypatch.setattr(doctor, "_short_run", lambda folder, _: [folder.name.encode()])
+    assert "gave other bits the second time" in faulty(capsys, tmp_path)["training"]
+
+
+def test_a_lock_that_two_processes_get_is_a_fault(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("resbench.store.locks.fcntl.flock", lambda *_: None)
+    found = faulty(capsys, tmp_path)
+    assert list(found) == ["locks"]
+    assert "two processes get the same lock" in found["locks"]
+
+
+def test_a_full_disk_is_a_fault(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(1, 1, 2**28))
+    assert "0.2 GiB are free, too little" in faulty(capsys, tmp_path)["disk"]
+
+
+def test_a_gpu_that_is_not_there_is_a_fault_and_nothing_is_trained_on_it(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    found = faulty(capsys, tmp_path, "--device", "cuda:7")
+    assert list(found) == ["device"]
+    assert "nvidia-smi lists no such GPU" in found["device"]
+
+
+def test_a_server_of_mlflow_that_does_not_answer_is_a_fault(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:secret@127.0.0.1:9")
+    found = faulty(capsys, tmp_path)["MLflow"]
+    assert found.startswith("http://127.0.0.1:9: no answer (")
+    assert "secret" not in found
+
+
+def test_a_slurm_that_does_not_answer_is_a_fault(tmp_path: Path, capsys: Capture) -> None:
+    for name in ("sbatch", "scontrol"):
+        (tmp_path / name).write_text("#!/bin/sh\necho 'no controller' >&2; exit 1\n")
+        (tmp_path / name).chmod(0o755)
+    assert faulty(capsys, tmp_path)["Slurm"] == "no controller (scontrol)."

@@ -1,0 +1,323 @@
+"""Submitting workers: the script, what Slurm is asked, and how a worker behaves in a job.
+
+Slurm's commands are stand-ins here; tests/slurm asks a real one.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from resbench.cli.executor import not_taken, requeue_for_rest
+from resbench.errors import EnvironmentFault
+from resbench.runner import cluster
+from resbench.runner.session import PlanEnd
+from resbench.store.layout import RunFolder
+from resbench.store.locks import wait_lock
+from resbench.store.state import Status, read_state
+
+from ..faults.running import epochs_in, prepare, run_in, wait_for_epochs
+from ..mini import PATIENCE_S, RESBENCH, resbench, run_folders, started, suite_of, write_suite
+from ..runner.planning import planned
+
+RUN = ("run", "mini.yaml", "-j1", "--executor")
+
+
+def stand_in(folder: Path, name: str, body: str) -> None:
+    """Put a command of Slurm on the PATH that notes how it was called."""
+    path = folder / "bin" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f'#!/bin/sh\necho "{name} $*" >> {folder}/asked\n{body}\n')
+    path.chmod(0o755)
+
+
+def with_stand_ins(folder: Path) -> str:
+    return f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
+
+
+def asked(folder: Path) -> list[str]:
+    return (folder / "asked").read_text().splitlines()
+
+
+@pytest.fixture
+def no_slurm(tmp_path: Path) -> str:
+    """A PATH with nothing of Slurm."""
+    (tmp_path / "few").mkdir()
+    for name in ("bash", "git"):
+        if found := shutil.which(name):
+            (tmp_path / "few" / name).symlink_to(found)
+    return str(tmp_path / "few")
+
+
+def test_local_workers_train_every_run_once(tmp_path: Path) -> None:
+    write_suite(tmp_path, suite_of(total=1, seeds=(1, 2)))
+    done = resbench(tmp_path, *RUN, "local", "--workers", "2")
+    assert done.returncode == 0, done.stderr
+    assert len(run_folders(tmp_path / "results")) == 4
+    assert all(run.record.exists() for run in run_folders(tmp_path / "results"))
+    logs = [path.read_text() for path in (tmp_path / "results" / "jobs").iterdir()]
+    assert len(logs) == 2
+    trained = [line for text in logs for line in text.splitlines() if "] done" in line]
+    assert len([line for line in trained if "already recorded" not in line]) == 4
+
+
+def test_the_script_has_the_options_of_user_suite_and_command_line_in_this_order(
+    tmp_path: Path,
+) -> None:
+    write_suite(tmp_path)
+    config = tmp_path / "config"
+    config.mkdir()
+    (config / "executors.yaml").write_text("slurm: {account: mine, partition: a, time: 1:30:00}\n")
+    (tmp_path / "executors.yaml").write_text("slurm:\n  partition: b\n  exclusive:\n")
+    words = (*RUN, "slurm", "--workers", "9", "--print-script", "--slurm", "time=4:00:00")
+    done = resbench(
+        tmp_path, *words, "--cell", "arl", "--slurm=comment=two words",
+        RESBENCH_CONFIG_DIR=str(config),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    first, *lines, cd, command = done.stdout.splitlines()
+    assert first == "#!/bin/bash"
+    assert subprocess.run(["bash", "-n", "-c", done.stdout], check=True).returncode == 0
+    results = tmp_path / "results"
+    assert {line.removeprefix("#SBATCH --") for line in lines} == {
+        "array=0-0",  # one run needs no second worker
+        f"chdir={results}", f"output={results}/jobs/%A_%a.log",
+        "job-name=resbench", "open-mode=append", "requeue", "signal=B:USR1@30",
+        "account=mine", "partition=b", "exclusive", "time=4:00:00", "comment='two words'",
+    }  # fmt: skip
+    assert cd == f"cd {tmp_path} || exit"
+    assert command.startswith("exec ")
+    assert " run mini.yaml --no-mirror --cell=arl --jobs=1 --results=" in command
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--workers", "2"), "--workers: needs --executor slurm."),
+        (("--slurm", "time=1"), "--slurm: needs --executor slurm."),
+        (("--executor", "slurm", "--budget", "1h"), "Use --slurm time=1:30:00."),
+        (("--print-script", "--slurm", "array=1"), "sbatch option array: resbench sets it."),
+        (("--print-script", "--slurm", "-p=x"), "sbatch option -p: use its long name"),
+        (("--print-script", "--slurm", "time=1\nrm x"), "sbatch option time: use its long name"),
+    ],
+)
+def test_wrong_options_are_refused_in_one_line(
+    words: tuple[str, ...], said: str, tmp_path: Path
+) -> None:
+    write_suite(tmp_path)
+    done = resbench(tmp_path, "run", "mini.yaml", *words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("text", ["partition: a\n", "slurm: a\n", "slurm: {nodes: [1]}\n"])
+def test_a_wrong_executors_file_is_refused_with_its_place(text: str, tmp_path: Path) -> None:
+    write_suite(tmp_path)
+    (tmp_path / "executors.yaml").write_text(text)
+    done = resbench(tmp_path, "run", "mini.yaml", "--print-script")
+    assert done.returncode == 2
+    assert all(line.startswith("executors.yaml:1:") for line in done.stderr.splitlines())
+    assert done.stderr
+
+
+@pytest.mark.parametrize("words", [(*RUN, "slurm"), ("cancel",)])
+def test_without_slurm_one_line_says_so(
+    words: tuple[str, ...], no_slurm: str, tmp_path: Path
+) -> None:
+    write_suite(tmp_path)
+    (tmp_path / "results").mkdir()
+    done = resbench(tmp_path, *words, PATH=no_slurm)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "not on the PATH. Run this on a login node of a Slurm cluster." in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert resbench(tmp_path, "status", PATH=no_slurm).stderr == "", "which needs no Slurm"
+
+
+def test_a_busy_controller_is_asked_again_and_arrays_are_no_larger_than_slurm_allows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "PAUSES_S", (0, 0, 0))
+    monkeypatch.setenv("PATH", with_stand_ins(tmp_path))
+    stand_in(tmp_path, "scontrol", "echo 'MaxArraySize            = 5'")
+    busy = 'if [ "$(wc -l < $0.n)" -le 2 ]; then echo "sbatch: error: Socket timed out" >&2; exit 1'
+    stand_in(tmp_path, "sbatch", f"cat > $0.script; echo >> $0.n\n{busy}; fi; echo '7;cluster'")
+    assert cluster.submit("the script", 12) == ["7", "7", "7"]
+    tried = [line for line in asked(tmp_path) if line.startswith("sbatch")]
+    assert tried[:3] == ["sbatch --parsable --array=0-4"] * 3, "twice in vain"
+    assert [line.split("=")[1] for line in tried[3:]] == ["0-4", "0-1"]
+    assert (tmp_path / "bin" / "sbatch.script").read_text() == "the script"
+
+
+def test_what_asking_again_does_not_mend_is_not_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", with_stand_ins(tmp_path))
+    stand_in(tmp_path, "scontrol", "echo 'MaxArraySize = 5'")
+    refusal = "sbatch: error: Batch job submission failed: Invalid account"
+    stand_in(tmp_path, "sbatch", f"cat > /dev/null; echo '{refusal}' >&2; exit 1")
+    with pytest.raises(EnvironmentFault, match="Invalid account"):
+        cluster.submit("the script", 1)
+    assert len(asked(tmp_path)) == 2
+
+
+def test_only_the_jobs_of_this_results_folder_are_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", with_stand_ins(tmp_path))
+    place = tmp_path.resolve()
+    rows = (
+        f"7_0|RUNNING|1:00:00|node3|None|{place}",
+        f"7_1|PENDING|2:00:00||Resources|{place}",
+        f"8_0|RUNNING|1:00:00|node4|None|{place}2",
+    )
+    stand_in(tmp_path, "squeue", "\n".join(f"echo '{row}'" for row in rows))
+    stand_in(tmp_path, "scancel", "")
+    running, waiting = cluster.jobs_of(tmp_path)
+    assert (running.id, running.node, waiting.reason) == ("7_0", "node3", "Resources")
+    cluster.cancel(tmp_path)
+    assert asked(tmp_path)[-1] == "scancel 7_0 7_1"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("0:59", 59), ("10:00", 600), ("3:58:00", 14280), ("2-03:04:05", 183845),
+     ("UNLIMITED", None), ("INVALID", None), ("", None)],
+)  # fmt: skip
+def test_times_are_read_as_slurm_writes_them(text: str, expected: float | None) -> None:
+    assert cluster.seconds(text) == expected
+
+
+def test_a_worker_of_another_suite_or_code_trains_nothing(tmp_path: Path) -> None:
+    write_suite(tmp_path, suite_of(total=1))
+    script = resbench(tmp_path, "run", "mini.yaml", "--print-script").stdout
+    *_, submitted = script.split()
+    write_suite(tmp_path, suite_of(total=2))
+    done = resbench(tmp_path, "run", "mini.yaml", submitted)
+    assert done.returncode == 3
+    assert done.stderr == (
+        "Code, suite or data are not those that were submitted, so nothing is trained. "
+        "Submit again.\n"
+    )
+    assert run_folders(tmp_path / "results") == []
+    write_suite(tmp_path, suite_of(total=1))
+    assert resbench(tmp_path, "run", "mini.yaml", "--no-mirror", submitted).returncode == 0
+
+
+def test_a_worker_makes_no_results_folder_where_the_shared_one_is_missing(tmp_path: Path) -> None:
+    write_suite(tmp_path)
+    done = resbench(tmp_path, "run", "mini.yaml", "--submitted=0")
+    assert done.returncode == 3
+    assert "results: not on this machine." in done.stderr
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("number", "state", "code", "requeued"),
+    [
+        (signal.SIGUSR1, "RUNNING", 0, 1),
+        (signal.SIGUSR2, "RUNNING", 0, 1),
+        (signal.SIGTERM, "RUNNING", 0, 1),
+        (signal.SIGTERM, "COMPLETING", 143, 0),  # cancelled, or preempted: then Slurm requeues it
+    ],
+)
+def test_a_signal_stops_a_worker_cleanly_and_it_is_requeued_unless_slurm_ends_it(
+    number: int, state: str, code: int, requeued: int, tmp_path: Path
+) -> None:
+    prepare(tmp_path)
+    told = f'case "$*" in *%T*) echo {state};; *) echo UNLIMITED;; esac'
+    stand_in(tmp_path, "squeue", told)
+    stand_in(tmp_path, "scontrol", "")
+    variables = {"PATH": with_stand_ins(tmp_path), "SLURM_JOB_ID": "7"}
+    script = resbench(tmp_path, "run", "mini.yaml", "--cell=arl", "-j1", "--print-script").stdout
+    with started(tmp_path, "bash", "-c", script, **variables) as process:
+        wait_for_epochs(tmp_path, process, 1)
+        process.send_signal(number)
+        _, said = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == code, said
+    assert asked(tmp_path).count("scontrol requeue 7") == requeued
+    assert not run_in(tmp_path).record.exists()
+    assert epochs_in(run_in(tmp_path))
+
+
+def test_a_worker_with_nothing_left_to_take_is_not_requeued_and_does_not_wait(
+    tmp_path: Path,
+) -> None:
+    """As other workers have everything in hand, who resume it themselves."""
+    prepare(tmp_path)
+    stand_in(tmp_path, "squeue", "echo UNLIMITED")
+    stand_in(tmp_path, "scontrol", "")
+    script = resbench(tmp_path, "run", "mini.yaml", "--cell=arl", "-j1", "--print-script").stdout
+    with started(tmp_path, RESBENCH, "run", "mini.yaml", "--cell=arl", "--no-mirror") as other:
+        wait_for_epochs(tmp_path, other, 0)
+        other.send_signal(signal.SIGSTOP)
+        try:
+            with started(
+                tmp_path, "bash", "-c", script, PATH=with_stand_ins(tmp_path), SLURM_JOB_ID="7"
+            ) as process:
+                _, said = process.communicate(timeout=PATIENCE_S)
+        finally:
+            other.send_signal(signal.SIGCONT)
+    assert process.returncode == 0, said
+    assert said.splitlines()[-1] == "0 done"
+    assert not [line for line in asked(tmp_path) if line.startswith("scontrol")]
+
+
+@pytest.mark.parametrize(
+    ("number", "epochs", "left", "requeued"),
+    [
+        (None, 5, "0:15", True),
+        (None, 0, "0:15", False),  # an epoch is longer than the limit
+        (signal.SIGUSR1, 5, "0:15", True),
+        (signal.SIGUSR1, 0, "0:15", False),
+        (signal.SIGUSR1, 0, "2:00:00", True),  # preempted in its first epoch
+        (signal.SIGUSR1, 0, "UNLIMITED", True),
+    ],
+)
+def test_a_job_is_requeued_only_where_the_next_time_brings_more(
+    number: int | None,
+    epochs: int,
+    left: str,
+    requeued: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PATH", with_stand_ins(tmp_path))
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    stand_in(tmp_path, "squeue", f'case "$*" in *%T*) echo RUNNING;; *) echo {left};; esac')
+    stand_in(tmp_path, "scontrol", "")
+    summary = PlanEnd(left=planned(tmp_path), signal=number, epochs=epochs)
+    assert (requeue_for_rest(summary, 7) == 0) is requeued
+    assert ("scontrol requeue 7" in asked(tmp_path)) is requeued
+    summary.faults.append("the disk is full")
+    assert requeue_for_rest(summary, 7) == 7
+
+
+def test_what_others_have_in_hand_or_have_finished_is_not_left(tmp_path: Path) -> None:
+    runs = planned(tmp_path, suite_of(seeds=(1, 2)))
+    recorded, locked, *rest = (RunFolder(tmp_path, run.key) for run in runs)
+    for folder in (recorded, locked, *rest):
+        folder.create()
+    recorded.record.touch()
+    with wait_lock(locked.path):
+        assert not_taken(runs, tmp_path) == runs[2:]
+    assert not_taken(runs, tmp_path) == runs[1:]
+
+
+def test_a_signal_to_local_workers_stops_them_cleanly(tmp_path: Path) -> None:
+    prepare(tmp_path)
+    command = ("setsid", RESBENCH, *RUN, "local", "--cell", "arl")
+    with started(tmp_path, *command) as process:
+        wait_for_epochs(tmp_path, process, 1)
+        os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does
+        process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 130
+    state = read_state(run_in(tmp_path))
+    assert state is not None
+    assert state.status is Status.INTERRUPTED
+    assert "Left: mini arl seed 1." in (tmp_path / "results/jobs/local_0.log").read_text()

@@ -31,8 +31,8 @@ define install
 	@touch $@
 endef
 
-.PHONY: help demo test lint test-cpus test-gpu test-slurm test-deep soak fuzz bench reports \
-	constraints clean
+.PHONY: help demo test lint test-cpus test-gpu test-slurm test-deep soak fuzz bench gpu-first \
+	reports constraints clean
 
 help:
 	@echo "make demo         run the smoke suite and print its report"
@@ -45,6 +45,7 @@ help:
 	@echo "make soak         kill runs at random moments, KILLS=25 times, and count what was lost"
 	@echo "make fuzz         try INPUTS=200 damaged inputs, and see that each gets a sensible answer"
 	@echo "make bench        time training, testing and loading against the usual loop"
+	@echo "make gpu-first    the first quarter of an hour on a GPU: is it right, and how fast"
 	@echo "make reports      rebuild reports/ and the README's results from results/"
 	@echo "make constraints  resolve constraints.txt anew"
 	@echo "make clean        remove caches, builds and the demo"
@@ -83,6 +84,10 @@ fuzz: $(VENV)/installed-test
 
 bench: $(VENV)/installed
 	$(BIN)/python -m tools.speed
+
+# A machine with torch and the packages of resbench needs no $(VENV): python -m tools.gpu_first.
+gpu-first: $(VENV)/installed-test
+	$(BIN)/python -m tools.gpu_first
 
 reports: $(VENV)/installed
 	$(BIN)/resbench report --site reports --results results

@@ -1,0 +1,259 @@
+"""The first quarter of an hour on a GPU: does the CUDA path compute the same, and how fast is it?
+
+Usage: ``python -m tools.gpu_first [--out results/bench/gpu] [--device cuda] [PHASE...]``. It needs
+torch and the packages of resbench, but no MLflow. Each phase is a process with a limit of its own,
+so that one that hangs costs only itself. Every finding is a JSON line in ``first.jsonl`` as soon as
+it is known; a phase that has ended well is skipped next time, so an interrupted command resumes.
+``first.md`` is a page made of the lines. On ``--device cpu`` it shows that everything works, and
+measures nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from msgspec.structs import replace
+
+from resbench.runner.worker import worker_variables
+from resbench.suite.spec import RunSpec
+from resbench.train.determinism import find_device, set_up_device
+from resbench.train.environment import environment
+from tools.speed.comparisons import Bench
+from tools.speed.ours import ATTENTION_92, Ours, spec_of
+from tools.speed.peer import Peer
+
+ROOT = Path(__file__).resolve().parents[1]
+Finding = dict[str, Any]
+
+KINDS = (
+    ("table1_arl_vs_nal", "attention-56/arl"),
+    ("table1_arl_vs_nal", "attention-56/nal"),
+    ("attention_type", "channel"),
+    ("attention_type", "spatial"),
+    ("table3_mask", "local"),
+    ("resnet164_he2016", "resnet-164/cifar10"),
+    ("table7_cifar10_report", "attention-56"),
+)
+"""A cell of every kind of network that the shipped suites have."""
+
+
+def env(bench: Bench) -> Iterator[Finding]:
+    """Tell the machine: its versions, the speed of a copy, the time of a small kernel."""
+    yield environment(bench.device)
+    if bench.quick:
+        return
+    source = torch.ones(1 << 30, dtype=torch.uint8, device=bench.device)
+    target = torch.empty_like(source)
+    seconds = timed(bench, lambda: [target.copy_(source) for _ in range(50)])
+    yield {"copy_tb_s": round(100 * (1 << 30) / seconds / 1e12, 2)}
+    x, graph = torch.zeros(64, device=bench.device), torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        for _ in range(2000):
+            x.add_(1)
+    yield {"us_a_dependent_kernel": round(timed(bench, graph.replay) / 2000 * 1e6, 2)}
+
+
+def tests(bench: Bench) -> Iterator[Finding]:
+    """Run the tests that need a GPU."""
+    if bench.quick:
+        return
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "tests/gpu"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    yield {"exit_code": done.returncode, "end": done.stdout[-1500:] or done.stderr[-500:]}
+
+
+def kinds(bench: Bench) -> Iterator[Finding]:
+    """Compare the first step's gradients of each engine, for every kind of network."""
+    for suite, cell in KINDS:
+        spec = spec_of((suite, cell), batch_size=32)
+        spec = replace(spec, model=replace(spec.model, width=0.25))
+        if bench.quick:
+            spec = replace(spec, data=replace(spec.data, image_px=16))
+        engines = ("eager", "eager") if bench.quick else ("eager", "graph")
+        eager, other = (_first_gradients(bench, replace(spec, engine=e)) for e in engines)
+        differ = [name for name in eager if not torch.equal(eager[name], other[name])]
+        worst = max((float((eager[n] - other[n]).abs().max()) for n in differ), default=0.0)
+        yield {"kind": f"{suite} {cell}", "gradients": len(eager), "differ": len(differ),
+               "largest_difference": worst}  # fmt: skip
+
+
+def _first_gradients(bench: Bench, spec: RunSpec) -> dict[str, torch.Tensor]:
+    ours = Ours(spec, bench.device, 1)
+    ours.epoch()
+    parameters = ours.lanes[0].model.named_parameters()
+    return {name: p.grad.clone() for name, p in parameters if p.grad is not None}
+
+
+def steps(bench: Bench) -> Iterator[Finding]:
+    """Time a step of Attention-92 by precision, lanes and engine."""
+    ways = [
+        ("fp32", 1, "eager"), ("fp32", 1, "graph"), ("bf16", 1, "graph"), ("fp32", 4, "graph"),
+        ("bf16", 4, "graph"), ("bf16", 8, "graph"),
+    ]  # fmt: skip
+    for precision, lanes, engine in [("fp32", 1, "eager")] if bench.quick else ways:
+        number = bench.steps(20 if engine == "eager" else 150)
+        try:
+            yield _timed_steps(bench, number, lanes, precision=precision, engine=engine)
+        except (RuntimeError, torch.OutOfMemoryError) as error:  # the next way may still do
+            yield {"precision": precision, "lanes": lanes, "engine": engine, "error": str(error)}
+
+
+def compiled(bench: Bench) -> Iterator[Finding]:
+    """Time a step with compiled units."""
+    engine = "eager" if bench.quick else "graph+compile"
+    yield _timed_steps(bench, bench.steps(150), 1, precision="fp32", engine=engine)
+
+
+def _timed_steps(bench: Bench, number: int, lanes: int, **changes: Any) -> Finding:
+    on_gpu = bench.device.type == "cuda"
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats(bench.device)
+    started = time.perf_counter()
+    ours = Ours(bench.spec(ATTENTION_92, **changes), bench.device, number, lanes=lanes)
+    ours.epoch()
+    bench.synchronize()
+    first = time.perf_counter() - started
+    seconds = timed(bench, ours.epoch)
+    found = {
+        **changes,
+        "lanes": lanes,
+        "first_epoch_s": round(first, 1),
+        "ms_a_step": round(seconds / number * 1e3, 3),
+        "images_s": round(ours.images / seconds),
+    }
+    if on_gpu:
+        found["peak_gb"] = round(torch.cuda.max_memory_reserved(bench.device) / 1e9, 2)
+    return found
+
+
+def peer(bench: Bench) -> Iterator[Finding]:
+    """Time the usual loop on the same network and images."""
+    spec = bench.spec(ATTENTION_92, precision="fp32", engine="eager")
+    ours = Ours(spec, bench.device, bench.steps(40))
+    for flags in (False, True):
+        loop = Peer(spec, ours.lanes[0].images, bench.device, flags=flags)
+        with loop.settings():
+            loop.train_epoch()
+            seconds = timed(bench, loop.train_epoch)
+        yield {
+            "loop": "peer, flags on" if flags else "peer",
+            "images_s": round(ours.images / seconds),
+        }
+
+
+def smoke(bench: Bench) -> Iterator[Finding]:
+    """Train the smoke suite, stop it with SIGTERM, and resume it."""
+    cells = ("--cell", "mixed/arl", "--cell", "report2019/nal")
+    command = [sys.executable, "-P", "-m", "resbench", "run", "smoke", *cells, "--no-mirror"]
+    command += ["--devices", bench.device.type]
+    with tempfile.TemporaryDirectory() as folder:
+        running = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True)
+        time.sleep(8 if bench.quick else 20)
+        running.send_signal(signal.SIGTERM)
+        said = running.communicate()[1]
+        yield {"stopped_with": running.returncode, "end": said[-300:]}
+        started = time.perf_counter()
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+        yield {"resumed_with": done.returncode, "s": round(time.perf_counter() - started, 1),
+               "end": (done.stderr + done.stdout)[-600:]}  # fmt: skip
+
+
+PHASES: dict[str, tuple[Callable[[Bench], Iterator[Finding]], int]] = {
+    "env": (env, 60),
+    "kinds": (kinds, 120),
+    "tests": (tests, 120),
+    "steps": (steps, 150),
+    "peer": (peer, 90),
+    "smoke": (smoke, 120),
+    "compiled": (compiled, 180),
+}
+"""Each phase and its limit in seconds; what tells most comes first."""
+
+
+def timed(bench: Bench, work: Callable[[], object]) -> float:
+    """Return the seconds that ``work`` takes on the device, after everything before it."""
+    bench.synchronize()
+    started = time.perf_counter()
+    work()
+    bench.synchronize()
+    return time.perf_counter() - started
+
+
+def note(out: Path, phase: str, finding: Finding) -> None:
+    """Append a finding to the lines, and show it."""
+    line = json.dumps({"phase": phase, **finding}, default=str)
+    print(line, flush=True)
+    with (out / "first.jsonl").open("a") as file:
+        file.write(f"{line}\n")
+
+
+def findings(out: Path) -> list[Finding]:
+    """Return every line noted so far."""
+    path = out / "first.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def page(lines: Sequence[Finding]) -> str:
+    """Return the findings as Markdown, a list a phase."""
+    parts = ["# First run on a GPU", "Made by `make gpu-first`; every line is one finding."]
+    for phase in PHASES:
+        own = [{k: v for k, v in line.items() if k != "phase"} for line in lines
+               if line["phase"] == phase]  # fmt: skip
+        if own:
+            rows = ("; ".join(f"{k}: {v}" for k, v in finding.items()) for finding in own)
+            parts += [f"## {phase}", "\n".join(f"- {' '.join(row.split())}" for row in rows)]
+    return "\n\n".join(parts) + "\n"
+
+
+def conduct(out: Path, device: str, phases: Sequence[str]) -> int:
+    """Run the phases that have not ended well yet, each in a process; return the exit code."""
+    out.mkdir(parents=True, exist_ok=True)
+    well = {line["phase"] for line in findings(out) if line.get("ended") == 0}
+    failed = False
+    for phase in (phase for phase in phases if phase not in well):
+        command = [sys.executable, "-m", "tools.gpu_first", "--out", str(out), "--device", device]
+        variables = {**worker_variables(), "PYTHONPATH": os.pathsep.join(sys.path)}
+        try:
+            ended: int | str = subprocess.run(
+                [*command, "--inside", phase], env=variables, timeout=PHASES[phase][1], cwd=ROOT
+            ).returncode
+        except subprocess.TimeoutExpired:
+            ended = f"over its limit of {PHASES[phase][1]} s"
+        note(out, phase, {"ended": ended})
+        failed |= ended != 0
+        (out / "first.md").write_text(page(findings(out)))
+    return failed
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run phases, or one phase inside its own process."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("phases", nargs="*", metavar="PHASE", help=", ".join(PHASES))
+    parser.add_argument("--out", type=Path, default=ROOT / "results" / "bench" / "gpu")
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--inside", choices=PHASES, help=argparse.SUPPRESS)
+    chosen = parser.parse_args(arguments)
+    if unknown := [phase for phase in chosen.phases if phase not in PHASES]:
+        parser.error(f"unknown phase {unknown[0]}; there are {', '.join(PHASES)}")
+    if chosen.inside is None:
+        return conduct(chosen.out.resolve(), chosen.device, chosen.phases or list(PHASES))
+    device = find_device(chosen.device)
+    set_up_device(device, threads=1)
+    for finding in PHASES[chosen.inside][0](Bench(device, quick=device.type != "cuda")):
+        note(chosen.out, chosen.inside, finding)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

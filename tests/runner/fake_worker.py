@@ -1,7 +1,7 @@
 """A worker that speaks the line protocol and trains nothing; its standard input says what to do.
 
 ``python fake_worker.py FOLDER [BEHAVIOUR...]``: runs of seed 1, 2, ... behave as the first, second,
-... behaviour says, the rest is done. Every run begun is a line in ``FOLDER/begun``.
+... behaviour says, the rest is done. Every attempt is a line in ``FOLDER/attempts``.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ def end(job: Job, status: str, text: str = "") -> None:
 
 def run(job: Job) -> None:
     seed = job.spec["seed"]
-    with (folder / "begun").open("a") as begun:
-        begun.write(f"{os.getpid()} {seed} {job.key}\n")
+    with (folder / "attempts").open("a") as attempts:
+        attempts.write(f"{os.getpid()} {seed} {job.key}\n")
     behaviour = behaviours[seed - 1] if seed <= len(behaviours) else "done"
     behaviour = "done" if behaviour in ("kill at start", "crowded") else behaviour
     emit(AtStep(job.key, 1, 8))
@@ -67,7 +67,7 @@ def run(job: Job) -> None:
         end(job, "done" if mark.exists() else "running")
         mark.touch()
     elif behaviour == "fault":
-        while len((folder / "begun").read_text().splitlines()) < 2:
+        while len((folder / "attempts").read_text().splitlines()) < 2:
             time.sleep(0.01)  # so that there is another one to stop
         emit(Fault("the disk is full"))
         end(job, "failed", "the disk is full")

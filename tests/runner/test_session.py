@@ -83,9 +83,9 @@ class Stage:
         self.notes = Notes()
         return Session(runs, chosen, throughput or Throughput(), self.notes).run()
 
-    def begun(self) -> list[list[str]]:
+    def attempts(self) -> list[list[str]]:
         """Process, seed and key of each attempt."""
-        return [line.split() for line in (self.folder / "begun").read_text().splitlines()]
+        return [line.split() for line in (self.folder / "attempts").read_text().splitlines()]
 
     def ends(self) -> dict[str, str]:
         return {line[2]: line[3] for line in self.notes.lines if line[0] == "ended"}
@@ -101,7 +101,7 @@ def test_every_run_ends_once_and_one_process_serves_them_all(stage: Stage) -> No
     summary = stage.work(runs, "done", "diverged", "oom", "failed")
     assert list(summary.ended.values()) == ["done", "diverged", "oom", "failed", "done"]
     assert (summary.left, summary.faults, summary.epochs) == ([], [], 5)
-    assert len({pid for pid, *_ in stage.begun()}) == 1
+    assert len({pid for pid, *_ in stage.attempts()}) == 1
     heard = [line for line in stage.notes.lines if line[1] == runs[1].key]
     assert [line[0] for line in heard] == ["began", "AtStep", "Epoch", "ended"]
     assert heard[-1][2:] == ("diverged", "because diverged")
@@ -110,8 +110,8 @@ def test_every_run_ends_once_and_one_process_serves_them_all(stage: Stage) -> No
 def test_workers_share_a_plan(stage: Stage) -> None:
     summary = stage.work(stage.plan(12), workers=2)
     assert list(summary.ended.values()) == ["done"] * 12
-    assert len({key for *_, key in stage.begun()}) == 12
-    assert len({pid for pid, *_ in stage.begun()}) == 2
+    assert len({key for *_, key in stage.attempts()}) == 12
+    assert len({pid for pid, *_ in stage.attempts()}) == 2
 
 
 @pytest.mark.parametrize(
@@ -137,8 +137,8 @@ def test_a_kill_that_the_kernel_counted_is_out_of_memory(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def counted() -> int:
-        begun = stage.folder / "begun"
-        return 7 + (begun.exists() and len(begun.read_text().splitlines()) == 2)
+        attempts = stage.folder / "attempts"
+        return 7 + (attempts.exists() and len(attempts.read_text().splitlines()) == 2)
 
     monkeypatch.setattr(worker, "oom_kills", counted)
     summary = stage.work(stage.plan(3), "done", "kill", "kill")
@@ -158,7 +158,7 @@ def test_a_worker_that_another_hand_terminates_has_failed_and_not_stopped(stage:
     assert summary.left == []
 
 
-def test_the_end_of_a_runs_log_is_told_when_its_worker_dies(stage: Stage) -> None:
+def test_the_end_of_a_runs_log_is_reported_when_its_worker_dies(stage: Stage) -> None:
     runs = stage.plan(1)
     folder = RunFolder(stage.results, runs[0].key)
     folder.create()
@@ -183,7 +183,7 @@ def leap(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     return forward
 
 
-def test_a_worker_that_hangs_is_ended_and_the_rest_goes_on(
+def test_a_worker_that_hangs_is_ended_and_the_rest_continues(
     stage: Stage, leap: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs = stage.plan(2)
@@ -231,14 +231,14 @@ def test_a_pack_without_memory_is_handed_out_run_by_run_to_new_processes(stage: 
     settings = SessionSettings(stage.results, [Device("cuda:0", "NVIDIA H100")], pack=2)
     summary = Session(runs, settings, Throughput(), stage.notes).run()
     assert list(summary.ended.values()) == ["done"] * 4
-    assert len(stage.begun()) == 4
+    assert len(stage.attempts()) == 4
     assert [line[0] for line in stage.notes.lines].count("Warned") == 4
 
 
 def test_a_worker_that_takes_no_more_is_replaced_without_a_loss(stage: Stage) -> None:
     summary = stage.work(stage.plan(3), "mute", "mute")
     assert list(summary.ended.values()) == ["failed", "failed", "done"]
-    assert len({pid for pid, *_ in stage.begun()}) == 3
+    assert len({pid for pid, *_ in stage.attempts()}) == 3
 
 
 def test_a_worker_that_cannot_start_stops_the_plan_with_its_reason(stage: Stage) -> None:
@@ -259,11 +259,11 @@ def test_a_fault_of_the_disk_stops_the_others_once_and_lets_them_finish(stage: S
     assert [run.spec.seed for run in summary.left] == [1, 3]
 
 
-def test_a_run_at_work_elsewhere_is_taken_up_when_it_is_free(stage: Stage) -> None:
+def test_a_run_trained_elsewhere_is_taken_when_it_is_free(stage: Stage) -> None:
     runs = stage.plan(2)
     summary = stage.work(runs, "locked once")
     assert set(summary.ended.values()) == {"done"}
-    assert [seed for _, seed, _ in stage.begun()] == ["1", "2", "1"]
+    assert [seed for _, seed, _ in stage.attempts()] == ["1", "2", "1"]
     assert [line[2] for line in stage.notes.lines if line[0] == "ended"] == [
         "running",
         "done",
@@ -273,7 +273,7 @@ def test_a_run_at_work_elsewhere_is_taken_up_when_it_is_free(stage: Stage) -> No
 
 def test_a_signal_lets_workers_finish_their_write(stage: Stage) -> None:
     def send() -> None:
-        while not (stage.folder / "begun").exists():
+        while not (stage.folder / "attempts").exists():
             time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGTERM)
 
@@ -289,7 +289,7 @@ def test_a_signal_lets_workers_finish_their_write(stage: Stage) -> None:
 
 def test_a_second_signal_ends_everything_at_once(stage: Stage) -> None:
     def send() -> None:
-        while not (stage.folder / "begun").exists():
+        while not (stage.folder / "attempts").exists():
             time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGINT)
         while ("stopping", "") not in stage.notes.lines:
@@ -300,7 +300,7 @@ def test_a_second_signal_ends_everything_at_once(stage: Stage) -> None:
     with pytest.raises(SystemExit) as ended:
         stage.work(stage.plan(2), "deaf")
     assert ended.value.code == 130
-    pid = int(stage.begun()[0][0])
+    pid = int(stage.attempts()[0][0])
     assert not psutil.pid_exists(pid)
 
 
@@ -312,7 +312,7 @@ def test_what_does_not_fit_in_the_time_is_left(stage: Stage) -> None:
     assert summary.epoch_s == pytest.approx(64 / 100 * 1.5), "as of the epoch before"
 
 
-def test_nothing_is_begun_after_the_deadline(stage: Stage) -> None:
+def test_nothing_is_started_after_the_deadline(stage: Stage) -> None:
     summary = stage.work(stage.plan(2), deadline=time.monotonic() - 1)
     assert (summary.ended, len(summary.left)) == ({}, 2)
 

@@ -3,7 +3,6 @@ from __future__ import annotations
 import errno
 import os
 import pickle
-import random
 from pathlib import Path
 
 import pytest
@@ -41,23 +40,7 @@ def test_sealing_keeps_any_payload(payload: bytes) -> None:
     assert open_sealed(seal(payload)) == payload
 
 
-def test_none_of_300_bit_flips_is_accepted() -> None:
-    sealed = seal(FIRST)
-    seeded = random.Random(300)
-    accepted = 0
-    for _ in range(300):
-        bit = seeded.randrange(8 * len(sealed))
-        damaged = bytearray(sealed)
-        damaged[bit // 8] ^= 1 << bit % 8
-        try:
-            open_sealed(bytes(damaged))
-            accepted += 1
-        except Damaged:
-            pass
-    assert accepted == 0
-
-
-def test_every_bit_of_the_header_is_checked() -> None:
+def test_no_bit_flip_is_accepted() -> None:
     sealed = seal(b"payload")
     for bit in range(8 * len(sealed)):
         damaged = bytearray(sealed)

@@ -67,10 +67,10 @@ def test_record_comes_back_as_written(tmp_path: Path) -> None:
 def test_spec_is_written_first_and_keeps_its_first_context(tmp_path: Path) -> None:
     run = unfinished(tmp_path, epochs=0)
     write_spec(run, spec_of(0), {"suite": "another"})
-    begun = read_spec(run)
-    assert begun is not None
-    assert begun["context"] == context_of()
-    assert (begun["key"], begun["spec"]) == (run.key, spec_of(0))
+    started = read_spec(run)
+    assert started is not None
+    assert started["context"] == context_of()
+    assert (started["key"], started["spec"]) == (run.key, spec_of(0))
 
 
 def test_spec_of_another_run_is_refused(tmp_path: Path) -> None:
@@ -198,7 +198,7 @@ def test_forged_record_with_a_fitting_hash_is_named(
 
 
 @pytest.mark.parametrize("name", ["spec", "metrics", "predictions"])
-def test_deleted_or_edited_file_beside_a_record_is_named(tmp_path: Path, name: str) -> None:
+def test_deleted_or_edited_file_next_to_a_record_is_named(tmp_path: Path, name: str) -> None:
     run = completed(tmp_path)
     path: Path = getattr(run, name)
     path.write_bytes(path.read_bytes() + b" ")
@@ -244,7 +244,7 @@ def test_a_file_next_to_a_record_without_weights_is_not_its_weights(tmp_path: Pa
         ("spec.json", b'{"key": 1, "spec": {}, "numerics": 1}', "."),
     ],
 )
-def test_damage_is_told_in_plain_words(
+def test_damage_is_reported_in_plain_words(
     tmp_path: Path, name: str, content: bytes, said: str
 ) -> None:
     run = completed(tmp_path)

@@ -23,7 +23,7 @@ from .tables import finished, stopped, worked
 KEY = "0" * 64
 
 
-def begun(spec: Any, context: Any) -> Facts:
+def started(spec: Any, context: Any) -> Facts:
     """The facts of a run whose files say this; it has no other file."""
     with tempfile.TemporaryDirectory() as folder:
         run = RunFolder(Path(folder), KEY)
@@ -34,8 +34,8 @@ def begun(spec: Any, context: Any) -> Facts:
 
 def test_overridden_settings_tell_two_runs_of_a_cell_apart() -> None:
     context = {**context_of(), "overrides": [["training.optim.lr", 0.5]]}
-    assert begun(spec_of(), context).tags["resbench.set"] == "training.optim.lr=0.5"
-    assert begun(spec_of(), context_of()).tags["resbench.set"] == ""
+    assert started(spec_of(), context).tags["resbench.set"] == "training.optim.lr=0.5"
+    assert started(spec_of(), context_of()).tags["resbench.set"] == ""
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_overridden_settings_tell_two_runs_of_a_cell_apart() -> None:
 )
 def test_a_context_that_resbench_did_not_write_is_refused_in_one_line(change: Any) -> None:
     with pytest.raises(EnvironmentFault, match=r"^run 0{16}: not exported") as caught:
-        begun(spec_of(), {**context_of(), **change})
+        started(spec_of(), {**context_of(), **change})
     assert str(caught.value).isprintable()
 
 
@@ -64,19 +64,19 @@ def test_a_specification_nested_without_end_is_refused() -> None:
     for _ in range(100_000):
         deep = {"a": deep}
     with pytest.raises(EnvironmentFault, match="RecursionError"):
-        begun(spec_of() | {"tier": deep}, context_of())
+        started(spec_of() | {"tier": deep}, context_of())
 
 
 @given(st.text() | st.none() | st.lists(st.text()) | st.floats())
 def test_any_value_becomes_short_printable_text(value: Any) -> None:
     spec = spec_of() | {"tier": value}
-    facts = begun(spec, context_of(label=value))
+    facts = started(spec, context_of(label=value))
     for text in (*facts.params.values(), *facts.tags.values(), facts.data[0]):
         assert text.isprintable()
         assert len(text) <= MAX_TEXT
 
 
-def test_a_run_that_has_not_begun_is_none(tmp_path: Path) -> None:
+def test_a_run_that_has_not_started_is_none(tmp_path: Path) -> None:
     (tmp_path / "runs" / KEY[:16]).mkdir(parents=True)
     run = RunFolder(tmp_path, KEY)
     assert read_facts(run) is None

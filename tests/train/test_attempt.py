@@ -154,17 +154,17 @@ def interrupted(results: Path, epoch: int = 2) -> Worker:
 
 
 @pytest.fixture(scope="module")
-def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def started(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A results folder with the run interrupted after epoch 2 of 3."""
-    results = tmp_path_factory.mktemp("begun")
+    results = tmp_path_factory.mktemp("started")
     interrupted(results)
     return results
 
 
 @pytest.fixture
-def results(begun: Path, tmp_path: Path) -> Path:
+def results(started: Path, tmp_path: Path) -> Path:
     """A copy of that folder to damage and to go on in."""
-    return Path(shutil.copytree(begun, tmp_path / "results"))
+    return Path(shutil.copytree(started, tmp_path / "results"))
 
 
 @pytest.mark.parametrize("epoch", [1, 2])

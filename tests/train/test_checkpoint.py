@@ -17,7 +17,7 @@ from .live import lane_of, train_epoch
 
 
 @pytest.mark.parametrize("report", [False, True])
-def test_a_restored_lane_goes_on_bit_for_bit(report: bool) -> None:
+def test_a_restored_lane_continues_bit_for_bit(report: bool) -> None:
     spec = spec_of(**REPORT) if report else spec_of()
     unbroken, broken = lane_of(spec), lane_of(spec)
     train_epoch(unbroken, 1)

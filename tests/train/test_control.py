@@ -46,7 +46,7 @@ def test_work_that_would_end_after_the_deadline_does_not_begin() -> None:
         control.check()
 
 
-def test_progress_is_told_now_and_then() -> None:
+def test_progress_is_reported_now_and_then() -> None:
     control, events = control_of(heartbeat_s=60.0)
     for step in range(5):
         control.before_step(["k"], step, 5)

@@ -15,7 +15,7 @@ def test_a_name_of_no_device_is_a_usage_error(name: str) -> None:
         find_device(name)
 
 
-def test_a_missing_gpu_is_told_without_an_option_that_not_every_verb_has(
+def test_a_missing_gpu_is_reported_without_an_option_that_not_every_verb_has(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

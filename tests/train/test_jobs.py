@@ -161,7 +161,7 @@ def test_no_weights_are_kept_unasked(tmp_path: Path) -> None:
     assert "weights.safetensors" not in read_record(worker.folder(SPEC)).files
 
 
-def test_a_fault_of_the_data_is_told_to_all(
+def test_a_fault_of_the_data_is_reported_to_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jobs._load.cache_clear()
@@ -171,7 +171,7 @@ def test_a_fault_of_the_data_is_told_to_all(
     assert worker.said(Fault) == ["cifar10: MD5 is a, expected b."]
 
 
-def test_a_device_that_is_not_there_is_told_to_all(tmp_path: Path) -> None:
+def test_a_device_that_is_not_there_is_reported_to_all(tmp_path: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("a CUDA device is here")
     worker = Worker(tmp_path)
@@ -194,16 +194,16 @@ def test_a_mistake_of_the_suite_costs_its_own_run_only(tmp_path: Path) -> None:
 
 
 def test_another_thread_count_is_refused_unless_accepted_and_then_noted(tmp_path: Path) -> None:
-    begun = Worker(tmp_path).stop_after(1)
-    assert begun.run(SPEC)[0][1] == "interrupted"
+    started = Worker(tmp_path).stop_after(1)
+    assert started.run(SPEC)[0][1] == "interrupted"
     ((_, outcome, text),) = Worker(tmp_path).run(SPEC, threads=2)
     assert outcome == "failed"
     assert "threads: 1 -> 2" in text
     assert "--accept-environment" in text
-    assert begun.folder(SPEC).checkpoint.exists()
+    assert started.folder(SPEC).checkpoint.exists()
     ((_, outcome, _),) = Worker(tmp_path).run(SPEC, threads=2, accept_environment=True)
     assert outcome == "done"
-    record = read_record(begun.folder(SPEC))
+    record = read_record(started.folder(SPEC))
     assert record.environment.engine_notes == ("epoch 1: threads: 1 -> 2",)
     assert record.environment.threads == 2
 
@@ -259,7 +259,7 @@ def test_a_packed_run_is_what_it_would_be_alone(tmp_path: Path, tandem: list[int
     assert outputs(tmp_path / "packed") == outputs(tmp_path / "alone")
 
 
-def test_a_run_that_ends_early_leaves_the_pack_and_the_rest_goes_on(
+def test_a_run_that_ends_early_leaves_the_pack_and_the_rest_continues(
     tmp_path: Path, tandem: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = Lane.evaluate
@@ -312,7 +312,7 @@ def test_one_run_of_a_pack_may_be_at_work_elsewhere_or_damaged(
 # -- budgets -------------------------------------------------------------------------------------
 
 
-def test_a_budget_that_ends_anywhere_leaves_a_run_that_goes_on_to_the_same_end(
+def test_a_budget_that_ends_anywhere_leaves_a_run_that_resumes_to_the_same_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By a clock that advances whenever it is read: once an epoch, and twice a step."""
@@ -334,7 +334,7 @@ def test_a_budget_that_ends_anywhere_leaves_a_run_that_goes_on_to_the_same_end(
     assert outputs(tmp_path / "pieces") == outputs(tmp_path / "unbroken")
 
 
-def test_an_epoch_that_cannot_end_in_time_is_not_begun(tmp_path: Path) -> None:
+def test_an_epoch_that_cannot_end_in_time_is_not_started(tmp_path: Path) -> None:
     worker = Worker(tmp_path)
     fields = {"deadline": time.monotonic() + 60, "epoch_s": 100.0}
     assert worker.run(SPEC, **fields)[0][1:] == ("interrupted", "after epoch 0 of 2")

@@ -39,7 +39,7 @@ BUDGETS = {
     "local": (802, 1_080_000),
     "report": (1090, 3_550_000),
 }
-"""Operators that launch kernels, and bytes alive at the peak beside weights and their state."""
+"""Operators that launch kernels, and bytes alive at the peak next to weights and their state."""
 OF_THE_NETWORK = ("convolution", "native_batch_norm", "cudnn_batch_norm", "relu_", "add", "bmm")
 
 

@@ -48,7 +48,7 @@ FREE = (
     "lift_fresh",
     "_unsafe_view",
 )
-"""Operators that launch no kernel, beside views."""
+"""Operators that launch no kernel, next to views."""
 
 
 class Trace(TorchDispatchMode):

@@ -131,7 +131,7 @@ def readme_blocks(report: Report, figures: Figures, folder: str) -> list[Block]:
 
 def _claim_line(report: Report, table: JudgedTable, claim: JudgedClaim) -> Prose:
     """Return what became of a claim: verdict, effect, interval, number of runs, setting."""
-    known = f", 95 % interval {text.amounts(claim)}" if claim.look else ""
+    known = f", 95 % interval {text.amounts(claim, claim.interval)}" if claim.look else ""
     published = text.signed(claim.published_pp)
     seeds = count(claim.look or claim.n, "seed")
     return (

@@ -55,7 +55,6 @@ def stored_context(expanded: Expanded, spec: RunSpec) -> dict[str, Any]:
     context, choice = expanded.context, expanded.context.data[spec.data.name]
     return {
         "tier": context.tier,
-        "scale": context.scale,
         "engine": context.engine,
         "precision": context.precision,
         "data": {choice.name: vars(choice)},

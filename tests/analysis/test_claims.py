@@ -123,7 +123,6 @@ def test_one_seed_decides_nothing_and_leans_nowhere(tmp_path: Path, make: Make) 
     [
         ({}, True),
         ({"tier": "tiny"}, False),
-        ({"scale": 0.1}, False),
         ({"overrides": (("training.optim.lr", 0.05),)}, False),
     ],
 )

@@ -52,7 +52,6 @@ def test_an_empty_or_missing_folder_gives_one_empty_table_as_declared(tmp_path: 
 
 DIFFERENT: dict[str, dict[str, Any]] = {
     "data": {"data": {"cifar10": JPEG}},
-    "scale": {"scale": 0.1},
     "tier": {"tier": "tiny"},
     "engine": {"engine": "graph"},
     "precision": {"precision": "bf16"},
@@ -73,11 +72,14 @@ def test_seeds_of_two_settings_are_never_averaged(tmp_path: Path, what: str) -> 
 def test_the_table_as_published_comes_first_then_longer_schedules_then_other_tiers(
     tmp_path: Path,
 ) -> None:
-    contexts: list[dict[str, Any]] = [{"tier": "tiny"}, {"scale": 0.1}, {"scale": 0.5}, {}]
+    contexts: list[dict[str, Any]] = [{"tier": "tiny"}, {}]
+    for total in (170_000, 320_000):
+        contexts.insert(1, {"overrides": (("training.schedule.total", total),)})
     for number, changes in enumerate(contexts):
         factory.finish(tmp_path, suite_under(SUITE, **changes), CELL, 1, 5.0 + number)
-    found = [(t.expanded.context.tier, t.expanded.context.scale) for t in tables(tmp_path)]
-    assert found == [("paper", 1.0), ("paper", 0.5), ("paper", 0.1), ("tiny", 1.0)]
+    found = [(t.expanded.context.tier, *t.expanded.context.overrides) for t in tables(tmp_path)]
+    longer = [("paper", ("training.schedule.total", total)) for total in (320_000, 170_000)]
+    assert found == [("paper",), *longer, ("tiny",)]
 
 
 def test_an_override_that_changes_nothing_does_not_show_a_run_twice(tmp_path: Path) -> None:
@@ -140,12 +142,12 @@ def test_a_data_set_is_the_published_one_by_its_identity() -> None:
 
 
 def test_unfinished_runs_are_known_but_make_no_table_of_a_report(tmp_path: Path) -> None:
-    factory.begin(tmp_path, suite_under(SUITE, scale=0.1), CELL, 1)
+    factory.begin(tmp_path, suite_under(SUITE, tier="tiny"), CELL, 1)
     (table,) = fill(load_suite(SUITE), read_results(tmp_path))
     assert [run.seed for run in table.cells[CELL].unfinished] == [1]
     found = report([SUITE], tmp_path)
     (shown,) = found.tables
-    assert (shown.setting.context.scale, len(shown.runs)) == (1, 0)
+    assert (shown.setting.context.tier, len(shown.runs)) == ("paper", 0)
     assert found.unfinished == {SUITE: 1}
 
 
@@ -217,7 +219,7 @@ CONTEXTS: list[Any] = [
     {"tier": 7},
     {"data": {}},
     {"engine": "steam"},
-    {"scale": "half"},
+    {"precision": 0.5},
     {"overrides": [["only a key"]]},
 ]
 

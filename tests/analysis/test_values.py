@@ -144,7 +144,6 @@ def test_the_verdict_on_a_value_follows_from_its_runs(
     ("context", "reason"),
     [
         ({"data": {"cifar10": JPEG}}, "data cifar10-jpeg75 (not the published data set)"),
-        ({"scale": 0.1}, "tier paper x0.1"),
         ({"tier": "tiny"}, "tier tiny"),
         ({"overrides": (("training.optim.lr", 0.05),)}, "changed by --set training.optim.lr=0.05"),
     ],
@@ -307,13 +306,17 @@ def test_best_on_test_stands_apart_and_decides_nothing(
 def test_every_setting_of_a_table_is_marked_and_deviations_are_named(
     tmp_path: Path, suite: str, make: Callable[..., Expanded]
 ) -> None:
-    make(ARL, 5.4, context={"scale": 0.1, "data": {"cifar10": JPEG}})
+    make(
+        ARL,
+        5.4,
+        context={"overrides": (("training.schedule.total", 2000),), "data": {"cifar10": JPEG}},
+    )
     (judged,) = [judge(t) for t in fill(load_suite(suite), read_results(tmp_path))]
     marked = {entry.path: entry for entry in judged.settings}
     departed = {path for path, entry in marked.items() if entry.origin == "deviation"}
-    assert {"data.id", "scale", "training.schedule.total"} <= departed
+    assert {"data.id", "training.schedule.total"} <= departed
     assert judged.origins["deviation"] == len(departed)
-    assert marked["training.schedule.total"].value == 100
+    assert marked["training.schedule.total"].value == 2000
     assert marked["training.bn_eps"].reason == "usual"
 
 

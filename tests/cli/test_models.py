@@ -18,9 +18,3 @@ def test_models_shows_networks_and_table_5(capsys: pytest.CaptureFixture[str]) -
 
 def test_models_starts_without_torch(tmp_path: Path) -> None:
     assert not {"torch", "mlflow", "pandas"} & imported_by("models", cwd=tmp_path)
-
-
-def test_an_unknown_format_is_exit_2(capsys: pytest.CaptureFixture[str]) -> None:
-    found = invoke(capsys, "models", "--format", "yaml")
-    assert found.code == 2
-    assert "markdown" in found.err

@@ -26,12 +26,8 @@ def test_what_is_no_duration_is_refused(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "seeds"), [("3", (1, 2, 3)), ("1,5,9", (1, 5, 9)), ("7,", (7,)), ("7,0,", (7, 0))]
 )
-def test_seeds_are_how_many_or_which(text: str, seeds: tuple[int, ...] | None) -> None:
-    if seeds is None:
-        with pytest.raises(UsageError, match="--seeds"):
-            parse_seeds(text)
-    else:
-        assert parse_seeds(text) == seeds
+def test_seeds_are_how_many_or_which(text: str, seeds: tuple[int, ...]) -> None:
+    assert parse_seeds(text) == seeds
 
 
 @pytest.mark.parametrize("text", ["", "0", "-1", "1,1", "a", "1;2", "1-3", "9" * 20])
@@ -41,22 +37,9 @@ def test_what_are_no_seeds_is_refused(text: str) -> None:
 
 
 def test_an_override_is_json_or_text() -> None:
-    pairs = [
-        "a=0.05",
-        "b=true",
-        "c=null",
-        "d=[1]",
-        "e=nal",
-        "f=NaN",
-        "g=x=y",
-        "h=",
-        "j=.05",
-        "k=+1e-3",
-        "i=" + "[" * 9999,
-    ]
-    values = dict(parse_overrides(pairs))
-    assert values.pop("i") == "[" * 9999
-    assert list(values.values()) == [0.05, True, None, [1], "nal", "NaN", "x=y", "", 0.05, 0.001]
+    words = ["true", "null", "[1]", "nal", "NaN", "x=y", "", "[" * 9999]
+    values = [value for _, value in parse_overrides([f"a={word}" for word in words])]
+    assert values == [True, None, [1], "nal", "NaN", "x=y", "", "[" * 9999]
     for pair in ("lr", "=3"):
         with pytest.raises(UsageError, match="must be KEY=VALUE"):
             parse_overrides([pair])
@@ -64,15 +47,7 @@ def test_an_override_is_json_or_text() -> None:
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [
-        (".05", 0.05),
-        ("1.", 1.0),
-        ("+0.1", 0.1),
-        ("-.5e-3", -0.0005),
-        ("+3", 3),
-        ("-0", 0),
-        ("1e3", 1e3),
-    ],
+    [("0.05", 0.05), (".05", 0.05), ("1.", 1.0), ("-.5e-3", -0.0005), ("+3", 3), ("1e3", 1e3)],
 )
 def test_a_number_is_one_on_the_command_line_as_in_a_file(text: str, value: float) -> None:
     ((_, parsed),) = parse_overrides([f"a={text}"])

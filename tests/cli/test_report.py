@@ -118,24 +118,6 @@ def test_the_format_follows_the_output_and_the_file_is_whole(
     assert "Replication report" in path.read_text()
 
 
-def test_a_refused_output_is_one_line_and_exit_3(tmp_path: Path, capsys: Capture) -> None:
-    path = tmp_path / "missing" / "report.md"
-    found = invoke(capsys, "report", "table3_mask", "--output", path)
-    assert (found.code, found.out) == (3, "")
-    assert found.err.count("\n") == 1
-    assert str(path) in found.err
-
-
-@pytest.mark.parametrize("arguments", [["tabel3_mask"], ["./no.yaml"], ["--format", "pdf"]])
-def test_what_the_user_mistypes_is_exit_2_and_says_what_is_allowed(
-    capsys: Capture, arguments: list[str]
-) -> None:
-    found = invoke(capsys, "report", *arguments)
-    assert found.code == 2
-    assert "table3_mask" in found.err or "markdown" in found.err
-    assert "Traceback" not in found.err
-
-
 def test_strict_is_exit_4_until_every_claim_is_confirmed(tmp_path: Path, capsys: Capture) -> None:
     strict = ("report", "table3_mask", "--strict", "--results", tmp_path)
     nothing = invoke(capsys, *strict)
@@ -191,7 +173,7 @@ def test_the_command_to_run_again_is_understood_by_run(tmp_path: Path, capsys: C
     from resbench.cli.run import command as run
 
     overrides = (("training.optim.lr", 0.05), ("model.mask", "local"), ("data.first", None))
-    suite = suite_under("table3_mask", data={"cifar10": JPEG}, scale=0.1, overrides=overrides)
+    suite = suite_under("table3_mask", data={"cifar10": JPEG}, tier="tiny", overrides=overrides)
     factory.finish(tmp_path, suite, "local", 1, 6.0)
     factory.begin(tmp_path, suite, "local", 9)
     found = invoke(capsys, "report", "table3_mask", "--results", tmp_path, "--format", "json")
@@ -200,7 +182,7 @@ def test_the_command_to_run_again_is_understood_by_run(tmp_path: Path, capsys: C
     assert words[:2] == ["resbench", "run"]
     context = run.make_context("run", words[2:])
     assert context.params["suites"] == ("table3_mask",)
-    assert context.params["scale"] == 0.1
+    assert context.params["tier"] == "tiny"
     assert parse_overrides(context.params["set_"]) == overrides
     assert 9 in parse_seeds(context.params["seeds"])
     assert (context.params["engine"], context.params["precision"]) == ("eager", "fp32")

@@ -23,6 +23,7 @@ HEAVY = {"torch", "torchvision", "mlflow", "sklearn", "scipy", "pandas", "matplo
         ["plan", "smoke"],
         ["validate", "smoke"],
         ["status"],
+        ["models"],
         ["data", "list"],
         ["run", "table5_architecture"],
     ],

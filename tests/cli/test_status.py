@@ -8,7 +8,7 @@ import pytest
 
 from resbench.store.state import Status, write_state
 from tests import factory
-from tests.cli.invoke import imported_by, invoke
+from tests.cli.invoke import invoke
 from tests.factory import JPEG, suite_under
 
 Capture = pytest.CaptureFixture[str]
@@ -16,11 +16,6 @@ Capture = pytest.CaptureFixture[str]
 
 def suites(out: str) -> dict[str, Any]:
     return {row["suite"]: row for row in json.loads(out)["tables"]}
-
-
-def test_status_starts_without_torch_mlflow_numpy_and_scipy(tmp_path: Path) -> None:
-    loaded = imported_by("status", "--results", tmp_path, cwd=tmp_path)
-    assert not {"torch", "mlflow", "numpy", "scipy", "pandas"} & loaded
 
 
 def test_every_run_of_a_suite_is_in_exactly_one_state(tmp_path: Path, capsys: Capture) -> None:

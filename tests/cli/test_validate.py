@@ -100,7 +100,7 @@ def test_a_name_that_stands_for_nothing_is_found_in_its_place(
         ('published_pp: "0.96"', 'published_pp: "nan"', "'published_pp' in 'claims[0]'"),
         ("claims:\n", "claims:\n  - {id: encoder-decoder-beats-local, text: again, place: here,\n"
          "     claim: error(local) > error(encoder-decoder)}\n", "the ids of claims must differ"),
-        ("  data.name:", "  data.nam:", "unknown setting 'data.nam'. Did you mean 'name'?"),
+        ("  data.name:", "  data.nam:", "unknown setting 'data.nam'. Did you mean 'data.name'?"),
         ("  data.name:", "  training.optim.lr.x:", "unknown setting 'training.optim.lr.x'"),
         ("base:\n", "base:\n  training: {schedule: {drops: [{at: 160001, factor: 0.1}]}}\n",
          "a drop comes after the end, the total"),
@@ -141,7 +141,7 @@ def test_a_typo_in_the_marks_of_a_protocol_is_found(tmp_path: Path, capsys: Capt
     (tmp_path / "protocols" / "wang2017.yaml").write_text(changed)
     found = invoke(capsys, "validate", path)
     assert found.code == 2
-    assert "unknown setting 'training.bn_epss'. Did you mean 'bn_eps'?" in found.err
+    assert "unknown setting 'training.bn_epss'. Did you mean 'training.bn_eps'?" in found.err
 
 
 def test_what_only_expansion_can_see_is_found(tmp_path: Path, capsys: Capture) -> None:

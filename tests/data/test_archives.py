@@ -19,7 +19,7 @@ from PIL import Image
 from resbench.data.images import Images
 from resbench.data.sources import Source, fetch, identify, load
 from resbench.datasets import DATA_SETS
-from resbench.errors import EnvironmentFault, UsageError
+from resbench.errors import EnvironmentFault
 from tests.data.archives import (
     archive_of,
     in_order,
@@ -108,7 +108,7 @@ def test_one_content_is_one_data_set_in_any_container_and_order(
 
 
 def made_archives(shared_data: Path) -> Any:
-    """The script beside the real images that writes them in their official form."""
+    """The script next to the real images that writes them in their official form."""
     spec = importlib.util.spec_from_file_location("made", shared_data / "make_archives.py")
     assert spec is not None
     assert spec.loader is not None
@@ -273,10 +273,3 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(EnvironmentFault, match="file/here"):
         fetch("cifar10", tmp_path / "file" / "here")
-
-
-def test_what_is_not_published_is_not_fetched() -> None:
-    with pytest.raises(UsageError, match="digits: is not published as an archive"):
-        fetch("digits")
-    with pytest.raises(UsageError, match="Did you mean 'cifar100'"):
-        fetch("cifar1000")

@@ -127,7 +127,7 @@ def temporaries(folder: Path) -> list[Path]:
     return list(folder.rglob(".tmp-*"))
 
 
-def ill(faults: Mapping[str, str], command: tuple[str, ...] = RUN) -> tuple[str, ...]:
-    """Return ``command`` with workers that fall ill: run key (or ``*``) -> what happens to it."""
-    driver = str(Path(__file__).with_name("ill_command.py"))
+def failing(faults: Mapping[str, str], command: tuple[str, ...] = RUN) -> tuple[str, ...]:
+    """Return ``command`` with workers whose runs fail: run key (or ``*``) -> what happens to it."""
+    driver = str(Path(__file__).with_name("failing_command.py"))
     return (sys.executable, driver, json.dumps(dict(faults)), *command[1:])

@@ -1,4 +1,4 @@
-"""Promise 27: when the time is up everything is put down, and the same command goes on."""
+"""Promise 27: when the time is up every run is stopped, and the same command resumes."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def records(folder: Path) -> list[RunRecord]:
 
 
 def spend(folder: Path, budget_s: int) -> None:
-    """Run under a budget, and see that everything was put down in order."""
+    """Run under a budget, and see that every run was stopped in order."""
     done = ran(folder, *RUN, "--jobs", "1", "--budget", f"{budget_s}s")
     assert done.returncode == 0, done.stderr
     assert "Run the same command to resume." in done.stderr
@@ -62,7 +62,7 @@ def spend(folder: Path, budget_s: int) -> None:
 
 
 def check_budgets(folder: Path, unbroken: Path, seed: int, times: int) -> None:
-    """Spend budgets of random lengths until ``times`` runs have ended that were put down before."""
+    """Spend budgets of random lengths until ``times`` runs have ended that were stopped before."""
     rng, shortest_s = random.Random(seed), 5
     theirs, ours = outputs(unbroken / "results"), dict[str, bytes]()
     while (
@@ -78,20 +78,18 @@ def check_budgets(folder: Path, unbroken: Path, seed: int, times: int) -> None:
         assert record.result.epoch == EPOCHS
 
 
-def test_budgets_put_runs_down_that_go_on_and_n_grows_evenly(
-    unbroken: Path, tmp_path: Path
-) -> None:
+def test_budgets_stop_runs_that_resume_and_n_grows_evenly(unbroken: Path, tmp_path: Path) -> None:
     check_budgets(prepare(tmp_path, SEEDS), unbroken, seed=1, times=1)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [2, 3, 4])
-def test_many_budgets_put_runs_down_that_go_on(unbroken: Path, tmp_path: Path, seed: int) -> None:
+def test_many_budgets_stop_runs_that_resume(unbroken: Path, tmp_path: Path, seed: int) -> None:
     check_budgets(prepare(tmp_path, SEEDS), unbroken, seed, times=2)
 
 
 def test_a_budget_shorter_than_an_epoch_says_so_and_starts_nothing(tmp_path: Path) -> None:
-    """As the record of another seed tells."""
+    """As the record of another seed shows."""
     results = prepare(tmp_path) / "results"
     ResultsFolder(results).open_for_writing()
     slow = spec(seed=99)

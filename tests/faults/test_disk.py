@@ -37,7 +37,7 @@ def check_full(folder: Path, reason: str, *command: str) -> None:
     assert not run.checkpoint.exists()
 
 
-def test_a_run_that_the_disk_refuses_fails_whole_and_goes_on_when_there_is_room(
+def test_a_run_that_the_disk_refuses_fails_whole_and_resumes_when_there_is_room(
     unbroken: Path, tmp_path: Path
 ) -> None:
     limited = ("bash", "-c", f'ulimit -f {LIMIT_KIB}; exec "$@"', "-")
@@ -96,7 +96,7 @@ def anyones_folder() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-def test_read_only_results_are_told_before_training_with_path_and_user(
+def test_read_only_results_are_reported_before_training_with_path_and_user(
     anyones_folder: Path,
 ) -> None:
     folder = prepare(anyones_folder)

@@ -1,4 +1,4 @@
-"""A folder that a group shares: what one of them writes, the others can go on with."""
+"""A folder that a group shares: the others can resume what one of them writes."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from .running import (
     EPOCHS,
     copy_of,
     epochs_in,
-    ill,
+    failing,
     kill_parent,
     nobody_at_work,
     prepare,
@@ -88,7 +88,7 @@ def test_control_a_resumed_run_that_forgets_its_epoch_ends_differently(
     unbroken: Path, killed: Path, tmp_path: Path
 ) -> None:
     copy_of(killed, tmp_path)
-    done = ran(tmp_path, *ill({"*": "forget"}, ARL))
+    done = ran(tmp_path, *failing({"*": "forget"}, ARL))
     assert done.returncode == 0, done.stderr
     ours, theirs = outputs(tmp_path / "results"), outputs(unbroken / "results")
     different = {name.partition("/")[2] for name in ours if ours[name] != theirs[name]}

@@ -1,4 +1,4 @@
-"""Promise 10: a first signal puts the work down so that it can go on, a second ends it at once."""
+"""Promise 10: a first signal stops the work so that it can resume, a second ends it at once."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from ..mini import PATIENCE_S, outputs, started
 from .running import (
     ARL,
     epochs_in,
+    failing,
     gone,
-    ill,
     nobody_at_work,
     prepare,
     ran,
@@ -26,9 +26,7 @@ from .running import (
 )
 
 
-def test_signals_put_a_run_down_and_it_goes_on_to_the_same_end(
-    unbroken: Path, tmp_path: Path
-) -> None:
+def test_signals_stop_a_run_and_it_resumes_to_the_same_end(unbroken: Path, tmp_path: Path) -> None:
     """Ctrl-C reaches the whole process group, SIGTERM the command alone, SIGUSR1 every process."""
     run = run_in(prepare(tmp_path))
     for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 138)):
@@ -57,7 +55,7 @@ def test_signals_put_a_run_down_and_it_goes_on_to_the_same_end(
 
 def test_a_second_signal_ends_a_hanging_worker_at_once(tmp_path: Path) -> None:
     prepare(tmp_path)
-    with started(tmp_path, *ill({spec().key: "hang"}, ARL)) as process:
+    with started(tmp_path, *failing({spec().key: "hang"}, ARL)) as process:
         wait_for_epochs(tmp_path, process, 1)
         (worker,) = workers_of(process)
         process.send_signal(signal.SIGINT)

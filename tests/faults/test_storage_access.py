@@ -65,7 +65,7 @@ def set_modes(folder: Path, mode: int) -> None:
         path.chmod(mode if path.is_dir() else mode & 0o666)
 
 
-def test_read_only_results_are_told_and_still_read(results: Path) -> None:
+def test_read_only_results_are_reported_and_still_read(results: Path) -> None:
     set_modes(results, 0o555)
     counts, said = as_nobody(results, "ResultsFolder(folder).open_for_writing()")
     assert counts == "1 0"
@@ -76,13 +76,13 @@ def test_read_only_results_are_told_and_still_read(results: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["new", "new/deeper"])
-def test_folder_that_cannot_be_made_is_told(results: Path, name: str) -> None:
+def test_folder_that_cannot_be_made_is_reported(results: Path, name: str) -> None:
     set_modes(results, 0o555)
     _, said = as_nobody(results, f"ResultsFolder(folder / {name!r}).open_for_writing()")
     assert f"{results / name}: Permission denied" in said
 
 
-def test_run_folder_that_cannot_be_written_is_told(results: Path) -> None:
+def test_run_folder_that_cannot_be_written_is_reported(results: Path) -> None:
     set_modes(results, 0o555)
     action = "try_lock(next((folder / 'runs').glob('[0-9a-f]*')))"
     _, said = as_nobody(results, action)

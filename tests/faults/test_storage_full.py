@@ -105,7 +105,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-def test_full_disk_keeps_the_last_checkpoint_and_goes_on_when_there_is_room(
+def test_full_disk_keeps_the_last_checkpoint_and_resumes_when_there_is_room(
     small_disk: Path,
 ) -> None:
     run = RunFolder(small_disk, "ab" * 32)
@@ -137,7 +137,7 @@ def test_line_on_a_full_disk_is_taken_back(small_disk: Path) -> None:
     assert path.read_bytes() == whole
 
 
-def test_full_disk_is_told_before_training(small_disk: Path) -> None:
+def test_full_disk_is_reported_before_training(small_disk: Path) -> None:
     (small_disk / "filler").write_bytes(bytes((4 << 20) - 8192))
     with pytest.raises(EnvironmentFault, match=r"user '\w+': .*results: No space left on device"):
         ResultsFolder(small_disk / "results").open_for_writing()

@@ -69,7 +69,7 @@ def old_or_new(folder: Path) -> list[str]:
 
 
 def resumes(folder: Path) -> list[str]:
-    """The next owner of the lock goes on and ends with an unbroken run's bytes."""
+    """The next owner of the lock resumes and ends with an unbroken run's bytes."""
     run = folder_of(folder)
     with wait_lock(run.path):
         payload, warnings = loaded(run)

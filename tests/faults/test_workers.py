@@ -13,7 +13,7 @@ from ..mini import outputs
 from .running import (
     Done,
     epochs_in,
-    ill,
+    failing,
     nobody_at_work,
     prepare,
     ran,
@@ -53,7 +53,7 @@ class Aftermath:
 def aftermath(tmp_path_factory: pytest.TempPathFactory) -> Aftermath:
     folder = prepare(tmp_path_factory.mktemp("workers"), seeds=(1, 2, 3, 4, 5))
     faults = {spec(seed=i + 1).key: fault for i, fault in enumerate(FAULTS)}
-    command = (*ill(faults), "--cell", "arl", "--jobs", "1", "--seeds")
+    command = (*failing(faults), "--cell", "arl", "--jobs", "1", "--seeds")
     hung = ran(folder, *command, f"{FAULTS.index('hang') + 1},", SILENCE_S="3")
     return Aftermath(folder, hung, ran(folder, *command, "1,2,4,5"))
 
@@ -73,7 +73,7 @@ def test_a_run_without_memory_is_out_of_memory(aftermath: Aftermath) -> None:
     assert epochs_in(run_in(aftermath.folder, seed=1)) == []
 
 
-def test_a_worker_killed_from_outside_is_not_said_to_be_out_of_memory(
+def test_a_worker_killed_from_outside_is_not_reported_as_out_of_memory(
     aftermath: Aftermath,
 ) -> None:
     assert "FAILED  mini arl seed 4" in aftermath.line("kill")
@@ -81,7 +81,7 @@ def test_a_worker_killed_from_outside_is_not_said_to_be_out_of_memory(
     assert aftermath.reason("kill")[0] is Status.FAILED
 
 
-def test_a_crash_of_native_code_is_told_with_the_end_of_the_log(aftermath: Aftermath) -> None:
+def test_a_crash_of_native_code_is_reported_with_the_end_of_the_log(aftermath: Aftermath) -> None:
     assert "next time; logs: results/runs/*/worker.log" in aftermath.done.stderr
     text = "signal 6 (Aborted); its log ends: terminate called: native code gives up"
     assert text in aftermath.line("abort")
@@ -97,8 +97,8 @@ def test_a_worker_that_hangs_is_ended(aftermath: Aftermath) -> None:
 
 
 @pytest.mark.slow
-def test_failed_runs_are_tried_again_and_go_on(aftermath: Aftermath, unbroken: Path) -> None:
-    done = ran(aftermath.folder, *ill({}), "--cell", "arl", "--seeds", "1")
+def test_failed_runs_are_tried_again_and_resume(aftermath: Aftermath, unbroken: Path) -> None:
+    done = ran(aftermath.folder, *failing({}), "--cell", "arl", "--seeds", "1")
     assert done.returncode == 0, done.stderr
     ours = outputs(aftermath.folder / "results")
     theirs = outputs(unbroken / "results")

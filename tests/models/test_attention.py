@@ -153,7 +153,7 @@ def levels(mask: nn.Module) -> int:
     return sum(isinstance(module, nn.MaxPool2d) for module in mask.modules())
 
 
-def test_the_printed_skips_pool_three_two_and_one_times_more_than_none() -> None:
+def test_the_published_skips_pool_three_two_and_one_times_more_than_none() -> None:
     masks = [m.mask for m in modules(network("report2019", skips="printed"))]
     assert [levels(mask) for mask in masks] == [3, 2, 1]
 

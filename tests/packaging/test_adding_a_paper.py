@@ -33,7 +33,7 @@ def commands() -> list[list[str]]:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory with the files of the document, and the checkout beside them."""
+    """A working directory with the files of the document, and the checkout next to them."""
     for name, text in shown().items():
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -79,7 +79,9 @@ def test_every_command_of_the_document_works_on_its_files_in_order(
     assert "PyTorch where the source used JAX" in " ".join(outcomes["explain"].out.split())
 
 
-def test_a_tier_beside_the_suite_is_checked_run_and_reported(folder: Path, capsys: Capture) -> None:
+def test_a_tier_next_to_the_suite_is_checked_run_and_reported(
+    folder: Path, capsys: Capture
+) -> None:
     (folder / "smith" / "tiers").mkdir()
     tier = folder / "smith" / "tiers" / "half.yaml"
     text = "version: 1\nname: half\ntitle: Half the digits\ndescription: A first look.\n"

@@ -155,7 +155,7 @@ def test_a_table_for_each_setting_the_source_s_own_first_and_the_ledger_once() -
     for number, suite in enumerate([
         suite_under(SUITE),
         suite_under(SUITE, data={"cifar10": JPEG}),
-        suite_under(SUITE, scale=0.1),
+        suite_under(SUITE, tier="cpu"),
         suite_under(SUITE, tier="tiny"),
         suite_under(SUITE, engine="graph", precision="bf16",
                     overrides=(("training.optim.lr", 0.05), ("model.mask", "local"))),
@@ -164,7 +164,7 @@ def test_a_table_for_each_setting_the_source_s_own_first_and_the_ledger_once() -
     found = document()
     headings = [b.text for b in found.blocks if isinstance(b, Heading) and b.level == 3]
     assert [heading.split(" · ")[0] for heading in headings] == [
-        "Tier paper", "Tier paper", "Tier paper x0.1", "Tier paper", "Tier tiny",
+        "Tier paper", "Tier paper", "Tier paper", "Tier cpu", "Tier tiny",
     ]  # fmt: skip
     folds = [block.summary for block in flat(found.blocks) if isinstance(block, Fold)]
     assert folds.count("Ledger of every setting") == 1

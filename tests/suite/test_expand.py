@@ -14,7 +14,7 @@ from msgspec import to_builtins
 
 from resbench.errors import ResbenchError, UsageError
 from resbench.suite.expand import Context, DataChoice, Expanded, data_names, expand
-from resbench.suite.load import load_suite, load_tier, suite_folder, suite_names
+from resbench.suite.load import load_suite, suite_folder
 from resbench.suite.messages import validate
 from resbench.suite.schema import Tier
 from resbench.suite.spec import RunSpec
@@ -79,7 +79,7 @@ def test_a_whole_model_replaces_a_model_and_a_part_changes_it(tmp_path: Path) ->
     assert spec(part, "nal").model.width == 0.5
 
 
-def test_every_setting_has_its_place_and_layer(tmp_path: Path) -> None:
+def test_every_setting_has_its_position_and_layer(tmp_path: Path) -> None:
     leaves = expanded(tmp_path).cell("arl").leaves
     files = {leaf.layer: leaf.position.file.name for leaf in leaves.values()}
     assert files == {"protocol wang2017": "wang2017.yaml", "suite": "mini.yaml"}
@@ -91,13 +91,13 @@ def test_every_setting_has_its_place_and_layer(tmp_path: Path) -> None:
 @given(
     total=st.integers(10, 200_000),
     at=st.lists(st.floats(0.05, 0.95), max_size=3),
-    scale=st.floats(0.01, 1),
+    new_total=st.integers(1, 200_000),
 )
 @settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=30
 )
-def test_scale_keeps_drops_and_warm_up_at_their_fractions(
-    tmp_path: Path, total: int, at: list[float], scale: float
+def test_a_tier_keeps_drops_and_warm_up_at_their_fractions(
+    tmp_path: Path, total: int, at: list[float], new_total: int
 ) -> None:
     schedule: dict[str, Any] = {
         "unit": "step",
@@ -106,16 +106,15 @@ def test_scale_keeps_drops_and_warm_up_at_their_fractions(
         "warmup": {"until": max(1, total // 100), "lr": 0.01},
     }
     suite = changed(suite_of(), {"base.training.schedule": schedule})
-    short = spec(expanded(tmp_path, suite, scale=scale))
-    new = short.training.schedule
-    assert new.total == max(1, round(total * scale))
+    tier = {"name": "small", "schedule": {"unit": "step", "total": new_total}}
+    new = spec(expanded(tmp_path, suite, tier)).training.schedule
+    assert new.total == new_total
+    scale = new_total / total
     for before, after in zip(schedule["drops"], new.drops, strict=True):
         assert abs(after.at - scale * before["at"]) <= 1
         assert after.factor == 0.1
     assert new.warmup is not None
     assert abs(new.warmup.until - scale * schedule["warmup"]["until"]) <= 1
-    assert short.scale == scale
-    assert short.key != spec(expanded(tmp_path, suite)).key or scale == 1
 
 
 def test_a_tier_shortens_the_schedule_in_its_own_unit(tmp_path: Path) -> None:
@@ -147,9 +146,10 @@ def test_a_tier_gives_one_family_a_length_of_its_own(tmp_path: Path) -> None:
 
 def test_a_shorter_schedule_has_less_patience_but_some(tmp_path: Path) -> None:
     stopping = {"early_stopping": {"patience": 10}, "val_in_train": 8}
-    suite = changed(suite_of(), {f"base.training.{k}": v for k, v in stopping.items()})
-    for scale, patience in ((1.0, 10), (0.4, 4), (0.01, 1)):
-        stopping_now = spec(expanded(tmp_path, suite, scale=scale)).training.early_stopping
+    suite = changed(suite_of(total=10), {f"base.training.{k}": v for k, v in stopping.items()})
+    for total, patience in ((10, 10), (4, 4), (0.1, 1)):
+        tier = {"name": "small", "schedule": {"unit": "epoch", "total": total}}
+        stopping_now = spec(expanded(tmp_path, suite, tier)).training.early_stopping
         assert stopping_now is not None
         assert stopping_now.patience == patience
 
@@ -217,9 +217,8 @@ def test_data_sets_are_found_in_every_layer(tmp_path: Path) -> None:
          "unknown cell"),
     ],
 )  # fmt: skip
-@pytest.mark.parametrize("scale", [1.0, 0.5])
-def test_what_is_wrong_is_said_in_its_place(
-    tmp_path: Path, change: dict[str, Any], message: str, scale: float
+def test_what_is_wrong_is_reported_at_its_position(
+    tmp_path: Path, change: dict[str, Any], message: str
 ) -> None:
     tier = {
         "name": "small",
@@ -228,7 +227,7 @@ def test_what_is_wrong_is_said_in_its_place(
     }
     for under in (None, tier):
         with pytest.raises(DocumentError) as error:
-            expanded(tmp_path, changed(suite_of(), change), under, scale=scale)
+            expanded(tmp_path, changed(suite_of(), change), under)
         assert message in str(error.value)
         assert "mini.yaml" in str(error.value)
 
@@ -238,16 +237,6 @@ def test_an_open_column_is_refused(tmp_path: Path) -> None:
     suite = suite_of() | {"matrix": axes}
     with pytest.raises(DocumentError, match="column 'err' must choose a level of the axis 'depth'"):
         expanded(tmp_path, suite)
-
-
-def test_an_override_that_names_nothing_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"--set training.optim.rate: unknown setting"):
-        expanded(tmp_path, overrides=(("training.optim.rate", 1),))
-
-
-def test_an_override_of_the_wrong_type_names_the_option(tmp_path: Path) -> None:
-    with pytest.raises(DocumentError, match=r"^--set training.optim.lr: 'lr' in"):
-        expanded(tmp_path, overrides=(("training.optim.lr", "fast"),))
 
 
 json_values = st.recursive(
@@ -263,13 +252,13 @@ places = st.sampled_from(
 )  # fmt: skip
 
 
-@given(place=places, value=json_values, scale=st.sampled_from([1.0, 0.3]))
+@given(place=places, value=json_values)
 @settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=150
 )
-@example(place="base.training.schedule.total", value=-1, scale=0.3)
-def test_no_value_in_any_place_ends_in_anything_but_a_run_or_an_error_with_a_place(
-    tmp_path: Path, place: str, value: Any, scale: float
+@example(place="base.training.schedule.total", value=-1)
+def test_no_value_anywhere_ends_in_anything_but_a_run_or_an_error_with_a_position(
+    tmp_path: Path, place: str, value: Any
 ) -> None:
     tier = {
         "name": "small",
@@ -280,8 +269,8 @@ def test_no_value_in_any_place_ends_in_anything_but_a_run_or_an_error_with_a_pla
     try:
         loaded = load_suite(str(write_suite(tmp_path, suite)))
         data_names(loaded)
-        expanded(tmp_path, suite, scale=scale)
-        expanded(tmp_path, suite, tier, scale=scale)
+        expanded(tmp_path, suite)
+        expanded(tmp_path, suite, tier)
     except ResbenchError as error:
         problem = str(error)
     assert "mini.yaml" in problem
@@ -298,13 +287,3 @@ def test_a_missing_key_is_located_in_the_protocol_that_lacks_it(tmp_path: Path) 
         expanded(tmp_path)
     missing = f"{own}:{line}:1: missing key 'bn_eps' in 'training'. Add it here, or under 'base' in"
     assert str(error.value).startswith(missing)
-
-
-@pytest.mark.parametrize("name", suite_names())
-@pytest.mark.parametrize("tier", ["paper", "tiny", "cpu"])
-def test_every_shipped_suite_expands_under_every_tier_and_scale(name: str, tier: str) -> None:
-    data = DATA | {"cifar100": DataChoice("cifar100", "cifar100", "md5:c")}
-    for scale in (1.0, 0.1):
-        context = Context("eager", "fp32", data, tier, scale)
-        cells = expand(load_suite(name), context, load_tier(tier)).cells
-        assert all(cell.spec is not None or cell.skip for cell in cells)

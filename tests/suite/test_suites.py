@@ -93,7 +93,7 @@ def metric_of(name: str, column: str, value: PaperValue) -> str:
 
 
 def words(name: str) -> str:
-    """Everything that a suite says to the reader beside its numbers."""
+    """Everything that a suite tells the reader besides its numbers."""
     notes = [value.note or "" for _, _, value in published(name)]
     return " ".join([*loaded(name).suite.footnotes, *notes])
 
@@ -192,7 +192,9 @@ def test_a_fact_outside_the_tables_is_used_where_it_says(row: dict[str, str]) ->
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_published_error_is_set_beside_our_error_on_the_same_images(name: str) -> None:
+def test_a_published_error_is_compared_with_a_measured_one_on_the_same_images(
+    name: str,
+) -> None:
     for row, column, value in published(name):
         metric = metric_of(name, column, value)
         really = value.really or value.claims or "test"
@@ -204,7 +206,7 @@ def test_a_published_error_is_set_beside_our_error_on_the_same_images(name: str)
 
 @pytest.mark.parametrize("name", ["table6_arl_vs_nal_report", "table7_cifar10_report",
                                   "table8_cifar100_report"])  # fmt: skip
-def test_no_error_that_the_report_prints_is_ranked_as_a_test_error(name: str) -> None:
+def test_no_error_that_the_report_publishes_is_ranked_as_a_test_error(name: str) -> None:
     errors = [v for _, c, v in published(name) if metric_of(name, c, v) in ERROR_METRICS]
     assert len(errors) == 4
     assert all(value.really not in {None, "test"} for value in errors)

@@ -121,7 +121,7 @@ def outcome(data: bytes, model: type[Struct] | None = None) -> str:
 
 
 def _given(checked: Any, value: Any) -> Any:
-    """What a file gave, without the defaults beside it."""
+    """What a file gave, without the defaults."""
     if isinstance(value, dict):
         return {name: _given(item, value[name]) for name, item in checked.items() if name in value}
     if isinstance(value, list):
@@ -164,27 +164,6 @@ def test_a_file_that_cannot_be_read_is_one_line() -> None:
         assert caught.value.exit_code is ExitCode.USAGE
 
 
-def test_a_file_without_permission_is_one_line() -> None:
-    FILE.write_text("a: 1")
-    FILE.chmod(0)
-    code = """
-import os, sys
-from pathlib import Path
-from resbench.errors import UsageError
-from resbench.suite.yaml import load_document
-if os.geteuid() == 0:
-    os.setuid(65534)
-try:
-    load_document(Path(sys.argv[1]))
-except UsageError as error:
-    print(error)
-"""
-    run = subprocess.run(
-        [sys.executable, "-c", code, FILE], capture_output=True, text=True, check=False
-    )
-    assert run.stdout == "x.yaml: cannot read this file: Permission denied. Check the path.\n"
-
-
 def test_a_document_error_survives_pickling_and_sorts_its_problems() -> None:
     later, sooner = (Problem(Position(FILE, line, 1), "m.") for line in (10, 9))
     error = pickle.loads(pickle.dumps(DocumentError([later, sooner, later])))
@@ -192,7 +171,7 @@ def test_a_document_error_survives_pickling_and_sorts_its_problems() -> None:
     assert str(error) == "x.yaml:9:1: m.\nx.yaml:10:1: m."
 
 
-def test_a_path_knows_its_nearest_place() -> None:
+def test_a_path_has_its_nearest_position() -> None:
     document = parse_document("# head\na:\n  - b: 1\n    c: {d: 2}\n", FILE)
     for path, place in {
         (): "x.yaml:2:1",
@@ -226,7 +205,7 @@ def test_the_parser_in_python_reads_the_same_and_takes_over_without_libyaml(
         assert parse_document(text, path).positions == read.positions
 
 
-def test_broken_rules_over_several_values_are_reported_at_once_each_in_its_place() -> None:
+def test_broken_rules_over_several_values_are_reported_at_once_each_at_its_position() -> None:
     text = """\
 version: 1
 name: x
@@ -278,7 +257,7 @@ class Free(Struct):
 
 @settings(max_examples=150, deadline=None)
 @given(VALUES, st.sampled_from([None, 1]))
-def test_json_reads_as_itself_with_every_key_in_its_place(value: Any, indent: int | None) -> None:
+def test_json_reads_as_itself_with_every_key_located(value: Any, indent: int | None) -> None:
     text = json.dumps(value, ensure_ascii=False, indent=indent)
     document = parse_document(text, FILE)
     assert repr(document.value) == repr(value), "types and bits, not only equality"
@@ -431,9 +410,3 @@ def test_bombs_are_refused_within_100_megabytes() -> None:
     for (name, (_, expected)), line in zip(BOMBS.items(), lines, strict=True):
         assert line.startswith(expected), name
     assert control.endswith("out of memory"), "the limit must bite"
-
-
-def test_the_module_loads_without_torch_and_mlflow() -> None:
-    code = "import sys, resbench.suite.yaml; print({'torch', 'mlflow'} & {*sys.modules})"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert run.stdout == "set()\n"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -18,6 +17,7 @@ from resbench.stats.spread import Arm, chance_variance
 from resbench.store.layout import RunFolder
 from resbench.store.predictions import read_predictions
 from resbench.store.records import RunRecord
+from resbench.suite.metrics import METRICS
 from resbench.suite.schema import SIGNAL_METRICS, Metric
 
 PLANNING_SD_PP = 0.2
@@ -28,22 +28,8 @@ NO_CHANCE = 1e-12
 
 def measured(run: RunRecord, metric: Metric) -> float | None:
     """Return one run's number; None where its protocol does not measure it."""
-    if metric == "train_time_min":
-        return run.timing.train_s / 60
-    if metric in SIGNAL_METRICS:
-        return _signal(run, metric)
-    value = getattr(run.result, metric)
+    value = METRICS[metric].read(run)
     return None if value is None else float(value)
-
-
-def _signal(run: RunRecord, metric: Metric) -> float | None:
-    """Return the power of ten of a size within the network; None where it has no attention."""
-    signals = run.signals_at_start if metric.endswith("start") else run.signals_at_end
-    if signals is None:
-        return None
-    last = signals.stages[max(signals.stages)]
-    size = signals.stem_grad_norm if metric.startswith("gradient") else last.product_rms
-    return math.log10(size) if size > 0 else None
 
 
 def all_measured(runs: Iterable[RunRecord], metric: Metric) -> list[float]:

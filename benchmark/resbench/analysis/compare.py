@@ -18,7 +18,7 @@ from typing import Literal
 
 from resbench.analysis import SCHEMA
 from resbench.analysis.arms import arm_of, images_kept
-from resbench.analysis.names import cells_of, code_label, listed, run_label, tier_label
+from resbench.analysis.names import cells_of, code_label, listed, run_label
 from resbench.analysis.results import identity_of, seed_of
 from resbench.errors import UsageError
 from resbench.stats import spread
@@ -203,7 +203,7 @@ def _digest(run: RunRecord) -> str:
 
 def _setting(run: RunRecord) -> str:
     spec = run.spec
-    parts = [tier_label(spec["tier"], spec["scale"]), run.data.label]
+    parts = [f"tier {spec['tier']}", run.data.label]
     parts += [str(spec["precision"]), str(spec["engine"])]
     if overrides := run.context.get("overrides"):
         parts.append(f"overrides {json.dumps(overrides)}")

@@ -27,8 +27,8 @@ def published(name: str) -> DataChoice:
 
 
 def as_declared(context: Context) -> bool:
-    """Whether the context leaves the suite's own settings alone: paper tier, whole schedule."""
-    return context.tier == PAPER.name and context.scale == 1 and not context.overrides
+    """Whether the context leaves the suite's own settings alone: the paper tier."""
+    return context.tier == PAPER.name and not context.overrides
 
 
 def as_published(context: Context) -> bool:

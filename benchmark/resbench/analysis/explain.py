@@ -180,7 +180,7 @@ def _settings(subject: _Subject) -> Iterator[Finding]:
         }
         if own[0].path == "data.id":
             yield Finding("other_data", math.inf, facts)
-        elif where.startswith(("tier ", "--scale", "--set")):
+        elif where.startswith(("tier ", "--set")):
             declared = images_seen(source.spec) if source.spec is not None else seen
             facts |= {"images": seen, "source_images": declared}
             yield Finding("other_setting", math.inf, facts)

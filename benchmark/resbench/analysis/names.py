@@ -12,7 +12,8 @@ from resbench.analysis.declared import as_declared, keeps_to_source, ledgers_of
 from resbench.store.records import RunRecord
 from resbench.suite.expand import DataChoice, Expanded
 from resbench.suite.load import PAPER, Loaded, suite_folder
-from resbench.suite.schema import Metric, Origin, Split
+from resbench.suite.metrics import METRICS
+from resbench.suite.schema import Origin, Split
 
 if TYPE_CHECKING:
     from resbench.analysis.tables import CellRuns, TableRuns
@@ -23,26 +24,12 @@ ORIGINS: tuple[Origin, ...] = (
     "paper", "paper-code", "report", "report-code", "inferred", "deviation",
 )  # fmt: skip
 OWN_SETTING = "own setting, not the published one"
-METRICS: dict[Metric, str] = {
-    "test_top1_err": "test error",
-    "train_top1_err": "training error under augmentation",
-    "val_in_train_err": "error on validation images that are also trained on",
-    "params_m": "parameters in millions",
-    "train_time_min": "training time in minutes",
-    "value_at_start": "size of features after the last mask, initial weights, log10",
-    "value_at_end": "size of features after the last mask, log10",
-    "gradient_at_start": "gradient at the first convolution, initial weights, log10",
-    "gradient_at_end": "gradient at the first convolution, log10",
-    "layer": "layer",
-    "output_size": "output size",
-    "depth": "weighted layers from image to logits",
-}
 SPLITS: dict[Split, str] = {
     "test": "test error",
     "val": "validation error",
     "train": "training error",
-    "train_aug": METRICS["train_top1_err"],
-    "val_in_train": METRICS["val_in_train_err"],
+    "train_aug": METRICS["train_top1_err"].label,
+    "val_in_train": METRICS["val_in_train_err"].label,
     "unspecified": "error of an unnamed split",
     "unknown": "unknown",
 }
@@ -51,11 +38,6 @@ SPLITS: dict[Split, str] = {
 def listed(values: Iterable[object]) -> str:
     """Return ``1, 2, 3``."""
     return ", ".join(map(str, values))
-
-
-def tier_label(tier: str, scale: float = 1) -> str:
-    """Return for example ``tier paper x0.1``."""
-    return f"tier {tier}" if scale == 1 else f"tier {tier} x{scale:g}"
 
 
 def data_label(choice: DataChoice) -> str:
@@ -73,7 +55,7 @@ def schedule_label(expanded: Expanded) -> str:
     context = expanded.context
     if as_declared(context) and not keeps_to_source(ledgers_of(expanded)):
         return OWN_SETTING
-    return tier_label(context.tier, context.scale)
+    return f"tier {context.tier}"
 
 
 def setting_label(expanded: Expanded, seen: Iterable[DataChoice] = ()) -> str:
@@ -122,8 +104,6 @@ def rerun_command(
     words = ["resbench", "run", name if path.parent == suite_folder() else str(path)]
     if context.tier != PAPER.name:
         words += ["--tier", context.tier]
-    if context.scale != 1:
-        words += ["--scale", f"{context.scale:g}"]
     if table.keys:
         words += ["--engine", context.engine, "--precision", context.precision]
     for key, value in context.overrides:

@@ -150,4 +150,4 @@ def _context(spec: Mapping[str, Any], stored: Any) -> tuple[Context, DataChoice]
 def setting_of(context: Context) -> list[Any]:
     """Return what has to be equal for two runs to share a table, data set apart."""
     overrides = [list(pair) for pair in context.overrides]
-    return [context.tier, context.scale, context.engine, context.precision, overrides]
+    return [context.tier, context.engine, context.precision, overrides]

@@ -102,7 +102,6 @@ def _value(table: JudgedTable, value: JudgedValue) -> Row:
         **_where(table),
         "cell": value.cell,
         "tier": context.tier,
-        "scale": context.scale,
         "engine": context.engine,
         "precision": context.precision,
         "overrides": one_line(" ".join(overrides)),

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from resbench.analysis.arms import all_measured, arms_of, seeds_in_order
 from resbench.analysis.declared import as_declared
-from resbench.analysis.names import METRICS, SPLITS, data_label, listed, set_label, tier_label
+from resbench.analysis.names import SPLITS, data_label, listed, set_label
 from resbench.analysis.tables import CellRuns, TableRuns
 from resbench.datasets import DATA_SETS
 from resbench.errors import UsageError
@@ -19,6 +19,7 @@ from resbench.stats.intervals import summarise
 from resbench.stats.spread import Arm, reference_variance
 from resbench.suite.expand import Context
 from resbench.suite.load import Loaded
+from resbench.suite.metrics import METRICS
 from resbench.suite.schema import ERROR_METRICS, Metric, PaperValue
 from resbench.suite.spec import RunSpec
 
@@ -153,7 +154,7 @@ def _judge_error(
     unlike = _split_reason(value)
     reasons = _reasons(table, cell, unlike)
     if cell.done and not value.values:
-        reasons = (*reasons, f"the {METRICS[value.metric]} is not measured")
+        reasons = (*reasons, f"the {METRICS[value.metric].label} is not measured")
     arm = arms[cell.cell.id]
     others = [other for name, other in arms.items() if name != cell.cell.id]
     reference = reference_variance(arm.chance_variance, others)
@@ -199,7 +200,7 @@ def _split_reason(value: JudgedValue) -> str | None:
     if really == "unknown":
         return "it is not known of which images the published number is"
     if really in SPLITS and really != "unspecified" and _SAME_SPLIT.get(really) != value.metric:
-        return f"published is the {SPLITS[really]}, measured the {METRICS[value.metric]}"
+        return f"published is the {SPLITS[really]}, measured the {METRICS[value.metric].label}"
     return None
 
 
@@ -207,8 +208,7 @@ def _setting_reasons(context: Context) -> list[str]:
     if as_declared(context):
         return []
     changed = [f"changed by {set_label(context.overrides)}"] if context.overrides else []
-    scaled = context.tier != "paper" or context.scale != 1
-    return [*([tier_label(context.tier, context.scale)] if scaled else []), *changed]
+    return [*([f"tier {context.tier}"] if context.tier != "paper" else []), *changed]
 
 
 def _count(table: TableRuns, cell: CellRuns, value: JudgedValue) -> JudgedValue:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from resbench.cli.options import NamedPath, data_option, results_to_read_option
-from resbench.errors import EnvironmentFault, UsageError
+from resbench.errors import UsageError
 from resbench.words import count
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def _find(results: Path, name: str) -> tuple[RunFolder, RunRecord]:
 
 def _load(record: RunRecord, locations: tuple[str, ...]) -> Images:
     """Load the data set that a run was trained on."""
-    from resbench.data.sources import how_to_get, identify, load, parse_locations
+    from resbench.data.sources import identify, load, parse_locations
 
     name, id_ = record.spec["data"]["name"], record.spec["data"]["id"]
     source = identify(name, parse_locations(locations))
@@ -91,6 +91,4 @@ def _load(record: RunRecord, locations: tuple[str, ...]) -> Images:
             f"run {record.key[:16]}: trained on {record.data.label}, and "
             f"{source.path or source.label} is another data set. Name it with --data {name}=PATH."
         )
-    if not source.available:
-        raise EnvironmentFault(f"{name}: not available. {how_to_get(name)}")
     return load(source)

@@ -29,7 +29,6 @@ class Request:
     suites: tuple[str, ...]
     data: tuple[str, ...] = ()
     tier: str = "paper"
-    scale: float = 1.0
     seeds: str | None = None
     cells: tuple[str, ...] = ()
     set_: tuple[str, ...] = ()
@@ -44,8 +43,6 @@ def planning_options(function: _F) -> _F:
     options = [
         click.option("--tier", default="paper", metavar="NAME",
                      help="Scale of the experiment: paper, tiny, cpu, ..."),
-        # Part of every key and named in reports of recorded runs; new runs choose a tier instead.
-        click.option("--scale", type=float, default=1.0, hidden=True),
         click.option("--seeds", metavar="LIST", help="'3' for seeds 1 to 3, or '1,5,9'."),
         click.option("--cell", "cells", multiple=True, metavar="CELL",
                      help="Only this cell. Repeatable."),
@@ -85,8 +82,6 @@ def expand_request(
     from resbench.suite.expand import Context, DataChoice, data_names, expand
     from resbench.suite.load import load_suites, load_tier
 
-    if not 0 < request.scale <= 1:
-        raise UsageError(f"--scale {request.scale:g}: must be above 0 and at most 1.")
     loaded = load_suites(request.suites)
     tiered = [(suite, load_tier(request.tier, suite.document.path)) for suite in loaded]
     overrides = parse_overrides(request.set_)
@@ -106,7 +101,6 @@ def expand_request(
         precision=request.precision or "fp32",  # type: ignore[arg-type]
         data=choices,
         tier=request.tier,
-        scale=request.scale,
         overrides=overrides,
     )
     seeds = None if request.seeds is None else parse_seeds(request.seeds)

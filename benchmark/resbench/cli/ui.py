@@ -6,14 +6,12 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import IO, TYPE_CHECKING
 
 import click
@@ -29,8 +27,6 @@ if TYPE_CHECKING:
 HOST = "127.0.0.1"
 STOP_S = 10.0
 _SERVER_VARIABLES = ("MLFLOW_", "_MLFLOW_", "UVICORN_", "GUNICORN_", "FLASK_", "WEB_CONCURRENCY")
-_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-"""Our own machine is reached without the user's proxy."""
 
 
 @click.command("ui")
@@ -49,11 +45,12 @@ def command(results: Path, port: int) -> int:
         return ExitCode.OK
     if not mirror.database.is_file():
         raise EnvironmentFault(
-            f"{mirror.database}: does not exist yet. Create it with {mirror.fill_command}."
+            f"{mirror.database}: does not exist yet. Create it with {mirror.ffailing_command}."
         )
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job would ignore it
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _leave)  # the server must not outlive us
+        # The server must not outlive us.
+        signal.signal(number, lambda received, _: sys.exit(128 + received))
     try:
         with _serving(mirror, port) as server:
             pages = mirror.experiments()
@@ -108,10 +105,11 @@ def _serving(mirror: Mirror, port: int) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def _wait(server: subprocess.Popen[bytes], port: int, log: IO[bytes], mirror: Mirror) -> None:
+    """Wait until the server listens, which it does once it can answer."""
     while server.poll() is None:
-        with suppress(urllib.error.URLError, OSError):
-            _DIRECT.open(f"http://{HOST}:{port}/health", timeout=5).close()
-            return
+        with socket.socket() as probe:
+            if probe.connect_ex((HOST, port)) == 0:
+                return
         time.sleep(0.1)
     log.seek(0)
     lines = log.read().decode(errors="replace").strip().splitlines() or ["it wrote no log"]
@@ -128,7 +126,3 @@ def _end(server: subprocess.Popen[bytes]) -> None:
             return
         except subprocess.TimeoutExpired:
             continue
-
-
-def _leave(number: int, _frame: FrameType | None) -> None:
-    raise SystemExit(128 + number)

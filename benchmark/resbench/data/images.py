@@ -64,19 +64,19 @@ def _digests(images: UInt8Array, labels: Int64Array) -> list[bytes]:
     return digests
 
 
-def check_labels(labels: Int64Array, num_classes: int, place: str) -> None:
-    """Raise EnvironmentFault with ``place`` and the row if a label is out of range."""
+def check_labels(labels: Int64Array, num_classes: int, where: str) -> None:
+    """Raise EnvironmentFault with ``where`` and the row if a label is out of range."""
     wrong = np.flatnonzero((labels < 0) | (labels >= num_classes))
     if wrong.size:
         row = int(wrong[0])
         raise EnvironmentFault(
-            f"{place}: row {row}: label {labels[row]} is outside 0..{num_classes - 1}. "
+            f"{where}: row {row}: label {labels[row]} is outside 0..{num_classes - 1}. "
             "Is this another data set?"
         )
 
 
 def join_parts(
-    place: str,
+    where: str,
     train: Sequence[Part],
     test: Sequence[Part],
     class_names: tuple[str, ...],
@@ -84,7 +84,7 @@ def join_parts(
 ) -> Images:
     """Join images and labels of several files, in their order.
 
-    Raises EnvironmentFault with ``place`` unless both splits have images and every one of
+    Raises EnvironmentFault with ``where`` unless both splits have images and every one of
     ``classes`` is among the training images.
     """
     images = Images(
@@ -97,11 +97,11 @@ def join_parts(
     )
     for split, labels in (("training", images.train_labels), ("test", images.test_labels)):
         if not labels.size:
-            raise EnvironmentFault(f"{place}: no {split} images.")
+            raise EnvironmentFault(f"{where}: no {split} images.")
     present = np.unique(images.train_labels).size
     if present != classes or len(class_names) != classes:
         raise EnvironmentFault(
-            f"{place}: {present} classes among the training images and {len(class_names)} class "
+            f"{where}: {present} classes among the training images and {len(class_names)} class "
             f"names, expected {classes} of both. Is this another data set?"
         )
     return images

@@ -101,13 +101,13 @@ def _decode(column: pa.ChunkedArray, px: int, path: Path) -> UInt8Array:
     images = np.empty((len(column), px, px, 3), np.uint8)
     encoded = column.flatten()[column.type.get_field_index("bytes")]
     for row, data in enumerate(encoded):
-        place = f"{path}: row {row}"
+        where = f"{path}: row {row}"
         try:
             with Image.open(io.BytesIO(data.as_py()), formats=("PNG", "WEBP", "JPEG")) as image:
                 if image.size != (px, px) or image.mode != "RGB":
                     width, height = image.size
                     raise EnvironmentFault(
-                        f"{place}: the image is {width}x{height} {image.mode}, "
+                        f"{where}: the image is {width}x{height} {image.mode}, "
                         f"expected {px}x{px} RGB."
                     )
                 images[row] = np.asarray(image)
@@ -115,5 +115,5 @@ def _decode(column: pa.ChunkedArray, px: int, path: Path) -> UInt8Array:
             raise
         except Exception as error:  # Pillow's decoders raise many kinds
             reason = re.sub(r" at 0x[0-9a-f]+", "", str(error)) or type(error).__name__
-            raise EnvironmentFault(f"{place}: the image cannot be decoded: {reason}.") from error
+            raise EnvironmentFault(f"{where}: the image cannot be decoded: {reason}.") from error
     return images

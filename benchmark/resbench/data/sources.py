@@ -197,9 +197,9 @@ def _located(known: DataSet, path: Path) -> Source:
     found = _search(known, path)
     if found is None:
         archive = known.archive
-        or_archive = f"{archive.filename} nor {archive.folder} nor " if archive else ""
+        wanted = [archive.filename, archive.folder] if archive else []
         raise EnvironmentFault(
-            f"{path}: neither {or_archive}train-*.parquet and test-*.parquet are in this folder "
+            f"{path}: this folder has none of {', '.join([*wanted, 'train-*.parquet'])} "
             f"(the location of {known.name})."
         )
     return _identified(known, *found, path.name)

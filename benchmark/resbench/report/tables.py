@@ -8,7 +8,6 @@ import shlex
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from resbench.analysis import names
 from resbench.analysis.claims import JudgedClaim
 from resbench.analysis.classes import errors_by_class
 from resbench.analysis.judge import JudgedTable, Run
@@ -29,6 +28,7 @@ from resbench.report.document import (
     Table,
     Verdict,
 )
+from resbench.suite.metrics import METRICS
 from resbench.suite.schema import SIGNAL_METRICS
 from resbench.words import count
 
@@ -152,7 +152,7 @@ def _details(table: JudgedTable, value: JudgedValue, runs: str | None) -> tuple[
     blocks: list[Block] = [Heading(5, table.label_of(value)), Items(said)]
     if cell.runs:
         numbers = dict(zip((run.key for run in cell.done), value.values, strict=False))
-        header = ("seed", names.METRICS[value.metric], "run")
+        header = ("seed", METRICS[value.metric].label, "run")
         rows = tuple(
             (
                 str(run.seed),

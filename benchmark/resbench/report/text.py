@@ -7,8 +7,9 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
-from resbench.analysis.names import METRICS, SPLITS
+from resbench.analysis.names import SPLITS
 from resbench.stats.cells import MARGIN_PP
+from resbench.suite.metrics import METRICS
 from resbench.suite.schema import SIGNAL_METRICS
 from resbench.words import count
 
@@ -162,7 +163,7 @@ def notes_of(value: JudgedValue) -> list[str]:
         notes.append(value_sentence(value))
     if published is not None:
         claimed, really = published.claims, published.really or published.claims
-        measured = METRICS[value.metric]
+        measured = METRICS[value.metric].label
         if published.really and published.really != claimed:
             said = f"as {SPLITS[claimed]}" if claimed else "without its split"
             notes.append(

@@ -39,7 +39,6 @@ class PlannedRun:
         choice = self.context.data[self.spec.data.name]
         return {
             "tier": self.context.tier,
-            "scale": self.context.scale,
             "engine": self.context.engine,
             "precision": self.context.precision,
             "data": {choice.name: asdict(choice)},

@@ -1,4 +1,4 @@
-"""What ties the parts of a suite file together: its axes, rows, columns, and the cells of claims.
+"""Checks between the parts of a suite: its axes, rows, columns, and the cells of claims.
 
 Each check needs only the parts it compares, so that a file that is wrong in one part still shows
 what is wrong between the others.
@@ -17,7 +17,7 @@ from resbench.errors import did_you_mean
 from resbench.suite.claims import parse_claim
 from resbench.suite.messages import Found
 from resbench.suite.schema import ERROR_METRICS, TEXT_METRICS, Level, PaperValue, Suite, Table
-from resbench.suite.spec import plain_to, settings_below
+from resbench.suite.spec import plain_to, settings
 from resbench.suite.yaml import Keys
 
 Matrix = Mapping[str, Mapping[str, Level]]
@@ -52,10 +52,9 @@ def unmarked(value: Mapping[str, Any], own_networks: bool = False) -> Iterator[F
     """
     marks = value.get("provenance")
     for path in marks if isinstance(marks, dict) else ():
-        *parents, last = path.split(".")
-        known = settings_below(parents)
-        if last not in known and not (own_networks and parents == ["model"]):
-            yield ("provenance", path), f"unknown setting '{path}'.{did_you_mean(last, known)}"
+        if path not in settings() and not (own_networks and path.startswith("model.")):
+            hint = did_you_mean(path, settings())
+            yield ("provenance", path), f"unknown setting '{path}'.{hint}"
 
 
 def _shape(matrix: Matrix, table: Table) -> Iterator[Found]:

@@ -1,7 +1,7 @@
 """From a suite to its cells: layers of settings become one checked specification a cell.
 
-Layers, each over the last: protocol, the suite's ``base``, the levels of its matrix, the tier, the
-command line, the scale. Every leaf remembers its position in a file and the layer that set it, so
+The layers, each over the one before: protocol, the suite's ``base``, the levels of its matrix,
+the tier, the command line. Every leaf keeps its position in a file and the layer that set it, so
 that an error points at a line and the ledger can show where each hyperparameter comes from.
 """
 
@@ -53,7 +53,6 @@ class Context:
     precision: Precision
     data: Mapping[str, DataChoice]
     tier: str = PAPER.name
-    scale: float = 1.0
     overrides: tuple[tuple[str, Any], ...] = ()
 
 
@@ -186,9 +185,6 @@ def _layered(
             raise UsageError(f"--set {key}: unknown setting.{did_you_mean(key, sorted(known))}")
         at = Position(Path(f"--set {key}"), 0, 0)
         _apply(leaves, tuple(key.split(".")), value, "command line", at)
-    if context.scale != 1:
-        at = Position(Path(f"--scale {context.scale:g}"), 0, 0)
-        _resize(leaves, context.scale, "scale", at)
     return leaves
 
 
@@ -247,7 +243,7 @@ def _apply_tier(leaves: dict[Path_, Leaf], tier: Tier, document: Document | None
         _resize(leaves, tier.schedule, layer, document.at(("schedule",)))
 
 
-def _resize(leaves: dict[Path_, Leaf], to: Shrunk | float, layer: str, position: Position) -> None:
+def _resize(leaves: dict[Path_, Leaf], to: Shrunk, layer: str, position: Position) -> None:
     """Give the schedule another length, with drops, warm-up and patience at their fractions.
 
     Nothing has been checked yet: a schedule that makes no sense is left as it is, and the check
@@ -262,13 +258,11 @@ def _resize(leaves: dict[Path_, Leaf], to: Shrunk | float, layer: str, position:
             leaves[path] = Leaf(value, position, layer)
 
 
-def _resized(leaves: Mapping[Path_, Leaf], to: Shrunk | float) -> dict[Path_, Any]:
+def _resized(leaves: Mapping[Path_, Leaf], to: Shrunk) -> dict[Path_, Any]:
     root: Path_ = ("training", "schedule")
     total = leaves[(*root, "total")].value
     if not isinstance(total, int | float) or isinstance(total, bool) or total <= 0:
         raise ValueError(total)
-    if isinstance(to, float):
-        to = Shrunk(unit=leaves[(*root, "unit")].value, total=total * to)
     factor = to.total / total
 
     def length(value: float) -> int | float:
@@ -297,7 +291,7 @@ def _resized(leaves: Mapping[Path_, Leaf], to: Shrunk | float) -> dict[Path_, An
 def _checked(leaves: Mapping[Path_, Leaf], loaded: Loaded, context: Context, seed: int) -> RunSpec:
     value: dict[str, Any] = {
         "tier": context.tier,
-        "scale": context.scale,
+        "scale": 1.0,
         "engine": context.engine,
         "precision": context.precision,
         "seed": seed,

@@ -17,7 +17,7 @@ from resbench.suite.yaml import Document, DocumentError, Problem, load_document
 from resbench.words import one_line
 
 SOURCES = "sources.yaml"
-"""Lies among the suites and is not one."""
+"""The one file in the folder of suites that is not a suite."""
 PAPER = Tier(version=1, name="paper", title="Paper", description="As the source declares it.")
 
 
@@ -35,11 +35,10 @@ class Loaded:
     @property
     def networks(self) -> Path | None:
         """The user's ``networks.py`` next to the suite's file, where there is one."""
-        return own_networks(self.document)
+        return _networks(self.document)
 
 
-def own_networks(document: Document) -> Path | None:
-    """Return the ``networks.py`` next to a suite's file, where there is one."""
+def _networks(document: Document) -> Path | None:
     file = document.path.absolute().parent / "networks.py"
     return file if file.is_file() else None
 
@@ -81,7 +80,7 @@ def load_suite(name: str) -> Loaded:
     """
     document = load_document(find_suite(name))
     suite, protocol, problems = None, None, list[Problem]()
-    own = own_networks(document) is not None
+    own = _networks(document) is not None
     with _collected(problems):
         suite = validate(Suite, document)
     problems += _problems(document, unconnected(document.value))

@@ -1,4 +1,4 @@
-"""Plain words for what is wrong with plain values: where, what it is, what is allowed.
+"""What is wrong with plain values, in words: where, what is there, what is allowed.
 
 msgspec stops at the first error. Here it checks each part of a value separately, so that all errors
 of a file are found at once.
@@ -108,8 +108,8 @@ def _own(error: ValueError, declared: Any, value: Any, path: Keys) -> Found:
     """Put into words why msgspec, or a ``__post_init__``, refuses a value."""
     if error.__cause__ is not None:
         text, *below = error.__cause__.args  # the broken rule, and where in the struct
-        place = (*path, *below)
-        return place, f"{_subject(place)}: {text}." if place else f"{text}."
+        at = (*path, *below)
+        return at, f"{_subject(at)}: {text}." if at else f"{text}."
     subject, said = _subject(path), str(error).partition(" - at ")[0]
     allowed = [item for kind in _types(declared) if get_origin(kind) is Literal
                for item in get_args(kind)]  # fmt: skip
@@ -129,7 +129,7 @@ def _own(error: ValueError, declared: Any, value: Any, path: Keys) -> Found:
 
 
 def _hint(declared: Any, value: Any) -> str:
-    """Say what to do where only quotes are missing or too many."""
+    """Return what to do where only quotes are missing, or are too many."""
     is_text = isinstance(value, str)
     if not is_text and not isinstance(value, int | float):
         return ""

@@ -2,7 +2,7 @@
 
 The last layer that set a value decides. A protocol and a suite mark what they set: the entry of
 their ``provenance`` with the longest path that covers it counts. The axes of a matrix are the
-table's own variables and come from its first source. Tier, command line and scale always deviate.
+table's own variables and come from its first source. Tier and command line always deviate.
 """
 
 from __future__ import annotations
@@ -75,8 +75,6 @@ def _mark(expanded: Expanded, path: Keys, leaf: Leaf) -> Mark:
             mark = _covering(loaded.suite.provenance, path) or _source_mark(loaded)
         case "tier":
             mark = _deviation(leaf.layer, expanded.tier.title)
-        case "scale":
-            mark = _deviation(f"--scale {expanded.context.scale:g}", "a shorter schedule")
         case _:
             mark = _deviation(f"--set {'.'.join(path)}", "set on the command line")
     return mark or _deviation(str(leaf.position), UNMARKED)
@@ -112,8 +110,6 @@ def _context_mark(expanded: Expanded, path: Keys, spec: RunSpec) -> Mark:
             return _deviation(f"data {label}", "not the published data set")
         case ("tier",) if spec.tier != PAPER.name:
             return _deviation(f"tier {spec.tier}", expanded.tier.title)
-        case ("scale",) if spec.scale != 1:
-            return _deviation(f"--scale {spec.scale:g}", "a shorter schedule")
         case ("engine",) if framework.lower() != "pytorch":
             return _deviation(f"engine {spec.engine}", f"PyTorch where the source used {framework}")
         case ("engine",) if spec.engine == "eager":

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from msgspec import Meta
 
 from resbench.models.family import Origin
+from resbench.suite.metrics import METRICS, of_kind
 from resbench.suite.spec import Frozen, PositiveInt, PositiveNumber, Seed, whole
 
 IDENTIFIER = r"^[a-z0-9][a-z0-9_-]{0,63}$(?!\n)"
@@ -19,19 +20,19 @@ Identifier = Annotated[
     ),
 ]
 Text = Annotated[str, Meta(min_length=1, max_length=2000)]
-ErrorMetric = Literal["test_top1_err", "train_top1_err", "val_in_train_err"]
-SignalMetric = Literal["value_at_start", "value_at_end", "gradient_at_start", "gradient_at_end"]
-"""Sizes within a network, as powers of ten: a difference of 1 is a factor of 10."""
-TextMetric = Literal["layer", "output_size"]
-ClaimMetric = Literal[ErrorMetric, SignalMetric]
-Metric = Literal[ClaimMetric, TextMetric, "params_m", "train_time_min", "depth"]
+if TYPE_CHECKING:
+    Metric = str
+    ClaimMetric = str
+else:
+    Metric = Literal[tuple(METRICS)]
+    ClaimMetric = Literal[of_kind("error", "signal")]
 Split = Literal["test", "val", "train", "train_aug", "val_in_train", "unspecified", "unknown"]
 Settings = dict[str, Any]
 """Dotted paths of the run specification and their values, for example ``model.width: 0.25``."""
 
-ERROR_METRICS = frozenset(get_args(ErrorMetric))
-TEXT_METRICS = frozenset(get_args(TextMetric))
-SIGNAL_METRICS = frozenset(get_args(SignalMetric))
+ERROR_METRICS = frozenset(of_kind("error"))
+TEXT_METRICS = frozenset(of_kind("text"))
+SIGNAL_METRICS = frozenset(of_kind("signal"))
 
 
 class Mark(Frozen):
@@ -171,7 +172,6 @@ class Suite(Frozen):
     version: Literal[1]
     name: Identifier
     title: Text
-    description: Text | None = None
     sources: Annotated[tuple[Source, ...], Meta(min_length=1)]
     protocol: Identifier
     train: bool = True
@@ -201,7 +201,6 @@ class Protocol(Frozen):
     """The document that states it, by its key in ``sources.yaml``. In a suite of another document
     every setting of the protocol is a deviation."""
     title: Text
-    description: Text | None = None
     model: dict[str, Any]
     data: dict[str, Any]
     training: dict[str, Any]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import cache
 from typing import (
     TYPE_CHECKING,
@@ -29,7 +29,7 @@ from resbench.datasets import DATA_SETS
 from resbench.models import FAMILIES, Network
 
 NUMERICS = 2
-"""Raised by hand whenever the same specification would give other numbers than before."""
+"""Raise it by hand whenever the same specification gives other numbers than before."""
 
 Engine = Literal["eager", "graph", "graph+compile"]
 Precision = Literal["fp32", "bf16"]
@@ -69,7 +69,7 @@ def plain_to(kind: type[_Kind], value: Any) -> _Kind:
 
 
 def whole(owner: Frozen, name: str) -> None:
-    """Make 150.0 of a PositiveNumber 150, so that one specification has one key."""
+    """Store the PositiveNumber 150.0 as 150, so that one specification has one key."""
     value = getattr(owner, name)
     if isinstance(value, float) and value.is_integer():
         msgspec.structs.force_setattr(owner, name, int(value))
@@ -199,7 +199,9 @@ class RunSpec(Frozen):
     data: Data
     training: Training
     tier: str
+    """The scale of the experiment; ``paper`` is the source's own."""
     scale: Annotated[float, Meta(gt=0, le=1)]
+    """1. Runs of earlier versions had shorter schedules by it, without a tier."""
     engine: Engine
     precision: Precision
     seed: Seed
@@ -222,31 +224,20 @@ def specification(own: type[Network]) -> type[RunSpec]:
     return _FrozenMeta("RunSpec", (RunSpec,), namespace)
 
 
-def settings_below(path: Iterable[str]) -> list[str]:
-    """Return the settings directly below one, for example those of ``("training", "optim")``.
-
-    For the model, those of all families; empty for a setting without any.
-    """
-    kinds: list[type[msgspec.Struct]] = [RunSpec]
-    for name in path:
-        kinds = [
-            kind for field in _fields(kinds) if field.name == name for kind in _parts(field.type)
-        ]
-    tags = ["family"] if any(issubclass(kind, Network) for kind in kinds) else []
-    return [*tags, *dict.fromkeys(field.name for field in _fields(kinds))]
+@cache
+def settings() -> tuple[str, ...]:
+    """Return the dotted path of every setting, with those of all families of networks."""
+    return tuple(dict.fromkeys(_paths(RunSpec)))
 
 
-def _fields(kinds: Iterable[type[msgspec.Struct]]) -> Iterator[msgspec.structs.FieldInfo]:
-    for kind in kinds:
-        yield from msgspec.structs.fields(kind)
-
-
-def _parts(annotation: Any) -> Iterator[type[msgspec.Struct]]:
-    """Yield the specifications that a field may hold."""
-    if isinstance(annotation, type) and issubclass(annotation, msgspec.Struct):
-        yield annotation
-    for part in get_args(annotation):
-        yield from _parts(part)
+def _paths(kind: Any, prefix: str = "") -> Iterator[str]:
+    for part in get_args(kind):
+        yield from _paths(part, prefix)
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        yield from [f"{prefix}family"] if issubclass(kind, Network) else []
+        for field in msgspec.structs.fields(kind):
+            yield f"{prefix}{field.name}"
+            yield from _paths(field.type, f"{prefix}{field.name}.")
 
 
 def key_of(canonical: dict[str, Any], numerics: int = NUMERICS) -> str:

@@ -1,4 +1,4 @@
-"""``python ill_command.py FAULTS run ...``: resbench with workers that fall ill as FAULTS says.
+"""``python failing_command.py FAULTS run ...``: its runs fail as FAULTS says.
 
 ``SILENCE_S`` in the environment is how long a worker may be silent, from its first step on: a start
 takes as long as the machine is busy.
@@ -14,7 +14,7 @@ from resbench.cli.main import main
 from resbench.protocol import AtStep, Event
 from resbench.runner import session, worker
 
-ILL_WORKER = str(Path(__file__).with_name("ill_worker.py"))
+FAILING_WORKER = str(Path(__file__).with_name("failing_worker.py"))
 LIMIT_S = float(os.environ.get("SILENCE_S", session.SILENCE_S))
 heard = worker.Worker.heard
 
@@ -26,5 +26,5 @@ def hear(self: worker.Worker, event: Event) -> None:
 
 
 worker.Worker.heard = hear  # type: ignore[method-assign]
-worker.COMMAND = (sys.executable, "-P", ILL_WORKER, sys.argv.pop(1))
+worker.COMMAND = (sys.executable, "-P", FAILING_WORKER, sys.argv.pop(1))
 main()

@@ -1,4 +1,4 @@
-"""``python ill_worker.py FAULTS``: the real worker, except for what happens to certain runs.
+"""``python failing_worker.py FAULTS``: the real worker, except for what happens to certain runs.
 
 FAULTS is a JSON object: run key -> ``abort``, ``hang``, ``kill`` (at a step), ``starve`` (from the
 beginning); ``{"*": "forget"}``: epochs are seeded by their number in this process, not in the run.
@@ -30,7 +30,7 @@ faults: dict[str, str] = json.loads(sys.argv[1])
 before_step, run_group = Control.before_step, jobs.run_group
 
 
-def fall_ill(control: Control, keys: list[str], step: int, total: int) -> None:
+def fail_at_step(control: Control, keys: list[str], step: int, total: int) -> None:
     fault = faults.get(keys[0]) if step >= STEP else None
     if fault == "abort":
         os.write(2, b"terminate called: native code gives up\n")
@@ -66,7 +66,7 @@ def forget(seed: int, purpose: Any, epoch: int | None = None) -> int:
     return derive_seed(seed, purpose, seen.index(epoch) + 1)
 
 
-Control.before_step = fall_ill  # type: ignore[method-assign, assignment]
+Control.before_step = fail_at_step  # type: ignore[method-assign, assignment]
 jobs.run_group = starve
 if faults.get("*") == "forget":
     lane.derive_seed = forget  # type: ignore[assignment]

@@ -1,4 +1,4 @@
-"""What runs measured: a number of each run, and the runs of one cell as an arm of a test."""
+"""The runs of one cell as an arm of a test."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from resbench.analysis.results import seed_of
+from resbench.analysis.results import measured, seed_of
 from resbench.analysis.tables import TableRuns
 from resbench.datasets import DATA_SETS
 from resbench.errors import ResbenchError
@@ -17,25 +17,10 @@ from resbench.stats.spread import Arm, chance_variance
 from resbench.store.layout import RunFolder
 from resbench.store.predictions import read_predictions
 from resbench.store.records import RunRecord
-from resbench.suite.metrics import METRICS
 from resbench.suite.schema import SIGNAL_METRICS, Metric
 
-PLANNING_SD_PP = 0.2
-"""Usual sd between seeds of CIFAR networks at the paper's schedule, until one is measured."""
 NO_CHANCE = 1e-12
 """Variance of what is not counted on test images: only the other arms say how far runs spread."""
-
-
-def measured(run: RunRecord, metric: Metric) -> float | None:
-    """Return one run's number; None where its protocol does not measure it."""
-    value = METRICS[metric].read(run)
-    return None if value is None else float(value)
-
-
-def all_measured(runs: Iterable[RunRecord], metric: Metric) -> list[float]:
-    """Return the numbers of the runs that ended with a result, where their protocol has them."""
-    found = [measured(run, metric) for run in runs if run.status == "done"]
-    return [value for value in found if value is not None]
 
 
 @dataclass(frozen=True)

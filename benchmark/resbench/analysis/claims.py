@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from resbench.analysis.arms import PLANNING_SD_PP, Kept, arms_of, seeds_in_order
+from resbench.analysis.arms import Kept, arms_of, seeds_in_order
 from resbench.analysis.declared import as_declared, as_published
-from resbench.analysis.power import published_steps
+from resbench.analysis.power import PLANNING_SD_PP, published_steps
 from resbench.analysis.tables import CellRuns, TableRuns
 from resbench.datasets import DATA_SETS
 from resbench.errors import ResbenchError

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from resbench.analysis.arms import PLANNING_SD_PP, all_measured
 from resbench.analysis.declared import as_declared
+from resbench.analysis.results import all_measured
 from resbench.data.fit import test_images
 from resbench.stats.power import detectable, first_look, per_test_power
 from resbench.stats.spread import sampling_sd
@@ -23,6 +23,9 @@ Runs = Mapping[str, Sequence[RunRecord]]
 
 OWN_DF = 4
 """A claim's own cells give its sd once they have this many degrees of freedom, as 2 x 3 runs do."""
+
+PLANNING_SD_PP = 0.2
+"""Usual sd between seeds of CIFAR networks at the paper's schedule, until one is measured."""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from resbench.store.records import RunRecord, read_spec
 from resbench.store.scan import Scan, scan
 from resbench.store.state import RunState
 from resbench.suite.expand import Context, DataChoice
+from resbench.suite.metrics import METRICS
+from resbench.suite.schema import Metric
 from resbench.words import one_line
 
 
@@ -124,6 +126,18 @@ def seed_of(record: RunRecord) -> int:
     seed = record.spec["seed"]
     assert isinstance(seed, int)
     return seed
+
+
+def measured(run: RunRecord, metric: Metric) -> float | None:
+    """Return one run's number; None where its protocol does not measure it."""
+    value = METRICS[metric].read(run)
+    return None if value is None else float(value)
+
+
+def all_measured(runs: Iterable[RunRecord], metric: Metric) -> list[float]:
+    """Return the numbers of the runs that ended with a result, where their protocol has them."""
+    found = [measured(run, metric) for run in runs if run.status == "done"]
+    return [value for value in found if value is not None]
 
 
 def identity_of(spec: Mapping[str, Any], numerics: int) -> str:

@@ -12,10 +12,10 @@ from typing import Any
 
 from msgspec.structs import asdict
 
-from resbench.analysis.arms import measured
 from resbench.analysis.claims import JudgedClaim
 from resbench.analysis.judge import JudgedTable, Report
 from resbench.analysis.names import code_label
+from resbench.analysis.results import measured
 from resbench.analysis.values import JudgedValue
 from resbench.store.records import RunRecord
 from resbench.suite.schema import SIGNAL_METRICS

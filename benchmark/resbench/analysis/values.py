@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from resbench.analysis.arms import all_measured, arms_of, seeds_in_order
+from resbench.analysis.arms import arms_of, seeds_in_order
 from resbench.analysis.declared import as_declared
 from resbench.analysis.names import SPLITS, data_label, listed, set_label
+from resbench.analysis.results import all_measured
 from resbench.analysis.tables import CellRuns, TableRuns
 from resbench.datasets import DATA_SETS
 from resbench.errors import UsageError

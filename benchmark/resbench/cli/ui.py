@@ -45,7 +45,7 @@ def command(results: Path, port: int) -> int:
         return ExitCode.OK
     if not mirror.database.is_file():
         raise EnvironmentFault(
-            f"{mirror.database}: does not exist yet. Create it with {mirror.ffailing_command}."
+            f"{mirror.database}: does not exist yet. Create it with {mirror.fill_command}."
         )
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job would ignore it
     for number in (signal.SIGTERM, signal.SIGHUP):

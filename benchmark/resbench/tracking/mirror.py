@@ -68,14 +68,14 @@ class Mirror:
         return None if self.database is None else self.database.parent / "mlartifacts"
 
     @property
-    def ffailing_command(self) -> str:
+    def fill_command(self) -> str:
         """The command that fills it from the files."""
         return invocation("sync", self.results)
 
     @property
     def remedy(self) -> str:
         """What to do when it cannot be used."""
-        text = f"Nothing is lost: {self.ffailing_command} completes it later"
+        text = f"Nothing is lost: {self.fill_command} completes it later"
         if self.database == self.results / "mlflow.db":
             text += f". If that fails too, remove {self.database} and {self.artifacts} first"
         return f"{text}."
@@ -98,7 +98,7 @@ class Mirror:
             while (lock := lock_file(path, block=False)) is None:
                 if time.monotonic() >= deadline:
                     text = f"{self.shown}: another resbench writes to it now"
-                    raise Unreachable(f"{text}. Run {self.ffailing_command} later.")
+                    raise Unreachable(f"{text}. Run {self.fill_command} later.")
                 time.sleep(_POLL_S)
             with lock:
                 self._probe()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
 from resbench.analysis.judge import JudgedTable, report
@@ -183,9 +184,9 @@ def test_every_run_stands_next_to_the_published_numbers_of_its_table(results: Pa
     figure = figures.published_and_measured(table)
     assert figure is not None
     published, measured = figure.axes
-    numbers = [y for line in published.lines for y in line.get_ydata()]  # type: ignore[union-attr]
-    assert sorted(numbers) == sorted(float(value.number) for value in table.values if value.number)
+    shown = [float(y) for line in published.lines for y in np.asarray(line.get_ydata())]
+    assert sorted(shown) == sorted(float(value.number) for value in table.values if value.number)
     dots = [line for line in measured.lines if line.get_marker() == "o"]
     errors = [error for value in table.values if value.number for error in value.values]
-    assert sorted(y for line in dots for y in line.get_ydata()) == sorted(errors)  # type: ignore[union-attr]
+    assert sorted(float(y) for line in dots for y in np.asarray(line.get_ydata())) == sorted(errors)
     assert len(errors) == 6

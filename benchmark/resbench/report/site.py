@@ -89,8 +89,9 @@ def draw(found: Report, *, claims: bool = True) -> Figures:
     if claims and (figure := figures.claims(found.by_setting)) is not None:
         alt = f"Effects of the claims, published and measured: {'; '.join(found.by_setting)}"
         drawn[ALL] = (Figure("figures/claims.svg", alt, figures.svg(figure)),)
-    if claims and (table := found.headline) and (figure := figures.published_and_measured(table)):
-        alt = f"{table.title}: published and measured, {found.name(table)}"
+    shown = found.headline if claims else None
+    if shown is not None and (figure := figures.published_and_measured(shown)) is not None:
+        alt = f"{shown.title}: published and measured, {found.name(shown)}"
         drawn[README] = (Figure("figures/headline.svg", alt, figures.svg(figure)),)
     return drawn
 

@@ -95,6 +95,7 @@ def index_document(report: Report, figures: Figures, method: str = "") -> Docume
         "Where the runs come from": _provenance(report),
     }
     blocks = [Heading(1, "Replication report"), Paragraph(_sources(report)), *finding(report)]
+    blocks += figures.get(README, ())
     return Document((*blocks, *_joined(sections)), report)
 
 

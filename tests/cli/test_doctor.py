@@ -58,7 +58,7 @@ def test_other_bits_the_second_time_are_a_fault(
     tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert faulty(capsys, tmp_path) == {}
-    monkeypatch.setattr(doctor, "_short_run", lambda folder, _: [folder.name.encode()])
+    monkeypatch.setattr(doctor, "_short_run", lambda folder, *_: [folder.name.encode()])
     assert "gave other bits the second time" in faulty(capsys, tmp_path)["training"]
 
 

@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import subprocess
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -98,8 +99,8 @@ def test_the_script_has_the_options_of_user_suite_and_command_line_in_this_order
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--workers", "2"), "--workers: needs --executor slurm."),
-        (("--slurm", "time=1"), "--slurm: needs --executor slurm."),
+        (("--workers", "2"), "--workers and --slurm: need --executor slurm."),
+        (("--slurm", "time=1"), "--workers and --slurm: need --executor slurm."),
         (("--executor", "slurm", "--budget", "1h"), "Use --slurm time=1:30:00."),
         (("--print-script", "--slurm", "array=1"), "sbatch option array: resbench sets it."),
         (("--print-script", "--slurm", "-p=x"), "sbatch option -p: use its long name"),
@@ -184,13 +185,32 @@ def test_only_the_jobs_of_this_results_folder_are_its_own(
     assert asked(tmp_path)[-1] == "scancel 7_0 7_1"
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [("0:59", 59), ("10:00", 600), ("3:58:00", 14280), ("2-03:04:05", 183845),
-     ("UNLIMITED", None), ("INVALID", None), ("", None)],
-)  # fmt: skip
-def test_times_are_read_as_slurm_writes_them(text: str, expected: float | None) -> None:
-    assert cluster.seconds(text) == expected
+def job_shown(folder: Path, *, end: str, state: str = "RUNNING") -> None:
+    """Have Slurm say this of the job that a worker is in."""
+    text = f"JobId=7 JobState={state} Requeue=1 StartTime=2026-01-01T00:00:00 EndTime={end} X=1"
+    stand_in(folder, "scontrol", f"echo '{text}'")
+
+
+def soon(seconds: float) -> str:
+    """A time as Slurm writes it."""
+    return (datetime.now() + timedelta(seconds=seconds)).isoformat(timespec="seconds")
+
+
+def test_a_job_has_the_time_until_its_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", with_stand_ins(tmp_path))
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    assert cluster.job_left_s() is None, "not in a job"
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    job_shown(tmp_path, end=soon(86400))
+    left_s = cluster.job_left_s()
+    assert left_s is not None
+    assert 80000 < left_s <= 86400
+    job_shown(tmp_path, end="Unknown")
+    assert cluster.job_left_s() is None
+    stand_in(tmp_path, "scontrol", "exit 1")
+    assert cluster.job_left_s() is None, "then Slurm's notice has to do"
 
 
 def test_a_worker_of_another_suite_or_code_trains_nothing(tmp_path: Path) -> None:
@@ -230,9 +250,7 @@ def test_a_signal_stops_a_worker_cleanly_and_it_is_requeued_unless_slurm_ends_it
     number: int, state: str, code: int, requeued: int, tmp_path: Path
 ) -> None:
     prepare(tmp_path)
-    told = f'case "$*" in *%T*) echo {state};; *) echo UNLIMITED;; esac'
-    stand_in(tmp_path, "squeue", told)
-    stand_in(tmp_path, "scontrol", "")
+    job_shown(tmp_path, end="Unknown", state=state)
     variables = {"PATH": with_stand_ins(tmp_path), "SLURM_JOB_ID": "7"}
     script = resbench(tmp_path, "run", "mini.yaml", "--cell=arl", "-j1", "--print-script").stdout
     with started(tmp_path, "bash", "-c", script, **variables) as process:
@@ -250,8 +268,7 @@ def test_a_worker_with_nothing_left_to_take_is_not_requeued_and_does_not_wait(
 ) -> None:
     """As other workers have everything in hand, who resume it themselves."""
     prepare(tmp_path)
-    stand_in(tmp_path, "squeue", "echo UNLIMITED")
-    stand_in(tmp_path, "scontrol", "")
+    job_shown(tmp_path, end="Unknown")
     script = resbench(tmp_path, "run", "mini.yaml", "--cell=arl", "-j1", "--print-script").stdout
     with started(tmp_path, RESBENCH, "run", "mini.yaml", "--cell=arl", "--no-mirror") as other:
         wait_for_epochs(tmp_path, other, 0)
@@ -265,32 +282,31 @@ def test_a_worker_with_nothing_left_to_take_is_not_requeued_and_does_not_wait(
             other.send_signal(signal.SIGCONT)
     assert process.returncode == 0, said
     assert said.splitlines()[-1] == "0 done"
-    assert not [line for line in asked(tmp_path) if line.startswith("scontrol")]
+    assert "scontrol requeue 7" not in asked(tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("number", "epochs", "left", "requeued"),
+    ("number", "epochs", "left_s", "requeued"),
     [
-        (None, 5, "0:15", True),
-        (None, 0, "0:15", False),  # an epoch is longer than the limit
-        (signal.SIGUSR1, 5, "0:15", True),
-        (signal.SIGUSR1, 0, "0:15", False),
-        (signal.SIGUSR1, 0, "2:00:00", True),  # preempted in its first epoch
-        (signal.SIGUSR1, 0, "UNLIMITED", True),
+        (None, 5, 15, True),
+        (None, 0, 15, False),  # an epoch is longer than the limit
+        (signal.SIGUSR1, 5, 15, True),
+        (signal.SIGUSR1, 0, 15, False),
+        (signal.SIGUSR1, 0, 7200, True),  # preempted in its first epoch
+        (signal.SIGUSR1, 0, None, True),
     ],
 )
 def test_a_job_is_requeued_only_where_the_next_time_brings_more(
     number: int | None,
     epochs: int,
-    left: str,
+    left_s: float | None,
     requeued: bool,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("PATH", with_stand_ins(tmp_path))
     monkeypatch.setenv("SLURM_JOB_ID", "7")
-    stand_in(tmp_path, "squeue", f'case "$*" in *%T*) echo RUNNING;; *) echo {left};; esac')
-    stand_in(tmp_path, "scontrol", "")
+    job_shown(tmp_path, end="Unknown" if left_s is None else soon(left_s))
     summary = PlanEnd(left=planned(tmp_path), signal=number, epochs=epochs)
     assert (requeue_for_rest(summary, 7) == 0) is requeued
     assert ("scontrol requeue 7" in asked(tmp_path)) is requeued

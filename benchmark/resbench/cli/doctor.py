@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import tempfile
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -18,12 +16,9 @@ from resbench.errors import EnvironmentFault, ExitCode, ResbenchError
 from resbench.process import PYTHON
 from resbench.words import one_line
 
-if TYPE_CHECKING:
-    from resbench.runner.devices import Device
-
 ROOM_GIB = 1.0
-"""Two checkpoints of each run at work, and the records of all."""
-_TAKES_LOCK = (
+"""For two checkpoints of each run that is trained, and the records."""
+_TAKE_LOCK = (
     "import sys; from pathlib import Path; from resbench.store.locks import try_lock; "
     "sys.exit(3 if try_lock(Path(sys.argv[1])) else 0)"
 )
@@ -45,34 +40,29 @@ def command(results: Path, data: tuple[str, ...], device: str) -> int:
     Trains for some seconds in a folder of its own, which it removes. Exit 3 if a check fails.
     """
     place = next(p for p in (results.absolute(), *results.absolute().parents) if p.is_dir())
-    code = ExitCode.OK
-
-    def holds(name: str, check: Callable[[], str]) -> bool:
-        nonlocal code
-        try:
-            text = check()
-        except ResbenchError as error:
-            code = ExitCode.ENVIRONMENT
-            click.echo(f"FAULT  {name:8}  {one_line(error)}")
-            return False
-        click.echo(f"ok     {name:8}  {one_line(text)}")
-        return True
-
     with tempfile.TemporaryDirectory(prefix=".tmp-doctor-", dir=place) as name:
-        folder = Path(name)
-        written = holds("disk", lambda: _disk(folder)) and holds("locks", lambda: _locks(folder))
-        if holds("device", lambda: _device(device)) and written:
-            trained = holds("training", lambda: _training(folder, device))
-            if trained and _choose(device)[0].is_gpu:
-                holds("graph", lambda: _graph(folder, device))
-    holds("data", lambda: _data(data))
-    holds("MLflow", lambda: _mlflow(results))
-    holds("Slurm", _slurm)
-    return code
+        folder, faults = Path(name), False
+        checks: dict[str, Callable[[], str]] = {
+            "disk": lambda: _disk(folder),
+            "locks": lambda: _locks(folder),
+            "device": lambda: _device(device),
+            "training": lambda: _training(folder, device),
+            "data": lambda: _data(data),
+            "MLflow": lambda: _mlflow(results),
+            "Slurm": _slurm,
+        }
+        for check, run in checks.items():
+            if check == "training" and faults:  # it would fail for the same reason
+                continue
+            try:
+                mark, text = "ok", run()
+            except ResbenchError as error:
+                mark, text, faults = "FAULT", str(error), True
+            click.echo(f"{mark:5}  {check:8}  {one_line(text)}")
+    return ExitCode.ENVIRONMENT if faults else ExitCode.OK
 
 
 def _disk(folder: Path) -> str:
-    """Write and sync a file and a folder there."""
     from resbench.store.layout import ResultsFolder
 
     ResultsFolder(folder).open_for_writing()
@@ -91,7 +81,7 @@ def _locks(folder: Path) -> str:
     lock = try_lock(folder)
     assert lock is not None, "nobody else knows this folder"
     with lock:
-        other = subprocess.run([*PYTHON, "-c", _TAKES_LOCK, str(folder)], capture_output=True)
+        other = subprocess.run([*PYTHON, "-c", _TAKE_LOCK, str(folder)], capture_output=True)
     if other.returncode != 0:
         raise EnvironmentFault(
             f"{folder.parent}: two processes get the same lock, so one run could be trained twice. "
@@ -100,45 +90,37 @@ def _locks(folder: Path) -> str:
     return "a second process of this machine is kept out of a locked folder"
 
 
-def _choose(name: str) -> list[Device]:
-    from resbench.runner.devices import choose
-
-    return choose(name, None)
-
-
 def _device(name: str) -> str:
-    from resbench.runner.devices import unused_gpu
+    from resbench.runner.devices import choose, unused_gpu
 
-    devices = _choose(name)
+    devices = choose(name, None)
     if name == "auto" and not devices[0].is_gpu and (unused := unused_gpu()):
         raise EnvironmentFault(f"{unused} Or name --device cpu.")
     return ", ".join(dict.fromkeys(f"{device.name} ({device.kind})" for device in devices))
 
 
 def _training(folder: Path, device: str) -> str:
-    """Train a run twice, which also needs a torch that is built for the device."""
-    first, second = (_short_run(folder / name, device) for name in ("first", "second"))
-    if first != second:
+    """Train twice, which also needs a torch built for the device; on a GPU by graphs too."""
+    from resbench.runner.devices import choose
+
+    if _short_run(folder / "1", device) != _short_run(folder / "2", device):
         raise EnvironmentFault(
-            "the same run gave other bits the second time: interrupted runs will not resume to "
-            "the same result here. Use another device, and report this as a defect."
+            "the same run gave other bits the second time, so interrupted runs will not resume to "
+            "the same result. Use another device, and report this as a defect."
         )
-    return "a short run gave the same bits twice"
-
-
-def _graph(folder: Path, device: str) -> str:
-    _short_run(folder / "graph", device, "--engine=graph")
-    return "--engine graph captures and replays its CUDA graphs"
+    text = "a short run gave the same bits twice"
+    if choose(device, None)[0].is_gpu:
+        _short_run(folder / "3", device, "--engine=graph")
+        text += "; CUDA graphs are captured and replayed"
+    return text
 
 
 def _short_run(results: Path, device: str, *options: str) -> list[bytes]:
     """Return what a repetition must give again."""
-    command = [*PYTHON, "-m", "resbench", *_SHORT_RUN, f"--devices={device}", *options]
-    done = subprocess.run(
-        [*command, f"--results={results}"], capture_output=True, text=True, timeout=1800
-    )
+    command = (*_SHORT_RUN, *options, f"--devices={device}", f"--results={results}")
+    done = subprocess.run([*PYTHON, "-m", "resbench", *command], capture_output=True, text=True)
     if done.returncode != 0:
-        raise EnvironmentFault(" ".join(done.stderr.split("\n")[1:]).strip() or done.stderr)
+        raise EnvironmentFault(" ".join([*options, *done.stderr.splitlines()]))
     (record,) = results.glob("runs/*/record.json")
     return [(record.parent / name).read_bytes() for name in ("metrics.jsonl", "predictions.npz")]
 
@@ -148,12 +130,10 @@ def _data(locations: tuple[str, ...]) -> str:
     from resbench.datasets import DATA_SETS
 
     named = parse_locations(locations)
-    sources = {name: identify(name, named) for name in DATA_SETS}
-    missing = [name for name, source in sources.items() if not source.available]
-    found = ", ".join(name for name in sources if name not in missing)
-    if not missing:
-        return found
-    return f"{found}; not here: {', '.join(missing)} (`resbench data fetch {' '.join(missing)}`)"
+    missing = [name for name in DATA_SETS if not identify(name, named).available]
+    found = ", ".join(name for name in DATA_SETS if name not in missing)
+    get = f"; not here: {', '.join(missing)} (`resbench data fetch {' '.join(missing)}`)"
+    return f"{found}{get if missing else ''}"
 
 
 def _mlflow(results: Path) -> str:
@@ -168,17 +148,17 @@ def _mlflow(results: Path) -> str:
                 f"{mirror.shown}: no answer ({error}). Runs are trained all the same, and "
                 f"{mirror.fill_command} exports them later."
             ) from error
-    elif mirror.database.exists():
+    elif not mirror.database.exists():
+        return f"{mirror.shown} will be made by the first run"
+    else:
         with mirror.turn(10):
             pass
-    else:
-        return f"{mirror.shown} will be made by the first run"
     return f"{mirror.shown} can be written"
 
 
 def _slurm() -> str:
     from resbench.runner.cluster import ping
 
-    if shutil.which("sbatch") is None and "SLURM_JOB_ID" not in os.environ:
+    if shutil.which("sbatch") is None:
         return "not here, so `resbench run --executor slurm` cannot be used"
     return ping()

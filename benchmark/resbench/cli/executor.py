@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 FILE = "executors.yaml"
-_OWN = {"executor", "workers", "sbatch", "print_script", "submitted"}
-"""The parameters of :func:`executor_options`."""
-_NOT_PASSED_ON = {*_OWN, "suites", "results", "no_mirror"}
 
 
 def executor_options(function: _F) -> _F:
@@ -45,31 +42,26 @@ def executor_options(function: _F) -> _F:
 
 @dataclass(frozen=True)
 class Executor:
-    """Who trains."""
+    """Who trains, as the command line says; ``submitted`` only in a worker."""
 
-    name: str | None
-    workers: int
+    executor: str | None
+    workers: int | None
     sbatch: tuple[str, ...]
     print_script: bool
     submitted: str | None
-    """In a worker: the fingerprint of what was submitted."""
 
     @staticmethod
     def of(options: dict[str, Any]) -> Executor:
         """Take the executor's options out of a command's."""
-        given = {name: options.pop(name) for name in _OWN}
-        name = given["executor"] or ("slurm" if given["print_script"] else None)
-        for option in ("workers", "sbatch"):
-            if given[option] and name is None:
-                shown = "slurm" if option == "sbatch" else option
-                raise UsageError(f"--{shown}: needs --executor slurm.")
-        return Executor(
-            name,
-            given["workers"] or 1,
-            given["sbatch"],
-            given["print_script"],
-            given["submitted"],
-        )
+        given = Executor(**{field.name: options.pop(field.name) for field in fields(Executor)})
+        if not given.elsewhere and (given.workers or given.sbatch):
+            raise UsageError("--workers and --slurm: need --executor slurm.")
+        return given
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether this process trains nothing itself."""
+        return bool(self.executor or self.print_script)
 
     def submit(
         self, suites: Iterable[Path], runs: Sequence[PlannedRun], todo: int, results: Path
@@ -77,7 +69,7 @@ class Executor:
         """Submit workers for the ``todo`` of ``runs`` that have no record; return the exit code."""
         from resbench.runner.cluster import fingerprint, jobs_folder, run_here, script, submit
 
-        workers = min(self.workers, todo)
+        workers = min(self.workers or 1, todo)
         command = [*_this_command(), f"--results={results}", f"--submitted={fingerprint(runs)}"]
         text = script(command, results, workers, _sbatch_options(suites, self.sbatch))
         jobs_folder(results).mkdir(exist_ok=True)
@@ -85,7 +77,7 @@ class Executor:
             click.echo(text, nl=False)
             return ExitCode.OK
         logs = f"{jobs_folder(results)}/"
-        if self.name == "local":
+        if self.executor == "local":
             click.echo(f"{count(workers, 'worker')} here; logs: {logs}", err=True)
             return run_here(text, workers, results)
         arrays = ", ".join(submit(text, workers))
@@ -158,7 +150,8 @@ def _this_command() -> list[str]:
     for parameter in context.command.params:
         name = str(parameter.name)
         default = context.get_parameter_source(name) is ParameterSource.DEFAULT
-        if default or name in _NOT_PASSED_ON:
+        own = (field.name for field in fields(Executor))
+        if default or name in (*own, "suites", "results", "no_mirror"):
             continue
         value, flag = context.params[name], parameter.opts[-1]
         if getattr(parameter, "is_flag", False):

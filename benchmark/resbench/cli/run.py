@@ -64,11 +64,11 @@ def command(
 
     deadline = None if budget is None else time.monotonic() + parse_budget(budget)
     executor = Executor.of(options)
-    if executor.name and budget:
+    if executor.elsewhere and budget:
         raise UsageError("--budget: a worker has its job's limit. Use --slurm time=1:30:00.")
     worker = Worker(executor.submitted) if executor.submitted else None
     request = Request(**options)
-    suites, sources, devices = expand_request(request, here=executor.name is None)
+    suites, sources, devices = expand_request(request, here=not executor.elsewhere)
     context = suites[0].context
     if pack > 1 and (context.engine == "eager" or context.precision != "bf16"):
         raise UsageError(
@@ -105,7 +105,7 @@ def command(
     for name, what in missing.items():
         left_out = count(sum(run.spec.data.name == name for run in todo), "run")
         _say(f"warning: {left_out} left out: {what}")
-    if executor.name:
+    if executor.elsewhere:
         files = [suite.loaded.document.path for suite in suites]
         return executor.submit(files, runs, len(runnable), folder.path)
     if request.devices == "auto" and not devices[0].is_gpu and (unused := unused_gpu()):

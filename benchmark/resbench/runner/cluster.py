@@ -2,6 +2,8 @@
 
 A worker is an ordinary ``resbench run`` in a job. The script that is submitted is the one that
 ``--print-script`` shows and ``--executor local`` starts here, so that one thing has to be right.
+submitit's script cannot be that one: it needs a pickle that only submitit's own driver puts in
+place, and its handlers and its count of time-outs would have to be undone in every worker.
 """
 
 from __future__ import annotations
@@ -13,9 +15,10 @@ import shlex
 import signal
 import subprocess
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import resbench
@@ -37,7 +40,6 @@ SIGNAL_S = 30
 PAUSES_S = (2, 4, 8, 16, 32)
 _BUSY = re.compile(r"busy|temporar|timed? ?out|try again|unable to contact|refused", re.IGNORECASE)
 """What commands of Slurm say while its controller restarts or has too much to do."""
-_TIME = re.compile(r"(?:(?:(\d+)-)?(\d+):)?(\d+):(\d+)")
 
 
 @dataclass(frozen=True)
@@ -94,21 +96,15 @@ def jobs_folder(results: Path) -> Path:
     return results / "jobs"
 
 
-def fingerprint(runs: Iterable[PlannedRun]) -> str:
+def fingerprint(runs: Sequence[PlannedRun]) -> str:
     """Return a digest of the code, resbench's and the user's, and of the keys of ``runs``.
 
     The keys follow the suites and the data sets.
     """
-    digest, runs = hashlib.sha256(), list(runs)
-    code = [
-        *Path(resbench.__file__).parent.rglob("*.py"),
-        *(r.networks for r in runs if r.networks),
-    ]
-    for path in sorted(set(code)):
-        digest.update(f"{path.name}\0".encode() + path.read_bytes())
-    for key in sorted(run.key for run in runs):
-        digest.update(key.encode())
-    return digest.hexdigest()[:16]
+    code = {*Path(resbench.__file__).parent.rglob("*.py")}
+    code |= {run.networks for run in runs if run.networks}
+    parts = [*(path.read_bytes() for path in sorted(code)), *sorted(r.key.encode() for r in runs)]
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
 
 
 # -- from outside: submit, list, cancel ------------------------------------------------------------
@@ -148,12 +144,9 @@ def run_here(text: str, workers: int, results: Path) -> int:
         for process in processes:
             process.send_signal(number)
 
-    previous = {number: signal.signal(number, pass_on) for number in STOP_SIGNALS}
-    try:
-        codes = [process.wait() for process in processes]
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+    for number in STOP_SIGNALS:
+        signal.signal(number, pass_on)
+    codes = [process.wait() for process in processes]
     return max(128 - code if code < 0 else code for code in codes)
 
 
@@ -188,21 +181,11 @@ def ping() -> str:
 
 def job_left_s() -> float | None:
     """Return the seconds until the limit of the job that this process is in, None without one."""
-    job = os.environ.get("SLURM_JOB_ID")
-    if job is None:
-        return None
     with suppress(EnvironmentFault):  # without an answer Slurm's notice has to do
-        return seconds(_slurm("squeue", "-h", "-j", job, "-o", "%L").strip())
+        end = _of_this_job("EndTime")
+        if end is not None and end[0].isdigit():  # else Unknown
+            return datetime.fromisoformat(end).timestamp() - time.time()
     return None
-
-
-def seconds(text: str) -> float | None:
-    """Return a time as Slurm writes it, ``2-03:04:05`` or ``4:05``, in seconds; else None."""
-    match = _TIME.fullmatch(text)
-    if match is None:
-        return None  # UNLIMITED, INVALID, NOT_SET
-    days, hours, minutes, rest = (int(part or 0) for part in match.groups())
-    return float(((days * 24 + hours) * 60 + minutes) * 60 + rest)
 
 
 def note_signals() -> list[int]:
@@ -222,11 +205,18 @@ def requeue() -> bool:
     Not where Slurm is ending the job already: it has been cancelled, or preempted and then Slurm
     requeues it by itself.
     """
-    job = os.environ.get("SLURM_JOB_ID")
-    if job is None or _slurm("squeue", "-h", "-j", job, "-o", "%T").strip() != "RUNNING":
+    if _of_this_job("JobState") != "RUNNING":
         return False
-    _slurm("scontrol", "requeue", job)
+    _slurm("scontrol", "requeue", os.environ["SLURM_JOB_ID"])
     return True
+
+
+def _of_this_job(field: str) -> str | None:
+    """Return what Slurm knows of the job that this process is in; None outside of one."""
+    if (job := os.environ.get("SLURM_JOB_ID")) is None:
+        return None
+    found = re.search(rf"\b{field}=(\S+)", _slurm("scontrol", "show", "job", job))
+    return found[1] if found else None
 
 
 def _slurm(*command: str, text: str | None = None, patient: bool = True) -> str:

@@ -26,10 +26,10 @@ RECORDED = "14201862db3dcdd4"
 # Run in the order of the README in a folder with one recorded run and no data, with the exit code
 # each must have: 3 is the line that says which data is missing.
 EXECUTED = {
-    "resbench validate": 0,
     "resbench plan": 0,
     "resbench plan table4_noise": 0,
-    "resbench report smoke --format markdown": 0,
+    "resbench report smoke": 0,
+    "resbench report --output report.html": 0,
     "resbench explain table1_arl_vs_nal attention-56/arl": 0,
     "resbench status": 0,
     "resbench verify": 0,
@@ -40,15 +40,19 @@ EXECUTED = {
     "resbench run table1_arl_vs_nal --budget 9m": 3,
     "resbench pack results.tar": 0,
     "resbench merge results.tar": 0,
+    "resbench report --format latex --output tables.tex": 0,
+    "resbench new smith2024": 0,
 }
 NOT_EXECUTED = {
     "resbench run smoke": "a minute of training; a test below trains one of its cells",
     "resbench data fetch cifar10": "needs a network; tests/data has an archive of its own",
     "resbench models": "tests/cli/test_models.py runs it",
     "resbench ui": "serves until it is stopped; tests/tracking runs it",
-    "resbench sync": "tests/tracking runs it",
-    'sbatch --array=1-8 --gpus=1 --time=60 --wrap "resbench run table1_arl_vs_nal --budget 55m '
-    '--no-mirror"': "needs a cluster; tests/faults/test_two_runners.py has runners share a folder",
+    "resbench run table1_arl_vs_nal --executor slurm --workers 8 --slurm gres=gpu:1 "
+    "--slurm time=4:00:00": "needs a cluster; tests/slurm starts one",
+    "resbench run smoke --keep-weights": "a minute of training; tests/cli/test_masks.py trains one",
+    "resbench masks RUN RUN --output masks.png": "needs weights; tests/cli/test_masks.py has some",
+    "resbench doctor": "its answer depends on the machine; tests/cli/test_doctor.py runs it",
     "make demo": "installs an environment of its own; other tests run the smoke suite",
     "make test": "runs this very test",
 }

@@ -209,8 +209,9 @@ def test_a_killed_worker_leaves_a_run_that_the_next_one_resumes_to_the_same_bits
 
 
 def test_a_worker_ends_before_its_limit_and_is_requeued_while_work_is_left(folder: Path) -> None:
+    """By its own budget: the notice that Slurm gives here is a signal that is ignored."""
     write_suite(folder, suite_of(total=5000))
-    (job,) = submitted(folder, *ARL, "--slurm", "time=2")
+    (job,) = submitted(folder, *ARL, "--slurm", "time=2", "--slurm", "signal=B:URG@1")
     wait_until(lambda: any(map(epochs_in, runs_of(folder))), "the first epoch")
     wait_until(lambda: restarts(job) == 1, "the worker to be requeued")
     (run,) = run_folders(folder / "results")
@@ -218,6 +219,7 @@ def test_a_worker_ends_before_its_limit_and_is_requeued_while_work_is_left(folde
     assert state is not None
     assert state.epoch > 0
     assert "TIME LIMIT" not in logs(folder)
+    assert "stopping at the next step" not in logs(folder)
     assert "1 run left for the job that Slurm requeues." in logs(folder)
 
 

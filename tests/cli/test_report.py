@@ -186,4 +186,4 @@ def test_the_command_to_run_again_is_understood_by_run(tmp_path: Path, capsys: C
     assert parse_overrides(context.params["set_"]) == overrides
     assert 9 in parse_seeds(context.params["seeds"])
     assert (context.params["engine"], context.params["precision"]) == ("eager", "fp32")
-    assert context.params["data"] == ("cifar10=PATH/cifar10-jpeg75",)
+    assert context.params["data"] == ("cifar10=FOLDER_OF_cifar10-jpeg75",)

@@ -74,7 +74,7 @@ def test_settings_are_listed_apart_with_the_command_that_resumes(
     rows = [row for row in json.loads(found.out)["tables"] if row["suite"] == "table3_mask"]
     assert [row["runs"]["done"] for row in rows] == [1, 1]
     assert ["not the published data set" in row["setting"] for row in rows] == [False, True]
-    assert "--data cifar10=PATH/cifar10-jpeg75" in rows[1]["command"]
+    assert "--data cifar10=FOLDER_OF_cifar10-jpeg75" in rows[1]["command"]
 
 
 def test_runs_of_an_edited_suite_are_counted_as_strays_unless_that_suite_is_named(

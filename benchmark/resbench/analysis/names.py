@@ -110,7 +110,7 @@ def rerun_command(
         words += ["--set", f"{key}={_value(value)}"]
     for choice in context.data.values():
         if not choice.published and choice.name != "digits":
-            words += ["--data", f"{choice.name}=PATH/{choice.label}"]
+            words += ["--data", f"{choice.name}=FOLDER_OF_{choice.label}"]
     cells = [cell] if cell else table.cells.values()
     extra = {seed for one in cells for seed in one.missing} - set(expanded.seeds)
     if extra:

@@ -116,3 +116,19 @@ def test_a_missing_folder_that_was_not_named_is_an_empty_one(
     assert found.code == 0
     assert "0 finished runs" in " ".join(found.out.split())
     assert "Not run yet" in " ".join(found.out.split())
+
+
+@pytest.mark.parametrize("submitted", [False, True])
+def test_slurm_is_asked_only_where_workers_were_submitted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture, submitted: bool
+) -> None:
+    squeue = tmp_path / "squeue"
+    squeue.write_text("#!/bin/sh\necho no controller >&2; exit 1\n")
+    squeue.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    factory.finish(tmp_path, suite_under("table3_mask"), "local", 1, 6.0)
+    if submitted:
+        (tmp_path / "jobs").mkdir()
+    found = invoke(capsys, "status", "--results", tmp_path)
+    assert found.code == 0
+    assert ("no view of Slurm's queue" in found.err) == submitted

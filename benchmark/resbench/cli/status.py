@@ -24,12 +24,13 @@ def command(suites: tuple[str, ...], results: Path, format_: str | None) -> None
     from resbench.analysis.results import read_results
     from resbench.analysis.status import folder_status
     from resbench.report.status import status_document
-    from resbench.runner.cluster import SlurmJob, jobs_of
+    from resbench.runner.cluster import SlurmJob, jobs_folder, jobs_of
     from resbench.suite.load import load_suites, suite_names
 
     jobs: list[SlurmJob] = []
     try:
-        jobs = jobs_of(results) if shutil.which("squeue") else []
+        if jobs_folder(results).is_dir() and shutil.which("squeue"):  # else nothing was submitted
+            jobs = jobs_of(results)
     except EnvironmentFault as fault:
         click.echo(f"warning: no view of Slurm's queue: {fault}", err=True)
     named = load_suites(suites or suite_names())

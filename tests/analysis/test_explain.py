@@ -11,7 +11,7 @@ import pytest
 from resbench.analysis.explain import Finding, explain
 from resbench.analysis.results import read_results
 from resbench.errors import UsageError
-from resbench.report.explain import finding_sentence
+from resbench.report.explain_page import finding_sentence
 from resbench.stats import student
 from resbench.stats.spread import moderated
 from resbench.suite.load import load_suite, suite_folder
@@ -45,33 +45,28 @@ def test_with_nothing_run_it_says_so_and_tells_what_is_known(
     assert "--engine" not in outcome.out  # nothing has fixed it
 
 
-def test_an_underfitted_network_is_named_with_what_it_can_explain(tmp_path: Path) -> None:
-    plant(tmp_path, suite_under(SUITE), CELL, 1, test=FLAT, train=[12.0] * 8)
-    fit = findings(tmp_path)["underfitted"]
-    assert fit.points == pytest.approx(12.0 - 5.52)
-
-
-def test_an_overfitted_network_is_named_with_its_gap(tmp_path: Path) -> None:
-    plant(tmp_path, suite_under(SUITE), CELL, 1, test=[20.0] * 8, train=[0.1] * 8)
-    fit = findings(tmp_path)["overfitted"]
-    assert fit.points == pytest.approx(20.0 - 5.52)
-
-
-def test_of_a_network_that_fits_as_published_nothing_is_said(tmp_path: Path) -> None:
-    plant(tmp_path, suite_under(SUITE), CELL, 1, test=[5.6] * 8, train=[0.1] * 8)
-    assert not FITS & findings(tmp_path).keys()
-
-
-def test_corrupted_labels_learnt_by_heart_are_seen_in_the_training_error(tmp_path: Path) -> None:
-    plant(tmp_path, suite_under(NOISE), NOISY, 1, test=[25.0] * 8, train=[12.0] * 8)
-    fit = findings(tmp_path, NOISE, NOISY)["memorised"]
-    assert "18 points of corrupted labels were learnt by heart" in finding_sentence(fit)
-    assert fit.points == pytest.approx(25.0 - 5.79)
-
-
-def test_training_error_on_corrupted_labels_alone_is_not_underfitting(tmp_path: Path) -> None:
-    plant(tmp_path, suite_under(NOISE), NOISY, 1, test=[6.0] * 8, train=[31.0] * 8)
-    assert not FITS & findings(tmp_path, NOISE, NOISY).keys()
+@pytest.mark.parametrize(
+    ("suite", "cell", "test", "train", "code", "points"),
+    [
+        (SUITE, CELL, 6.0, 12.0, "underfitted", 12.0 - 5.52),
+        (SUITE, CELL, 20.0, 0.1, "overfitted", 20.0 - 5.52),
+        (SUITE, CELL, 5.6, 0.1, None, None),  # fits as published
+        (NOISE, NOISY, 25.0, 12.0, "memorised", 25.0 - 5.79),
+        (NOISE, NOISY, 6.0, 31.0, None, None),  # wrong on the corrupted labels alone
+    ],
+)
+def test_a_network_that_fits_too_little_or_too_much_is_named_with_what_that_can_explain(
+    tmp_path: Path, suite: str, cell: str, test: float, train: float,
+    code: str | None, points: float | None,
+) -> None:  # fmt: skip
+    plant(tmp_path, suite_under(suite), cell, 1, test=[test] * 8, train=[train] * 8)
+    found = findings(tmp_path, suite, cell)
+    assert FITS & found.keys() == ({code} if code else set())
+    if code:
+        assert found[code].points == pytest.approx(points)
+    if code == "memorised":
+        said = "18 points of corrupted labels were learnt by heart"
+        assert said in finding_sentence(found[code])
 
 
 def test_the_best_epoch_is_worth_what_it_is_lower(tmp_path: Path) -> None:

@@ -10,14 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resbench.analysis.declared import declared, published
+from resbench.analysis.declared import published
 from resbench.analysis.judge import report
 from resbench.analysis.results import Results, identity_of, read_results
-from resbench.analysis.tables import TableRuns, empty, fill, orphans
+from resbench.analysis.tables import TableRuns, fill, orphans
 from resbench.analysis.values import judge_values
 from resbench.store.layout import RunFolder
-from resbench.store.records import RunRecord
-from resbench.suite.expand import Expanded
 from resbench.suite.load import load_suite
 from resbench.suite.spec import NUMERICS, key_of
 from tests import factory
@@ -260,20 +258,3 @@ def test_an_override_of_the_data_set_moves_the_whole_suite_to_it(tmp_path: Path)
     (table,) = tables(tmp_path)
     assert errors(table) == [30.0]
     assert list(table.expanded.context.data) == ["cifar100"]
-
-
-def test_every_shipped_suite_expands_as_declared_and_its_empty_table_has_every_cell() -> None:
-    for name in ("table1_arl_vs_nal", "table5_architecture", "depth", "smoke"):
-        loaded = load_suite(name)
-        expanded: Expanded = declared(loaded)
-        table = empty(loaded)
-        assert list(table.cells) == [cell.id for cell in expanded.cells]
-        assert all(not cell.records for cell in table.cells.values())
-
-
-def test_records_are_real_records(tmp_path: Path) -> None:
-    """The helper of these tests writes what the store accepts, so nothing above is vacuous."""
-    record = factory.finish(tmp_path, suite_under(SUITE), CELL, 1, 12.3)
-    assert isinstance(record, RunRecord)
-    assert read_results(tmp_path).problems == ()
-    assert record.result.test_top1_err == pytest.approx(12.3)

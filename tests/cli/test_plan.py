@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from resbench.report.plan import PlannedTime, buy
+from resbench.analysis.budget import PlannedTime, buy
 from resbench.suite.load import suite_names
 
 from ..factory import complete, unfinished
@@ -63,21 +63,23 @@ def test_a_cell_has_an_estimate_until_such_a_run_is_recorded(
     assert [run["estimated"] for run in nal["todo"]] == [True, True]
 
 
+def bought(runs: list[PlannedTime], workers: int, budget_s: float) -> list[str | None]:
+    return [run.bought for run in buy(runs, workers, budget_s)]
+
+
 def test_a_budget_buys_runs_in_order_on_all_workers() -> None:
     plan = times(5, 5, 5, 5)
-    assert buy(plan, 1, 12).finished == {0, 1}
-    assert buy(plan, 1, 12).started == 1
-    assert buy(plan, 2, 12).finished == {0, 1, 2, 3}
-    assert buy(plan, 2, 4).finished == set()
-    assert buy(plan, 2, 4).started == 2
-    assert buy(times(20, 5), 2, 10).finished == {1}
+    assert bought(plan, 1, 12) == ["whole", "whole", "part", None]
+    assert bought(plan, 2, 12) == ["whole"] * 4
+    assert bought(plan, 2, 4) == ["part", "part", None, None]
+    assert bought(times(20, 5), 2, 10) == ["part", "whole"]
 
 
 def test_a_recorded_run_costs_nothing(tmp_path: Path) -> None:
     record = complete(unfinished(tmp_path))
     first, second = times(5, 5)
-    done = PlannedTime(first.places, 1, record, 0, 0.0)
-    assert buy([done, second], 1, 6).finished == {1}
+    done = PlannedTime(first.cells, 1, record, 0, 0.0)
+    assert bought([done, second], 1, 6) == [None, "whole"]
 
 
 def test_the_page_says_what_a_budget_is_enough_for(tmp_path: Path, capsys: Capture) -> None:

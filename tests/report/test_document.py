@@ -29,9 +29,9 @@ from resbench.report.document import (
     shown,
     words,
 )
-from resbench.report.pages import report_document
 from resbench.report.render import FORMATS, Format, render
-from resbench.report.status import status_document
+from resbench.report.report_page import report_document
+from resbench.report.status_page import status_document
 from resbench.suite.expand import DataChoice
 from resbench.suite.load import load_suite
 from tests import factory

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from resbench.analysis.judge import report
-from resbench.report.pages import report_document
 from resbench.report.render import render
+from resbench.report.report_page import report_document
 from resbench.store import scan
 from resbench.store.layout import RunFolder
 from resbench.store.records import RunRecord, read_record

@@ -7,7 +7,7 @@ from resbench.analysis.names import ORIGINS
 from resbench.analysis.tables import empty
 from resbench.models import FAMILIES, ZOO
 from resbench.report.document import Document
-from resbench.report.models import models_document
+from resbench.report.models_page import models_document
 from resbench.report.render import FORMATS, render
 from resbench.suite.load import load_suite
 

@@ -7,10 +7,8 @@ are percentage points, B minus A.
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -141,15 +139,18 @@ def compare(a: Side, b: Side) -> Comparison:
     """Compare all runs of two sides."""
     shared = a.records.keys() & b.records.keys()
     same = tuple(_same_key(a, b, key) for key in sorted(shared))
-    rest = _by_cell(a, b, shared)
+    rest = [_by_cell(side, shared) for side in (a, b)]
     pairs: list[CellPair] = []
     left_out: list[str] = []
     for cell in sorted(rest[0].keys() | rest[1].keys()):
-        own, other = rest[0].get(cell, {}), rest[1].get(cell, {})
-        matched = list(_partners(own, other))
-        pairs += [_pair(cell, (a, x, own[x]), (b, y, other[y])) for x, y in matched]
-        left_out += _alone(cell, "A", own, {x for x, _ in matched})
-        left_out += _alone(cell, "B", other, {y for _, y in matched})
+        arms = [found.get(cell, {}) for found in rest]
+        for x, y in list(_partners(*arms)):
+            pairs.append(_pair(cell, (a, arms[0].pop(x)), (b, arms[1].pop(y))))
+        left_out += [
+            f"{cell}, only {name}: {_setting(runs)} ({count(len(runs), 'run')})"
+            for name, alone in zip("AB", arms, strict=True)
+            for runs in alone.values()
+        ]
     runs, problems = (len(a.records), len(b.records)), (*a.problems, *b.problems)
     cells = tuple(_adjusted(pairs))
     return Comparison(SCHEMA, a.label, b.label, runs, same, cells, tuple(left_out), problems)
@@ -172,36 +173,22 @@ def _conditions(a: RunRecord, b: RunRecord) -> Iterator[str]:
 
 
 Runs = dict[str, dict[int, RunRecord]]
-"""By setting in words, and seed."""
+"""By specification without its seed, and seed."""
 
 
-def _by_cell(a: Side, b: Side, without: set[str]) -> tuple[dict[str, Runs], dict[str, Runs]]:
-    """Return the runs of both sides by cell; runs of two specifications never share a setting."""
-    sides = [[run for key, run in side.records.items() if key not in without] for side in (a, b)]
-    digests: dict[tuple[int, str, str], set[str]] = defaultdict(set)
-    for number, runs in enumerate(sides):
-        for run in runs:
-            for cell in cells_of(run):
-                digests[number, cell, _setting(run)].add(_digest(run))
-    ambiguous = {where[1:] for where, found in digests.items() if len(found) > 1}
-    found: list[dict[str, Runs]] = []
-    for runs in sides:
-        own: dict[str, Runs] = defaultdict(lambda: defaultdict(dict))
-        for run in runs:
-            for cell in cells_of(run):
-                setting = _setting(run)
-                if (cell, setting) in ambiguous:
-                    setting += f" specification {_digest(run)}"
-                own[cell][setting][seed_of(run)] = run
-        found.append(own)
-    return found[0], found[1]
+def _by_cell(side: Side, without: set[str]) -> dict[str, Runs]:
+    """Return the runs of a side by cell; runs of two specifications are never one arm."""
+    found: dict[str, Runs] = {}
+    for run in (run for key, run in side.records.items() if key not in without):
+        for cell in cells_of(run):
+            arms = found.setdefault(cell, {})
+            arms.setdefault(identity_of(run.spec, run.numerics), {})[seed_of(run)] = run
+    return found
 
 
-def _digest(run: RunRecord) -> str:
-    return hashlib.sha256(identity_of(run.spec, run.numerics).encode()).hexdigest()[:8]
-
-
-def _setting(run: RunRecord) -> str:
+def _setting(runs: Mapping[int, RunRecord]) -> str:
+    """Return in words how the runs of an arm were made."""
+    run = next(iter(runs.values()))
     spec = run.spec
     parts = [f"tier {spec['tier']}", run.data.label]
     parts += [str(spec["precision"]), str(spec["engine"])]
@@ -211,32 +198,25 @@ def _setting(run: RunRecord) -> str:
 
 
 def _partners(a: Runs, b: Runs) -> Iterator[tuple[str, str]]:
-    """Yield the settings of a cell that belong together: equal ones, else the only two left."""
-    for setting in sorted(a.keys() & b.keys()):
-        yield setting, setting
+    """Yield the arms of a cell that belong together: of one specification, else the only two."""
+    yield from ((arm, arm) for arm in sorted(a.keys() & b.keys()))
     rest = [sorted(x.keys() - y.keys()) for x, y in ((a, b), (b, a))]
     if len(rest[0]) == len(rest[1]) == 1:
         yield rest[0][0], rest[1][0]
 
 
-def _alone(cell: str, side: str, runs: Runs, matched: set[str]) -> Iterator[str]:
-    for setting, found in runs.items():
-        if setting not in matched:
-            yield f"{cell}, only {side}: {setting} ({count(len(found), 'run')})"
-
-
-def _pair(cell: str, *sides: tuple[Side, str, Mapping[int, RunRecord]]) -> CellPair:
+def _pair(cell: str, *sides: tuple[Side, Mapping[int, RunRecord]]) -> CellPair:
     kept = images_kept(
         RunFolder(side.results, run.key)
-        for side, _, runs in sides
+        for side, runs in sides
         for run in runs.values()
         if run.status == "done"
     )
     results = [
         arm_of(f"{name} {cell}", runs.values(), "test_top1_err", kept)
-        for name, (_, _, runs) in zip("AB", sides, strict=True)
+        for name, (_, runs) in zip("AB", sides, strict=True)
     ]
-    a, b = (_arm(arm, setting) for arm, (_, setting, _) in zip(results, sides, strict=True))
+    a, b = (_arm(arm, _setting(runs)) for arm, (_, runs) in zip(results, sides, strict=True))
     found = put_to_test(results, (-1, 1), ())
     estimate, p = found.estimate, None
     if found.p is not None and found.opposite_p is not None:

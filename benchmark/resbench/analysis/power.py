@@ -51,10 +51,8 @@ class Power:
     sought_pp: float | None
     """The effect to plan for: the published one, of an equivalence its margin."""
     detectable_pp: float
-    """The smallest true effect found with power 0.8 at the claim's alpha, of a chain in each step;
-    infinite if none."""
-    detectable_holm_pp: float
-    """The same where Holm asks most: at alpha divided by the number of the suite's claims."""
+    """The smallest true effect found with power 0.8 where Holm asks most, at alpha divided by the
+    number of the suite's claims; of a chain in each step, infinite if none."""
     seeds_needed: int | None
     """The look that finds the sought effect with power 0.8 where Holm asks most; None if unknown
     or if no look does."""
@@ -112,7 +110,6 @@ def _power(expanded: Expanded, claim: Claim, parsed: ParsedClaim, runs: Runs, cl
         spread,
         published,
         sought,
-        detectable(seeds, sd, arms, alpha=claim.alpha, power=power),
         detectable(seeds, sd, arms, alpha=strictest, power=power),
         first_look(sought or 0.0, sd, arms, alpha=strictest, tests=tests),
     )

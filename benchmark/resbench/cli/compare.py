@@ -23,7 +23,7 @@ def command(a: str, b: str, results: Path, format_: str | None) -> int:
     refused.
     """
     from resbench.analysis.compare import compare, select
-    from resbench.report.compare import compare_document
+    from resbench.report.compare_page import compare_document
 
     found = compare(select(a, results), select(b, results))
     show(compare_document(found), format_)

@@ -22,7 +22,7 @@ def command(suite: str, cell: str, results: Path, format_: str | None) -> None:
     """
     from resbench.analysis.explain import explain
     from resbench.analysis.results import read_results
-    from resbench.report.explain import explain_document
+    from resbench.report.explain_page import explain_document
     from resbench.suite.load import load_suite
 
     loaded = load_suite(suite)

@@ -17,7 +17,7 @@ def command(format_: str | None) -> None:
     """
     from resbench.analysis.judge import judge
     from resbench.analysis.tables import empty
-    from resbench.report.models import models_document
+    from resbench.report.models_page import models_document
     from resbench.suite.load import load_suite
 
     show(models_document(judge(empty(load_suite("table5_architecture")))), format_)

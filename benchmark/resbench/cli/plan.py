@@ -20,7 +20,7 @@ from resbench.cli.planning import (
 )
 
 if TYPE_CHECKING:
-    from resbench.report.plan import PlannedTime
+    from resbench.analysis.budget import PlannedTime
     from resbench.runner.devices import Device
     from resbench.runner.plan import PlannedRun
     from resbench.store.scan import Scan
@@ -36,7 +36,7 @@ def command(results: Path, budget: str | None, format_: str | None, **options: A
     Without SUITE: a line for every shipped suite. With --budget: what is done within that time.
     Trains and writes nothing, and needs no data set.
     """
-    from resbench.report.plan import Machine, plan_document
+    from resbench.report.plan_page import Machine, plan_document
     from resbench.store.scan import scan
     from resbench.suite.load import suite_names
 
@@ -60,7 +60,7 @@ def command(results: Path, budget: str | None, format_: str | None, **options: A
 
 
 def _times(runs: list[PlannedRun], found: Scan, device: Device) -> list[PlannedTime]:
-    from resbench.report.plan import PlannedTime
+    from resbench.analysis.budget import PlannedTime
     from resbench.runner.throughput import Throughput
 
     throughput = Throughput.of(found.records.values())

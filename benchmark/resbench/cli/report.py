@@ -79,7 +79,7 @@ def command(
 
 
 def _document(found: Report, results: Path, format_: str, output: Path | None) -> Document:
-    from resbench.report.pages import report_document
+    from resbench.report.report_page import report_document
 
     if not FORMATS[format_].figures:
         return report_document(found)

@@ -23,7 +23,7 @@ def command(suites: tuple[str, ...], results: Path, format_: str | None) -> None
     """
     from resbench.analysis.results import read_results
     from resbench.analysis.status import folder_status
-    from resbench.report.status import status_document
+    from resbench.report.status_page import status_document
     from resbench.runner.cluster import SlurmJob, jobs_folder, jobs_of
     from resbench.suite.load import load_suites, suite_names
 

@@ -57,10 +57,11 @@ def learning_curves(judged: JudgedTable, results: str) -> Figure | None:
     """Draw errors over epochs, a panel per column of the matrix, and the time of a run.
 
     The form of the 2019 report's figures 2 to 4. Only the test error has a band: training errors
-    next to it are for the gap, and two bands a network cannot be read. None without a finished run.
+    next to it are for the gap, and two bands a network cannot be read. None without a finished run
+    of two epochs, for one epoch is no curve.
     """
     rows = list(_epoch_rows(judged, results))
-    if not rows:
+    if not any(row["epoch"] > 1 for row in rows):
         return None
     import pandas as pd
     import seaborn as sns

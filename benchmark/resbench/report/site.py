@@ -16,7 +16,8 @@ from resbench.analysis.names import RESULTS
 from resbench.errors import EnvironmentFault, UsageError
 from resbench.report import figures
 from resbench.report.document import Document, Figure
-from resbench.report.pages import (
+from resbench.report.render import render
+from resbench.report.report_page import (
     ALL,
     README,
     Figures,
@@ -25,7 +26,6 @@ from resbench.report.pages import (
     report_document,
     suite_document,
 )
-from resbench.report.render import render
 from resbench.store.atomic import fault, read_file, write_atomic
 
 GENERATED = "<!-- Generated from records by `resbench report --site`: do not edit. -->"

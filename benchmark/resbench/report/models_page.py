@@ -26,14 +26,9 @@ from resbench.report.tables import table_blocks
 from resbench.stats.cells import parse_published
 
 HEADER = (
-    "network",
-    "parameters\n10 classes",
-    "100 classes",
-    "with BN\nstatistics",
-    "published",
-    "MACs (M)",
-    "depth",
-)
+    "network", "parameters\n10 classes", "100 classes", "with BN\nstatistics", "published",
+    "MACs (M)", "depth",
+)  # fmt: skip
 
 
 def models_document(table: JudgedTable) -> Document:
@@ -77,20 +72,7 @@ def _choices(family: Family) -> Fold:
 def _network(entry: ZooEntry) -> dict[str, Any]:
     counts = (entry.parameters_10, entry.parameters_100, entry.with_bn_statistics_10)
     fits = entry.published and any(_rounds(n, entry.published) for n in counts if n is not None)
-    return {
-        "family": entry.family,
-        "name": entry.name,
-        "options": dict(entry.options),
-        "label": entry.label,
-        "parameters_10": entry.parameters_10,
-        "parameters_100": entry.parameters_100,
-        "with_bn_statistics_10": entry.with_bn_statistics_10,
-        "published": entry.published,
-        "agrees": fits,
-        "macs_m": entry.macs_m,
-        "trunk_depth": entry.trunk_depth,
-        "note": entry.note,
-    }
+    return {**vars(entry), "options": dict(entry.options), "agrees": fits}
 
 
 def _rounds(counted: int, published: str) -> bool:
@@ -103,12 +85,10 @@ def _cells(row: Mapping[str, Any], notes: list[str]) -> tuple[Cell, ...]:
     same, other = text.VALUES["equal"][0], text.VALUES["differs"][0]
     mark = {None: "", True: same, False: other}[row["agrees"]]
     note = (notes.index(row["note"]) + 1,) if row["note"] else ()
-    with_bn = row["with_bn_statistics_10"]
+    counts = (row[n] for n in ("parameters_10", "parameters_100", "with_bn_statistics_10"))
     return (
         Number(row["label"], notes=note),
-        f"{row['parameters_10']:,}",
-        f"{row['parameters_100']:,}",
-        "" if with_bn is None else f"{with_bn:,}",
+        *("" if n is None else f"{n:,}" for n in counts),
         Number(row["published"] or "", mark=mark),
         f"{row['macs_m']:,.1f}",
         str(row["trunk_depth"]),

@@ -1,0 +1,264 @@
+"""The page of ``resbench plan``: what would run, how long it takes, what it can decide."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from resbench.analysis import SCHEMA
+from resbench.analysis.budget import PlannedTime, buy, total_s
+from resbench.analysis.names import listed, setting_label
+from resbench.analysis.power import Power, claim_powers
+from resbench.report.document import Block, Command, Document, Heading, Items, Paragraph, Table
+from resbench.report.text import percent, sentence
+from resbench.suite.expand import Expanded
+from resbench.words import count, duration
+
+ESTIMATED = "~"
+"""Before a time that follows from sizes, not from measured speeds."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where the plan would run."""
+
+    device: str
+    workers: int
+    data_missing: Mapping[str, str]
+    """For each data set that is not available a line: what to do."""
+
+
+Cells = Mapping[str, list[PlannedTime]]
+"""The runs of a suite by cell; a run of two cells is one object."""
+
+
+def plan_document(
+    suites: Sequence[Expanded],
+    runs: Sequence[PlannedTime],
+    machine: Machine,
+    command: str,
+    budget_s: float | None = None,
+    *,
+    overview: bool = False,
+) -> Document:
+    """Return the plan of all suites in one setting, as an ``overview`` with a line a suite."""
+    if budget_s is not None:
+        runs = buy(runs, machine.workers, budget_s)
+    groups = [_cells(expanded, runs) for expanded in suites]
+    todo = _todo(runs)
+    blocks: list[Block] = [Heading(1, "Plan"), Paragraph(_total(todo, len(runs), machine))]
+    if machine.data_missing:
+        blocks.append(Items(tuple(machine.data_missing.values())))
+    if budget_s is not None and todo:
+        blocks.append(Paragraph(_bought(budget_s, runs, groups)))
+    if todo and not overview:
+        blocks.append(Command(command))
+    powers: list[Sequence[Power]] = [()] * len(suites)
+    if overview:
+        header = ("suite", "cells", "done", "to do", "left on\none worker")
+        rows = map(_suite_row, suites, groups)
+        blocks += [
+            Table(header, tuple(rows), "lrrrr"),
+            Paragraph(
+                "A run that several suites need is trained once. One of them in detail: "
+                "`resbench plan SUITE`."
+            ),
+        ]
+    else:
+        for i, (expanded, cells) in enumerate(zip(suites, groups, strict=True)):
+            done = {id_: [run.record for run in own if run.record] for id_, own in cells.items()}
+            powers[i] = claim_powers(expanded, done)
+            blocks += _suite_blocks(expanded, cells, powers[i], budget=budget_s is not None)
+    if any(not run.measured for run in todo):
+        blocks.append(
+            Paragraph(
+                f"{ESTIMATED}: estimated from the size of the network and the kind of device, to "
+                "a factor of two or so; the first run of a kind measures it."
+            )
+        )
+    data = {
+        "schema": SCHEMA,
+        "setting": setting_label(suites[0]),
+        "device": machine.device,
+        "workers": machine.workers,
+        "data_missing": dict(machine.data_missing),
+        "runs": {"done": len(runs) - len(todo), "todo": len(todo)},
+        "left_s": math.fsum(run.left_s for run in todo),
+        "estimated_runs": sum(not run.measured for run in todo),
+        "budget": budget_s
+        and {
+            "budget_s": budget_s,
+            "finished": _count(runs, "whole"),
+            "started": _count(runs, "part"),
+        },
+        "suites": list(map(_suite_data, suites, groups, powers)),
+    }
+    return Document(tuple(blocks), data)
+
+
+def answer(power: Power) -> str:
+    """Return how many seeds would decide a claim, in a few words."""
+    if power.sought_pp is None:
+        return "no published size"
+    if power.sought_pp <= 0:
+        return "not in the published numbers"
+    if power.seeds_needed is None:
+        return "more than 8 seeds"
+    enough = power.seeds_needed <= power.seeds
+    return f"{power.seeds} are enough" if enough else f"{power.seeds_needed} seeds"
+
+
+def _cells(expanded: Expanded, runs: Sequence[PlannedTime]) -> Cells:
+    name = expanded.loaded.suite.name
+    found = {cell.id: list[PlannedTime]() for cell in expanded.cells if cell.spec is not None}
+    for run in runs:
+        for suite, cell in run.cells:
+            if suite == name:
+                found[cell].append(run)
+    return found
+
+
+def _runs_of(cells: Cells) -> list[PlannedTime]:
+    """Return the runs of a suite, each once."""
+    return list({id(run): run for own in cells.values() for run in own}.values())
+
+
+def _count(runs: Iterable[PlannedTime], bought: str) -> int:
+    return sum(run.bought == bought for run in runs)
+
+
+def _todo(runs: Iterable[PlannedTime]) -> list[PlannedTime]:
+    return [run for run in runs if run.record is None]
+
+
+def _total(todo: Sequence[PlannedTime], runs: int, machine: Machine) -> str:
+    if not runs:
+        return "Nothing to train: these tables are counted."
+    if not todo:
+        return f"Nothing to do: {count(runs, 'run')} recorded."
+    return (
+        f"{count(len(todo), 'run')} to do, {runs - len(todo)} recorded; "
+        f"{count(machine.workers, 'worker')} on {machine.device}. "
+        f"Time: {_time(todo, machine.workers)} in all."
+    )
+
+
+def _time(runs: Sequence[PlannedTime], workers: int = 1) -> str:
+    """Return what runs have left, marked where one of them is only estimated."""
+    mark = "" if all(run.measured for run in runs) else ESTIMATED
+    return f"{mark}{duration(total_s(runs, workers))}" if runs else ""
+
+
+def _bought(budget_s: float, runs: Sequence[PlannedTime], groups: Sequence[Cells]) -> str:
+    counts = [
+        sum(run.record is not None or run.bought == "whole" for run in own)
+        for cells in groups
+        for own in cells.values()
+    ]
+    fewest, most = min(counts), max(counts)
+    seeds = count(most, "seed") if fewest == most else f"{fewest} to {count(most, 'seed')}"
+    started = _count(runs, "part")
+    more = f", {started} more in part" if started else ""
+    return (
+        f"{duration(budget_s)} are enough for {count(_count(runs, 'whole'), 'run')}{more}: each "
+        f"cell then has {seeds}."
+    )
+
+
+def _suite_row(expanded: Expanded, cells: Cells) -> tuple[str, ...]:
+    name, runs = expanded.loaded.suite.name, _runs_of(cells)
+    if not runs:
+        return (name, "counted", "", "", "")
+    todo = _todo(runs)
+    return (name, str(len(cells)), str(len(runs) - len(todo)), str(len(todo)), _time(todo))
+
+
+def _suite_blocks(
+    expanded: Expanded, cells: Cells, powers: Sequence[Power], *, budget: bool
+) -> Iterator[Block]:
+    suite = expanded.loaded.suite
+    yield Heading(2, f"{suite.name}: {suite.title}")
+    if not cells:
+        yield Paragraph("Counted, not trained: see `resbench report`.")
+        return
+    yield Paragraph(f"{sentence(setting_label(expanded))} · seeds {listed(expanded.seeds)}.")
+    header = ("cell", "done", "to do", "one run", "left on\none worker", "in budget")
+    size = len(header) if budget else len(header) - 1
+    rows = tuple(_row(id_, runs)[:size] for id_, runs in cells.items())
+    yield Table(header[:size], rows, "lrrrrr"[:size])
+    shared = {name for run in _runs_of(cells) for name, _ in run.cells} - {suite.name}
+    if shared:
+        yield Paragraph(f"Shared with {listed(sorted(shared))}: such a run is trained once.")
+    if powers:
+        yield from _power_blocks(powers)
+
+
+def _row(cell: str, runs: Sequence[PlannedTime]) -> tuple[str, ...]:
+    todo = _todo(runs)
+    started = sum(run.epochs > 0 for run in todo)
+    took = [run.record.timing.total_s for run in runs if run.record]
+    fresh = [run for run in todo if not run.epochs]
+    mean = duration(sum(took) / len(took)) if took else ""
+    return (
+        cell,
+        str(len(runs) - len(todo)),
+        f"{len(todo)}" + (f" ({started} started)" if started else ""),
+        _time(fresh[:1]) if fresh else mean,
+        _time(todo),
+        str(_count(runs, "whole")),
+    )
+
+
+def _power_blocks(powers: Sequence[Power]) -> Iterator[Block]:
+    yield Paragraph("What the claims can decide, before anything more is trained:")
+    rows = tuple(
+        (
+            power.claim.text,
+            _points(power.published_pp),
+            str(power.seeds),
+            percent(power.spread.sd_pp),
+            _points(power.detectable_pp),
+            answer(power),
+        )
+        for power in powers
+    )
+    header = ("claim", "published\npp", "seeds", "sd\npp", "detects\npp", "seeds to decide")
+    yield Table(header, rows, "lrrrrl")
+    sources = listed(dict.fromkeys(f"{p.spread.sd_pp:.2f} {p.spread.source}" for p in powers))
+    few = "; fewer than 3 seeds decide nothing" if powers[0].seeds < 3 else ""
+    yield Paragraph(
+        "Detects: the smallest true difference that these seeds find with probability 0.8 at the "
+        f"claim's alpha, after Holm's correction for {count(len(powers), 'claim')}{few}. Claims "
+        "are judged at 3, 5 and 8 seeds. Seeds to decide: of these, the number that finds the "
+        "published difference; in a chain, every step of it. Published: in a chain, the smallest "
+        f"step. Sd of one run: {sources}."
+    )
+
+
+def _points(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:.2f}" if math.isfinite(value) else "nothing"
+
+
+def _suite_data(expanded: Expanded, cells: Cells, powers: Sequence[Power]) -> dict[str, Any]:
+    return {
+        "suite": expanded.loaded.suite.name,
+        "title": expanded.loaded.suite.title,
+        "seeds": list(expanded.seeds),
+        "cells": [
+            {
+                "cell": id_,
+                "done": [run.seed for run in runs if run.record],
+                "todo": [
+                    {"seed": r.seed, "epochs": r.epochs, "left_s": r.left_s,
+                     "estimated": not r.measured}
+                    for r in _todo(runs)
+                ],
+            }
+            for id_, runs in cells.items()
+        ],
+        "claims": [{**vars(power), "answer": answer(power)} for power in powers],
+    }  # fmt: skip

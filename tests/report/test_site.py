@@ -104,14 +104,15 @@ def test_a_claim_is_shown_in_every_setting_that_can_decide_it_the_closest_first(
     page = files["README.md"].decode()
     shown = [row.split("|") for row in page.splitlines() if "% label noise." in row]
     assert [(row[1].split()[4], row[7].strip(), row[-2].strip()) for row in shown] == [
-        ("10%", "3", "tier cpu"), ("10%", "3", "tier tiny"), ("30%", "3", "tier tiny"),
-        ("50%", "2", "tier cpu"),
+        ("10%", "3", f"{SUITE}, tier cpu"), ("10%", "3", f"{SUITE}, tier tiny"),
+        ("30%", "3", f"{SUITE}, tier tiny"), ("50%", "2", f"{SUITE}, tier cpu"),
     ]  # fmt: skip
     assert list(found.by_setting) == ["tier cpu", "tier tiny"]
     readme = render(Document(tuple(readme_blocks(found, {}, "reports"))), "markdown")
     block = [row.split("|") for row in readme.splitlines()]
     assert [(r[1].split()[4], r[-2].strip()) for r in block if "label noise." in "".join(r)] == [
-        ("10%", "tier cpu"), ("30%", "tier tiny"), ("50%", "tier cpu"),
+        (level, f"{SUITE}, tier {tier}")
+        for level, tier in (("10%", "cpu"), ("30%", "tiny"), ("50%", "cpu"))
     ]  # fmt: skip
     assert "26 runs in 2 settings." in page
 
@@ -201,7 +202,7 @@ def test_a_forged_record_is_counted_as_refused_and_enters_no_table(
     files = built(results)[1]
     page = files["README.md"].decode()
     assert "12 runs in 1 setting" in page
-    assert "Refused as damaged, in no table (2):" in page
+    assert "Refused as damaged, and in no table (2):" in page
 
 
 def test_a_suite_page_has_its_figures_its_ledger_and_its_runs(site: Site) -> None:

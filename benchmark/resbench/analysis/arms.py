@@ -20,7 +20,7 @@ from resbench.store.records import RunRecord
 from resbench.suite.schema import SIGNAL_METRICS, Metric
 
 NO_CHANCE = 1e-12
-"""Variance of what is not counted on test images: only the other arms say how far runs spread."""
+"""Variance of a number that no images were counted for: the spread comes from other arms alone."""
 
 
 @dataclass(frozen=True)

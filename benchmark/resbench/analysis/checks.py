@@ -21,7 +21,7 @@ _USUAL: dict[Metric, Split] = {
     "train_top1_err": "train_aug",
     "val_in_train_err": "val_in_train",
 }
-"""What a published error of a metric is where no mark says otherwise."""
+"""The split of a published error where its suite does not name one."""
 
 
 def check_suite(name: str) -> dict[str, int]:
@@ -89,7 +89,7 @@ def _untestable(expanded: Expanded, parsed: ParsedClaim) -> Iterator[str]:
 
 
 def _unlike(expanded: Expanded, claim: Claim, parsed: ParsedClaim) -> str | None:
-    """Say which of the published errors that a claim compares are errors of different splits."""
+    """Return which published errors of a claim are errors of different splits."""
     suite, splits = expanded.loaded.suite, dict[Split, str]()
     for row, columns in suite.published.items():
         for name, published in columns.items():
@@ -106,9 +106,9 @@ def _unlike(expanded: Expanded, claim: Claim, parsed: ParsedClaim) -> str | None
 
 
 def _contradiction(expanded: Expanded, claim: Claim, parsed: ParsedClaim) -> str | None:
-    """Say how a stated difference differs from that of the published numbers; None if it does not.
+    """Return how a stated difference differs from that of the published numbers; None if equal.
 
-    Both are rounded, so that half their last places may lie between them.
+    Both are rounded, so they may differ by half a unit of each last digit.
     """
     published = published_errors(expanded, claim.metric)
     if claim.published_pp is None or not published.keys() >= set(parsed.cells):

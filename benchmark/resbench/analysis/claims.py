@@ -25,7 +25,7 @@ from resbench.suite.schema import SIGNAL_METRICS, Claim, Metric
 
 @dataclass(frozen=True)
 class JudgedClaim:
-    """A claim of a source and what the runs of one table say about it.
+    """A claim of a source, judged on the runs of one table.
 
     Differences are percentage points, positive as claimed; p-values are one-sided over runs.
     """
@@ -155,7 +155,7 @@ def _has_learnt(table: TableRuns, name: str, metric: Metric, arms: Mapping[str, 
     """Whether an arm got well below guessing, and its error had stopped falling."""
     cell, arm = table.cells[name], arms[name]
     if not cell.done:
-        return True  # nothing to say: the claim is not run, or all its runs diverged
+        return True  # the claim is not run, or all its runs diverged
     falls = _falls(table, cell, metric)
     errors = [error for seed, error in zip(arm.seeds, arm.errors, strict=True)
               if seed not in arm.diverged]  # fmt: skip

@@ -19,12 +19,12 @@ from resbench.analysis.arms import arm_of, images_kept
 from resbench.analysis.names import cells_of, code_label, listed, run_label
 from resbench.analysis.results import identity_of, seed_of
 from resbench.errors import UsageError
-from resbench.stats import spread
 from resbench.stats.contrasts import Tested, put_to_test
 from resbench.stats.images import mcnemar, other_images_p
 from resbench.stats.intervals import summarise
 from resbench.stats.multiplicity import holm
 from resbench.stats.power import MIN_SEEDS
+from resbench.stats.spread import Arm
 from resbench.store.difference import differences, unequal
 from resbench.store.layout import RunFolder
 from resbench.store.records import RunRecord
@@ -61,7 +61,7 @@ class SameKey:
 
 
 @dataclass(frozen=True)
-class Arm:
+class CellArm:
     """The runs of one side in one cell."""
 
     setting: str
@@ -77,8 +77,8 @@ class CellPair:
     """One cell that both sides ran under different keys."""
 
     cell: str
-    a: Arm
-    b: Arm
+    a: CellArm
+    b: CellArm
     verdict: PairKind
     n: int
     """Seeds of the comparison."""
@@ -230,13 +230,15 @@ def _pair(cell: str, *sides: tuple[Side, Mapping[int, RunRecord]]) -> CellPair:
     return CellPair(cell, a, b, kind, estimate.n, estimate.effect, ends, p, p_images)
 
 
-def _arm(arm: spread.Arm, setting: str) -> Arm:
+def _arm(arm: Arm, setting: str) -> CellArm:
     done = {s: e for s, e in zip(arm.seeds, arm.errors, strict=True) if s not in arm.diverged}
     found = summarise(tuple(done.values()))
-    return Arm(setting, tuple(done), tuple(done.values()), found.mean, found.sd, len(arm.diverged))
+    return CellArm(
+        setting, tuple(done), tuple(done.values()), found.mean, found.sd, len(arm.diverged)
+    )
 
 
-def _images_p(arms: Sequence[spread.Arm], found: Tested) -> float | None:
+def _images_p(arms: Sequence[Arm], found: Tested) -> float | None:
     a, b = (arm.correct for arm in arms)
     if a is None or b is None or found.uneven:
         return None

@@ -216,7 +216,7 @@ def _network(subject: _Subject) -> Iterator[Finding]:
 
 
 def _runs(subject: _Subject) -> Iterator[Finding]:
-    """Say where runs differ from each other, and how far their errors lie apart."""
+    """Find how runs differ from each other, and how far apart their errors are."""
     records, lost = subject.cell.records, subject.cell.diverged
     images = [f"images {run.data.fingerprint[:16]}" for run in records]
     for kinds in (dict.fromkeys(images), dict.fromkeys(map(code_label, records))):
@@ -227,7 +227,7 @@ def _runs(subject: _Subject) -> Iterator[Finding]:
         yield Finding("diverged", None, facts)
     value = subject.value or next((v for v in subject.values if v.is_error), None)
     if value is not None and value.mean is not None:
-        # one run, or one that diverged, says nothing about the luck of another
+        # one run, or one that diverged, shows no spread
         reach = (value.interval[1] - value.interval[0]) / 2 if value.interval else None
         median = value.published.median_of if value.published else None
         runs = len(value.values)
@@ -236,7 +236,7 @@ def _runs(subject: _Subject) -> Iterator[Finding]:
 
 
 def _fit(subject: _Subject) -> Iterator[Finding]:
-    """Say whether the network learnt its training images too little, or by heart."""
+    """Find out whether the network learnt its training images too little, or by heart."""
     value = subject.value
     if not subject.epochs or value is None or value.metric != "test_top1_err":
         return
@@ -254,7 +254,7 @@ def _fit(subject: _Subject) -> Iterator[Finding]:
 
 
 def _curve(subject: _Subject) -> Iterator[Finding]:
-    """Say whether the test error still falls when training ends."""
+    """Find out whether the test error still falls when training ends."""
     n = min((len(rows) for rows in subject.epochs), default=0)
     if n < 4:
         return

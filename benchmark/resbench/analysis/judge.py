@@ -1,4 +1,4 @@
-"""Judged tables: everything that a report says about a suite in one setting, as plain values.
+"""Judged tables: everything that a report shows of a suite in one setting, as plain values.
 
 Errors are in percent, differences in percentage points (measured minus published), times in
 seconds. These types are the JSON of a report, field by field.
@@ -63,7 +63,7 @@ class Cited:
 
 @dataclass(frozen=True)
 class Run:
-    """One finished run; its key leads to the folder with everything else."""
+    """One finished run; its key is the name of its folder."""
 
     key: str
     seed: int
@@ -153,7 +153,7 @@ class JudgedTable:
 
 @dataclass(frozen=True)
 class Report:
-    """Every table that was asked for, and what stands in none of them."""
+    """Every table that was asked for, and the runs that are in none of them."""
 
     schema: int
     resbench: str

@@ -71,7 +71,7 @@ def setting_label(expanded: Expanded, seen: Iterable[DataChoice] = ()) -> str:
 
 
 def source_label(loaded: Loaded) -> str:
-    """Return where the table stands in its sources."""
+    """Return where the sources publish the table."""
     cited = zip(loaded.sources, loaded.suite.sources, strict=True)
     return "; ".join(f"{source.title}, {where.place}" for source, where in cited)
 

@@ -148,7 +148,7 @@ def _test_images(expanded: Expanded, parsed: ParsedClaim) -> int:
 
 
 def published_errors(expanded: Expanded, metric: Metric) -> dict[str, tuple[float, float]]:
-    """Return the published numbers that are this metric, with half their last place, by cell id."""
+    """Return the published numbers of this metric by cell, with half a unit of the last digit."""
     suite = expanded.loaded.suite
     return {
         expanded.cell_of(row, name).id: (float(published.value), published.half_width)

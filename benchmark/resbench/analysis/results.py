@@ -57,7 +57,7 @@ class Results:
 
 
 def read_results(path: Path, found: Scan | None = None) -> Results:
-    """Scan a results folder, unless it was just ``found``; a missing one holds nothing."""
+    """Scan a results folder, unless it was just ``found``; a missing one counts as empty."""
     found = found or scan(path)
     index = _Index()
     for record in found.records.values():
@@ -157,7 +157,7 @@ def _context(spec: Mapping[str, Any], stored: Any) -> tuple[Context, DataChoice]
     except msgspec.ValidationError as error:
         raise ValueError(first_error(error)) from None
     except (KeyError, TypeError) as error:
-        raise ValueError(f"nothing at {error}") from None
+        raise ValueError(f"missing or of a wrong type: {error}") from None
     return context, DataChoice(name, choice.label, id_)
 
 

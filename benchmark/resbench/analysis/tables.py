@@ -154,7 +154,7 @@ def empty(loaded: Loaded, results: Path = RESULTS) -> TableRuns:
 
 
 def orphans(tables: Iterable[TableRuns], results: Results) -> list[RunRecord]:
-    """Return the finished runs that stand behind none of the tables."""
+    """Return the finished runs that are in none of the tables."""
     used = set[str]().union(*(table.keys for table in tables))
     return [record for key, record in results.scan.records.items() if key not in used]
 

@@ -142,7 +142,7 @@ def _judge_size(
         return replace(value, verdict="shown")
     value = replace(value, difference=parameters / 1e6 - float(published.value))
     spec, reasons = cell.cell.spec, tuple(_setting_reasons(context))
-    # A narrow network says nothing about the published one; a full one does, in any setting.
+    # Only a network of full width can be compared with the published one, in any setting.
     if reasons and spec is not None and spec.model.width != 1:
         return replace(value, verdict="not_comparable", reasons=reasons)
     same = as_published(parameters / 1e6, published)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from resbench.analysis.compare import ALPHA, Arm, CellPair, Comparison
+from resbench.analysis.compare import ALPHA, CellArm, CellPair, Comparison
 from resbench.report import text
 from resbench.report.document import Block, Document, Fold, Heading, Items, Number, Paragraph, Table
 from resbench.words import count
@@ -89,7 +89,7 @@ def _row(pair: CellPair) -> tuple[str | Number, ...]:
     )
 
 
-def _arm(arm: Arm) -> Number:
+def _arm(arm: CellArm) -> Number:
     n, lost = len(arm.errors), f"{arm.diverged} diverged"
     if not n:
         return Number(lost)

@@ -15,7 +15,7 @@ from resbench.words import one_line
 
 @dataclass(frozen=True)
 class Link:
-    """Text that leads somewhere: to another page of the same folder, or to an address."""
+    """A link to another page of the same folder, or to an address."""
 
     text: str
     target: str
@@ -23,7 +23,7 @@ class Link:
 
 @dataclass(frozen=True)
 class Strong:
-    """Text that stands out."""
+    """Emphasised text."""
 
     text: str
 
@@ -108,7 +108,7 @@ class Items:
 
 @dataclass(frozen=True)
 class Command:
-    """A line for the user's shell, to be copied as it stands."""
+    """A line for the user's shell, to be copied."""
 
     line: str
 

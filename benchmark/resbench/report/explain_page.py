@@ -24,11 +24,11 @@ _WORDS: dict[str, Callable[[Facts], tuple[str, str, str]]] = {
         f"{f['value'].number}: {' '.join(text.notes_of(f['value']))}",
         "It is another quantity: no difference to it means anything.",
     ),
-    "other_data": lambda f: (f["where"], f["reason"], "Other images have other errors."),
+    "other_data": lambda f: (f["where"], f["reason"], "Errors on other images are other errors."),
     "other_setting": lambda f: (
         f["where"],
         "; ".join(filter(None, [_changes(f), _work(f)])),
-        "Another experiment: its errors say nothing about the published ones.",
+        "This is another experiment: its errors cannot be compared with the published ones.",
     ),
     "deviation": lambda f: (
         f["where"],
@@ -62,7 +62,7 @@ _WORDS: dict[str, Callable[[Facts], tuple[str, str, str]]] = {
         "seeds",
         count(f["runs"], "run")
         + (
-            f", sd {f['sd']:.2f} pp; one more lies within ±{f['reach']:.2f} pp"
+            f", sd {f['sd']:.2f} pp; one more run is expected within ±{f['reach']:.2f} pp"
             if f["reach"] is not None
             else ""
         ),

@@ -28,10 +28,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# What a user has set for other programs must neither decide how a figure looks nor break the import
-# of matplotlib, which the functions below start.
+# The user's settings of matplotlib must neither change a figure nor break the import.
 os.environ |= {"MPLBACKEND": "agg", "MATPLOTLIBRC": os.devnull}
-logging.getLogger("matplotlib").setLevel(logging.ERROR)  # a home that cannot be written is no news
+logging.getLogger("matplotlib").setLevel(logging.ERROR)  # else it warns of a read-only home
 
 WIDTH_IN = 9.0
 """About the width of a README on a screen, at 100 pixels an inch."""
@@ -264,7 +263,7 @@ _PUBLISHED: Mapping[str, Any] = {
 
 @contextmanager
 def _style() -> Iterator[None]:
-    """Draw with matplotlib's own defaults and ours; the user's, of any file, are put back after."""
+    """Draw with matplotlib's own defaults and ours; the user's are restored afterwards."""
     import seaborn as sns
     from matplotlib import rc_context, rcdefaults, rcParams
 
@@ -323,7 +322,7 @@ def _wrapped(text: str, width: int) -> str:
 
 
 def _short(label: str) -> str:
-    """Leave out what a label says in brackets."""
+    """Return a label without its parts in brackets."""
     return re.sub(r"\s*\(.*?\)", "", label) or label
 
 

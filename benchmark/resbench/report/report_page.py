@@ -1,6 +1,6 @@
 """The report as documents: all of it, its index, a page for each suite, the finding for a README.
 
-All are made of the same sections, so that no two of them can say different things.
+All are made of the same sections, so that they cannot contradict each other.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def report_document(
 
 
 def index_document(report: Report, figures: Figures, method: str = "") -> Document:
-    """Return the page that leads to those of the suites; ``method`` is the path of the method's."""
+    """Return the page with links to those of the suites; ``method`` is the path of the method's."""
     claims: list[Block] = [*_claims(report, report.claims()), *figures.get(ALL, ())]
     asked = [claim for tables in report.by_suite.values() for claim in tables[0].claims]
     claims.append(Paragraph((
@@ -144,7 +144,7 @@ def _claim_line(report: Report, table: JudgedTable, claim: JudgedClaim) -> Prose
 
 
 def finding(report: Report) -> Iterator[Block]:
-    """Yield what was run, setting by setting, and what it says; then what was refused."""
+    """Yield what was run, setting by setting, with the verdicts; then what was refused."""
     if not report.runs:
         yield Paragraph("No run is recorded yet.")
     else:
@@ -153,7 +153,7 @@ def finding(report: Report) -> Iterator[Block]:
         yield Paragraph(said + _elsewhere(report))
         yield Items(tuple(_setting_line(name, found) for name, found in report.by_setting.items()))
     if report.problems:
-        yield Paragraph(f"Refused as damaged, in no table ({len(report.problems)}):")
+        yield Paragraph(f"Refused as damaged, and in no table ({len(report.problems)}):")
         yield Items(report.problems)
 
 
@@ -221,10 +221,9 @@ def _claims(report: Report, claims: Iterable[tuple[JudgedTable, JudgedClaim]]) -
     found = list(claims)
     if not found:
         return
-    more = {"suite": [table.suite for table, _ in found]}
-    if len(report.by_setting) > 1:
-        more["setting"] = [report.name(table) for table, _ in found]
-    yield claims_table([claim for _, claim in found], more)
+    several = len(report.by_setting) > 1
+    suites = [f"{t.suite}, {report.name(t)}" if several else t.suite for t, _ in found]
+    yield claims_table([claim for _, claim in found], {"suite": suites})
     yield Paragraph(EFFECTS)
     far = dict.fromkeys(report.name(t) for t, _ in found if not t.setting.published)
     if ranges := [f"{_error_range(report.by_setting[name])} in {name}" for name in far]:
@@ -250,11 +249,11 @@ def _error_range(tables: Sequence[JudgedTable]) -> str:
 
 
 def _published(report: Report) -> Iterator[Block]:
-    """Yield what became of the published numbers, and which are not what their source says."""
+    """Yield what became of the published numbers, and which of them are mislabelled."""
     order = (*JUDGED, "not_comparable", "not_run")
     groups = [zip(*(t.values for t in own), strict=True) for own in report.by_suite.values()]
     errors = [
-        min((value.verdict for value in values), key=order.index)  # the setting that says most
+        min((value.verdict for value in values), key=order.index)  # in the most informative setting
         for group in groups
         for values in group
         if values[0].verdict in order and values[0].is_error and values[0].number
@@ -317,14 +316,14 @@ def _provenance(report: Report) -> Iterator[Block]:
         each = [f"{name} ({count(n, 'run')})" for name, n in sorted(found.items())]
         yield Paragraph(f"{what}: {'; '.join(each)}.")
     yield Paragraph(
-        "Every number leads to a run key in its suite's tables; `results/runs/KEY/` holds the "
-        "specification, the epochs and the prediction for every test image, and `resbench verify` "
-        "recomputes every record from them."
+        "The tables of each suite name the run keys behind every number. `results/runs/KEY/` holds "
+        "the specification, the metrics of every epoch and the prediction for every test image; "
+        "`resbench verify` recomputes every record from them."
     )
 
 
 def _suite(report: Report, suite: str, figures: Figures, runs: str | None) -> Iterator[Block]:
-    """Yield the tables of a suite with their figures, and which runs stand in none of them."""
+    """Yield the tables of a suite with their figures, and the runs that are in none of them."""
     tables = report.by_suite[suite]
     cited = "; ".join(f"{source.title}, {source.where}" for source in tables[0].sources)
     yield Paragraph(f"{text.sentence(cited)}.")

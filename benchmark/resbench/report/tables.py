@@ -46,7 +46,7 @@ def table_blocks(
 ) -> Iterator[Block]:
     """Yield one table with everything that belongs to it.
 
-    Notes and the ledger are about the source, so they stand below the ``first`` table of a suite.
+    Notes and the ledger are about the source, so they are below the ``first`` table of a suite.
     Errors by class are read from ``results``, if given. ``runs`` is the path of the folder of runs
     from the document; numbers have details with it.
     """
@@ -97,42 +97,32 @@ def measured(
     )
 
 
-def claims_table(
-    claims: Sequence[JudgedClaim], more: Mapping[str, Sequence[str]] | None = None
-) -> Table:
-    """Return a row for each claim with runs, all on one axis.
-
-    Each is followed by what ``more`` has under each of its titles; else by p and its place in its
-    source.
-    """
-    reach, own = _reach(claims), more is None
-    header = ["claim", "published\npp", "measured\npp", "interval\n95%", "verdict"]
-    alone = ["paired\n95%", "p"] if own else []
-    header += ["published\nevidence", "seeds", *alone, "p\nadjusted"]
+def claims_table(claims: Sequence[JudgedClaim], more: Mapping[str, Sequence[str]]) -> Table:
+    """Return a row for each claim with runs, all on one axis; ``more`` has columns to add."""
+    reach = _reach(claims)
+    header = ("claim", "published\npp", "measured\npp", "interval\n95%", "verdict",
+              "published\nevidence", "seeds", "p\nadjusted", *more)  # fmt: skip
     rows: list[tuple[Cell, ...]] = []
     for i, claim in enumerate(claims):
         tone = text.TONES.get(claim.verdict, "open")
         step = f" (Weakest step: {claim.step}.)" if claim.step else ""
         details = (Heading(5, claim.claim.text), Paragraph(text.claim_sentence(claim)))
         seeds = claim.look or claim.n
-        # a factor between sizes has no place on an axis of percentage points
+        # factors cannot be drawn on an axis of percentage points
         points = claim.claim.metric not in SIGNAL_METRICS
         marks = (claim.effect_pp, claim.interval, claim.published_pp) if points else (None,) * 3
         rows.append((
-            claim.claim.text + step + own * f" ({claim.claim.place})",
+            claim.claim.text + step,
             Number(text.signed(claim.published_pp), claim.published_pp),
             Number(text.amount(claim, claim.effect_pp), claim.effect_pp, details=details),
             Effect(text.amounts(claim, claim.interval), *marks, reach, tone),
             Verdict(text.verdict_of(claim), tone),
             text.published_evidence(claim),
             Number(str(seeds), seeds),
-            *([_paired(claim), Number(text.p_value(claim.p), claim.p)] if own else []),
             Number(text.p_value(claim.p_adjusted), claim.p_adjusted),
-            *(column[i] for column in (more or {}).values()),
+            *(column[i] for column in more.values()),
         ))  # fmt: skip
-    header += more or ()
-    align = "lrrrllrr" + "rr" * own + "l" * len(more or ())
-    return Table(tuple(header), tuple(rows), align, (4, len(header) - 5))
+    return Table(header, tuple(rows), "lrrrllrr" + "l" * len(more), (4, 3 + len(more)))
 
 
 def _published(value: JudgedValue, notes: tuple[int, ...]) -> Number:
@@ -231,7 +221,12 @@ def _claims(table: JudgedTable, *, first: bool) -> Iterator[Block]:
     yield Heading(4, "Claims")
     judged = [claim for claim in table.claims if claim.has_runs]
     if judged:
-        yield claims_table(judged)
+        paired = [
+            text.amounts(claim, claim.paired_interval) if claim.paired_interval else ""
+            for claim in judged
+        ]
+        places = [claim.claim.place for claim in judged]
+        yield claims_table(judged, {"paired by\nseed, 95%": paired, "source": places})
         yield from [Paragraph(EFFECTS)] if first else []
     waiting = tuple(
         f"{claim.claim.text} ({claim.claim.place}"
@@ -241,11 +236,6 @@ def _claims(table: JudgedTable, *, first: bool) -> Iterator[Block]:
     )
     if waiting:
         yield Fold(f"Claims without runs here ({len(waiting)})", (Items(waiting),))
-
-
-def _paired(claim: JudgedClaim) -> Cell:
-    """Return the interval paired by seed, which stands beside the verdict for information."""
-    return text.amounts(claim, claim.paired_interval) if claim.paired_interval else ""
 
 
 def _reach(claims: Sequence[JudgedClaim]) -> float:
@@ -323,7 +313,7 @@ def _sentences(table: JudgedTable) -> Iterator[Block]:
 
 
 def _runs_fold(table: JudgedTable) -> Fold:
-    """Return every run behind the table, with what leads to its files, code and images."""
+    """Return every run behind the table, with its key, code, images and device."""
     header = ("cell", "seed", "status", "test", "run", "code", "data fingerprint", "device")
     rows: tuple[tuple[Cell, ...], ...] = tuple(
         (

@@ -65,7 +65,7 @@ def published_evidence(claim: JudgedClaim) -> str:
 
 
 def claim_sentence(claim: JudgedClaim) -> str:
-    """Return a claim's verdict and its numbers in one sentence, and what to mind about it."""
+    """Return a claim's verdict, its numbers and the cautions about them in one sentence."""
     effect = claim.effect_pp
     if effect is None:
         return f"{sentence(verdict_of(claim))}."

@@ -1,7 +1,7 @@
 """Formats: a renderer is a function from a document to text, in a module of its own.
 
 To add a format, write ``render(document) -> str`` in a module here and give it a row below; every
-command that prints documents offers it then.
+command that shows documents then offers it.
 """
 
 from __future__ import annotations

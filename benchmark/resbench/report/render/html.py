@@ -1,4 +1,4 @@
-"""One self-contained page: it asks for nothing and needs no JavaScript; light, dark, paper, phone.
+"""One self-contained page that loads nothing and needs no JavaScript; light, dark, paper, phone.
 
 Markup is in `page.html.j2`, which escapes everything; here is only what a template cannot do.
 """
@@ -77,7 +77,7 @@ def render(document: Document) -> str:
 
 
 def _embedded(data: Any) -> Markup:
-    """Return JSON that neither ends the element it stands in nor starts another."""
+    """Return JSON that cannot end the element it is in or start another."""
     text = json.dumps(msgspec.json.decode(msgspec.json.encode(data)), separators=(",", ":"))
     for char in "<>&":
         text = text.replace(char, f"\\u{ord(char):04x}")
@@ -93,7 +93,7 @@ def _coded(text: str) -> Markup:
 
 
 def _href(target: str) -> str:
-    """Return a link's target; a scheme that could run something leads nowhere."""
+    """Return a link's target; a scheme that could run code is dropped."""
     scheme = re.match(r"\s*([^/?#]*):", target)
     return target if scheme is None or scheme[1].lower() in ("http", "https") else "#"
 
@@ -109,7 +109,7 @@ class _Section:
 
 
 class _Anchors:
-    """Names a heading can be linked by, each once: what stands before a colon."""
+    """Unique names for headings, from the text before a colon."""
 
     def __init__(self) -> None:
         self.used: set[str] = set()

@@ -1,4 +1,4 @@
-"""GitHub Markdown that says what a document says, whatever characters are in it."""
+"""GitHub Markdown that shows every text of a document as it is, whatever characters are in it."""
 
 from __future__ import annotations
 

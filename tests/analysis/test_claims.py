@@ -254,3 +254,5 @@ def test_a_suite_that_departs_from_its_source_never_speaks_for_it(tmp_path: Path
     assert claim.not_learnt  # errors above half of guessing: the guard holds in such a suite too
     (table,) = report(("ladder",), tmp_path).tables
     assert not table.setting.published
+    assert table.setting.label.startswith("own setting, not the published one")
+    assert "half the padding at half the size" in table.setting.changes

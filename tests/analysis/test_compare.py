@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -237,19 +236,6 @@ def test_cells_that_no_runner_noted_are_no_cells(
         write_record(run, structs.replace(record, context=context, files={}, record_hash=""))
     for verb in (["status"], ["report", SUITE], ["compare", "paper", "paper"]):
         assert invoke(capsys, *verb, "--results", tmp_path).code == 0
-
-
-def test_json_has_the_runs_and_the_cells(
-    sides: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
-) -> None:
-    plant(sides[0], suite_under(SUITE), "local", 1, test=[9.0, 8.0])
-    plant(sides[1], suite_under(SUITE, engine="graph"), "local", 1, test=[9.0, 7.0])
-    out = invoke(capsys, "compare", *sides, "--format", "json").out
-    page = json.loads(out, parse_constant=pytest.fail)
-    assert [run["differences"] for run in page["same_key"]] == [[]] * 3
-    (cell,) = page["cells"]
-    assert (cell["cell"], cell["interval"]) == (f"{SUITE} local", [None, None])
-    assert (cell["a"]["errors"], cell["b"]["errors"]) == ([8.0], [7.0])
 
 
 def test_comparing_imports_neither_torch_nor_mlflow(sides: tuple[Path, Path]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from msgspec import structs
 
+from resbench.analysis.classes import errors_by_class
 from resbench.analysis.judge import judge
 from resbench.analysis.results import read_results
 from resbench.analysis.tables import TableRuns, empty, fill
@@ -274,6 +275,20 @@ def test_best_on_test_stands_apart_and_decides_nothing(
 ) -> None:
     make(ARL, 8.1, 8.2, 8.3, best=5.5)
     assert value(tmp_path, suite, "attention-56", "arl").verdict == "worse"
+
+
+def test_errors_by_class_add_up_to_the_test_error_and_name_the_confusion(
+    tmp_path: Path, suite: str, make: Callable[..., Expanded]
+) -> None:
+    make(ARL, 5.4, 5.6)
+    cell = next(cell for cell in judge(table(tmp_path, suite)).cells if cell.cell == ARL)
+    found = errors_by_class(str(tmp_path), cell.done)
+    assert found is not None
+    assert sum(found.errors) / 10 == pytest.approx(5.5)
+    assert found.mistaken is not None
+    truth, guess, share = found.mistaken
+    assert guess == (truth + 1) % 10  # so the predictions are made
+    assert share == pytest.approx(max(found.errors))
 
 
 def test_every_setting_of_a_table_is_marked_and_deviations_are_named(

@@ -90,6 +90,9 @@ def test_every_figure_names_its_tier_and_its_data_set(results: Path, kind: str) 
     figure = getattr(figures, kind)(*arguments)
     said = sentence(where) if kind == "claims" else "Tier cpu, data cifar10-jpeg75 (not the"
     assert said in texts(figure)
+    if kind != "claims":  # one seed has no standard deviation
+        assert "1 seed." in texts(figure)
+        assert "±" not in texts(figure)
     ElementTree.fromstring(figures.svg(figure))
 
 

@@ -170,24 +170,6 @@ def test_a_run_that_serves_two_tables_is_counted_and_timed_once() -> None:
     assert sum(asked) == 33
 
 
-def test_recorded_runs_are_told_from_those_to_do_and_every_one_of_these_has_a_time(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    results = tmp_path / "results"
-    expanded = suite_under("table3_mask")
-    factory.finish(results, expanded, "local", 1, 6.0)  # of a GPU: no measure for this CPU
-    arguments = ("plan", "table3_mask", "--devices", "cpu", "--results", results)
-    outcome = invoke(capsys, *arguments, "--format", "json")
-    page = json.loads(outcome.out)
-    assert outcome.code == 0
-    assert page["runs"] == {"done": 1, "todo": 8}
-    assert page["estimated_runs"] == 8
-    cells = page["suites"][0]["cells"]
-    assert all(run["left_s"] > 0 for cell in cells for run in cell["todo"])
-    assert {cell["cell"]: cell["done"] for cell in cells}["local"] == [1]
-    assert "estimated from the size" in " ".join(invoke(capsys, *arguments).out.split())
-
-
 def test_a_measured_rate_gives_a_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     results = tmp_path / "results"
     expanded = suite_under("table3_mask")

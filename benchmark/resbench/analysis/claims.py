@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 
 from resbench.analysis.arms import Kept, arms_of, seeds_in_order
 from resbench.analysis.declared import as_declared, as_published
-from resbench.analysis.power import PLANNING_SD_PP, published_steps
+from resbench.analysis.power import published_steps
 from resbench.analysis.tables import CellRuns, TableRuns
 from resbench.datasets import DATA_SETS
 from resbench.errors import ResbenchError
-from resbench.stats.claims import ClaimKind, ClaimVerdict, Question
+from resbench.stats.claims import USUAL_SD_PP, ClaimKind, ClaimVerdict, Question
 from resbench.stats.claims import judge_claims as judged
 from resbench.stats.guard import near_guessing, still_falling
 from resbench.stats.spread import Arm
@@ -140,7 +140,7 @@ def _questions(table: TableRuns) -> list[Question]:
                     name for name in guarded if not _has_learnt(table, name, claim.metric, own)
                 ],
                 ours=claim.ours,
-                planning_sd=PLANNING_SD_PP if as_declared(context) else None,
+                planning_sd=USUAL_SD_PP if as_declared(context) else None,
             )
         )
     return questions

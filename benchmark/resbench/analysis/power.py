@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from resbench.analysis.declared import as_declared
 from resbench.analysis.results import all_measured
 from resbench.data.fit import test_images
+from resbench.stats.claims import USUAL_SD_PP
 from resbench.stats.power import detectable, first_look, per_test_power
 from resbench.stats.spread import sampling_sd
 from resbench.stats.steps import steps_of
@@ -24,8 +25,6 @@ Runs = Mapping[str, Sequence[RunRecord]]
 OWN_DF = 4
 """A claim's own cells give its sd once they have this many degrees of freedom, as 2 x 3 runs do."""
 
-PLANNING_SD_PP = 0.2
-"""Usual sd between seeds of CIFAR networks at the paper's schedule, until one is measured."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +120,7 @@ def _spread(expanded: Expanded, claim: Claim, parsed: ParsedClaim, runs: Runs) -
         if sd > 0 and df >= (OWN_DF if cells is parsed.cells else 1):
             return Spread(sd, f"measured, {df + _groups(cells, runs)} runs of {whose}", True)
     if as_declared(expanded.context):
-        return Spread(PLANNING_SD_PP, "assumed, the usual sd at the paper's schedule", False)
+        return Spread(USUAL_SD_PP, "assumed, the usual sd at the paper's schedule", False)
     images = _test_images(expanded, parsed)
     reason = f"assumed, the most that chance flips of {images:,} test images give"
     return Spread(sampling_sd(50.0, images), reason, False)

@@ -87,7 +87,7 @@ def _document(found: Report, results: Path, format_: str, output: Path | None) -
 
     start = Path(os.path.realpath(output)).parent if output else Path.cwd()
     runs = os.path.relpath(os.path.realpath(results / "runs"), start)
-    return report_document(found, draw(found, claims=False), quote(Path(runs).as_posix()))
+    return report_document(found, draw(found, claims=False), runs=quote(Path(runs).as_posix()))
 
 
 def _rows(kind: str, found: Report, results: Path, *, strays: bool) -> list[dict[str, Any]]:

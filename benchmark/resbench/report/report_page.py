@@ -41,62 +41,50 @@ JUDGED = ("replicated", "better", "worse", "undecided")
 
 
 def report_document(
-    report: Report, figures: Figures | None = None, runs: str | None = None
+    report: Report,
+    figures: Figures | None = None,
+    *,
+    runs: str | None = None,
+    method: str = "",
+    index: bool = False,
 ) -> Document:
-    """Return everything; suites without runs are folded where others have some.
+    """Return everything, or an ``index`` with links to the pages of the suites.
 
-    ``runs`` is the path of the folder of runs from the document, for formats with links to runs.
+    Suites without runs are folded where others have some. ``runs`` is the path of the folder of
+    runs from the document, for formats with links to runs; ``method`` that of the page on
+    statistics.
     """
-    suites, waiting = list[Block](), list[Block]()
-    for suite, tables in report.by_suite.items():
-        title, own = f"{suite}: {tables[0].title}", list(_suite(report, suite, figures or {}, runs))
+    figures, several = figures or {}, len(report.by_suite) > 1
+    suites, waiting, again = list[Block](), list[Block](), list[Block]()
+    for suite, tables in report.by_suite.items() if not index else ():
+        title, own = f"{suite}: {tables[0].title}", list(_suite(report, suite, figures, runs))
         if report.with_runs and tables[0].trained and not tables[0].has_runs:
             waiting.append(Fold(title, tuple(own)))
         else:
             suites += [Heading(2, title), *own]
-    again = list(dict.fromkeys(table.command for table in report.with_runs))
-    commands = [*again, "resbench verify", "resbench report --output report.html"]
+    if report.with_runs and not index:
+        said = "Each command trains what the results folder lacks and skips what is recorded; the "
+        said += "last ones recompute every record, and this report."
+        commands = dict.fromkeys(table.command for table in report.with_runs)
+        last = ("resbench verify", "resbench report --output report.html")
+        again = [Paragraph(said), *map(Command, (*commands, *last))]
+    claims = [*_claims(report, report.claims()), *figures.get(ALL, ()), *_method(report, method)]
     sections: dict[str, Iterable[Block]] = {
-        "Claims": _claims(report, report.claims()) if len(report.by_suite) > 1 else [],
+        "Suites": [_suites_table(report, links=index)] if several or index else [],
+        "Claims": claims if several or index else [],
         "": suites,
         "Without runs": waiting,
         "Published errors": _published(report),
         "Where the runs come from": _provenance(report),
-        "Run it again": [
-            Paragraph(
-                "Each command trains what the results folder lacks and skips what is recorded; the "
-                "last ones recompute every record, and this report."
-            ),
-            *map(Command, commands),
-        ]
-        if again
-        else [],
+        "Run it again": again,
     }
-    several = [_suites_table(report)] if len(report.by_suite) > 1 else []
-    blocks = [Heading(1, "Replication report"), *finding(report), *several, *_joined(sections)]
+    blocks: list[Block] = [Heading(1, "Replication report"), Paragraph(_sources(report))]
+    blocks += [*finding(report), *figures.get(README, ())]
+    for section, found in sections.items():
+        body = list(found)
+        blocks += [Heading(2, section)] if section and body else []
+        blocks += body
     return Document(tuple(blocks), report, cell_rows(report))
-
-
-def index_document(report: Report, figures: Figures, method: str = "") -> Document:
-    """Return the page with links to those of the suites; ``method`` is the path of the method's."""
-    claims: list[Block] = [*_claims(report, report.claims()), *figures.get(ALL, ())]
-    asked = [claim for tables in report.by_suite.values() for claim in tables[0].claims]
-    claims.append(Paragraph((
-        f"{count(len(asked), 'claim')} in all; those without runs are on the pages of the suites. "
-        "A claim is judged at 3, 5 and 8 seeds; p is adjusted for these looks and for the number "
-        "of a suite's claims. The last epoch counts, never the best on the test set. What each "
-        "verdict means and how often it is wrong: ",
-        Link("docs/statistics.md", method) if method else "docs/statistics.md", ".",
-    )))  # fmt: skip
-    sections: dict[str, Iterable[Block]] = {
-        "Suites": [_suites_table(report, links=True)],
-        "Claims": claims,
-        "Published errors": _published(report),
-        "Where the runs come from": _provenance(report),
-    }
-    blocks = [Heading(1, "Replication report"), Paragraph(_sources(report)), *finding(report)]
-    blocks += figures.get(README, ())
-    return Document((*blocks, *_joined(sections)), report)
 
 
 def suite_document(report: Report, suite: str, figures: Figures) -> Document:
@@ -234,6 +222,17 @@ def _claims(report: Report, claims: Iterable[tuple[JudgedTable, JudgedClaim]]) -
         )
 
 
+def _method(report: Report, path: str) -> Iterator[Block]:
+    asked = [claim for tables in report.by_suite.values() for claim in tables[0].claims]
+    yield Paragraph((
+        f"{count(len(asked), 'claim')} in all; those without runs are in the tables of the suites. "
+        "A claim is judged at 3, 5 and 8 seeds; p is adjusted for these looks and for the number "
+        "of a suite's claims. The last epoch counts, never the best on the test set. What each "
+        "verdict means and how often it is wrong: ",
+        Link("docs/statistics.md", path) if path else "docs/statistics.md", ".",
+    ))  # fmt: skip
+
+
 def _error_range(tables: Sequence[JudgedTable]) -> str:
     """Return the range of the test errors of tables with claims, with the error of guessing."""
     errors: dict[str, list[float]] = {}
@@ -338,11 +337,3 @@ def _suite(report: Report, suite: str, figures: Figures, runs: str | None) -> It
         results = report.results if runs is not None else ""
         yield from table_blocks(table, first=i == 0, results=results, runs=runs)
         yield from figures.get((suite, table.setting.id), ())
-
-
-def _joined(sections: Mapping[str, Iterable[Block]]) -> Iterator[Block]:
-    """Yield the sections under their titles; an empty one has none."""
-    for title, found in sections.items():
-        body = list(found)
-        yield from [Heading(2, title)] if title and body else []
-        yield from body

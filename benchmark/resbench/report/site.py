@@ -21,7 +21,6 @@ from resbench.report.report_page import (
     ALL,
     README,
     Figures,
-    index_document,
     readme_blocks,
     report_document,
     suite_document,
@@ -99,11 +98,11 @@ def draw(found: Report, *, claims: bool = True) -> Figures:
 def build_site(found: Report, drawn: Figures, method: str = "") -> dict[str, bytes]:
     """Return every file by its path below the folder."""
     files = {figure.path: _marked(figure.svg) for own in drawn.values() for figure in own}
-    pages = {"README": index_document(found, drawn, method)}
+    pages = {"README": report_document(found, drawn, method=method, index=True)}
     pages |= {suite: suite_document(found, suite, drawn) for suite in found.by_suite}
     for name, document in pages.items():
         files[f"{name}.md"] = f"{GENERATED}\n\n{render(document, 'markdown')}".encode()
-    whole = report_document(found, drawn, f"../{RESULTS}/runs")
+    whole = report_document(found, drawn, runs=f"../{RESULTS}/runs", method=method)
     # the data inside name neither this machine nor this version
     data = replace(found, resbench="", results=str(RESULTS))
     declared, rest = render(replace(whole, data=data), "html").split("\n", 1)

@@ -26,7 +26,6 @@ OWN_DF = 4
 """A claim's own cells give its sd once they have this many degrees of freedom, as 2 x 3 runs do."""
 
 
-
 @dataclass(frozen=True)
 class Spread:
     """The sd of one cell's errors between seeds, in percentage points."""

@@ -31,6 +31,7 @@ from resbench.report.document import (
     Verdict,
 )
 from resbench.report.tables import EFFECTS, claims_table, table_blocks
+from resbench.suite.schema import SIGNAL_METRICS
 from resbench.words import count
 
 Figures = Mapping[tuple[str, str], tuple[Figure, ...]]
@@ -121,12 +122,13 @@ def readme_blocks(report: Report, figures: Figures, folder: str) -> list[Block]:
 def _claim_line(report: Report, table: JudgedTable, claim: JudgedClaim) -> Prose:
     """Return what became of a claim: verdict, effect, interval, number of runs, setting."""
     known = f", 95 % interval {text.amounts(claim, claim.interval)}" if claim.look else ""
+    unit = "" if claim.claim.metric in SIGNAL_METRICS else " pp"
     published = text.signed(claim.published_pp)
     seeds = count(claim.look or claim.n, "seed")
     return (
         f"{claim.claim.text.rstrip('.')}: ",
         Strong(text.verdict_of(claim)),
-        f" in {report.name(table)}. Measured {text.amount(claim, claim.effect_pp)} pp{known}, "
+        f" in {report.name(table)}. Measured {text.amount(claim, claim.effect_pp)}{unit}{known}, "
         f"{seeds}; published {published or 'without a number'}{' pp' if published else ''}.",
     )
 

@@ -102,12 +102,14 @@ def plant(
     train: Sequence[float] | None = None,
     val: float = 2.5,
     images: int | None = None,
+    labels: Sequence[tuple[float, float]] | None = None,
     **facts: Mapping[str, Any],
 ) -> RunRecord:
     """A finished run with these errors by epoch, in percent.
 
-    ``images`` seeds which of the test images are wrong (by default, the run's seed); ``facts`` are
-    changes to the parts of the record, for example ``data={"fingerprint": ...}``.
+    ``images`` seeds which of the test images are wrong (by default, the run's seed); ``labels`` are
+    training errors on true and on corrupted labels; ``facts`` are changes to the parts of the
+    record, for example ``data={"fingerprint": ...}``.
     """
     run = begin(results, expanded, cell, seed)
     spec = expanded.cell(cell).at_seed(seed)
@@ -115,7 +117,8 @@ def plant(
     error, loss = error_from_predictions(predictions)
     errors, trained = [*test[:-1], error], train or [max(0.0, value - 2) for value in test]
     checked = val if spec.training.val_in_train else None
-    for epoch, (tested, seen) in enumerate(zip(errors, trained, strict=True), 1):
+    apart: Sequence[tuple[float | None, float | None]] = labels or [(None, None)] * len(errors)
+    for epoch, (tested, seen, on) in enumerate(zip(errors, trained, apart, strict=True), 1):
         row = EpochMetrics(
             epoch=epoch,
             step=epoch,
@@ -126,6 +129,8 @@ def plant(
             test_top1_err=tested,
             val_in_train_loss=None if checked is None else 0.1,
             val_in_train_err=checked,
+            train_err_clean=on[0],
+            train_err_corrupted=on[1],
         )
         append_epoch(run.metrics, row)
         timing = EpochTiming(epoch=epoch, duration_s=60, images_per_s=900, eval_s=1)

@@ -108,27 +108,71 @@ def test_only_a_table_of_noise_levels_has_a_noise_figure(results: Path) -> None:
     assert figures.noise(judged(results, "table3_mask"), str(results)) is None
 
 
+def curves_of(axes: Any) -> dict[str, list[float]]:
+    """The errors of every curve of a panel, by its name."""
+    lines = [line for line in axes.lines if str(line.get_gid()).startswith("curve-")]
+    assert len(lines) <= figures.MOST_LINES
+    return {line.get_gid(): [*map(float, line.get_ydata())] for line in lines}
+
+
 def test_curves_show_every_epoch_of_test_and_training(results: Path) -> None:
     figure = figures.learning_curves(judged(results, "table3_mask"), str(results))
     assert figure is not None
     curves, times = figure.axes
-    lines = [line for line in curves.lines if len(line.get_xdata()) > 1]  # type: ignore[arg-type]
-    assert [list(line.get_xdata()) for line in lines] == [[1, 2, 3]] * 6  # type: ignore[arg-type]
-    ends = sorted(float(line.get_ydata()[-1]) for line in lines)  # type: ignore[index, arg-type]
-    assert ends == pytest.approx([58.2, 59.2, 60.2, 60.2, 61.2, 62.2])
-    bands = curves.collections
-    assert len(bands) == 3  # around the test errors alone
-    assert [line.is_dashed() for line in lines] == [False] * 3 + [True] * 3
-    assert len({line.get_linewidth() for line in lines[3:]} - {lines[0].get_linewidth()}) == 1
+    found = curves_of(curves)
+    ends = {name: errors[-1] for name, errors in found.items()}
+    assert {len(errors) for errors in found.values()} == {3}
+    assert [round(end, 1) for name, end in ends.items() if name.endswith("-0")] == [
+        60.2,
+        61.2,
+        62.2,
+    ]
+    assert [round(end, 1) for name, end in ends.items() if name.endswith("-1")] == [
+        58.2,
+        59.2,
+        60.2,
+    ]
+    assert len(curves.collections) == 3  # bands around the test errors alone
     legend = [text.get_text() for text in figure.legends[0].get_texts()]
     assert legend[-2:] == ["test", "training, augmented"]
-    assert times.get_xlabel() == "minutes, wall clock"
-    assert [bar.get_width() for bar in times.patches[:3]] == [21.0] * 3  # type: ignore[attr-defined]
+    assert "a GPU" in times.get_xlabel()
+    assert [bar.get_width() for bar in times.patches] == [21.0] * 3  # type: ignore[attr-defined]
+    assert [len(dots.get_offsets()) for dots in times.collections] == [9]  # type: ignore[arg-type]
+
+
+def test_more_networks_than_fit_a_panel_have_panels_of_their_own(tmp_path: Path) -> None:
+    expanded = suite_under("report_as_run")
+    for cell in expanded.cells:
+        plant(tmp_path, expanded, cell.id, 1, test=[50.0, 20.0])
+    figure = figures.learning_curves(judged(tmp_path, "report_as_run"), str(tmp_path))
+    assert figure is not None
+    test, training, _ = figure.axes
+    assert [test.get_title(), training.get_title()] == ["test", "training, augmented"]
+    assert len(curves_of(test)) == len(curves_of(training)) == 6
+
+
+def test_under_label_noise_training_errors_on_true_and_on_corrupted_labels_are_apart(
+    tmp_path: Path,
+) -> None:
+    expanded = suite_under(NOISE, tier="cpu")
+    for cell in expanded.cells:
+        plant(tmp_path, expanded, cell.id, 1, test=[50.0, 20.0], labels=[(40, 95), (5, 60)])
+    figure = figures.learning_curves(judged(tmp_path, NOISE), str(tmp_path))
+    assert figure is not None
+    *panels, _ = figure.axes
+    titles = [axes.get_title() for axes in panels]
+    assert titles == [f"noise level {n}%" for n in (10, 30, 50, 70)]
+    for axes in panels:
+        assert [*curves_of(axes).values()] == [[50, 20], [40, 5], [95, 60]] * 2
+        guessing = [line for line in axes.lines if str(line.get_gid()).startswith("guessing")]
+        assert [set(map(float, line.get_ydata())) for line in guessing] == [{90}]  # type: ignore[arg-type]
 
 
 def test_published_errors_stand_at_their_noise_levels(results: Path) -> None:
     figure = figures.noise(judged(results, NOISE), str(results))
     assert figure is not None
+    guessing = [line for line in figure.axes[0].lines if line.get_gid() == "guessing"]
+    assert [set(map(float, line.get_ydata())) for line in guessing] == [{90}]  # type: ignore[arg-type]
     published = [line for line in figure.axes[0].lines if line.is_dashed()]
     points = [dict(zip(line.get_xdata(), line.get_ydata(), strict=True)) for line in published]  # type: ignore[arg-type]
     assert {10: 5.15, 30: 5.79, 50: 7.27, 70: 15.75} in points

@@ -11,6 +11,7 @@ import itertools
 import logging
 import os
 import re
+import statistics
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,12 +20,16 @@ from typing import TYPE_CHECKING, Any
 from resbench.analysis.claims import JudgedClaim
 from resbench.analysis.judge import JudgedTable, epochs_of
 from resbench.analysis.names import data_label, listed, set_label
+from resbench.datasets import DATA_SETS
 from resbench.report.document import plain
 from resbench.report.text import of_seeds, sentence, verdict_of
+from resbench.stats.guard import guessing_error
 from resbench.stats.power import MIN_SEEDS
+from resbench.store.metrics import EpochMetrics
 from resbench.suite.schema import SIGNAL_METRICS
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -32,6 +37,8 @@ if TYPE_CHECKING:
 os.environ |= {"MPLBACKEND": "agg", "MATPLOTLIBRC": os.devnull}
 logging.getLogger("matplotlib").setLevel(logging.ERROR)  # else it warns of a read-only home
 
+MOST_LINES = 6
+"""In one panel."""
 WIDTH_IN = 9.0
 """About the width of a README on a screen, at 100 pixels an inch."""
 
@@ -53,49 +60,54 @@ STYLE: Mapping[str, Any] = {
 
 
 def learning_curves(judged: JudgedTable, results: str) -> Figure | None:
-    """Draw errors over epochs, a panel per column of the matrix, and the time of a run.
+    """Draw errors over epochs, at most six lines a panel, and the time of a run.
 
-    The form of the 2019 report's figures 2 to 4. Only the test error has a band: training errors
-    next to it are for the gap, and two bands a network cannot be read. None without a finished run
-    of two epochs, for one epoch is no curve.
+    The form of the 2019 report's figures 2 to 4. Under label noise, training errors on images with
+    true and with corrupted labels are apart: a network that memorises has a low error on the
+    latter. Only test errors have a band, for two bands a network cannot be read. None without a
+    finished run of two epochs, for one epoch is no curve.
     """
     rows = list(_epoch_rows(judged, results))
     if not any(row["epoch"] > 1 for row in rows):
         return None
     import pandas as pd
-    import seaborn as sns
 
-    frame = pd.DataFrame(rows)
-    panels, hues = (list(dict.fromkeys(frame[name])) for name in ("panel", "row"))
+    frame = pd.DataFrame(_multiples(rows))
+    hues, panels, cells = (list(dict.fromkeys(frame[name])) for name in ("hue", "panel", "cell"))
+    kinds = [kind for kind in _CURVES if kind in set(frame["images"])]
+    guesses = _guesses(judged) if len(kinds) > 2 else []
+    apart = len(hues) * len(kinds) > MOST_LINES
+    shown = list(itertools.product([[kind] for kind in kinds] if apart else [kinds], panels))
+    many = len(shown) if len(panels) == 1 else len(panels)
+    across = many if many <= 4 else 3 if many in (5, 6, 9) else 4
+    down = -(-len(shown) // across)
+    time_in = 0.6 + 0.22 * len(cells) if len(cells) > 1 else 0.0
     with _style():
-        figure, *parts = _canvas(WIDTH_IN, 3.6, [*[1.0] * len(panels), 0.7])
-        colours = dict(zip(hues, sns.color_palette("colorblind", len(hues)), strict=True))
-        errors = frame.groupby(["panel", "images", "row", "epoch"], sort=False)["error"]
-        spread = errors.agg(["mean", "std"]).reset_index()
-        for number, (axes, panel) in enumerate(zip(parts, panels, strict=False), 1):
-            for (images, look), (i, hue) in itertools.product(_CURVES.items(), enumerate(hues, 1)):
-                own = spread[(spread["panel"] == panel) & (spread["row"] == hue)]
-                own = own[own["images"] == images]
-                at, mean, sd = own["epoch"], own["mean"], own["std"]
-                label = hue if axes is parts[0] and images == "test" else None
-                gid = f"curve-{number}-{i}-{images.partition(',')[0]}"
-                axes.plot(at, mean, color=colours[hue], label=label, gid=gid, **look)
-                if images == "test" and sd.notna().any():
-                    band = {"alpha": 0.2, "linewidth": 0}
-                    axes.fill_between(at, mean - sd, mean + sd, color=colours[hue], **band)
-            axes.set(title=panel, xlabel="epoch", ylabel="error (%)" if axes is parts[0] else "")
-            axes.set_ylim(0.9 * frame["error"].min(), 1.02 * frame["error"].max())
-        times = frame.drop_duplicates("run")
-        means = times.groupby(["cell", "row"], sort=False)["minutes"].mean().reset_index()
-        names = means["cell"].tolist()
-        parts[-1].barh(names, means["minutes"], color=[colours[row] for row in means["row"]])
-        parts[-1].invert_yaxis()
-        parts[-1].grid(axis="y", visible=False)
-        parts[-1].set(title="time of a run", xlabel="minutes, wall clock", ylabel="")
-        for images, look in _CURVES.items():
-            parts[0].plot([], [], color="0.3", label=images, **look)
+        figure, top, below = _stacked(2.1 * down + 0.7, time_in)
+        parts = top.subplots(down, across, sharey=True, squeeze=False).flatten()
+        for number, (axes, (own, panel)) in enumerate(zip(parts, shown, strict=False), 1):
+            _draw_curves(axes, frame[frame["panel"] == panel], own, hues, str(number))
+            axes.set(title=f"{panel}\n{own[0]}".strip() if apart else panel)
+            axes.set_xlabel("epoch" if number > len(shown) - across else "")
+            axes.xaxis.get_major_locator().set_params(integer=True)
+            for guessing in guesses:
+                axes.axhline(guessing, gid=f"guessing-{number}", **_GUESSING)
+        for axes in parts[len(shown) :]:
+            axes.remove()
+        top.supylabel(
+            f"error (%){_scale(parts[0], frame['error'], noisy=bool(guesses))}", fontsize=9
+        )
+        if below is not None:
+            _draw_times(below.subplots(), frame.drop_duplicates("run"), hues)
+        for name, colour in _colours(hues).items():
+            parts[0].plot([], [], color=colour, label=name, linewidth=3)
+        for kind in kinds:
+            parts[0].plot([], [], color="0.3", label=kind, **_CURVES[kind])
+        if guesses:
+            parts[0].plot([], [], label="guessing", **_GUESSING)
         _legend_below(figure, parts[0])
-        _title(figure, judged)
+        several = frame.groupby("cell")["run"].nunique().max() > 1
+        _title(figure, judged, "Band: sd of the test error" if several else "")
     return figure
 
 
@@ -119,6 +131,8 @@ def noise(judged: JudgedTable, results: str) -> Figure | None:
         for line in axes.lines:
             if line.is_dashed():
                 line.set(markerfacecolor="white", markeredgecolor=line.get_color())
+        for guessing in _guesses(judged):
+            axes.axhline(guessing, label="guessing", gid="guessing", **_GUESSING)
         axes.set(xlabel="training labels corrupted (%)", ylabel="test error (%)")
         axes.set_xticks(sorted(set(frame["noise"])))
         axes.set_ylim(0)
@@ -140,8 +154,9 @@ def published_and_measured(judged: JudgedTable) -> Figure | None:
 
     rows = [row for row in judged.rows if any(value.row == row for value in errors)]
     columns = [c for c in judged.columns if any(value.column == c for value in errors)]
+    run = [row for row in rows if any(value.row == row and value.values for value in errors)]
     with _style():
-        figure, left, right = _canvas(WIDTH_IN, 3.2, (1.0, 1.0))
+        figure, left, right = _canvas(WIDTH_IN, 3.2, (len(rows) + 1, len(run) + 1))
         colours = sns.color_palette("colorblind", len(columns))
         for i, (column, colour) in enumerate(zip(columns, colours, strict=True)):
             shift = 0.12 * (2 * i - len(columns) + 1)
@@ -150,24 +165,26 @@ def published_and_measured(judged: JudgedTable) -> Figure | None:
             numbers = [float(own[row].number) for row in at]
             open_ = {"markerfacecolor": "white", "linestyle": (0, (3, 2)), "linewidth": 1}
             left.plot([*at.values()], numbers, "D", color=colour, gid=f"published-{i}", **open_)
-            known = {row: mean for row in at if (mean := own[row].mean) is not None}
-            for row in known:
-                dots = [at[row]] * len(own[row].values)
+            known = {row: value.mean for row, value in own.items() if value.mean is not None}
+            at = {row: x + shift for x, row in enumerate(run) if row in known}
+            for row, x in at.items():
+                dots = [x] * len(own[row].values)
                 right.plot(dots, own[row].values, "o", color=colour, alpha=0.6, markersize=5)
             label = _short(judged.columns[column].label)
             look = {"color": colour, "linewidth": 1.5, "markersize": 10, "markeredgewidth": 1.5}
-            means = [at[row] for row in known], [*known.values()]
+            means = [*at.values()], [known[row] for row in at]
             right.plot(*means, marker="_", label=label, gid=f"measured-{i}", **look)
-        labels = [_wrapped(_short(judged.rows[row]), 14) for row in rows]
-        for axes in (left, right):
-            axes.set_xticks(range(len(rows)), labels)
-            axes.set_xlim(-0.5, len(rows) - 0.5)
+        for axes, shown in ((left, rows), (right, run)):
+            labels = [_wrapped(_short(judged.rows[row]), 14) for row in shown]
+            axes.set_xticks(range(len(shown)), labels)
+            axes.set_xlim(-0.5, len(shown) - 0.5)
             axes.grid(axis="x", visible=False)
             axes.margins(y=0.15)
         setting = judged.setting.changes or judged.setting.schedule
         cited = f"{judged.sources[0].title}, {judged.sources[0].where}"
+        where = _wrapped(sentence(setting), 120 * (len(run) + 1) // (len(rows) + len(run) + 2))
         left.set(title=f"Published\n{_wrapped(cited, 66)}", ylabel="test error (%)")
-        right.set(title=f"Measured: every run, and the mean\n{_wrapped(sentence(setting), 66)}")
+        right.set(title=f"Measured: every run, and the mean\n{where}")
         _legend_below(figure, right)
         _head(figure, judged.title)
     return figure
@@ -228,6 +245,21 @@ def claims(settings: Mapping[str, Sequence[JudgedTable]]) -> Figure | None:
     return figure
 
 
+def ends(judged: JudgedTable) -> str:
+    """Return a sentence for who cannot see a figure: the errors that its curves end at."""
+    ended: dict[tuple[str, ...], tuple[float, str]] = {}  # by runs, as a run may be in two cells
+    for cell in judged.cells:
+        errors = [run.result.test_top1_err for run in cell.done]
+        if known := [error for error in errors if error is not None]:
+            runs = tuple(run.key for run in cell.done)
+            ended.setdefault(runs, (statistics.mean(known), cell.label))
+    found = list(ended.values())
+    shown = found if len(found) <= 6 else [min(found), max(found)]
+    said = listed(f"{error:.1f} % ({_short(label)})" for error, label in shown)
+    between = f"between those of {len(found)} networks, " if len(found) > 6 else ""
+    return f"Test error at the last epoch: {between}{said}."
+
+
 def svg(figure: Figure) -> bytes:
     """Return a figure as SVG; the same records give the same bytes."""
     buffer = io.BytesIO()
@@ -246,10 +278,14 @@ _COLOURS: Mapping[str, int] = {
     "undecided": 7,
     "not_learnt": 8,
 }
+TEST = "test"
 _CURVES: Mapping[str, Mapping[str, Any]] = {
-    "test": {"linewidth": 1.5},
-    "training, augmented": {"linewidth": 0.8, "linestyle": (0, (4, 2))},
+    TEST: {"linewidth": 1.6},
+    "training, augmented": {"linewidth": 0.9, "linestyle": (0, (4, 2))},
+    "training, true labels": {"linewidth": 0.9, "linestyle": (0, (4, 2))},
+    "training, corrupted labels": {"linewidth": 1.3, "linestyle": (0, (1, 1.5))},
 }
+_GUESSING: Mapping[str, Any] = {"linewidth": 0.8, "color": "0.5"}
 _MARKERS = "osv^PXhd"
 """A filled marker per setting."""
 _PUBLISHED: Mapping[str, Any] = {
@@ -283,13 +319,78 @@ def _canvas(width: float, height: float, ratios: Sequence[float] = (1.0,)) -> An
     return figure, *parts[0]
 
 
-def _title(figure: Figure, judged: JudgedTable) -> None:
+def _stacked(above: float, below: float) -> Any:
+    """Return a figure, its upper part and its lower one, if that has a height; in inches."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH_IN, above + below), layout="constrained")
+    if not below:
+        return figure, figure, None
+    parts: Any = figure.subfigures(2, 1, height_ratios=(above, below))
+    return figure, *parts
+
+
+def _colours(names: Sequence[str]) -> dict[str, Any]:
+    import seaborn as sns
+
+    return dict(zip(names, sns.color_palette("colorblind", len(names)), strict=True))
+
+
+def _draw_curves(
+    axes: Axes, frame: pd.DataFrame, kinds: Sequence[str], hues: Sequence[str], gid: str
+) -> None:
+    """Draw the mean over runs of each kind of error, and the spread of test errors."""
+    errors = frame.groupby(["images", "hue", "epoch"], sort=False)["error"]
+    spread = errors.agg(["mean", "std"]).reset_index()
+    for (i, (hue, colour)), kind in itertools.product(enumerate(_colours(hues).items(), 1), kinds):
+        own = spread[(spread["hue"] == hue) & (spread["images"] == kind)]
+        at, mean, sd = own["epoch"], own["mean"], own["std"]
+        name = f"curve-{gid}-{i}-{list(_CURVES).index(kind)}"
+        axes.plot(at, mean, gid=name, color=colour, **_CURVES[kind])
+        if kind == TEST and sd.notna().any():
+            axes.fill_between(at, mean - sd, mean + sd, color=colour, alpha=0.2, linewidth=0)
+
+
+def _scale(axes: Axes, errors: pd.Series[float], *, noisy: bool) -> str:
+    """Set the scale of errors; return what to say of it.
+
+    What networks differ by at the end is invisible next to their first epochs unless the scale is
+    logarithmic; under label noise all of it matters.
+    """
+    low, high = max(0.1, errors.min()), errors.max()
+    if noisy or high < 4 * low:
+        axes.set_ylim(0.9 * errors.min(), 1.02 * high)
+        return ""
+    from matplotlib.ticker import NullLocator
+
+    axes.set_yscale("log")
+    axes.set_ylim(0.9 * low, 1.1 * high)
+    ticks = [at for at in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50) if 0.9 * low <= at <= 1.1 * high]
+    axes.set_yticks(ticks, [f"{at:g}" for at in ticks])
+    axes.yaxis.set_minor_locator(NullLocator())
+    return ", logarithmic"
+
+
+def _draw_times(axes: Axes, runs: pd.DataFrame, hues: Sequence[str]) -> None:
+    """Draw the time of every run as a dot, and a bar to the mean of its cell."""
+    colours = _colours(hues)
+    means = runs.groupby(["cell", "hue"], sort=False)["minutes"].mean().reset_index()
+    bars = [colours[hue] for hue in means["hue"]]
+    axes.barh(means["cell"], means["minutes"], height=0.5, color=bars, alpha=0.5)
+    axes.scatter(runs["minutes"], runs["cell"], s=9, color=[colours[hue] for hue in runs["hue"]])
+    _name_rows(axes, means["cell"].tolist())
+    axes.set_xlim(0)
+    devices = listed(dict.fromkeys(runs["device"]))
+    axes.set(xlabel=_wrapped(f"minutes of a run, wall clock, on {devices}", 110))
+
+
+def _title(figure: Figure, judged: JudgedTable, *more: str) -> None:
     """Name the table, its setting, its data set, and what the marks are made of."""
     setting = judged.setting
     overrides = set_label(setting.context.overrides)
     seeds = of_seeds(len(cell.done) for cell in judged.cells if cell.done)
     where = f"{setting.schedule}, data {listed(map(data_label, setting.data))}"
-    said = (sentence(part) for part in (where, overrides, seeds) if part)
+    said = (sentence(part) for part in (where, overrides, seeds, *more) if part)
     _head(figure, judged.title, f"{'. '.join(said)}.")
 
 
@@ -327,19 +428,51 @@ def _short(label: str) -> str:
 
 
 def _epoch_rows(judged: JudgedTable, results: str) -> Iterator[dict[str, Any]]:
-    """Yield two points an epoch of every finished run: test, and training under augmentation."""
+    """Yield the errors of every epoch of every finished run: on test and on training images.
+
+    A run of several cells is in the first of them, for its curves would hide each other.
+    """
+    seen = set[str]()
     for cell in judged.cells:
+        row = _short(cell.row)
+        if not any(map(str.isalpha, row)):
+            row = f"{judged.row_header} {row}"
         point = {
-            "row": _wrapped(_short(cell.row), 30),
-            "panel": _wrapped(_short(cell.column), 30),
-            "cell": _wrapped(_short(cell.label), 26),
+            "row": _wrapped(row, 30),
+            "column": _wrapped(_short(cell.column), 30),
+            "cell": _wrapped(_short(cell.label), 60),
         }
-        for run in cell.done:
-            own = {**point, "run": run.key, "minutes": run.total_s / 60}
+        for run in (run for run in cell.done if run.key not in seen):
+            seen.add(run.key)
+            own = {**point, "run": run.key, "minutes": run.total_s / 60, "device": run.device}
             for epoch in epochs_of(results, run):
-                at = {**own, "epoch": epoch.epoch}
-                yield {**at, "images": "test", "error": epoch.test_top1_err}
-                yield {**at, "images": "training, augmented", "error": epoch.train_top1_err}
+                for kind, error in zip(_CURVES, _errors(epoch), strict=True):
+                    if error is not None:
+                        yield {**own, "epoch": epoch.epoch, "images": kind, "error": error}
+
+
+def _errors(epoch: EpochMetrics) -> tuple[float | None, ...]:
+    """Return the error of each kind of curve; under label noise, training errors are apart."""
+    apart = epoch.train_err_clean, epoch.train_err_corrupted
+    return epoch.test_top1_err, epoch.train_top1_err if apart == (None, None) else None, *apart
+
+
+def _guesses(judged: JudgedTable) -> list[float]:
+    """Return the error of guessing on every data set of the cells."""
+    names = {cell.data for cell in judged.cells if cell.data}
+    return sorted({guessing_error(DATA_SETS[name].classes) for name in names})
+
+
+def _multiples(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the points with what is a line's colour and what is a panel: few lines a panel."""
+    names = ("column", "row")
+    hue, panel = sorted(names, key=lambda name: len({row[name] for row in rows}))
+    many = {name: len({row[name] for row in rows}) for name in names}
+    if many[hue] == 1 and many[panel] <= MOST_LINES:  # all in one panel
+        hue, panel = panel, hue
+    if many[hue] > MOST_LINES:
+        return [{**row, "hue": "each network", "panel": row["cell"]} for row in rows]
+    return [{**row, "hue": row[hue], "panel": row[panel]} for row in rows]
 
 
 def _noise_rows(judged: JudgedTable) -> Iterator[dict[str, Any]]:

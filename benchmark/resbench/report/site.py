@@ -81,7 +81,11 @@ def draw(found: Report, *, claims: bool = True) -> Figures:
             "noise": ("Test error over label noise", figures.noise),
         }
         drawn[table.suite, setting.id] = tuple(
-            Figure(f"{stem}-{kind}.svg", f"{what}: {table.suite}, {name}", figures.svg(figure))
+            Figure(
+                f"{stem}-{kind}.svg",
+                f"{what}: {table.suite}, {name}. {figures.ends(table)}",
+                figures.svg(figure),
+            )
             for kind, (what, make) in kinds.items()
             if (figure := make(table, found.results)) is not None
         )
@@ -90,7 +94,8 @@ def draw(found: Report, *, claims: bool = True) -> Figures:
         drawn[ALL] = (Figure("figures/claims.svg", alt, figures.svg(figure)),)
     shown = found.headline if claims else None
     if shown is not None and (figure := figures.published_and_measured(shown)) is not None:
-        alt = f"{shown.title}: published and measured, {found.name(shown)}"
+        alt = f"{shown.title}: published and measured, {found.name(shown)}. "
+        alt += figures.ends(shown)
         drawn[README] = (Figure("figures/headline.svg", alt, figures.svg(figure)),)
     return drawn
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import fsspec
 import pytest
 
 from resbench.data.sources import identify
@@ -122,3 +123,33 @@ def test_data_that_cannot_be_used_is_listed_with_its_problem(
     assert listed.code == 3
     assert "cifar-10-python.tar.gz: not the published cifar10" in listed.out
     assert "(label digits," in listed.out, "the others are listed all the same"
+
+
+def test_packs_travel_by_url(tmp_path: Path, capsys: Capture) -> None:
+    here, there = results_of(tmp_path / "here", 1, 2), tmp_path / "there"
+    for url in ("memory://bucket/x.tar", f"file://{tmp_path}/x.tar"):
+        packed = invoke(capsys, "pack", url, "--results", here)
+        assert (packed.code, packed.err.partition(" (")[0]) == (0, f"2 runs in {url}")
+        merged = invoke(capsys, "merge", url, "--results", there)
+        assert merged.code == 0
+    assert merged.err == "0 added, 2 already here, 0 refused\n"
+    assert (tmp_path / "x.tar").read_bytes() == fsspec.open("memory://bucket/x.tar").open().read()
+
+
+@pytest.mark.parametrize(
+    ("url", "code", "said"),
+    [
+        ("gopher://host/x.tar", 2, "gopher"),
+        ("memory://bucket/missing.tar", 3, "cannot be read"),
+        ("file:///nowhere/at/all/x.tar", 3, "cannot be read"),
+    ],
+)
+def test_a_url_that_gives_nothing_is_one_line(
+    tmp_path: Path, capsys: Capture, url: str, code: int, said: str
+) -> None:
+    merged = invoke(capsys, "merge", url, "--results", tmp_path / "there")
+    assert merged.code == code
+    assert merged.err.count("\n") == 1
+    assert merged.err.startswith(f"{url}: ")
+    assert said in merged.err
+    assert not (tmp_path / "there").exists()

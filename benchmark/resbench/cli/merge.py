@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 
 import click
@@ -11,18 +12,21 @@ from resbench.errors import ExitCode
 
 
 @click.command("merge")
-@click.argument("archives", nargs=-1, required=True, type=NamedPath(path_type=Path),
-                metavar="FILE.tar...")  # fmt: skip
+@click.argument("places", nargs=-1, required=True, type=NamedPath(), metavar="FILE.tar...")
 @results_option
-def command(archives: tuple[Path, ...], results: Path) -> int:
+def command(places: tuple[str, ...], results: Path) -> int:
     """Add the runs of packed files to a results folder, each completely or not at all.
 
+    FILE.tar is a path or a URL (s3://bucket/runs.tar, https://host/runs.tar).
     A run that the folder already has is kept, and a different run of the same key is refused with
     the reason. Exit 1 if a run is refused.
     """
+    from resbench.store.remote import fetched
     from resbench.store.transfer import merge
 
-    report = merge(results.absolute(), archives)
+    with ExitStack() as stack:
+        archives = [stack.enter_context(fetched(place)) for place in places]
+        report = merge(results.absolute(), archives)
     for name, reason in report.refused:
         click.echo(f"refused {name}: {reason}", err=True)
     click.echo(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import click
@@ -12,26 +13,31 @@ from resbench.words import count
 
 
 @click.command("pack")
-@click.argument("out", type=NamedPath(path_type=Path), metavar="FILE.tar")
+@click.argument("place", type=NamedPath(), metavar="FILE.tar")
 @results_to_read_option(needed=True)
-def command(out: Path, results: Path) -> None:
+def command(place: str, results: Path) -> None:
     """Write the finished runs of a results folder, with their predictions, to one tar file.
 
-    The same runs give the same bytes. `resbench merge` checks each file before it adds it. To
-    finish a run on another machine, copy the whole results folder there.
+    FILE.tar is a path or a URL (s3://bucket/runs.tar). The same runs give the same bytes.
+    `resbench merge` checks each file before it adds it. To finish a run on another machine, copy
+    the whole results folder there.
     """
     from resbench.cli.output import is_plain
+    from resbench.store.remote import deliver, is_url
     from resbench.store.transfer import pack
 
-    if out.suffix != ".tar":
-        raise UsageError(f"{out}: packs are tar files. Choose a name that ends in .tar.")
-    if not is_plain(out):
-        raise UsageError(f"{out}: cannot be replaced, it is not a plain file. Choose another name.")
-    packed, skipped = pack(results.absolute(), out)
-    for name, reason in skipped:
-        click.echo(f"left out {name}: {reason}", err=True)
-    if not packed:
-        raise UsageError(f"{results}: no finished run to pack; {out} is not written.")
-    click.echo(
-        f"{count(len(packed), 'run')} in {out} ({out.stat().st_size / 1e6:.1f} MB)", err=True
-    )
+    if not place.endswith(".tar"):
+        raise UsageError(f"{place}: packs are tar files. Choose a name that ends in .tar.")
+    with tempfile.TemporaryDirectory(prefix="resbench-") as folder:
+        out = Path(folder, "pack.tar") if is_url(place) else Path(place)
+        if not is_plain(out):
+            raise UsageError(f"{out}: cannot be replaced, it is not a plain file. Choose another.")
+        packed, skipped = pack(results.absolute(), out)
+        for name, reason in skipped:
+            click.echo(f"left out {name}: {reason}", err=True)
+        if not packed:
+            raise UsageError(f"{results}: no finished run to pack; {place} is not written.")
+        size = out.stat().st_size / 1e6
+        if is_url(place):
+            deliver(out, place)
+    click.echo(f"{count(len(packed), 'run')} in {place} ({size:.1f} MB)", err=True)

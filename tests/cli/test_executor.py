@@ -182,7 +182,9 @@ def test_only_the_jobs_of_this_results_folder_are_its_own(
     running, waiting = cluster.jobs_of(tmp_path)
     assert (running.id, running.node, waiting.reason) == ("7_0", "node3", "Resources")
     cluster.cancel(tmp_path)
-    assert asked(tmp_path)[-1] == "scancel 7_0 7_1"
+    *_, listed, cancelled = asked(tmp_path)
+    assert f" --user={os.getuid()} " in listed, "and nobody else's"
+    assert cancelled == "scancel 7_0 7_1"
 
 
 def job_shown(folder: Path, *, end: str, state: str = "RUNNING") -> None:

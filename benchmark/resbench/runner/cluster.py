@@ -150,22 +150,24 @@ def run_here(text: str, workers: int, results: Path) -> int:
     return max(128 - code if code < 0 else code for code in codes)
 
 
-def jobs_of(results: Path, *, patient: bool = False) -> list[SlurmJob]:
-    """Return the workers of a results folder that are queued or at work.
+def jobs_of(results: Path, *only: str, patient: bool = False) -> list[SlurmJob]:
+    """Return the workers of a results folder that are queued or at work, of whatever user.
+
+    ``only`` are filters of squeue.
 
     Raises:
         EnvironmentFault: there is no Slurm, or it does not answer.
     """
     fields = "%i|%T|%L|%N|%r|%Z"
-    said = _slurm("squeue", "-h", "-r", f"--name={NAME}", "-o", fields, patient=patient)
+    said = _slurm("squeue", "-h", "-r", f"--name={NAME}", *only, "-o", fields, patient=patient)
     rows = (line.split("|", 5) for line in said.splitlines())
     place = str(results.resolve())
     return [SlurmJob(*row[:5]) for row in rows if len(row) == 6 and row[5] == place]
 
 
 def cancel(results: Path) -> list[SlurmJob]:
-    """End the workers of a results folder, cleanly, and return them."""
-    jobs = jobs_of(results, patient=True)
+    """End this user's workers of a results folder, cleanly, and return them."""
+    jobs = jobs_of(results, f"--user={os.getuid()}", patient=True)
     if jobs:
         _slurm("scancel", *(job.id for job in jobs))
     return jobs

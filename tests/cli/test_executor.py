@@ -22,7 +22,7 @@ from resbench.store.layout import RunFolder
 from resbench.store.locks import wait_lock
 from resbench.store.state import Status, read_state
 
-from ..faults.running import epochs_in, prepare, run_in, wait_for_epochs
+from ..faults.running import epochs_in, prepare, run_in, wait_for_epochs, workers_of
 from ..mini import PATIENCE_S, RESBENCH, resbench, run_folders, started, suite_of, write_suite
 from ..runner.planning import planned
 
@@ -167,6 +167,21 @@ def test_what_asking_again_does_not_mend_is_not_asked_again(
     assert len(asked(tmp_path)) == 2
 
 
+def test_variables_for_slurm_change_neither_the_jobs_nor_the_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", with_stand_ins(tmp_path))
+    for name in ("SBATCH_JOB_NAME", "SBATCH_NO_REQUEUE", "SQUEUE_USERS", "SLURM_TIME_FORMAT"):
+        monkeypatch.setenv(name, "relative")
+    monkeypatch.setenv("SBATCH_ACCOUNT", "mine")
+    for name in ("scontrol", "sbatch"):
+        stand_in(tmp_path, name, "env > $0.env")
+    cluster.submit("", 1)
+    seen = (tmp_path / "bin" / "sbatch.env").read_text().splitlines()
+    assert {"SBATCH_ACCOUNT=mine", "SLURM_TIME_FORMAT=standard"} <= set(seen)
+    assert not [line for line in seen if line.endswith("=relative")]
+
+
 def test_only_the_jobs_of_this_results_folder_are_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -274,14 +289,15 @@ def test_a_worker_with_nothing_left_to_take_is_not_requeued_and_does_not_wait(
     script = resbench(tmp_path, "run", "mini.yaml", "--cell=arl", "-j1", "--print-script").stdout
     with started(tmp_path, RESBENCH, "run", "mini.yaml", "--cell=arl", "--no-mirror") as other:
         wait_for_epochs(tmp_path, other, 0)
-        other.send_signal(signal.SIGSTOP)
+        (at_work,) = workers_of(other)
+        at_work.suspend()
         try:
             with started(
                 tmp_path, "bash", "-c", script, PATH=with_stand_ins(tmp_path), SLURM_JOB_ID="7"
             ) as process:
                 _, said = process.communicate(timeout=PATIENCE_S)
         finally:
-            other.send_signal(signal.SIGCONT)
+            at_work.resume()
     assert process.returncode == 0, said
     assert said.splitlines()[-1] == "0 done"
     assert "scontrol requeue 7" not in asked(tmp_path)

@@ -238,8 +238,18 @@ def _slurm(*command: str, text: str | None = None, patient: bool = True) -> str:
 
 
 def _ask(command: Sequence[str], text: str | None) -> str:
+    # The user's variables for Slurm stand, but not over what the script needs or the answers say.
+    ours = tuple(f"SBATCH_{name.upper().replace('-', '_')}" for name in OWNED)
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("SQUEUE_", *ours))}
     try:
-        done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(
+            command,
+            input=text,
+            env=kept | {"SLURM_TIME_FORMAT": "standard"},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
     except FileNotFoundError:
         raise EnvironmentFault(
             f"{command[0]}: not on the PATH. Run this on a login node of a Slurm cluster."

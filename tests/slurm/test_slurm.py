@@ -238,6 +238,7 @@ def test_a_controller_that_restarts_is_waited_for(folder: Path, slurm: Path) -> 
     asked("scontrol", "shutdown", "slurmctld")
     wait_until(lambda: subprocess.run(["squeue"], capture_output=True).returncode, "its end")
     with started(folder, RESBENCH, *ARL) as process:
+        wait_until((folder / "results" / "jobs").is_dir, "the command to come to Slurm")
         warned = resbench(folder, "status")
         assert "warning: no view of Slurm's queue: " in warned.stderr
         assert warned.returncode == 0

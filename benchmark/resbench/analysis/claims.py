@@ -12,10 +12,10 @@ from resbench.analysis.power import published_steps
 from resbench.analysis.tables import CellRuns, TableRuns
 from resbench.datasets import DATA_SETS
 from resbench.errors import ResbenchError
-from resbench.stats.claims import USUAL_SD_PP, ClaimKind, ClaimVerdict, Question
+from resbench.stats.claims import ClaimKind, ClaimVerdict, Question
 from resbench.stats.claims import judge_claims as judged
 from resbench.stats.guard import near_guessing, still_falling
-from resbench.stats.spread import Arm
+from resbench.stats.spread import USUAL_SD_PP, Arm
 from resbench.store.layout import RunFolder
 from resbench.store.metrics import EpochMetrics, read_epochs
 from resbench.suite.claims import ParsedClaim

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from resbench.analysis.declared import as_declared
 from resbench.analysis.results import all_measured
 from resbench.data.fit import test_images
-from resbench.stats.claims import USUAL_SD_PP
 from resbench.stats.power import detectable, first_look, per_test_power
-from resbench.stats.spread import sampling_sd
+from resbench.stats.spread import USUAL_SD_PP, sampling_sd
 from resbench.stats.steps import steps_of
 from resbench.store.records import RunRecord
 from resbench.suite.claims import ParsedClaim

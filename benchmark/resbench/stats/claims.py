@@ -18,7 +18,7 @@ from resbench.stats.intervals import Interval
 from resbench.stats.multiplicity import LOOKS, holm, times_looks
 from resbench.stats.power import first_look
 from resbench.stats.ranks import superiority
-from resbench.stats.spread import Arm
+from resbench.stats.spread import USUAL_SD_PP, Arm
 from resbench.stats.steps import Operator, Step, steps_of
 
 ClaimKind = Literal[
@@ -35,8 +35,6 @@ ClaimKind = Literal[
 SMALLEST_PP = 0.1
 """A smaller measured difference is neither confirmed nor contradicted, however many runs show it:
 it is a quarter of the smallest difference that the sources make anything of."""
-USUAL_SD_PP = 0.2
-"""Between seeds of CIFAR networks at the paper's schedule, until one is measured."""
 
 
 @dataclass(frozen=True)

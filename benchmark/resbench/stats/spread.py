@@ -23,6 +23,8 @@ if TYPE_CHECKING:  # `plan` and `validate` start without numpy
     import numpy as np
     from numpy.typing import NDArray
 
+USUAL_SD_PP = 0.2
+"""Between seeds of CIFAR networks at the paper's schedule, until one is measured."""
 PRIOR_DF = 2.0
 FADE = 4
 """How fast the prior fades above the reference: at twice the reference 2 degrees are 1/8."""

@@ -122,12 +122,12 @@ def test_curves_show_every_epoch_of_test_and_training(results: Path) -> None:
     found = curves_of(curves)
     ends = {name: errors[-1] for name, errors in found.items()}
     assert {len(errors) for errors in found.values()} == {3}
-    assert [round(end, 1) for name, end in ends.items() if name.endswith("-0")] == [
+    assert [round(end, 1) for name, end in ends.items() if name.endswith("-test")] == [
         60.2,
         61.2,
         62.2,
     ]
-    assert [round(end, 1) for name, end in ends.items() if name.endswith("-1")] == [
+    assert [round(end, 1) for name, end in ends.items() if name.endswith("-augmented")] == [
         58.2,
         59.2,
         60.2,

@@ -154,6 +154,20 @@ def test_curves_are_text_and_marks_with_names(made: tuple[Path, str]) -> None:
     assert 'role="img"' in figure
 
 
+def test_claims_are_grouped_by_their_table() -> None:
+    effect = Effect("", 1.0, (0.5, 1.5), 9.0, 2.0)
+    rows = tuple(
+        (claim, effect, suite) for claim, suite in (("a", "one"), ("b", "two"), ("c", "one"))
+    )
+    text = page_of(Table(("claim", "effect", "suite"), rows, "lrl", (2,), by_last=True))
+    bodies = re.findall(r"<tbody>.*?</tbody>", text, re.S)
+    assert [re.findall(r"<th [^>]*>(\w+)\s*<", body) for body in bodies] == [
+        ["one", "a", "c"],
+        ["two", "b"],
+    ]
+    assert len(Page(text).all("th", scope="col")) == 2
+
+
 EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(1)> \"' & {{ 7*7 }}"
 
 

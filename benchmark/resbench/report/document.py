@@ -96,6 +96,8 @@ class Table:
     align: str
     groups: tuple[int, ...] = ()
     """How many columns after the first belong together, where a narrow page has to part them."""
+    by_last: bool = False
+    """Whether the last column groups the rows, for formats that can show groups."""
 
 
 @dataclass(frozen=True)

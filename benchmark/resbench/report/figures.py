@@ -345,7 +345,7 @@ def _draw_curves(
     for (i, (hue, colour)), kind in itertools.product(enumerate(_colours(hues).items(), 1), kinds):
         own = spread[(spread["hue"] == hue) & (spread["images"] == kind)]
         at, mean, sd = own["epoch"], own["mean"], own["std"]
-        name = f"curve-{gid}-{i}-{list(_CURVES).index(kind)}"
+        name = f"curve-{gid}-{i}-{re.sub('[, ]+', '-', kind)}"
         axes.plot(at, mean, gid=name, color=colour, **_CURVES[kind])
         if kind == TEST and sd.notna().any():
             axes.fill_between(at, mean - sd, mean + sd, color=colour, alpha=0.2, linewidth=0)

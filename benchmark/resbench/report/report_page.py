@@ -69,18 +69,20 @@ def report_document(
         commands = dict.fromkeys(table.command for table in report.with_runs)
         last = ("resbench verify", "resbench report --output report.html")
         again = [Paragraph(said), *map(Command, (*commands, *last))]
-    claims = [*_claims(report, report.claims()), *figures.get(ALL, ()), *_method(report, method)]
+    # a page that draws the claims in their table has its picture below it
+    drawn = figures.get(ALL if index else README, ())
+    claims = [*_claims(report, report.claims()), *drawn, *_method(report, method)]
     sections: dict[str, Iterable[Block]] = {
-        "Suites": [_suites_table(report, links=index)] if several or index else [],
         "Claims": claims if several or index else [],
+        "Suites": [_suites_table(report, links=index)] if several or index else [],
         "": suites,
         "Without runs": waiting,
         "Published errors": _published(report),
         "Where the runs come from": _provenance(report),
         "Run it again": again,
     }
-    blocks: list[Block] = [Heading(1, "Replication report"), Paragraph(_sources(report))]
-    blocks += [*finding(report), *figures.get(README, ())]
+    blocks: list[Block] = [Heading(1, "Replication report"), *finding(report)]
+    blocks += [Paragraph(_sources(report)), *(figures.get(README, ()) if index else ())]
     for section, found in sections.items():
         body = list(found)
         blocks += [Heading(2, section)] if section and body else []

@@ -71,7 +71,7 @@ def write_site(suites: Iterable[str], results: Path, folder: Path) -> list[Path]
 
 
 def draw(found: Report, *, claims: bool = True) -> Figures:
-    """Return the figures of a report; that of the claims only where no format draws them."""
+    """Return the figures of a report; that of the claims only where a format does not draw them."""
     drawn: dict[tuple[str, str], tuple[Figure, ...]] = {}
     for table in found.with_runs:
         setting, name = table.setting, found.name(table)
@@ -92,7 +92,7 @@ def draw(found: Report, *, claims: bool = True) -> Figures:
     if claims and (figure := figures.claims(found.by_setting)) is not None:
         alt = f"Effects of the claims, published and measured: {'; '.join(found.by_setting)}"
         drawn[ALL] = (Figure("figures/claims.svg", alt, figures.svg(figure)),)
-    shown = found.headline if claims else None
+    shown = found.headline
     if shown is not None and (figure := figures.published_and_measured(shown)) is not None:
         alt = f"{shown.title}: published and measured, {found.name(shown)}. "
         alt += figures.ends(shown)

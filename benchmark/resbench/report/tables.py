@@ -122,7 +122,8 @@ def claims_table(claims: Sequence[JudgedClaim], more: Mapping[str, Sequence[str]
             Number(text.p_value(claim.p_adjusted), claim.p_adjusted),
             *(column[i] for column in more.values()),
         ))  # fmt: skip
-    return Table(header, tuple(rows), "lrrrllrr" + "l" * len(more), (4, 3 + len(more)))
+    align, groups = "lrrrllrr" + "l" * len(more), (4, 3 + len(more))
+    return Table(header, tuple(rows), align, groups, by_last="suite" in more)
 
 
 def _published(value: JudgedValue, notes: tuple[int, ...]) -> Number:
@@ -246,7 +247,7 @@ def _reach(claims: Sequence[JudgedClaim]) -> float:
         return 1.0
     most = min(max(effects), 4 * statistics.median(effects))
     ends = [abs(end) for claim in claims for end in claim.interval or ()]
-    return max(0.5, min(1.15 * max([*ends, *effects]), 2.5 * most))
+    return max(0.5, min(1.15 * max([*ends, *effects]), 1.6 * most))
 
 
 def _cells_table(table: JudgedTable) -> Table:

@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from markupsafe import Markup, escape
 
 from resbench.report.document import (
     Block,
+    Cell,
     Document,
     Effect,
     Figure,
@@ -28,6 +29,7 @@ from resbench.report.document import (
     Table,
     parts,
     plain,
+    shown,
 )
 from resbench.words import one_line
 
@@ -61,6 +63,7 @@ def render(document: Document) -> str:
         "axis": _axis,
         "is_forest": lambda table: any(_axis(table, i) for i in range(len(table.header))),
         "starts": _starts,
+        "grouped": _grouped,
         "drawn": lambda figure: _drawn(figure, next(numbers)),
         "anchor": _Anchors(),
     }
@@ -120,6 +123,18 @@ class _Anchors:
         name = next(name for name in names if name not in self.used)
         self.used.add(name)
         return name
+
+
+def _grouped(table: Table) -> tuple[Table, list[tuple[str, list[tuple[Cell, ...]]]]]:
+    """Return a table without the column that groups its rows, and the rows of each group."""
+    if not table.by_last:
+        return table, [("", list(table.rows))]
+    groups: dict[str, list[tuple[Cell, ...]]] = {}
+    for row in table.rows:
+        groups.setdefault(shown(row[-1]), []).append(row[:-1])
+    sizes = (*table.groups[:-1], table.groups[-1] - 1)
+    kept = replace(table, header=table.header[:-1], align=table.align[:-1], groups=sizes)
+    return kept, list(groups.items())
 
 
 def _spans(table: Table) -> list[tuple[str, int]]:

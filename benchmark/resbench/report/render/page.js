@@ -46,6 +46,7 @@ const key = (cell) => {
   const number = Number(text.replace(/,/g, ""));
   return text !== "" && !Number.isNaN(number) ? number : text;
 };
+const rowsOf = (body) => [...body.rows].filter((row) => row.className !== "group");
 const order = (a, b) =>
   typeof a === "number" && typeof b === "number"
     ? a - b
@@ -54,9 +55,8 @@ const order = (a, b) =>
       : typeof a === "number" ? -1 : 1; // numbers before words such as "not run"
 
 for (const table of all("main table")) {
-  const body = table.tBodies[0];
-  if (body.rows.length < 3 || table.closest("[popover]")) continue;
-  const first = [...body.rows]; // a third click brings the source's order back
+  const bodies = [...table.tBodies].map((body) => [body, rowsOf(body)]);
+  if (bodies.flatMap(([, rows]) => rows).length < 3 || table.closest("[popover]")) continue;
   all("thead tr:last-child th", table).forEach((head, column) => {
     const button = made("button", { type: "button", className: "sort" });
     button.append(...[...head.childNodes].filter((node) => node.className !== "axis"));
@@ -65,13 +65,10 @@ for (const table of all("main table")) {
       const next = { ascending: "descending", descending: "none" };
       const now = next[head.getAttribute("aria-sort")] ?? "ascending";
       all("th[aria-sort]", table).forEach((other) => other.removeAttribute("aria-sort"));
-      const rows = [...first];
-      if (now !== "none") {
-        head.setAttribute("aria-sort", now);
-        const sign = now === "ascending" ? 1 : -1;
-        rows.sort((a, b) => sign * order(key(a.cells[column]), key(b.cells[column])));
-      }
-      body.append(...rows);
+      if (now !== "none") head.setAttribute("aria-sort", now);
+      const sign = { ascending: 1, descending: -1, none: 0 }[now]; // 0 keeps the source's order
+      for (const [body, first] of bodies)
+        body.append(...first.toSorted((a, b) => sign * order(key(a.cells[column]), key(b.cells[column]))));
     });
   });
 }
@@ -88,13 +85,14 @@ if (forests.length) {
     const words = search.value.toLowerCase().split(/\s+/);
     const on = all("[aria-pressed=true]", bar).map((button) => button.textContent);
     let shown = 0, rows = 0;
-    for (const row of forests.flatMap((table) => [...table.tBodies[0].rows])) {
+    for (const row of forests.flatMap((table) => [...table.tBodies].flatMap(rowsOf))) {
       const text = row.textContent.toLowerCase();
       const fits = on.length === 0 || on.includes(row.querySelector(".verdict").textContent);
       row.hidden = !(fits && words.every((word) => text.includes(word)));
       shown += !row.hidden;
       rows += 1;
     }
+    for (const group of all(".forest .group")) group.hidden = rowsOf(group.parentElement).every((row) => row.hidden);
     told.textContent = shown === rows ? "" : `${shown} of ${rows} rows`;
   };
   search.addEventListener("input", update);

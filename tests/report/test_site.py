@@ -243,6 +243,20 @@ def test_pages_and_figures_that_are_no_longer_made_go_away(tmp_path: Path) -> No
     assert [path.name for path in folder.glob("figures/*")] == ["mine.svg"]
 
 
+def test_a_figure_of_masks_in_the_folder_is_shown_and_kept(tmp_path: Path) -> None:
+    folder = tmp_path / "reports"
+    folder.mkdir()
+    drawn = '<?xml version="1.0"?>\n<svg viewBox="0 0 9 9"><text>stage 1</text></svg>\n'
+    (folder / "masks.svg").write_text(drawn)
+    expanded = suite_under(SUITE)
+    plant(tmp_path / "results", expanded, expanded.cells[0].id, 1, test=[9.0, 8.0])
+    for _ in range(2):
+        write_site([SUITE], tmp_path / "results", folder)
+        assert "(masks.svg)" in (folder / "README.md").read_text()
+        assert "<text>stage 1</text>" in (folder / "index.html").read_text()
+        assert (folder / "masks.svg").read_text() == drawn
+
+
 @pytest.mark.parametrize("name", ["README.md", "depth.md", "figures", ""])
 def test_a_file_of_somebody_else_in_the_way_is_refused_before_anything_is_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str

@@ -35,7 +35,8 @@ def command(
 
     RUN is the name of a run's folder, or its first digits; its weights must have been kept, with
     `resbench run --keep-weights`. Several runs are drawn below each other, for instance ARL and
-    NAL. Features and masks are averaged over their channels.
+    NAL. Features and masks are averaged over their channels. `resbench report --site DIR` shows a
+    figure written to DIR/masks.svg.
     """
     if output.suffix not in SUFFIXES:
         raise UsageError(f"--output {output}: choose a name that ends in {', '.join(SUFFIXES)}.")

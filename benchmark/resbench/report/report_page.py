@@ -36,7 +36,7 @@ from resbench.words import count
 
 Figures = Mapping[tuple[str, str], tuple[Figure, ...]]
 """By suite and id of the setting; those of all suites have neither."""
-ALL, README = ("", ""), ("", "README")
+ALL, README, MASKS = ("", ""), ("", "README"), ("", "masks")
 JUDGED = ("replicated", "better", "worse", "undecided")
 """Verdicts on a published error at its own setting."""
 
@@ -77,6 +77,7 @@ def report_document(
         "Suites": [_suites_table(report, links=index)] if several or index else [],
         "": suites,
         "Without runs": waiting,
+        "What the masks do": _masks(figures),
         "Published errors": _published(report),
         "Where the runs come from": _provenance(report),
         "Run it again": again,
@@ -224,6 +225,16 @@ def _claims(report: Report, claims: Iterable[tuple[JudgedTable, JudgedClaim]]) -
             "networks trained to their end. An order here may only be one of how fast networks "
             "learn."
         )
+
+
+def _masks(figures: Figures) -> Iterator[Block]:
+    """Yield the figure of masks, where somebody has drawn one."""
+    for figure in figures.get(MASKS, ()):
+        yield Paragraph(
+            "Trunk, soft mask and output of every stage for test images, averaged over channels. "
+            "Drawn from stored weights by `resbench masks`; each block names its run."
+        )
+        yield figure
 
 
 def _method(report: Report, path: str) -> Iterator[Block]:

@@ -19,6 +19,7 @@ from resbench.report.document import Document, Figure
 from resbench.report.render import render
 from resbench.report.report_page import (
     ALL,
+    MASKS,
     README,
     Figures,
     readme_blocks,
@@ -31,6 +32,8 @@ GENERATED = "<!-- Generated from records by `resbench report --site`: do not edi
 DRAWN = "<!-- Generated from records by resbench report: do not edit. -->"
 """The same for figures; a comment in XML has no two hyphens."""
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+DRAWN_BY_HAND = "masks.svg"
+"""What `resbench masks` was told to write into the folder: shown where it is, and never changed."""
 METHOD = Path("docs", "statistics.md")
 """Where the method is explained, next to the folder of the pages."""
 
@@ -38,6 +41,7 @@ METHOD = Path("docs", "statistics.md")
 def write_site(suites: Iterable[str], results: Path, folder: Path) -> list[Path]:
     """Write the pages of these suites, or of all shipped ones, and return the files that changed.
 
+    A masks.svg in the folder, from `resbench masks`, is shown on the index and in index.html.
     Pages and figures of an earlier call that are no longer made are removed; every other file
     stays. A README.md next to the folder gets the claims and their figure between its
     `results:begin` and `results:end` marks, where it has them.
@@ -48,6 +52,9 @@ def write_site(suites: Iterable[str], results: Path, folder: Path) -> list[Path]
     """
     found = report(tuple(suites), results, to_keep=True)
     drawn = draw(found)
+    if masks := read_file(folder / DRAWN_BY_HAND):
+        alt = "What the soft masks of trained networks do to the features of test images"
+        drawn[MASKS] = (Figure(DRAWN_BY_HAND, alt, masks),)
     method = f"../{METHOD}" if (folder.absolute().parent / METHOD).is_file() else ""
     files = build_site(found, drawn, method)
     stale = _generated(folder) - files.keys()
@@ -70,7 +77,7 @@ def write_site(suites: Iterable[str], results: Path, folder: Path) -> list[Path]
     return changed
 
 
-def draw(found: Report, *, claims: bool = True) -> Figures:
+def draw(found: Report, *, claims: bool = True) -> dict[tuple[str, str], tuple[Figure, ...]]:
     """Return the figures of a report; that of the claims only where a format does not draw them."""
     drawn: dict[tuple[str, str], tuple[Figure, ...]] = {}
     for table in found.with_runs:
@@ -102,7 +109,12 @@ def draw(found: Report, *, claims: bool = True) -> Figures:
 
 def build_site(found: Report, drawn: Figures, method: str = "") -> dict[str, bytes]:
     """Return every file by its path below the folder."""
-    files = {figure.path: _marked(figure.svg) for own in drawn.values() for figure in own}
+    files = {
+        figure.path: _marked(figure.svg)
+        for name, own in drawn.items()
+        for figure in own
+        if name != MASKS
+    }
     pages = {"README": report_document(found, drawn, method=method, index=True)}
     pages |= {suite: suite_document(found, suite, drawn) for suite in found.by_suite}
     for name, document in pages.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -108,8 +109,23 @@ def test_a_terminal_shows_what_is_under_way_and_when_it_ends(tmp_path: Path) -> 
     assert progress.remaining_s() == pytest.approx(1 + 4)
     progress.console.print(progress._table())
     shown = " ".join(written(progress).split())
-    assert "mini arl seed 1 cpu 75 % epoch 2 of 4 test error 12.35 % 64 images/s" in shown
-    assert "0 of 2 runs, about 5 s left" in shown
+    assert "mini arl seed 1 75 % epoch 2 of 4 test error 12.35 % cpu 64 images/s" in shown
+    assert "0 of 2 runs, 0 s, about 5 s left" in shown
+
+
+def test_a_run_is_one_line_of_a_narrow_terminal(tmp_path: Path) -> None:
+    runs = planned(tmp_path)
+    progress = progress_of(runs, terminal=True, workers=2)
+    progress.console = Console(file=io.StringIO(), force_terminal=True, width=80)
+    for run in runs:
+        progress.began(
+            replace(run, cells=[("a_suite_of_a_rather_long_name", "attention-92/arl")]), "cuda:0"
+        )
+        progress.event(run, EPOCH)
+    progress.console.print(progress._table())
+    *lines, total = written(progress).splitlines()
+    assert ["test error 12.35 %" in line for line in lines] == [True] * 2
+    assert "about" in total
 
 
 def test_two_workers_take_half_the_time(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from rich.console import Console
 from rich.live import Live
-from rich.table import Table
+from rich.progress_bar import ProgressBar
+from rich.table import Column, Table
 from rich.text import Text
 
 from resbench.protocol import AtStep, Epoch, RunEvent, Warned
@@ -19,6 +20,8 @@ from resbench.runner.throughput import Throughput
 from resbench.store.state import Status
 from resbench.words import duration
 
+WIDE = 100
+"""Columns from which a line has room for a run's device and speed."""
 MARKS = {
     Status.DONE: ("done", "green"),
     Status.DIVERGED: ("diverged", "yellow"),
@@ -43,15 +46,16 @@ class _UnderWay:
             return ""
         return f"test error {self.epoch.metrics.test_top1_err:.2f} %"
 
-    @property
-    def cells(self) -> list[str]:
-        """What the display shows of it."""
+    def cells(self, *, wide: bool) -> list[str | Text]:
+        """What the display shows of it in one line; a narrow one without device and speed."""
         share = f"{100 * self.step.step / self.step.steps:.0f} %" if self.step else "starting"
         epoch = speed = ""
         if self.epoch:
             epoch = f"epoch {self.epoch.metrics.epoch} of {self.epoch.epochs}"
             speed = f"{self.epoch.timing.images_per_s:,.0f} images/s"
-        return [self.run.label, self.device, share, epoch, self.error, speed]
+        label = Text(self.run.label, no_wrap=True, overflow="ellipsis")
+        shown: list[str | Text] = [label, share, epoch, self.error]
+        return [*shown, self.device, speed] if wide else shown
 
 
 class Progress:
@@ -62,6 +66,7 @@ class Progress:
     ) -> None:
         self.console = Console(file=sys.stderr, highlight=False)
         self.total, self.workers, self.ended_runs = len(runs), max(1, len(devices)), 0
+        self.began_at = time.monotonic()
         self.left_s = {run.key: throughput.seconds(run.spec, devices[0]) for run in runs}
         """Run key -> expected seconds, for the runs that have not ended."""
         self.under_way: dict[str, _UnderWay] = {}
@@ -126,9 +131,17 @@ class Progress:
         return sum(self.left_s.values()) / self.workers
 
     def _table(self) -> Table:
-        table = Table.grid(padding=(0, 2))
+        wide = self.console.width >= WIDE
+        others = (Column(no_wrap=True) for _ in range(5 if wide else 3))
+        runs = Table.grid(Column(), *others, padding=(0, 2))
         for run in self.under_way.values():
-            table.add_row(*run.cells)
-        eta = f"about {duration(self.remaining_s())} left"
-        table.add_row(Text(f"{self.ended_runs} of {self.total} runs, {eta}", "bold"))
-        return table
+            runs.add_row(*run.cells(wide=wide))
+        past_s, left_s = time.monotonic() - self.began_at, self.remaining_s()
+        bar = ProgressBar(total=max(1e-9, past_s + left_s), completed=past_s, width=20)
+        said = f"{self.ended_runs} of {self.total} runs, {duration(past_s)}, "
+        total = Table.grid(padding=(0, 2))
+        total.add_row(bar, Text(f"{said}about {duration(left_s)} left", "bold", no_wrap=True))
+        whole = Table.grid()
+        whole.add_row(runs)
+        whole.add_row(total)
+        return whole

@@ -33,11 +33,10 @@ from resbench.suite.schema import SIGNAL_METRICS
 from resbench.words import count
 
 EFFECTS = (
-    "Effects are in percentage points, of sizes within a network factors (×); positive, or above "
-    "×1, means as claimed. For a chain of networks, effect and published effect are those of its "
-    "weakest step, which is named; for a growing gap, they are the rise of a fitted line from the "
-    "first level to the last. Verdicts do not pair runs by seed. Three seeds of which none failed "
-    "leave failure rates up to 63 % possible, five 45 %, eight 31 %."
+    "Effects are in percentage points (sizes within a network: factors, ×); positive, or above ×1, "
+    "means as claimed. For a chain of networks, the numbers are those of its weakest step; for a "
+    "growing gap, the rise of a fitted line from the first level to the last. If none of three "
+    "seeds failed, up to 63 % of runs could still fail; of five seeds 45 %, of eight 31 %."
 )
 
 

@@ -22,7 +22,7 @@ def test_a_first_run_a_failed_one_and_a_second_call(tmp_path: Path) -> None:
     arguments = ("run", "mini.yaml", "--no-mirror", "-j1")
     first = resbench(tmp_path, *arguments)
     assert (first.returncode, first.stdout) == (1, "")
-    begin, arl, nal, summary, logs, see = lines(first.stderr)
+    begin, arl, nal, summary, logs, result, see = lines(first.stderr)
     assert begin == "2 runs to do, 0 recorded in results; 1 worker on CPU"
     assert re.fullmatch(r"\[1/2\] done  mini arl seed 1  test error \d+\.\d\d %  T", arl)
     assert nal == (
@@ -31,6 +31,8 @@ def test_a_first_run_a_failed_one_and_a_second_call(tmp_path: Path) -> None:
     )
     assert summary == "1 done, 1 failed"
     assert logs == "Failed runs are tried again next time."
+    error = arl.split()[-3]
+    assert result == f"  ARL, err %  {error} (1)"
     assert see == "See `resbench report mini.yaml`."
     again = resbench(tmp_path, *arguments, "--cell", "arl", "--results", "./results")
     assert (again.returncode, again.stdout) == (0, "")
@@ -60,7 +62,7 @@ def test_weights_are_kept_when_asked_for_and_runs_without_them_are_named(tmp_pat
 def test_what_lacks_its_data_set_is_left_out_and_the_rest_is_trained(tmp_path: Path) -> None:
     write_suite(tmp_path, changed(suite_of(total=1), {"matrix.learning.nal.set": CIFAR}))
     done = resbench(tmp_path, "run", "mini.yaml", "--no-mirror", "-j1")
-    first, begin, trained, summary, _ = lines(done.stderr)
+    first, begin, trained, summary, *_ = lines(done.stderr)
     assert first.startswith("warning: 1 run left out: cifar10: not available. Run `resbench data")
     assert begin == "1 run to do, 0 recorded in results; 1 worker on CPU"
     assert re.fullmatch(r"\[1/1\] done  mini arl seed 1  .*", trained)

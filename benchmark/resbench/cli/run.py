@@ -36,6 +36,10 @@ if TYPE_CHECKING:
     from resbench.store.records import RunRecord
 
 
+RESULT_LINES = 8
+"""What a plan's end shows of its tables; the report has the rest."""
+
+
 @click.command("run")
 @click.argument("suites", nargs=-1, required=True, metavar="SUITE...")
 @planning_options
@@ -191,8 +195,30 @@ def _conclude(summary: PlanEnd, request: Request, results: Path, logs: str) -> i
     if summary.signal is not None:
         return 128 + summary.signal
     if parts["done"] or parts["diverged"]:
+        _say_results(summary, request.suites, results)
         _say(_next(request, results))
     return ExitCode.RUNS_FAILED if failed else ExitCode.OK
+
+
+def _say_results(summary: PlanEnd, suites: Sequence[str], results: Path) -> None:
+    """List the errors of the cells that these runs belong to, next to the published ones."""
+    from resbench.analysis.judge import report
+    from resbench.report.tables import measured
+
+    lines = []
+    for table in report(suites, results).tables:
+        own = {cell.cell for cell in table.cells if any(r.key in summary.ended for r in cell.runs)}
+        for value in table.values:
+            if value.is_error and value.cell in own:
+                published = f"published {value.number}" if value.number else ""
+                lines.append((table.label_of(value), measured(value).text, published))
+    shown = lines[:RESULT_LINES]
+    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
+    for line in shown:
+        padded = (part.ljust(width) for part, width in zip(line, widths, strict=True))
+        _say(f"  {'  '.join(padded)}".rstrip())
+    if len(lines) > len(shown):
+        _say(f"  and {len(lines) - len(shown)} more")
 
 
 def _logs(summary: PlanEnd, results: Path) -> str:

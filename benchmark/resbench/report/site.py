@@ -52,7 +52,7 @@ def write_site(suites: Iterable[str], results: Path, folder: Path) -> list[Path]
     """
     found = report(tuple(suites), results, to_keep=True)
     drawn = draw(found)
-    if masks := read_file(folder / DRAWN_BY_HAND):
+    if folder.is_dir() and (masks := read_file(folder / DRAWN_BY_HAND)):
         alt = "What the soft masks of trained networks do to the features of test images"
         drawn[MASKS] = (Figure(DRAWN_BY_HAND, alt, masks),)
     method = f"../{METHOD}" if (folder.absolute().parent / METHOD).is_file() else ""

@@ -52,6 +52,7 @@ def test_a_copy_in_somebodys_repository_has_no_commit(
 
 
 def test_the_signature_has_what_chooses_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MKL_CBWR", raising=False)
     cpu = torch.device("cpu")
     plain = determinism.signature(cpu)
     assert plain["cpu_capability"] == torch.backends.cpu.get_cpu_capability()

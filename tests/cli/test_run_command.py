@@ -22,7 +22,7 @@ def test_a_first_run_a_failed_one_and_a_second_call(tmp_path: Path) -> None:
     arguments = ("run", "mini.yaml", "--no-mirror", "-j1")
     first = resbench(tmp_path, *arguments)
     assert (first.returncode, first.stdout) == (1, "")
-    begin, arl, nal, summary, logs, result, see = lines(first.stderr)
+    begin, arl, nal, summary, logs, heading, result, see = lines(first.stderr)
     assert begin == "2 runs to do, 0 recorded in results; 1 worker on CPU"
     assert re.fullmatch(r"\[1/2\] done  mini arl seed 1  test error \d+\.\d\d %  T", arl)
     assert nal == (
@@ -31,6 +31,7 @@ def test_a_first_run_a_failed_one_and_a_second_call(tmp_path: Path) -> None:
     )
     assert summary == "1 done, 1 failed"
     assert logs == "Failed runs are tried again next time."
+    assert heading == "Measured, with the number of runs:"
     error = arl.split()[-3]
     assert result == f"  ARL, err %  {error} (1)"
     assert see == "See `resbench report mini.yaml`."

@@ -213,6 +213,8 @@ def _say_results(summary: PlanEnd, suites: Sequence[str], results: Path) -> None
                 published = f"published {value.number}" if value.number else ""
                 lines.append((table.label_of(value), measured(value).text, published))
     shown = lines[:RESULT_LINES]
+    if shown:
+        _say("Measured, with the number of runs:")
     widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
     for line in shown:
         padded = (part.ljust(width) for part, width in zip(line, widths, strict=True))

@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.factory import finish, suite_under
+from tests.mini import RESBENCH
 
-RESBENCH = str(Path(sys.executable).with_name("resbench"))
 SUITE = "table1_arl_vs_nal"
 VERBS = (
     ("status",),

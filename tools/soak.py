@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 import random
 import shutil
 import sqlite3
@@ -29,32 +28,9 @@ from pathlib import Path
 
 import psutil
 
-RESBENCH = str(Path(sys.executable).with_name("resbench"))
-SUITE = {
-    "version": 1,
-    "name": "soak",
-    "title": "Narrow networks on few digits",
-    "sources": [{"key": "wang2017", "place": "section 3"}],
-    "protocol": "wang2017",
-    "base": {
-        "data": {"name": "digits", "image_px": 8, "train_images": 64, "test_images": 50},
-        "model": {"name": "attention-56", "width": 0.125},
-        "training": {
-            "batch_size": 16,
-            "augment": {"pad_px": 1},
-            "optim": {"lr": 0.05},
-            "schedule": {"unit": "epoch", "total": 40, "drops": [{"at": 30, "factor": 0.1}]},
-        },
-    },
-    "seeds": [1, 2, 3, 4, 5, 6],
-    "matrix": {
-        "learning": {
-            "arl": {"label": "ARL"},
-            "nal": {"label": "NAL", "set": {"model.learning": "nal"}},
-        }
-    },
-    "table": {"rows": "learning", "columns": {"err": {"label": "err %"}}},
-}
+from tests.mini import RESBENCH, own_environment, suite_of, write_suite
+
+SUITE = suite_of("soak", total=40, seeds=(1, 2, 3, 4, 5, 6))
 RUN = ("run", "soak.yaml", "--jobs", "1")
 BUDGETS = ((), (), ("--budget", "20s"))
 OUTPUTS = ("spec.json", "metrics.jsonl", "predictions.npz")
@@ -74,16 +50,10 @@ class Tally:
     """Everything that must not be: runs lost, other bits, leftovers."""
 
 
-def environment(folder: Path) -> dict[str, str]:
-    """Return variables that keep everything in ``folder`` and off any GPU."""
-    own = {"RESBENCH_CACHE_DIR": str(folder / "cache"), "CUDA_VISIBLE_DEVICES": ""}
-    return {**os.environ, **own}
-
-
 def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run resbench in ``folder`` to its end."""
     return subprocess.run(
-        [RESBENCH, *arguments], cwd=folder, env=environment(folder.parent),
+        [RESBENCH, *arguments], cwd=folder, env=own_environment(folder.parent),
         capture_output=True, text=True, timeout=PATIENCE_S,
     )  # fmt: skip
 
@@ -92,7 +62,7 @@ def start(folder: Path, rng: random.Random) -> subprocess.Popen[bytes]:
     """Start a command that trains what is left, perhaps with a budget."""
     with (folder / "output.txt").open("ab") as output:
         return subprocess.Popen(
-            [RESBENCH, *RUN, *rng.choice(BUDGETS)], cwd=folder, env=environment(folder.parent),
+            [RESBENCH, *RUN, *rng.choice(BUDGETS)], cwd=folder, env=own_environment(folder.parent),
             stdin=subprocess.DEVNULL, stdout=output, stderr=output,
         )  # fmt: skip
 
@@ -100,7 +70,7 @@ def start(folder: Path, rng: random.Random) -> subprocess.Popen[bytes]:
 def prepare(folder: Path) -> Path:
     """Write the suite into a new folder; return the folder."""
     folder.mkdir(parents=True)
-    (folder / "soak.yaml").write_text(json.dumps(SUITE, indent=1))
+    write_suite(folder, SUITE)
     return folder
 
 

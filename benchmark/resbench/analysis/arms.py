@@ -46,18 +46,21 @@ def images_kept(runs: Iterable[RunFolder]) -> Kept:
     return Kept(correct, labels)
 
 
-def arms_of(
-    table: TableRuns, metrics: Iterable[Metric]
-) -> tuple[Mapping[Metric, Mapping[str, Arm]], Kept]:
-    """Return every cell of a table as an arm of each error, and the predictions behind them."""
+def kept_of(table: TableRuns) -> Kept:
+    """Return the predictions of a table's runs."""
     runs = {run.key for cell in table.cells.values() for run in cell.done}
-    kept = images_kept(RunFolder(table.results, key) for key in sorted(runs))
+    return images_kept(RunFolder(table.results, key) for key in sorted(runs))
+
+
+def arms_of(
+    table: TableRuns, metrics: Iterable[Metric], kept: Kept
+) -> Mapping[Metric, Mapping[str, Arm]]:
+    """Return every cell of a table as an arm of each error."""
     cells = table.cells.items()
-    found = {
+    return {
         metric: {name: arm_of(name, cell.records, metric, kept) for name, cell in cells}
         for metric in set(metrics)
     }
-    return found, kept
 
 
 def seeds_in_order(table: TableRuns) -> tuple[int, ...]:

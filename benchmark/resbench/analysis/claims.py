@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from resbench.analysis.arms import Kept, arms_of, seeds_in_order
+from resbench.analysis.arms import Kept, arms_of, kept_of, seeds_in_order
 from resbench.analysis.declared import as_declared, as_published
 from resbench.analysis.power import published_steps
 from resbench.analysis.tables import CellRuns, TableRuns
@@ -74,9 +74,12 @@ class JudgedClaim:
         return self.verdict != "not_run"
 
 
-def judge_claims(table: TableRuns) -> tuple[JudgedClaim, ...]:
-    """Judge the suite's claims on the runs of this table alone."""
-    questions = _questions(table)
+def judge_claims(table: TableRuns, kept: Kept | None = None) -> tuple[JudgedClaim, ...]:
+    """Judge the suite's claims on the runs of this table alone.
+
+    ``kept`` are its predictions where they are read already.
+    """
+    questions = _questions(table, kept or kept_of(table))
     found = judged(questions) if questions else ()
     triples = zip(table.expanded.loaded.suite.claims, found, questions, strict=True)
     return tuple(_judged(claim, verdict, asked.comparable) for claim, verdict, asked in triples)
@@ -111,11 +114,11 @@ def _judged(claim: Claim, found: ClaimVerdict, published: bool) -> JudgedClaim:
     )
 
 
-def _questions(table: TableRuns) -> list[Question]:
+def _questions(table: TableRuns, kept: Kept) -> list[Question]:
     """Return all claims of a table: the corrections are for their number."""
     suite, context = table.expanded.loaded.suite, table.expanded.context
     parsed = parsed_claims(table.expanded)
-    arms, kept = arms_of(table, [claim.metric for claim in suite.claims])
+    arms = arms_of(table, [claim.metric for claim in suite.claims], kept)
     seeds = seeds_in_order(table)
     questions = []
     for claim, one in zip(suite.claims, parsed, strict=True):

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from resbench import __version__
 from resbench.analysis import SCHEMA, names
+from resbench.analysis.arms import kept_of
 from resbench.analysis.claims import JudgedClaim, judge_claims
 from resbench.analysis.declared import as_published, departures, images_seen, keeps_to_source
 from resbench.analysis.results import read_results, seed_of
@@ -257,6 +258,7 @@ def judge(table: TableRuns, results: Path | None = None) -> JudgedTable:
     entries = itertools.chain(*table.ledgers.values())
     settings = {(e.path, str(e.value), e.origin, e.reason): e for e in entries}
     cited = zip(loaded.sources, suite.sources, strict=True)
+    kept = kept_of(table)
     return JudgedTable(
         suite=suite.name,
         title=suite.title,
@@ -266,9 +268,9 @@ def judge(table: TableRuns, results: Path | None = None) -> JudgedTable:
         row_header=suite.table.row_header,
         rows={row: level.label for row, level in suite.matrix[suite.table.rows].items()},
         columns=suite.table.columns,
-        values=judge_values(table),
+        values=judge_values(table, kept),
         footnotes=suite.footnotes,
-        claims=judge_claims(table),
+        claims=judge_claims(table, kept),
         cells=tuple(_cell(table, cell) for cell in table.cells.values()),
         settings=tuple(settings.values()),
         command=names.rerun_command(table, results=results),

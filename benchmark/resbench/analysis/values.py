@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from resbench.analysis.arms import arms_of, seeds_in_order
+from resbench.analysis.arms import Kept, arms_of, kept_of, seeds_in_order
 from resbench.analysis.declared import as_declared
 from resbench.analysis.names import SPLITS, data_label, listed, set_label
 from resbench.analysis.results import all_measured
@@ -75,11 +75,12 @@ class JudgedValue:
         return self.metric in ERROR_METRICS
 
 
-def judge_values(table: TableRuns) -> tuple[JudgedValue, ...]:
-    """Judge every value of a table, row by row."""
+def judge_values(table: TableRuns, kept: Kept | None = None) -> tuple[JudgedValue, ...]:
+    """Judge every value of a table, row by row; ``kept`` where its predictions are read already."""
     suite = table.expanded.loaded.suite
     found = []
-    arms, _ = arms_of(table, _SAME_SPLIT.values()) if suite.train else ({}, None)
+    metrics = _SAME_SPLIT.values()
+    arms = arms_of(table, metrics, kept or kept_of(table)) if suite.train else {}
     for row in suite.matrix[suite.table.rows]:
         for name, column in suite.table.columns.items():
             published = suite.published.get(row, {}).get(name)

@@ -79,7 +79,7 @@ def _locks(folder: Path) -> str:
     from resbench.store.locks import try_lock
 
     lock = try_lock(folder)
-    assert lock is not None, "nobody else knows this folder"
+    assert lock is not None, "no other process knows this folder"
     with lock:
         other = subprocess.run([*PYTHON, "-c", _TAKE_LOCK, str(folder)], capture_output=True)
     if other.returncode != 0:

@@ -119,7 +119,7 @@ class Worker:
 
 
 def not_taken(runs: Iterable[PlannedRun], results: Path) -> list[PlannedRun]:
-    """Return the runs that nobody trains and nobody has finished."""
+    """Return the runs that are neither finished nor being trained."""
     from resbench.store.layout import RunFolder
     from resbench.store.locks import is_locked
 

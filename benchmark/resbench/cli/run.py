@@ -202,6 +202,8 @@ def _conclude(summary: PlanEnd, request: Request, results: Path, logs: str) -> i
 
 def _say_results(summary: PlanEnd, suites: Sequence[str], results: Path) -> None:
     """List the errors of the cells that these runs belong to, next to the published ones."""
+    from tabulate import tabulate
+
     from resbench.analysis.judge import report
     from resbench.report.tables import measured
 
@@ -215,10 +217,8 @@ def _say_results(summary: PlanEnd, suites: Sequence[str], results: Path) -> None
     shown = lines[:RESULT_LINES]
     if shown:
         _say("Measured, with the number of runs:")
-    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
-    for line in shown:
-        padded = (part.ljust(width) for part, width in zip(line, widths, strict=True))
-        _say(f"  {'  '.join(padded)}".rstrip())
+    for line in tabulate(shown, tablefmt="plain", disable_numparse=True).splitlines():
+        _say(f"  {line}".rstrip())
     if len(lines) > len(shown):
         _say(f"  and {len(lines) - len(shown)} more")
 

@@ -6,7 +6,7 @@ space, and characters that cannot be seen, are made harmless by :func:`plain`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -155,6 +155,15 @@ class Document:
 def plain(text: str) -> str:
     """Return text on one line, without anything that a terminal or a reader would act on."""
     return one_line(" ".join(text.split()))
+
+
+def spaced(part: str, escape: Callable[[str], str]) -> str:
+    """Escape a part of a text and keep the blank at either end, which :func:`plain` would take.
+
+    It separates the part from the one before or after it.
+    """
+    before, after = " " * part.startswith(" "), " " * (part.endswith(" ") and len(part) > 1)
+    return f"{before}{escape(part)}{after}"
 
 
 def parts(text: Prose) -> tuple[Part, ...]:

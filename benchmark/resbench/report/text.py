@@ -142,7 +142,9 @@ def value_sentence(value: JudgedValue) -> str:
     within = f", within {MARGIN_PP:g} pp" if value.verdict == "replicated" else ""
     low, high = value.interval
     runs = (value.published.median_of if value.published else None) or 0
-    certain = f"is the median of {runs} runs" if runs else "counts as one run: nobody says of more"
+    certain = (
+        f"is the median of {runs} runs" if runs else "counts as one run: no source says of more"
+    )
     return (
         f"{meaning}{within} at {value.look} seeds: measured minus published is "
         f"{signed(value.difference)} pp, one more run would lie between {low:.2f} and {high:.2f}. "

@@ -111,7 +111,7 @@ class ClaimVerdict:
     step: tuple[str, ...]
     """The cells of that step."""
     paired: Interval | None
-    """Of the same effect at 95 %, paired by seed: beside the verdict, which does not pair."""
+    """Of the same effect at 95 %, paired by seed; the verdict does not pair."""
     published: float | None
     """The source's difference in that step."""
     p: float | None

@@ -30,6 +30,7 @@ from resbench.report.document import (
     parts,
     plain,
     shown,
+    spaced,
 )
 
 PREAMBLE = r"""\documentclass[a4paper,landscape]{article}
@@ -161,9 +162,7 @@ def _part(part: Part) -> str:
         case Strong(text):
             return f"\\textbf{{{escape(text)}}}"
         case str():
-            # escape() takes the blanks at the ends of a part, which separate it from the next
-            before, after = " " * part.startswith(" "), " " * (part.endswith(" ") and len(part) > 1)
-            return f"{before}{escape(part)}{after}"
+            return spaced(part, escape)
         case _:
             return escape(part.text)
 

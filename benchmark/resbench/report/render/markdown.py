@@ -27,6 +27,7 @@ from resbench.report.document import (
     parts,
     plain,
     shown,
+    spaced,
 )
 
 # A bar would end the cell of a table even inside a code span.
@@ -96,9 +97,7 @@ def _part(part: Part) -> str:
         case Verdict(text):
             return escape(text)
         case str():
-            # plain() would take the blanks at the ends of a part, which separate it from the next
-            before, after = " " * part.startswith(" "), " " * (part.endswith(" ") and len(part) > 1)
-            return f"{before}{escape(part)}{after}"
+            return spaced(part, escape)
 
 
 def _table(table: Table) -> str:

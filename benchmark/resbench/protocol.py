@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -43,9 +44,16 @@ class Idle(Struct, tag=True):
 
 
 class Fault(Struct, tag=True):
-    """What would stop every run of the plan: a full disk, no device."""
+    """What would stop every run of the plan: a full disk, damaged data."""
 
     text: str
+
+
+class Unfit(Struct, tag=True):
+    """The device cannot train the run ``key``, or without a key any run; another device may."""
+
+    text: str
+    key: str | None = None
 
 
 class Warned(Struct, tag=True):
@@ -82,8 +90,15 @@ class End(Struct, tag=True):
     text: str = ""
 
 
-Event: TypeAlias = Ready | Idle | Fault | Warned | AtStep | Epoch | End
+Event: TypeAlias = Ready | Idle | Fault | Unfit | Warned | AtStep | Epoch | End
 RunEvent: TypeAlias = Warned | AtStep | Epoch
+
+DEVICE_FAULT = re.compile(
+    r"uncorrectable|no CUDA-capable device|busy or unavailable|device (is |was )?lost|GPU is lost"
+    r"|fallen off the bus|hardware stack error|invalid device ordinal|system not yet initialized"
+    r"|CUDA (error: )?unknown error|(CUDA error: |driver )initialization (error|failed)"
+)
+"""What CUDA says where the device is at fault. Assertions and illegal addresses are the run's."""
 
 _encoder = msgspec.json.Encoder(enc_hook=str)  # of paths
 _jobs = msgspec.json.Decoder(list[Job], dec_hook=lambda kind, text: kind(text))

@@ -1,7 +1,9 @@
 """``python failing_worker.py FAULTS``: the real worker, except for what happens to certain runs.
 
 FAULTS is a JSON object: run key -> ``abort``, ``hang``, ``kill`` (at a step), ``starve`` (from the
-beginning); ``{"*": "forget"}``: epochs are seeded by their number in this process, not in the run.
+beginning); ``{"*": "forget"}``: epochs are seeded by their number in this process, not in the run;
+``{"cuda:0": TEXT}``: CUDA devices are a CPU that goes by their name, and this one raises TEXT at a
+step.
 """
 
 from __future__ import annotations
@@ -16,17 +18,20 @@ from typing import Any
 
 import numpy.random  # noqa: F401 - a library that cannot be loaded is another fault
 import psutil
+import torch
 
 from resbench.protocol import End, Job
 from resbench.suite.spec import derive_seed
-from resbench.train import jobs, lane, serve
+from resbench.train import attempt, jobs, lane, serve
 from resbench.train.control import Control
+from resbench.train.determinism import signature
 
 STEP = 9
 """Counted from 0: within the third epoch."""
 SPARE = 8 << 20
 """Bytes: the images fit in, the network does not."""
 faults: dict[str, str] = json.loads(sys.argv[1])
+device_name = "cpu"
 before_step, run_group = Control.before_step, jobs.run_group
 
 
@@ -40,11 +45,15 @@ def fail_at_step(control: Control, keys: list[str], step: int, total: int) -> No
             time.sleep(60)
     elif fault == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
+    elif step == STEP and (text := faults.get(device_name)):
+        raise RuntimeError(text)
     before_step(control, keys, step, total)
 
 
 def starve(jobs: list[Job], control: Control) -> list[End]:
     """Let a run have hardly any memory beyond what the process has already."""
+    global device_name
+    device_name = jobs[0].device
     if faults.get(jobs[0].key) != "starve":
         return run_group(jobs, control)
     before = resource.getrlimit(resource.RLIMIT_AS)
@@ -70,4 +79,7 @@ Control.before_step = fail_at_step  # type: ignore[method-assign, assignment]
 jobs.run_group = starve
 if faults.get("*") == "forget":
     lane.derive_seed = forget  # type: ignore[assignment]
+if any(name.startswith("cuda") for name in faults):
+    jobs.find_device = lambda *_: torch.device("cpu")
+    attempt.signature = lambda device: {**signature(device), "device": device_name[:4]}
 serve.main()

@@ -1,7 +1,8 @@
 """A worker that speaks the line protocol and trains nothing; its standard input says what to do.
 
 ``python fake_worker.py FOLDER [BEHAVIOUR...]``: runs of seed 1, 2, ... behave as the first, second,
-... behaviour says, the rest is done. Every attempt is a line in ``FOLDER/attempts``.
+... behaviour says, the rest is done; ``cuda:0=lost`` is one of a device: ``lost``, ``dies``. Every
+attempt is a line in ``FOLDER/attempts``.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from resbench.protocol import (
     Idle,
     Job,
     Ready,
+    Unfit,
     Warned,
     decode_jobs,
     encode,
@@ -28,7 +30,10 @@ from resbench.protocol import (
 from resbench.store.metrics import EpochMetrics, EpochTiming
 from resbench.store.state import Status
 
-folder, behaviours = Path(sys.argv[1]), sys.argv[2:]
+folder = Path(sys.argv[1])
+behaviours = [word for word in sys.argv[2:] if "=" not in word]
+of_devices = dict(word.split("=") for word in sys.argv[2:] if "=" in word)
+ECC = "CUDA error: uncorrectable ECC error encountered"
 stopped = False
 METRICS = EpochMetrics(
     epoch=1, step=4, lr=0.1, train_loss=1.0, train_top1_err=20.0, test_loss=1.0, test_top1_err=12.5
@@ -60,8 +65,18 @@ def run(job: Job) -> None:
     behaviour = "done" if behaviour in ("kill at start", "crowded") else behaviour
     emit(AtStep(job.key, 1, 8))
     emit(Epoch(job.key, 2, 8, METRICS, TIMING))
-    if behaviour in ("done", "diverged", "oom", "failed", "interrupted"):
-        end(job, behaviour, "" if behaviour == "done" else f"because {behaviour}")
+    if (fault := of_devices.get(job.device)) == "lost":
+        emit(Unfit(ECC))
+        end(job, "failed", f"RuntimeError: {ECC} (see its log)")
+        sys.exit()
+    elif fault == "dies":
+        sys.exit(ECC)
+    elif behaviour == "for a GPU" and job.device == "cpu":
+        emit(Unfit("device: cuda -> cpu", job.key))
+        end(job, "failed", "device: cuda -> cpu")
+    elif behaviour in ("for a GPU", "done", "diverged", "oom", "failed", "interrupted"):
+        done = behaviour in ("for a GPU", "done")
+        end(job, "done" if done else behaviour, "" if done else f"because {behaviour}")
     elif behaviour == "locked once":
         mark = folder / f"seen-{seed}"
         end(job, "done" if mark.exists() else "running")

@@ -10,7 +10,14 @@ import pytest
 from resbench.errors import EnvironmentFault, UsageError
 from resbench.machine import cores
 from resbench.runner import devices
-from resbench.runner.devices import Device, choose, gpus, need_compiler, unused_gpu
+from resbench.runner.devices import (
+    Device,
+    choose,
+    gpus,
+    like_the_first,
+    need_compiler,
+    unused_gpu,
+)
 from resbench.runner.worker import worker_variables
 
 H100, A100 = "NVIDIA H100 80GB HBM3", "NVIDIA A100-SXM4-40GB"
@@ -34,7 +41,14 @@ def test_every_gpu_has_one_worker(nvidia_smi: Path) -> None:
     assert choose("auto", None) == choose("cuda", None) == found
     assert choose("cuda", 1) == found[:1]
     assert choose("cuda:1, cuda:0", None) == found[::-1]
+    assert choose("cuda:1,cuda,cuda:1", None) == found[::-1]
     assert [device.kind for device in found] == [H100, A100]
+
+
+def test_workers_of_the_cpu_stand_behind_the_gpus(nvidia_smi: Path) -> None:
+    mixed = choose("cpu,cuda:0,cuda:1", 3)
+    assert [device.name for device in mixed] == ["cuda:0", "cuda:1", "cpu", "cpu", "cpu"]
+    assert (like_the_first(mixed), like_the_first(mixed[2:])) == (2, 3)
 
 
 @pytest.mark.parametrize(
@@ -68,8 +82,6 @@ def test_an_unknown_device_is_a_usage_error(request_: str) -> None:
 def test_a_gpu_that_is_not_there_is_a_fault_of_the_environment(nvidia_smi: Path) -> None:
     with pytest.raises(EnvironmentFault, match=r"--devices cuda:7: nvidia-smi lists no such GPU"):
         choose("cuda:7", None)
-    with pytest.raises(UsageError, match="a CPU and a GPU do not share one plan"):
-        choose("cpu,cuda:0", None)
 
 
 def test_workers_number_gpus_as_nvidia_smi_does(monkeypatch: pytest.MonkeyPatch) -> None:

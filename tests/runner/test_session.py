@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
-from resbench.protocol import Epoch, Event, Ready, RunEvent
+from resbench.protocol import Epoch, Event, Ready, RunEvent, Warned
 from resbench.runner import session, worker
 from resbench.runner.devices import Device
 from resbench.runner.plan import PlannedRun
@@ -30,7 +30,8 @@ from .planning import planned
 
 FAKE = Path(__file__).with_name("fake_worker.py")
 CPU = Device("cpu", "CPU")
-
+GPUS = [Device("cuda:0", "NVIDIA H100"), Device("cuda:1", "NVIDIA H100")]
+ECC = "CUDA error: uncorrectable ECC error encountered"
 
 KILLED = "killed by signal 9 from outside, as the kernel does when memory runs out"
 
@@ -43,10 +44,11 @@ class Notes(Progress):
         self.lines: list[tuple[str, ...]] = []
 
     def began(self, run: PlannedRun, device: str) -> None:
-        self.lines.append(("began", run.key))
+        self.lines.append(("began", run.key, device))
 
     def event(self, run: PlannedRun, event: RunEvent) -> None:
-        self.lines.append((type(event).__name__, run.key))
+        said = (event.text,) if isinstance(event, Warned) else ()
+        self.lines.append((type(event).__name__, run.key, *said))
 
     def ended(self, run: PlannedRun, status: Status, text: str) -> None:
         self.lines.append(("ended", run.key, status, text))
@@ -74,18 +76,26 @@ class Stage:
         runs: list[PlannedRun],
         *behaviours: str,
         workers: int = 1,
+        devices: Sequence[Device] = (),
         throughput: Throughput | None = None,
         **settings: Any,
     ) -> PlanEnd:
         command = (sys.executable, str(FAKE), str(self.folder), *behaviours)
         self.monkeypatch.setattr(worker, "COMMAND", command)
-        chosen = SessionSettings(self.results, [CPU] * workers, **settings)
+        chosen = SessionSettings(self.results, devices or [CPU] * workers, **settings)
         self.notes = Notes()
         return Session(runs, chosen, throughput or Throughput(), self.notes).run()
 
     def attempts(self) -> list[list[str]]:
         """Process, seed and key of each attempt."""
         return [line.split() for line in (self.folder / "attempts").read_text().splitlines()]
+
+    def used(self) -> list[str]:
+        """The device of each attempt."""
+        return [line[2] for line in self.notes.lines if line[0] == "began"]
+
+    def warnings(self) -> list[str]:
+        return [line[2] for line in self.notes.lines if line[0] == "Warned"]
 
     def ends(self) -> dict[str, str]:
         return {line[2]: line[3] for line in self.notes.lines if line[0] == "ended"}
@@ -233,6 +243,64 @@ def test_a_pack_without_memory_is_handed_out_run_by_run_to_new_processes(stage: 
     assert list(summary.ended.values()) == ["done"] * 4
     assert len(stage.attempts()) == 4
     assert [line[0] for line in stage.notes.lines].count("Warned") == 4
+
+
+def test_gpus_and_cpu_workers_take_runs_from_one_queue(stage: Stage) -> None:
+    summary = stage.work(stage.plan(20), devices=[*GPUS, CPU, CPU])
+    assert list(summary.ended.values()) == ["done"] * 20
+    assert set(stage.used()) == {"cuda:0", "cuda:1", "cpu"}
+    assert len({pid for pid, *_ in stage.attempts()}) == 4
+    assert len({key for *_, key in stage.attempts()}) == len(stage.attempts()) == 20
+
+
+@pytest.mark.parametrize("fault", ["lost", "dies"])
+def test_a_device_that_fails_is_left_out_and_its_run_goes_to_another(
+    stage: Stage, fault: str
+) -> None:
+    runs = stage.plan(6)
+    summary = stage.work(runs, f"cuda:0={fault}", devices=[*GPUS, CPU])
+    assert list(summary.ended.values()) == ["done"] * 6
+    assert (summary.left, summary.faults, stage.used().count("cuda:0")) == ([], [], 1)
+    (line,) = stage.warnings()
+    assert line.startswith("cuda:0 (NVIDIA H100) failed: ")
+    assert line.endswith(f"{ECC}. It is left out; another device takes {runs[0].label}")
+
+
+def test_every_run_of_a_pack_goes_to_another_device_with_one_line(stage: Stage) -> None:
+    runs = planned(stage.folder, suite_of(seeds=(1, 2)), engine="graph", precision="bf16")
+    summary = stage.work(runs, "cuda:0=lost", devices=GPUS, pack=2)
+    assert list(summary.ended.values()) == ["done"] * 4
+    assert len(stage.warnings()) == 1
+    assert runs[0].label in stage.warnings()[0]
+    assert runs[2].label in stage.warnings()[0]
+
+
+def test_without_a_device_that_works_the_plan_stops_and_nothing_has_failed(stage: Stage) -> None:
+    summary = stage.work(stage.plan(4), "cuda:0=lost", "cuda:1=dies", devices=GPUS)
+    assert (summary.ended, len(summary.left)) == ({}, 4)
+    assert len(summary.faults) == len(stage.warnings()) == 1
+    assert summary.faults[0].endswith(f"{ECC}. No device is left.")
+
+
+def test_another_error_of_cuda_costs_its_run_and_no_device(stage: Stage) -> None:
+    """An assertion is what a kernel says of its numbers."""
+    summary = stage.work(stage.plan(3), "mute", devices=GPUS[:1])
+    assert list(summary.ended.values()) == ["failed", "done", "done"]
+    assert (stage.warnings(), summary.faults) == ([], [])
+
+
+def test_a_run_goes_back_to_the_kind_of_device_that_it_was_started_on(stage: Stage) -> None:
+    summary = stage.work(stage.plan(4), "done", "for a GPU", devices=[GPUS[0], CPU])
+    assert list(summary.ended.values()) == ["done"] * 4
+    assert [seed for _, seed, _ in stage.attempts()].count("2") == 2
+    assert stage.warnings() == []
+
+
+def test_a_run_that_no_device_here_may_resume_fails_with_the_reason(stage: Stage) -> None:
+    summary = stage.work(stage.plan(2), "for a GPU", workers=2)
+    assert sorted(summary.ended.values()) == ["done", "failed"]
+    assert len(stage.attempts()) == 2, "one of a kind speaks for all"
+    assert stage.ends()["failed"] == "device: cuda -> cpu"
 
 
 def test_a_worker_that_takes_no_more_is_replaced_without_a_loss(stage: Stage) -> None:

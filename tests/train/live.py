@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from resbench.data.digits import read_digits
-from resbench.protocol import AtStep, Epoch, Event, Fault, Warned
+from resbench.protocol import AtStep, Epoch, Event, Fault, Unfit, Warned
 from resbench.store.layout import ResultsFolder, RunFolder
 from resbench.store.metrics import EpochMetrics, read_epochs
 from resbench.suite.spec import RunSpec
@@ -76,7 +76,7 @@ class Worker:
         jobs = [job_of(spec, self.results, **job) for spec in specs]
         return [(end.key, end.status, end.text) for end in run_group(jobs, self.control)]
 
-    def said(self, kind: type[Warned | Fault]) -> list[str]:
+    def said(self, kind: type[Warned | Fault | Unfit]) -> list[str]:
         """Texts of the events of one kind."""
         return [event.text for event in self.events if isinstance(event, kind)]
 

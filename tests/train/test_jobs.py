@@ -19,7 +19,7 @@ from msgspec import structs
 from safetensors.torch import load
 
 from resbench.errors import EnvironmentFault
-from resbench.protocol import AtStep, Fault
+from resbench.protocol import AtStep, Fault, Unfit
 from resbench.store.locks import wait_lock
 from resbench.store.predictions import read_predictions
 from resbench.store.records import read_record, read_weights
@@ -33,6 +33,7 @@ from ..mini import outputs, spec_of
 from .live import Worker, finished, lane_of
 
 SPEC = spec_of(training__schedule__total=2, training__batch_size=32)
+ECC = "CUDA error: uncorrectable ECC error encountered"
 SECOND = structs.replace(SPEC, seed=2)
 
 
@@ -171,14 +172,55 @@ def test_a_fault_of_the_data_is_reported_to_all(
     assert worker.said(Fault) == ["cifar10: MD5 is a, expected b."]
 
 
-def test_a_device_that_is_not_there_is_reported_to_all(tmp_path: Path) -> None:
+def test_a_device_that_cannot_be_used_is_reported_and_stops_no_other(tmp_path: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("a CUDA device is here")
     worker = Worker(tmp_path)
     ((_, outcome, text),) = worker.run(SPEC, device="cuda:0")
     assert outcome == "failed"
     assert "sees no CUDA device. Use the CPU" in text
-    assert worker.said(Fault) == [text]
+    assert (worker.said(Fault), worker.said(Unfit)) == ([], [text])
+
+
+def failing_capture_on_a_lost_device() -> None:
+    try:
+        raise RuntimeError(f"{ECC}\nCUDA kernel errors might be reported later")
+    finally:
+        raise RuntimeError("CUDA error: operation failed due to a previous error during capture")
+
+
+@pytest.mark.parametrize(
+    ("text", "of_the_device"),
+    [
+        (ECC, True),
+        ("CUDA error: no CUDA-capable device is detected", True),
+        ("CUDA error: CUDA-capable device(s) is/are busy or unavailable", True),
+        ("CUDA error: device is lost", True),
+        ("CUDA driver initialization failed, you might not have a CUDA gpu.", True),
+        ("CUDA unknown error - this may be due to an incorrectly set up environment", True),
+        ("CUDA error: device-side assert triggered", False),
+        ("CUDA error: an illegal memory access was encountered", False),
+        ("CUDA error: unspecified launch failure", False),
+        ("CUDA out of memory.", False),
+    ],
+)
+def test_an_error_of_the_device_is_told_from_one_of_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, of_the_device: bool
+) -> None:
+    """Who corrupts numbers or addresses is the run: it would take out one GPU after the other."""
+    monkeypatch.setattr(jobs, "train", raising(RuntimeError(f"{text}\nmore")))
+    worker = Worker(tmp_path)
+    worker.run(SPEC)
+    assert worker.said(Unfit) == ([text] if of_the_device else [])
+
+
+def test_an_error_of_the_device_is_seen_behind_the_captures_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "train", lambda *_: failing_capture_on_a_lost_device())
+    worker = Worker(tmp_path)
+    worker.run(SPEC)
+    assert worker.said(Unfit) == [ECC]
 
 
 def test_a_mistake_of_the_suite_costs_its_own_run_only(tmp_path: Path) -> None:
@@ -196,10 +238,12 @@ def test_a_mistake_of_the_suite_costs_its_own_run_only(tmp_path: Path) -> None:
 def test_another_thread_count_is_refused_unless_accepted_and_then_noted(tmp_path: Path) -> None:
     started = Worker(tmp_path).stop_after(1)
     assert started.run(SPEC)[0][1] == "interrupted"
-    ((_, outcome, text),) = Worker(tmp_path).run(SPEC, threads=2)
+    refused = Worker(tmp_path)
+    ((_, outcome, text),) = refused.run(SPEC, threads=2)
     assert outcome == "failed"
     assert "threads: 1 -> 2" in text
     assert "--accept-environment" in text
+    assert refused.said(Unfit) == [text], "another device may take it"
     assert started.folder(SPEC).checkpoint.exists()
     ((_, outcome, _),) = Worker(tmp_path).run(SPEC, threads=2, accept_environment=True)
     assert outcome == "done"

@@ -37,6 +37,7 @@ def command(results: Path, budget: str | None, format_: str | None, **options: A
     Trains and writes nothing, and needs no data set.
     """
     from resbench.report.plan_page import Machine, plan_document
+    from resbench.runner.devices import like_the_first
     from resbench.store.scan import scan
     from resbench.suite.load import suite_names
 
@@ -51,7 +52,7 @@ def command(results: Path, budget: str | None, format_: str | None, **options: A
     document = plan_document(
         suites,
         _times(runs, found, devices[0]),
-        Machine(devices[0].label, len(devices), missing),
+        Machine(devices[0].label, like_the_first(devices), missing),
         _run_command(),
         budget_s,
         overview=not named,

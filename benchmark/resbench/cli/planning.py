@@ -51,7 +51,7 @@ def planning_options(function: _F) -> _F:
         data_option,
         results_option,
         click.option("--devices", default="auto", metavar="LIST",
-                     help="auto, cpu, cuda, or cuda:0,cuda:1."),
+                     help="auto, cpu, cuda, or cuda:0,cuda:1,cpu."),
         click.option("-j", "--jobs", type=click.IntRange(min=1), metavar="N",
                      help="Workers; by default one per core on a CPU."),
         click.option("--engine", type=click.Choice(["eager", "graph", "graph+compile"]),
@@ -87,8 +87,10 @@ def expand_request(
     overrides = parse_overrides(request.set_)
     devices = choose(request.devices, request.jobs) if here else []
     engine = request.engine or "eager"
-    if engine != "eager" and here and not devices[0].is_gpu:
-        raise UsageError(f"--engine {engine}: CUDA graphs need a GPU. Use --engine eager.")
+    if engine != "eager" and not all(device.is_gpu for device in devices):
+        raise UsageError(
+            f"--engine {engine}: CUDA graphs need a GPU. Use --engine eager, or --devices cuda."
+        )
     if engine == "graph+compile" and here:
         need_compiler()
     locations = parse_locations(request.data)

@@ -114,8 +114,8 @@ def command(
         return executor.submit(files, runs, len(runnable), folder.path)
     if request.devices == "auto" and not devices[0].is_gpu and (unused := unused_gpu()):
         _say(f"warning: {unused}")
-    devices = devices[: len(runnable)]
-    _say(f"{count(len(runnable), 'run')} to do, {done} recorded in {results}; {_where(devices)}")
+    where = _where(devices[: len(runnable)])
+    _say(f"{count(len(runnable), 'run')} to do, {done} recorded in {results}; {where}")
     from resbench.runner.session import PlanEnd, SessionSettings
 
     settings = SessionSettings(
@@ -162,7 +162,7 @@ def _work(
     follower = Follower(settings.results) if mirror else None
     patience_s = 0.0  # a second signal ends everything at once; `resbench sync` catches up
     try:
-        with Progress(runs, settings.devices, throughput) as progress:
+        with Progress(runs, settings.devices[: len(runs)], throughput) as progress:
             summary = Session(runs, settings, throughput, progress).run()
             # A new store takes seconds to make, and the first runs may be shorter than that.
             patience_s = 30.0 if settings.deadline is None else 5.0

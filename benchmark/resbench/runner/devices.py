@@ -7,6 +7,7 @@ import re
 import shlex
 import shutil
 import sysconfig
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,7 +93,7 @@ def choose(request: str, workers: int | None) -> list[Device]:
     """Return the device of each worker for ``--devices`` and ``-j``.
 
     ``auto`` is every GPU, or else the CPU. A GPU has one worker; the CPU has ``workers`` of
-    one thread each, by default one a core.
+    one thread each, by default one a core. GPUs come first.
 
     Raises:
         UsageError: not ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or a list of those.
@@ -106,26 +107,25 @@ def choose(request: str, workers: int | None) -> list[Device]:
         part = part.strip()
         if part == "cpu":
             chosen += [Device("cpu", "CPU")] * (workers or cores())
-        elif part == "cuda":
-            if not found:
-                raise EnvironmentFault(_no_gpu("cuda"))
-            chosen += found
-        elif re.fullmatch(r"cuda:\d+", part):
-            match = [device for device in found if device.name == part]
+        elif re.fullmatch(r"cuda(:\d+)?", part):
+            match = [device for device in found if part in ("cuda", device.name)]
             if not match:
-                raise EnvironmentFault(_no_gpu(part))
-            chosen += match
+                raise EnvironmentFault(
+                    f"--devices {part}: nvidia-smi lists no such GPU. Use --devices cpu, or check "
+                    "the driver and CUDA_VISIBLE_DEVICES."
+                )
+            chosen += [device for device in match if device not in chosen]
         else:
             raise UsageError(
-                f"--devices {part}: unknown device. Use auto, cpu, cuda, or cuda:0,cuda:1."
+                f"--devices {part}: unknown device. Use auto, cpu, cuda, or cuda:0,cuda:1,cpu."
             )
-    if len({device.is_gpu for device in chosen}) > 1:
-        raise UsageError(f"--devices {request}: a CPU and a GPU do not share one plan; use one.")
-    return chosen[:workers] if workers and chosen[0].is_gpu else chosen
+    chosen.sort(key=lambda device: not device.is_gpu)
+    return chosen[:workers] if workers and chosen[-1].is_gpu else chosen
 
 
-def _no_gpu(name: str) -> str:
-    return (
-        f"--devices {name}: nvidia-smi lists no such GPU. Use --devices cpu, or check the driver "
-        "and CUDA_VISIBLE_DEVICES."
-    )
+def like_the_first(devices: Sequence[Device]) -> int:
+    """Return how many devices are a GPU, or the CPU, as the first is: estimates count on these.
+
+    CPU workers next to a GPU finish earlier than estimated, if they change anything.
+    """
+    return sum(device.is_gpu == devices[0].is_gpu for device in devices)

@@ -33,6 +33,7 @@ class Queue:
         self._order = {run.key: run for run in runs}
         self._left = set(self._order)
         self._alone: set[str] = set()
+        self._refused: set[tuple[str, str]] = set()
 
     @property
     def runs(self) -> list[PlannedRun]:
@@ -45,15 +46,24 @@ class Queue:
         if alone:
             self._alone.add(run.key)
 
+    def refuse(self, run: PlannedRun, device: Device) -> None:
+        """Never hand out a run to such a device again."""
+        self._refused.add((run.key, device.kind))
+
+    def refuses(self, run: PlannedRun, device: Device) -> bool:
+        """Say whether such a device has refused a run."""
+        return (run.key, device.kind) in self._refused
+
     def take(self, device: Device) -> list[PlannedRun]:
         """Return and remove the next run, or several that ``device`` can train at once."""
-        first = next((run for run in self.runs if self._fits(run, device)), None)
+        runs = [run for run in self.runs if not self.refuses(run, device)]
+        first = next((run for run in runs if self._fits(run, device)), None)
         if first is None:
             return []
         group = [first]
         if self.pack > 1 and device.is_gpu and self._packable(first):
             kind = _pack_kind(first)
-            others = (run for run in self.runs if run is not first and self._packable(run))
+            others = (run for run in runs if run is not first and self._packable(run))
             group += [run for run in others if _pack_kind(run) == kind]
         group = group[: self.pack]
         self._left -= {run.key for run in group}

@@ -14,7 +14,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from resbench.protocol import AtStep, Epoch, RunEvent, Warned
-from resbench.runner.devices import Device
+from resbench.runner.devices import Device, like_the_first
 from resbench.runner.plan import PlannedRun
 from resbench.runner.throughput import Throughput
 from resbench.store.state import Status
@@ -65,7 +65,7 @@ class Progress:
         self, runs: Sequence[PlannedRun], devices: Sequence[Device], throughput: Throughput
     ) -> None:
         self.console = Console(file=sys.stderr, highlight=False)
-        self.total, self.workers, self.ended_runs = len(runs), max(1, len(devices)), 0
+        self.total, self.workers, self.ended_runs = len(runs), like_the_first(devices), 0
         self.began_at = time.monotonic()
         self.left_s = {run.key: throughput.seconds(run.spec, devices[0]) for run in runs}
         """Run key -> expected seconds, for the runs that have not ended."""
@@ -104,6 +104,10 @@ class Progress:
         if shown.epoch and shown.epoch.timing.images_per_s:
             images = (event.steps - event.step) * run.spec.training.batch_size
             self.left_s[run.key] = images / shown.epoch.timing.images_per_s
+
+    def put_back(self, run: PlannedRun) -> None:
+        """Show a run as under way no more."""
+        self.under_way.pop(run.key, None)
 
     def ended(self, run: PlannedRun, status: Status, text: str) -> None:
         """Print how an attempt at a run ended."""

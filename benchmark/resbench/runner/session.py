@@ -17,7 +17,17 @@ from types import FrameType
 
 from resbench.errors import ResbenchError
 from resbench.process import STOP_SIGNALS
-from resbench.protocol import AtStep, End, Epoch, Event, Fault, Job, Warned
+from resbench.protocol import (
+    DEVICE_FAULT,
+    AtStep,
+    End,
+    Epoch,
+    Event,
+    Fault,
+    Job,
+    Unfit,
+    Warned,
+)
 from resbench.runner.devices import Device
 from resbench.runner.order import Queue
 from resbench.runner.plan import PlannedRun
@@ -90,6 +100,8 @@ class Session:
         self.summary = PlanEnd()
         self.selector = selectors.DefaultSelector()
         self.slots: list[Worker | None] = [None] * len(settings.devices)
+        self.left_out: set[str] = set()
+        """Names of the devices that have failed."""
         self._lock_poll = 0.0
         self._announced = False
 
@@ -131,7 +143,7 @@ class Session:
             worker = self.slots[i]
             if self._stopping() or (worker is not None and worker.busy):
                 continue
-            if group := self.queue.take(device):
+            if device.name not in self.left_out and (group := self.queue.take(device)):
                 self._start(i, device, group)
                 assigned = True
         return assigned
@@ -181,6 +193,8 @@ class Session:
         worker.heard(event)
         if isinstance(event, Fault):
             self._fault(event.text)
+        elif isinstance(event, Unfit) and event.key is None:
+            self._leave_out(worker, event.text)
         elif isinstance(event, Warned | AtStep | Epoch | End):
             run = next(run for run in worker.runs if run.key == event.key)
             if isinstance(event, End):
@@ -188,7 +202,7 @@ class Session:
                 if event.status is Status.OOM and worker.packed > 1:
                     self._unpack(run, worker.packed)
                 else:
-                    self._end(run, event.status, event.text)
+                    self._ended(run, worker, event.status, event.text)
                 return
             if isinstance(event, Epoch):
                 self.summary.epochs += 1
@@ -219,7 +233,37 @@ class Session:
         """Hand out a run of a pack that memory did not suffice for again, to a new process."""
         text = f"{run.label}: not enough memory for {packed} runs at once; it is tried again alone"
         self.progress.event(run, Warned(run.key, text))
+        self.progress.put_back(run)
         self.queue.put_back(run, alone=True)
+
+    def _in_use(self) -> list[Device]:
+        return [device for device in self.settings.devices if device.name not in self.left_out]
+
+    def _leave_out(self, worker: Worker, why: str) -> None:
+        """Give no more runs to a device that has failed; those that it has go to the others."""
+        device = worker.device
+        if device.name in self.left_out:  # every run of a pack says so
+            return
+        self.left_out.add(device.name)
+        failed = f"{device.name} ({device.label}) failed: {why.rstrip('.')}."
+        if not self._in_use():
+            self._fault(f"{failed} No device is left.")
+            return
+        runs = ", ".join(run.label for run in worker.runs)
+        text = f"{failed} It is left out; another device takes {runs}"
+        self.progress.event(worker.runs[0], Warned(worker.runs[0].key, text))
+
+    def _ended(self, run: PlannedRun, worker: Worker, status: Status, text: str) -> None:
+        """End an attempt, unless it failed for its device alone: then another one takes the run."""
+        elsewhere = worker.device.name in self.left_out
+        if run.key in worker.refused:
+            self.queue.refuse(run, worker.device)
+            elsewhere = any(not self.queue.refuses(run, device) for device in self._in_use())
+        if status is Status.FAILED and elsewhere:
+            self.progress.put_back(run)
+            self.queue.put_back(run)
+        else:
+            self._end(run, status, text)
 
     def _bury(self, slot: int, worker: Worker) -> None:
         """A worker's output has ended: account for the runs it held, and free its slot."""
@@ -227,15 +271,24 @@ class Session:
         self.slots[slot] = None
         if worker.busy:
             status, text = worker.obituary()
-            if status is Status.FAILED and not worker.ready and not worker.killed:
+            whys = {run.key: self._why(run, text) for run in worker.runs}
+            device_faults = filter(DEVICE_FAULT.search, whys.values())
+            if worker.device.is_gpu and (why := next(device_faults, None)):
+                self._leave_out(worker, why)
+            elif status is Status.FAILED and not worker.ready and not worker.killed:
                 self._fault(f"A worker cannot start: {text}")
             for run in worker.runs:
-                folder = RunFolder(self.settings.results, run.key)
-                last = _last_line(folder)
-                why = f"{text}; its log ends: {last}" if last else text
-                _note(folder, status, why)
-                self._end(run, status, why)
+                _note(RunFolder(self.settings.results, run.key), status, whys[run.key])
+                self._ended(run, worker, status, whys[run.key])
         worker.close()
+
+    def _why(self, run: PlannedRun, text: str) -> str:
+        """Return what ended a worker, with the end of a run's log, where native code says why."""
+        try:
+            log = RunFolder(self.settings.results, run.key).log.read_text(errors="replace").strip()
+        except OSError:
+            log = ""
+        return f"{text}; its log ends: {log.splitlines()[-1]}" if log else text
 
     # -- limits ----------------------------------------------------------------------------------
 
@@ -274,15 +327,6 @@ class Session:
             if worker is not None:
                 worker.process.kill()
         raise SystemExit(128 + number)
-
-
-def _last_line(run: RunFolder) -> str:
-    """Return the end of a run's log, where native code says why it died."""
-    try:
-        lines = run.log.read_text(errors="replace").strip().splitlines()
-    except OSError:
-        return ""
-    return lines[-1] if lines else ""
 
 
 def _note(run: RunFolder, status: Status, text: str) -> None:

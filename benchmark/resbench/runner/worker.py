@@ -12,7 +12,7 @@ from contextlib import suppress
 
 from resbench.machine import control_groups
 from resbench.process import PYTHON, STOP_SIGNALS
-from resbench.protocol import Event, Idle, Job, Ready, decode_event, encode
+from resbench.protocol import Event, Idle, Job, Ready, Unfit, decode_event, encode
 from resbench.runner.devices import Device
 from resbench.runner.plan import PlannedRun
 from resbench.store.state import Status
@@ -50,6 +50,8 @@ class Worker:
         self.heard_at = time.monotonic()
         self.ready = False
         """Whether it has started up."""
+        self.refused: set[str] = set()
+        """Keys of the runs that its device cannot train, and another may."""
         self._idle = True
         self._asked_to_stop = False
         self._killed_for: str | None = None
@@ -97,6 +99,8 @@ class Worker:
         self.heard_at = time.monotonic()
         self.ready = self.ready or isinstance(event, Ready)
         self._idle = self._idle or isinstance(event, Idle)
+        if isinstance(event, Unfit) and event.key is not None:
+            self.refused.add(event.key)
 
     def stop(self) -> None:
         """Ask it, once, to stop at the next step."""

@@ -11,7 +11,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from resbench.errors import EnvironmentFault
-from resbench.protocol import Epoch, Job, Warned
+from resbench.protocol import Epoch, Job, Unfit, Warned
 from resbench.store.atomic import write_atomic
 from resbench.store.envelope import load_checkpoint, save_checkpoint
 from resbench.store.layout import RunFolder
@@ -106,11 +106,13 @@ class Attempt:
             f"{k}: {was.get(k)} -> {value}" for k, value in now.items() if was.get(k) != value
         ]
         if changes and not self.job.accept_environment:
-            raise EnvironmentFault(
+            text = (
                 f"run {self.key[:16]} was started in another environment ({'; '.join(changes)}); "
                 "its numbers would not all come from one. Resume it there, or pass "
                 "--accept-environment to resume here and have the record say so."
             )
+            self.emit(Unfit(text, self.key))
+            raise EnvironmentFault(text)
         self.counters.changes += [f"epoch {self.counters.epoch}: {change}" for change in changes]
         self.counters.signature = now
 

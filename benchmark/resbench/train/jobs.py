@@ -17,7 +17,7 @@ import torch
 from resbench.data.images import Images
 from resbench.data.sources import Source, load
 from resbench.errors import EnvironmentFault, ResbenchError, StorageFault, UsageError
-from resbench.protocol import End, Fault, Job
+from resbench.protocol import DEVICE_FAULT, End, Fault, Job, Unfit
 from resbench.store.layout import RunFolder
 from resbench.store.locks import try_lock
 from resbench.store.records import read_record, write_spec
@@ -41,8 +41,12 @@ NO_MEMORY = re.compile(
 """What libraries say, in a plain RuntimeError, when memory does not suffice."""
 
 
-class _Shared(EnvironmentFault):
-    """The device or the data set: it would stop every run of the plan."""
+class _NoData(EnvironmentFault):
+    """The data set: it would stop every run of the plan."""
+
+
+class _NoDevice(EnvironmentFault):
+    """The device: it would stop every run that is given to it."""
 
 
 def run_group(jobs: list[Job], control: Control) -> list[End]:
@@ -129,7 +133,7 @@ def _device(job: Job) -> torch.device:
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)  # what earlier runs of the process needed
     except EnvironmentFault as error:
-        raise _Shared(str(error)) from error
+        raise _NoDevice(str(error)) from error
     return device
 
 
@@ -148,7 +152,7 @@ def _load(source: Source) -> Images:
     try:
         return load(source)
     except EnvironmentFault as error:
-        raise _Shared(str(error)) from error
+        raise _NoData(str(error)) from error
 
 
 @contextmanager
@@ -174,33 +178,46 @@ def _note(folder: RunFolder, status: Status, epoch: int | None, text: str) -> No
 
 
 def _cause(error: Exception, control: Control) -> tuple[Status, str]:
-    """Return what an error makes of a run; report to the parent what would stop every run."""
+    """Return what an error makes of a run; report to the parent what would stop other runs."""
     if isinstance(error, Interrupted):
         return Status.INTERRUPTED, ""
-    if isinstance(error, StorageFault | _Shared):
+    if isinstance(error, StorageFault | _NoData):
         control.emit(Fault(str(error)))
+    if isinstance(error, _NoDevice):
+        control.emit(Unfit(str(error)))
     if isinstance(error, ResbenchError):
         return Status.FAILED, str(error)
     name, line = type(error).__name__, next(iter(str(error).splitlines()), "")
-    if _out_of_memory(error):
+    if lost := _device_fault(error):
+        control.emit(Unfit(lost))
+    elif _out_of_memory(error):
         return Status.OOM, line or name
     traceback.print_exception(error)
     what = line if isinstance(error, ValueError) else ": ".join(filter(None, (name, line)))
     return Status.FAILED, f"{what} (see its log)"
 
 
-def _out_of_memory(error: BaseException | None) -> bool:
-    """Say whether memory ran out; the end of a failed capture hides that behind its own error."""
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error and those behind it: the end of a failed capture hides why it failed."""
     while error is not None:
-        if isinstance(error, MemoryError | torch.OutOfMemoryError):
-            return True
-        if isinstance(error, OSError) and error.errno == errno.ENOMEM:
-            return True
-        text = str(error)
-        if isinstance(error, RuntimeError) and NO_MEMORY.search(text):
-            return True
+        yield error
         error = error.__cause__ or error.__context__
-    return False
+
+
+def _device_fault(error: BaseException) -> str | None:
+    """Return what CUDA says of the device, where that is at fault."""
+    lines = (str(one).partition("\n")[0] for one in _chain(error) if isinstance(one, RuntimeError))
+    return next(filter(DEVICE_FAULT.search, lines), None)
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """Say whether memory ran out."""
+    return any(
+        isinstance(one, MemoryError | torch.OutOfMemoryError)
+        or (isinstance(one, OSError) and one.errno == errno.ENOMEM)
+        or (isinstance(one, RuntimeError) and NO_MEMORY.search(str(one)))
+        for one in _chain(error)
+    )
 
 
 def _free_memory() -> None:

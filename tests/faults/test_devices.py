@@ -1,0 +1,86 @@
+"""One queue for GPUs and CPU workers, and what becomes of the run of a device that fails."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+
+from ..mini import outputs
+from .running import ARL, RUN, Done, epochs_in, failing, prepare, ran, record_in, run_in
+
+ECC = "CUDA error: uncorrectable ECC error encountered\nCompile with `TORCH_USE_CUDA_DSA`."
+ASSERT = "CUDA error: device-side assert triggered\nCompile with `TORCH_USE_CUDA_DSA`."
+LEFT_OUT = "warning: cuda:0 (NVIDIA H100) failed: CUDA error: uncorrectable ECC error encountered. "
+
+
+@pytest.fixture
+def nvidia_smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tool of that name that lists two GPUs."""
+    tool = tmp_path / "bin" / "nvidia-smi"
+    tool.parent.mkdir()
+    tool.write_text("#!/bin/sh\nprintf '%s\\n' 'NVIDIA H100' 'NVIDIA H100'\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tool.parent}:/usr/bin:/bin")
+
+
+ran_with_gpus = partial(ran, CUDA_VISIBLE_DEVICES="0,1")
+
+
+def about(device: str, done: Done) -> list[str]:
+    return [line for line in done.stderr.splitlines() if device in line]
+
+
+@pytest.mark.usefixtures("nvidia_smi")
+@pytest.mark.skipif(torch.version.cuda is not None, reason="this torch has a CUDA of its own")
+def test_a_gpu_that_torch_cannot_use_leaves_its_run_to_the_cpu(
+    tmp_path: Path, unbroken: Path
+) -> None:
+    folder = prepare(tmp_path / "mixed")
+    done = ran_with_gpus(folder, *RUN, "--devices", "cuda:0,cpu", "--jobs", "1")
+    assert done.returncode == 0, done.stderr
+    assert "2 workers on NVIDIA H100, CPU" in done.stderr
+    (line,) = about("cuda:0", done)
+    assert "sees no CUDA device" in line
+    assert line.endswith("It is left out; another device takes mini arl seed 1")
+    assert "2 done" in done.stderr
+    assert outputs(unbroken / "results").items() <= outputs(folder / "results").items()
+    nothing = ran_with_gpus(prepare(tmp_path / "alone"), *ARL, "--devices", "cuda:0")
+    assert nothing.returncode == 3, nothing.stderr
+    (line,) = about("cuda:0", nothing)
+    assert line.endswith("No device is left.")
+    assert "0 done, 1 left" in nothing.stderr
+
+
+@pytest.mark.usefixtures("nvidia_smi")
+def test_a_run_continues_on_another_gpu_and_never_unasked_on_another_kind_of_device(
+    tmp_path: Path, unbroken: Path
+) -> None:
+    command = failing({"cuda:0": ECC}, ARL)
+    folder = prepare(tmp_path / "ecc")
+    refused = ran_with_gpus(folder, *command, "--devices", "cuda:0,cpu", "--jobs", "1")
+    assert about("cuda:0", refused) == [
+        f"{LEFT_OUT}It is left out; another device takes mini arl seed 1"
+    ]
+    assert refused.returncode == 1, refused.stderr
+    assert "device: cuda -> cpu" in refused.stderr
+    begun = epochs_in(run_in(folder))
+    assert begun, "nothing was lost"
+    done = ran_with_gpus(folder, *command, "--devices", "cuda")
+    assert done.returncode == 0, done.stderr
+    assert about("cuda:0", done) == [
+        f"{LEFT_OUT}It is left out; another device takes mini arl seed 1"
+    ]
+    assert outputs(folder / "results") == outputs(unbroken / "results")
+    assert record_in(folder).timing.resumed > 0
+
+
+@pytest.mark.usefixtures("nvidia_smi")
+def test_an_assertion_costs_its_run_and_no_device(tmp_path: Path) -> None:
+    folder = prepare(tmp_path / "assert")
+    done = ran_with_gpus(folder, *failing({"cuda:0": ASSERT}), "--devices", "cuda:0")
+    assert done.returncode == 1, done.stderr
+    assert "2 failed" in done.stderr
+    assert len(about("device-side assert", done)) == 2

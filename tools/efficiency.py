@@ -1,0 +1,55 @@
+"""How much of its workers' time the queue of the runner spends in training.
+
+Usage: ``python -m tools.efficiency [--runs 12] [--epochs 50] [--workers 2]``. Narrow networks on
+digits, 10 s a run, by one ``resbench run`` in a temporary folder. Prints the seconds in runs, and
+in their epochs, over ``workers`` times the seconds of the whole command. Other programs on the same
+cores lengthen all of them alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from resbench.store.metrics import EpochTiming, read_epochs
+from tests.mini import RESBENCH, own_environment, run_folders, suite_of, write_suite
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Train, and print one line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=12)
+    parser.add_argument("--epochs", type=int, default=50)
+    parser.add_argument("--workers", type=int, default=2)
+    chosen = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        seeds = tuple(range(1, chosen.runs // 2 + 1))
+        write_suite(folder, suite_of(total=chosen.epochs, seeds=seeds))
+        command = (RESBENCH, "run", "mini.yaml", "--no-mirror", f"--jobs={chosen.workers}")
+        started = time.perf_counter()
+        process = subprocess.Popen(command, cwd=folder, env=own_environment(folder))
+        _, status, usage = os.wait4(process.pid, 0)
+        wall_s = time.perf_counter() - started
+        if status:
+            sys.exit("a run failed")
+        runs = run_folders(folder / "results")
+        epochs = [row for run in runs for row in read_epochs(run.timing, EpochTiming)]
+        in_epochs_s = sum(row.duration_s + row.eval_s for row in epochs)
+        in_runs_s = sum(run.record.stat().st_mtime - run.spec.stat().st_mtime for run in runs)
+    of_workers_s = chosen.workers * wall_s
+    print(
+        f"{len(runs)} runs on {chosen.workers} workers: {in_runs_s / of_workers_s:.3f} of the "
+        f"{of_workers_s:.1f} s of the workers in runs, {in_epochs_s / of_workers_s:.3f} in epochs; "
+        f"CPU {usage.ru_utime + usage.ru_stime:.1f} s, load {os.getloadavg()[0]:.1f}"
+    )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -53,6 +53,19 @@ def with_level(settings: dict[str, Any], **suite: Any) -> dict[str, Any]:
     return changed(suite_of(**suite), {"matrix.learning.nal.set": settings})
 
 
+def test_a_cell_that_a_tier_makes_equal_to_another_is_not_trained_under_its_label(
+    tmp_path: Path,
+) -> None:
+    lr = "training.optim.lr"
+    suite = with_level({lr: 0.03})  # and the level arl at the rate of the base: two experiments
+    suite["matrix"]["learning"]["arl"]["set"] = {}
+    assert [cell.skip for cell in expanded(tmp_path, suite).cells] == [None, None]
+    for setting in ({"tier": {"name": "small", "set": {lr: 0.04}}}, {"overrides": ((lr, 0.04),)}):
+        first, second = expanded(tmp_path, suite, **setting).cells
+        assert (first.skip, second.spec) == (None, None)
+        assert second.skip == f"in this setting it is the same experiment as {first.id}"
+
+
 def test_each_layer_overrules_the_last(tmp_path: Path) -> None:
     lr = "training.optim.lr"
     suite = with_level({lr: 0.03})

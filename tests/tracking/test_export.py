@@ -22,8 +22,9 @@ from resbench.store.locks import try_lock
 from resbench.store.metrics import rewind
 from resbench.store.state import Status
 from resbench.tracking.export import MLFLOW_STATUS, Exported, Exporter
+from resbench.tracking.mirror import DIGEST
 
-from ..factory import CELL, EPOCHS, SUITE, complete, folder_of
+from ..factory import CELL, EPOCHS, SUITE, complete, finish, folder_of, suite_under
 from .conftest import without_uri
 from .tables import NAME, Tables, eventually, finished, stopped, worked
 
@@ -105,6 +106,29 @@ def test_the_published_value_is_that_of_the_suite_next_to_the_results(
     suite.write_text("version: 9")
     assert sync(results).problems == ()
     assert tables.runs() == [(SUITE, NAME, "FINISHED")]
+
+
+def test_sync_puts_the_report_of_a_suite_into_one_run_and_renews_it(
+    results: Path, tables: Tables
+) -> None:
+    def page() -> str:
+        subprocess.run([*SYNC, str(results)], check=True, env=without_uri())
+        [path] = (results / "mlartifacts").rglob("report.html")
+        return path.read_text()
+
+    suite = suite_under(SUITE)
+    finish(results, suite, CELL, 1, 5.5)
+    first = page()
+    [digest] = tables.query(f"SELECT value FROM tags WHERE key = '{DIGEST}' AND run_uuid IN "
+                            "(SELECT run_uuid FROM runs WHERE name = 'report')")  # fmt: skip
+    assert page() == first
+    assert first.startswith("<!DOCTYPE html>")
+    assert "1 run in 1 setting" in first
+    finish(results, suite, CELL, 2, 5.6)
+    assert "2 runs in 1 setting" in page()
+    names = ["report", f"s1 {CELL}", f"s2 {CELL}"]
+    assert tables.runs() == [(SUITE, name, "FINISHED") for name in names]
+    assert digest[0] not in tables.tags(DIGEST)
 
 
 def test_the_experiment_names_its_source_and_where_the_claims_are_judged(
@@ -415,7 +439,8 @@ def test_two_exports_at_once_from_nothing_make_no_duplicates(tmp_path: Path) -> 
     answers = [process.communicate(timeout=240) for process in both]
     assert [process.returncode for process in both] == [0, 0], answers
     tables = Tables(tmp_path / "mlflow.db")
-    assert len(tables.runs()) == 3
+    names = ["report", *(NAME.replace("s0", f"s{seed}") for seed in (1, 2, 3))]
+    assert [name for _, name, _ in tables.runs()] == names
     assert len(tables.points()) == len(set(tables.query("SELECT run_uuid, key, step FROM metrics")))
 
 

@@ -58,13 +58,16 @@ class Power:
 def claim_powers(expanded: Expanded, runs: Runs) -> tuple[Power, ...]:
     """Return what each claim of a suite can detect at its planned seeds.
 
-    The sd is measured in ``runs`` of this setting where a cell has two of them, else assumed.
+    The sd is measured in ``runs`` of this setting where a cell has two of them, else assumed. A
+    claim about a cell that this setting does not train is left out.
     """
     claims = expanded.loaded.suite.claims
     sizes = Counter(claim.ours for claim in claims)  # claims of ours are a family of their own
     pairs = zip(claims, parsed_claims(expanded), strict=True)
     return tuple(
-        _power(expanded, claim, parsed, runs, sizes[claim.ours]) for claim, parsed in pairs
+        _power(expanded, claim, parsed, runs, sizes[claim.ours])
+        for claim, parsed in pairs
+        if all(expanded.cell(cell).spec is not None for cell in parsed.cells)
     )
 
 

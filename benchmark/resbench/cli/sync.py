@@ -16,22 +16,32 @@ def command(results: Path) -> int:
     """Bring MLflow up to date with the results folder.
 
     Writes only what has changed, exports what `resbench run` could not, and ends runs whose process
-    has died. The store is DIR/mlflow.db, or what MLFLOW_TRACKING_URI names. It holds absolute
-    paths: after moving DIR, remove mlflow.db and mlartifacts first. Exit 1 if a run could not be
-    exported.
+    has died. The run `report` of each suite gets its tables as a page. The store is DIR/mlflow.db,
+    or what MLFLOW_TRACKING_URI names. It holds absolute paths: after moving DIR, remove mlflow.db
+    and mlartifacts first. Exit 1 if a run could not be exported.
     """
     from resbench.tracking.export import Exporter
 
-    exporter = Exporter(results)
-    report = exporter.export()
-    for problem in report.problems:
+    exporter = Exporter(results, page=lambda suite: _page(suite, results))
+    done = exporter.export()
+    for problem in done.problems:
         click.echo(problem, err=True)
     counts = {
-        "written": report.written,
-        "unchanged": report.unchanged,
-        "running now": report.running,
-        "not exported": len(report.problems),
+        "written": done.written,
+        "unchanged": done.unchanged,
+        "running now": done.running,
+        "not exported": len(done.problems),
     }
     shown = [f"{n} {what}" for what, n in counts.items() if n or what in ("written", "unchanged")]
     click.echo(f"{exporter.mirror.shown}: {', '.join(shown)}.")
-    return ExitCode.RUNS_FAILED if report.problems else ExitCode.OK
+    return ExitCode.RUNS_FAILED if done.problems else ExitCode.OK
+
+
+def _page(suite: str, results: Path) -> str:
+    from resbench.analysis.judge import report
+    from resbench.report.render import render
+    from resbench.report.report_page import report_document
+    from resbench.report.site import draw
+
+    found = report((suite,), results)
+    return render(report_document(found, draw(found, claims=False)), "html")

@@ -17,7 +17,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from resbench.analysis.claims import JudgedClaim
+from resbench.analysis.classes import errors_by_class
 from resbench.analysis.judge import JudgedTable, epochs_of
 from resbench.analysis.names import data_label, listed, set_label
 from resbench.datasets import DATA_SETS
@@ -138,6 +141,47 @@ def noise(judged: JudgedTable, results: str) -> Figure | None:
         axes.set_ylim(0)
         _legend_below(figure, axes, skip=("network", "whose"))
         _title(figure, judged)
+    return figure
+
+
+def confusions(judged: JudgedTable, results: str) -> Figure | None:
+    """Draw for which class the test images of each class are taken, a panel a cell.
+
+    None without runs, and for data sets of many classes.
+    """
+    tested = any(value.metric == "test_top1_err" for value in judged.values)
+    found = errors_by_class(results, judged) if tested else {}
+    if not found:
+        return None
+    import seaborn as sns
+    from matplotlib.colors import LinearSegmentedColormap
+    from matplotlib.figure import Figure
+
+    across = min(4, len(found))
+    down = -(-len(found) // across)
+    most = max(classes.confused.max() for classes in found.values())
+    with _style():
+        # from transparent on, for a page may be light or dark
+        red = sns.color_palette("colorblind")[3]
+        colours = LinearSegmentedColormap.from_list("confused", [(*red, 0.0), (*red, 1.0)])
+        size = (1.1 + 1.95 * across, 1.3 + 2.0 * down)
+        figure = Figure(figsize=size, layout="compressed")
+        parts = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False).flatten()
+        for axes, (label, classes) in zip(parts, found.items(), strict=False):
+            axes.imshow(classes.confused, cmap=colours, vmin=0, vmax=most, interpolation="none")
+            axes.grid(visible=False)
+            axes.set_title(_wrapped(_short(label), 30))
+            at = range(len(classes.names))
+            axes.set_xticks(at, classes.names, rotation=90, fontsize=7)
+            axes.set_yticks(at, classes.names, fontsize=7)
+            for truth, guess in np.argwhere(classes.confused >= max(1.0, most / 3)):
+                number = f"{classes.confused[truth, guess]:.0f}"
+                axes.text(guess, truth, number, ha="center", va="center", fontsize=6)
+        for axes in parts[len(found) :]:
+            axes.remove()
+        figure.supylabel("true class", fontsize=9)
+        figure.supxlabel("predicted class", fontsize=9)
+        _title(figure, judged, "Percent of the images of a class that are taken for another")
     return figure
 
 

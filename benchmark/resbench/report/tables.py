@@ -334,18 +334,18 @@ def _runs_fold(table: JudgedTable) -> Fold:
 
 def _classes_fold(table: JudgedTable, results: str) -> Iterator[Block]:
     """Yield the test error by class and the most frequent confusion of each cell."""
-    found = {cell.label: errors_by_class(results, cell.done) for cell in table.cells if cell.done}
+    found = errors_by_class(results, table)
     rows: tuple[tuple[Cell, ...], ...] = tuple(
-        (label, *(Number(f"{e:.1f}", e) for e in classes.errors), _confusion(classes.mistaken))
+        (label, *(Number(f"{e:.1f}", e) for e in classes.errors), _confusion(classes.worst))
         for label, classes in found.items()
-        if classes is not None
     )
     if rows:
-        header = ("cell", *(f"class\n{i}" for i in range(len(rows[0]) - 2)), "most often mistaken")
+        names = next(iter(found.values())).names
+        header = ("cell", *names, "most often mistaken")
         said = "Percent of the test images of a class, mean over seeds, from predictions."
-        shown = Table(header, rows, "l" + "r" * (len(header) - 2) + "l")
+        shown = Table(header, rows, "l" + "r" * len(names) + "l")
         yield Fold("Test error by class", (Paragraph(said), shown))
 
 
-def _confusion(mistaken: tuple[int, int, float] | None) -> str:
-    return "" if mistaken is None else f"{mistaken[0]} as {mistaken[1]} ({mistaken[2]:.1f}%)"
+def _confusion(worst: tuple[str, str, float] | None) -> str:
+    return "" if worst is None else f"{worst[0]} as {worst[1]} ({worst[2]:.1f} %)"

@@ -8,8 +8,9 @@ that an error points at a line and the ledger can show where each hyperparameter
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from dataclasses import replace as with_changes
 from pathlib import Path
 from typing import Any
 
@@ -147,7 +148,21 @@ def expand(
             problems += [p for p in error.problems if p not in problems]
     if problems:
         raise DocumentError(problems)
+    if context.tier != PAPER.name or context.overrides:
+        cells = list(_each_once(cells))
     return Expanded(loaded, tier[0], context, tuple(cells), chosen)
+
+
+def _each_once(cells: Sequence[Cell]) -> Iterator[Cell]:
+    """Skip cells that the tier or an override has made equal to another: their labels are wrong.
+
+    A tier that sets the schedule trains a row of 40 epochs as long as one of five.
+    """
+    first: dict[str, str] = {}
+    for cell in cells:
+        same = cell.id if cell.spec is None else first.setdefault(cell.spec.key, cell.id)
+        reason = f"in this setting it is the same experiment as {same}"
+        yield cell if same == cell.id else with_changes(cell, spec=None, skip=reason)
 
 
 def parsed_claims(expanded: Expanded) -> list[ParsedClaim]:

@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,6 +21,7 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from resbench import __version__
 from resbench.errors import ResbenchError
 from resbench.store.layout import RUN_NAME, RunFolder
 from resbench.store.locks import is_locked
@@ -39,7 +40,7 @@ from resbench.tracking.mirror import (
 )
 from resbench.words import one_line
 
-EPOCHS, RECORD = "resbench.epochs", "resbench.record"
+EPOCHS, RECORD, PAGE = "resbench.epochs", "resbench.record", "resbench.report"
 INCOMPLETE = "incomplete"
 """The digest of a run that is being written."""
 NOTE = "mlflow.note.content"
@@ -129,13 +130,16 @@ class Exporter:
     Args:
         results: The folder.
         wait_s: How long to wait for another process that writes to the store.
+        page: From a suite's file to its report in HTML, which one run of each suite then holds.
 
     Raises:
         UsageError: MLFLOW_TRACKING_URI names a store that cannot be used.
     """
 
-    def __init__(self, results: Path, wait_s: float = 60.0) -> None:
-        self.mirror, self.wait_s = find_mirror(results), wait_s
+    def __init__(
+        self, results: Path, wait_s: float = 60.0, page: Callable[[str], str] | None = None
+    ) -> None:
+        self.mirror, self.wait_s, self.page = find_mirror(results), wait_s, page
         self._suites, self._folder = Suites(results), folder_id(results)
         self._exported: set[str] | None = None
         """Digests that are in a store which cannot be asked at little cost."""
@@ -154,11 +158,14 @@ class Exporter:
             for suite, cell in facts.cells
         ]
         wanted = {cell_run.digest: cell_run for cell_run in cell_runs}
-        missing, lost = self._compare(wanted)
+        pages = self._pages(cell_runs)
+        held, lost = self._held(wanted)
+        missing = {digest: run for digest, run in wanted.items() if digest not in held}
+        stale = {digest: suite for digest, suite in pages.items() if digest not in held}
         written, refused = set[str](), dict[str, str]()
-        if missing or lost:
+        if missing or stale or lost:
             with self._plainly(), self.mirror.turn(self.wait_s):
-                suites = sorted({cell_run.suite for cell_run in missing.values()})
+                suites = sorted({*(run.suite for run in missing.values()), *stale.values()})
                 experiments = {suite: self._experiment(suite) for suite in suites}
                 known = self._search()  # after that: deleted experiments come back with their runs
                 for digest, cell_run in missing.items():
@@ -171,7 +178,9 @@ class Exporter:
                         text = f"run {cell_run.facts.key[:16]}: MLflow refuses it: {_why(error)}"
                         refused[cell_run.facts.key] = text
                 self._end_lost(known, wanted)
-        self._exported = set(wanted)
+                for digest, suite in stale.items():
+                    self._put_page(experiments[suite], suite, digest)
+        self._exported = {*wanted, *pages}
         running = sum(facts.status is Status.RUNNING for facts in runs)
         unchanged = len(runs) - len(written | refused.keys())
         return Exported(
@@ -194,16 +203,24 @@ class Exporter:
                 problems.append(one_line(error))
         return found, problems
 
-    def _compare(self, wanted: Mapping[str, CellRun]) -> tuple[dict[str, CellRun], bool]:
-        """Return what the store may not hold, and whether it may show a run as running wrongly."""
+    def _pages(self, cell_runs: list[CellRun]) -> dict[str, str]:
+        """Return the suites with a report, by a digest of the records that it is made of."""
+        parts: dict[str, set[str]] = {}
+        for run in cell_runs if self.page else ():
+            if run.facts.record and run.published.path:
+                parts.setdefault(run.suite, {repr(run.published)}).add(run.facts.record)
+        return {
+            hashlib.sha256(repr((__version__, suite, sorted(own))).encode()).hexdigest(): suite
+            for suite, own in parts.items()
+        }
+
+    def _held(self, wanted: Mapping[str, CellRun]) -> tuple[set[str], bool]:
+        """Return the digests in the store, and whether it may show a run as running wrongly."""
         rows = self.mirror.held()
         if rows is None:
-            held, lost = self._exported or set(), self._exported is None
-        else:
-            held = {digest for digest, *_ in rows}
-            ours = (digest for digest, *end in rows if end == ["RUNNING", self._folder])
-            lost = any(digest not in wanted for digest in ours)
-        return {digest: cell_run for digest, cell_run in wanted.items() if digest not in held}, lost
+            return self._exported or set(), self._exported is None
+        ours = (digest for digest, *end in rows if end == ["RUNNING", self._folder])
+        return {digest for digest, *_ in rows}, any(digest not in wanted for digest in ours)
 
     # -- reading the store -----------------------------------------------------------------------
 
@@ -285,6 +302,21 @@ class Exporter:
         self._client.set_tag(run.info.run_id, DIGEST, digest)
         return True
 
+    def _put_page(self, experiment: str, suite: str, digest: str) -> None:
+        """Write a suite's report of this folder over the one that its run holds."""
+        assert self.page is not None
+        page, own = self.page(self._suites.published(suite).path), f"tags.`{PAGE}` != ''"
+        found = self._client.search_runs([experiment], own, max_results=1000)
+        run = next((r for r in found if r.data.tags.get(FOLDER) == self._folder), None)
+        if run is None:
+            tags = {SUITE: suite, PAGE: "page", FOLDER: self._folder}
+            run = self._client.create_run(experiment, tags=tags, run_name="report")
+        self._client.log_text(run.info.run_id, page, "report.html")
+        note = "The tables of this suite, with verdicts: `report.html` under Artifacts."
+        self._client.set_tag(run.info.run_id, NOTE, note)
+        self._client.set_terminated(run.info.run_id, "FINISHED")
+        self._client.set_tag(run.info.run_id, DIGEST, digest)
+
     def _create(self, experiment: str, cell_run: CellRun) -> MlflowRun:
         facts, entities = cell_run.facts, _mlflow().entities
         home = f"{socket.gethostname()}:{self.mirror.results}"
@@ -352,7 +384,7 @@ class Exporter:
 def _experiment_tags(suite: str, published: Published) -> dict[str, str]:
     """Return the tags of a suite's experiment: whose it is, a note, a saved view of columns."""
     note = [f"**{published.title}**", published.cites] if published.title else []
-    note.append("What the numbers mean for the claims: `resbench report`.")
+    note.append("What the numbers mean for the claims: `resbench report`, and the run `report`.")
     view = {"name": "Measured and published", "createdAt": 0, "state": _view(published)}
     return {
         SUITE: suite,

@@ -39,6 +39,8 @@ class Published:
     """The documents and the places in them."""
     values: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """Cell -> metric -> published value, in percent."""
+    path: str = field(default="", repr=False)
+    """The suite's file: no part of the digest, as a folder may be copied."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ class Suites:
                     of_cell.setdefault(metric, float(cell.value))
         pairs = zip(loaded.sources, suite.sources, strict=True)
         cites = "; ".join(f"{document.title}, {source.place}" for document, source in pairs)
-        return Published(suite.title, cites, values)
+        return Published(suite.title, cites, values, str(loaded.document.path))
 
 
 def read_facts(run: RunFolder) -> Facts | None:

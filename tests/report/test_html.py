@@ -148,7 +148,8 @@ def test_the_data_inside_are_the_json_report(made: tuple[Path, str]) -> None:
 
 
 def test_curves_are_text_and_marks_with_names(made: tuple[Path, str]) -> None:
-    (figure,) = re.findall(r"<figure.*?</figure>", made[1], re.S)
+    figure, confusions = re.findall(r"<figure.*?</figure>", made[1], re.S)
+    assert re.search(r"<text[^>]*>predicted class</text>", confusions)
     assert re.search(r"<text[^>]*>epoch</text>", figure)
     assert re.search(r'id="f\d+-curve-1-1-test"', figure)
     assert 'role="img"' in figure

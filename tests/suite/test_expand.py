@@ -68,7 +68,7 @@ def test_a_cell_that_a_tier_makes_equal_to_another_is_not_trained_under_its_labe
 
 def test_each_layer_overrules_the_last(tmp_path: Path) -> None:
     lr = "training.optim.lr"
-    suite = with_level({lr: 0.03})
+    suite = with_level({lr: 0.03, "model.learning": "nal"})
     del suite["base"]["training"]["optim"]
     tier = {"name": "small", "set": {lr: 0.04}}
     assert spec(expanded(tmp_path, suite)).training.optim.lr == 0.1, "the protocol's"

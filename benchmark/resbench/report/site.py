@@ -82,6 +82,8 @@ def draw(found: Report, *, claims: bool = True) -> dict[tuple[str, str], tuple[F
     drawn: dict[tuple[str, str], tuple[Figure, ...]] = {}
     for table in found.with_runs:
         setting, name = table.setting, found.name(table)
+        others = (other.runs.keys() for other in found.with_runs)
+        shown_elsewhere = any(table.runs.keys() < keys for keys in others)
         stem = f"figures/{table.suite}-{setting.context.tier}-{setting.id}"
         kinds = {
             "curves": ("Errors over epochs and the time of a run", figures.learning_curves),
@@ -95,7 +97,8 @@ def draw(found: Report, *, claims: bool = True) -> dict[tuple[str, str], tuple[F
                 figures.svg(figure),
             )
             for kind, (what, make) in kinds.items()
-            if (figure := make(table, found.results)) is not None
+            if not (kind == "confusions" and shown_elsewhere)
+            and (figure := make(table, found.results)) is not None
         )
     if claims and (figure := figures.claims(found.by_setting)) is not None:
         alt = f"Effects of the claims, published and measured: {'; '.join(found.by_setting)}"

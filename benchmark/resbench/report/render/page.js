@@ -86,7 +86,7 @@ if (forests.length) {
     const on = all("[aria-pressed=true]", bar).map((button) => button.textContent);
     let shown = 0, rows = 0;
     for (const row of forests.flatMap((table) => [...table.tBodies].flatMap(rowsOf))) {
-      const text = row.textContent.toLowerCase();
+      const text = (row.parentElement.querySelector(".group")?.textContent + row.textContent).toLowerCase();
       const fits = on.length === 0 || on.includes(row.querySelector(".verdict").textContent);
       row.hidden = !(fits && words.every((word) => text.includes(word)));
       shown += !row.hidden;

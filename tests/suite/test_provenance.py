@@ -92,7 +92,7 @@ def test_the_last_layer_that_set_a_value_decides() -> None:
     assert found["training.optim.lr"].layer == "matrix lr"
     assert found["model.name"].layer == "suite"
     assert found["training.batch_size"].layer == "protocol report2019"
-    changed = entries("optimizer", "nesterov-sgd/lr-1e-1", overrides=(("training.optim.lr", 0.05),))
+    changed = entries("optimizer", "nesterov-sgd/lr-1e-4", overrides=(("training.optim.lr", 0.05),))
     entry = changed["training.optim.lr"]
     assert (entry.layer, entry.origin, entry.place) == (
         "command line", "deviation", "--set training.optim.lr"

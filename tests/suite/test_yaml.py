@@ -26,10 +26,10 @@ from resbench.suite.messages import problems, validate
 from resbench.suite.spec import Frozen, plain_to
 from resbench.suite.yaml import (
     MAX_BYTES,
-    Document,
     DocumentError,
     Position,
     Problem,
+    YamlDocument,
     load_document,
     parse_document,
 )
@@ -342,7 +342,7 @@ def assert_is_refused_in_words(error: DocumentError, data: bytes) -> None:
 def test_any_bytes_are_a_document_or_an_error_in_words(data: bytes) -> None:
     FILE.write_bytes(data)
     try:
-        assert isinstance(load_document(FILE), Document)
+        assert isinstance(load_document(FILE), YamlDocument)
     except DocumentError as error:
         assert_is_refused_in_words(error, data)
 

@@ -90,7 +90,7 @@ class Executor:
         return ExitCode.OK
 
 
-class Worker:
+class SubmittedWorker:
     """This process, as one of the workers that were submitted."""
 
     def __init__(self, submitted: str) -> None:

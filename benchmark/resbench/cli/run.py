@@ -11,7 +11,7 @@ import click
 
 from resbench.cli.executor import (
     Executor,
-    Worker,
+    SubmittedWorker,
     executor_options,
     not_taken,
     requeue_for_rest,
@@ -70,7 +70,7 @@ def command(
     executor = Executor.of(options)
     if executor.elsewhere and budget:
         raise UsageError("--budget: a worker has its job's limit. Use --slurm time=1:30:00.")
-    worker = Worker(executor.submitted) if executor.submitted else None
+    worker = SubmittedWorker(executor.submitted) if executor.submitted else None
     request = Request(**options)
     suites, sources, devices = expand_request(request, here=not executor.elsewhere)
     context = suites[0].context

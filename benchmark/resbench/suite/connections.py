@@ -16,7 +16,7 @@ import msgspec
 from resbench.errors import did_you_mean
 from resbench.suite.claims import parse_claim
 from resbench.suite.messages import Found
-from resbench.suite.schema import ERROR_METRICS, TEXT_METRICS, Level, PaperValue, Suite, Table
+from resbench.suite.schema import ERROR_METRICS, TEXT_METRICS, Layout, Level, PaperValue, Suite
 from resbench.suite.spec import plain_to, settings
 from resbench.suite.yaml import Keys
 
@@ -57,7 +57,7 @@ def unmarked(value: Mapping[str, Any], own_networks: bool = False) -> Iterator[F
             yield ("provenance", path), f"unknown setting '{path}'.{hint}"
 
 
-def _shape(matrix: Matrix, table: Table) -> Iterator[Found]:
+def _shape(matrix: Matrix, table: Layout) -> Iterator[Found]:
     """Check that every row and column of the table is one cell."""
     yield from _known("axis", table.rows, matrix, ("table", "rows"))
     for name, column in table.columns.items():
@@ -82,7 +82,7 @@ def _known(what: str, name: str, allowed: Collection[str], at: Keys) -> Iterator
 
 
 def _published(
-    matrix: Matrix, table: Table, published: Mapping[str, Mapping[str, PaperValue]]
+    matrix: Matrix, table: Layout, published: Mapping[str, Mapping[str, PaperValue]]
 ) -> Iterator[Found]:
     """Check that every published value has a row, a column, and a number where one is due."""
     for row, columns in published.items():

@@ -24,7 +24,7 @@ from resbench.suite.load import PAPER, Loaded, load_networks
 from resbench.suite.messages import problems
 from resbench.suite.schema import Shrunk, Suite, Tier
 from resbench.suite.spec import Engine, Precision, RunSpec, plain_to, specification
-from resbench.suite.yaml import Document, DocumentError, Keys, Position, Problem
+from resbench.suite.yaml import DocumentError, Keys, Position, Problem, YamlDocument
 
 Path_ = tuple[str, ...]
 PARTS = ("model", "data", "training")
@@ -118,7 +118,7 @@ def cell_id(suite: Suite, row: str, column: str) -> str:
 def expand(
     loaded: Loaded,
     context: Context,
-    tier: tuple[Tier, Document | None] = (PAPER, None),
+    tier: tuple[Tier, YamlDocument | None] = (PAPER, None),
     seeds: tuple[int, ...] | None = None,
 ) -> Expanded:
     """Expand a suite into its cells, checking every specification.
@@ -188,7 +188,7 @@ def _layered(
     loaded: Loaded,
     levels: Mapping[str, str],
     context: Context,
-    tier: tuple[Tier, Document | None],
+    tier: tuple[Tier, YamlDocument | None],
 ) -> dict[Path_, Leaf]:
     for axis, level in levels.items():
         settings, keys = loaded.suite.matrix[axis][level].set, ("matrix", axis, level, "set")
@@ -207,7 +207,7 @@ def _set(
     leaves: dict[Path_, Leaf],
     settings: Mapping[str, Any],
     layer: str,
-    document: Document,
+    document: YamlDocument,
     keys: Keys,
 ) -> None:
     """Set dotted paths, which are below ``keys`` in a document."""
@@ -236,7 +236,7 @@ def _apply(
         leaves[path] = Leaf(value, position(path) if callable(position) else position, layer)
 
 
-def _apply_tier(leaves: dict[Path_, Leaf], tier: Tier, document: Document | None) -> None:
+def _apply_tier(leaves: dict[Path_, Leaf], tier: Tier, document: YamlDocument | None) -> None:
     if document is None:
         return
     layer = f"tier {tier.name}"

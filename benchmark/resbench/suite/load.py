@@ -13,7 +13,7 @@ from resbench.models import Family, own_family
 from resbench.suite.connections import sound_part, unconnected, unmarked
 from resbench.suite.messages import Found, validate
 from resbench.suite.schema import Protocol, Publication, Sources, Suite, Tier
-from resbench.suite.yaml import Document, DocumentError, Problem, load_document
+from resbench.suite.yaml import DocumentError, Problem, YamlDocument, load_document
 from resbench.words import one_line
 
 SOURCES = "sources.yaml"
@@ -26,9 +26,9 @@ class Loaded:
     """A suite with its protocol and sources, and the documents that know every value's position."""
 
     suite: Suite
-    document: Document
+    document: YamlDocument
     protocol: Protocol
-    protocol_document: Document
+    protocol_document: YamlDocument
     sources: tuple[Publication, ...]
     """Of the suite's ``sources``, in their order."""
 
@@ -38,7 +38,7 @@ class Loaded:
         return _networks(self.document)
 
 
-def _networks(document: Document) -> Path | None:
+def _networks(document: YamlDocument) -> Path | None:
     file = document.path.absolute().parent / "networks.py"
     return file if file.is_file() else None
 
@@ -129,7 +129,7 @@ def load_suites(names: Iterable[str]) -> list[Loaded]:
     return list(loaded.values())
 
 
-def _problems(document: Document, found: Iterable[Found]) -> list[Problem]:
+def _problems(document: YamlDocument, found: Iterable[Found]) -> list[Problem]:
     return [Problem(document.at(keys), text) for keys, text in found]
 
 
@@ -142,7 +142,7 @@ def _collected(problems: list[Problem]) -> Iterator[None]:
         problems += error.problems
 
 
-def _protocol(document: Document, own_networks: bool) -> tuple[Protocol, Document] | None:
+def _protocol(document: YamlDocument, own_networks: bool) -> tuple[Protocol, YamlDocument] | None:
     """Load the protocol that a suite includes, from next to the suite or from the shipped ones.
 
     None where the suite does not name one.
@@ -168,7 +168,7 @@ def check_sources(path: Path) -> int:
 
 
 def _cited(
-    document: Document, protocol: tuple[Protocol, Document] | None, problems: list[Problem]
+    document: YamlDocument, protocol: tuple[Protocol, YamlDocument] | None, problems: list[Problem]
 ) -> tuple[Publication, ...]:
     """Return the documents that a suite names, from next to it or from the shipped file.
 
@@ -202,7 +202,7 @@ def _files(kind: str, suite: Path | None) -> dict[str, Path]:
     return {path.stem: path for root in folders for path in sorted((root / kind).glob("*.yaml"))}
 
 
-def load_tier(name: str, suite: Path | None = None) -> tuple[Tier, Document | None]:
+def load_tier(name: str, suite: Path | None = None) -> tuple[Tier, YamlDocument | None]:
     """Load a tier by name, for a suite's file; ``paper`` is the suite as declared."""
     if name == PAPER.name:
         return PAPER, None
@@ -215,7 +215,7 @@ def load_tier(name: str, suite: Path | None = None) -> tuple[Tier, Document | No
     return tier, document
 
 
-def _check_name(name: str, document: Document) -> None:
+def _check_name(name: str, document: YamlDocument) -> None:
     if name != document.path.stem:
         text = f"the name '{name}' must be that of the file, '{document.path.stem}'."
         raise DocumentError([Problem(document.at(("name",)), text)])

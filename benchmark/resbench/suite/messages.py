@@ -15,7 +15,7 @@ from msgspec import Meta
 
 from resbench.errors import did_you_mean
 from resbench.suite.spec import plain_to
-from resbench.suite.yaml import Document, DocumentError, Keys, Problem, plain_value, quoted
+from resbench.suite.yaml import DocumentError, Keys, Problem, YamlDocument, plain_value, quoted
 
 _Model = TypeVar("_Model", bound=msgspec.Struct)
 
@@ -36,7 +36,7 @@ _RENAMED = {"printed": "published"}
 """Keys of earlier versions that spelling alone does not lead to the new one."""
 
 
-def validate(model: type[_Model], document: Document) -> _Model:
+def validate(model: type[_Model], document: YamlDocument) -> _Model:
     """Check a document against a model, strictly and as JSON: no text becomes a number.
 
     Raises:

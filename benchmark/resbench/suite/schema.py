@@ -47,7 +47,7 @@ class Mark(Frozen):
             raise ValueError(f"origin '{self.origin}' needs a reason")
 
 
-class Source(Frozen):
+class Citation(Frozen):
     """A document, by its key in ``sources.yaml``, and where in it the table is."""
 
     key: Identifier
@@ -99,7 +99,7 @@ class Column(Frozen):
     metric: Metric = "test_top1_err"
 
 
-class Table(Frozen):
+class Layout(Frozen):
     """The table's shape in the source."""
 
     rows: Identifier
@@ -172,14 +172,14 @@ class Suite(Frozen):
     version: Literal[1]
     name: Identifier
     title: Text
-    sources: Annotated[tuple[Source, ...], Meta(min_length=1)]
+    sources: Annotated[tuple[Citation, ...], Meta(min_length=1)]
     protocol: Identifier
     train: bool = True
     base: dict[str, Any] = {}
     seeds: Annotated[tuple[Seed, ...], Meta(min_length=1)]
     matrix: Annotated[dict[Identifier, dict[Identifier, Level]], Meta(min_length=1)]
     skips: tuple[Skip, ...] = ()
-    table: Table
+    table: Layout
     published: dict[Identifier, dict[Identifier, PaperValue]] = {}
     footnotes: tuple[Text, ...] = ()
     claims: tuple[Claim, ...] = ()

@@ -79,7 +79,7 @@ class DocumentError(UsageError):
 
 
 @dataclass(frozen=True)
-class Document:
+class YamlDocument:
     """A YAML file as plain values, with the position of every key and list item."""
 
     path: Path
@@ -95,7 +95,7 @@ class Document:
         return self.positions[path]
 
 
-def load_document(path: Path) -> Document:
+def load_document(path: Path) -> YamlDocument:
     """Read one YAML file.
 
     Raises:
@@ -115,7 +115,7 @@ def load_document(path: Path) -> Document:
         raise _refused(_end_of(data[: error.start].decode(), path), message) from None
 
 
-def parse_document(text: str, path: Path) -> Document:
+def parse_document(text: str, path: Path) -> YamlDocument:
     """Read YAML text; ``path`` is only named in positions.
 
     Raises:
@@ -159,7 +159,7 @@ class _Reader:
         self.positions: dict[Keys, Position] = {}
         self.problems: list[Problem] = []
 
-    def document(self, events: Iterator[yaml.Event]) -> Document:
+    def document(self, events: Iterator[yaml.Event]) -> YamlDocument:
         """Read the whole stream; raises DocumentError."""
         value: Any = None
         for event in events:
@@ -176,7 +176,7 @@ class _Reader:
             self.problems.append(Problem(position, f"the file {what}. Write 'key: value' lines."))
         if self.problems:
             raise DocumentError(self.problems)
-        return Document(self.path, value, self.positions)
+        return YamlDocument(self.path, value, self.positions)
 
     def _value(self, event: yaml.NodeEvent, events: Iterator[yaml.Event], path: Keys) -> Any:
         """Return the value that starts with an event, reading on to its end."""

@@ -1,7 +1,8 @@
 """Feed resbench thousands of damaged files and see that it answers each with sense.
 
 An input is an option, or a shipped or recorded file (suite, protocol, tier, record, metrics,
-predictions, pack, Parquet file, a whole results folder) with a few random changes. What may happen:
+predictions, checkpoint, pack, Parquet file, a whole results folder) with a few random changes. What
+may happen:
 success, or one line with an exit code that says whose fault it is. What must not: a traceback, a
 hang, more than 200 MB, or another number than the undamaged files give.
 
@@ -26,7 +27,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from resbench.cli.main import main as resbench
+from resbench.protocol import encode
+from resbench.store.envelope import open_sealed, seal
+from resbench.store.layout import ResultsFolder, RunFolder
+from resbench.train import serve
+from resbench.train.attempt import Attempt
 from tests.data.archives import make_parquet_folder
+from tests.mini import job_of, outputs, spec_of
 
 ROOT = Path(__file__).resolve().parents[1]
 LIMIT_S = 30
@@ -168,8 +175,8 @@ def setting(folder: Path, rng: random.Random) -> Input:
     """A damaged ``--set`` or ``--seeds`` or ``--budget``."""
     option, text = rng.choice([
         ("--set", "training.optim.lr=0.05"), ("--set", "model.width=0.5"),
-        ("--set", "training.schedule={unit: epoch, total: 3}"), ("--seeds", "1,5,9"),
-        ("--budget", "1h30m"), ("--tier", "tiny"), ("--cell", "attention-56/arl"),
+        ("--set", "training.schedule.total=3"), ("--seeds", "1,5,9"),
+        ("--budget", "1h30m"), ("--tier", "tiny"), ("--cell", "mixed/arl"),
     ])  # fmt: skip
     damaged = os.fsdecode(mutate(text.encode(), rng)[:4000].replace(b"\0", b""))
     return called("plan", "smoke", option, damaged, "--results", str(folder / "results")), anything
@@ -198,11 +205,13 @@ class Undamaged:
 
     pack: Path
     parquet: Path
+    stopped: Path
+    outputs: dict[str, bytes]
     numbers: dict[str, float]
 
 
 REPORT = ("report", "table1_arl_vs_nal", "mechanism", "--format", "json", "--results", "results")
-undamaged = Undamaged(Path(), Path(), {})
+undamaged = Undamaged(Path(), Path(), Path(), {}, {})
 
 
 def same_numbers(outcome: Outcome) -> str | None:
@@ -266,6 +275,60 @@ def pack(folder: Path, rng: random.Random) -> Input:
     )
 
 
+SPEC = spec_of(data__train_images=16, data__test_images=10, training__batch_size=8)
+
+
+def _worker(results: Path) -> Callable[[], None]:
+    """Return an action that is a worker process with one job."""
+    (results.parent / "stdin").write_bytes(encode([job_of(SPEC, results)]))
+
+    def action() -> None:
+        sys.stdin = (results.parent / "stdin").open()
+        serve.main()
+
+    return action
+
+
+def _dies_before_the_last_epoch(action: Callable[[], None]) -> Callable[[], None]:
+    def died() -> None:
+        checkpoint = Attempt.checkpoint
+
+        def last(attempt: Attempt) -> None:
+            if attempt.done_epochs == SPEC.training.schedule.total - 1:
+                checkpoint(attempt)
+                os._exit(0)
+
+        Attempt.checkpoint = last  # type: ignore[method-assign, assignment]
+        action()
+
+    return died
+
+
+def checkpoint(folder: Path, rng: random.Random) -> Input:
+    """A damaged checkpoint, or one whose damaged header has the right digest; a worker resumes."""
+    results = shutil.copytree(undamaged.stopped, folder / "results")
+    run = RunFolder(results, SPEC.key)
+    shutil.copy(run.checkpoint, run.checkpoint_prev)
+    path = rng.choice((run.checkpoint, run.checkpoint_prev))
+    sealed = path.read_bytes()
+    forged = rng.random() < 0.5
+    if forged:
+        payload = open_sealed(sealed)
+        end = 8 + int.from_bytes(payload[:8], "little")
+        path.write_bytes(seal(mutate(payload[:end], rng) + payload[end:]))
+    else:
+        path.write_bytes(mutate(sealed, rng))
+
+    def check(_outcome: Outcome) -> str | None:
+        if "Traceback" in run.log.read_text(errors="replace"):
+            return "traceback in the run's log"
+        if not forged and outputs(results) != undamaged.outputs:
+            return "another result"
+        return None
+
+    return _worker(results), check
+
+
 def parquet(folder: Path, rng: random.Random) -> Input:
     """A damaged data set of Parquet files."""
     shutil.copytree(undamaged.parquet, folder / "data")
@@ -280,6 +343,7 @@ TARGETS: dict[str, Target] = {
     "option": setting,
     "file of a run": run_file,
     "results folder": results_folder,
+    "checkpoint": checkpoint,
     "pack": pack,
     "Parquet": parquet,
 }
@@ -288,6 +352,14 @@ TARGETS: dict[str, Target] = {
 def campaign(folder: Path, inputs: int, seed: int, keep: Path | None) -> dict[str, list[str]]:
     """Try ``inputs`` inputs, a target in turn; return what must not be, by target."""
     undamaged.parquet = make_parquet_folder(folder / "parquet")
+    undamaged.stopped, whole = folder / "stopped" / "results", folder / "whole" / "results"
+    undamaged.stopped.mkdir(parents=True)
+    ResultsFolder(undamaged.stopped).open_for_writing()
+    _must(execute(_dies_before_the_last_epoch(_worker(undamaged.stopped)), folder))
+    shutil.copytree(undamaged.stopped, whole)
+    _must(execute(_worker(whole), folder))
+    undamaged.outputs = outputs(whole)
+    assert len(undamaged.outputs) == 3
     undamaged.pack = folder / "runs.tar"
     _must(execute(called("pack", str(undamaged.pack), "--results", str(ROOT / "results")), folder))
     (folder / "results").symlink_to(ROOT / "results")

@@ -28,9 +28,13 @@ from pathlib import Path
 
 import psutil
 
-from tests.mini import RESBENCH, own_environment, suite_of, write_suite
+from tests.mini import RESBENCH, changed, own_environment, suite_of, write_suite
 
-SUITE = suite_of("soak", total=40, seeds=(1, 2, 3, 4, 5, 6))
+SUITE = changed(
+    suite_of("soak", total=40, seeds=(1, 2, 3, 4, 5, 6)),
+    {"base.data.train_images": 16, "base.data.test_images": 10, "base.training.batch_size": 8},
+)
+"""Many short epochs: kills meet them everywhere, and most of a kill's cost is the next start."""
 RUN = ("run", "soak.yaml", "--jobs", "1")
 BUDGETS = ((), (), ("--budget", "20s"))
 OUTPUTS = ("spec.json", "metrics.jsonl", "predictions.npz")
@@ -200,9 +204,10 @@ def campaign(folder: Path, kills: int, seed: int) -> Tally:
         faults = inspect(round_, undisturbed)
         tally.kills += struck
         tally.runs += len(undisturbed) // len(OUTPUTS)
-        tally.resumed += resumed(round_)
+        tally.resumed += (again := resumed(round_))
         tally.faults += [f"round {number}: {fault}" for fault in faults]
-        print(f"round {number}: {struck.total()} kills, {len(faults)} faults", flush=True)
+        kills_, faults_ = struck.total(), len(faults)
+        print(f"round {number}: {kills_} kills, {again} resumed, {faults_} faults", flush=True)
         if not faults:  # else it is kept to be looked at
             shutil.rmtree(round_)
     return tally

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import sys
 import time
 from collections.abc import Callable
@@ -70,3 +71,19 @@ def test_another_number_is_noticed_and_a_missing_one_is_not(
 def test_a_slice_of_the_campaign_finds_nothing(tmp_path: Path) -> None:
     faults = fuzz.campaign(tmp_path, inputs=3 * len(fuzz.TARGETS), seed=1, keep=None)
     assert faults == {name: [] for name in fuzz.TARGETS}
+
+
+def test_what_is_not_damaged_is_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a target would only show that its first check works."""
+    monkeypatch.setattr(fuzz, "mutate", lambda data, _: data)
+    fuzz.campaign(tmp_path, inputs=0, seed=1, keep=None)
+    for name, target in fuzz.TARGETS.items():
+        if target is fuzz.results_folder:
+            continue
+        for number in range(20 if target is fuzz.setting else 2):
+            folder = tmp_path / f"{name} {number}"
+            folder.mkdir()
+            action, check = target(folder, random.Random(number))
+            outcome = fuzz.execute(action, folder)
+            assert outcome.code == 0, outcome.error
+            assert check(outcome) is None

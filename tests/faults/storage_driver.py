@@ -8,8 +8,10 @@ Forking from one warm process makes a campaign of hundreds of kills affordable.
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -42,11 +44,25 @@ def commit(folder: Path) -> None:
 
 def take_in(folder: Path) -> None:
     report = merge(folder, [folder / "packed.tar"])
-    assert not report.refused, report.refused
+    for _, reason in report.refused:
+        raise ResbenchError(reason)
+
+
+def sync(folder: Path) -> None:
+    from resbench.tracking.export import Exporter
+
+    found = Exporter(folder / "results").export()
+    assert not found.problems, found.problems
 
 
 def mark(folder: Path) -> None:
     ResultsFolder(folder / "results").open_for_writing()
+
+
+def warm_up(template: Path) -> None:
+    """Have MLflow and SQLAlchemy import what they need."""
+    with tempfile.TemporaryDirectory() as folder:
+        sync(Path(shutil.copytree(template, Path(folder) / "copy")))
 
 
 ACTIONS: dict[str, Callable[[Path], None]] = {
@@ -56,18 +72,22 @@ ACTIONS: dict[str, Callable[[Path], None]] = {
     "commit": commit,
     "merge": take_in,
     "mark": mark,
+    "sync": sync,
 }
 
 
 def main() -> None:
     action = ACTIONS[sys.argv[1]]
     predictions_of(0)  # numpy imports parts of itself on first use: not what is struck here
-    for line in sys.stdin:
+    for number, line in enumerate(sys.stdin):
+        folder = Path(line.removesuffix("\n"))
+        if action is sync and number == 0:
+            warm_up(folder)
         child = os.fork()
         if not child:
             os.kill(os.getpid(), signal.SIGSTOP)
             try:
-                action(Path(line.removesuffix("\n")))
+                action(folder)
             except ResbenchError as error:
                 print(f"fault {error}", flush=True)
                 os._exit(3)

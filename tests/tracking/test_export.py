@@ -25,6 +25,7 @@ from resbench.tracking.export import MLFLOW_STATUS, Exported, Exporter
 from resbench.tracking.mirror import DIGEST
 
 from ..factory import CELL, EPOCHS, SUITE, complete, finish, folder_of, suite_under
+from ..faults.storage_strike import refuse
 from .conftest import without_uri
 from .tables import NAME, Tables, eventually, finished, stopped, worked
 
@@ -482,6 +483,29 @@ def test_a_locked_database_is_one_line_and_nothing_is_lost(results: Path, tables
             sync(results)
         stranger.rollback()
     assert sync(results).written == 1
+
+
+@pytest.mark.parametrize("step", [60, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_full_disk_is_one_line_and_the_next_export_completes(results: Path, step: int) -> None:
+    template = results.parent / "template"
+    whole = shutil.copytree(results, results.parent / "whole")
+    for each in (results, whole):
+        finished(each)
+    sync(whole)
+    template.mkdir()
+    results.rename(template / "results")
+
+    def incomplete(folder: Path) -> list[str]:
+        problems = sync(folder / "results").problems
+        found, expected = Tables(folder / "results" / "mlflow.db"), Tables(whole / "mlflow.db")
+        same = (found.runs(), found.points()) == (expected.runs(), expected.points())
+        return [*problems, *([] if same else [f"{found.runs()}"])]
+
+    errors = [
+        ("pwrite64", "ENOSPC", "database or disk is full"),  # as SQLite says it
+        ("write", "ENOSPC", "No space left on device"),  # of artifacts
+    ]
+    refuse("sync", template, incomplete, errors, step)
 
 
 def test_another_resbench_that_writes_is_waited_for_and_named(results: Path) -> None:

@@ -50,9 +50,9 @@ def temporary_in(folder: Path) -> Path:
     return folder / f"{TEMPORARY}{os.getpid()}-{os.urandom(4).hex()}"
 
 
-def fsync_folder(folder: Path) -> None:
-    """Make renames and new names in ``folder`` durable; raise OSError."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def fsync_path(path: Path) -> None:
+    """Make a file's content, or the names in a folder, durable; raise OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
     except OSError as error:
@@ -78,7 +78,7 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-        fsync_folder(path.parent)
+        fsync_path(path.parent)
     except BaseException as error:
         with suppress(OSError):
             temporary.unlink()
@@ -179,7 +179,7 @@ def append_line(path: Path, row: Mapping[str, Any]) -> None:
                     file.truncate(end)
                 raise
         if not old:
-            fsync_folder(path.parent)
+            fsync_path(path.parent)
     except OSError as error:
         raise fault(path, error) from error
 

@@ -12,13 +12,14 @@ import re
 import shutil
 import stat
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from resbench.errors import EnvironmentFault, UsageError
 from resbench.store.atomic import (
     dump_json,
     fault,
-    fsync_folder,
+    fsync_path,
     load_object,
     read_file,
     temporary_in,
@@ -77,7 +78,7 @@ class RunFolder:
         if not (_KEY.fullmatch(self.key) or RUN_NAME.fullmatch(self.key)):
             raise UsageError(f"run key {self.key!r}: 64 (or the first 16) hex digits are needed.")
 
-    @property
+    @cached_property
     def path(self) -> Path:
         """The folder."""
         return self.results / "runs" / self.key[:16]
@@ -111,7 +112,7 @@ class RunFolder:
         for folder in (self.results / "runs", self.path):
             try:
                 folder.mkdir()
-                fsync_folder(folder.parent)
+                fsync_path(folder.parent)
             except FileExistsError:
                 require_folder(folder)
             except OSError as error:

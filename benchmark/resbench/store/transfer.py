@@ -13,6 +13,7 @@ import re
 import shutil
 import tarfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from resbench.store.atomic import (
     atomic_file,
     dump_json,
     fault,
-    fsync_folder,
+    fsync_path,
     load_object,
     temporary_in,
 )
@@ -38,6 +39,7 @@ FILES = ("record.json", "spec.json", "metrics.jsonl", "timing.jsonl", "predictio
 """What a finished run consists of."""
 MAX_BYTES = 64 << 20
 """The most that one file may have."""
+FSYNCS_AT_ONCE = 8
 _MEMBER = re.compile(rf"runs/{RUN_NAME.pattern}/({'|'.join(map(re.escape, FILES))})")
 
 
@@ -140,10 +142,16 @@ def _unpack(archive: Path, staging: Path) -> list[str]:
     try:
         with file, tarfile.open(fileobj=file, mode="r:") as tar:
             members = _members(tar)
-            for member in members:
-                _extract(_read(tar, member), staging / member.name)
+            files = [staging / member.name for member in members]
+            for member, path in zip(members, files, strict=True):
+                # Not tar.extract: the owner, mode and time of another machine are of no use here.
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(_read(tar, member))
     except (tarfile.TarError, ValueError, RecursionError) as error:  # the last: nested headers
         raise Refused(f"damaged, truncated or not a plain tar ({error})") from error
+    # On the disk before a folder gets its name. One by one, each would wait for the disk.
+    with ThreadPoolExecutor(FSYNCS_AT_ONCE) as pool:
+        list(pool.map(fsync_path, [*files, *{path.parent for path in files}]))
     return sorted({member.name.split("/")[1] for member in members})
 
 
@@ -200,20 +208,11 @@ def _merge_one(results: Path, archive: Path, report: MergeReport) -> None:
             except (Refused, ResbenchError) as error:
                 reason = str(error).replace(f"{staging}/runs", str(archive))
                 report.refused.append((name, one_line(reason)))
+        fsync_path(results / "runs")
     except Refused as error:
         report.refused.append((str(archive), one_line(error)))
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-
-
-def _extract(data: bytes, target: Path) -> None:
-    # Not tar.extract: the owner, mode and time of another machine are of no use here, and a file
-    # must be on the disk before its folder gets its name.
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with open(target, "xb") as out:
-        out.write(data)
-        out.flush()
-        os.fsync(out.fileno())
 
 
 def _admit(staged: RunFolder, here: RunFolder) -> bool:
@@ -221,7 +220,7 @@ def _admit(staged: RunFolder, here: RunFolder) -> bool:
     theirs = read_record(staged)
     read_epochs(staged.timing, EpochTiming)
     if not os.path.lexists(here.path):
-        _move(staged.path, here.path)
+        os.rename(staged.path, here.path)
         return True
     here.require()
     lock = try_lock(here.path)
@@ -231,7 +230,8 @@ def _admit(staged: RunFolder, here: RunFolder) -> bool:
         if not os.path.lexists(here.record):
             aside = here.path.with_name(f"{ASIDE}{here.path.name}")
             os.rename(here.path, aside)
-            _move(staged.path, here.path)
+            os.rename(staged.path, here.path)
+            fsync_path(here.path.parent)
             shutil.rmtree(aside)
             return True
         from resbench.store.difference import differences  # numpy: light verbs start without it
@@ -246,9 +246,3 @@ def _admit(staged: RunFolder, here: RunFolder) -> bool:
                 f"{b}). The one here stays; remove it first to take the other"
             )
     return False
-
-
-def _move(source: Path, target: Path) -> None:
-    fsync_folder(source)
-    os.rename(source, target)
-    fsync_folder(target.parent)

@@ -16,7 +16,6 @@ import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import chain, count
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -141,6 +140,7 @@ class Exporter:
     ) -> None:
         self.mirror, self.wait_s, self.page = find_mirror(results), wait_s, page
         self._suites, self._folder = Suites(results), folder_id(results)
+        self._read: dict[str, tuple[object, Facts | None]] = {}
         self._exported: set[str] | None = None
         """Digests that are in a store which cannot be asked at little cost."""
         self._opened: Any = None
@@ -196,12 +196,18 @@ class Exporter:
         names = os.listdir(runs) if runs.is_dir() else []
         for name in sorted(filter(RUN_NAME.fullmatch, names)):
             try:
-                run = RunFolder(self.mirror.results, name)
-                if facts := _facts(run, _stamp(run)):
+                if facts := self._facts(RunFolder(self.mirror.results, name)):
                     found.append(facts)
             except (ResbenchError, OSError) as error:
                 problems.append(one_line(error))
         return found, problems
+
+    def _facts(self, run: RunFolder) -> Facts | None:
+        """Read a run, once as long as its files are the same."""
+        stamp = _stamp(run)
+        if run.key not in self._read or self._read[run.key][0] != stamp:
+            self._read[run.key] = stamp, read_facts(run)
+        return self._read[run.key][1]
 
     def _pages(self, cell_runs: list[CellRun]) -> dict[str, str]:
         """Return the suites with a report, by a digest of the records that it is made of."""
@@ -436,12 +442,6 @@ def _make(database: Path, client: Any) -> None:
     unfinished.touch(0o666)  # SQLite's own mode leaves the group out whatever the umask
     client(f"sqlite:///{unfinished}")
     unfinished.replace(database)
-
-
-@lru_cache(maxsize=4096)
-def _facts(run: RunFolder, stamp: object) -> Facts | None:
-    """Read a run once, as long as its files have the same ``stamp``."""
-    return read_facts(run)
 
 
 def _stamp(run: RunFolder) -> tuple[object, ...]:

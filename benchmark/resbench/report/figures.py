@@ -167,8 +167,10 @@ def confusions(judged: JudgedTable, results: str) -> Figure | None:
         size = (1.1 + 1.95 * across, 1.3 + 2.0 * down)
         figure = Figure(figsize=size, layout="compressed")
         parts = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False).flatten()
-        for axes, (label, classes) in zip(parts, found.items(), strict=False):
-            axes.imshow(classes.confused, cmap=colours, vmin=0, vmax=most, interpolation="none")
+        shown = zip(parts, found.items(), strict=False)
+        for i, (axes, (label, classes)) in enumerate(shown, 1):
+            axes.imshow(classes.confused, cmap=colours, vmin=0, vmax=most, interpolation="none",
+                        gid=f"confused-{i}")  # fmt: skip
             axes.grid(visible=False)
             axes.set_title(_wrapped(_short(label), 30))
             at = range(len(classes.names))

@@ -22,7 +22,7 @@ from resbench.analysis.results import read_results, seed_of
 from resbench.analysis.tables import CellRuns, TableRuns, chosen, empty, fill, orphans
 from resbench.analysis.values import JudgedValue, judge_values
 from resbench.stats.power import MIN_SEEDS
-from resbench.store.layout import RunFolder
+from resbench.store.layout import RESULTS, RunFolder
 from resbench.store.metrics import EpochMetrics, read_epochs
 from resbench.store.records import Result, RunRecord
 from resbench.suite.expand import Context, DataChoice
@@ -246,7 +246,7 @@ def report(suites: Sequence[str], path: Path, *, to_keep: bool = False) -> Repor
         str(path),
         len(results.scan.records),
         results.problems,
-        tuple(judge(table, names.RESULTS if to_keep else path) for table in tables),
+        tuple(judge(table, RESULTS if to_keep else path) for table in tables),
         unfinished,
         outdated,
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from resbench.analysis.declared import as_declared, keeps_to_source, ledgers_of
+from resbench.store.layout import RESULTS
 from resbench.store.records import RunRecord
 from resbench.suite.expand import DataChoice, Expanded
 from resbench.suite.load import PAPER, Loaded, suite_folder
@@ -18,8 +19,6 @@ from resbench.suite.schema import Origin, Split
 if TYPE_CHECKING:
     from resbench.analysis.tables import CellRuns, TableRuns
 
-RESULTS = Path("results")
-"""The folder that every command takes by default."""
 ORIGINS: tuple[Origin, ...] = (
     "paper", "paper-code", "report", "report-code", "inferred", "deviation",
 )  # fmt: skip

@@ -24,7 +24,6 @@ from resbench.analysis.declared import (
     ledgers_of,
     published,
 )
-from resbench.analysis.names import RESULTS
 from resbench.analysis.results import (
     Results,
     RunSetting,
@@ -34,6 +33,7 @@ from resbench.analysis.results import (
     setting_of,
 )
 from resbench.errors import ResbenchError
+from resbench.store.layout import RESULTS
 from resbench.store.records import RunRecord
 from resbench.suite.expand import Cell, DataChoice, Expanded, data_names, expand
 from resbench.suite.load import PAPER, Loaded, load_suites, load_tier, suite_names

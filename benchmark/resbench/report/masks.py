@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from resbench.train.masks import Maps, Observed
 
 # Inches; the width is that of a page with margins.
-WIDTH, LEFT, RIGHT, GAP, STAGE_GAP = 7.2, 1.1, 0.1, 0.05, 0.16
+WIDTH, LEFT, RIGHT, GAP, STAGE_GAP = 7.4, 1.3, 0.1, 0.05, 0.16
 TITLE, HEAD, BAR, FOOT = 0.36, 0.42, 0.07, 0.24
 METADATA: Mapping[str, Any] = {
     "svg": {"Date": None, "Creator": None},

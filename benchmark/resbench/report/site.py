@@ -12,7 +12,6 @@ from pathlib import Path
 from urllib.parse import quote
 
 from resbench.analysis.judge import Report, report
-from resbench.analysis.names import RESULTS
 from resbench.errors import EnvironmentFault, UsageError
 from resbench.report import figures
 from resbench.report.document import Document, Figure
@@ -27,6 +26,7 @@ from resbench.report.report_page import (
     suite_document,
 )
 from resbench.store.atomic import fault, read_file, write_atomic
+from resbench.store.layout import RESULTS
 
 GENERATED = "<!-- Generated from records by `resbench report --site`: do not edit. -->"
 DRAWN = "<!-- Generated from records by resbench report: do not edit. -->"

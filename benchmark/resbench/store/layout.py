@@ -33,6 +33,8 @@ FORMAT = 1
 ASIDE = ".aside-"
 """Start of the name of an unfinished run while a merge puts the finished one in its place."""
 
+RESULTS = Path("results")
+"""The folder that every command takes by default."""
 IDENTIFIER = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 RUN_NAME = re.compile(r"[0-9a-f]{16}")
 _KEY = re.compile(r"[0-9a-f]{64}")

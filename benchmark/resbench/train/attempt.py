@@ -12,7 +12,6 @@ from safetensors import SafetensorError
 
 from resbench.errors import EnvironmentFault
 from resbench.protocol import Epoch, Job, Unfit, Warned
-from resbench.store.atomic import write_atomic
 from resbench.store.envelope import load_checkpoint, save_checkpoint
 from resbench.store.layout import RunFolder
 from resbench.store.metrics import EpochMetrics, EpochTiming, append_epoch, read_epochs, rewind
@@ -21,7 +20,6 @@ from resbench.train.checkpoint import dump, read_meta, restore
 from resbench.train.control import Emit
 from resbench.train.determinism import signature
 from resbench.train.lane import Diverged, EpochTotals, Evaluation, Lane
-from resbench.train.recording import write_result
 
 CHECKPOINT_SHARE = 0.02
 """At most this share of a run's time goes into writing checkpoints."""
@@ -213,19 +211,3 @@ class Attempt:
         save_checkpoint(self.folder, payload)
         self._saved_epoch, self._saved_at = self.counters.epoch, time.monotonic()
         self._save_cost_s = time.perf_counter() - start
-
-    # -- the end ---------------------------------------------------------------------------------
-
-    def diverge(self, diverged: Diverged) -> None:
-        """End the run at a loss that was not finite."""
-        self.diverged = diverged
-        if not self.folder.metrics.exists():
-            write_atomic(self.folder.metrics, b"")
-        self.finish()
-
-    def finish(self) -> None:
-        """Write predictions and, last, the record; then the checkpoints go."""
-        write_result(self)
-        self.status = Status.DONE if self.diverged is None else Status.DIVERGED
-        for path in (self.folder.checkpoint, self.folder.checkpoint_prev):
-            path.unlink(missing_ok=True)

@@ -9,6 +9,7 @@ from resbench.train.attempt import Attempt
 from resbench.train.control import Control, Interrupted
 from resbench.train.engine import Engine, OnStep, make_engine
 from resbench.train.lane import Diverged, EpochTotals
+from resbench.train.recording import diverge, finish
 
 
 def train(attempts: list[Attempt], control: Control) -> None:
@@ -35,7 +36,7 @@ def train(attempts: list[Attempt], control: Control) -> None:
         try:
             engine.run_epoch(steps, _before_step(live, control))
         except Diverged as diverged:
-            live[0].diverge(diverged)
+            diverge(live[0], diverged)
             return
         ended = _end_epoch(live, epoch, steps, start)
         if ended:
@@ -74,9 +75,9 @@ def _end_epoch(live: list[Attempt], epoch: int, steps: range, start: float) -> l
                 raise total
             attempt.end_epoch(epoch, steps, total, duration_s=duration_s, packed=len(live))
             if attempt.finished:
-                attempt.finish()
+                finish(attempt)
         except Diverged as diverged:
-            attempt.diverge(diverged)
+            diverge(attempt, diverged)
         if attempt.status is not Status.RUNNING:
             ended.append(attempt)
     for attempt in live:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
@@ -24,18 +23,26 @@ from resbench.store.records import (
     Timing,
     write_record,
 )
+from resbench.store.state import Status
 from resbench.suite.spec import derive_seed
+from resbench.train.attempt import Attempt
 from resbench.train.environment import code_version, environment
+from resbench.train.lane import Diverged
 from resbench.train.signals import measure_signals
-
-if TYPE_CHECKING:
-    from resbench.train.attempt import Attempt
 
 PURPOSES = ("init", "order", "augment", "noise", "dropout")
 
 
-def write_result(attempt: Attempt) -> None:
-    """Write predictions, weights where they are kept, and the record of a run that has ended."""
+def diverge(attempt: Attempt, diverged: Diverged) -> None:
+    """End a run at a loss that was not finite."""
+    attempt.diverged = diverged
+    if not attempt.folder.metrics.exists():
+        write_atomic(attempt.folder.metrics, b"")
+    finish(attempt)
+
+
+def finish(attempt: Attempt) -> None:
+    """Write predictions, kept weights and, last, the record; then drop the checkpoints."""
     if attempt.diverged is None:
         assert attempt.evaluation is not None
         write_predictions(
@@ -51,6 +58,9 @@ def write_result(attempt: Attempt) -> None:
     if attempt.job.keep_weights and attempt.diverged is None:
         write_atomic(attempt.folder.weights, _weights(attempt))
     write_record(attempt.folder, _record(attempt))
+    attempt.status = Status.DONE if attempt.diverged is None else Status.DIVERGED
+    for path in (attempt.folder.checkpoint, attempt.folder.checkpoint_prev):
+        path.unlink(missing_ok=True)
 
 
 def _weights(attempt: Attempt) -> bytes:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from resbench.analysis.budget import PlannedTime, buy
+from resbench.runner.devices import Device
 from resbench.suite.load import suite_names
 
 from ..factory import complete, unfinished
@@ -61,6 +62,22 @@ def test_a_cell_has_an_estimate_until_such_a_run_is_recorded(
     arl, nal = later["suites"][0]["cells"]
     assert (arl["done"], [run["estimated"] for run in arl["todo"]]) == ([1], [False])
     assert [run["estimated"] for run in nal["todo"]] == [True, True]
+
+
+def test_on_a_gpu_one_line_says_what_is_expected_and_unproven(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_suite(tmp_path, suite_of())
+    arguments = ("plan", path, "--results", tmp_path / "results")
+    assert "--engine graph" not in invoke(capsys, *arguments).out
+    h100 = [Device("cuda:0", "NVIDIA H100")]
+    monkeypatch.setattr("resbench.runner.devices.gpus", lambda: h100)
+    for devices in ("auto", "cpu,cuda:0"):
+        page = " ".join(invoke(capsys, *arguments, "--devices", devices).out.split())
+        assert "1 worker on NVIDIA H100" in page
+        assert "`--engine graph` is expected to be about four times as fast" in page
+        assert "Neither has run on one yet, so the default is the eager engine" in page
+        assert "fp32 · eager engine" in page
 
 
 def bought(runs: list[PlannedTime], workers: int, budget_s: float) -> list[str | None]:

@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -201,18 +203,18 @@ def test_test_images_are_normalised_by_the_training_set_unless_split_by_split() 
     )
 
 
-def test_statistics_of_another_set_can_be_given() -> None:
+def test_pipelines_of_the_same_images_share_them_and_not_their_labels() -> None:
     images = random_images(4)
-    whole = fit_statistics(random_images(50, seed=3), "mean_image")
-    made = Pipeline(
-        images,
-        np.zeros(4, np.int64),
-        augment=augment_of("none"),
-        normalise="mean_image",
-        statistics=whole,
-    )
-    expected = (torch.from_numpy(images) - whole.mean) * whole.scale
-    assert torch.equal(made.normalise_eval(images), expected.permute(0, 3, 1, 2))
+    first = pipeline(images, augment_of("crop_flip"), normalise="mean_image")
+    make = partial(Pipeline, images, augment=first.augment, normalise="mean_image")
+    second, alone = make(np.ones(4, np.int64), like=first), make(np.ones(4, np.int64))
+    assert second._packed.data_ptr() == first._packed.data_ptr()
+    draws = alone.draw_epoch(1, 4, generator(), generator(1))
+    x_alone, x_second = (one.gather(draws.index, draws.params) for one in (alone, second))
+    assert torch.equal(x_alone, x_second)
+    assert torch.equal(alone.normalise_eval(images), second.normalise_eval(images))
+    second.labels.zero_()
+    assert torch.equal(alone.labels, torch.ones(4, dtype=torch.int64))
 
 
 @pytest.mark.gpu

@@ -163,7 +163,7 @@ def test_a_run_that_serves_two_tables_is_counted_and_timed_once() -> None:
     estimates = [
         PlannedTime(tuple(run.cells), run.spec.seed, None, 0, 60.0) for run in plan(suites, sources)
     ]
-    page = plan_document(suites, estimates, Machine("CPU", 2, {}), "resbench run")
+    page = plan_document(suites, estimates, Machine("CPU", 2, False, {}), "resbench run")
     assert page.data["runs"] == {"done": 0, "todo": 30}  # 8 and 3 cells, one of them in both
     assert page.data["left_s"] == 30 * 60.0
     asked = [len(cell["todo"]) for suite in page.data["suites"] for cell in suite["cells"]]
@@ -214,5 +214,5 @@ def test_a_plan_imports_neither_torch_nor_mlflow(tmp_path: Path) -> None:
 
 def test_a_plan_for_other_data_names_it(tmp_path: Path) -> None:
     expanded = suite_under("table3_mask", data={"cifar10": JPEG})
-    page = plan_document([expanded], [], Machine("CPU", 1, {}), "resbench run")
+    page = plan_document([expanded], [], Machine("CPU", 1, False, {}), "resbench run")
     assert "not the published data set" in page.data["setting"]

@@ -65,7 +65,8 @@ class Stream:
 @pytest.fixture(autouse=True)
 def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "CUDAGraph", Tape)
-    monkeypatch.setattr(torch.cuda, "graph", lambda tape, stream: tape)
+    monkeypatch.setattr(torch.cuda, "graph", lambda tape, stream, pool=None: tape)
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", object)
     monkeypatch.setattr(torch.cuda, "Stream", Stream)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda _device: Stream())
     monkeypatch.setattr(torch.cuda, "stream", lambda _stream: nullcontext())
@@ -144,6 +145,36 @@ def test_captured_evaluation_equals_the_plain_one(monkeypatch: pytest.MonkeyPatc
     captured = lane.evaluate(lane.images.test_images, lane.images.test_labels)
     assert captured.loss == plain.loss
     assert (captured.pred == plain.pred).all()
+
+
+def test_captured_evaluations_share_a_pool_on_a_stream_of_their_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The memory of one evaluation, not of one a lane; never that of the training step."""
+    captured: list[tuple[object, Stream]] = []
+
+    def keep(tape: Tape, stream: Stream, pool: object = None) -> Tape:
+        captured.append((pool, stream))
+        return tape
+
+    monkeypatch.setattr(torch.cuda, "graph", keep)
+    monkeypatch.setattr("resbench.train.lane.EVAL_BATCH", {"cpu": 25})
+    monkeypatch.setattr("resbench.train.engine.EVAL_BATCH", {"cpu": 25})
+    lanes = [lane_on(CPU, graph(seed=seed)) for seed in (1, 2, 3)]
+    plain = [lane.evaluate(lane.images.test_images, lane.images.test_labels) for lane in lanes]
+    for lane in lanes:
+        lane.begin_epoch(1)
+    driver = engine.make_engine(lanes)
+    assert isinstance(driver, engine.GraphEngine)
+    again = [lane.evaluate(lane.images.test_images, lane.images.test_labels) for lane in lanes]
+    assert [one.loss for one in again] == [one.loss for one in plain]
+    step, *evaluations = captured
+    assert len(evaluations) == 3
+    assert len(set(evaluations)) == 1
+    pool, stream = evaluations[0]
+    assert pool is not None
+    assert step[0] is None
+    assert stream not in (step[1], *driver.streams)
 
 
 def test_captured_evaluation_reads_the_weights_of_the_moment(

@@ -25,7 +25,7 @@ from resbench.store.predictions import read_predictions
 from resbench.store.records import read_record, read_weights
 from resbench.store.state import Status, read_state
 from resbench.suite.spec import RunSpec
-from resbench.train import attempt, control, jobs, loop
+from resbench.train import attempt, control, jobs, loop, recording
 from resbench.train.engine import OnStep
 from resbench.train.lane import Evaluation, Lane
 
@@ -232,6 +232,16 @@ def test_a_mistake_of_the_suite_costs_its_own_run_only(tmp_path: Path) -> None:
     assert worker.said(Fault) == []
 
 
+def test_the_most_memory_that_a_gpu_held_is_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finished(tmp_path, SPEC)
+    assert read_record(Worker(tmp_path).folder(SPEC)).timing.gpu_peak_bytes is None
+    held = {torch.device("cuda:1"): 7}
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: held[device])
+    assert recording._gpu_peak_bytes(torch.device("cuda:1")) == 7
+
+
 # -- environment ---------------------------------------------------------------------------------
 
 
@@ -301,6 +311,20 @@ def test_a_packed_run_is_what_it_would_be_alone(tmp_path: Path, tandem: list[int
     assert [end[1] for end in packed.run(SPEC, SECOND)] == ["done", "done"]
     assert tandem == [2]
     assert outputs(tmp_path / "packed") == outputs(tmp_path / "alone")
+
+
+def test_the_runs_of_a_pack_share_their_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images: list[int] = []
+
+    def train(attempts: list[attempt.Attempt], _: control.Control) -> None:
+        images.extend(one.lane.pipeline._packed.data_ptr() for one in attempts)
+
+    monkeypatch.setattr(jobs, "train", train)
+    Worker(tmp_path).run(SPEC, SECOND)
+    assert len(images) == 2
+    assert len(set(images)) == 1
 
 
 def test_a_run_that_ends_early_leaves_the_pack_and_the_rest_continues(

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from resbench.suite.spec import RunSpec
+from resbench.train.casts import Bf16Forward
 from resbench.train.checkpoint import dump
 from resbench.train.engine import make_engine
-from resbench.train.lane import EVAL_BATCH, Diverged, score
+from resbench.train.lane import EVAL_BATCH, Diverged, Lane, score
 from resbench.train.signals import measure_signals
 
 from ..mini import REPORT, spec_of
@@ -45,6 +47,48 @@ def test_arms_at_one_seed_see_the_same_order_augmentation_and_noise(arm: dict[st
     assert torch.equal(first.draws.index, second.draws.index)
     assert torch.equal(first.draws.params, second.draws.params)
     assert torch.equal(first.pipeline.labels, second.pipeline.labels)
+
+
+@pytest.mark.parametrize("kind", [{}, {"model__activation": "channel"}, REPORT])
+def test_grouped_casts_change_no_bit(kind: dict[str, Any]) -> None:
+    spec = spec_of(precision="bf16", **kind)
+    states = []
+    for grouped in (True, False):
+        lane = lane_of(spec)
+        if not grouped:
+            lane.forward = lane.model  # autocast alone
+        losses = train_epoch(lane, 1)
+        tested = lane.evaluate(lane.images.test_images, lane.images.test_labels)
+        states.append((losses, tested.loss, dump(lane.model, lane.optimizer, {})))
+    assert states[0] == states[1]
+
+
+def test_a_layer_of_ones_own_is_cast_where_it_casts_itself() -> None:
+    class Centred(nn.Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            assert self.weight.dtype == torch.float32
+            return F.linear(x, self.weight - self.weight.mean(), self.bias)
+
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Flatten(), Centred(16, 2), nn.Linear(2, 2))
+    forward, x = Bf16Forward(model), torch.randn(5, 3, 2, 2)
+    assert list(forward.weights) == ["0.weight", "0.bias", "3.weight", "3.bias"]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(forward(x), model(x))
+
+
+def test_lanes_share_images_that_are_the_same_and_no_others() -> None:
+    first = lane_of(spec_of())
+
+    def shares(**changes: Any) -> bool:
+        spec = spec_of(seed=2, **changes)
+        lane = Lane(spec, prepared(spec), first.device, like=first)
+        return lane.pipeline._packed is first.pipeline._packed
+
+    assert shares()
+    assert shares(**NOISY)
+    assert not shares(data__train_images=60)
+    assert not shares(training__augment__pad_px=2)
+    assert not shares(training__normalise="none")
 
 
 def test_other_seeds_and_epochs_see_other_draws() -> None:

@@ -23,6 +23,7 @@ if __name__ == "__main__":  # before torch looks for an accelerator
     ctypes.CDLL(sys.argv[1])
 
 import torch
+from msgspec import structs
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 from torch.multiprocessing.reductions import StorageWeakRef
@@ -68,11 +69,10 @@ class Trace(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         name = func.overloadpacket.__name__
-        if name.startswith("_fused_"):  # fake tensors know no such kernel; it returns nothing
-            self._check_fused(name, args)
-            result = None
-        else:
-            result = func(*args, **kwargs)
+        if name.startswith(("_fused_", "_foreach_")):
+            self._check_lists(name, args)
+        # Fake tensors know no fused kernel; it returns nothing.
+        result = None if name.startswith("_fused_") else func(*args, **kwargs)
         inputs = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         outputs = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
         if name in HOST_SYNCS:
@@ -87,7 +87,7 @@ class Trace(TorchDispatchMode):
         self._weigh(outputs)
         return result
 
-    def _check_fused(self, name: str, args: Sequence[Any]) -> None:
+    def _check_lists(self, name: str, args: Sequence[Any]) -> None:
         """As ForeachUtils.h: every list has its parameter's device and strides."""
         lists = [argument for argument in args if isinstance(argument, list | tuple) and argument]
         for tensors in lists[1:]:
@@ -148,7 +148,7 @@ def _autocast(lane: Lane) -> Iterator[None]:
 
 
 def trace(changes: dict[str, Any]) -> dict[str, Any]:
-    """Trace a training step and an evaluation of one kind of run."""
+    """Trace two lanes of a pack as they are made, a step and an evaluation of the first."""
     spec = spec_of(**{"engine": "graph", **changes})
     images = prepare_images(spec, read_digits())
     real_build, batch = lane_module.build, spec.training.batch_size
@@ -164,7 +164,10 @@ def trace(changes: dict[str, Any]) -> dict[str, Any]:
         patch.object(lane_module, "initialize", lambda *_: None),
         FakeTensorMode(allow_non_fake_inputs=True),
     ):
-        lane = Lane(spec, images, CUDA)
+        with Trace() as first:
+            lane = Lane(spec, images, CUDA)
+        with Trace() as second:
+            Lane(structs.replace(spec, seed=2), images, CUDA, like=lane)
         lane.begin_epoch(1)
         index, params = lane.draws.index[:batch], lane.draws.params[:batch]
         with Trace():  # constants are made in a warm-up, as in the engine's
@@ -178,7 +181,8 @@ def trace(changes: dict[str, Any]) -> dict[str, Any]:
             lane.eval_logits(x)
             with Trace() as evaluation:
                 lane.eval_logits(x)
-    return {name: _plain(one) for name, one in (("step", step), ("evaluation", evaluation))}
+    parts = {"first": first, "second": second, "step": step, "evaluation": evaluation}
+    return {name: _plain(one) for name, one in parts.items()}
 
 
 def _plain(one: Trace) -> dict[str, Any]:

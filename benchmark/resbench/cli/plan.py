@@ -52,7 +52,7 @@ def command(results: Path, budget: str | None, format_: str | None, **options: A
     document = plan_document(
         suites,
         _times(runs, found, devices[0]),
-        Machine(devices[0].label, like_the_first(devices), missing),
+        Machine(devices[0].label, like_the_first(devices), devices[0].is_gpu, missing),
         _run_command(),
         budget_s,
         overview=not named,

@@ -96,22 +96,23 @@ class Pipeline:
         augment: Augment,
         normalise: Normalise,
         device: torch.device | str = "cpu",
-        statistics: Statistics | None = None,
+        like: Pipeline | None = None,
     ) -> None:
-        """Pack ``[N, H, W, 3]`` images onto ``device``.
+        """Pack ``[N, H, W, 3]`` images onto ``device``, or share those of ``like``.
 
-        ``statistics`` replace those of ``train_images``, for example by those of the whole set that
-        they are a subset of.
+        ``like`` has the same images, augmentation, normalisation and device.
         """
         self.augment = augment
         self.normalise = normalise
         self.device = torch.device(device)
         self.labels = torch.tensor(train_labels, device=self.device)
-        fitted = statistics or fit_statistics(train_images, normalise)
-        self.statistics = fitted.to(self.device)
         self._count, self._height, self._width = train_images.shape[:3]
         self._pad = augment.pad_px if augment.kind == "crop_flip" else 0
-        self._packed = _pack(train_images, self._pad, self.device)
+        if like is None:
+            self.statistics = fit_statistics(train_images, normalise).to(self.device)
+            self._packed = _pack(train_images, self._pad, self.device)
+        else:
+            self.statistics, self._packed = like.statistics, like._packed
         self._padded_mean = _padded_rows(self.statistics.mean, self._pad)
         self._rows = torch.arange(self._height, device=self.device)
         self._columns = torch.arange(self._width, device=self.device)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -76,8 +76,11 @@ class GraphEngine:
         self.streams = [torch.cuda.Stream(self.device) for _ in self.lanes]
         self.graph = torch.cuda.CUDAGraph()
         self._capture()
+        # Lanes are evaluated one after the other, and what a replay leaves is copied at once, so
+        # all can use the same memory, which torch keeps by stream. Their graphs end together.
+        stream, pool = torch.cuda.Stream(self.device), torch.cuda.graph_pool_handle()
         for lane in self.lanes:
-            lane.eval_forward = EvalGraph(lane)
+            lane.eval_forward = EvalGraph(lane, stream, pool)
 
     def run_epoch(self, steps: range, on_step: OnStep) -> None:
         """Replay the graph once a step."""
@@ -143,8 +146,9 @@ class GraphEngine:
 class EvalGraph:
     """A captured forward pass over one full test batch; a smaller last batch runs eagerly."""
 
-    def __init__(self, lane: Lane) -> None:
-        self.lane = lane
+    def __init__(self, lane: Lane, stream: torch.cuda.Stream, pool: Any) -> None:
+        """Take the stream and the memory pool that the lanes of an engine share."""
+        self.lane, self.stream, self.pool = lane, stream, pool
         self.batch = EVAL_BATCH[lane.device.type]
         self.graph: torch.cuda.CUDAGraph | None = None
 
@@ -161,13 +165,13 @@ class EvalGraph:
 
     def _capture(self, x_BCHW: Tensor) -> None:
         self.x_BCHW = x_BCHW.clone(memory_format=torch.preserve_format)
-        side = torch.cuda.Stream(self.lane.device)
-        side.wait_stream(torch.cuda.current_stream(self.lane.device))
-        with torch.cuda.stream(side):
+        self.stream.wait_stream(torch.cuda.current_stream(self.lane.device))
+        with torch.cuda.stream(self.stream):
             self.lane.eval_logits(self.x_BCHW)
-        torch.cuda.current_stream(self.lane.device).wait_stream(side)
+        torch.cuda.current_stream(self.lane.device).wait_stream(self.stream)
         self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph, stream=side):  # as in GraphEngine
+        # On the stream of its warm-up, as in GraphEngine.
+        with torch.cuda.graph(self.graph, pool=self.pool, stream=self.stream):
             self.logits_BK = self.lane.eval_logits(self.x_BCHW)
 
 

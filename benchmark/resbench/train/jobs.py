@@ -56,7 +56,7 @@ def run_group(jobs: list[Job], control: Control) -> list[End]:
     attempts: list[Attempt] = []
     with ExitStack() as held:
         for job in jobs:
-            entered = _enter(job, control, held)
+            entered = _enter(job, control, held, attempts[0].lane if attempts else None)
             if isinstance(entered, Attempt):
                 attempts.append(entered)
             else:
@@ -67,8 +67,8 @@ def run_group(jobs: list[Job], control: Control) -> list[End]:
     return ends
 
 
-def _enter(job: Job, control: Control, held: ExitStack) -> Attempt | End:
-    """Lock a run's folder, and start or resume the run."""
+def _enter(job: Job, control: Control, held: ExitStack, like: Lane | None) -> Attempt | End:
+    """Lock a run's folder, and start or resume the run, with the images of ``like``."""
     folder = RunFolder(job.results, job.key)
     try:
         folder.create()
@@ -82,18 +82,18 @@ def _enter(job: Job, control: Control, held: ExitStack) -> Attempt | End:
     try:
         if folder.record.exists():
             return End(job.key, Status(read_record(folder).status), "already recorded")
-        return _resume(job, folder, control)
+        return _resume(job, folder, control, like)
     except Exception as error:
         status, text = _cause(error, control)
         _note(folder, status, None, text)
         return End(job.key, status, text)
 
 
-def _resume(job: Job, folder: RunFolder, control: Control) -> Attempt:
+def _resume(job: Job, folder: RunFolder, control: Control, like: Lane | None) -> Attempt:
     device, spec = _device(job), _spec(job)
     write_spec(folder, job.spec, job.context)
     images = prepare_images(spec, _load(job.source))
-    attempt = Attempt(job, folder, Lane(spec, images, device), control.emit)
+    attempt = Attempt(job, folder, Lane(spec, images, device, like), control.emit)
     attempt.resume()
     write_state(folder, Status.RUNNING, epoch=attempt.done_epochs)
     return attempt

@@ -21,6 +21,7 @@ from resbench.models import build
 from resbench.models.init import initialize
 from resbench.suite.schedule import Steps, resolve
 from resbench.suite.spec import RunSpec, derive_seed
+from resbench.train.casts import Bf16Forward
 from resbench.train.optim import build_optimizer, set_lr
 from resbench.train.prepare import Prepared
 
@@ -60,22 +61,34 @@ class Lane:
     depend on the run's seed and the epoch only.
     """
 
-    def __init__(self, spec: RunSpec, images: Prepared, device: torch.device) -> None:
+    def __init__(
+        self, spec: RunSpec, images: Prepared, device: torch.device, like: Lane | None = None
+    ) -> None:
+        """Share the images on the device with ``like`` if they are the same."""
         self.spec, self.device, self.images = spec, device, images
         self.steps: Steps = resolve(spec, len(images.train_images))
         training = spec.training
         self.model = self.new_model()
+        self.forward: Callable[[Tensor], Tensor] = self.model
+        if spec.precision == "bf16":
+            self.forward = Bf16Forward(self.model)
         self.waits_for_host = device.type == "cpu" and spec.engine == "eager"
         """Whether a step may look at its loss; on a GPU or in a graph only the epoch's end does."""
         self.optimizer = build_optimizer(
             self.model, training.optim, device, tensor_lr=not self.waits_for_host
         )
-        self.pipeline = Pipeline(
+        same = (
+            like is not None
+            and like.spec.training == training
+            and np.array_equal(like.images.train_images, images.train_images)
+        )
+        self.pipeline: Pipeline = Pipeline(
             images.train_images,
             images.train_labels,
             augment=images.augment,
             normalise=training.normalise,
             device=device,
+            like=like.pipeline if like and same else None,
         )
         self.lr = float("nan")
         self.eval_forward: Callable[[Tensor], Tensor] = self.eval_logits
@@ -142,7 +155,7 @@ class Lane:
         label_B = self.pipeline.labels.index_select(0, index_B)
         self.optimizer.zero_grad()
         with self.autocast():
-            logits_BK = self.model(x_BCHW)
+            logits_BK = self.forward(x_BCHW)
         loss = F.cross_entropy(logits_BK.float(), label_B)
         loss.backward()
         if not self.waits_for_host:
@@ -194,7 +207,7 @@ class Lane:
     def eval_logits(self, x_BCHW: Tensor) -> Tensor:
         """Return logits [B, K] of normalised images, as fp32."""
         with self.autocast():
-            logits_BK: Tensor = self.model(x_BCHW)
+            logits_BK = self.forward(x_BCHW)
         return logits_BK.float()
 
 

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from resbench.store.metrics import EpochTiming, read_epochs
+from resbench.words import count
 from tests.mini import RESBENCH, own_environment, run_folders, suite_of, write_suite
 
 
@@ -36,8 +37,9 @@ def main(arguments: Sequence[str]) -> None:
         started = time.perf_counter()
         process = subprocess.Popen(command, cwd=folder, env=own_environment(folder))
         _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
         wall_s = time.perf_counter() - started
-        if status:
+        if process.returncode:
             sys.exit("a run failed")
         runs = run_folders(folder / "results")
         epochs = [row for run in runs for row in read_epochs(run.timing, EpochTiming)]
@@ -45,8 +47,9 @@ def main(arguments: Sequence[str]) -> None:
         in_runs_s = sum(run.record.stat().st_mtime - run.spec.stat().st_mtime for run in runs)
     of_workers_s = chosen.workers * wall_s
     print(
-        f"{len(runs)} runs on {chosen.workers} workers: {in_runs_s / of_workers_s:.3f} of the "
-        f"{of_workers_s:.1f} s of the workers in runs, {in_epochs_s / of_workers_s:.3f} in epochs; "
+        f"{len(runs)} runs on {count(chosen.workers, 'worker')}: "
+        f"{in_runs_s / of_workers_s:.3f} of {of_workers_s:.1f} s of workers in runs, "
+        f"{in_epochs_s / of_workers_s:.3f} in epochs; "
         f"CPU {usage.ru_utime + usage.ru_stime:.1f} s, load {os.getloadavg()[0]:.1f}"
     )
 

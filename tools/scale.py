@@ -1,7 +1,8 @@
-"""Time every reading verb on a results folder of many runs.
+"""Measure resbench with many runs: every verb, many commands at once, many runs in one command.
 
-Usage: ``python -m tools.scale [--runs 10000] [--folder DIR]``. The runs are complete and valid;
-their predictions are made up. It prints a row a verb for docs/reliability.md.
+Usage: ``python -m tools.scale [--runs 10000] [--runners 8] [--tiny 1000] [--folder DIR]``; 0 leaves
+a part out. The runs that verbs read are complete and valid, their predictions are made up; the
+others are trained. It prints rows for docs/reliability.md. Exit code 1 where something must not be.
 """
 
 from __future__ import annotations
@@ -15,8 +16,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import psutil
+
+from resbench.store.records import read_record
 from tests.factory import finish, suite_under
-from tests.mini import RESBENCH
+from tests.mini import RESBENCH, changed, own_environment, run_folders, suite_of, write_suite
 
 SUITE = "table1_arl_vs_nal"
 VERBS = (
@@ -29,6 +33,7 @@ VERBS = (
     ("verify",),
     ("pack", "runs.tar"),
     ("merge", "runs.tar", "--results", "merged"),
+    ("compare", "results", "merged"),
     ("sync",),
     ("sync",),
 )
@@ -43,33 +48,119 @@ def fill(results: Path, runs: int) -> None:
         finish(results, expanded, cells[at], seed + 1, 5.0 + at + seed % 7 / 10)
 
 
-def timed(folder: Path, verb: Sequence[str]) -> tuple[int, float, float]:
-    """Run a verb; return exit code, seconds, and MB at its peak."""
+def timed(folder: Path, verb: Sequence[str]) -> tuple[int, str]:
+    """Run a verb; return exit code, and as a row: seconds, seconds of CPU, and MB at its peak."""
     started = time.perf_counter()
     with (folder / "output.txt").open("wb") as output:
         process = subprocess.Popen([RESBENCH, *verb], cwd=folder, stdout=output, stderr=output)
         _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - started
-    return os.waitstatus_to_exitcode(status), seconds, usage.ru_maxrss / 1024
+    cpu_s, megabytes = usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+    row = f"{seconds:.1f} | {cpu_s:.1f} | {megabytes:.0f}"
+    return os.waitstatus_to_exitcode(status), row
+
+
+def verbs(folder: Path, runs: int) -> list[str]:
+    """Time every verb on a folder of ``runs`` runs; return what failed."""
+    fill(folder / "results", runs)
+    failed = []
+    print("| verb | s | CPU s | MB |\n| --- | ---: | ---: | ---: |")
+    for verb in VERBS:
+        code, row = timed(folder, verb)
+        words = f"resbench {' '.join(verb)}"
+        print(f"| `{words}` | {row} |", flush=True)
+        if code:
+            failed.append(f"{words}: exit code {code}")
+    return failed
+
+
+def start(folder: Path) -> psutil.Popen:
+    """Start a command that trains every run of the suite in ``folder``."""
+    with (folder / "output.txt").open("ab") as output:
+        return psutil.Popen(
+            [RESBENCH, "run", "many.yaml", "--jobs", "1", "--no-mirror"], cwd=folder,
+            env=own_environment(folder, TMPDIR=str(folder / "temporary")),
+            stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+        )  # fmt: skip
+
+
+def prepare(folder: Path, runs: int, epochs: int) -> None:
+    """Write a suite of the smallest runs that can be trained."""
+    small = {
+        "base.data.train_images": 16, "base.data.test_images": 10, "base.training.batch_size": 8,
+        "base.training.schedule.drops": [],
+    }  # fmt: skip
+    suite = suite_of("many", total=epochs, seeds=tuple(range(1, runs // 2 + 1)))
+    (folder / "temporary").mkdir(parents=True)
+    write_suite(folder, changed(suite, small))
+
+
+def left_over(folder: Path, runs: int) -> list[str]:
+    """Return what must not be when all runs of ``folder`` are trained: each once, nothing else."""
+    folders = run_folders(folder / "results")
+    faults = [f"{len(folders)} runs, not {runs}"] if len(folders) != runs else []
+    for run in folders:
+        if (pieces := read_record(run).timing.pieces) != 1:
+            faults.append(f"{run.key}: trained in {pieces} pieces")
+    faults += [f"left over: {path}" for path in (folder / "temporary").iterdir()]
+    faults += [f"left over: {path}" for path in folder.rglob(".tmp-*")]
+    alive = [
+        each.cmdline() for each in psutil.process_iter(["cwd"]) if each.info["cwd"] == str(folder)
+    ]
+    return faults + [f"still alive: {command}" for command in alive]
+
+
+def runners(folder: Path, number: int) -> list[str]:
+    """Let commands train two runs each in one folder; return what must not be."""
+    prepare(folder, 2 * number, epochs=20)
+    commands = [start(folder) for _ in range(number)]
+    faults = [f"exit code {code}" for command in commands if (code := command.wait())]
+    print(f"{number} commands trained {2 * number} runs", flush=True)
+    return faults + left_over(folder, 2 * number)
+
+
+def tiny(folder: Path, runs: int) -> list[str]:
+    """Train many runs in one command and watch it; return what must not be."""
+    prepare(folder, runs, epochs=1)
+    command, seen = start(folder), {}
+    while command.poll() is None:
+        time.sleep(1.0)
+        done = len(list((folder / "results").glob("runs/*/record.json")))
+        try:
+            family = [command, *command.children(recursive=True)]
+            if len(family) == 1:  # starting, or ending
+                continue
+            seen[done] = (
+                sum(each.memory_info().rss for each in family) >> 20,
+                sum(each.num_fds() for each in family),
+                len(family),
+            )
+        except psutil.Error:  # one has just ended
+            continue
+    print("| runs recorded | MB | handles | processes |\n| ---: | ---: | ---: | ---: |")
+    for share in (0.1, 0.25, 0.5, 0.75, 0.97):
+        done = min(seen, key=lambda done: abs(done - share * runs))
+        print(f"| {done} | " + " | ".join(map(str, seen[done])) + " |", flush=True)
+    faults = [f"exit code {command.returncode}"] if command.returncode else []
+    return faults + left_over(folder, runs)
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Fill a folder and time the verbs on it."""
+    """Run the parts and print their figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=10_000)
+    parser.add_argument("--runners", type=int, default=8)
+    parser.add_argument("--tiny", type=int, default=1_000)
     parser.add_argument("--folder", type=Path, help="where to work; by default a temporary folder")
     chosen = parser.parse_args(arguments)
-    failed = False
+    faults: list[str] = []
     with tempfile.TemporaryDirectory() as temporary:
-        folder = chosen.folder or Path(temporary)
-        fill(folder / "results", chosen.runs)
-        print("| verb | s | MB |\n| --- | ---: | ---: |")
-        for verb in VERBS:
-            code, seconds, megabytes = timed(folder, verb)
-            ended = "" if code == 0 else f" (exit code {code})"
-            print(f"| `resbench {' '.join(verb)}`{ended} | {seconds:.1f} | {megabytes:.0f} |")
-            failed |= code != 0
-    return failed
+        folder = (chosen.folder or Path(temporary)).resolve()
+        for part, number in ((runners, chosen.runners), (tiny, chosen.tiny), (verbs, chosen.runs)):
+            if number:
+                faults += part(folder / part.__name__, number)
+    print(*faults, sep="\n")
+    return bool(faults)
 
 
 if __name__ == "__main__":

@@ -130,7 +130,7 @@ def disturb(folder: Path, kills: int, rng: random.Random) -> Counter[str]:
 
 def await_moment(folder: Path, rng: random.Random) -> None:
     """Wait for a moment to strike: mostly during training, else whenever it may be."""
-    before, deadline = epochs(folder), time.monotonic() + 15
+    before, deadline = epochs(folder), time.monotonic() + 60
     if rng.random() < 0.75:
         while epochs(folder) == before and time.monotonic() < deadline:
             time.sleep(0.05)

@@ -1,7 +1,10 @@
-"""One whole run and one killed run, made once for all tests that copy or compare them."""
+"""One whole run and one killed run, made once for all tests that copy or compare them; a disk."""
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,3 +30,15 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         wait_for_epochs(folder, process, 3)
         kill_parent(process)
     return folder
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 256 kB: less than a checkpoint, more than all other files of a run."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("no file system can be mounted here (not root, or no permission)")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)

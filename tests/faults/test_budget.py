@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-import pytest
 from msgspec.structs import replace
 
 from resbench.machine import cpu_name
@@ -61,12 +60,12 @@ def spend(folder: Path, budget_s: int) -> None:
     assert temporaries(folder) == []
 
 
-def check_budgets(folder: Path, unbroken: Path, seed: int, times: int) -> None:
-    """Spend budgets of random lengths until ``times`` runs have ended that were stopped before."""
-    rng, shortest_s = random.Random(seed), 5
+def test_budgets_stop_runs_that_resume_and_n_grows_evenly(unbroken: Path, tmp_path: Path) -> None:
+    """Budgets of random lengths are spent until a run has ended that was stopped before."""
+    folder, rng, shortest_s = prepare(tmp_path, SEEDS), random.Random(1), 5
     theirs, ours = outputs(unbroken / "results"), dict[str, bytes]()
     while (
-        sum(record.timing.pieces > 1 for record in records(folder)) < times
+        all(record.timing.pieces == 1 for record in records(folder))
         or not ours.keys() >= theirs.keys()
     ):
         assert shortest_s < 200
@@ -78,16 +77,6 @@ def check_budgets(folder: Path, unbroken: Path, seed: int, times: int) -> None:
     assert {name: ours[name] for name in theirs} == theirs
     for record in records(folder):
         assert record.result.epoch == EPOCHS
-
-
-def test_budgets_stop_runs_that_resume_and_n_grows_evenly(unbroken: Path, tmp_path: Path) -> None:
-    check_budgets(prepare(tmp_path, SEEDS), unbroken, seed=1, times=1)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", [2, 3, 4])
-def test_many_budgets_stop_runs_that_resume(unbroken: Path, tmp_path: Path, seed: int) -> None:
-    check_budgets(prepare(tmp_path, SEEDS), unbroken, seed, times=2)
 
 
 def test_a_budget_shorter_than_an_epoch_says_so_and_starts_nothing(tmp_path: Path) -> None:

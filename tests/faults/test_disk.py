@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -45,19 +44,6 @@ def test_a_run_that_the_disk_refuses_fails_whole_and_resumes_when_there_is_room(
     done = ran(tmp_path, *ARL)
     assert done.returncode == 0, done.stderr
     assert outputs(tmp_path / "results") == outputs(unbroken / "results")
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system that holds less than a checkpoint."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    size = f"size={2 * LIMIT_KIB}k"
-    command = ["mount", "-t", "tmpfs", "-o", size, "tmpfs", str(folder)]
-    if shutil.which("mount") is None or subprocess.run(command, capture_output=True).returncode:
-        pytest.skip("no file system can be mounted here (not root, or no permission)")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 @pytest.mark.slow

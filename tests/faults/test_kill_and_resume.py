@@ -8,8 +8,6 @@ import random
 import time
 from pathlib import Path
 
-import pytest
-
 from resbench.store.envelope import seal
 
 from ..mini import outputs, started
@@ -31,11 +29,11 @@ from .running import (
 )
 
 
-def strike(folder: Path, rng: random.Random, ahead: int) -> bool:
-    """Kill the command or its worker after 1 to ``ahead`` new epochs; say if it was in time."""
+def strike(folder: Path, rng: random.Random) -> bool:
+    """Kill the command or its worker after 1 to 3 new epochs; say if it was in time."""
     victim = rng.choice(["worker", "parent"])
     with started(folder, *ARL) as process:
-        wait_for_epochs(folder, process, len(epochs_in(run_in(folder))) + rng.randint(1, ahead))
+        wait_for_epochs(folder, process, len(epochs_in(run_in(folder))) + rng.randint(1, 3))
         time.sleep(rng.uniform(0, 0.3))
         workers = workers_of(process)
         if not workers:
@@ -49,32 +47,20 @@ def strike(folder: Path, rng: random.Random, ahead: int) -> bool:
     return True
 
 
-def kill_until_done(folder: Path, seed: int, kills: int, ahead: int) -> int:
-    rng, struck = random.Random(seed), 0
-    while struck < kills and strike(folder, rng, ahead):
-        struck += 1
-    done = ran(folder, *ARL)
-    assert done.returncode == 0, done.stderr
-    return struck
-
-
 def test_a_run_killed_at_random_moments_ends_bit_for_bit_as_an_unbroken_one(
     unbroken: Path, tmp_path: Path
 ) -> None:
-    struck = kill_until_done(prepare(tmp_path), seed=1, kills=2, ahead=3)
-    assert outputs(tmp_path / "results") == outputs(unbroken / "results")
+    """``make soak`` has more of it."""
+    rng, struck = random.Random(1), 0
+    prepare(tmp_path)
+    while struck < 2 and strike(tmp_path, rng):
+        struck += 1
     assert struck >= 1
+    done = ran(tmp_path, *ARL)
+    assert done.returncode == 0, done.stderr
+    assert outputs(tmp_path / "results") == outputs(unbroken / "results")
     assert record_in(tmp_path).timing.pieces > 1
     assert temporaries(tmp_path) == []
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", range(2, 8))
-def test_a_run_killed_many_times_ends_bit_for_bit_as_an_unbroken_one(
-    unbroken: Path, tmp_path: Path, seed: int
-) -> None:
-    assert kill_until_done(prepare(tmp_path), seed, kills=8, ahead=1) >= 2
-    assert outputs(tmp_path / "results") == outputs(unbroken / "results")
 
 
 def test_a_killed_command_takes_its_worker_with_it_and_frees_the_run(killed: Path) -> None:

@@ -48,7 +48,7 @@ def ends_oddly() -> None:
 def test_what_must_not_be_is_noticed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, action: Callable[[], None], fault: str
 ) -> None:
-    monkeypatch.setattr(fuzz, "LIMIT_S", 2)
+    monkeypatch.setattr(fuzz, "LIMIT_S", 2 if action is sleeps else 120)
     base = fuzz.execute(lambda: None, tmp_path)
     assert fuzz.judged(base, base.peak_bytes) is None
     assert fault in str(fuzz.judged(fuzz.execute(action, tmp_path), base.peak_bytes))
@@ -69,7 +69,7 @@ def test_another_number_is_noticed_and_a_missing_one_is_not(
 
 
 def test_a_slice_of_the_campaign_finds_nothing(tmp_path: Path) -> None:
-    faults = fuzz.campaign(tmp_path, inputs=3 * len(fuzz.TARGETS), seed=1, keep=None)
+    faults = fuzz.campaign(tmp_path, inputs=len(fuzz.TARGETS), seed=1, keep=None)
     assert faults == {name: [] for name in fuzz.TARGETS}
 
 

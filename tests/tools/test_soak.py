@@ -61,11 +61,3 @@ def test_a_strike_kills_a_process_of_the_command() -> None:
         while soak.strike(process, random.Random(0)) is None:
             pass
         assert process.wait() != 0
-
-
-@pytest.mark.slow
-def test_a_short_campaign_loses_nothing(tmp_path: Path) -> None:
-    tally = soak.campaign(tmp_path / "soak", kills=10, seed=2)
-    assert tally.faults == []
-    assert tally.kills.total() == 10
-    assert tally.resumed > 0

@@ -94,7 +94,11 @@ def strike(runner: subprocess.Popen[bytes], rng: random.Random) -> str | None:
     victims: list[psutil.Process] = []
     with contextlib.suppress(psutil.NoSuchProcess):
         process = psutil.Process(runner.pid)
-        children = process.children(recursive=True)
+        children = [
+            child
+            for child in process.children(recursive=True)
+            if child.status() != psutil.STATUS_ZOMBIE  # a mirror that was killed before
+        ]
         mirrors = [child for child in children if "resbench.tracking" in " ".join(child.cmdline())]
         workers = [child for child in children if child not in mirrors]
         victims = {
@@ -118,7 +122,7 @@ def disturb(folder: Path, kills: int, rng: random.Random) -> Counter[str]:
             if kind := strike(runners[which], rng):
                 struck[kind] += 1
             for i, runner in enumerate(runners):
-                if runner.poll() not in (None, 0):  # killed, or out of its budget
+                if runner.poll() is not None and unfinished(folder):  # killed, or out of its budget
                     runners[i] = start(folder, rng)
     finally:
         for runner in runners:
@@ -126,6 +130,12 @@ def disturb(folder: Path, kills: int, rng: random.Random) -> Counter[str]:
         for runner in runners:
             runner.wait(PATIENCE_S)
     return struck
+
+
+def unfinished(folder: Path) -> bool:
+    """Say whether any run has no record yet."""
+    expected = len(SUITE["seeds"]) * len(SUITE["matrix"]["learning"])
+    return len(list((folder / "results").glob("runs/*/record.json"))) < expected
 
 
 def await_moment(folder: Path, rng: random.Random) -> None:
@@ -177,7 +187,10 @@ def inspect(folder: Path, undisturbed: dict[str, bytes]) -> list[str]:
 def mirror_faults(database: Path, runs: int) -> list[str]:
     """Return what is wrong in the MLflow store: each run is there once, and finished."""
     with contextlib.closing(sqlite3.connect(database)) as connection:
-        query = "SELECT status, COUNT(*) FROM runs WHERE lifecycle_stage = 'active' GROUP BY status"
+        query = (
+            "SELECT status, COUNT(*) FROM runs JOIN tags USING (run_uuid) WHERE "
+            "lifecycle_stage = 'active' AND tags.key = 'resbench.key' GROUP BY status"
+        )
         states = dict(connection.execute(query).fetchall())
     return [] if states == {"FINISHED": runs} else [f"MLflow: {states}, not {runs} finished runs"]
 

@@ -9,9 +9,13 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tools import soak
+
+from ..faults.running import gone
+from ..mini import wait_until
 
 CALM = {"1/metrics.jsonl": b"1", "2/metrics.jsonl": b"2"}
 
@@ -46,10 +50,34 @@ def test_the_mirror_must_hold_every_run_once_and_finished(
 ) -> None:
     database = tmp_path / "mlflow.db"
     with closing(sqlite3.connect(database)) as connection:
-        connection.execute("CREATE TABLE runs (status TEXT, lifecycle_stage TEXT)")
-        connection.executemany("INSERT INTO runs VALUES (?, 'active')", [(s,) for s in states])
+        connection.execute("CREATE TABLE runs (run_uuid INT, status TEXT, lifecycle_stage TEXT)")
+        connection.execute("CREATE TABLE tags (run_uuid INT, key TEXT)")
+        rows = list(enumerate(states))
+        connection.executemany("INSERT INTO runs VALUES (?, ?, 'active')", rows)
+        connection.executemany("INSERT INTO tags VALUES (?, 'resbench.key')", [r[:1] for r in rows])
         connection.commit()
     assert len(soak.mirror_faults(database, 2)) == faults
+
+
+def test_a_command_whose_mirror_was_killed_is_struck_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    child = (
+        "import subprocess, sys\n"
+        "subprocess.Popen(['true']); worker = subprocess.Popen(['sleep', '600'])\n"
+        "print(flush=True); worker.wait(); input()"
+    )
+    command = [sys.executable, "-c", child]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        (ended, worker) = psutil.Process(process.pid).children()
+        wait_until(lambda: ended.status() == psutil.STATUS_ZOMBIE, "the end of a child")
+        rng = random.Random()
+        monkeypatch.setattr(rng, "choice", lambda _: "worker")
+        assert soak.strike(process, rng) == "worker"
+        wait_until(lambda: gone(worker), "the worker's death")
+        process.kill()
 
 
 def test_a_strike_kills_a_process_of_the_command() -> None:

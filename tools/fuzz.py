@@ -36,7 +36,9 @@ from tests.data.archives import make_parquet_folder
 from tests.mini import job_of, outputs, spec_of
 
 ROOT = Path(__file__).resolve().parents[1]
-LIMIT_S = 30
+LIMIT_CPU_S, LIMIT_S = 30, 600
+"""Of a command that computes for ever, and of one that waits for ever."""
+HANGS = (signal.SIGPROF, signal.SIGALRM)
 TRACEBACK = 99
 LIMIT_BYTES = 200 << 20
 FRAGMENTS = (
@@ -95,8 +97,10 @@ def execute(action: Callable[[], object], folder: Path) -> Outcome:
     if child == 0:
         code = TRACEBACK
         try:
-            signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            signal.alarm(LIMIT_S)
+            for number in HANGS:
+                signal.signal(number, signal.SIG_DFL)
+            signal.setitimer(signal.ITIMER_PROF, LIMIT_CPU_S)
+            signal.setitimer(signal.ITIMER_REAL, LIMIT_S)
             os.chdir(folder)
             for path, descriptor in ((out, 1), (err, 2)):
                 os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), descriptor)
@@ -123,8 +127,8 @@ def judged(outcome: Outcome, base_bytes: int) -> str | None:
     """Return what must not be about an outcome, or None."""
     if "Traceback" in outcome.error + outcome.output or outcome.code == TRACEBACK:
         return f"traceback: {outcome.error.strip().splitlines()[-1:]}"
-    if outcome.code == -signal.SIGALRM:
-        return f"hang: more than {LIMIT_S} s"
+    if -outcome.code in HANGS:
+        return f"hang: more than {LIMIT_CPU_S} s of computing, or {LIMIT_S} s"
     if outcome.code not in (0, 1, 2, 3):
         return f"exit code {outcome.code}"
     if outcome.peak_bytes > base_bytes + LIMIT_BYTES:

@@ -22,6 +22,11 @@ def sleeps() -> None:
     time.sleep(60)
 
 
+def computes() -> None:
+    while True:
+        pass
+
+
 def fills_memory() -> None:
     bytearray(300 << 20)[:: 1 << 12] = b"x" * (300 << 8)
 
@@ -40,6 +45,7 @@ def ends_oddly() -> None:
     [
         (fails, "traceback"),
         (sleeps, "hang"),
+        (computes, "hang"),
         (fills_memory, "MB of memory"),
         (ends_silently, "no word"),
         (ends_oddly, "exit code 77"),
@@ -48,7 +54,9 @@ def ends_oddly() -> None:
 def test_what_must_not_be_is_noticed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, action: Callable[[], None], fault: str
 ) -> None:
-    monkeypatch.setattr(fuzz, "LIMIT_S", 2 if action is sleeps else 120)
+    if action is sleeps:
+        monkeypatch.setattr(fuzz, "LIMIT_S", 1)
+    monkeypatch.setattr(fuzz, "LIMIT_CPU_S", 2)
     base = fuzz.execute(lambda: None, tmp_path)
     assert fuzz.judged(base, base.peak_bytes) is None
     assert fault in str(fuzz.judged(fuzz.execute(action, tmp_path), base.peak_bytes))

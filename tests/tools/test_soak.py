@@ -64,14 +64,13 @@ def test_a_command_whose_mirror_was_killed_is_struck_again(
 ) -> None:
     child = (
         "import subprocess, sys\n"
-        "subprocess.Popen(['true']); worker = subprocess.Popen(['sleep', '600'])\n"
-        "print(flush=True); worker.wait(); input()"
+        "ended, worker = [subprocess.Popen(['sleep', s]) for s in ('0', '600')]\n"
+        "print(ended.pid, worker.pid, flush=True); worker.wait(); input()"
     )
     command = [sys.executable, "-c", child]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
-        process.stdout.readline()
-        (ended, worker) = psutil.Process(process.pid).children()
+        ended, worker = (psutil.Process(int(pid)) for pid in process.stdout.readline().split())
         wait_until(lambda: ended.status() == psutil.STATUS_ZOMBIE, "the end of a child")
         rng = random.Random()
         monkeypatch.setattr(rng, "choice", lambda _: "worker")

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 from types import ModuleType
 
 import pytest
 
-from resbench.analysis.arms import images_kept
+from resbench.analysis.arms import arm_of, images_kept
+from resbench.analysis.results import seed_of
 from resbench.stats.claims import ClaimVerdict, Question, judge_claims
 from resbench.stats.images import mcnemar
 from resbench.stats.power import detectable
 from resbench.stats.spread import Arm, sampling_sd
 from resbench.store.layout import RunFolder
+from resbench.store.records import RunRecord
+from resbench.store.scan import scan
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "statistics.md").read_text()
@@ -86,16 +88,25 @@ def test_the_functions_still_give_the_numbers_of_the_page(simulate: ModuleType, 
 EXAMPLE = PAGE.partition("## A worked example")[2].partition("\n## ")[0]
 
 
-def judge_example(errors: Mapping[str, Sequence[float]]) -> ClaimVerdict:
+RECORDS = scan(ROOT / "results").records.values()
+
+
+def example_runs(arm: str) -> dict[int, RunRecord]:
+    """The runs of an arm of the example, by seed."""
+    cell = [["table1_arl_vs_nal", f"attention-56/{arm.lower()}"]]
+    return {seed_of(run): run for run in RECORDS if run.context["cells"] == cell}
+
+
+def judge_example(seeds: Sequence[int]) -> tuple[ClaimVerdict, dict[str, Arm]]:
     """Judge the claim of the example, the first of five that its suite declares."""
-    arms = {
-        name: Arm(name, (1, 2, 3)[: len(own)], tuple(own), sampling_sd(fmean(own), 10_000) ** 2)
-        for name, own in errors.items()
-    }
+    runs = {name: [example_runs(name)[seed] for seed in seeds] for name in ("ARL", "NAL")}
+    folders = [RunFolder(ROOT / "results", run.key) for own in runs.values() for run in own]
+    kept = images_kept(folders)
+    arms = {name: arm_of(name, own, "test_top1_err", kept) for name, own in runs.items()}
     claim = Question("<", [("ARL",), ("NAL",)], arms, (1, 2, 3), published=[0.37], comparable=False)
     nothing = {name: Arm(name, (), (), 1.0) for name in "xy"}
     rest = Question("<", [("x",), ("y",)], nothing, (1, 2, 3))
-    return judge_claims([claim, *[rest] * 4])[0]
+    return judge_claims([claim, *[rest] * 4])[0], arms
 
 
 def said(*sentences: str) -> None:
@@ -106,19 +117,16 @@ def said(*sentences: str) -> None:
 def test_the_worked_example_is_what_its_two_runs_give() -> None:
     rows = re.findall(r"^\| (ARL|NAL) \| `(\w+)` \| 1 \| (\S+) \| (\S+) \|$", EXAMPLE, re.M)
     assert [name for name, *_ in rows] == ["ARL", "NAL"]
-    runs = [RunFolder(ROOT / "results", key) for _, key, _, _ in rows]
-    errors = {}
-    for (name, _, error, chance), run in zip(rows, runs, strict=True):
-        record = json.loads(run.record.read_text())
-        assert record["context"]["cells"] == [["table1_arl_vs_nal", f"attention-56/{name.lower()}"]]
-        assert record["spec"]["seed"] == 1
-        errors[name] = [record["result"]["test_top1_err"]]
-        assert f"{errors[name][0]:.2f}" == error
-        assert f"{sampling_sd(errors[name][0], 10_000):.2f}" == chance
-    kept = images_kept(runs).correct
-    images = mcnemar(*(kept[run.key] for run in runs))
-    flips = math.hypot(*(sampling_sd(own[0], 10_000) for own in errors.values()))
-    found = judge_example(errors)
+    found, arms = judge_example([1])
+    flips = math.hypot(*(sampling_sd(arm.errors[0], 10_000) for arm in arms.values()))
+    for name, key, error, chance in rows:
+        assert example_runs(name)[1].key.startswith(key)
+        assert f"{arms[name].errors[0]:.2f}" == error
+        assert f"{sampling_sd(arms[name].errors[0], 10_000):.2f}" == chance
+    one, other = (arm.correct for arm in arms.values())
+    assert one is not None
+    assert other is not None
+    images = mcnemar(one[0], other[0])
     said(
         f"difference is {found.effect:.2f}; chance flips of the images alone give it an sd of "
         f"{flips:.2f}",
@@ -133,12 +141,13 @@ def test_the_worked_example_is_what_its_two_runs_give() -> None:
 
 
 def test_the_arithmetic_of_the_worked_example_is_right() -> None:
-    rows = re.findall(r"^\| (ARL|NAL) \| ((?:\d+\.\d+ \| ){4}\d+\.\d+) \|$", EXAMPLE, re.M)
-    numbers = {name: [float(x) for x in cells.split(" | ")] for name, cells in rows}
-    errors = {name: own[:3] for name, own in numbers.items()}
-    for own, (*_, mean, sd) in zip(errors.values(), numbers.values(), strict=True):
-        assert (fmean(own), stdev(own)) == pytest.approx((mean, sd), abs=0.006)
-    found = judge_example(errors)
+    rows = re.findall(r"^\| (ARL|NAL) \| ((?:\d+\.\d+ \| ){5}\d+\.\d+) \|$", EXAMPLE, re.M)
+    found, arms = judge_example([1, 2, 3])
+    for name, cells in rows:
+        errors = arms[name].errors
+        shown = (*errors, fmean(errors), stdev(errors), math.sqrt(arms[name].chance_variance))
+        assert cells == " | ".join(f"{number:.2f}" for number in shown)
+    assert len(rows) == 2
     estimate, interval, paired = found.estimate, found.estimate.interval(), found.paired
     assert paired is not None
     said(
@@ -149,7 +158,7 @@ def test_the_arithmetic_of_the_worked_example_is_right() -> None:
         f"{paired.high:+.2f}",
         f"15 × {found.p:.2g} = {found.adjusted_p:.2g}",
     )
-    assert found.kind == "leans_for"
+    assert found.kind == "confirmed"
 
 
 def test_every_verdict_is_in_the_table_of_verdicts() -> None:

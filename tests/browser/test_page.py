@@ -8,11 +8,13 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-from tests.committed import ROOT
+from resbench.report.document import Document, Effect, Heading, Table, Verdict
+from resbench.report.render import render
 from tests.factory import JPEG, plant, suite_under
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -93,13 +95,43 @@ def test_a_click_on_a_header_sorts_and_the_third_brings_the_order_of_the_source_
     assert down == up[::-1]
 
 
+def test_claims_are_filtered_by_words_verdict_and_setting(tmp_path: Path) -> None:
+    rows = tuple(
+        (claim, Effect("", 1.0, None, None, 2.0), Verdict(verdict), table)
+        for claim, verdict, table in (
+            ("a deeper one", "holds here", "one, tier cpu"),
+            ("a wider one", "undecided", "one, tier cpu"),
+            ("a deeper one", "undecided", "one, tier tiny"),
+        )
+    )
+    table = Table(("claim", "effect", "verdict", "table"), rows, "lrll", (3,), by_last=True)
+    claims = Document((Heading(1, "Report"), Heading(2, "Claims"), table), {})
+    script = """
+      const shown = () => [...document.querySelectorAll('.forest tbody tr:not(.group)')]
+        .map((row) => Number(!row.hidden)).join('');
+      const button = (name) => [...document.querySelectorAll('.filter button')]
+        .find((button) => button.textContent === name);
+      const search = document.querySelector('.filter input');
+      const seen = [shown()];
+      for (const name of ['tier cpu', 'undecided', 'tier cpu']) {
+        button(name).click(); seen.push(shown());
+      }
+      search.value = 'deeper'; search.dispatchEvent(new Event('input')); seen.push(shown());
+      document.body.dataset.seen = JSON.stringify(seen);
+    """
+    elements, _ = opened(tmp_path, render(claims, "html"), script=script)
+    found = re.search(r'data-seen="([^"]*)"', elements)
+    assert found is not None
+    assert json.loads(found[1].replace("&quot;", '"')) == ["111", "110", "010", "011", "001"]
+
+
 @pytest.mark.parametrize("size", ["1360,900", "390,844"])
 def test_axe_finds_no_barrier(page: str, tmp_path: Path, size: str) -> None:
-    named = os.environ.get("RESBENCH_AXE")
-    axe = Path(named) if named else ROOT / "node_modules" / "axe-core" / "axe.min.js"
-    if not axe.is_file():
-        pytest.skip("no axe-core in node_modules (npm install axe-core): barriers not looked for")
-    library = axe.read_text().replace("</script", "<\\/script")
+    package = find_spec("axe_core_python")  # RESBENCH_AXE names a newer one
+    assert package is not None
+    assert package.origin is not None
+    axe = os.environ.get("RESBENCH_AXE") or Path(package.origin).with_name("axe.min.js")
+    library = Path(axe).read_text().replace("</script", "<\\/script")
     script = f"""{library};
       axe.run(document).then((found) => {{
         const wide = document.documentElement.scrollWidth > innerWidth ? ["wider than screen"] : [];

@@ -1,4 +1,4 @@
-// What this adds: folds opened for paper, copied commands, sorted and filtered tables.
+// What this adds: folds opened for paper, copied commands, sorted and filtered tables (by words, verdict, setting).
 "use strict";
 const all = (what, within = document) => [...within.querySelectorAll(what)];
 const made = (tag, props) => Object.assign(document.createElement(tag), props);
@@ -74,38 +74,46 @@ for (const table of all("main table")) {
 }
 
 const forests = all("table.forest");
-const tones = [...new Set(all(".forest .verdict").map((verdict) => verdict.textContent))];
+const tableOf = (row) => row.parentElement.querySelector(".group")?.textContent.trim() ?? "";
+// What rows can be chosen by: their verdict, and the setting, which the name of their table ends in.
+const kinds = [
+  (row) => row.querySelector(".verdict").textContent,
+  (row) => tableOf(row).split(", ").at(-1),
+];
 if (forests.length) {
   const bar = made("div", { className: "filter" });
+  const rows = forests.flatMap((table) => [...table.tBodies].flatMap(rowsOf));
   const search = made("input", { type: "search", placeholder: "Filter claims" });
   search.setAttribute("aria-label", "Filter claims by words");
   const told = made("span", { className: "told" });
   told.setAttribute("role", "status");
   const update = () => {
     const words = search.value.toLowerCase().split(/\s+/);
-    const on = all("[aria-pressed=true]", bar).map((button) => button.textContent);
-    let shown = 0, rows = 0;
-    for (const row of forests.flatMap((table) => [...table.tBodies].flatMap(rowsOf))) {
-      const text = (row.parentElement.querySelector(".group")?.textContent + row.textContent).toLowerCase();
-      const fits = on.length === 0 || on.includes(row.querySelector(".verdict").textContent);
+    const on = kinds.map((_, i) => all(`[data-kind="${i}"][aria-pressed=true]`, bar).map((b) => b.textContent));
+    for (const row of rows) {
+      const text = (tableOf(row) + row.textContent).toLowerCase();
+      const fits = kinds.every((kind, i) => on[i].length === 0 || on[i].includes(kind(row)));
       row.hidden = !(fits && words.every((word) => text.includes(word)));
-      shown += !row.hidden;
-      rows += 1;
     }
+    const shown = rows.filter((row) => !row.hidden).length;
     for (const group of all(".forest .group")) group.hidden = rowsOf(group.parentElement).every((row) => row.hidden);
-    told.textContent = shown === rows ? "" : `${shown} of ${rows} rows`;
+    told.textContent = shown === rows.length ? "" : `${shown} of ${rows.length} rows`;
   };
   search.addEventListener("input", update);
   bar.append(search);
-  if (tones.length > 1) for (const tone of tones) {
-    const button = made("button", { type: "button", textContent: tone });
-    button.setAttribute("aria-pressed", "false");
-    button.addEventListener("click", () => {
-      button.setAttribute("aria-pressed", String(button.getAttribute("aria-pressed") === "false"));
-      update();
-    });
-    bar.append(button);
-  }
+  kinds.forEach((kind, i) => {
+    const values = [...new Set(rows.map(kind))];
+    if (values.length > 1) for (const value of values) {
+      const button = made("button", { type: "button", textContent: value });
+      button.dataset.kind = i;
+      button.setAttribute("aria-pressed", "false");
+      button.addEventListener("click", () => {
+        button.setAttribute("aria-pressed", String(button.getAttribute("aria-pressed") === "false"));
+        update();
+      });
+      bar.append(button);
+    }
+  });
   bar.append(told);
   forests[0].closest("section").querySelector("h2, h3")?.after(bar);
 }

@@ -194,13 +194,19 @@ def _results(folder: Path) -> Path:
 
 
 def _numbers(text: str) -> dict[str, float]:
-    """Return every measured mean of a JSON report by table, cell and metric."""
-    return {
-        f"{table['suite']} {table['setting']} {value['cell']} {value['metric']}": value["mean"]
-        for table in json.loads(text)["tables"]
-        for value in table["values"]
-        if value["mean"] is not None and value["metric"] != "train_time_min"
-    }
+    """Return every measured mean of a JSON report by table, cell, metric and number of runs.
+
+    A run that is refused makes a mean one of fewer runs; what each run measured is in it too.
+    """
+    found = {}
+    for table in json.loads(text)["tables"]:
+        for value in table["values"]:
+            if value["mean"] is not None and value["metric"] != "train_time_min":
+                at = f"{table['suite']} {table['setting']} {value['cell']} {value['metric']}"
+                found[f"{at}, {len(value['values'])} runs"] = value["mean"]
+        for run in (run for cell in table["cells"] for run in cell["runs"]):
+            found |= {f"run {run['key']} {name}": n for name, n in run["result"].items()}
+    return found
 
 
 @dataclass

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 
@@ -65,15 +66,18 @@ def test_what_must_not_be_is_noticed(
 def test_another_number_is_noticed_and_a_missing_one_is_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def report(mean: float | None) -> fuzz.Outcome:
-        value = {"cell": "a", "metric": "test_err", "mean": mean}
-        tables = [{"suite": "s", "setting": "t", "values": [value]}]
+    def report(*errors: float) -> fuzz.Outcome:
+        mean = fmean(errors) if errors else None
+        value = {"cell": "a", "metric": "test_err", "mean": mean, "values": errors}
+        runs = [{"key": str(i), "result": {"error": error}} for i, error in enumerate(errors)]
+        tables = [{"suite": "s", "setting": "t", "values": [value], "cells": [{"runs": runs}]}]
         return fuzz.Outcome(0, json.dumps({"tables": tables}), "", 0)
 
-    monkeypatch.setattr(fuzz.undamaged, "numbers", fuzz._numbers(report(31.5).output))
-    assert fuzz.same_numbers(report(31.5)) is None
-    assert fuzz.same_numbers(report(None)) is None
-    assert "another number" in str(fuzz.same_numbers(report(31.4)))
+    monkeypatch.setattr(fuzz.undamaged, "numbers", fuzz._numbers(report(31.5, 32.5).output))
+    for sound in (report(31.5, 32.5), report(31.5), report()):
+        assert fuzz.same_numbers(sound) is None
+    for wrong in (report(31.4, 32.5), report(31.4, 32.6), report(31.4)):
+        assert "another number" in str(fuzz.same_numbers(wrong))
 
 
 def test_a_slice_of_the_campaign_finds_nothing(tmp_path: Path) -> None:

@@ -95,6 +95,24 @@ def test_a_click_on_a_header_sorts_and_the_third_brings_the_order_of_the_source_
     assert down == up[::-1]
 
 
+def test_every_seed_is_shown_below_the_means_and_hidden_again(page: str, tmp_path: Path) -> None:
+    script = f"""
+      const section = document.querySelector('section[aria-labelledby={SUITE}]');
+      const button = [...section.querySelectorAll('button')]
+        .find((button) => button.textContent === 'Every seed');
+      const shown = () => [...section.querySelectorAll('.seeds')].map((one) => one.innerText);
+      const seen = [];
+      for (let i = 0; i < 2; i++) {{ button.click(); seen.push(shown()); }}
+      document.body.dataset.seen = JSON.stringify(seen);
+    """
+    elements, _ = opened(tmp_path, page, script=script)
+    found = re.search(r'data-seen="([^"]*)"', elements)
+    assert found is not None
+    on, off = json.loads(found[1].replace("&quot;", '"'))
+    assert on[0] == "20.10 · 20.20 · 20.30"
+    assert (len(on), off) == (3, [])
+
+
 def test_claims_are_filtered_by_words_verdict_and_setting(tmp_path: Path) -> None:
     rows = tuple(
         (claim, Effect("", 1.0, None, None, 2.0), Verdict(verdict), table)

@@ -1,4 +1,4 @@
-// What this adds: folds opened for paper, copied commands, sorted and filtered tables (by words, verdict, setting).
+// What this adds: folds opened for paper, copied commands, tables sorted, filtered, and by seed.
 "use strict";
 const all = (what, within = document) => [...within.querySelectorAll(what)];
 const made = (tag, props) => Object.assign(document.createElement(tag), props);
@@ -71,6 +71,26 @@ for (const table of all("main table")) {
         body.append(...first.toSorted((a, b) => sign * order(key(a.cells[column]), key(b.cells[column]))));
     });
   });
+}
+
+// What every seed measured, below the mean, on demand.
+for (const box of all("main .scroll")) {
+  const cells = all("td:has(> [popover] td[data-value])", box);
+  if (box.closest("[popover]") || !cells.length) continue;
+  const button = made("button", { type: "button", textContent: "Every seed" });
+  button.setAttribute("aria-pressed", "false");
+  button.addEventListener("click", () => {
+    const on = button.getAttribute("aria-pressed") === "false";
+    button.setAttribute("aria-pressed", String(on));
+    for (const cell of cells) {
+      all(":scope > .seeds", cell).forEach((old) => old.remove());
+      const errors = all("[popover] td[data-value]", cell).map((one) => one.textContent.trim());
+      if (on) cell.append(made("small", { className: "seeds", textContent: errors.join(" · ") }));
+    }
+  });
+  const bar = made("div", { className: "filter" });
+  bar.append(button);
+  box.before(bar);
 }
 
 const forests = all("table.forest");

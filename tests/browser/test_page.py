@@ -123,24 +123,28 @@ def test_claims_are_filtered_by_words_verdict_and_setting(tmp_path: Path) -> Non
         )
     )
     table = Table(("claim", "effect", "verdict", "table"), rows, "lrll", (3,), by_last=True)
-    claims = Document((Heading(1, "Report"), Heading(2, "Claims"), table), {})
+    below = Table(("claim", "effect", "verdict"), (rows[1][:3],), "lrl", (2,))
+    claims = Document((Heading(1, "Report"), Heading(2, "Claims"), table, below), {})
     script = """
       const shown = () => [...document.querySelectorAll('.forest tbody tr:not(.group)')]
         .map((row) => Number(!row.hidden)).join('');
       const button = (name) => [...document.querySelectorAll('.filter button')]
         .find((button) => button.textContent === name);
+      const names = [...document.querySelectorAll('.filter button')].map((one) => one.textContent);
       const search = document.querySelector('.filter input');
       const seen = [shown()];
       for (const name of ['tier cpu', 'undecided', 'tier cpu']) {
         button(name).click(); seen.push(shown());
       }
       search.value = 'deeper'; search.dispatchEvent(new Event('input')); seen.push(shown());
-      document.body.dataset.seen = JSON.stringify(seen);
+      document.body.dataset.seen = JSON.stringify([...seen, ...names]);
     """
     elements, _ = opened(tmp_path, render(claims, "html"), script=script)
     found = re.search(r'data-seen="([^"]*)"', elements)
     assert found is not None
-    assert json.loads(found[1].replace("&quot;", '"')) == ["111", "110", "010", "011", "001"]
+    *seen, _, _, cpu, tiny = json.loads(found[1].replace("&quot;", '"'))
+    assert seen == ["1111", "1101", "0101", "0111", "0010"]
+    assert (cpu, tiny) == ("tier cpu", "tier tiny")  # and no button without a name
 
 
 @pytest.mark.parametrize("size", ["1360,900", "390,844"])

@@ -95,7 +95,8 @@ for (const box of all("main .scroll")) {
 
 const forests = all("table.forest");
 const tableOf = (row) => row.parentElement.querySelector(".group")?.textContent.trim() ?? "";
-// What rows can be chosen by: their verdict, and the setting, which the name of their table ends in.
+// What rows can be chosen by: their verdict, and the setting, in which the name of their table
+// ends; a table that has no name is below the name of its setting.
 const kinds = [
   (row) => row.querySelector(".verdict").textContent,
   (row) => tableOf(row).split(", ").at(-1),
@@ -112,7 +113,7 @@ if (forests.length) {
     const on = kinds.map((_, i) => all(`[data-kind="${i}"][aria-pressed=true]`, bar).map((b) => b.textContent));
     for (const row of rows) {
       const text = (tableOf(row) + row.textContent).toLowerCase();
-      const fits = kinds.every((kind, i) => on[i].length === 0 || on[i].includes(kind(row)));
+      const fits = kinds.every((kind, i) => !on[i].length || !kind(row) || on[i].includes(kind(row)));
       row.hidden = !(fits && words.every((word) => text.includes(word)));
     }
     const shown = rows.filter((row) => !row.hidden).length;
@@ -122,7 +123,7 @@ if (forests.length) {
   search.addEventListener("input", update);
   bar.append(search);
   kinds.forEach((kind, i) => {
-    const values = [...new Set(rows.map(kind))];
+    const values = [...new Set(rows.map(kind).filter(Boolean))];
     if (values.length > 1) for (const value of values) {
       const button = made("button", { type: "button", textContent: value });
       button.dataset.kind = i;

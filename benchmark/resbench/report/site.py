@@ -82,6 +82,7 @@ def draw(found: Report, *, claims: bool = True) -> dict[tuple[str, str], tuple[F
     drawn: dict[tuple[str, str], tuple[Figure, ...]] = {}
     for table in found.with_runs:
         setting, name = table.setting, found.name(table)
+        # one figure for the same runs: that of the table with most of them
         others = (other.runs.keys() for other in found.with_runs)
         shown_elsewhere = any(table.runs.keys() < keys for keys in others)
         stem = f"figures/{table.suite}-{setting.context.tier}-{setting.id}"
@@ -97,7 +98,7 @@ def draw(found: Report, *, claims: bool = True) -> dict[tuple[str, str], tuple[F
                 figures.svg(figure),
             )
             for kind, (what, make) in kinds.items()
-            if not (kind == "confusions" and shown_elsewhere)
+            if not (kind != "noise" and shown_elsewhere)
             and (figure := make(table, found.results)) is not None
         )
     if claims and (figure := figures.claims(found.by_setting)) is not None:

@@ -66,8 +66,8 @@ def test_a_run_continues_on_another_gpu_and_never_unasked_on_another_kind_of_dev
     ]
     assert refused.returncode == 1, refused.stderr
     assert "device: cuda -> cpu" in refused.stderr
-    begun = epochs_in(run_in(folder))
-    assert begun, "nothing was lost"
+    started = epochs_in(run_in(folder))
+    assert started, "nothing was lost"
     done = ran_with_gpus(folder, *command, "--devices", "cuda")
     assert done.returncode == 0, done.stderr
     assert about("cuda:0", done) == [

@@ -98,7 +98,7 @@ def draw(found: Report, *, claims: bool = True) -> dict[tuple[str, str], tuple[F
                 figures.svg(figure),
             )
             for kind, (what, make) in kinds.items()
-            if not (kind != "noise" and shown_elsewhere)
+            if (kind == "noise" or not shown_elsewhere)
             and (figure := make(table, found.results)) is not None
         )
     if claims and (figure := figures.claims(found.by_setting)) is not None:

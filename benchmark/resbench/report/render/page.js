@@ -2,6 +2,17 @@
 "use strict";
 const all = (what, within = document) => [...within.querySelectorAll(what)];
 const made = (tag, props) => Object.assign(document.createElement(tag), props);
+// A button that is pressed or not, and says which to `then`.
+const toggle = (text, then) => {
+  const button = made("button", { type: "button", textContent: text });
+  button.setAttribute("aria-pressed", "false");
+  button.addEventListener("click", () => {
+    const on = button.getAttribute("aria-pressed") === "false";
+    button.setAttribute("aria-pressed", String(on));
+    then(on);
+  });
+  return button;
+};
 
 // Paper shows everything; what was closed is closed again afterwards.
 let opened = [];
@@ -77,11 +88,7 @@ for (const table of all("main table")) {
 for (const box of all("main .scroll")) {
   const cells = all("td:has(> [popover] td[data-value])", box);
   if (box.closest("[popover]") || !cells.length) continue;
-  const button = made("button", { type: "button", textContent: "Every seed" });
-  button.setAttribute("aria-pressed", "false");
-  button.addEventListener("click", () => {
-    const on = button.getAttribute("aria-pressed") === "false";
-    button.setAttribute("aria-pressed", String(on));
+  const button = toggle("Every seed", (on) => {
     for (const cell of cells) {
       all(":scope > .seeds", cell).forEach((old) => old.remove());
       const errors = all("[popover] td[data-value]", cell).map((one) => one.textContent.trim());
@@ -125,13 +132,8 @@ if (forests.length) {
   kinds.forEach((kind, i) => {
     const values = [...new Set(rows.map(kind).filter(Boolean))];
     if (values.length > 1) for (const value of values) {
-      const button = made("button", { type: "button", textContent: value });
+      const button = toggle(value, update);
       button.dataset.kind = i;
-      button.setAttribute("aria-pressed", "false");
-      button.addEventListener("click", () => {
-        button.setAttribute("aria-pressed", String(button.getAttribute("aria-pressed") === "false"));
-        update();
-      });
       bar.append(button);
     }
   });

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from resbench.cli import doctor
+from resbench.store.layout import ResultsFolder
 
 from ..mini import resbench
 from .invoke import Outcome, invoke
@@ -43,7 +44,22 @@ def test_a_sound_machine_trains_and_nothing_is_left_behind(tmp_path: Path) -> No
     assert found["training"][1] == "a short run gave the same bits twice"
     assert found["data"][1].startswith("digits; not here: cifar10, cifar100 (`resbench data fetch")
     assert not (tmp_path / "results").exists()
-    assert not list(tmp_path.glob(".tmp*"))
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_command_that_sweeps_the_results_leaves_the_checks_their_folder(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = []
+
+    def train(folder: Path, *_: str) -> list[bytes]:
+        ResultsFolder(tmp_path).open_for_writing()
+        there.append(folder.parent.is_dir())
+        return []
+
+    monkeypatch.setattr(doctor, "_short_run", train)
+    assert faulty(capsys, tmp_path) == {}
+    assert there == [True, True]
 
 
 def faulty(capsys: Capture, results: Path, *words: str) -> dict[str, str]:

@@ -332,6 +332,19 @@ def test_a_job_is_requeued_only_where_the_next_time_brings_more(
     assert requeue_for_rest(summary, 7) == 7
 
 
+@pytest.mark.parametrize("number", ["4709", "4711"])  # one task has the number of its array
+def test_a_task_of_an_array_asks_of_itself_and_requeues_itself_only(
+    number: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", with_stand_ins(tmp_path))
+    monkeypatch.setenv("SLURM_JOB_ID", number)
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "4711")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
+    job_shown(tmp_path, end="Unknown")
+    assert cluster.requeue()
+    assert asked(tmp_path) == ["scontrol show job 4711_3", "scontrol requeue 4711_3"]
+
+
 def test_what_others_have_in_hand_or_have_finished_is_not_left(tmp_path: Path) -> None:
     runs = planned(tmp_path, suite_of(seeds=(1, 2)))
     recorded, locked, *rest = (RunFolder(tmp_path, run.key) for run in runs)

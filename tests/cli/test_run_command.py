@@ -35,12 +35,15 @@ def test_a_first_run_a_failed_one_and_a_second_call(tmp_path: Path) -> None:
     error = arl.split()[-3]
     assert result == f"  ARL, err %  {error} (1)"
     assert see == "See `resbench report mini.yaml`."
+    for run in run_folders(tmp_path / "results"):
+        run.checkpoint_prev.write_bytes(b"of a worker that was killed at the end")
     again = resbench(tmp_path, *arguments, "--cell", "arl", "--results", "./results")
     assert (again.returncode, again.stdout) == (0, "")
     assert again.stderr == (
         "Nothing to do: 1 run recorded in results. See `resbench report mini.yaml`.\n"
     )
-    assert len(run_folders(tmp_path / "results")) == 2
+    runs = run_folders(tmp_path / "results")
+    assert [run.record.exists() != run.checkpoint_prev.exists() for run in runs] == [True, True]
 
 
 def test_weights_are_kept_when_asked_for_and_runs_without_them_are_named(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from resbench.errors import EnvironmentFault, UsageError
+from resbench.store.atomic import temporary_in
 from resbench.store.layout import IDENTIFIER, ResultsFolder, RunFolder
 from resbench.store.locks import try_lock
 from resbench.store.scan import scan
@@ -97,6 +98,14 @@ def test_new_folder_is_marked_with_its_format(tmp_path: Path) -> None:
         assert folder.is_marked()
     assert folder.marker.read_text() == '{"format":1}\n'
     assert sorted(path.name for path in folder.path.iterdir()) == [".lock", "resbench.json", "runs"]
+
+
+def test_what_a_command_killed_in_its_probe_left_is_swept_by_the_next(tmp_path: Path) -> None:
+    ResultsFolder(tmp_path).open_for_writing()
+    left = temporary_in(tmp_path)
+    left.write_bytes(bytes(100))
+    ResultsFolder(tmp_path).open_for_writing()
+    assert not left.exists()
 
 
 def test_runs_that_lost_their_marker_get_it_back(tmp_path: Path) -> None:

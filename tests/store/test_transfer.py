@@ -2,16 +2,19 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import json
 import random
 import shutil
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from resbench.errors import EnvironmentFault
+from resbench.store import locks
 from resbench.store.layout import ResultsFolder, RunFolder
 from resbench.store.locks import wait_lock
 from resbench.store.predictions import write_predictions
@@ -229,6 +232,21 @@ def test_two_merges_at_once_are_one_after_the_other(tmp_path: Path, packed: Path
     folder.open_for_writing()
     with wait_lock(folder.runs), pytest.raises(EnvironmentFault, match="another merge works"):
         merge(folder.path, [packed])
+
+
+def test_a_merge_waits_for_a_run_that_starts(
+    tmp_path: Path, packed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = ResultsFolder(tmp_path / "here")
+    folder.open_for_writing()
+    starting, pauses = wait_lock(folder.runs), itertools.count(1)
+
+    def sleep(_: float) -> None:
+        if next(pauses) == 100:
+            starting.release()
+
+    monkeypatch.setattr(locks, "time", SimpleNamespace(sleep=sleep))
+    assert len(merge(folder.path, [packed]).added) == 2
 
 
 def test_what_a_killed_merge_set_aside_is_put_back(tmp_path: Path) -> None:

@@ -129,8 +129,10 @@ def test_a_recorded_run_is_not_trained_again(tmp_path: Path) -> None:
     finished(tmp_path, SPEC)
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob("record.json")}
     worker = Worker(tmp_path)
+    worker.folder(SPEC).checkpoint.write_bytes(b"of a worker that was killed after the record")
     assert worker.run(SPEC)[0][1:] == ("done", "already recorded")
     assert worker.epochs() == []
+    assert not worker.folder(SPEC).checkpoint.exists()
     assert before == {path: path.stat().st_mtime_ns for path in before}
 
 

@@ -40,7 +40,7 @@ def command(results: Path, data: tuple[str, ...], device: str) -> int:
     Trains for some seconds in a folder of its own, which it removes. Exit 3 if a check fails.
     """
     place = next(p for p in (results.absolute(), *results.absolute().parents) if p.is_dir())
-    with tempfile.TemporaryDirectory(prefix=".tmp-doctor-", dir=place) as name:
+    with tempfile.TemporaryDirectory(prefix=".doctor-", dir=place) as name:  # not .tmp-: no sweep
         folder, faults = Path(name), False
         checks: dict[str, Callable[[], str]] = {
             "disk": lambda: _disk(folder),

@@ -93,14 +93,14 @@ def command(
     for problem in found.problems:
         _say(f"warning: {problem}")
     todo = [run for run in runs if run.key not in found.records]
-    done = len(runs) - len(todo)
+    recorded = [run.key for run in runs if run.key in found.records]
+    for key in recorded:
+        folder.run(key).drop_checkpoints()  # a killed worker may not have come to it
     if keep_weights:
-        recorded = [found.records[run.key] for run in runs if run.key in found.records]
-        _say_what_has_no_weights(recorded, results)
+        _say_what_has_no_weights([found.records[key] for key in recorded], results)
     if not todo:
-        _say(
-            f"Nothing to do: {count(done, 'run')} recorded in {results}. {_next(request, results)}"
-        )
+        done = count(len(recorded), "run")
+        _say(f"Nothing to do: {done} recorded in {results}. {_next(request, results)}")
         return ExitCode.OK
     missing = missing_data(sources, {run.spec.data.name for run in todo})
     runnable = [run for run in todo if run.spec.data.name not in missing]
@@ -115,7 +115,7 @@ def command(
     if request.devices == "auto" and not devices[0].is_gpu and (unused := unused_gpu()):
         _say(f"warning: {unused}")
     where = _where(devices[: len(runnable)])
-    _say(f"{count(len(runnable), 'run')} to do, {done} recorded in {results}; {where}")
+    _say(f"{count(len(runnable), 'run')} to do, {len(recorded)} recorded in {results}; {where}")
     from resbench.runner.session import PlanEnd, SessionSettings
 
     settings = SessionSettings(

@@ -23,6 +23,7 @@ from pathlib import Path
 
 import resbench
 from resbench.errors import EnvironmentFault, UsageError
+from resbench.machine import slurm_job
 from resbench.process import PYTHON, STOP_SIGNALS
 from resbench.runner.plan import PlannedRun
 from resbench.words import one_line
@@ -207,15 +208,17 @@ def requeue() -> bool:
     Not where Slurm is ending the job already: it has been cancelled, or preempted and then Slurm
     requeues it by itself.
     """
-    if _of_this_job("JobState") != "RUNNING":
+    job = slurm_job()
+    if job is None or _of_this_job("JobState") != "RUNNING":
         return False
-    _slurm("scontrol", "requeue", os.environ["SLURM_JOB_ID"])
+    _slurm("scontrol", "requeue", job)
     return True
 
 
 def _of_this_job(field: str) -> str | None:
     """Return what Slurm knows of the job that this process is in; None outside of one."""
-    if (job := os.environ.get("SLURM_JOB_ID")) is None:
+    # Not SLURM_JOB_ID: one task of every array has the number of the whole array there.
+    if (job := slurm_job()) is None:
         return None
     found = re.search(rf"\b{field}=(\S+)", _slurm("scontrol", "show", "job", job))
     return found[1] if found else None

@@ -11,6 +11,7 @@ import pwd
 import re
 import shutil
 import stat
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -109,6 +110,12 @@ class RunFolder:
         require_folder(self.results / "runs")
         require_folder(self.path)
 
+    def drop_checkpoints(self) -> None:
+        """Remove what a recorded run needs no more; what cannot be removed costs space only."""
+        for path in (self.checkpoint, self.checkpoint_prev):
+            with suppress(OSError):
+                path.unlink()
+
     def create(self) -> None:
         """Make the folder where it is missing; EnvironmentFault for links and refusals."""
         for folder in (self.results / "runs", self.path):
@@ -182,8 +189,8 @@ class ResultsFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._probe()
-            if not self.is_marked():
-                with wait_lock(self.path):
+            with wait_lock(self.path):  # also sweeps what a killed probe left
+                if not self.is_marked():
                     write_atomic(self.marker, f"{dump_json({'format': FORMAT})}\n".encode())
             self.runs.mkdir(exist_ok=True)
             require_folder(self.runs)

@@ -118,7 +118,7 @@ def merge(results: Path, archives: Sequence[Path]) -> MergeReport:
     report = MergeReport()
     folder, is_new = ResultsFolder(results), not os.path.lexists(results)
     folder.open_for_writing()
-    lock = try_lock(folder.runs)
+    lock = try_lock(folder.runs, tries=200)  # a `run` that starts holds it for a moment
     if lock is None:
         raise EnvironmentFault(f"{results}: another merge works here. Wait for its end.")
     with lock:

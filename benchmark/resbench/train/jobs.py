@@ -81,7 +81,9 @@ def _enter(job: Job, control: Control, held: ExitStack, like: Lane | None) -> At
         return End(job.key, *_cause(error, control))
     try:
         if folder.record.exists():
-            return End(job.key, Status(read_record(folder).status), "already recorded")
+            status = Status(read_record(folder).status)
+            folder.drop_checkpoints()  # a killed worker may not have come to it
+            return End(job.key, status, "already recorded")
         return _resume(job, folder, control, like)
     except Exception as error:
         status, text = _cause(error, control)

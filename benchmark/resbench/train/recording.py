@@ -59,8 +59,7 @@ def finish(attempt: Attempt) -> None:
         write_atomic(attempt.folder.weights, _weights(attempt))
     write_record(attempt.folder, _record(attempt))
     attempt.status = Status.DONE if attempt.diverged is None else Status.DIVERGED
-    for path in (attempt.folder.checkpoint, attempt.folder.checkpoint_prev):
-        path.unlink(missing_ok=True)
+    attempt.folder.drop_checkpoints()
 
 
 def _weights(attempt: Attempt) -> bytes:

@@ -240,8 +240,10 @@ def test_a_file_next_to_a_record_without_weights_is_not_its_weights(tmp_path: Pa
         ("record.json", b"\xff\xfe\xfa", "not JSON"),
         ("record.json", b"[]", "a JSON object is needed, not a list"),
         ("spec.json", b"", "the file is empty"),
-        ("spec.json", b"{}", "it has no 'key'"),
-        ("spec.json", b'{"key": 1, "spec": {}, "numerics": 1}', "."),
+        ("spec.json", b"{}", "it has no 'spec'"),
+        ("spec.json", b'{"key": 1, "spec": {}, "numerics": 1}', "it has no 'context'"),
+        ("spec.json", b'{"key": 1, "spec": [], "context": {}}', "a value in it has another type"),
+        ("spec.json", b'{"key": 1, "spec": {}, "numerics": 1, "context": {}}', "."),
     ],
 )
 def test_damage_is_reported_in_plain_words(

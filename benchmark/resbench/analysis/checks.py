@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from resbench.analysis.declared import declared
-from resbench.analysis.names import SPLITS
+from resbench.analysis.names import SAME_SPLIT, SPLITS
 from resbench.analysis.power import published_errors
 from resbench.data.fit import check_fit
 from resbench.models import FAMILIES
@@ -16,11 +16,7 @@ from resbench.suite.load import load_suite, load_tier, tier_files
 from resbench.suite.schema import Claim, Metric, Split, half_width
 from resbench.suite.yaml import DocumentError, Problem
 
-_USUAL: dict[Metric, Split] = {
-    "test_top1_err": "test",
-    "train_top1_err": "train_aug",
-    "val_in_train_err": "val_in_train",
-}
+_USUAL: dict[Metric, Split] = {metric: split for split, metric in SAME_SPLIT.items()}
 """The split of a published error where its suite does not name one."""
 
 

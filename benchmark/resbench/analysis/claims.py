@@ -135,7 +135,6 @@ def _questions(table: TableRuns, kept: Kept) -> list[Question]:
                 one.terms,
                 own,
                 seeds,
-                alpha=claim.alpha,
                 margin=claim.margin_pp,
                 published=published_steps(table.expanded, claim, one) or (),
                 comparable=keeps and as_published(context),

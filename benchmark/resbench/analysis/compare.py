@@ -22,7 +22,7 @@ from resbench.errors import UsageError
 from resbench.stats.contrasts import Tested, put_to_test
 from resbench.stats.images import mcnemar, other_images_p
 from resbench.stats.intervals import summarise
-from resbench.stats.multiplicity import holm
+from resbench.stats.multiplicity import ALPHA, holm
 from resbench.stats.power import MIN_SEEDS
 from resbench.stats.spread import Arm
 from resbench.store.difference import differences, unequal
@@ -31,7 +31,6 @@ from resbench.store.records import RunRecord
 from resbench.store.scan import scan
 from resbench.words import count
 
-ALPHA = 0.05
 PairKind = Literal[
     "b_better", "b_worse", "no_difference", "too_few_seeds", "networks_differ", "networks_alike"
 ]

@@ -38,7 +38,7 @@ class Setting:
     id: str
     """Eight hex digits, others for every setting."""
     context: Context
-    """Tier, scale, engine, precision and overrides."""
+    """Tier, engine, precision and overrides."""
     data: tuple[DataChoice, ...]
     """The data sets that the runs saw, of a table without runs those of its suite."""
     images_seen: int

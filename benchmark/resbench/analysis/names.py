@@ -14,7 +14,7 @@ from resbench.store.records import RunRecord
 from resbench.suite.expand import DataChoice, Expanded
 from resbench.suite.load import PAPER, Loaded, suite_folder
 from resbench.suite.metrics import METRICS
-from resbench.suite.schema import Origin, Split
+from resbench.suite.schema import Metric, Origin, Split
 
 if TYPE_CHECKING:
     from resbench.analysis.tables import CellRuns, TableRuns
@@ -32,6 +32,14 @@ SPLITS: dict[Split, str] = {
     "unspecified": "error of an unnamed split",
     "unknown": "unknown",
 }
+
+SAME_SPLIT: dict[Split, Metric] = {
+    "test": "test_top1_err",
+    "train": "train_top1_err",
+    "train_aug": "train_top1_err",
+    "val_in_train": "val_in_train_err",
+}
+"""Which measured error is the same quantity as a published split; of two, the last is the usual."""
 
 
 def listed(values: Iterable[object]) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from resbench.analysis.declared import as_declared
 from resbench.analysis.results import all_measured
 from resbench.data.fit import test_images
+from resbench.stats.multiplicity import ALPHA
 from resbench.stats.power import detectable, first_look, per_test_power
 from resbench.stats.spread import USUAL_SD_PP, sampling_sd
 from resbench.stats.steps import steps_of
@@ -102,7 +103,7 @@ def _power(expanded: Expanded, claim: Claim, parsed: ParsedClaim, runs: Runs, cl
     tests = len(steps) if claim.margin_pp is None else 2
     sought = published if claim.margin_pp is None else float(claim.margin_pp)
 
-    arms, strictest = len(steps[0].arms), claim.alpha / claims
+    arms, strictest = len(steps[0].arms), ALPHA / claims
     power = per_test_power(tests)
     return Power(
         claim,

@@ -12,12 +12,10 @@ from typing import Any
 import msgspec
 
 from resbench.datasets import DATA_SETS
-from resbench.errors import ResbenchError
 from resbench.store.layout import RunFolder
 from resbench.store.metrics import first_error
-from resbench.store.records import RunRecord, read_spec
-from resbench.store.scan import Scan, scan
-from resbench.store.state import RunState
+from resbench.store.records import RunRecord
+from resbench.store.scan import Scan, UnfinishedRun, scan
 from resbench.suite.expand import Context, DataChoice
 from resbench.suite.metrics import METRICS
 from resbench.suite.schema import Metric
@@ -25,20 +23,11 @@ from resbench.words import one_line
 
 
 @dataclass(frozen=True)
-class Unfinished:
-    """A run without a record, as its folder describes it."""
-
-    key: str
-    seed: int
-    state: RunState | None
-
-
-@dataclass(frozen=True)
 class RunSetting:
     """How runs were made, apart from suite and seed; only runs of one setting share a table."""
 
     context: Context
-    """Tier, scale, engine, precision and overrides; its ``data`` is empty."""
+    """Tier, engine, precision and overrides; its ``data`` is empty."""
     choices: Mapping[str, tuple[DataChoice, ...]]
     """Per data set name, what it stood for."""
 
@@ -51,7 +40,7 @@ class Results:
     scan: Scan
     settings: tuple[RunSetting, ...]
     runs: Mapping[str, tuple[RunRecord, ...]] = field(repr=False)
-    unfinished: Mapping[str, tuple[Unfinished, ...]] = field(repr=False)
+    unfinished: Mapping[str, tuple[UnfinishedRun, ...]] = field(repr=False)
     problems: tuple[str, ...] = ()
     """Everything that was refused, a line each, with its path."""
 
@@ -64,17 +53,11 @@ def read_results(path: Path, found: Scan | None = None) -> Results:
         file = RunFolder(path, record.key).record
         index.add(file, record.spec, record.numerics, record.context, record)
     for left in found.incomplete:
-        run = RunFolder(path, left.key)
-        try:
-            stored = read_spec(run)
-        except ResbenchError as error:
-            index.problems.append(one_line(error))
-            continue
-        if stored is None:
+        run, start = RunFolder(path, left.key), left.started
+        if start is None:
             index.problems.append(f"{run.path}: started and left without spec.json. Remove it.")
-            continue
-        began = Unfinished(stored["key"], stored["spec"].get("seed", -1), left.state)
-        index.add(run.spec, stored["spec"], stored["numerics"], stored["context"], began)
+        else:
+            index.add(run.spec, start["spec"], start["numerics"], start["context"], left)
     settings = (
         RunSetting(context, {name: tuple(ids.values()) for name, ids in index.choices[key].items()})
         for key, context in index.contexts.items()
@@ -93,7 +76,7 @@ class _Index:
         self.contexts: dict[str, Context] = {}
         self.choices: dict[str, dict[str, dict[str, DataChoice]]] = {}
         self.runs: dict[str, list[RunRecord]] = defaultdict(list)
-        self.unfinished: dict[str, list[Unfinished]] = defaultdict(list)
+        self.unfinished: dict[str, list[UnfinishedRun]] = defaultdict(list)
         self.problems: list[str] = []
 
     def add(
@@ -102,7 +85,7 @@ class _Index:
         spec: Mapping[str, Any],
         numerics: int,
         stored: Any,
-        run: RunRecord | Unfinished,
+        run: RunRecord | UnfinishedRun,
     ) -> None:
         try:
             context, choice = _context(spec, stored)

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 
 from resbench.analysis import SCHEMA
 from resbench.analysis.names import rerun_command, run_label, setting_label
-from resbench.analysis.results import Results, Unfinished
+from resbench.analysis.results import Results
 from resbench.analysis.tables import TableRuns, fill, orphans
 from resbench.data.fit import train_images
 from resbench.errors import UsageError
 from resbench.runner.cluster import SlurmJob
 from resbench.store.layout import RunFolder
+from resbench.store.scan import UnfinishedRun
 from resbench.store.state import Status
 from resbench.suite.load import Loaded
 from resbench.suite.schedule import resolve
@@ -123,7 +124,7 @@ def table_status(table: TableRuns) -> TableStatus:
     )
 
 
-def _state(run: Unfinished) -> str:
+def _state(run: UnfinishedRun) -> str:
     return "interrupted" if run.state is None else _STATE.get(run.state.status, "interrupted")
 
 

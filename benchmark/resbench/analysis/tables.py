@@ -27,7 +27,6 @@ from resbench.analysis.declared import (
 from resbench.analysis.results import (
     Results,
     RunSetting,
-    Unfinished,
     identity_of,
     seed_of,
     setting_of,
@@ -35,6 +34,7 @@ from resbench.analysis.results import (
 from resbench.errors import ResbenchError
 from resbench.store.layout import RESULTS
 from resbench.store.records import RunRecord
+from resbench.store.scan import UnfinishedRun
 from resbench.suite.expand import Cell, DataChoice, Expanded, data_names, expand
 from resbench.suite.load import PAPER, Loaded, load_suites, load_tier, suite_names
 from resbench.suite.provenance import Entry
@@ -50,7 +50,7 @@ class CellRuns:
     """Declared by the suite or its tier, and any others that were run."""
     done: tuple[RunRecord, ...] = ()
     diverged: tuple[RunRecord, ...] = ()
-    unfinished: tuple[Unfinished, ...] = ()
+    unfinished: tuple[UnfinishedRun, ...] = ()
 
     @property
     def records(self) -> tuple[RunRecord, ...]:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from resbench.analysis.arms import Kept, arms_of, kept_of, seeds_in_order
 from resbench.analysis.declared import as_declared
-from resbench.analysis.names import SPLITS, data_label, listed, set_label
+from resbench.analysis.names import SAME_SPLIT, SPLITS, data_label, listed, set_label
 from resbench.analysis.results import all_measured
 from resbench.analysis.tables import CellRuns, TableRuns
 from resbench.datasets import DATA_SETS
@@ -25,14 +25,6 @@ from resbench.suite.schema import ERROR_METRICS, Metric, PaperValue
 from resbench.suite.spec import RunSpec
 
 ValueKind = CellKind | Literal["not_comparable", "equal", "differs", "shown", "skipped"]
-
-_SAME_SPLIT: dict[str, Metric] = {
-    "test": "test_top1_err",
-    "train": "train_top1_err",
-    "train_aug": "train_top1_err",
-    "val_in_train": "val_in_train_err",
-}
-"""Which measured error is the same quantity as a published split."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +71,7 @@ def judge_values(table: TableRuns, kept: Kept | None = None) -> tuple[JudgedValu
     """Judge every value of a table, row by row; ``kept`` where its predictions are read already."""
     suite = table.expanded.loaded.suite
     found = []
-    metrics = _SAME_SPLIT.values()
+    metrics = SAME_SPLIT.values()
     arms = arms_of(table, metrics, kept or kept_of(table)) if suite.train else {}
     for row in suite.matrix[suite.table.rows]:
         for name, column in suite.table.columns.items():
@@ -201,7 +193,7 @@ def _split_reason(value: JudgedValue) -> str | None:
     really = (published.really or published.claims) if published else None
     if really == "unknown":
         return "it is not known of which images the published number is"
-    if really in SPLITS and really != "unspecified" and _SAME_SPLIT.get(really) != value.metric:
+    if really in SPLITS and really != "unspecified" and SAME_SPLIT.get(really) != value.metric:
         return f"published is the {SPLITS[really]}, measured the {METRICS[value.metric].label}"
     return None
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from resbench.analysis.compare import ALPHA, CellArm, CellPair, Comparison
+from resbench.analysis.compare import CellArm, CellPair, Comparison
 from resbench.report import text
 from resbench.report.document import Block, Document, Fold, Heading, Items, Number, Paragraph, Table
+from resbench.stats.multiplicity import ALPHA
 from resbench.words import count
 
 VERDICTS = {

@@ -13,6 +13,7 @@ from resbench.analysis.names import listed, setting_label
 from resbench.analysis.power import Power, claim_powers
 from resbench.report.document import Block, Command, Document, Heading, Items, Paragraph, Table
 from resbench.report.text import percent, sentence
+from resbench.stats.multiplicity import ALPHA
 from resbench.suite.expand import Expanded
 from resbench.words import count, duration
 
@@ -237,9 +238,9 @@ def _power_blocks(powers: Sequence[Power]) -> Iterator[Block]:
     sources = listed(dict.fromkeys(f"{p.spread.sd_pp:.2f} {p.spread.source}" for p in powers))
     few = "; fewer than 3 seeds decide nothing" if powers[0].seeds < 3 else ""
     yield Paragraph(
-        "Detects: the smallest true difference that these seeds find with probability 0.8 at the "
-        f"claim's alpha, after Holm's correction for {count(len(powers), 'claim')}{few}. Claims "
-        "are judged at 3, 5 and 8 seeds. Seeds to decide: of these, the number that finds the "
+        "Detects: the smallest true difference that these seeds find with probability 0.8 at "
+        f"{ALPHA:.0%}, after Holm's correction for {count(len(powers), 'claim')}{few}. Claims are "
+        "judged at 3, 5 and 8 seeds. Seeds to decide: of these, the number that finds the "
         "published difference; in a chain, every step of it. Published: in a chain, the smallest "
         f"step. Sd of one run: {sources}."
     )

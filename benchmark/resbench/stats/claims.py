@@ -15,7 +15,7 @@ from typing import Literal
 from resbench.stats.contrasts import Estimate, Tested, paired_interval, put_to_test
 from resbench.stats.images import other_images_p
 from resbench.stats.intervals import Interval
-from resbench.stats.multiplicity import LOOKS, holm, times_looks
+from resbench.stats.multiplicity import ALPHA, LOOKS, holm, times_looks
 from resbench.stats.power import first_look
 from resbench.stats.ranks import superiority
 from resbench.stats.spread import USUAL_SD_PP, Arm
@@ -48,7 +48,6 @@ class Question:
     """All arms of the suite by cell, of the error that the claim is about."""
     seeds: Sequence[int]
     """In the order in which looks take them."""
-    alpha: float = 0.05
     margin: float | None = None
     published: Sequence[float] = ()
     """The source's difference at every step, positive as claimed; nothing where not published."""
@@ -159,11 +158,11 @@ def judge_claims(questions: Sequence[Question]) -> tuple[ClaimVerdict, ...]:
                 adjusted_opposite_p=opposite,
                 adjusted_smaller_p=smaller,
             )
-            found[i] = replace(verdict, kind=_kind(verdict, questions[i].alpha))
+            found[i] = replace(verdict, kind=_kind(verdict))
     return tuple(found)
 
 
-def _kind(v: ClaimVerdict, alpha: float) -> ClaimKind:
+def _kind(v: ClaimVerdict) -> ClaimKind:
     if v.missing:
         return "not_run"
     if not v.look:
@@ -172,7 +171,7 @@ def _kind(v: ClaimVerdict, alpha: float) -> ClaimKind:
         return "not_learnt"
 
     def shown(p: float | None) -> bool:
-        return p is not None and p <= alpha
+        return p is not None and p <= ALPHA
 
     least = SMALLEST_PP + v.hidden
     if shown(v.adjusted_p) and (v.effect >= least or (v.operator == "~" and not v.hidden)):
@@ -306,4 +305,4 @@ def _seeds_needed(q: Question, step: Step[str], found: Estimate, claims: int) ->
     if not math.isfinite(sd) and q.planning_sd is not None:
         sd = q.planning_sd * math.hypot(*step.weights)
     tests = 2 if q.margin is not None else len(q.steps)
-    return first_look(delta, sd, len(step.arms), alpha=q.alpha / claims, tests=tests)
+    return first_look(delta, sd, len(step.arms), alpha=ALPHA / claims, tests=tests)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+ALPHA = 0.05
+"""Of all verdicts: over the looks, and over the claims of a suite."""
 LOOKS = (3, 5, 8)
 """Seeds an arm at which a claim is judged, and at no other number."""
 

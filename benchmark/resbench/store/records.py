@@ -201,6 +201,8 @@ def read_spec(run: RunFolder) -> dict[str, Any] | None:
         return None
     try:
         stored = load_object(data)
+        if not all(isinstance(stored[name], dict) for name in ("spec", "context")):
+            raise TypeError
         _check_key(run, stored["key"], stored["spec"], stored["numerics"])
     except KeyError as error:
         raise _refused(run.spec, ValueError(f"it has no {error}")) from error

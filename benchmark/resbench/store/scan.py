@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from resbench.errors import ResbenchError
 from resbench.store.atomic import fault
@@ -16,10 +17,18 @@ from resbench.words import one_line
 
 @dataclass(frozen=True)
 class UnfinishedRun:
-    """A run without a record; ``key`` has 16 digits where ``spec.json`` was never written."""
+    """A run without a record."""
 
     key: str
+    """16 digits where ``spec.json`` was never written."""
+    started: dict[str, Any] | None
+    """The content of ``spec.json``."""
     state: RunState | None
+
+    @property
+    def seed(self) -> int:
+        """The seed that it was started with; -1 where nothing says."""
+        return self.started["spec"].get("seed", -1) if self.started else -1
 
 
 @dataclass(frozen=True)
@@ -80,4 +89,4 @@ def _read(results: Path, name: str, hash_files: bool) -> RunRecord | UnfinishedR
     if os.path.lexists(run.record):
         return read_record(run, hash_files=hash_files)
     stored = read_spec(run)
-    return UnfinishedRun(stored["key"] if stored else name, read_state(run))
+    return UnfinishedRun(stored["key"] if stored else name, stored, read_state(run))

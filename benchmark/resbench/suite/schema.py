@@ -160,7 +160,6 @@ class Claim(Frozen):
     margin_pp: PositiveNumber | None = None
     ours: bool = False
     """No source makes this claim; it is counted separately."""
-    alpha: Annotated[float, Meta(gt=0, lt=0.5)] = 0.05
 
     def __post_init__(self) -> None:
         whole(self, "margin_pp")

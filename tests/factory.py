@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from msgspec import structs
 
+from resbench.data.fit import train_images
 from resbench.store.envelope import load_checkpoint, save_checkpoint
 from resbench.store.layout import RunFolder
 from resbench.store.metrics import EpochMetrics, EpochTiming, append_epoch, read_epochs
@@ -32,6 +33,7 @@ from resbench.store.records import (
 )
 from resbench.suite.expand import DataChoice, Expanded, expand
 from resbench.suite.load import load_suite, load_tier
+from resbench.suite.schedule import resolve
 from resbench.suite.spec import RunSpec, key_of
 
 from . import mini
@@ -118,10 +120,11 @@ def plant(
     errors, trained = [*test[:-1], error], train or [max(0.0, value - 2) for value in test]
     checked = val if spec.training.val_in_train else None
     apart: Sequence[tuple[float | None, float | None]] = labels or [(None, None)] * len(errors)
+    per_epoch = resolve(spec, train_images(spec.data)).per_epoch
     for epoch, (tested, seen, on) in enumerate(zip(errors, trained, apart, strict=True), 1):
         row = EpochMetrics(
             epoch=epoch,
-            step=epoch,
+            step=epoch * per_epoch,
             lr=0.1,
             train_loss=0.05,
             train_top1_err=seen,
@@ -138,7 +141,7 @@ def plant(
     write_predictions(run.predictions, predictions)
     result = Result(
         epoch=len(errors),
-        step=len(errors),
+        step=len(errors) * per_epoch,
         test_top1_err=error,
         test_loss=loss,
         train_top1_err=trained[-1],

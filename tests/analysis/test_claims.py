@@ -11,7 +11,7 @@ from resbench.analysis.claims import JudgedClaim, judge_claims
 from resbench.analysis.judge import report
 from resbench.analysis.results import read_results
 from resbench.analysis.tables import fill
-from resbench.report.text import amount, claim_sentence, verdict_of
+from resbench.report.text import amount, claim_sentence
 from resbench.store.layout import RunFolder
 from resbench.store.records import Signals, StageSignals, write_record
 from resbench.suite.load import load_suite
@@ -95,7 +95,7 @@ def test_claims_may_be_judged_in_any_one_setting(tmp_path: Path, make: Make) -> 
     arms = {"attention-56/arl": (15.0, 15.1, 15.3), "attention-56/nal": (21.0, 21.2, 21.2)}
     make(context={"data": {"cifar10": JPEG}}, **arms)
     found = judged(tmp_path)["arl-beats-nal-56"]
-    assert (found.verdict, found.at_published_setting) == ("confirmed", False)
+    assert (found.verdict, found.at_published_setting) == ("holds_here", False)
 
 
 def test_arms_of_two_settings_do_not_meet(tmp_path: Path, make: Make) -> None:
@@ -165,7 +165,7 @@ def test_a_seed_without_a_run_keeps_the_look_open(tmp_path: Path, make: Make) ->
     make(**{"attention-56/arl": (5.0, 5.1, 5.3), "attention-56/nal": (9.0, 9.2)})
     found = judged(tmp_path)["arl-beats-nal-56"]
     assert (found.verdict, found.look) == ("undecided", 0)
-    assert found.waiting == ("attention-56/nal seed 3",)
+    assert found.waiting == (("attention-56/nal", 3),)
 
 
 def planted(tmp_path: Path, context: dict[str, Any], **cells: tuple[float, float]) -> JudgedClaim:
@@ -191,7 +191,7 @@ def test_networks_that_have_not_learnt_get_no_verdict_on_the_claim(
     arms = {"attention-56/arl": (10.0, 10.0), "attention-56/nal": nal}
     found = planted(tmp_path, {"tier": "cpu", "data": {"cifar10": JPEG}}, **arms)
     assert found.not_learnt == not_learnt
-    assert found.verdict == ("not_learnt" if not_learnt else "confirmed")
+    assert found.verdict == ("not_learnt" if not_learnt else "holds_here")
     assert found.p_adjusted is not None
 
 
@@ -228,12 +228,11 @@ def test_sizes_within_networks_are_claims_about_factors(tmp_path: Path) -> None:
     found = judged(tmp_path, "mechanism")
     fades = found["values-fade"]
     assert fades.effect_pp == pytest.approx(2.0, abs=0.01)  # a factor of 100
-    assert fades.verdict == "confirmed"
-    assert verdict_of(fades) == "holds here"  # 100 steps are not the source's schedule
+    assert fades.verdict == "holds_here"  # 100 steps are not the source's schedule
     assert "a factor of 1" in claim_sentence(fades)
     assert " pp" not in claim_sentence(fades)
     assert amount(fades, 2.0) == "×100"
-    assert found["gradient-grows"].verdict == "confirmed"
+    assert found["gradient-grows"].verdict == "holds_here"
     assert not found["values-fade-with-depth"].has_runs
 
 
@@ -256,3 +255,16 @@ def test_a_suite_that_departs_from_its_source_never_speaks_for_it(tmp_path: Path
     assert not table.setting.published
     assert table.setting.label.startswith("own setting, not the published one")
     assert "half the padding at half the size" in table.setting.changes
+
+
+def test_seeds_that_nobody_declared_do_not_choose_what_is_looked_at(
+    tmp_path: Path, make: Make
+) -> None:
+    """A look takes the declared seeds, then 1, 2, 3 and so on, whatever else was run."""
+    make(**{"attention-56/arl": (5.0, 5.1, 5.2), "attention-56/nal": (6.0, 6.1, 6.2)})
+    before = judged(tmp_path)["arl-beats-nal-56"]
+    for seed, error in ((0, 50.0), (6, 1.0), (7, 1.0)):
+        for cell in ("attention-56/arl", "attention-56/nal"):
+            factory.finish(tmp_path, suite_under(SUITE), cell, seed, error, train=error)
+    after = judged(tmp_path)["arl-beats-nal-56"]
+    assert (after.look, after.effect_pp, after.p) == (before.look, before.effect_pp, before.p)

@@ -78,10 +78,10 @@ def test_the_best_epoch_is_worth_what_it_is_lower(tmp_path: Path) -> None:
 
 
 def test_a_curve_that_still_falls_is_told_from_chance(tmp_path: Path) -> None:
-    falling = [30.0 - 2 * i for i in range(10)]
+    falling = [60.0 - 4 * i for i in range(10)]
     plant(tmp_path / "a", suite_under(SUITE), CELL, 1, test=falling)
     plant(tmp_path / "b", suite_under(SUITE), CELL, 1, test=[*FLAT[:-1], 5.8])
-    assert findings(tmp_path / "a")["still_falling"].points == pytest.approx(2.0)
+    assert findings(tmp_path / "a")["still_falling"].points == pytest.approx(4.0)
     assert "still_falling" not in findings(tmp_path / "b")  # 2 of 1,000 images
 
 

@@ -14,7 +14,7 @@ from resbench.analysis.classes import errors_by_class
 from resbench.analysis.judge import judge
 from resbench.analysis.results import read_results
 from resbench.analysis.tables import TableRuns, empty, fill
-from resbench.analysis.values import JudgedValue, as_published, judge_values
+from resbench.analysis.values import JudgedValue, judge_values, rounds_to
 from resbench.errors import UsageError
 from resbench.report.text import notes_of, value_sentence
 from resbench.suite.expand import Expanded
@@ -241,7 +241,7 @@ def test_a_parameter_count_agrees_with_the_published_one_when_it_rounds_to_it(
     bare = value(tmp_path, suite, "attention-92", "params")
     assert bare.published is not None
     changed = structs.replace(bare.published, value=published)
-    assert as_published(counted / 1e6, changed) == (kind == "equal")
+    assert rounds_to(counted / 1e6, changed) == (kind == "equal")
 
 
 def test_parameters_come_from_the_catalogue_before_anything_has_run(

@@ -178,7 +178,7 @@ def test_the_page_says_what_was_run_and_that_no_published_number_is_judged(site:
     assert "Tier cpu, on cifar10-jpeg75 (not the published data set): 14 runs, 4.9 dev" in text
     said = "5 claims have runs: order at this stage of training 2, undecided 1. Setting: "
     assert f"{said}{load_tier('cpu')[0].title}." in text
-    assert "published errors 0 were run at the published setting" in text
+    assert "published errors 0 have runs at the published setting" in text
     for verdict in ("✓", "↓", "↑", "replicated", "confirmed"):
         assert verdict not in text
     far = r"networks are \d\d\.\d to \d\d\.\d % \(guessing gives 90 %\) in tier cpu; the published"
@@ -190,7 +190,7 @@ def test_the_prose_counts_what_the_records_hold(site: Site) -> None:
     text = site.page("README.md")
     assert "Code: 0.1.0 c0ffeec0ff (14 runs)." in text
     assert re.search(r"\d\d of \d\d published sizes, layers and depths are those of the", text)
-    part = text.partition("Published as another error than they are")[2]
+    part = text.partition("are another kind of error than their table says")[2]
     assert len(re.findall(r"\n\| \w+: ", part.partition("\n## ")[0])) == 10
 
 

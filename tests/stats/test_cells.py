@@ -15,7 +15,7 @@ SEEDS = tuple(range(1, 9))
 
 
 def judge(published: str | None, *errors: float, reference: float = USUAL) -> CellVerdict:
-    return judge_cell(arm("a", *errors), SEEDS, published, reference)
+    return judge_cell(arm("a", *errors, chance=reference), SEEDS, published)
 
 
 @pytest.mark.parametrize(
@@ -81,19 +81,19 @@ def test_a_missing_or_blank_number_gets_no_verdict() -> None:
 
 
 def test_an_arm_with_a_diverged_run_neither_agrees_nor_differs() -> None:
-    found = judge_cell(arm("a", 5.5, 5.6, 90.0, diverged=[3]), SEEDS, "5.5", USUAL)
+    found = judge_cell(arm("a", 5.5, 5.6, 90.0, diverged=[3]), SEEDS, "5.5")
     assert found.kind == "undecided"
 
 
 def test_a_missing_seed_keeps_a_look_from_being_complete() -> None:
-    assert judge_cell(arm("a", *NEAR), (1, 9, 2, 3), "5.52", USUAL).kind == "undecided"
+    assert judge_cell(arm("a", *NEAR), (1, 9, 2, 3), "5.52").kind == "undecided"
 
 
 def test_the_published_numbers_own_runs_make_it_more_certain() -> None:
     assert median_variance(5) == pytest.approx(math.pi / 10)
     assert median_variance(1) == 1
-    one = judge_cell(arm("a", *NEAR), SEEDS, "5.0", USUAL)
-    five = judge_cell(arm("a", *NEAR), SEEDS, "5.0", USUAL, median_of=5)
+    one = judge_cell(arm("a", *NEAR), SEEDS, "5.0")
+    five = judge_cell(arm("a", *NEAR), SEEDS, "5.0", median_of=5)
     assert five.interval.half_width < one.interval.half_width
     assert five.p_differs is not None
     assert one.p_differs is not None

@@ -29,10 +29,10 @@ def mirror(kind: str) -> str:
 def test_a_clear_order_is_confirmed_by_a_test_that_does_not_pair() -> None:
     verdict = judged("<", [arm("arl", *ARL, chance=SMALL), arm("nal", *NAL, chance=SMALL)])
     expected = stats.ttest_ind(NAL, ARL, equal_var=False, alternative="greater").pvalue
-    assert (verdict.kind, verdict.look, verdict.n) == ("confirmed", 3, 3)
+    assert (verdict.verdict, verdict.look, verdict.n) == ("confirmed", 3, 3)
     assert verdict.p == pytest.approx(expected, rel=1e-3)
-    assert verdict.adjusted_p == pytest.approx(3 * expected, rel=1e-3)
-    assert verdict.effect == pytest.approx(np.mean(NAL) - np.mean(ARL))
+    assert verdict.p_adjusted == pytest.approx(3 * expected, rel=1e-3)
+    assert verdict.effect_pp == pytest.approx(np.mean(NAL) - np.mean(ARL))
     assert verdict.superiority == 1
     shuffled = judged("<", [arm("arl", *ARL, chance=SMALL), arm("nal", *NAL[::-1], chance=SMALL)])
     assert shuffled.p == pytest.approx(verdict.p)
@@ -41,7 +41,7 @@ def test_a_clear_order_is_confirmed_by_a_test_that_does_not_pair() -> None:
 def test_greater_is_less_with_the_arms_swapped() -> None:
     one = judged("<", [arm("a", *ARL), arm("b", *NAL)])
     two = judged(">", [arm("b", *NAL), arm("a", *ARL)])
-    assert (one.kind, one.p, one.effect) == (two.kind, two.p, two.effect)
+    assert (one.verdict, one.p, one.effect_pp) == (two.verdict, two.p, two.effect_pp)
 
 
 errors = st.lists(st.floats(1, 20).map(lambda x: round(x, 2)), min_size=1, max_size=8)
@@ -59,12 +59,12 @@ def test_the_same_evidence_for_and_against_a_claim_gets_mirrored_verdicts(
 
     arms = [made("a", a, lost_a), made("b", b, lost_b)]
     one, two = judged("<", arms), judged("<", arms[::-1])
-    assert two.kind == mirror(one.kind)
-    assert two.effect == pytest.approx(-one.effect)
+    assert two.verdict == mirror(one.verdict)
+    assert two.effect_pp == pytest.approx(-(one.effect_pp or 0))
 
 
 def test_a_spread_between_the_runs_that_settles_nothing_is_undecided() -> None:
-    assert judged("<", [arm("a", *ARL), arm("b", *CLOSE)]).kind == "undecided"
+    assert judged("<", [arm("a", *ARL), arm("b", *CLOSE)]).verdict == "undecided"
 
 
 @pytest.mark.parametrize(
@@ -73,30 +73,30 @@ def test_a_spread_between_the_runs_that_settles_nothing_is_undecided() -> None:
 )
 def test_evidence_below_the_price_of_looks_leans(shift: float, kind: str) -> None:
     verdict = judged("<", [arm("a", 5.0, 5.1, 5.2), arm("b", *(e + shift for e in (5, 5.1, 5.2)))])
-    assert verdict.kind == kind
+    assert verdict.verdict == kind
 
 
 def test_a_family_of_declared_claims_asks_more_though_none_of_them_was_run() -> None:
     arms = [arm("a", 5.0, 5.2, 5.4), arm("b", 5.6, 5.8, 6.0)]
     alone, one_of = judged("<", arms), judged("<", arms, family=12)
-    assert (alone.kind, one_of.kind) == ("confirmed", "leans_for")
+    assert (alone.verdict, one_of.verdict) == ("confirmed", "leans_for")
     assert alone.p == one_of.p
-    assert one_of.adjusted_p == pytest.approx(12 * 3 * (one_of.p or 0))
+    assert one_of.p_adjusted == pytest.approx(12 * 3 * (one_of.p or 0))
 
 
 def test_claims_that_no_source_makes_are_a_family_of_their_own() -> None:
     one = question("<", [arm("a", *ARL), arm("b", *NAL)])
     both = judge_claims([one, replace(one, ours=True)])
     together = judge_claims([one, one])
-    assert both[0].adjusted_p == both[1].adjusted_p == pytest.approx(3 * (both[0].p or 0))
-    assert together[0].adjusted_p == pytest.approx(6 * (both[0].p or 0))
+    assert both[0].p_adjusted == both[1].p_adjusted == pytest.approx(3 * (both[0].p or 0))
+    assert together[0].p_adjusted == pytest.approx(6 * (both[0].p or 0))
 
 
 def test_a_difference_below_the_smallest_of_interest_is_never_confirmed() -> None:
     tight = np.linspace(-0.01, 0.01, 8)
     for effect, kind in ((0.04, "leans_for"), (0.2, "confirmed"), (-0.04, "leans_against")):
         arms = [arm("a", *(5 + tight), chance=SMALL), arm("b", *(5 + effect + tight), chance=SMALL)]
-        assert judged("<", arms).kind == kind
+        assert judged("<", arms).verdict == kind
 
 
 # ---------------------------------------------------------------------------------------- looks
@@ -106,37 +106,52 @@ def test_a_look_takes_the_first_seeds_and_ignores_what_came_after() -> None:
     three = [arm("a", *ARL), arm("b", *NAL)]
     four = [arm("a", *ARL, 50.0), arm("b", *NAL, 1.0)]
     one, two = judged("<", three), judged("<", four)
-    assert (two.look, two.n, two.effect, two.kind) == (3, 4, one.effect, one.kind)
+    assert (two.look, two.n, two.effect_pp, two.verdict) == (3, 4, one.effect_pp, one.verdict)
+
+
+def test_a_look_stays_what_it_was_while_other_arms_go_on() -> None:
+    arms = [arm("a", 5.0, 5.1, 5.2), arm("b", 5.5, 5.6, 5.9)]
+    early = {name: arm(name, 5.0, 5.4, 5.8) for name in "cd"}
+    later = {name: arm(name, 5.0, 5.4, 5.8, 5.41, 5.42) for name in "cd"}
+    one, two = judged("<", arms, others=early), judged("<", arms, others=later)
+    assert (one.look, one.p, one.interval) == (two.look, two.p, two.interval)
+
+
+def test_a_run_that_diverges_after_the_look_keeps_the_claim_from_being_decided() -> None:
+    whole = [arm("a", *ARL, 90.0, diverged=[4]), arm("b", *NAL)]
+    assert judged("<", [whole[0].only([1, 2, 3]), whole[1]]).verdict == "confirmed"
+    found = judged("<", whole)
+    assert (found.verdict, found.look, found.diverged_later) == ("leans_for", 3, {"a": 1})
 
 
 def test_seeds_are_taken_in_the_order_that_was_declared() -> None:
     a, b = arm("a", 9.0, *ARL, 5.0), arm("b", 5.0, *NAL, 6.5)
     verdict = judged("<", [a, b], seeds=(2, 3, 4, 1, 5))
     assert verdict.look == 5
-    assert judged("<", [a, b], seeds=(2, 3, 4)).effect == pytest.approx(1.41, abs=0.01)
+    assert judged("<", [a, b], seeds=(2, 3, 4)).effect_pp == pytest.approx(1.41, abs=0.01)
 
 
 def test_a_missing_seed_keeps_the_verdict_at_the_look_before() -> None:
     whole, gap = arm("a", *ARL, 5.4, 5.5), arm("b", *NAL, 6.8, 6.9).only([1, 2, 3, 5])
     verdict = judged("<", [whole, gap])
-    assert (verdict.look, verdict.kind) == (3, "confirmed")
+    assert (verdict.look, verdict.verdict) == (3, "confirmed")
     assert verdict.waiting == (("b", 4),)
     first = judged("<", [whole, arm("b", *NAL, 6.8).only([1, 3, 4])])
-    assert (first.look, first.kind, first.p) == (0, "undecided", None)
+    assert (first.look, first.verdict, first.p) == (0, "undecided", None)
     assert first.waiting == (("b", 2),)
 
 
 @pytest.mark.parametrize("n", [1, 2])
 def test_fewer_than_three_seeds_decide_nothing_and_lean_nowhere(n: int) -> None:
     verdict = judged("<", [arm("a", *ARL[:n]), arm("b", *(50 + e for e in NAL[:n]))])
-    assert (verdict.kind, verdict.look, verdict.p) == ("undecided", 0, None)
-    assert verdict.effect > 40
+    assert (verdict.verdict, verdict.look, verdict.p) == ("undecided", 0, None)
+    assert (verdict.effect_pp or 0) > 40
 
 
 def test_an_arm_without_a_run_is_named() -> None:
     verdict = judged("<", [arm("a", *ARL), Arm("b", (), (), 1.0)])
-    assert (verdict.kind, verdict.missing) == ("not_run", ("b",))
-    assert math.isnan(verdict.effect)
+    assert (verdict.verdict, verdict.missing) == ("not_run", ("b",))
+    assert verdict.effect_pp is None
 
 
 # ------------------------------------------------------------------------- diverged and uneven
@@ -147,21 +162,35 @@ def test_a_diverged_run_is_an_outcome_of_its_arm() -> None:
     lost = arm("b", 5.4, 90.0, 5.3, 5.2, 90.0, diverged=[2, 5])
     verdict = judged("<", [lost, steady])
     assert verdict.diverged == {"b": 2}
-    assert verdict.kind not in ("confirmed", "leans_for")
-    assert verdict.effect < -30
+    assert verdict.verdict not in ("confirmed", "leans_for")
+    assert (verdict.effect_pp or 0) < -30
 
 
 def test_an_arm_that_always_diverges_is_found_worse_by_ranks() -> None:
     steady = arm("a", 5.5, 5.6, 5.5, 5.4, 5.6)
     lost = arm("b", *[90.0] * 5, diverged=[1, 2, 3, 4, 5])
     verdict = judged("<", [steady, lost])
-    assert (verdict.kind, verdict.uneven) == ("confirmed", ("b",))
+    assert (verdict.verdict, verdict.uneven) == ("confirmed", ("b",))
     assert verdict.p == pytest.approx(1 / 252)
+
+
+def test_a_diverged_run_is_worse_than_any_that_ended() -> None:
+    poor = arm("a", *(90.5 + i / 100 for i in range(5)))
+    lost = arm("b", *[90.0] * 5, diverged=[1, 2, 3, 4, 5])
+    found = judged("<", [poor, lost])
+    assert found.superiority == 1
+    assert found.p == pytest.approx(1 / 252)
+
+
+def test_an_arm_with_a_diverged_run_says_nothing_of_how_far_others_spread() -> None:
+    arms = [arm("a", *ARL), arm("b", *NAL)]
+    lost = {"c": arm("c", 5.0, 5.1, 90.0, diverged=[3])}
+    assert judged("<", arms, others=lost).p == judged("<", arms).p
 
 
 def test_three_seeds_with_a_failing_one_confirm_nothing() -> None:
     verdict = judged("<", [arm("a", *ARL), arm("b", 7.0, 7.1, 30.0)])
-    assert (verdict.kind, verdict.p, verdict.uneven) == ("leans_for", 1 / 20, ("b",))
+    assert (verdict.verdict, verdict.p, verdict.uneven) == ("leans_for", 1 / 20, ("b",))
 
 
 def test_a_seed_that_failed_in_a_like_arm_asks_more_of_the_effect() -> None:
@@ -169,15 +198,15 @@ def test_a_seed_that_failed_in_a_like_arm_asks_more_of_the_effect() -> None:
     even = {f"{i}/nal": arm(f"{i}/nal", 7.0, 7.1, 7.2) for i in (128, 164)}
     failed = {**even, "92/arl": arm("92/arl", 5.0, 5.1, 8.05)}
     capped = judged("<", arms, others=failed)
-    assert (judged("<", arms).kind, capped.kind) == ("confirmed", "leans_for")
-    assert capped.hidden == pytest.approx(3 * 0.632, abs=0.01)
-    assert capped.adjusted_p is not None
-    assert capped.adjusted_p < 0.05  # the p-values stay
-    assert judged("<", arms[::-1], others=failed).kind == "leans_against"
+    assert (judged("<", arms).verdict, capped.verdict) == ("confirmed", "leans_for")
+    assert capped.hidden_pp == pytest.approx(3 * 0.632, abs=0.01)
+    assert capped.p_adjusted is not None
+    assert capped.p_adjusted < 0.05  # the p-values stay
+    assert judged("<", arms[::-1], others=failed).verdict == "leans_against"
     far = [arms[0], arm("56/nal", *(e + 2 for e in NAL))]
-    assert judged("<", far, others=failed).kind == "confirmed"  # more than failures could undo
+    assert judged("<", far, others=failed).verdict == "confirmed"  # more than failures could undo
     elsewhere = {**even, "92/nal": arm("92/nal", 5.0, 5.1, 8.05)}
-    assert judged("<", arms, others=elsewhere).kind == "confirmed"
+    assert judged("<", arms, others=elsewhere).verdict == "confirmed"
 
 
 # --------------------------------------------------------------------- paired, for information
@@ -186,15 +215,14 @@ def test_a_seed_that_failed_in_a_like_arm_asks_more_of_the_effect() -> None:
 def test_the_paired_interval_stands_beside_a_verdict_that_does_not_use_it() -> None:
     arms = [arm("arl", *ARL), arm("nal", *NAL)]
     verdict, paired = judged("<", arms), stats.ttest_rel(NAL, ARL).confidence_interval(0.95)
-    assert verdict.paired is not None
-    assert (verdict.paired.low, verdict.paired.high) == pytest.approx(tuple(paired))
+    assert verdict.paired_interval == pytest.approx(tuple(paired))
     shuffled = judged("<", [arms[0], arm("nal", *NAL[::-1])])
-    assert shuffled.paired != verdict.paired
-    assert shuffled.kind == verdict.kind
+    assert shuffled.paired_interval != verdict.paired_interval
+    assert shuffled.verdict == verdict.verdict
     assert shuffled.p == pytest.approx(verdict.p)
     lost = arm("nal", *NAL[:2], 90.0, diverged=[3])
-    assert judged("<", [arms[0], lost]).paired is None
-    assert judged("<", [arm("a", 5.0, 5.1), arm("b", 6.0, 6.2)]).paired is None
+    assert judged("<", [arms[0], lost]).paired_interval is None
+    assert judged("<", [arm("a", 5.0, 5.1), arm("b", 6.0, 6.2)]).paired_interval is None
 
 
 # --------------------------------------------------------------------------- published sizes
@@ -203,23 +231,39 @@ def test_the_paired_interval_stands_beside_a_verdict_that_does_not_use_it() -> N
 def test_a_published_difference_that_the_runs_exclude_is_smaller_than_published() -> None:
     arms = [arm("a", 5.0, 5.1, 5.2), arm("b", 5.05, 5.15, 5.2)]
     verdict = judged("<", arms, published=[2.0])
-    assert (verdict.kind, verdict.published) == ("smaller", 2.0)
-    assert judged("<", arms, published=[0.2]).kind == "undecided"
-    far = judged("<", arms, published=[2.0], comparable=False)
-    assert (far.kind, far.smaller_p, far.published) == ("undecided", None, 2.0)
+    assert (verdict.verdict, verdict.published_pp) == ("smaller", 2.0)
+    assert judged("<", arms, published=[0.2]).verdict == "undecided"
+    far = judged("<", arms, published=[2.0], at_published_setting=False)
+    assert (far.verdict, far.p_smaller, far.published_pp) == ("undecided", None, 2.0)
+
+
+def test_a_published_difference_has_the_spread_of_the_two_runs_that_it_is_of() -> None:
+    arms = [arm("a", *np.linspace(4.8, 5.2, 8)), arm("b", *np.linspace(4.85, 5.25, 8))]
+    found = judged("<", arms, published=[0.3])
+    assert found.effect_pp == pytest.approx(0.05)
+    assert found.interval is not None
+    assert found.interval[1] < 0.3  # beyond what our runs alone would allow
+    assert found.verdict == "undecided"
+
+
+def test_outside_the_published_setting_no_verdict_reads_like_a_replication() -> None:
+    arms = [arm("a", *ARL), arm("b", *NAL)]
+    assert judged("<", arms, at_published_setting=False).verdict == "holds_here"
+    assert judged("<", arms[::-1], at_published_setting=False).verdict == "reversed_here"
 
 
 def test_a_confirmed_claim_may_be_far_from_its_published_size() -> None:
     arms = [arm("a", *ARL), arm("b", *NAL)]
-    assert judged("<", arms, published=[30.0]).kind == "confirmed"
+    assert judged("<", arms, published=[30.0]).verdict == "confirmed"
 
 
 def test_the_published_difference_is_measured_in_spreads_of_one_run() -> None:
     arms = [arm("a", *ARL), arm("b", *NAL)]
-    usual = judged("<", arms, published=[0.37], comparable=False)
+    usual = judged("<", arms, published=[0.37], at_published_setting=False)
     assert usual.published_z == pytest.approx(0.37 / (0.2 * math.sqrt(2)))
     own = judged("<", arms, published=[0.37])
-    assert own.published_z == pytest.approx(0.37 / own.estimate.sd)
+    sd = math.hypot(*(np.std(errors, ddof=1) for errors in (ARL, NAL)))
+    assert own.published_z == pytest.approx(0.37 / sd, rel=0.2)
     assert judged("<", arms).published_z is None
 
 
@@ -234,35 +278,37 @@ def chain(*means: float, **more: Any) -> ClaimVerdict:
 def test_a_chain_holds_when_its_weakest_step_does() -> None:
     verdict = chain(5.0, 7.0, 8.0)
     alone = judged("<", [arm("a1", 7.0, 7.1, 7.2), arm("a2", 8.0, 8.1, 8.2)])
-    assert (verdict.kind, verdict.step) == ("confirmed", ("a1", "a2"))
-    assert verdict.effect == pytest.approx(1.0)
+    assert (verdict.verdict, verdict.step) == ("confirmed", "a1 < a2")
+    assert verdict.effect_pp == pytest.approx(1.0)
     assert verdict.p == pytest.approx(alone.p, rel=0.5)  # the first arm is a reference here
 
 
 def test_one_reversed_step_contradicts_a_chain_at_the_price_of_its_steps() -> None:
     verdict = chain(5.0, 7.0, 5.0)
-    assert (verdict.kind, verdict.step) == ("contradicted", ("a1", "a2"))
+    assert (verdict.verdict, verdict.step) == ("contradicted", "a1 < a2")
     two = judged("<", [arm("a1", 7.0, 7.1, 7.2), arm("a2", 5.0, 5.1, 5.2)])
-    assert verdict.opposite_p == pytest.approx(2 * (two.opposite_p or 0), rel=0.5)
+    assert verdict.p_against == pytest.approx(2 * (two.p_against or 0), rel=0.5)
 
 
-def test_one_step_far_below_its_published_size_makes_a_chain_smaller() -> None:
-    assert chain(5.0, 5.5, 5.6, published=[0.5, 3.0]).kind == "smaller"
+def test_the_step_that_decides_a_chain_is_the_one_that_is_shown() -> None:
+    found = chain(5.0, 5.05, 5.75, published=[0.02, 5.0])
+    assert (found.verdict, found.step, found.published_pp) == ("smaller", "a1 < a2", 5.0)
+    assert found.effect_pp == pytest.approx(0.7)
 
 
 def test_the_seeds_of_a_chain_are_those_of_all_its_arms() -> None:
     arms = [arm("a", *ARL, 5.4, 5.5), arm("b", *NAL, 6.8, 6.9), arm("c", 9.0, 9.1)]
     verdict = judged("monotone_increasing", arms)
-    assert (verdict.n, verdict.look, verdict.kind) == (2, 0, "undecided")
+    assert (verdict.n, verdict.look, verdict.verdict) == (2, 0, "undecided")
 
 
 def test_a_growing_gap_is_a_trend_over_its_levels() -> None:
     arms = [arm(f"a{i}", m, m + 0.1, m + 0.2) for i, m in enumerate((5, 5.5, 5, 6.5, 5, 7.5))]
     terms = list(zip(arms[::2], arms[1::2], strict=True))
     verdict = judged("gap_grows", terms)
-    assert (verdict.kind, verdict.superiority) == ("confirmed", None)
-    assert verdict.effect == pytest.approx(2.0)
-    assert judged("gap_grows", terms[::-1]).kind == "contradicted"
+    assert (verdict.verdict, verdict.superiority) == ("confirmed", None)
+    assert verdict.effect_pp == pytest.approx(2.0)
+    assert judged("gap_grows", terms[::-1]).verdict == "contradicted"
 
 
 # -------------------------------------------------------------------------------- equivalence
@@ -270,11 +316,22 @@ def test_a_growing_gap_is_a_trend_over_its_levels() -> None:
 
 def test_arms_are_alike_or_apart_by_two_one_sided_tests() -> None:
     arms = [arm("a", 5.0, 5.1, 5.2), arm("b", 5.05, 5.15, 5.2)]
-    assert judged("~", arms, margin=1.0).kind == "confirmed"
-    assert judged("~", arms, margin=0.2).kind == "undecided"
-    assert judged("~", [arms[0], arm("b", *NAL)], margin=0.3).kind == "contradicted"
+    assert judged("~", arms, margin=1.0).verdict == "confirmed"
+    assert judged("~", arms, margin=0.2).verdict == "undecided"
+    assert judged("~", [arms[0], arm("b", *NAL)], margin=0.3).verdict == "contradicted"
     lost = arm("b", 5.1, 5.0, 90.0, diverged=[3])
-    assert judged("~", [arms[0], lost], margin=1.0).kind == "undecided"
+    assert judged("~", [arms[0], lost], margin=1.0).verdict == "undecided"
+
+
+@pytest.mark.parametrize("like", ["x/arl", "z/nal"])
+def test_arms_are_not_alike_while_failures_may_be_hidden_in_either(like: str) -> None:
+    arms = [arm("y/arl", 5.0, 5.1, 5.2), arm("y/nal", 5.05, 5.15, 5.2)]
+    steady = {f"{i}/other": arm(f"{i}/other", 5.0, 5.1, 5.2) for i in range(3)}
+    assert judged("~", arms, margin=1.0, others=steady).verdict == "confirmed"
+    failed = {**steady, like: arm(like, 5.0, 5.1, 8.05)}
+    found = judged("~", arms, margin=1.0, others=failed)
+    assert found.hidden_pp > 1
+    assert found.verdict == "leans_for"
 
 
 @pytest.mark.parametrize(
@@ -291,8 +348,8 @@ def test_an_equivalence_that_cannot_be_put_is_refused(options: dict[str, Any]) -
 def test_networks_that_have_not_learnt_are_not_decided_about() -> None:
     arms = [arm("a", *ARL), arm("b", *NAL)]
     verdict = judged("<", arms, not_learnt=["b", "elsewhere"])
-    assert (verdict.kind, verdict.not_learnt) == ("not_learnt", ("b",))
-    assert verdict.adjusted_p is not None  # the numbers stay
+    assert (verdict.verdict, verdict.not_learnt) == ("not_learnt", ("b",))
+    assert verdict.p_adjusted is not None  # the numbers stay
 
 
 def predicted(name: str, rate: float, rng: np.random.Generator) -> Arm:
@@ -305,10 +362,10 @@ def test_other_test_images_are_asked_about_where_predictions_are_kept() -> None:
     rng = np.random.default_rng(4)
     arms = [predicted("a", 0.05, rng), predicted("b", 0.09, rng)]
     verdict = judged("<", arms)
-    assert verdict.images_p is not None
+    assert verdict.p_images is not None
     assert verdict.p is not None
-    assert verdict.p <= verdict.images_p < 0.01
-    assert judged("<", [arms[0], replace(arms[1], correct=None)]).images_p is None
+    assert verdict.p <= verdict.p_images < 0.01
+    assert judged("<", [arms[0], replace(arms[1], correct=None)]).p_images is None
 
 
 def test_the_look_that_finds_the_published_difference_is_named() -> None:

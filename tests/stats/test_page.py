@@ -15,10 +15,12 @@ import pytest
 from resbench.analysis.arms import arm_of, images_kept
 from resbench.analysis.results import seed_of
 from resbench.stats.claims import ClaimVerdict, Question, judge_claims
+from resbench.stats.guard import fall_limit, last_fall
 from resbench.stats.images import mcnemar
 from resbench.stats.power import detectable
 from resbench.stats.spread import Arm, sampling_sd
 from resbench.store.layout import RunFolder
+from resbench.store.metrics import EpochMetrics, read_epochs
 from resbench.store.records import RunRecord
 from resbench.store.scan import scan
 
@@ -103,7 +105,9 @@ def judge_example(seeds: Sequence[int]) -> tuple[ClaimVerdict, dict[str, Arm]]:
     folders = [RunFolder(ROOT / "results", run.key) for own in runs.values() for run in own]
     kept = images_kept(folders)
     arms = {name: arm_of(name, own, "test_top1_err", kept) for name, own in runs.items()}
-    claim = Question("<", [("ARL",), ("NAL",)], arms, (1, 2, 3), published=[0.37], comparable=False)
+    claim = Question(
+        "<", [("ARL",), ("NAL",)], arms, (1, 2, 3), published=[0.37], at_published_setting=False
+    )
     nothing = {name: Arm(name, (), (), 1.0) for name in "xy"}
     rest = Question("<", [("x",), ("y",)], nothing, (1, 2, 3))
     return judge_claims([claim, *[rest] * 4])[0], arms
@@ -128,7 +132,7 @@ def test_the_worked_example_is_what_its_two_runs_give() -> None:
     assert other is not None
     images = mcnemar(one[0], other[0])
     said(
-        f"difference is {found.effect:.2f}; chance flips of the images alone give it an sd of "
+        f"difference is {found.effect_pp:.2f}; chance flips of the images alone give it an sd of "
         f"{flips:.2f}",
         f"NAL alone is right on {images.c} images, ARL alone on {images.b:,}",
         f"McNemar's p is {images.p_b_worse:.2g} for",
@@ -137,7 +141,7 @@ def test_the_worked_example_is_what_its_two_runs_give() -> None:
         f"eight find {detectable(8, flips, 2, alpha=0.01):.2f}",
         f"= {found.published_z:.1f} sd: weak",
     )
-    assert (found.kind, found.look) == ("undecided", 0)
+    assert (found.verdict, found.look) == ("undecided", 0)
 
 
 def test_the_arithmetic_of_the_worked_example_is_right() -> None:
@@ -148,17 +152,37 @@ def test_the_arithmetic_of_the_worked_example_is_right() -> None:
         shown = (*errors, fmean(errors), stdev(errors), math.sqrt(arms[name].chance_variance))
         assert cells == " | ".join(f"{number:.2f}" for number in shown)
     assert len(rows) == 2
-    estimate, interval, paired = found.estimate, found.estimate.interval(), found.paired
-    assert paired is not None
+    effect, se, df = found.effect_pp, found.se_pp, found.df
+    interval, paired = found.interval, found.paired_interval
+    assert effect
+    assert se
+    assert interval
+    assert paired
     said(
-        f"difference is {estimate.effect:.2f}, its standard error",
-        f"= {estimate.se:.2f}, t = {estimate.effect / estimate.se:.2f} at {estimate.df:.2f}",
+        f"difference is {effect:.2f}, its standard error",
+        f"= {se:.2f}, t = {effect / se:.2f} at {df:.2f}",
         f"p = {found.p:.2g}",
-        f"{interval.low:+.2f} to {interval.high:+.2f}; paired by seed it is {paired.low:+.2f} to "
-        f"{paired.high:+.2f}",
-        f"15 × {found.p:.2g} = {found.adjusted_p:.2g}",
+        f"{interval[0]:+.2f} to {interval[1]:+.2f}; paired by seed it is {paired[0]:+.2f} to "
+        f"{paired[1]:+.2f}",
+        f"15 × {found.p:.2g} = {found.p_adjusted:.2g}",
     )
-    assert found.kind == "confirmed"
+    assert found.verdict == "holds_here"
+
+
+def test_the_arms_of_the_example_pass_the_learning_guard_as_nearly_as_it_says() -> None:
+    _, arms = judge_example([1, 2, 3])
+    falls, limits = [], []
+    for name, arm in arms.items():
+        files = (
+            RunFolder(ROOT / "results", run.key).metrics for run in example_runs(name).values()
+        )
+        curves = ([row.test_top1_err for row in read_epochs(file, EpochMetrics)] for file in files)
+        falls.append(fmean(fall for fall in map(last_fall, curves) if fall is not None))
+        limits.append(fall_limit(arm.chance_variance, arm.n))
+    said(
+        f"the errors fell by {falls[0]:.2f} (ARL) and {falls[1]:.2f} (NAL), and what chance gives is "
+        f"up to {limits[0]:.2f} and {limits[1]:.2f}"
+    )
 
 
 def test_every_verdict_is_in_the_table_of_verdicts() -> None:

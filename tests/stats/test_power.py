@@ -24,7 +24,7 @@ def test_the_detectable_difference_is_found_with_the_power_asked_for(n: int, fam
     for _ in range(studies):
         a, b = rng.normal(5, 0.2, n), rng.normal(5 + least, 0.2, n)
         verdict = judged("<", [arm("a", *a), arm("b", *b)], family=family)
-        found += verdict.kind == "confirmed"
+        found += verdict.verdict == "confirmed"
     assert found / studies == pytest.approx(0.8, abs=3 * math.sqrt(0.8 * 0.2 / studies))
 
 

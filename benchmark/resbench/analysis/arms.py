@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -13,6 +14,7 @@ from resbench.analysis.tables import TableRuns
 from resbench.datasets import DATA_SETS
 from resbench.errors import ResbenchError
 from resbench.stats.guard import guessing_error
+from resbench.stats.multiplicity import LOOKS
 from resbench.stats.spread import Arm, chance_variance
 from resbench.store.layout import RunFolder
 from resbench.store.predictions import read_predictions
@@ -64,10 +66,13 @@ def arms_of(
 
 
 def seeds_in_order(table: TableRuns) -> tuple[int, ...]:
-    """Return the seeds as looks take them: the declared ones, then any others in rising order."""
+    """Return the seeds as looks take them: the declared ones, then 1, 2, 3 and so on.
+
+    Whatever was run: else whoever runs more seeds could choose which of them are looked at.
+    """
     declared = table.expanded.seeds
-    found = {seed_of(run) for cell in table.cells.values() for run in cell.records}
-    return (*declared, *sorted(found - set(declared)))
+    others = (seed for seed in itertools.count(1) if seed not in declared)
+    return (*declared, *itertools.islice(others, LOOKS[-1]))
 
 
 def arm_of(name: str, runs: Iterable[RunRecord], metric: Metric, kept: Kept) -> Arm:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from resbench.analysis.arms import arm_of, kept_of
 from resbench.analysis.declared import declared, images_seen
 from resbench.analysis.names import (
     cell_labels,
@@ -22,7 +23,8 @@ from resbench.analysis.names import (
 from resbench.analysis.results import Results
 from resbench.analysis.tables import CellRuns, TableRuns, empty, fill
 from resbench.analysis.values import JudgedValue, full_width, judge_values, parameters
-from resbench.stats.spread import sampling_sd
+from resbench.stats.guard import fall_limit, last_fall, still_falling
+from resbench.stats.spread import Arm
 from resbench.store.layout import RunFolder
 from resbench.store.metrics import EpochMetrics, read_epochs
 from resbench.suite.expand import Cell
@@ -96,6 +98,8 @@ class _Subject:
     spec: RunSpec
     values: tuple[JudgedValue, ...]
     epochs: tuple[Sequence[EpochMetrics], ...]
+    arm: Arm
+    """Of test errors."""
 
     @property
     def value(self) -> JudgedValue | None:
@@ -125,13 +129,15 @@ def explain(loaded: Loaded, name: str, results: Results) -> list[Explanation]:
 def _explain(table: TableRuns, source: Cell, column: str | None) -> Explanation:
     """Explain a cell in one setting, or one of the columns that it fills."""
     loaded, cell = table.expanded.loaded, table.cells[source.id]
-    judged = judge_values(table)
+    kept = kept_of(table)
+    judged = judge_values(table, kept)
     values = tuple(v for v in judged if v.cell == source.id and column in (None, v.column))
     found: list[Finding] = []
     if cell.cell.spec is not None:
         files = (RunFolder(table.results, run.key).metrics for run in cell.done)
         epochs = tuple(tuple(read_epochs(path, EpochMetrics)) for path in files)
-        subject = _Subject(table, source, cell, cell.cell.spec, values, epochs)
+        arm = arm_of(source.id, cell.records, "test_top1_err", kept)
+        subject = _Subject(table, source, cell, cell.cell.spec, values, epochs, arm)
         found = [finding for check in _CHECKS for finding in check(subject)]
     return Explanation(
         loaded.suite.name,
@@ -254,17 +260,13 @@ def _fit(subject: _Subject) -> Iterator[Finding]:
 
 
 def _curve(subject: _Subject) -> Iterator[Finding]:
-    """Find out whether the test error still falls when training ends."""
-    n = min((len(rows) for rows in subject.epochs), default=0)
-    if n < 4:
-        return
-    k, runs = max(1, n // 10), len(subject.epochs)
-    errors = [math.fsum(rows[i].test_top1_err for rows in subject.epochs) / runs for i in range(n)]
-    before, last = math.fsum(errors[n - 2 * k : n - k]) / k, math.fsum(errors[n - k :]) / k
-    noise = sampling_sd(last, sum(run.data.test_images for run in subject.cell.done))
-    if before - last > max(NOTICEABLE_PP, noise):
-        facts = {"before": before, "last": last, "epochs": k, "of": n, "noise": noise}
-        yield Finding("still_falling", before - last, facts)
+    """Find out whether the test error still falls at the end, by the learning guard's measure."""
+    curves = ([epoch.test_top1_err for epoch in rows] for rows in subject.epochs)
+    falls = [fall for fall in map(last_fall, curves) if fall is not None]
+    chance, n = subject.arm.chance_variance, len(falls)
+    if still_falling(falls, chance):
+        fall, limit = math.fsum(falls) / n, fall_limit(chance, n)
+        yield Finding("still_falling", fall, {"fall": fall, "limit": limit, "runs": n})
 
 
 def _best_epoch(subject: _Subject) -> Iterator[Finding]:

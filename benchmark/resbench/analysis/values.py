@@ -17,7 +17,7 @@ from resbench.errors import UsageError
 from resbench.models import FAMILIES, ZooEntry, zoo_entry
 from resbench.stats.cells import CellKind, judge_cell
 from resbench.stats.intervals import summarise
-from resbench.stats.spread import Arm, reference_variance
+from resbench.stats.spread import Arm
 from resbench.suite.expand import Context
 from resbench.suite.load import Loaded
 from resbench.suite.metrics import METRICS
@@ -53,8 +53,13 @@ class JudgedValue:
     mean: float | None = None
     sd: float | None = None
     difference: float | None = None
+    """Of the runs of the look, where there is one."""
     interval: tuple[float, float] | None = None
     """For one new run, at 95 %, widened by the rounding of the published number."""
+    p_within: float | None = None
+    """For a difference below the margin, adjusted for the looks."""
+    p_differs: float | None = None
+    """For a difference, two-sided, adjusted for the looks."""
 
     @property
     def number(self) -> str:
@@ -102,7 +107,7 @@ def full_width(spec: RunSpec) -> int | None:
     return entry.parameters_10 if DATA_SETS[spec.data.name].classes == 10 else entry.parameters_100
 
 
-def as_published(number: float, published: PaperValue) -> bool:
+def rounds_to(number: float, published: PaperValue) -> bool:
     """Whether a number rounds to the published one."""
     return abs(number - float(published.value or "nan")) <= published.half_width + 1e-9
 
@@ -138,7 +143,7 @@ def _judge_size(
     # Only a network of full width can be compared with the published one, in any setting.
     if reasons and spec is not None and spec.model.width != 1:
         return replace(value, verdict="not_comparable", reasons=reasons)
-    same = as_published(parameters / 1e6, published)
+    same = rounds_to(parameters / 1e6, published)
     return replace(value, verdict="equal" if same else "differs")
 
 
@@ -151,11 +156,9 @@ def _judge_error(
         reasons = (*reasons, f"the {METRICS[value.metric].label} is not measured")
     arm = arms[cell.cell.id]
     others = [other for name, other in arms.items() if name != cell.cell.id]
-    reference = reference_variance(arm.chance_variance, others)
     median_of = (value.published.median_of if value.published else None) or 1
-    found = judge_cell(
-        arm, seeds_in_order(table), value.number or None, reference, median_of=median_of
-    )
+    seeds = seeds_in_order(table)
+    found = judge_cell(arm, seeds, value.number or None, others, median_of=median_of)
     verdict: ValueKind = found.kind
     if not value.values:
         verdict = "not_comparable" if cell.done else "not_run"
@@ -163,15 +166,20 @@ def _judge_error(
         verdict = "shown"
     elif reasons:
         verdict = "not_comparable"
-    interval, mean = found.interval, math.nan if value.mean is None else value.mean
+    interval, difference = found.interval, found.difference
+    if value.mean is not None and (arm.diverged or not found.look):  # no verdict rests on it
+        difference = value.mean - float(value.number or "nan")
+    known = found.look > 0 and math.isfinite(interval.half_width)
     return replace(
         value,
         verdict=verdict,
         reasons=reasons if verdict == "not_comparable" else (),
         look=found.look,
         # the difference of two unlike errors means nothing
-        difference=None if unlike else _finite(mean - float(value.number or "nan")),
-        interval=(interval.low, interval.high) if math.isfinite(interval.half_width) else None,
+        difference=None if unlike or not value.values else _finite(difference),
+        interval=(interval.low, interval.high) if known else None,
+        p_within=found.p_within,
+        p_differs=found.p_differs,
     )
 
 

@@ -61,4 +61,4 @@ def command(folder: Path, networks: bool) -> None:
             raise fault(path, error) from error
         click.echo(path)
     table = shlex.quote(str(folder / "table1.yaml"))
-    click.echo(f"Next: `resbench validate {table}`, `resbench run {table} --tier tiny`.", err=True)
+    click.echo(f"Next: `resbench validate {table}`, `resbench run {table}`.", err=True)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from resbench.errors import EnvironmentFault
+from resbench.errors import EnvironmentFault, UsageError
 from resbench.report.document import Document
 from resbench.report.render import FORMATS, render
 
@@ -68,7 +68,13 @@ def format_option(function: _F) -> _F:
 
 
 def show(document: Document, format_: str | None) -> None:
-    """Print a document."""
+    """Print a document.
+
+    Raises:
+        UsageError: CSV of a document without rows.
+    """
+    if format_ == "csv" and not document.rows:
+        raise UsageError("--format csv: this answer has no rows. Use json.")
     click.echo(render(document, format_ or "text"), nl=False)
 
 

@@ -97,7 +97,7 @@ def command(
     for key in recorded:
         folder.run(key).drop_checkpoints()  # a killed worker may not have come to it
     if keep_weights:
-        _say_what_has_no_weights([found.records[key] for key in recorded], results)
+        _say_what_has_no_weights([found.records[key] for key in recorded])
     if not todo:
         done = count(len(recorded), "run")
         _say(f"Nothing to do: {done} recorded in {results}. {_next(request, results)}")
@@ -140,14 +140,13 @@ def command(
     return ExitCode.ENVIRONMENT if missing and code == ExitCode.OK else code
 
 
-def _say_what_has_no_weights(records: Sequence[RunRecord], results: Path) -> None:
-    """Name the recorded runs whose weights were not kept: they are not trained again for them."""
-    without = [record.key for record in records if "weights.safetensors" not in record.files]
+def _say_what_has_no_weights(records: Sequence[RunRecord]) -> None:
+    """Count the recorded runs whose weights were not kept: they are not trained again for them."""
+    without = sum("weights.safetensors" not in record.files for record in records)
     if without:
-        more = f" and {len(without) - 1} more" if len(without) > 1 else ""
         _say(
-            f"warning: {count(len(without), 'run')} recorded without --keep-weights: to have the "
-            f"weights, remove {results}/runs/{without[0][:16]}{more} and run again."
+            f"warning: {count(without, 'run')} recorded without --keep-weights; to have the "
+            "weights, train into another folder with --results DIR."
         )
 
 

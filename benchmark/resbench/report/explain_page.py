@@ -87,9 +87,8 @@ _WORDS: dict[str, Callable[[Facts], tuple[str, str, str]]] = {
     ),
     "still_falling": lambda f: (
         "learning curve",
-        f"test error {f['before']:.2f}, then {f['last']:.2f} % in the last "
-        f"{'epoch' if f['epochs'] == 1 else count(f['epochs'], 'epoch')} of {f['of']}; chance "
-        f"moves it by {f['noise']:.2f} pp",
+        f"the test error fell by {f['fall']:.2f} pp over the last tenth of the epochs, mean of "
+        f"{count(f['runs'], 'run')}; chance gives up to {f['limit']:.2f} pp",
         "The error still falls at the end: longer training may lower it.",
     ),
     "best_epoch": lambda f: (

@@ -25,7 +25,8 @@ from resbench.analysis.judge import JudgedTable, epochs_of
 from resbench.analysis.names import data_label, listed, set_label
 from resbench.datasets import DATA_SETS
 from resbench.report.document import plain
-from resbench.report.text import of_seeds, sentence, verdict_of
+from resbench.report.text import CLAIMS, of_seeds, sentence
+from resbench.stats.claims import ClaimKind
 from resbench.stats.guard import guessing_error
 from resbench.stats.power import MIN_SEEDS
 from resbench.store.metrics import EpochMetrics
@@ -257,9 +258,7 @@ def claims(settings: Mapping[str, Sequence[JudgedTable]]) -> Figure | None:
         judged = [item for row in rows for item in row.values()]
         axes.plot([], [], **_PUBLISHED, label="published")
         for kind in (kind for kind in _COLOURS if any(kind == item.verdict for item in judged)):
-            words = dict.fromkeys(verdict_of(item) for item in judged if item.verdict == kind)
-            label = " / ".join(words)
-            axes.plot([], [], color=palette[_COLOURS[kind]], linewidth=4, label=label)
+            axes.plot([], [], color=palette[_COLOURS[kind]], linewidth=4, label=CLAIMS[kind])
         marker = dict(zip(names, itertools.cycle(_MARKERS)))
         for name in names if len(names) > 1 else ():
             axes.plot([], [], marker[name], color="0.4", label=name)
@@ -315,9 +314,11 @@ def svg(figure: Figure) -> bytes:
 
 
 # Places in the colour-blind palette, in which 2 is green, 9 sky blue, 3 vermilion, 7 grey.
-_COLOURS: Mapping[str, int] = {
+_COLOURS: Mapping[ClaimKind, int] = {
     "confirmed": 2,
+    "holds_here": 2,
     "contradicted": 3,
+    "reversed_here": 3,
     "smaller": 1,
     "leans_for": 9,
     "leans_against": 4,

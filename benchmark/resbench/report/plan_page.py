@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -236,10 +237,11 @@ def _power_blocks(powers: Sequence[Power]) -> Iterator[Block]:
     header = ("claim", "published\npp", "seeds", "sd\npp", "detects\npp", "seeds to decide")
     yield Table(header, rows, "lrrrrl")
     sources = listed(dict.fromkeys(f"{p.spread.sd_pp:.2f} {p.spread.source}" for p in powers))
+    family = max(Counter(power.claim.ours for power in powers).values())
     few = "; fewer than 3 seeds decide nothing" if powers[0].seeds < 3 else ""
     yield Paragraph(
         "Detects: the smallest true difference that these seeds find with probability 0.8 at "
-        f"{ALPHA:.0%}, after Holm's correction for {count(len(powers), 'claim')}{few}. Claims are "
+        f"{ALPHA:.0%}, after Holm's correction for {count(family, 'claim')}{few}. Claims are "
         "judged at 3, 5 and 8 seeds. Seeds to decide: of these, the number that finds the "
         "published difference; in a chain, every step of it. Published: in a chain, the smallest "
         f"step. Sd of one run: {sources}."

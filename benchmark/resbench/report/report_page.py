@@ -71,7 +71,10 @@ def report_document(
         again = [Paragraph(said), *map(Command, (*commands, *last))]
     # a page that draws the claims in their table has its picture below it
     drawn = figures.get(ALL if index else README, ())
-    claims = [*_claims(report, report.claims()), *drawn, *_method(report, method)]
+    shown = list(report.claims())
+    claims = [
+        *_claims(report, shown), *_how_far(report, shown), *drawn, *_method(report, method)
+    ]  # fmt: skip
     sections: dict[str, Iterable[Block]] = {
         "Claims": claims if several or index else [],
         "Suites": [_suites_table(report, links=index)] if several or index else [],
@@ -105,14 +108,17 @@ def readme_blocks(report: Report, figures: Figures, folder: str) -> list[Block]:
     The claims that are decided come first, then those with most seeds.
     """
     claims = list(report.claims(closest=True))
-    asked = sum(len(tables[0].claims) for tables in report.by_suite.values())
-    kinds = Counter(text.verdict_of(claim) for _, claim in claims)
+    asked = [claim.claim for tables in report.by_suite.values() for claim in tables[0].claims]
+    ours = sum(claim.ours for claim in asked)
+    kinds = Counter(text.CLAIMS[claim.verdict] for _, claim in claims)
     verdicts = listed(f"{n} {words}" for words, n in kinds.items())
-    said = f" Of {count(asked, 'claim')} of the sources, {len(claims)} have runs so far"
+    said = f" Of {count(len(asked) - ours, 'claim')} of the sources"
+    said += f" and {ours} of our own, {len(claims)} have runs so far"
     said += f": {verdicts}." if claims else "."
     blocks: list[Block] = [Paragraph((Strong("What the runs show."), said, _elsewhere(report)))]
-    claims.sort(key=lambda pair: (pair[1].verdict in text.UNDECIDED, -pair[1].n))
+    claims.sort(key=lambda pair: (pair[1].verdict not in text.DECIDED, -pair[1].n))
     blocks += [Items(tuple(_claim_line(report, *pair) for pair in claims[:5]))] if claims else []
+    blocks += _how_far(report, claims)
     for drawn in figures.get(README, ()):
         blocks.append(Figure(f"{folder}/{drawn.path}", drawn.alt, drawn.svg))
     table = list(_claims(report, claims))
@@ -130,7 +136,7 @@ def _claim_line(report: Report, table: JudgedTable, claim: JudgedClaim) -> Prose
     seeds = count(claim.look or claim.n, "seed")
     return (
         f"{claim.claim.text.rstrip('.')}: ",
-        Strong(text.verdict_of(claim)),
+        Strong(text.CLAIMS[claim.verdict]),
         f" in {report.name(table)}. Measured {text.amount(claim, claim.effect_pp)}{unit}{known}, "
         f"{seeds}; published {published or 'without a number'}{' pp' if published else ''}.",
     )
@@ -168,8 +174,8 @@ def _setting_line(name: str, tables: Sequence[JudgedTable]) -> Prose:
     changes = tables[0].setting.changes
     asked = sum(len(table.claims) for table in tables)
     judged = [claim for table in tables for claim in table.claims if claim.has_runs]
-    kinds = Counter(text.verdict_of(claim) for claim in judged)
-    tones = {text.verdict_of(claim): text.TONES.get(claim.verdict, "open") for claim in judged}
+    kinds = Counter(text.CLAIMS[claim.verdict] for claim in judged)
+    tones = {text.CLAIMS[claim.verdict]: text.TONES.get(claim.verdict, "open") for claim in judged}
     said: list[str | Verdict] = [
         f"{text.sentence(name)}, on {data}: {count(len(runs), 'run')}, {hours:.1f} device hours; "
         f"{len(judged)} of {count(asked, 'claim')} have runs"
@@ -194,7 +200,7 @@ def _suites_table(report: Report, *, links: bool = False) -> Table:
     for table in report.tables:
         kinds = Counter(value.verdict for value in table.values)
         signs = [f"{kinds[kind]} {text.VALUES[kind][0]}" for kind in text.VALUES if kinds[kind]]
-        verdicts = Counter(text.verdict_of(claim) for claim in table.claims if claim.has_runs)
+        verdicts = Counter(text.CLAIMS[claim.verdict] for claim in table.claims if claim.has_runs)
         asked = sum(len(cell.seeds) for cell in table.cells)
         rows.append((
             Link(table.suite, f"{table.suite}.md") if links else table.suite,
@@ -210,7 +216,7 @@ def _suites_table(report: Report, *, links: bool = False) -> Table:
 
 
 def _claims(report: Report, claims: Iterable[tuple[JudgedTable, JudgedClaim]]) -> Iterator[Block]:
-    """Yield the claims with runs and their settings, and how far their networks have come."""
+    """Yield the claims with runs and their settings."""
     found = list(claims)
     if not found:
         return
@@ -218,12 +224,19 @@ def _claims(report: Report, claims: Iterable[tuple[JudgedTable, JudgedClaim]]) -
     suites = [f"{t.suite}, {report.name(t)}" if several else t.suite for t, _ in found]
     yield claims_table([claim for _, claim in found], {"suite": suites})
     yield Paragraph(EFFECTS)
+
+
+def _how_far(
+    report: Report, claims: Iterable[tuple[JudgedTable, JudgedClaim]]
+) -> Iterator[Paragraph]:
+    """Yield how far the networks behind claims have come, away from the published setting."""
+    found = list(claims)
     far = dict.fromkeys(report.name(t) for t, _ in found if not t.setting.published)
     if ranges := [f"{_error_range(report.by_setting[name])} in {name}" for name in far]:
         yield Paragraph(
             f"Test errors of these networks are {listed(ranges)}; the published ones are of "
-            "networks trained to their end. An order here may only be one of how fast networks "
-            "learn."
+            "networks trained to their end. An order here may only show which network learns "
+            "faster."
         )
 
 
@@ -232,7 +245,8 @@ def _masks(figures: Figures) -> Iterator[Block]:
     for figure in figures.get(MASKS, ()):
         yield Paragraph(
             "Trunk, soft mask and output of every stage for test images, averaged over channels. "
-            "Drawn from stored weights by `resbench masks`; each block names its run."
+            "Drawn by `resbench masks` from the final weights, which are not kept here; each block "
+            "names its run."
         )
         yield figure
 
@@ -242,8 +256,8 @@ def _method(report: Report, path: str) -> Iterator[Block]:
     yield Paragraph((
         f"{count(len(asked), 'claim')} in all; those without runs are in the tables of the suites. "
         "A claim is judged at 3, 5 and 8 seeds; p is adjusted for these looks and for the number "
-        "of a suite's claims. The last epoch counts, never the best on the test set. What each "
-        "verdict means and how often it is wrong: ",
+        "of a suite's claims, those of its sources and our own apart. The last epoch counts, "
+        "never the best on the test set. What each verdict means and how often it is wrong: ",
         Link("docs/statistics.md", path) if path else "docs/statistics.md", ".",
     ))  # fmt: skip
 
@@ -267,7 +281,9 @@ def _published(report: Report) -> Iterator[Block]:
     order = (*JUDGED, "not_comparable", "not_run")
     groups = [zip(*(t.values for t in own), strict=True) for own in report.by_suite.values()]
     errors = [
-        min((value.verdict for value in values), key=order.index)  # in the most informative setting
+        # in the judged setting that is closest to the source's
+        next((value.verdict for value in values if value.verdict in JUDGED), None)
+        or min((value.verdict for value in values), key=order.index)
         for group in groups
         for values in group
         if values[0].verdict in order and values[0].is_error and values[0].number
@@ -275,10 +291,10 @@ def _published(report: Report) -> Iterator[Block]:
     if errors:
         kinds = Counter(errors)
         verdicts = listed(f"{kinds[kind]} {kind}" for kind in JUDGED if kinds[kind])
-        judged = f"{sum(kinds[kind] for kind in JUDGED)} were run at the published setting"
+        judged = f"{sum(kinds[kind] for kind in JUDGED)} have runs at the published setting"
         yield Paragraph(
             f"Of {len(errors)} published errors {judged}{f' ({verdicts})' if verdicts else ''}, "
-            f"{kinds['not_comparable']} in another one, {kinds['not_run']} not at all. The "
+            f"{kinds['not_comparable']} only in another setting, {kinds['not_run']} none. The "
             "published setting is the source's own: its data set, network, schedule and batch size."
         )
     counted = [v.verdict for tables in report.by_suite.values() for v in tables[0].values]
@@ -303,9 +319,9 @@ def _published(report: Report) -> Iterator[Block]:
     )  # fmt: skip
     if rows:
         yield Paragraph(
-            "Published as another error than they are, by the authors' published code, logs and "
-            "notebooks. Measured errors are compared with what a number is, never a test error "
-            "with a training error."
+            "The authors' code, logs and notebooks show that these numbers are another kind of "
+            "error than their table says. Measured errors are compared with what a number is, "
+            "never a test error with a training error."
         )
         yield Table(("value", "number", "published as", "is", "note"), rows, "lrlll")
 

@@ -35,8 +35,9 @@ from resbench.words import count
 EFFECTS = (
     "Effects are in percentage points (sizes within a network: factors, ×); positive, or above ×1, "
     "means as claimed. For a chain of networks, the numbers are those of its weakest step; for a "
-    "growing gap, the rise of a fitted line from the first level to the last. If none of three "
-    "seeds failed, up to 63 % of runs could still fail; of five seeds 45 %, of eight 31 %."
+    "growing gap, the rise of a fitted line from the first level to the last. If no seed "
+    "failed, the true rate of failures may still be up to 63 % with three seeds, 45 % with five "
+    "and 31 % with eight."
 )
 
 
@@ -106,19 +107,19 @@ def claims_table(claims: Sequence[JudgedClaim], more: Mapping[str, Sequence[str]
         tone = text.TONES.get(claim.verdict, "open")
         step = f" (Weakest step: {claim.step}.)" if claim.step else ""
         details = (Heading(5, claim.claim.text), Paragraph(text.claim_sentence(claim)))
-        seeds = claim.look or claim.n
+        seeds, (_, p) = claim.look or claim.n, text.deciding_p(claim)
         # factors cannot be drawn on an axis of percentage points
         points = claim.claim.metric not in SIGNAL_METRICS
         marks = (claim.effect_pp, claim.interval, claim.published_pp) if points else (None,) * 3
         rows.append((
-            claim.claim.text + step,
+            f"{claim.claim.text}{_whose(claim)}{step}",
             Number(text.signed(claim.published_pp), claim.published_pp),
             Number(text.amount(claim, claim.effect_pp), claim.effect_pp, details=details),
             Effect(text.amounts(claim, claim.interval), *marks, reach, tone),
-            Verdict(text.verdict_of(claim), tone),
+            Verdict(text.CLAIMS[claim.verdict], tone),
             text.published_evidence(claim),
             Number(str(seeds), seeds),
-            Number(text.p_value(claim.p_adjusted), claim.p_adjusted),
+            Number(text.p_value(p), p),
             *(column[i] for column in more.values()),
         ))  # fmt: skip
     align, groups = "lrrrllrr" + "l" * len(more), (4, 3 + len(more))
@@ -229,13 +230,17 @@ def _claims(table: JudgedTable, *, first: bool) -> Iterator[Block]:
         yield claims_table(judged, {"paired by\nseed, 95%": paired, "source": places})
         yield from [Paragraph(EFFECTS)] if first else []
     waiting = tuple(
-        f"{claim.claim.text} ({claim.claim.place}"
+        f"{claim.claim.text}{_whose(claim)} ({claim.claim.place}"
         + (f"; published {claim.claim.published_pp} pp)" if claim.claim.published_pp else ")")
         for claim in table.claims
         if not claim.has_runs
     )
     if waiting:
         yield Fold(f"Claims without runs here ({len(waiting)})", (Items(waiting),))
+
+
+def _whose(claim: JudgedClaim) -> str:
+    return " (A claim of ours.)" if claim.claim.ours else ""
 
 
 def _reach(claims: Sequence[JudgedClaim]) -> float:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from resbench.analysis.names import SPLITS
 from resbench.stats.cells import MARGIN_PP
+from resbench.stats.multiplicity import ALPHA
 from resbench.suite.metrics import METRICS
 from resbench.suite.schema import SIGNAL_METRICS
 from resbench.words import count
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 CLAIMS: dict[ClaimKind, str] = {
     "confirmed": "confirmed",
     "contradicted": "contradicted",
+    "holds_here": "holds here",
+    "reversed_here": "reversed here",
     "smaller": "smaller than published",
     "leans_for": "leans for",
     "leans_against": "leans against",
@@ -28,31 +31,30 @@ CLAIMS: dict[ClaimKind, str] = {
     "not_learnt": "order at this stage of training",
     "not_run": "not run",
 }
-ELSEWHERE: dict[ClaimKind, str] = {"confirmed": "holds here", "contradicted": "reversed here"}
-"""In another setting than the source's, where a verdict must not read like a replication."""
 TONES: dict[ClaimKind, Literal["for", "against", "open"]] = {
     "confirmed": "for",
     "contradicted": "against",
-    "smaller": "against",
+    "holds_here": "for",
+    "reversed_here": "against",
 }
 """Whether a verdict speaks for a claim or against it; the others leave it open."""
 UNDECIDED: tuple[ClaimKind, ...] = ("leans_for", "leans_against", "undecided")
+DECIDED: tuple[ClaimKind, ...] = (
+    "confirmed", "contradicted", "holds_here", "reversed_here", "smaller",
+)  # fmt: skip
 VALUES: dict[ValueKind, tuple[str, str]] = {
-    "replicated": ("✓", "replicated: shown to lie within 1 point of the measured error"),
-    "better": ("↓", "better: the measured error is lower, by more than runs differ"),
-    "worse": ("↑", "worse: the measured error is higher, by more than runs differ"),
+    "replicated": (
+        "✓",
+        "replicated: shown to lie within 1 point of the measured error; it may still differ",
+    ),
+    "better": ("↓", "better: the measured error is lower, by more than chance explains"),
+    "worse": ("↑", "worse: the measured error is higher, by more than chance explains"),
     "undecided": ("?", "undecided: too few runs, or runs that differ too much"),
     "equal": ("=", "equal to the published value, after rounding"),
     "differs": ("≠", "differs from the published value"),
     "not_comparable": ("○", "not comparable with the published value"),
 }
 """The sign of each verdict on a value, and what it means."""
-
-
-def verdict_of(claim: JudgedClaim) -> str:
-    """Return the words for a claim's verdict."""
-    words = CLAIMS[claim.verdict]
-    return words if claim.at_published_setting else ELSEWHERE.get(claim.verdict, words)
 
 
 def published_evidence(claim: JudgedClaim) -> str:
@@ -68,7 +70,7 @@ def claim_sentence(claim: JudgedClaim) -> str:
     """Return a claim's verdict, its numbers and the cautions about them in one sentence."""
     effect = claim.effect_pp
     if effect is None:
-        return f"{sentence(verdict_of(claim))}."
+        return f"{sentence(CLAIMS[claim.verdict])}."
     way = "as claimed" if effect > 0 else "the other way"
     size = f"{abs(effect):.2f} pp"
     if claim.claim.metric in SIGNAL_METRICS:
@@ -86,35 +88,59 @@ def claim_sentence(claim: JudgedClaim) -> str:
         numbers.append(f"published {claim.published_pp:+.2f}")
     numbers.append(f"{count(claim.look or claim.n, 'seed')} per arm")
     if claim.superiority is not None:
-        numbers.append(f"{claim.superiority:.0%} of pairs of runs in this order")
-    if claim.p is not None:
-        adjusted = p_value(claim.p_adjusted)
-        numbers.append(f"p = {p_value(claim.p)} ({adjusted} for all looks and claims)")
+        numbers.append(f"{claim.superiority:.0%} of pairs of runs in the claimed order")
+    p, adjusted = deciding_p(claim)
+    if p is not None:
+        numbers.append(f"p = {p_value(p)} ({p_value(adjusted)} for all looks and claims)")
     if claim.p_images is not None:
         numbers.append(f"p = {p_value(claim.p_images)} for other test images")
-    return f"{sentence(verdict_of(claim))}: {'; '.join([', '.join(numbers), *_cautions(claim)])}."
+    return (
+        f"{sentence(CLAIMS[claim.verdict])}: {'; '.join([', '.join(numbers), *_cautions(claim)])}."
+    )
+
+
+def deciding_p(claim: JudgedClaim) -> tuple[float | None, float | None]:
+    """Return the p that the verdict rests on, alone and adjusted: for, against, or smaller."""
+    if claim.verdict in ("contradicted", "reversed_here", "leans_against"):
+        return claim.p_against, claim.p_against_adjusted
+    if claim.verdict == "smaller":
+        return claim.p_smaller, claim.p_smaller_adjusted
+    return claim.p, claim.p_adjusted
 
 
 def _cautions(claim: JudgedClaim) -> Iterator[str]:
     """Yield what keeps a claim from being decided, or bears on how it was."""
     for cell, runs in claim.diverged.items():
         yield f"{count(runs, 'run')} of {cell} diverged and counted as guessing"
+    for cell, runs in claim.diverged_later.items():
+        yield f"{count(runs, 'run')} of {cell} diverged after this look, so that nothing is decided"
     if claim.uneven and claim.look:
-        names = ", ".join(claim.uneven)
-        yield f"runs of {names} differ too far for a test of means, so that ranks decide"
+        decides = "ranks decide" if claim.p is not None else "this claim cannot be tested"
+        yield f"the runs of {', '.join(claim.uneven)} spread too far for a t-test: {decides}"
     if claim.hidden_pp:
+        hidden = f"{claim.hidden_pp:.2f} pp"
+        if claim.claim.metric in SIGNAL_METRICS:
+            hidden = f"a factor of {10**claim.hidden_pp:.3g}"
         yield (
-            f"a seed failed in a cell of the same kind: {claim.hidden_pp:.2f} pp of the effect may "
-            "be failures that these seeds did not show"
+            "a seed failed in a similar cell; failures that these seeds did not show may explain "
+            f"{hidden} of the effect"
         )
     if claim.not_learnt:
-        yield f"{', '.join(claim.not_learnt)}: not trained to the end, more training may reverse it"
+        cells = ", ".join(claim.not_learnt)
+        yield f"{cells} had not finished learning; more training may reverse the order"
     if not claim.look:
         yield "fewer than 3 complete seeds decide nothing"
     if claim.waiting and claim.verdict in UNDECIDED:
-        yield f"the next look waits for {', '.join(claim.waiting[:3])}"
-    if claim.verdict in UNDECIDED and claim.seeds_needed and claim.seeds_needed > claim.look:
-        yield f"{claim.seeds_needed} seeds per arm would probably decide it"
+        lacking = ", ".join(f"{cell} seed {seed}" for cell, seed in claim.waiting[:3])
+        more = f" and {len(claim.waiting) - 3} more" if len(claim.waiting) > 3 else ""
+        yield f"the next look waits for {lacking}{more}"
+    needed = claim.seeds_needed or 0
+    if claim.verdict in UNDECIDED and needed > claim.look and not claim.not_learnt:
+        source = "published" if claim.published_pp is not None else "measured"
+        yield (
+            f"{claim.seeds_needed} seeds per arm would probably decide it, if the true difference "
+            f"is the {source} one"
+        )
 
 
 def value_sentence(value: JudgedValue) -> str:
@@ -143,13 +169,20 @@ def value_sentence(value: JudgedValue) -> str:
     low, high = value.interval
     runs = (value.published.median_of if value.published else None) or 0
     certain = (
-        f"is the median of {runs} runs" if runs else "counts as one run: no source says of more"
+        f"is the median of {runs} runs" if runs else "counts as one run, as no source states more"
     )
-    return (
+    another = f"the median of {runs} more runs" if runs else "one more run"
+    said = (
         f"{meaning}{within} at {value.look} seeds: measured minus published is "
-        f"{signed(value.difference)} pp, one more run would lie between {low:.2f} and {high:.2f}. "
+        f"{signed(value.difference)} pp, {another} would lie between {low:.2f} and {high:.2f}. "
         f"The published number {certain}."
     )
+    if value.verdict == "replicated" and value.p_differs is not None and value.p_differs <= ALPHA:
+        way = "higher" if (value.difference or 0) > 0 else "lower"
+        said += f" The measured error is nevertheless shown to be {way}."
+    if later := len(value.values) - value.look:
+        said += f" Not counted: {count(later, 'run')} after this look."
+    return said
 
 
 def _built(value: JudgedValue) -> str:

@@ -59,6 +59,8 @@ class Throughput:
                     spec = plain_to(RunSpec, record.spec)
                 except ValueError:  # of another version of resbench
                     continue
+                if record.result.step < resolve(spec, train_images(spec.data)).per_epoch:
+                    continue  # most of such a short run is its start
                 share = record.timing.eval_s / record.timing.train_s
                 speed, where = Speed(record.timing.images_per_s, share), record.environment
                 on_gpu = where.device != "cpu"

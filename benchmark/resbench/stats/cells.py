@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from typing import Literal
@@ -11,7 +11,7 @@ from typing import Literal
 from resbench.stats.contrasts import Estimate
 from resbench.stats.intervals import Interval
 from resbench.stats.multiplicity import ALPHA, LOOKS, times_looks
-from resbench.stats.spread import Arm, moderated
+from resbench.stats.spread import Arm, moderated, reference_variance
 
 CellKind = Literal["replicated", "better", "worse", "undecided", "not_run"]
 
@@ -62,19 +62,21 @@ def judge_cell(
     arm: Arm,
     seeds: Sequence[int],
     published: str | None,
-    reference: float,
+    others: Iterable[Arm] = (),
     *,
     median_of: int = 1,
 ) -> CellVerdict:
     """Judge a published error; a blank one gets an interval and no verdict but "undecided".
 
-    ``seeds`` are in the order of looks, ``reference`` is the arm's reference variance, and the
-    published number is the median of ``median_of`` runs: 1 where its source does not say.
+    ``seeds`` are in the order of looks, ``others`` are the suite's other arms, and the published
+    number is the median of ``median_of`` runs: 1 where its source does not say.
     """
     number, rounding = (math.nan, 0.0) if published is None else parse_published(published)
     complete = (look for look in reversed(LOOKS) if set(seeds[:look]) <= set(arm.seeds))
     look = next((look for look in complete if look <= len(seeds)), 0)
     runs = arm.only(seeds[:look]) if look else arm
+    others = [other.among(seeds[:look]) if look else other for other in others]
+    reference = reference_variance(runs.chance_variance, others)
     difference = _difference(runs, number, reference, median_variance(median_of))
     reach = replace(difference, effect=0.0).interval(LEVEL).high + rounding
     interval = Interval(runs.mean - reach, runs.mean + reach, LEVEL)

@@ -67,7 +67,7 @@ class Tested:
     uneven: tuple[str, ...] = ()
     """Arms that a t-test of means cannot be trusted with; two arms are then tested by ranks."""
     hidden: float = 0.0
-    """Points of the effect that failures may take which the better arms' runs did not show."""
+    """Points of the effect that failures may take which the arms' runs did not show."""
 
 
 def _largest(pvalues: Iterable[float | None]) -> float | None:
@@ -110,8 +110,14 @@ def paired_interval(
     return Interval(found.mean - reach, found.mean + reach, level)
 
 
-def put_to_test(arms: Sequence[Arm], weights: Sequence[float], suite: Iterable[Arm]) -> Tested:
-    """Test one contrast; the arms of ``suite`` outside it say how far runs spread there."""
+def put_to_test(
+    arms: Sequence[Arm], weights: Sequence[float], suite: Iterable[Arm], *, alike: bool = False
+) -> Tested:
+    """Test one contrast; the arms of ``suite`` outside it say how far runs spread there.
+
+    Failures that did not show count where they are in the better arms, or in any of them where the
+    arms are claimed to be ``alike``.
+    """
     cells = {arm.cell for arm in arms}
     others = [arm for arm in suite if arm.cell not in cells]
     references = [reference_variance(arm.chance_variance, others) for arm in arms]
@@ -119,14 +125,17 @@ def put_to_test(arms: Sequence[Arm], weights: Sequence[float], suite: Iterable[A
     odd = tuple(
         arm.cell for arm, reference in zip(arms, references, strict=True) if uneven(arm, reference)
     )
-    ahead = [(w, a) for w, a in zip(weights, arms, strict=True) if a.n and w * found.effect < 0]
-    hidden = math.fsum(abs(w) * hidden_loss(arm, others) for w, arm in ahead)
+    hidden = math.fsum(
+        abs(w) * hidden_loss(arm, others)
+        for w, arm in zip(weights, arms, strict=True)
+        if arm.n and (alike or w * found.effect < 0)
+    )
     if not odd:
         return Tested(found, found.p_above(), found.p_below(), odd, hidden)
     if len(arms) != 2 or found.n < 2:
         return Tested(found, None, None, odd, hidden)
     (_, better), (_, worse) = sorted(zip(weights, arms, strict=True), key=lambda pair: pair[0])
-    p, opposite_p = rank_p(better.errors, worse.errors), rank_p(worse.errors, better.errors)
+    p, opposite_p = rank_p(better.ranked, worse.ranked), rank_p(worse.ranked, better.ranked)
     # Ranks do not see how bad a failure is: an arm that fails must be better on average too.
     if better.cell in odd:
         p = max(p, found.p_above() or 0.0)

@@ -19,13 +19,25 @@ def near_guessing(mean_error: float, classes: int) -> bool:
     return mean_error > guessing_error(classes) / 2
 
 
-def still_falling(falls: Sequence[float], chance_variance: float) -> bool:
-    """Whether the error was falling when training ended, beyond chance flips.
+def last_fall(errors: Sequence[float]) -> float | None:
+    """Return how far a run's error fell over the last tenth of its epochs, at least the last one.
 
-    ``falls`` has one number per run: the error at nine tenths of its epochs less the last one.
+    None for one epoch.
+    """
+    n = len(errors)
+    return errors[min(n - 1, n * 9 // 10) - 1] - errors[-1] if n > 1 else None
+
+
+def fall_limit(chance_variance: float, runs: int) -> float:
+    """Return the fall, a mean over runs, that chance flips alone do not give.
+
     Two evaluations of one run both flip, so that the variance of a fall is at most twice one's.
     """
+    return 2 * math.sqrt(2 * chance_variance / runs)
+
+
+def still_falling(falls: Sequence[float], chance_variance: float) -> bool:
+    """Whether the error of these runs was falling when training ended, beyond chance flips."""
     if not falls:
         return False
-    fall = math.fsum(falls) / len(falls)
-    return fall > 2 * math.sqrt(2 * chance_variance / len(falls))
+    return math.fsum(falls) / len(falls) > fall_limit(chance_variance, len(falls))

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
+
+Ranked = Sequence[Any]
+"""Runs by what orders them: their errors, or with diverged ones last `Arm.ranked`."""
 
 
-def superiority(better: Sequence[float], worse: Sequence[float]) -> float:
+def superiority(better: Ranked, worse: Ranked) -> float:
     """Return the share of pairs of runs, one of each arm, in which the first errs less.
 
     Ties count half. NaN without a pair.
@@ -16,7 +20,7 @@ def superiority(better: Sequence[float], worse: Sequence[float]) -> float:
     return wins / pairs if pairs else float("nan")
 
 
-def rank_p(better: Sequence[float], worse: Sequence[float]) -> float:
+def rank_p(better: Ranked, worse: Ranked) -> float:
     """Return the exact one-sided p of the Mann-Whitney test that ``worse`` tends to err more.
 
     Over all ways to deal the pooled runs out to the arms, ties at their mean rank.

@@ -76,13 +76,25 @@ class Arm:
         """Measured variance between runs; NaN below two."""
         return summarise(self.errors).sd ** 2
 
+    @property
+    def ranked(self) -> tuple[tuple[bool, float], ...]:
+        """What runs are ranked by: diverged ones come last."""
+        pairs = zip(self.seeds, self.errors, strict=True)
+        return tuple((seed in self.diverged, error) for seed, error in pairs)
+
     def only(self, seeds: Sequence[int]) -> Arm:
         """Return the runs of these seeds, in this order."""
         rows = [self.seeds.index(seed) for seed in seeds]
         errors = tuple(self.errors[row] for row in rows)
         correct = None if self.correct is None else self.correct[rows]
-        lost = self.diverged.intersection(seeds)
-        return Arm(self.cell, tuple(seeds), errors, self.chance_variance, lost, correct)
+        lost, chance = self.diverged.intersection(seeds), self.chance_variance
+        if rows and correct is not None:
+            chance = chance_variance(errors, correct.shape[1], correct)
+        return Arm(self.cell, tuple(seeds), errors, chance, lost, correct)
+
+    def among(self, seeds: Sequence[int]) -> Arm:
+        """Return the runs of those of these seeds that it has, in this order."""
+        return self.only([seed for seed in seeds if seed in self.seeds])
 
 
 def sampling_sd(error: float, n_test: int) -> float:
@@ -117,7 +129,8 @@ def reference_variance(chance: float, others: Iterable[Arm]) -> float:
 
     ``others`` are the suite's arms outside the contrast: an estimate independent of it.
     """
-    ratios = [arm.variance / arm.chance_variance for arm in others if arm.n > 1]
+    even = (arm for arm in others if arm.n > 1 and not arm.diverged)
+    ratios = [arm.variance / arm.chance_variance for arm in even]
     return chance * max(1.0, median(ratios)) if ratios else chance
 
 

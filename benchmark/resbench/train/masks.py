@@ -69,8 +69,8 @@ def observe(run: RunFolder, record: RunRecord, images: Images, rows: Sequence[in
         raise EnvironmentFault(
             f"{run.weights}: missing. "
             + ("Copy it from where the run was trained." if kept else
-               f"The run was trained without --keep-weights: to have them, remove {run.path} and "
-               "run again with it.")
+               "The run was trained without --keep-weights: train it into another folder, with "
+               "--results DIR --keep-weights.")
         )  # fmt: skip
     lane = Lane(_spec(record), prepare_images(_spec(record), images), torch.device("cpu"))
     modules = _last_of_each_stage(lane.model)

@@ -34,10 +34,10 @@ from resbench.words import count
 
 EFFECTS = (
     "Effects are in percentage points (sizes within a network: factors, ×); positive, or above ×1, "
-    "means as claimed. For a chain of networks, the numbers are those of its weakest step; for a "
-    "growing gap, the rise of a fitted line from the first level to the last. If no seed "
-    "failed, the true rate of failures may still be up to 63 % with three seeds, 45 % with five "
-    "and 31 % with eight."
+    "means as claimed. For a chain of networks, the numbers are those of one step, which "
+    "decides or is the weakest; for a growing gap, the rise of a fitted line from the first level to "
+    "the last. If no seed failed, the true rate of failures may still be up to 63 % with three "
+    "seeds, 45 % with five and 31 % with eight."
 )
 
 
@@ -105,7 +105,7 @@ def claims_table(claims: Sequence[JudgedClaim], more: Mapping[str, Sequence[str]
     rows: list[tuple[Cell, ...]] = []
     for i, claim in enumerate(claims):
         tone = text.TONES.get(claim.verdict, "open")
-        step = f" (Weakest step: {claim.step}.)" if claim.step else ""
+        step = f" (Step: {claim.step}.)" if claim.step else ""
         details = (Heading(5, claim.claim.text), Paragraph(text.claim_sentence(claim)))
         seeds, (_, p) = claim.look or claim.n, text.deciding_p(claim)
         # factors cannot be drawn on an axis of percentage points

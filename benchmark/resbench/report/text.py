@@ -79,7 +79,7 @@ def claim_sentence(claim: JudgedClaim) -> str:
     if claim.claim.margin_pp is not None:
         numbers = [f"difference {effect:+.2f} pp, margin {claim.claim.margin_pp:g} pp"]
     if claim.step:
-        numbers.append(f"weakest step {claim.step}")
+        numbers.append(f"step {claim.step}")
     if claim.interval is not None:
         numbers.append(f"95% interval {amounts(claim, claim.interval)}")
     if claim.paired_interval is not None:
@@ -251,7 +251,9 @@ def amount(claim: JudgedClaim, value: float | None) -> str:
 
 def amounts(claim: JudgedClaim, interval: tuple[float, float] | None) -> str:
     """Return an interval of a claim's effect."""
-    if claim.claim.metric not in SIGNAL_METRICS or interval is None:
+    if interval is None:
+        return ""
+    if claim.claim.metric not in SIGNAL_METRICS:
         return bounds(interval)
     return " to ".join(amount(claim, limit) for limit in interval)
 

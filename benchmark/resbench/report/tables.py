@@ -34,8 +34,8 @@ from resbench.words import count
 
 EFFECTS = (
     "Effects are in percentage points (sizes within a network: factors, ×); positive, or above ×1, "
-    "means as claimed. For a chain of networks, the numbers are those of one step, which "
-    "decides or is the weakest; for a growing gap, the rise of a fitted line from the first level to "
+    "means as claimed. For a chain of networks, the numbers are those of one step, the one that "
+    "decides or the weakest; for a growing gap, the rise of a fitted line from the first level to "
     "the last. If no seed failed, the true rate of failures may still be up to 63 % with three "
     "seeds, 45 % with five and 31 % with eight."
 )

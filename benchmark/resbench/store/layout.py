@@ -189,8 +189,9 @@ class ResultsFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._probe()
+            marked = self.is_marked()  # else nothing is touched in a folder of another format
             with wait_lock(self.path):  # also sweeps what a killed probe left
-                if not self.is_marked():
+                if not marked:
                     write_atomic(self.marker, f"{dump_json({'format': FORMAT})}\n".encode())
             self.runs.mkdir(exist_ok=True)
             require_folder(self.runs)

@@ -66,5 +66,7 @@ def test_of_many_names_a_near_one_stands_alone() -> None:
 
 def test_of_many_names_without_a_near_one_the_first_are_listed_and_the_rest_counted() -> None:
     names = [f"name{i}" for i in range(40)]
+    assert did_you_mean("tabel1", ["table1_mask", "x"]).startswith(" Did you mean 'table1_mask'?")
+    assert did_you_mean("", ["table1_mask", "x"]) == " Allowed: table1_mask, x."
     assert did_you_mean("?", names[:15]) == f" Allowed: {', '.join(names[:15])}."
     assert did_you_mean("?", names) == f" Allowed: {', '.join(names[:15])} and 25 more."

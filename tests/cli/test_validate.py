@@ -226,3 +226,13 @@ def test_one_is_not_many(tmp_path: Path, capsys: Capture) -> None:
     del suite["matrix"]["learning"]["nal"]
     found = invoke(capsys, "validate", write_suite(tmp_path, suite))
     assert found.out.endswith("mini.yaml: 1 cell, 1 run, 0 published values, 0 claims: ok\n")
+
+
+def test_a_folder_stands_for_the_files_in_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert invoke(capsys, "new", tmp_path / "smith2024").code == 0
+    done = invoke(capsys, "validate", tmp_path / "smith2024")
+    assert done.code == 0
+    assert "sources.yaml: 1 source: ok" in done.out
+    assert "table1.yaml: 2 cells" in done.out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
@@ -16,19 +17,28 @@ def command(suites: tuple[str, ...]) -> int:
     """Check suite files.
 
     Loads each with its protocol and expands it as declared and with every tier, the shipped ones
-    and those next to it. Prints all problems with file, line and column. Without SUITE: every
-    shipped suite.
+    and those next to it. Prints all problems with file, line and column. SUITE may be a folder of
+    suites. Without it: every shipped suite.
     """
     from resbench.suite.load import suite_names
 
     code = ExitCode.OK
-    for name in dict.fromkeys(suites or suite_names()):
+    for name in _files(suites) or suite_names():
         try:
             click.echo(f"{name}: {_contents(name)}: ok")
         except ResbenchError as error:
             click.echo(error, err=True)
             code = ExitCode.USAGE
     return code
+
+
+def _files(names: Iterable[str]) -> list[str]:
+    """Return the names, each once; in the place of a folder the files in it."""
+    found: dict[str, None] = {}
+    for name in names:
+        inside = sorted(map(str, Path(name).glob("*.yaml"))) if Path(name).is_dir() else []
+        found |= dict.fromkeys(inside or [name])
+    return list(found)
 
 
 def _contents(name: str) -> str:

@@ -112,7 +112,7 @@ def claims_table(claims: Sequence[JudgedClaim], more: Mapping[str, Sequence[str]
         points = claim.claim.metric not in SIGNAL_METRICS
         marks = (claim.effect_pp, claim.interval, claim.published_pp) if points else (None,) * 3
         rows.append((
-            f"{claim.claim.text}{_whose(claim)}{step}",
+            claim.claim.text + (" (A claim of ours.)" if claim.claim.ours else "") + step,
             Number(text.signed(claim.published_pp), claim.published_pp),
             Number(text.amount(claim, claim.effect_pp), claim.effect_pp, details=details),
             Effect(text.amounts(claim, claim.interval), *marks, reach, tone),
@@ -230,17 +230,13 @@ def _claims(table: JudgedTable, *, first: bool) -> Iterator[Block]:
         yield claims_table(judged, {"paired by\nseed, 95%": paired, "source": places})
         yield from [Paragraph(EFFECTS)] if first else []
     waiting = tuple(
-        f"{claim.claim.text}{_whose(claim)} ({claim.claim.place}"
+        f"{claim.claim.text} ({'ours, ' if claim.claim.ours else ''}{claim.claim.place}"
         + (f"; published {claim.claim.published_pp} pp)" if claim.claim.published_pp else ")")
         for claim in table.claims
         if not claim.has_runs
     )
     if waiting:
         yield Fold(f"Claims without runs here ({len(waiting)})", (Items(waiting),))
-
-
-def _whose(claim: JudgedClaim) -> str:
-    return " (A claim of ours.)" if claim.claim.ours else ""
 
 
 def _reach(claims: Sequence[JudgedClaim]) -> float:

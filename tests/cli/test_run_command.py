@@ -54,8 +54,8 @@ def test_weights_are_kept_when_asked_for_and_runs_without_them_are_named(tmp_pat
     done = resbench(tmp_path, *arguments, "--keep-weights")
     assert done.returncode == 0
     assert done.stderr.splitlines()[0] == (
-        "warning: 1 run recorded without --keep-weights: to have the weights, remove "
-        f"results/runs/{plain.key} and run again."
+        "warning: 1 run recorded without --keep-weights; to have the weights, train into another "
+        "folder with --results DIR."
     )
     kept = {run.key for run in run_folders(tmp_path / "results") if run.weights.exists()}
     assert len(kept) == 1

@@ -188,6 +188,7 @@ class ResultsFolder:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+            self.is_marked()  # nothing is written into the folder of another format
             self._probe()
             marked = self.is_marked()  # else nothing is touched in a folder of another format
             with wait_lock(self.path):  # also sweeps what a killed probe left

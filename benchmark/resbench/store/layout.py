@@ -188,9 +188,8 @@ class ResultsFolder:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self.is_marked()  # nothing is written into the folder of another format
+            marked = self.is_marked()  # nothing is written into the folder of another format
             self._probe()
-            marked = self.is_marked()  # else nothing is touched in a folder of another format
             with wait_lock(self.path):  # also sweeps what a killed probe left
                 if not marked:
                     write_atomic(self.marker, f"{dump_json({'format': FORMAT})}\n".encode())

@@ -108,7 +108,7 @@ def test_the_page_says_what_a_budget_is_enough_for(tmp_path: Path, capsys: Captu
     data = json.loads(invoke(capsys, *arguments, "--budget", "9h", "--format", "json").out)
     assert data["budget"] == {"budget_s": 32400.0, "finished": 6, "started": 0}
     short = invoke(capsys, *arguments, "--set", "model.width=4", "--budget", "1s").out
-    assert "1 s are enough for 0 runs, 1 more in part: each cell then has 0 seeds." in short
+    assert "1 s finish no run; 1 run would be started." in short
     assert "in budget" not in invoke(capsys, *arguments).out
 
 

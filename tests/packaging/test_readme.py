@@ -17,7 +17,9 @@ from pathlib import Path
 
 import pytest
 
+from resbench.analysis.declared import declared
 from resbench.store.layout import ResultsFolder
+from resbench.suite.load import load_suite, suite_names
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 RECORDED = "14201862db3dcdd4"
@@ -148,3 +150,15 @@ def test_a_new_command_is_noticed() -> None:
 
 def test_a_failing_command_is_noticed(tmp_path: Path) -> None:
     assert execute("false | cat", tmp_path) == (1, "")
+
+
+def test_the_numbers_of_runs_are_those_of_the_suites() -> None:
+    loaded = [load_suite(name) for name in suite_names()]
+    suites = {suite.suite.name: declared(suite) for suite in loaded if suite.suite.train}
+    keys = {
+        name: {cell.at_seed(seed).key for cell in suite.cells if cell.spec for seed in suite.seeds}
+        for name, suite in suites.items()
+    }
+    tables = set().union(*(keys[name] for name in keys if name.startswith("table")))
+    said = f"are {len(tables)} runs, all suites together {len(set().union(*keys.values()))};"
+    assert said in README.read_text()

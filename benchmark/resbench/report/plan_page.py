@@ -169,11 +169,13 @@ def _bought(budget_s: float, runs: Sequence[PlannedTime], groups: Sequence[Cells
     ]
     fewest, most = min(counts), max(counts)
     seeds = count(most, "seed") if fewest == most else f"{fewest} to {count(most, 'seed')}"
-    started = _count(runs, "part")
+    finished, started = _count(runs, "whole"), _count(runs, "part")
+    if not finished:
+        return f"{duration(budget_s)} finish no run; {count(started, 'run')} would be started."
     more = f", {started} more in part" if started else ""
     return (
-        f"{duration(budget_s)} are enough for {count(_count(runs, 'whole'), 'run')}{more}: each "
-        f"cell then has {seeds}."
+        f"{duration(budget_s)} are enough for {count(finished, 'run')}{more}: each cell then has "
+        f"{seeds}."
     )
 
 

@@ -174,11 +174,16 @@ def _setting_line(name: str, tables: Sequence[JudgedTable]) -> Prose:
     changes = tables[0].setting.changes
     asked = sum(len(table.claims) for table in tables)
     judged = [claim for table in tables for claim in table.claims if claim.has_runs]
+    with_runs = f"{len(judged)} of {count(asked, 'claim')} have runs"
+    if not judged:
+        with_runs = (
+            f"none of {count(asked, 'claim')} has runs in all its cells" if asked else "no claims"
+        )
     kinds = Counter(text.CLAIMS[claim.verdict] for claim in judged)
     tones = {text.CLAIMS[claim.verdict]: text.TONES.get(claim.verdict, "open") for claim in judged}
     said: list[str | Verdict] = [
         f"{text.sentence(name)}, on {data}: {count(len(runs), 'run')}, {hours:.1f} device hours; "
-        f"{len(judged)} of {count(asked, 'claim')} have runs"
+        f"{with_runs}"
     ]
     for i, (words, n) in enumerate(kinds.items()):
         said += [", " if i else ": ", Verdict(f"{words} {n}", tones[words])]

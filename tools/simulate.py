@@ -226,6 +226,11 @@ def power(difference: float, sd: float, claims: int, repetitions: int, seed: int
     return rates(draw, repetitions, seed)
 
 
+def within(value: float, interval: tuple[float, float]) -> bool:
+    """Whether a value lies in an interval."""
+    return interval[0] <= value <= interval[1]
+
+
 def coverage(
     sds: tuple[float, float], look: int, kept: bool, repetitions: int, seed: int
 ) -> tuple[float, float]:
@@ -239,9 +244,9 @@ def coverage(
     for i in range(repetitions):
         arms = [drawn("a", sds[0]).only(SEEDS[:look]), drawn("b", sds[1]).only(SEEDS[:look])]
         references = [reference_variance(a.chance_variance, ()) for a in arms]
-        held[i, 0] = estimate(arms, (-1, 1), references).interval().contains(0)
+        held[i, 0] = within(0, estimate(arms, (-1, 1), references).interval())
         own = judge_cell(arms[1], SEEDS, None).interval
-        held[i, 1] = own.contains(drawn("c", sds[1]).errors[0])
+        held[i, 1] = within(drawn("c", sds[1]).errors[0], own)
     share = 100 * held.mean(axis=0)
     return float(share[0]), float(share[1])
 

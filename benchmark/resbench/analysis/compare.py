@@ -224,8 +224,7 @@ def _pair(cell: str, *sides: tuple[Side, Mapping[int, RunRecord]]) -> CellPair:
     kind: PairKind = "too_few_seeds"
     if estimate.n == 1 and p_images is not None:
         kind = "networks_differ" if p_images <= ALPHA else "networks_alike"
-    interval = estimate.interval()
-    ends = interval.low, interval.high
+    ends = estimate.interval()
     return CellPair(cell, a, b, kind, estimate.n, estimate.effect, ends, p, p_images)
 
 

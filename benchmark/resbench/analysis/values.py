@@ -169,7 +169,7 @@ def _judge_error(
     interval, difference = found.interval, found.difference
     if value.mean is not None and (arm.diverged or not found.look):  # no verdict rests on it
         difference = value.mean - float(value.number or "nan")
-    known = found.look > 0 and math.isfinite(interval.half_width)
+    known = found.look > 0 and math.isfinite(interval[0])
     return replace(
         value,
         verdict=verdict,
@@ -177,7 +177,7 @@ def _judge_error(
         look=found.look,
         # the difference of two unlike errors means nothing
         difference=None if unlike or not value.values else _finite(difference),
-        interval=(interval.low, interval.high) if known else None,
+        interval=interval if known else None,
         p_within=found.p_within,
         p_differs=found.p_differs,
     )

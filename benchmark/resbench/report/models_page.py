@@ -23,7 +23,7 @@ from resbench.report.document import (
     Table,
 )
 from resbench.report.tables import table_blocks
-from resbench.stats.cells import parse_published
+from resbench.suite.schema import half_width
 
 HEADER = (
     "network", "parameters\n10 classes", "100 classes", "with BN\nstatistics", "published",
@@ -77,8 +77,8 @@ def _network(entry: ZooEntry) -> dict[str, Any]:
 
 def _rounds(counted: int, published: str) -> bool:
     """Whether a count rounds to the published millions."""
-    millions, rounding = parse_published(published.removesuffix("M").strip())
-    return abs(counted / 1e6 - millions) <= rounding
+    millions = published.removesuffix("M").strip()
+    return abs(counted / 1e6 - float(millions)) <= half_width(millions)
 
 
 def _cells(row: Mapping[str, Any], notes: list[str]) -> tuple[Cell, ...]:

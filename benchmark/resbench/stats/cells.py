@@ -5,20 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from decimal import Decimal, InvalidOperation
 from typing import Literal
 
 from resbench.stats.contrasts import Estimate
 from resbench.stats.intervals import Interval
 from resbench.stats.multiplicity import ALPHA, LOOKS, times_looks
 from resbench.stats.spread import Arm, moderated, reference_variance
+from resbench.suite.schema import half_width
 
 CellKind = Literal["replicated", "better", "worse", "undecided", "not_run"]
 
 MARGIN_PP = 1.0
 """Ours agrees with the published number when their difference is shown to be smaller: the step
 from a 5 % to a 6 % network."""
-LEVEL = 0.95
 
 
 @dataclass(frozen=True)
@@ -36,21 +35,6 @@ class CellVerdict:
     """For "the difference is below the margin", times the looks."""
     p_differs: float | None
     """Two-sided, for "there is a difference", times the looks."""
-
-
-def parse_published(published: str) -> tuple[float, float]:
-    """Return a published decimal and half a unit in its last place: "5.40" -> (5.4, 0.005).
-
-    Takes text because a float has lost the trailing zero. Raises ValueError for anything else.
-    """
-    try:
-        number = Decimal(published)
-    except InvalidOperation:
-        raise ValueError(f"published value {published!r} is not a decimal number") from None
-    exponent = number.as_tuple().exponent
-    if not isinstance(exponent, int):
-        raise ValueError(f"published value {published!r} is not finite")
-    return float(number), float(Decimal(1).scaleb(exponent) / 2)
 
 
 def median_variance(runs: int) -> float:
@@ -71,17 +55,17 @@ def judge_cell(
     ``seeds`` are in the order of looks, ``others`` are the suite's other arms, and the published
     number is the median of ``median_of`` runs: 1 where its source does not say.
     """
-    number, rounding = (math.nan, 0.0) if published is None else parse_published(published)
+    number, rounding = float(published or "nan"), half_width(published or "")
     complete = (look for look in reversed(LOOKS) if set(seeds[:look]) <= set(arm.seeds))
     look = next((look for look in complete if look <= len(seeds)), 0)
     runs = arm.only(seeds[:look]) if look else arm
     others = [other.among(seeds[:look]) if look else other for other in others]
     reference = reference_variance(runs.chance_variance, others)
     difference = _difference(runs, number, reference, median_variance(median_of))
-    reach = replace(difference, effect=0.0).interval(LEVEL).high + rounding
-    interval = Interval(runs.mean - reach, runs.mean + reach, LEVEL)
+    reach = replace(difference, effect=0.0).interval()[1] + rounding
+    interval = (runs.mean - reach, runs.mean + reach)
     if arm.diverged:
-        interval = Interval(-math.inf, math.inf, LEVEL)
+        interval = (-math.inf, math.inf)
     if not arm.n or not look or published is None or arm.diverged:
         kind: CellKind = "undecided" if arm.n else "not_run"
         return CellVerdict(kind, look, runs.mean - number, interval, None, None)

@@ -323,8 +323,7 @@ def _verdict(e: _Evidence, adjusted: Sequence[float | None], claims: int) -> Cla
     pair = [arm for _, arm in ordered]
     two, found = len(pair) == 2 and not e.missing, test.estimate
     interval = found.interval()
-    known = e.look > 0 and math.isfinite(interval.half_width)  # one of two runs would mislead
-    paired = paired_interval(picked, step.weights) if e.look else None
+    known = e.look > 0 and math.isfinite(interval[0])  # one of two runs would mislead
     sign = {"monotone_increasing": " < ", "monotone_decreasing": " > "}.get(q.operator)
     return ClaimVerdict(
         verdict=kind,
@@ -336,8 +335,8 @@ def _verdict(e: _Evidence, adjusted: Sequence[float | None], claims: int) -> Cla
         effect_pp=_finite(found.effect),
         se_pp=_finite(found.se),
         df=_finite(found.df),
-        interval=(interval.low, interval.high) if known else None,
-        paired_interval=(paired.low, paired.high) if paired else None,
+        interval=interval if known else None,
+        paired_interval=paired_interval(picked, step.weights) if e.look else None,
         superiority=superiority(pair[0].ranked, pair[1].ranked) if two else None,
         p=e.sides[0].p,
         p_adjusted=adjusted[0],

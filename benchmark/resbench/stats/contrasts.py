@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from resbench.stats import student
-from resbench.stats.intervals import Interval, summarise
+from resbench.stats.intervals import QUANTILE, Interval, summarise
 from resbench.stats.ranks import rank_p
 from resbench.stats.spread import Arm, hidden_loss, moderated, reference_variance, uneven
 
@@ -28,12 +28,12 @@ class Estimate:
     n: int
     """Runs of the smallest arm."""
 
-    def interval(self, level: float = 0.95) -> Interval:
-        """Return the two-sided interval of the contrast."""
+    def interval(self) -> Interval:
+        """Return the interval of the contrast."""
         if not math.isfinite(self.se):
-            return Interval(-math.inf, math.inf, level)
-        reach = student.quantile((1 + level) / 2, self.df) * self.se
-        return Interval(self.effect - reach, self.effect + reach, level)
+            return -math.inf, math.inf
+        reach = student.quantile(QUANTILE, self.df) * self.se
+        return self.effect - reach, self.effect + reach
 
     def p_above(self, threshold: float = 0.0) -> float | None:
         """Return the one-sided p-value for "the contrast exceeds threshold"; None if unknown."""
@@ -95,9 +95,7 @@ def estimate(
     return Estimate(effect, math.sqrt(sum(parts)), math.sqrt(total), total**2 / degrees, n)
 
 
-def paired_interval(
-    arms: Sequence[Arm], weights: Sequence[float], level: float = 0.95
-) -> Interval | None:
+def paired_interval(arms: Sequence[Arm], weights: Sequence[float]) -> Interval | None:
     """Return the interval of a contrast paired by seed; None below two seeds or after a divergence.
 
     The arms have the same seeds in the same order. For information: no verdict rests on it.
@@ -106,8 +104,8 @@ def paired_interval(
         return None
     rows = zip(*(arm.errors for arm in arms), strict=True)
     found = summarise([sum(w * e for w, e in zip(weights, row, strict=True)) for row in rows])
-    reach = student.quantile((1 + level) / 2, found.n - 1) * found.sd / math.sqrt(found.n)
-    return Interval(found.mean - reach, found.mean + reach, level)
+    reach = student.quantile(QUANTILE, found.n - 1) * found.sd / math.sqrt(found.n)
+    return found.mean - reach, found.mean + reach
 
 
 def put_to_test(

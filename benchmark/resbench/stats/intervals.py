@@ -6,23 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-
-@dataclass(frozen=True)
-class Interval:
-    """A two-sided interval; unknown ends are infinite."""
-
-    low: float
-    high: float
-    level: float
-
-    @property
-    def half_width(self) -> float:
-        """Half of high - low; infinite when unbounded."""
-        return (self.high - self.low) / 2
-
-    def contains(self, value: float) -> bool:
-        """Whether the value lies inside, ends included."""
-        return self.low <= value <= self.high
+Interval = tuple[float, float]
+"""Two-sided, at 95 %; unknown ends are infinite."""
+QUANTILE = 0.975
+"""The quantile that an interval at 95 % reaches to."""
 
 
 @dataclass(frozen=True)

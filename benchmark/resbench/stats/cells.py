@@ -55,7 +55,7 @@ def judge_cell(
     ``seeds`` are in the order of looks, ``others`` are the suite's other arms, and the published
     number is the median of ``median_of`` runs: 1 where its source does not say.
     """
-    number, rounding = float(published or "nan"), half_width(published or "")
+    number, rounding = (float(published), half_width(published)) if published else (math.nan, 0.0)
     complete = (look for look in reversed(LOOKS) if set(seeds[:look]) <= set(arm.seeds))
     look = next((look for look in complete if look <= len(seeds)), 0)
     runs = arm.only(seeds[:look]) if look else arm

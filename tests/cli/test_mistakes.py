@@ -54,6 +54,7 @@ def check(outcome: Outcome, code: int, *texts: str) -> None:
         ("run mini.yaml --devices gpu", ["--devices gpu: unknown device. Use auto, cpu,"]),
         ("run mini.yaml -j 0", ["Invalid value for '-j'"]),
         ("run mini.yaml --engine graph", ["--engine graph: CUDA graphs need a GPU."]),
+        ("run mini.yaml --precision bf16", ["--precision bf16: needs a GPU. Use --precision fp32"]),
         ("run mini.yaml --pack 2", ["--pack 2: needs a GPU. Leave --pack out."]),
         ("run mini.yaml --engine fast", ["Invalid value for '--engine': 'fast' is not one of"]),
         ("run mini.yaml --precision fp8", ["Invalid value for '--precision'"]),

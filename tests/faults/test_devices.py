@@ -44,7 +44,7 @@ def test_a_gpu_that_torch_cannot_use_leaves_its_run_to_the_cpu(
     assert "2 workers on NVIDIA H100, CPU" in done.stderr
     (line,) = about("cuda:0", done)
     assert "sees no CUDA device" in line
-    assert line.endswith("It is left out; another device takes mini arl seed 1")
+    assert line.endswith("It is not used again; another device continues mini arl seed 1")
     assert "2 done" in done.stderr
     assert outputs(unbroken / "results").items() <= outputs(folder / "results").items()
     nothing = ran_with_gpus(prepare(tmp_path / "alone"), *ARL, "--devices", "cuda:0")
@@ -62,7 +62,7 @@ def test_a_run_continues_on_another_gpu_and_never_unasked_on_another_kind_of_dev
     folder = prepare(tmp_path / "ecc")
     refused = ran_with_gpus(folder, *command, "--devices", "cuda:0,cpu", "--jobs", "1")
     assert about("cuda:0", refused) == [
-        f"{LEFT_OUT}It is left out; another device takes mini arl seed 1"
+        f"{LEFT_OUT}It is not used again; another device continues mini arl seed 1"
     ]
     assert refused.returncode == 1, refused.stderr
     assert "device: cuda -> cpu" in refused.stderr
@@ -71,7 +71,7 @@ def test_a_run_continues_on_another_gpu_and_never_unasked_on_another_kind_of_dev
     done = ran_with_gpus(folder, *command, "--devices", "cuda")
     assert done.returncode == 0, done.stderr
     assert about("cuda:0", done) == [
-        f"{LEFT_OUT}It is left out; another device takes mini arl seed 1"
+        f"{LEFT_OUT}It is not used again; another device continues mini arl seed 1"
     ]
     assert outputs(folder / "results") == outputs(unbroken / "results")
     assert record_in(folder).timing.resumed > 0

@@ -83,7 +83,7 @@ def test_a_worker_killed_from_outside_is_not_reported_as_out_of_memory(
 
 def test_a_crash_of_native_code_is_reported_with_the_end_of_the_log(aftermath: Aftermath) -> None:
     assert "next time; logs: results/runs/*/worker.log" in aftermath.done.stderr
-    text = "signal 6 (Aborted); its log ends: terminate called: native code gives up"
+    text = "signal 6 (Aborted); its log says: terminate called: native code gives up"
     assert text in aftermath.line("abort")
     status, reason = aftermath.reason("abort")
     assert status is Status.FAILED
@@ -92,7 +92,7 @@ def test_a_crash_of_native_code_is_reported_with_the_end_of_the_log(aftermath: A
 
 def test_a_worker_that_hangs_is_ended(aftermath: Aftermath) -> None:
     assert aftermath.hung.returncode == 1, aftermath.hung.stderr
-    assert "its worker was silent for 3 s" in aftermath.line("hang")
+    assert "its worker gave no sign of life for 3 s" in aftermath.line("hang")
     assert aftermath.reason("hang")[0] is Status.TIMEOUT
 
 

@@ -1,8 +1,9 @@
 """A worker that speaks the line protocol and trains nothing; its standard input says what to do.
 
 ``python fake_worker.py FOLDER [BEHAVIOUR...]``: runs of seed 1, 2, ... behave as the first, second,
-... behaviour says, the rest is done; ``cuda:0=lost`` is one of a device: ``lost``, ``dies``. Every
-attempt is a line in ``FOLDER/attempts``.
+... behaviour says, the rest is done; ``cuda:0=lost`` is one of a device: ``lost``, ``dies``,
+``aborts``. Every attempt is a line in ``FOLDER/attempts``; ``FOLDER/words`` is what the log of a
+run says last that aborts.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from resbench.protocol import (
     decode_jobs,
     encode,
 )  # fmt: skip
+from resbench.store.layout import RunFolder
 from resbench.store.metrics import EpochMetrics, EpochTiming
 from resbench.store.state import Status
 
@@ -63,9 +65,13 @@ def run(job: Job) -> None:
         attempts.write(f"{os.getpid()} {seed} {job.key}\n")
     behaviour = behaviours[seed - 1] if seed <= len(behaviours) else "done"
     behaviour = "done" if behaviour in ("kill at start", "crowded") else behaviour
+    if (fault := of_devices.get(job.device)) == "aborts":
+        behaviour = "abort"
+    while behaviour == "captures":
+        time.sleep(0.01)
     emit(AtStep(job.key, 1, 8))
     emit(Epoch(job.key, 2, 8, METRICS, TIMING))
-    if (fault := of_devices.get(job.device)) == "lost":
+    if fault == "lost":
         emit(Unfit(ECC))
         end(job, "failed", f"RuntimeError: {ECC} (see its log)")
         sys.exit()
@@ -90,6 +96,9 @@ def run(job: Job) -> None:
         emit(Warned(job.key, "something is odd"))
         end(job, "done")
     elif behaviour == "abort":
+        if (words := folder / "words").exists():
+            with RunFolder(job.results, job.key).log.open("a") as log:
+                log.write(words.read_text())
         os.abort()
     elif behaviour == "kill":
         os.kill(os.getpid(), signal.SIGKILL)

@@ -28,7 +28,7 @@ def nvidia_smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A tool of that name that lists two GPUs."""
     tool = tmp_path / "bin" / "nvidia-smi"
     tool.parent.mkdir()
-    tool.write_text(f"#!/bin/sh\nprintf '%s\\n' '{H100}' '{A100}'\n")
+    tool.write_text(f"#!/bin/sh\nprintf '%s\\n' '{H100}, GPU-8a1f-0' '{A100}, GPU-9b2e-1'\n")
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tool.parent}:/usr/bin:/bin")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
@@ -53,7 +53,18 @@ def test_workers_of_the_cpu_stand_behind_the_gpus(nvidia_smi: Path) -> None:
 
 @pytest.mark.parametrize(
     ("visible", "names"),
-    [("1", [A100]), ("1,0", [A100, H100]), ("5", []), ("GPU-8a", [H100]), ("", []), ("-1", [])],
+    [
+        ("1", [A100]),
+        ("1,0", [A100, H100]),
+        ("5", []),
+        ("GPU-8a", [H100]),
+        ("GPU-9b2e-1", [A100]),
+        ("GPU-9b, GPU-8a", [A100, H100]),
+        ("GPU-0", []),
+        ("MIG-1c", [H100]),  # a slice
+        ("", []),
+        ("-1", []),
+    ],
 )
 def test_only_visible_gpus_are_found(
     nvidia_smi: Path, monkeypatch: pytest.MonkeyPatch, visible: str, names: list[str]
@@ -66,6 +77,29 @@ def test_a_tool_that_fails_finds_no_gpu(nvidia_smi: Path) -> None:
     nvidia_smi.write_text("#!/bin/sh\necho 'no driver' >&2\nexit 9\n")
     assert gpus() == []
     assert {device.name for device in choose("auto", None)} == {"cpu"}
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"CUDA_VISIBLE_DEVICES": "0"},
+        {"CUDA_VISIBLE_DEVICES": "GPU-8a1f"},
+        {"SLURM_JOB_GPUS": "3"},
+    ],
+)
+def test_a_job_with_a_gpu_that_cannot_be_used_is_not_trained_on_the_cpu_unasked(
+    nvidia_smi: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]
+) -> None:
+    nvidia_smi.write_text("#!/bin/sh\nexit 9\n")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(EnvironmentFault, match=r"pass --devices cpu to train on the CPU\.") as said:
+        choose("auto", None)
+    ((name, value),) = variables.items()
+    assert str(said.value).startswith(f"{name} is {value}, but nvidia-smi is missing or lists no")
+    assert choose("cpu", 1) == [Device("cpu", "CPU")]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert choose("auto", 1) == [Device("cpu", "CPU")], "the user hides it"
 
 
 def test_the_cpu_has_a_worker_a_core_or_as_many_as_asked_for() -> None:
@@ -102,7 +136,7 @@ def test_a_gpu_that_is_not_used_is_named(
     node.touch()
     said = unused_gpu()
     assert said is not None
-    assert said.startswith(f"a GPU of {maker} is not used")
+    assert said.startswith(f"there is an {maker} GPU, but it cannot be used: ")
     assert why in said
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert unused_gpu() is None

@@ -93,19 +93,21 @@ def test_seeds_of_one_network_are_packed_on_a_gpu_only(tmp_path: Path) -> None:
     assert len(fp32.take(GPU)) == 1
 
 
-def test_a_run_put_back_alone_is_never_packed_again(tmp_path: Path) -> None:
-    runs = planned(tmp_path, suite_of(seeds=(1, 2, 3)), engine="graph", precision="bf16")
-    queue = queue_of(runs, pack=3)
-    first = queue.take(GPU)
-    assert len(first) == 3
-    for run in first[:2]:
-        queue.put_back(run, alone=True)
-    groups = []
+def test_packs_that_memory_does_not_suffice_for_are_halved_and_others_are_not(
+    tmp_path: Path,
+) -> None:
+    seeds = tuple(range(1, 21))
+    runs = planned(tmp_path, suite_of(seeds=seeds), engine="graph", precision="bf16")
+    queue, sizes = queue_of(runs, pack=15), []
     while group := queue.take(GPU):
-        groups.append(group)
-    assert [first[0]] in groups
-    assert [first[1]] in groups
-    assert sorted(map(len, groups)) == [1, 1, 3]
+        cell = group[0].cells[0][1]
+        sizes.append((cell, len(group)))
+        if cell == "arl" and len(group) > 3:
+            for run in group:
+                queue.put_back(run, at_most=len(group) // 2)
+    arl = [size for cell, size in sizes if cell == "arl"]
+    assert arl == [15, 7, *[3] * 6, 2]
+    assert [size for cell, size in sizes if cell == "nal"] == [15, 5]
 
 
 def test_levels_of_label_noise_can_be_packed_and_dropout_cannot(tmp_path: Path) -> None:
@@ -116,6 +118,13 @@ def test_levels_of_label_noise_can_be_packed_and_dropout_cannot(tmp_path: Path) 
     run = planned(tmp_path)[0]
     report = spec_of(**REPORT, engine="graph", precision="bf16")
     assert not packable(PlannedRun(report.key, report, run.source, run.context, 0))
+
+
+def test_a_network_of_the_users_own_is_not_packed_as_it_may_hide_a_dropout(tmp_path: Path) -> None:
+    run, *_ = planned(tmp_path, engine="graph", precision="bf16")
+    assert packable(run)
+    run.networks = tmp_path / "networks.py"
+    assert not packable(run)
 
 
 def test_runs_that_were_put_back_come_in_their_old_place(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
-from resbench.protocol import Epoch, Event, Ready, RunEvent, Warned
+from resbench.protocol import Epoch, Event, Idle, Ready, RunEvent, Warned
 from resbench.runner import session, worker
 from resbench.runner.devices import Device
 from resbench.runner.plan import PlannedRun
@@ -25,7 +25,8 @@ from resbench.runner.throughput import Throughput
 from resbench.store.layout import ResultsFolder, RunFolder
 from resbench.store.state import Status, read_state
 
-from ..mini import suite_of
+from ..faults.running import gone
+from ..mini import suite_of, wait_until
 from .planning import planned
 
 FAKE = Path(__file__).with_name("fake_worker.py")
@@ -168,13 +169,42 @@ def test_a_worker_that_another_hand_terminates_has_failed_and_not_stopped(stage:
     assert summary.left == []
 
 
-def test_the_end_of_a_runs_log_is_reported_when_its_worker_dies(stage: Stage) -> None:
-    runs = stage.plan(1)
-    folder = RunFolder(stage.results, runs[0].key)
-    folder.create()
-    folder.log.write_text("first\nterminate called after throwing\n")
-    stage.work(runs, "abort")
-    assert stage.ends()["failed"].endswith("its log ends: terminate called after throwing")
+def logged(stage: Stage, words: str) -> list[PlannedRun]:
+    """Two runs with a log of an earlier attempt; who aborts writes ``words`` into it."""
+    runs = stage.plan(2)
+    for run in runs:
+        folder = RunFolder(stage.results, run.key)
+        folder.create()
+        folder.log.write_text(f"earlier\nwhat(): {ECC}\n")
+    (stage.folder / "words").write_text(words)
+    return runs
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("first\nterminate called\n", "; its log says: terminate called"),
+        (
+            "terminate called\n  what():  it is broken\nframe #0\n",
+            "; its log says: what():  it is broken",
+        ),
+        ("", ""),
+    ],
+)
+def test_the_log_of_this_attempt_says_why_its_worker_died(
+    stage: Stage, words: str, said: str
+) -> None:
+    summary = stage.work(logged(stage, words), "abort", devices=GPUS[:1])
+    assert stage.ends()["failed"] == f"the worker ended with signal 6 (Aborted){said}"
+    assert list(summary.ended.values()) == ["failed", "done"], "the device is not at fault"
+
+
+def test_a_fault_of_the_device_is_found_anywhere_in_the_log_of_a_dead_worker(stage: Stage) -> None:
+    words = f"terminate called\n  what():  {ECC}\nCUDA kernel errors might be reported later.\n\n"
+    summary = stage.work(logged(stage, words), "cuda:0=aborts", devices=GPUS)
+    assert list(summary.ended.values()) == ["done", "done"]
+    assert len(stage.warnings()) == 1
+    assert ECC in stage.warnings()[0]
 
 
 @pytest.fixture
@@ -207,7 +237,71 @@ def test_a_worker_that_hangs_is_ended_and_the_rest_continues(
     monkeypatch.setattr(Notes, "event", hear)
     summary = stage.work(runs, "deaf")
     assert list(summary.ended.values()) == ["timeout", "done"]
-    assert stage.ends()["timeout"] == "its worker was silent for 30 min"
+    assert stage.ends()["timeout"] == "its worker gave no sign of life for 30 min"
+
+
+def stop_takes_long(leap: Callable[[float], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the first request to stop on, the clock of limits runs fast."""
+    stop = worker.Worker.stop
+
+    def stop_and_leap(self: worker.Worker) -> None:
+        stop(self)
+        leap(40)
+
+    monkeypatch.setattr(worker.Worker, "stop", stop_and_leap)
+
+
+def test_a_worker_that_does_not_train_yet_is_ended_soon_after_a_stop(
+    stage: Stage, leap: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be capturing or compiling, and nothing is lost."""
+    stop_takes_long(leap, monkeypatch)
+    signal_at_first_attempt(stage)
+    summary = stage.work(stage.plan(2), "captures")
+    assert list(summary.ended.values()) == ["interrupted"]
+    assert stage.ends()["interrupted"] == "stopped while it was starting"
+    assert [run.spec.seed for run in summary.left] == [1, 2]
+
+
+def test_a_worker_that_trains_ends_its_epoch_after_a_stop(
+    stage: Stage, leap: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop_takes_long(leap, monkeypatch)
+
+    def event(_: Notes, run: PlannedRun, event: RunEvent) -> None:
+        if isinstance(event, Epoch):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(Notes, "event", event)
+    stage.work(stage.plan(1), "obedient")
+    assert stage.ends()["interrupted"] == "after epoch 1 of 2"
+
+
+def test_a_worker_that_does_not_train_yet_is_ended_soon_after_the_deadline(
+    stage: Stage, leap: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Notes, "began", lambda *_: leap(2000))
+    summary = stage.work(stage.plan(1), "captures", deadline=time.monotonic() + 60)
+    assert list(summary.ended.values()) == ["interrupted"]
+    assert stage.ends()["interrupted"] == "stopped while it was starting"
+    assert (summary.faults, len(summary.left)) == ([], 1)
+
+
+def test_a_worker_that_is_killed_while_it_is_idle_costs_no_run(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard = worker.Worker.heard
+
+    def hear(self: worker.Worker, event: Event) -> None:
+        heard(self, event)
+        if isinstance(event, Idle) and len(stage.attempts()) == 1:
+            self.process.kill()
+            wait_until(lambda: gone(psutil.Process(self.process.pid)), "the worker's end")
+
+    monkeypatch.setattr(worker.Worker, "heard", hear)
+    summary = stage.work(stage.plan(3))
+    assert list(summary.ended.values()) == ["done"] * 3
+    assert len({pid for pid, *_ in stage.attempts()}) == 2
 
 
 def test_a_worker_that_takes_long_and_reports_in_the_end_is_kept(
@@ -263,7 +357,7 @@ def test_a_device_that_fails_is_left_out_and_its_run_goes_to_another(
     assert (summary.left, summary.faults, stage.used().count("cuda:0")) == ([], [], 1)
     (line,) = stage.warnings()
     assert line.startswith("cuda:0 (NVIDIA H100) failed: ")
-    assert line.endswith(f"{ECC}. It is left out; another device takes {runs[0].label}")
+    assert line.endswith(f"{ECC}. It is not used again; another device continues {runs[0].label}")
 
 
 def test_every_run_of_a_pack_goes_to_another_device_with_one_line(stage: Stage) -> None:
@@ -339,13 +433,19 @@ def test_a_run_trained_elsewhere_is_taken_when_it_is_free(stage: Stage) -> None:
     ]
 
 
-def test_a_signal_lets_workers_finish_their_write(stage: Stage) -> None:
+def signal_at_first_attempt(stage: Stage) -> None:
+    """Ask this process to stop once a worker has taken its first run."""
+
     def send() -> None:
         while not (stage.folder / "attempts").exists():
             time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=send).start()
+
+
+def test_a_signal_lets_workers_finish_their_write(stage: Stage) -> None:
+    signal_at_first_attempt(stage)
     before = signal.getsignal(signal.SIGTERM)
     summary = stage.work(stage.plan(2), "obedient")
     assert summary.signal == signal.SIGTERM

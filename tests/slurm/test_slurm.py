@@ -28,7 +28,10 @@ from ..mini import (
 )
 
 pytestmark = pytest.mark.slurm
-SUBMIT = ("run", "mini.yaml", "-j1", "--executor", "slurm", "--slurm", "gres=gpu:1")
+SUBMIT = (
+    "run", "mini.yaml", "-j1", "--devices=cpu", "--executor", "slurm", "--slurm", "gres=gpu:1"
+)  # fmt: skip
+"""Slurm's GPUs are names only."""
 ARL = (*SUBMIT, "--cell", "arl")
 """Submits the worker of one run."""
 

@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 
 from resbench.suite.spec import RunSpec
 from resbench.train import engine
-from resbench.train.lane import Diverged
+from resbench.train.lane import Diverged, Lane
 from resbench.train.optim import Optimizer, build_optimizer
 
 from ..mini import REPORT, spec_of
@@ -203,6 +203,47 @@ def test_a_step_that_fails_leaves_no_stream_of_the_capture_unjoined(
     with pytest.raises(torch.OutOfMemoryError):
         driver._step()
     assert origin.joined == driver.streams
+
+
+def train_and_evaluate(lane: Lane) -> None:
+    lane.begin_epoch(1)
+    driver = engine.make_engine([lane])
+    driver.run_epoch(range(1), lambda _step: None)
+    lane.evaluate(lane.images.test_images, lane.images.test_labels)
+
+
+def allocations_fail(monkeypatch: pytest.MonkeyPatch, at: str) -> None:
+    """Count an allocation that failed, and that nobody else hears of, at each call of ``at``."""
+    counted, real = {"num_ooms": 3}, getattr(Lane, at)
+
+    def call(lane: Lane, *arguments: Tensor) -> Tensor:
+        counted["num_ooms"] += 1
+        return real(lane, *arguments)
+
+    monkeypatch.setattr(Lane, at, call)
+    monkeypatch.setattr(engine, "_failed_allocations", lambda _device: counted["num_ooms"])
+
+
+@pytest.mark.parametrize(
+    ("spec", "at"),
+    [(graph(), "train_step"), (graph(), "eval_logits"), (eager(), "train_step")],
+)
+def test_steps_for_which_memory_hardly_suffices_are_out_of_memory(
+    spec: RunSpec, at: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """cuDNN would take another plan without a word, and the run have other bits."""
+    monkeypatch.setattr("resbench.train.lane.EVAL_BATCH", {"cpu": 25})
+    monkeypatch.setattr("resbench.train.engine.EVAL_BATCH", {"cpu": 25})
+    allocations_fail(monkeypatch, at)
+    with pytest.raises(torch.OutOfMemoryError, match="none is left for cuDNN's workspace"):
+        train_and_evaluate(lane_on(CPU, spec))
+
+
+def test_failed_allocations_are_those_that_torch_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    stats = {torch.device("cuda:1"): {"num_ooms": 2}}
+    monkeypatch.setattr(torch.cuda, "memory_stats", stats.__getitem__)
+    assert engine._failed_allocations(torch.device("cuda:1")) == 2
+    assert engine._failed_allocations(CPU) == 0
 
 
 def test_the_host_is_never_far_ahead_of_the_device(monkeypatch: pytest.MonkeyPatch) -> None:

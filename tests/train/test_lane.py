@@ -76,6 +76,28 @@ def test_a_layer_of_ones_own_is_cast_where_it_casts_itself() -> None:
         assert torch.equal(forward(x), model(x))
 
 
+def test_only_weights_that_are_trained_are_cast_and_only_used_ones_have_gradients() -> None:
+    model = nn.ModuleDict({name: nn.Linear(2, 2) for name in ("used", "unused", "frozen")})
+    model["frozen"].requires_grad_(False)
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.parts = model
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.parts["frozen"](self.parts["used"](x))
+
+    forward = Bf16Forward(Net())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        forward(torch.ones(1, 2)).float().sum().backward()
+    have = [name for name, p in model.named_parameters() if p.grad is not None]
+    assert have == ["used.weight", "used.bias"]
+    assert not any("frozen" in name for name in forward.weights)
+    nothing_to_cast = Bf16Forward(nn.Sequential(nn.BatchNorm2d(3)))
+    assert nothing_to_cast(torch.ones(1, 3, 2, 2)).shape == (1, 3, 2, 2)
+
+
 def test_lanes_share_images_that_are_the_same_and_no_others() -> None:
     first = lane_of(spec_of())
 

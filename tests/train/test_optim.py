@@ -100,6 +100,25 @@ def test_20_steps_equal_the_rules_written_out(
         torch.testing.assert_close(weight, expected, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize("rule", [{"name": "sgd"}, {"name": "adam", "nesterov": False}])
+@pytest.mark.parametrize("decay", ["all", "fc"])
+def test_a_weight_without_a_gradient_stays_and_one_that_is_frozen_has_no_state(
+    rule: dict[str, Any], decay: str
+) -> None:
+    optim = optim_of(**rule, decay=decay, weight_decay=0.05)
+    used, unused, frozen = small_net(), nn.Linear(2, 2), nn.Linear(2, 2).requires_grad_(False)
+    idle = [*unused.parameters(), *frozen.parameters()]
+    before = [parameter.clone() for parameter in idle]
+    optimizer = build_optimizer(nn.ModuleList([used, unused, frozen]), optim, CPU)
+    assert not set(frozen.parameters()) & optimizer.state.keys()
+    for step in range(3):
+        optimizer.zero_grad()
+        loss_of(used, step).backward()
+        optimizer.step()
+    assert all(map(torch.equal, before, idle))
+    assert not any(map(torch.equal, used.parameters(), small_net().parameters()))
+
+
 def test_what_decays_makes_a_difference() -> None:
     optim = optim_of(decay="fc", weight_decay=0.05)
     ours, plain = trained(small_net(), optim), by_hand(small_net(), optim, ALL)

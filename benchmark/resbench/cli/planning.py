@@ -86,11 +86,13 @@ def expand_request(
     tiered = [(suite, load_tier(request.tier, suite.document.path)) for suite in loaded]
     overrides = parse_overrides(request.set_)
     devices = choose(request.devices, request.jobs) if here else []
-    engine = request.engine or "eager"
-    if engine != "eager" and not all(device.is_gpu for device in devices):
+    engine, on_gpus = request.engine or "eager", all(device.is_gpu for device in devices)
+    if engine != "eager" and not on_gpus:
         raise UsageError(
             f"--engine {engine}: CUDA graphs need a GPU. Use --engine eager, or --devices cuda."
         )
+    if request.precision == "bf16" and not on_gpus:
+        raise UsageError("--precision bf16: needs a GPU. Use --precision fp32, or --devices cuda.")
     if engine == "graph+compile" and here:
         need_compiler()
     locations = parse_locations(request.data)

@@ -49,15 +49,32 @@ def gpus() -> list[Device]:
     tool = shutil.which("nvidia-smi")
     if tool is None or os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
         return []
-    listed = output_of(tool, "--query-gpu=name", "--format=csv,noheader", timeout_s=20) or ""
-    names = [line.strip() for line in listed.splitlines() if line.strip()]
+    query = ("--query-gpu=name,uuid", "--format=csv,noheader")
+    listed = output_of(tool, *query, timeout_s=20) or ""
+    rows = [line.strip().partition(", ")[::2] for line in listed.splitlines() if line.strip()]
+    names = [name for name, _ in rows]
     if visible := os.environ.get("CUDA_VISIBLE_DEVICES"):
-        chosen = [item.strip() for item in visible.split(",")]
-        if all(item.isdigit() for item in chosen):
-            names = [names[int(item)] for item in chosen if int(item) < len(names)]
-        else:  # UUIDs, which the query above does not list
-            names = names[: len(chosen)]
+        items = [item.strip() for item in visible.split(",")]
+        names = [n for item in items for i, (n, uuid) in enumerate(rows) if _means(item, i, uuid)]
     return [Device(f"cuda:{i}", name) for i, name in enumerate(names)]
+
+
+def _means(item: str, number: int, uuid: str) -> bool:
+    """Say whether an item of CUDA_VISIBLE_DEVICES, a number or the start of a UUID, is this GPU.
+
+    A slice of a GPU (MIG) is not listed by itself; it goes by the first one's name.
+    """
+    if item.startswith("MIG-"):
+        return number == 0
+    return item == str(number) or (item.startswith("GPU-") and uuid.startswith(item))
+
+
+def _given_gpu() -> str | None:
+    """Return what says that this process is to use a GPU; None where nothing does."""
+    for name in ("CUDA_VISIBLE_DEVICES", "SLURM_JOB_GPUS"):
+        if (value := os.environ.get(name)) is not None:
+            return None if value in ("", "-1") else f"{name} is {value}"
+    return None
 
 
 def unused_gpu() -> str | None:
@@ -66,7 +83,7 @@ def unused_gpu() -> str | None:
         return None
     for maker, (node, why) in NODES.items():
         if Path(node).exists():
-            return f"a GPU of {maker} is not used ({node} exists): {why}."
+            return f"there is an {maker} GPU, but it cannot be used: {why}."
     return None
 
 
@@ -97,10 +114,15 @@ def choose(request: str, workers: int | None) -> list[Device]:
 
     Raises:
         UsageError: not ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or a list of those.
-        EnvironmentFault: a GPU that is not there.
+        EnvironmentFault: a GPU that is not there, be it named here or, for ``auto``, by the job.
     """
     found = gpus()
     if request == "auto":
+        if not found and (given := _given_gpu()):
+            raise EnvironmentFault(
+                f"{given}, but nvidia-smi is missing or lists no such GPU. Check the driver, or "
+                "pass --devices cpu to train on the CPU."
+            )
         request = "cuda" if found else "cpu"
     chosen: list[Device] = []
     for part in request.split(","):

@@ -17,8 +17,8 @@ class Queue:
     """The runs of a plan that no worker holds, handed out in the plan's order.
 
     ``deadline`` is the monotonic time at which everything must have stopped, None for no limit: a
-    run is handed out as long as one of its epochs can end before. ``pack`` is how many seeds of one
-    network a GPU may train at once.
+    run is handed out only if one of its epochs can end before then. ``pack`` is how many seeds of
+    one network a GPU may train at once.
     """
 
     def __init__(
@@ -32,7 +32,8 @@ class Queue:
         self.throughput, self.deadline, self.pack = throughput, deadline, pack
         self._order = {run.key: run for run in runs}
         self._left = set(self._order)
-        self._alone: set[str] = set()
+        self._at_most: dict[tuple[str, ...], int] = {}
+        """What runs of a pack share -> how many of them memory may suffice for."""
         self._refused: set[tuple[str, str]] = set()
 
     @property
@@ -40,11 +41,12 @@ class Queue:
         """What is left, in order."""
         return [run for run in self._order.values() if run.key in self._left]
 
-    def put_back(self, run: PlannedRun, *, alone: bool = False) -> None:
-        """Take a run in again that could not be worked on; ``alone``: it is never packed."""
+    def put_back(self, run: PlannedRun, *, at_most: int | None = None) -> None:
+        """Take a run in again that could not be worked on; ``at_most`` limits packs like its."""
         self._left.add(run.key)
-        if alone:
-            self._alone.add(run.key)
+        if at_most is not None:
+            kind = _pack_kind(run)
+            self._at_most[kind] = min(at_most, self._at_most.get(kind, at_most))
 
     def refuse(self, run: PlannedRun, device: Device) -> None:
         """Never hand out a run to such a device again."""
@@ -61,16 +63,12 @@ class Queue:
         if first is None:
             return []
         group = [first]
-        if self.pack > 1 and device.is_gpu and self._packable(first):
+        if self.pack > 1 and device.is_gpu and packable(first):
             kind = _pack_kind(first)
-            others = (run for run in runs if run is not first and self._packable(run))
-            group += [run for run in others if _pack_kind(run) == kind]
-        group = group[: self.pack]
+            group += [run for run in runs if run is not first and _pack_kind(run) == kind]
+            group = group[: self._at_most.get(kind, self.pack)]
         self._left -= {run.key for run in group}
         return group
-
-    def _packable(self, run: PlannedRun) -> bool:
-        return run.key not in self._alone and packable(run)
 
     def _fits(self, run: PlannedRun, device: Device) -> bool:
         """Say whether an epoch of the run can end in time; a speed that is a guess is tried."""
@@ -90,8 +88,9 @@ def _pack_kind(run: PlannedRun) -> tuple[str, ...]:
 def packable(run: PlannedRun) -> bool:
     """Say whether packing leaves a run's bits alone: dropout would share its generator.
 
-    In float32, cuDNN's batch norm waits for the whole GPU, and next to other kernels it may wait
-    forever (pytorch#80259); in bf16, torch's own is used.
+    A user's own network may hide one. In float32, cuDNN's batch norm waits for the whole GPU, and
+    next to other kernels it may wait forever (pytorch#80259); in bf16, torch's own is used.
     """
-    dropout = getattr(run.spec.model, "dropout", 0.0)
-    return run.spec.engine != "eager" and run.spec.precision == "bf16" and not dropout
+    if run.networks is not None or getattr(run.spec.model, "dropout", False):
+        return False
+    return run.spec.engine != "eager" and run.spec.precision == "bf16"

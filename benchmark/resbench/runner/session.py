@@ -42,6 +42,8 @@ from resbench.words import duration
 
 POLL_S = 0.2
 LOCK_POLL_S = 1.0
+GRACE_S = 30.0
+"""A worker that does not train yet has this long to stop: it may be capturing or compiling."""
 SILENCE_S = 30 * 60.0
 """A worker that says nothing for this long hangs. It reports every second of training; loading,
 capturing, compiling and testing take minutes at most."""
@@ -150,6 +152,9 @@ class Session:
 
     def _worker(self, slot: int, device: Device) -> Worker:
         worker = self.slots[slot]
+        if worker is not None and worker.process.poll() is not None:  # killed while it was idle
+            self._bury(slot, worker)
+            worker = None
         if worker is None:
             worker = Worker(device)
             self.selector.register(worker.descriptor, selectors.EVENT_READ, slot)
@@ -230,11 +235,11 @@ class Session:
             self.summary.left.append(run)
 
     def _unpack(self, run: PlannedRun, packed: int) -> None:
-        """Hand out a run of a pack that memory did not suffice for again, to a new process."""
-        text = f"{run.label}: not enough memory for {packed} runs at once; it is tried again alone"
+        """Hand out a run of a pack that memory did not suffice for again, in a smaller one."""
+        text = f"{run.label}: not enough memory for {packed} runs at once; tried with fewer"
         self.progress.event(run, Warned(run.key, text))
         self.progress.put_back(run)
-        self.queue.put_back(run, alone=True)
+        self.queue.put_back(run, at_most=packed // 2)
 
     def _in_use(self) -> list[Device]:
         return [device for device in self.settings.devices if device.name not in self.left_out]
@@ -250,7 +255,7 @@ class Session:
             self._fault(f"{failed} No device is left.")
             return
         runs = ", ".join(run.label for run in worker.runs)
-        text = f"{failed} It is left out; another device takes {runs}"
+        text = f"{failed} It is not used again; another device continues {runs}"
         self.progress.event(worker.runs[0], Warned(worker.runs[0].key, text))
 
     def _ended(self, run: PlannedRun, worker: Worker, status: Status, text: str) -> None:
@@ -271,7 +276,10 @@ class Session:
         self.slots[slot] = None
         if worker.busy:
             status, text = worker.obituary()
-            whys = {run.key: self._why(run, text) for run in worker.runs}
+            whys = {run.key: text for run in worker.runs}
+            if status.is_failure:
+                said = {run.key: worker.said_of(run) for run in worker.runs}
+                whys |= {key: f"{text}; its log says: {line}" for key, line in said.items() if line}
             device_faults = filter(DEVICE_FAULT.search, whys.values())
             if worker.device.is_gpu and (why := next(device_faults, None)):
                 self._leave_out(worker, why)
@@ -282,25 +290,23 @@ class Session:
                 self._ended(run, worker, status, whys[run.key])
         worker.close()
 
-    def _why(self, run: PlannedRun, text: str) -> str:
-        """Return what ended a worker, with the end of a run's log, where native code says why."""
-        try:
-            log = RunFolder(self.settings.results, run.key).log.read_text(errors="replace").strip()
-        except OSError:
-            log = ""
-        return f"{text}; its log ends: {log.splitlines()[-1]}" if log else text
-
     # -- limits ----------------------------------------------------------------------------------
 
     def _check_limits(self) -> None:
         if self.summary.signal is not None and not self._announced:
             self._announced = True
             self.progress.stopping()
+        now = time.monotonic()
         for worker in self.slots:
             if worker is None or not worker.busy:
                 continue
-            if time.monotonic() - worker.heard_at > SILENCE_S:
-                worker.kill(f"its worker was silent for {duration(SILENCE_S)}")
+            ends = (self.settings.deadline, worker.stopped_at)
+            late = any(end is not None and now - end > GRACE_S for end in ends)
+            if late and not worker.training:
+                worker.kill(Status.INTERRUPTED, "stopped while it was starting")
+            elif now - worker.heard_at > SILENCE_S:
+                why = f"its worker gave no sign of life for {duration(SILENCE_S)}"
+                worker.kill(Status.TIMEOUT, why)
             elif self._stopping():
                 worker.stop()
 

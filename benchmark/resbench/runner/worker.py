@@ -9,12 +9,24 @@ import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 
 from resbench.machine import control_groups
 from resbench.process import PYTHON, STOP_SIGNALS
-from resbench.protocol import Event, Idle, Job, Ready, Unfit, decode_event, encode
+from resbench.protocol import (
+    DEVICE_FAULT,
+    AtStep,
+    Event,
+    Idle,
+    Job,
+    Ready,
+    Unfit,
+    decode_event,
+    encode,
+)
 from resbench.runner.devices import Device
 from resbench.runner.plan import PlannedRun
+from resbench.store.layout import RunFolder
 from resbench.store.state import Status
 
 COMMAND = (*PYTHON, "-m", "resbench.train.serve")
@@ -50,11 +62,16 @@ class Worker:
         self.heard_at = time.monotonic()
         self.ready = False
         """Whether it has started up."""
+        self.training = False
+        """Whether it has taken a step of its group, and looks for stops and deadlines itself."""
+        self.stopped_at: float | None = None
+        """When it was asked to stop."""
         self.refused: set[str] = set()
         """Keys of the runs that its device cannot train, and another may."""
         self._idle = True
-        self._asked_to_stop = False
-        self._killed_for: str | None = None
+        self._killed_for: tuple[Status, str] | None = None
+        self._logs: dict[str, tuple[Path, int]] = {}
+        """Run key -> its log, and how long that was before this attempt."""
         self._oom_kills = oom_kills()
         self._buffer = b""
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
@@ -78,8 +95,10 @@ class Worker:
     def start(self, runs: Sequence[PlannedRun], jobs: list[Job]) -> None:
         """Hand over a group of runs."""
         self.runs, self.packed = list(runs), len(runs)
-        self.heard_at, self._idle = time.monotonic(), False
+        self.heard_at, self._idle, self.training = time.monotonic(), False, False
         self._oom_kills = oom_kills()
+        logs = {job.key: RunFolder(job.results, job.key).log for job in jobs}
+        self._logs = {key: (log, _size(log)) for key, log in logs.items()}
         assert self.process.stdin is not None
         with suppress(OSError):  # it has just died; its runs are accounted for at its output's end
             self.process.stdin.write(encode(jobs))
@@ -98,19 +117,20 @@ class Worker:
         """Note what it said about itself."""
         self.heard_at = time.monotonic()
         self.ready = self.ready or isinstance(event, Ready)
+        self.training = self.training or isinstance(event, AtStep)
         self._idle = self._idle or isinstance(event, Idle)
         if isinstance(event, Unfit) and event.key is not None:
             self.refused.add(event.key)
 
     def stop(self) -> None:
         """Ask it, once, to stop at the next step."""
-        if not self._asked_to_stop:
-            self._asked_to_stop = True
+        if self.stopped_at is None:
+            self.stopped_at = time.monotonic()
             self.process.terminate()
 
-    def kill(self, reason: str) -> None:
-        """End it at once; ``reason`` becomes that of its runs."""
-        self._killed_for = reason
+    def kill(self, status: Status, reason: str) -> None:
+        """End it at once; its runs end with ``status`` for this ``reason``."""
+        self._killed_for = status, reason
         self.process.kill()
 
     def close(self) -> None:
@@ -131,29 +151,49 @@ class Worker:
         """Return status and text for the runs of a process that ended before them."""
         code = self.process.wait()
         if self._killed_for is not None:
-            return Status.TIMEOUT, self._killed_for
-        if self._asked_to_stop and abs(code) % 128 in STOP_SIGNALS:
-            return Status.INTERRUPTED, "stopped before its next checkpoint"
+            return self._killed_for
+        if self.stopped_at is not None and abs(code) % 128 in STOP_SIGNALS:
+            return Status.INTERRUPTED, "stopped; work since its last checkpoint is lost"
         if code == -signal.SIGKILL:
             if oom_kills() > self._oom_kills:
                 return Status.OOM, "killed by signal 9: the kernel ended a process, out of memory"
             text = "killed by signal 9 from outside, as the kernel does when memory runs out"
             return Status.FAILED, text
         how = f"signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"exit code {code}"
-        tail = self.log_tail()
-        return Status.FAILED, f"the worker ended with {how}" + (f": {tail}" if tail else "")
+        self._log.seek(0, os.SEEK_END)
+        self._log.seek(max(0, self._log.tell() - 4096))
+        said = _telling_line(self._log.read())  # outside of a run
+        return Status.FAILED, f"the worker ended with {how}" + (f": {said}" if said else "")
 
     @property
     def killed(self) -> bool:
         """Whether signal 9 ended it, which says nothing of whether another would start."""
         return self.process.poll() == -signal.SIGKILL
 
-    def log_tail(self) -> str:
-        """Return the last line that the process wrote outside of a run."""
-        self._log.seek(0, os.SEEK_END)
-        self._log.seek(max(0, self._log.tell() - 4096))
-        lines = self._log.read().decode(errors="replace").strip().splitlines()
-        return lines[-1] if lines else ""
+    def said_of(self, run: PlannedRun) -> str:
+        """Return the line of a run's log that tells most about its end; "" if there is none."""
+        log, start = self._logs[run.key]
+        try:
+            with open(log, "rb") as file:
+                file.seek(start)
+                return _telling_line(file.read())
+        except OSError:
+            return ""
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _telling_line(log: bytes) -> str:
+    """Return what says that the device is at fault, or what native code threw, or the last line."""
+    lines = log.decode(errors="replace").strip().splitlines()
+    of_device = filter(DEVICE_FAULT.search, lines)
+    thrown = (line for line in lines if line.lstrip().startswith("what():"))
+    return next(of_device, next(thrown, lines[-1] if lines else "")).strip()
 
 
 def oom_kills() -> int:

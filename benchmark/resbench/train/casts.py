@@ -15,16 +15,20 @@ from torch.func import functional_call
 class _Cast(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *weights: Tensor) -> tuple[Tensor, ...]:
+        ctx.set_materialize_grads(False)  # what a step does not use has no gradient
         return _copies(weights, torch.bfloat16)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
-        return _copies(gradients, torch.float32)
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        some = tuple(gradient for gradient in gradients if gradient is not None)
+        copies = iter(_copies(some, torch.float32))
+        return tuple(None if gradient is None else next(copies) for gradient in gradients)
 
 
 def _copies(tensors: tuple[Tensor, ...], dtype: torch.dtype) -> tuple[Tensor, ...]:
     copies = [torch.empty_like(tensor, dtype=dtype) for tensor in tensors]
-    torch._foreach_copy_(copies, tensors)
+    if copies:  # torch takes no empty list
+        torch._foreach_copy_(copies, tensors)
     return tuple(copies)
 
 
@@ -42,6 +46,7 @@ class Bf16Forward:
             for path, module in model.named_modules()
             if type(module) in (nn.Conv2d, nn.Linear)
             for name, weight in module.named_parameters()
+            if weight.requires_grad
         }
 
     def __call__(self, x_BCHW: Tensor) -> Tensor:

@@ -7,7 +7,8 @@ engine drives several lanes at once on parallel streams; each lane touches only 
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import torch
@@ -43,13 +44,14 @@ class EagerEngine:
             Diverged: on a CPU, at once; on a GPU the totals of the epoch raise it.
         """
         lane, draws, batch = self.lane, self.lane.draws, self.lane.spec.training.batch_size
-        for position, step in enumerate(steps):
-            on_step(step)
-            lane.use_lr(step)
-            chosen = slice(position * batch, (position + 1) * batch)
-            loss = lane.train_step(draws.index[chosen], draws.params[chosen])
-            if lane.waits_for_host and not loss.isfinite():
-                raise diverged_at(step)
+        with _without_fallbacks(lane.device):
+            for position, step in enumerate(steps):
+                on_step(step)
+                lane.use_lr(step)
+                chosen = slice(position * batch, (position + 1) * batch)
+                loss = lane.train_step(draws.index[chosen], draws.params[chosen])
+                if lane.waits_for_host and not loss.isfinite():
+                    raise diverged_at(step)
 
 
 class GraphEngine:
@@ -128,7 +130,7 @@ class GraphEngine:
         gc.collect()  # the graphs and memory of engines that are gone, which refer to themselves
         side = torch.cuda.Stream(self.device)
         side.wait_stream(torch.cuda.current_stream(self.device))
-        with torch.cuda.stream(side):
+        with _without_fallbacks(self.device), torch.cuda.stream(side):
             for _ in range(WARMUP_STEPS):
                 self._step()
                 self.position.zero_()
@@ -166,13 +168,30 @@ class EvalGraph:
     def _capture(self, x_BCHW: Tensor) -> None:
         self.x_BCHW = x_BCHW.clone(memory_format=torch.preserve_format)
         self.stream.wait_stream(torch.cuda.current_stream(self.lane.device))
-        with torch.cuda.stream(self.stream):
+        with _without_fallbacks(self.lane.device), torch.cuda.stream(self.stream):
             self.lane.eval_logits(self.x_BCHW)
         torch.cuda.current_stream(self.lane.device).wait_stream(self.stream)
         self.graph = torch.cuda.CUDAGraph()
         # On the stream of its warm-up, as in GraphEngine.
         with torch.cuda.graph(self.graph, pool=self.pool, stream=self.stream):
             self.logits_BK = self.lane.eval_logits(self.x_BCHW)
+
+
+@contextmanager
+def _without_fallbacks(device: torch.device) -> Iterator[None]:
+    """Refuse a plan of cuDNN for little memory: it is taken silently, and rounds differently.
+
+    Raises:
+        OutOfMemoryError: an allocation has failed, be it of a workspace, which cuDNN would hide.
+    """
+    before = _failed_allocations(device)
+    yield
+    if _failed_allocations(device) > before:
+        raise torch.OutOfMemoryError("CUDA out of memory: none is left for cuDNN's workspace.")
+
+
+def _failed_allocations(device: torch.device) -> int:
+    return int(torch.cuda.memory_stats(device)["num_ooms"]) if device.type == "cuda" else 0
 
 
 def _compile_units(model: nn.Module) -> None:

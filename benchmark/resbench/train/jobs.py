@@ -190,11 +190,11 @@ def _cause(error: Exception, control: Control) -> tuple[Status, str]:
     if isinstance(error, ResbenchError):
         return Status.FAILED, str(error)
     name, line = type(error).__name__, next(iter(str(error).splitlines()), "")
+    traceback.print_exception(error)
     if lost := _device_fault(error):
         control.emit(Unfit(lost))
     elif _out_of_memory(error):
         return Status.OOM, line or name
-    traceback.print_exception(error)
     what = line if isinstance(error, ValueError) else ": ".join(filter(None, (name, line)))
     return Status.FAILED, f"{what} (see its log)"
 

@@ -41,9 +41,11 @@ class Optimizer:
 
     @torch.no_grad()
     def step(self) -> None:
-        """Update every parameter by its gradient."""
+        """Update every parameter that has a gradient."""
         for group in self.param_groups:
-            params = group["params"]
+            params = [parameter for parameter in group["params"] if parameter.grad is not None]
+            if not params:
+                continue
             grads = [parameter.grad for parameter in params]
             common = {
                 "lr": group["lr"], "weight_decay": group["weight_decay"], "maximize": False,
@@ -89,13 +91,14 @@ def set_lr(optimizer: Optimizer, lr: float) -> None:
 
 
 def _groups(model: nn.Module, optim: Optim) -> list[tuple[list[nn.Parameter], float]]:
+    trained = [p for p in model.parameters() if p.requires_grad]
     if optim.decay == "all":
-        return [(list(model.parameters()), optim.weight_decay)]
+        return [(trained, optim.weight_decay)]
     layers = [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     last = [layer for layer in layers if isinstance(layer, nn.Linear)][-1:]
     kernels = {id(layer.weight) for layer in (last if optim.decay == "fc" else layers)}
-    decayed = [p for p in model.parameters() if id(p) in kernels]
-    others = [p for p in model.parameters() if id(p) not in kernels]
+    decayed = [p for p in trained if id(p) in kernels]
+    others = [p for p in trained if id(p) not in kernels]
     return [(decayed, optim.weight_decay), (others, 0.0)]
 
 

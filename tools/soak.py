@@ -218,9 +218,9 @@ def campaign(folder: Path, kills: int, seed: int) -> Tally:
         tally.kills += struck
         tally.runs += len(undisturbed) // len(OUTPUTS)
         tally.resumed += (again := resumed(round_))
-        tally.faults += [f"round {number}: {fault}" for fault in faults]
-        kills_, faults_ = struck.total(), len(faults)
-        print(f"round {number}: {kills_} kills, {again} resumed, {faults_} faults", flush=True)
+        tally.faults += faults
+        said = f"{struck.total()} kills, {again} resumed, {len(faults)} faults"
+        print("\n  ".join([f"round {number}: {said}", *faults]), flush=True)
         if not faults:  # else it is kept to be looked at
             shutil.rmtree(round_)
     return tally
@@ -237,7 +237,6 @@ def main(arguments: Sequence[str]) -> int:
         folder = chosen.folder or Path(temporary).resolve()
         tally = campaign(folder, chosen.kills, chosen.seed)
     kinds = ", ".join(f"{kind} {n}" for kind, n in sorted(tally.kills.items()))
-    print(*tally.faults, sep="\n")
     print(
         f"{tally.kills.total()} kills ({kinds}); {tally.runs} runs, {tally.resumed} resumed; "
         f"{len(tally.faults)} faults"

@@ -155,6 +155,24 @@ def test_curves_are_text_and_marks_with_names(made: tuple[Path, str]) -> None:
     assert 'role="img"' in figure
 
 
+def test_the_effect_of_a_claim_opens_its_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    expanded = suite_under("table1_arl_vs_nal")
+    runs = [
+        plant(tmp_path / "results", expanded, f"attention-56/{learning}", 1, test=[9.0, error])
+        for learning, error in (("arl", 5.0), ("nal", 6.0))
+    ]
+    other = plant(tmp_path / "results", expanded, "attention-92/arl", 1, test=[9.0, 5.0])
+    page = tmp_path / "page.html"
+    command = ("report", "table1_arl_vs_nal", "--results", tmp_path / "results", "--output", page)
+    assert invoke(capsys, *command).code == 0
+    opened = re.search(r">\+1\.00</button>\s*<div popover.*?</table>", page.read_text(), re.S)
+    assert opened is not None
+    assert [f"results/runs/{run.key[:16]}/" in opened[0] for run in runs] == [True, True]
+    assert other.key[:16] not in opened[0]
+
+
 def test_claims_are_grouped_by_their_table() -> None:
     effect = Effect("", 1.0, (0.5, 1.5), 9.0, 2.0)
     rows = tuple(

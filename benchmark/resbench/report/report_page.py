@@ -73,7 +73,7 @@ def report_document(
     drawn = figures.get(ALL if index else README, ())
     shown = list(report.claims())
     claims = [
-        *_claims(report, shown), *_how_far(report, shown), *drawn, *_method(report, method)
+        *_claims(report, shown, runs), *_how_far(report, shown), *drawn, *_method(report, method)
     ]  # fmt: skip
     sections: dict[str, Iterable[Block]] = {
         "Claims": claims if several or index else [],
@@ -220,14 +220,18 @@ def _suites_table(report: Report, *, links: bool = False) -> Table:
     return Table(header, tuple(rows), "l" * (len(header) - 3) + "rll")
 
 
-def _claims(report: Report, claims: Iterable[tuple[JudgedTable, JudgedClaim]]) -> Iterator[Block]:
+def _claims(
+    report: Report,
+    claims: Iterable[tuple[JudgedTable, JudgedClaim]],
+    runs: str | None = None,
+) -> Iterator[Block]:
     """Yield the claims with runs and their settings."""
     found = list(claims)
     if not found:
         return
     several = len(report.by_setting) > 1
     suites = [f"{t.suite}, {report.name(t)}" if several else t.suite for t, _ in found]
-    yield claims_table([claim for _, claim in found], {"suite": suites})
+    yield claims_table(found, {"suite": suites}, runs)
     yield Paragraph(EFFECTS)
 
 

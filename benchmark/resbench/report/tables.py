@@ -62,7 +62,7 @@ def table_blocks(
         yield from [Items(table.footnotes)] if table.footnotes else []
     elif notes:
         yield Paragraph("Notes as above.")
-    yield from _claims(table, first=first)
+    yield from _claims(table, runs, first=first)
     if table.has_runs:
         yield Heading(4, "Every cell, last epoch")
         yield _cells_table(table)
@@ -97,16 +97,27 @@ def measured(
     )
 
 
-def claims_table(claims: Sequence[JudgedClaim], more: Mapping[str, Sequence[str]]) -> Table:
-    """Return a row for each claim with runs, all on one axis; ``more`` has columns to add."""
-    reach = _reach(claims)
+def claims_table(
+    found: Sequence[tuple[JudgedTable, JudgedClaim]],
+    more: Mapping[str, Sequence[str]],
+    runs: str | None = None,
+) -> Table:
+    """Return a row for each claim with runs, all on one axis.
+
+    ``more`` has columns to add, ``runs`` is the path of the folder of runs from the document.
+    """
+    reach = _reach([claim for _, claim in found])
     header = ("claim", "published\npp", "measured\npp", "interval\n95%", "verdict",
               "published\nevidence", "seeds", "p\nadjusted", *more)  # fmt: skip
     rows: list[tuple[Cell, ...]] = []
-    for i, claim in enumerate(claims):
+    for i, (table, claim) in enumerate(found):
         tone = text.TONES.get(claim.verdict, "open")
         step = f" (Step: {claim.step}.)" if claim.step else ""
-        details = (Heading(5, claim.claim.text), Paragraph(text.claim_sentence(claim)))
+        details = (
+            Heading(5, claim.claim.text),
+            Paragraph(text.claim_sentence(claim)),
+            *_runs_of(table, claim, runs),
+        )
         seeds, (_, p) = claim.look or claim.n, text.deciding_p(claim)
         # factors cannot be drawn on an axis of percentage points
         points = claim.claim.metric not in SIGNAL_METRICS
@@ -124,6 +135,20 @@ def claims_table(claims: Sequence[JudgedClaim], more: Mapping[str, Sequence[str]
         ))  # fmt: skip
     align, groups = "lrrrllrr" + "l" * len(more), (4, 3 + len(more))
     return Table(header, tuple(rows), align, groups, by_last="suite" in more)
+
+
+def _runs_of(table: JudgedTable, claim: JudgedClaim, runs: str | None) -> Iterator[Block]:
+    """Yield the runs of the cells that a claim compares, for a document with links to runs."""
+    metric = claim.claim.metric
+    rows: list[tuple[Cell, ...]] = []
+    for cell in (cell for cell in table.cells if runs is not None and cell.cell in claim.cells):
+        for run in cell.runs:
+            error = getattr(run.result, metric, None)
+            link = Link(run.key[:16], f"{runs}/{run.key[:16]}/")
+            shown = Number(text.percent(error) or run.status, error)
+            rows.append((cell.label, str(run.seed), shown, link))
+    if rows:
+        yield Table(("cell", "seed", METRICS[metric].label, "run"), tuple(rows), "llrl")
 
 
 def _published(value: JudgedValue, notes: tuple[int, ...]) -> Number:
@@ -215,7 +240,7 @@ def _legend(table: JudgedTable) -> Iterator[Block]:
         yield Paragraph(f"Not comparable here: {' | '.join(reasons)}.")
 
 
-def _claims(table: JudgedTable, *, first: bool) -> Iterator[Block]:
+def _claims(table: JudgedTable, runs: str | None, *, first: bool) -> Iterator[Block]:
     """Yield the claims that have runs as a table, and name the others."""
     if not table.claims:
         return
@@ -227,7 +252,8 @@ def _claims(table: JudgedTable, *, first: bool) -> Iterator[Block]:
             for claim in judged
         ]
         places = [claim.claim.place for claim in judged]
-        yield claims_table(judged, {"paired by\nseed, 95%": paired, "source": places})
+        more = {"paired by\nseed, 95%": paired, "source": places}
+        yield claims_table([(table, claim) for claim in judged], more, runs)
         yield from [Paragraph(EFFECTS)] if first else []
     waiting = tuple(
         f"{claim.claim.text} ({'ours, ' if claim.claim.ours else ''}{claim.claim.place}"

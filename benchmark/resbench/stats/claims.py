@@ -126,8 +126,10 @@ class ClaimVerdict:
     """Of a chain, the step that the numbers are about."""
     seeds_needed: int | None
     """The look that finds the published (else: the measured) difference with power 0.8."""
+    cells: tuple[str, ...]
+    """Every cell that it compares."""
     missing: tuple[str, ...]
-    """Cells without a run."""
+    """Those without a run."""
     waiting: tuple[tuple[str, int], ...]
     """Runs (cell, seed) that the next look lacks."""
     diverged: Mapping[str, int]
@@ -347,6 +349,7 @@ def _verdict(e: _Evidence, adjusted: Sequence[float | None], claims: int) -> Cla
         p_images=_p_images(q, e) if e.look and q.operator != "~" else None,
         step=sign.join(step.arms) if sign else None,
         seeds_needed=_seeds_needed(q, step, test, claims),
+        cells=q.cells,
         missing=e.missing,
         waiting=e.waiting,
         diverged={c: len(e.arms[c].diverged) for c in q.cells if e.arms[c].diverged},

@@ -3,14 +3,15 @@
 Usage: ``python -m tools.gpu_first [--out results/bench/gpu] [--device cuda] [PHASE...]``. It needs
 torch and the packages of resbench, but no MLflow. Each phase is a process with a limit of its own,
 so that one that hangs costs only itself. Every finding is a JSON line in ``first.jsonl`` as soon as
-it is known; a phase that has ended well is skipped next time, so an interrupted command resumes.
-``first.md`` is a page made of the lines. On ``--device cpu`` it shows that everything works, and
-measures nothing.
+it is known, and what a phase prints is in ``PHASE.log``. A phase that has ended well, without a
+``fault`` among its findings, is skipped next time, so an interrupted command resumes. On
+``--device cpu`` it shows that everything works, and measures nothing.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import signal
@@ -18,7 +19,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -64,13 +67,13 @@ def env(bench: Bench) -> Iterator[Finding]:
     yield {"us_a_dependent_kernel": round(timed(bench, graph.replay) / 2000 * 1e6, 2)}
 
 
-def tests(bench: Bench) -> Iterator[Finding]:
-    """Run the tests that need a GPU."""
+def tests(bench: Bench, which: str) -> Iterator[Finding]:
+    """Run the tests that need a GPU, as ``pytest -k`` chooses them."""
     if bench.quick:
         return
-    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "tests/gpu"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    yield {"exit_code": done.returncode, "end": done.stdout[-1500:] or done.stderr[-500:]}
+    command = [sys.executable, "-m", "pytest", "-v", "-m", "gpu", "-k", which, "tests/gpu"]
+    code = subprocess.run(command, cwd=ROOT).returncode
+    yield {"exit_code": code} | ({"fault": "see the log"} if code else {})
 
 
 def kinds(bench: Bench) -> Iterator[Finding]:
@@ -84,8 +87,8 @@ def kinds(bench: Bench) -> Iterator[Finding]:
         eager, other = (_first_gradients(bench, replace(spec, engine=e)) for e in engines)
         differ = [name for name in eager if not torch.equal(eager[name], other[name])]
         worst = max((float((eager[n] - other[n]).abs().max()) for n in differ), default=0.0)
-        yield {"kind": f"{suite} {cell}", "gradients": len(eager), "differ": len(differ),
-               "largest_difference": worst}  # fmt: skip
+        found = {"kind": f"{suite} {cell}", "gradients": len(eager), "differ": len(differ)}
+        yield found | ({"fault": f"they differ by up to {worst:.2g}"} if differ else {})
 
 
 def _first_gradients(bench: Bench, spec: RunSpec) -> dict[str, torch.Tensor]:
@@ -98,15 +101,15 @@ def _first_gradients(bench: Bench, spec: RunSpec) -> dict[str, torch.Tensor]:
 def steps(bench: Bench) -> Iterator[Finding]:
     """Time a step of Attention-92 by precision, lanes and engine."""
     ways = [
-        ("fp32", 1, "eager"), ("fp32", 1, "graph"), ("bf16", 1, "graph"), ("fp32", 4, "graph"),
-        ("bf16", 4, "graph"), ("bf16", 8, "graph"),
+        ("fp32", 1, "eager"), ("fp32", 1, "graph"), ("bf16", 1, "graph"), ("bf16", 4, "graph"),
+        ("bf16", 8, "graph"), ("fp32", 4, "graph"),  # the last may wait forever (runner/order.py)
     ]  # fmt: skip
     for precision, lanes, engine in [("fp32", 1, "eager")] if bench.quick else ways:
         number = bench.steps(20 if engine == "eager" else 150)
         try:
             yield _timed_steps(bench, number, lanes, precision=precision, engine=engine)
         except (RuntimeError, torch.OutOfMemoryError) as error:  # the next way may still do
-            yield {"precision": precision, "lanes": lanes, "engine": engine, "error": str(error)}
+            yield {"precision": precision, "lanes": lanes, "engine": engine, "fault": str(error)}
 
 
 def compiled(bench: Bench) -> Iterator[Finding]:
@@ -118,6 +121,8 @@ def compiled(bench: Bench) -> Iterator[Finding]:
 def _timed_steps(bench: Bench, number: int, lanes: int, **changes: Any) -> Finding:
     on_gpu = bench.device.type == "cuda"
     if on_gpu:
+        gc.collect()  # the graphs of the way before refer to themselves
+        torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(bench.device)
     started = time.perf_counter()
     ours = Ours(bench.spec(ATTENTION_92, **changes), bench.device, number, lanes=lanes)
@@ -153,30 +158,41 @@ def peer(bench: Bench) -> Iterator[Finding]:
 
 
 def smoke(bench: Bench) -> Iterator[Finding]:
-    """Train the smoke suite, stop it with SIGTERM, and resume it."""
-    cells = ("--cell", "mixed/arl", "--cell", "report2019/nal")
-    command = [sys.executable, "-P", "-m", "resbench", "run", "smoke", *cells, "--no-mirror"]
-    command += ["--devices", bench.device.type]
+    """Train the smoke suite by each engine, stop it with SIGTERM, and resume it."""
+    command = [sys.executable, "-P", "-m", "resbench", "run", "smoke", "--no-mirror"]
+    command += ["--cell=mixed/arl", "--cell=report2019/nal", f"--devices={bench.device.type}"]
+    for options in [[]] if bench.quick else [[], ["--engine=graph", "--precision=bf16"]]:
+        yield {"options": options, **_stopped_and_resumed([*command, *options])}
+
+
+def _stopped_and_resumed(command: Sequence[str]) -> Finding:
+    """Stop a command once a run has an epoch, and call it again."""
     with tempfile.TemporaryDirectory() as folder:
-        running = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True)
-        time.sleep(8 if bench.quick else 20)
-        running.send_signal(signal.SIGTERM)
-        said = running.communicate()[1]
-        yield {"stopped_with": running.returncode, "end": said[-300:]}
         started = time.perf_counter()
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
-        yield {"resumed_with": done.returncode, "s": round(time.perf_counter() - started, 1),
-               "end": (done.stderr + done.stdout)[-600:]}  # fmt: skip
+        running = subprocess.Popen(command, cwd=folder)
+        while running.poll() is None and not any(Path(folder).rglob("metrics.jsonl")):
+            time.sleep(0.05)
+        first = time.perf_counter() - started
+        running.terminate()
+        found = {
+            "first_epoch_s": round(first, 1),
+            "stopped_with": running.wait(),
+            "resumed_with": subprocess.run(command, cwd=folder).returncode,
+            "s": round(time.perf_counter() - started, 1),
+        }
+    well = (found["stopped_with"], found["resumed_with"]) == (128 + signal.SIGTERM, 0)
+    return found | ({} if well else {"fault": "see the log"})
 
 
 PHASES: dict[str, tuple[Callable[[Bench], Iterator[Finding]], int]] = {
-    "env": (env, 60),
+    "env": (env, 40),
     "kinds": (kinds, 120),
-    "tests": (tests, 120),
+    "tests": (partial(tests, which="not compile"), 120),
     "steps": (steps, 150),
     "peer": (peer, 90),
     "smoke": (smoke, 120),
-    "compiled": (compiled, 180),
+    "compiled": (compiled, 120),
+    "compile-tests": (partial(tests, which="compile"), 120),
 }
 """Each phase and its limit in seconds; what tells most comes first."""
 
@@ -191,11 +207,9 @@ def timed(bench: Bench, work: Callable[[], object]) -> float:
 
 
 def note(out: Path, phase: str, finding: Finding) -> None:
-    """Append a finding to the lines, and show it."""
-    line = json.dumps({"phase": phase, **finding}, default=str)
-    print(line, flush=True)
+    """Append a finding to the lines."""
     with (out / "first.jsonl").open("a") as file:
-        file.write(f"{line}\n")
+        file.write(json.dumps({"phase": phase, **finding}, default=str) + "\n")
 
 
 def findings(out: Path) -> list[Finding]:
@@ -204,35 +218,46 @@ def findings(out: Path) -> list[Finding]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def page(lines: Sequence[Finding]) -> str:
-    """Return the findings as Markdown, a list a phase."""
-    parts = ["# First run on a GPU", "Made by `make gpu-first`; every line is one finding."]
-    for phase in PHASES:
-        own = [{k: v for k, v in line.items() if k != "phase"} for line in lines
-               if line["phase"] == phase]  # fmt: skip
-        if own:
-            rows = ("; ".join(f"{k}: {v}" for k, v in finding.items()) for finding in own)
-            parts += [f"## {phase}", "\n".join(f"- {' '.join(row.split())}" for row in rows)]
-    return "\n\n".join(parts) + "\n"
+def note_all(out: Path, phase: str, found: Iterable[Finding]) -> bool:
+    """Note each finding when it is there; say whether one is a fault."""
+    faulty = False
+    for finding in found:
+        note(out, phase, finding)
+        faulty |= "fault" in finding
+    return faulty
+
+
+def run_within(limit_s: float, command: Sequence[str], log: Path) -> int | str:
+    """Run a command to its end or its limit, with all that it starts; say how it ended."""
+    variables = {**worker_variables(), "PYTHONPATH": os.pathsep.join(sys.path)}
+    with log.open("ab") as file:
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=variables, stdout=file, stderr=file, start_new_session=True
+        )
+    try:
+        return process.wait(limit_s)
+    except subprocess.TimeoutExpired:
+        return f"over its limit of {limit_s} s"
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # workers of a run follow it
+        process.wait()
 
 
 def conduct(out: Path, device: str, phases: Sequence[str]) -> int:
     """Run the phases that have not ended well yet, each in a process; return the exit code."""
     out.mkdir(parents=True, exist_ok=True)
-    well = {line["phase"] for line in findings(out) if line.get("ended") == 0}
+    known = findings(out)
+    well = {line["phase"] for line in known if line.get("ended") == 0}
     failed = False
     for phase in (phase for phase in phases if phase not in well):
         command = [sys.executable, "-m", "tools.gpu_first", "--out", str(out), "--device", device]
-        variables = {**worker_variables(), "PYTHONPATH": os.pathsep.join(sys.path)}
-        try:
-            ended: int | str = subprocess.run(
-                [*command, "--inside", phase], env=variables, timeout=PHASES[phase][1], cwd=ROOT
-            ).returncode
-        except subprocess.TimeoutExpired:
-            ended = f"over its limit of {PHASES[phase][1]} s"
-        note(out, phase, {"ended": ended})
+        log = out / f"{phase}.log"
+        ended = run_within(PHASES[phase][1], [*command, "--inside", phase], log)
+        note(out, phase, {"ended": ended, "log": log.name})
         failed |= ended != 0
-        (out / "first.md").write_text(page(findings(out)))
+        new, known = findings(out)[len(known) :], findings(out)
+        print(*map(json.dumps, new), sep="\n", flush=True)
     return failed
 
 
@@ -250,9 +275,8 @@ def main(arguments: Sequence[str]) -> int:
         return conduct(chosen.out.resolve(), chosen.device, chosen.phases or list(PHASES))
     device = find_device(chosen.device)
     set_up_device(device, threads=1)
-    for finding in PHASES[chosen.inside][0](Bench(device, quick=device.type != "cuda")):
-        note(chosen.out, chosen.inside, finding)
-    return 0
+    found = PHASES[chosen.inside][0](Bench(device, quick=device.type != "cuda"))
+    return note_all(chosen.out, chosen.inside, found)
 
 
 if __name__ == "__main__":

@@ -101,7 +101,7 @@ def test_the_script_has_the_options_of_user_suite_and_command_line_in_this_order
     [
         (("--workers", "2"), "--workers and --slurm: need --executor slurm."),
         (("--slurm", "time=1"), "--workers and --slurm: need --executor slurm."),
-        (("--executor", "slurm", "--budget", "1h"), "Use --slurm time=1:30:00."),
+        (("--executor", "slurm", "--budget", "1h"), "Set that limit with --slurm time=1:30:00."),
         (("--print-script", "--slurm", "array=1"), "sbatch option array: resbench sets it."),
         (("--print-script", "--slurm", "-p=x"), "sbatch option -p: use its long name"),
         (("--print-script", "--slurm", "time=1\nrm x"), "sbatch option time: use its long name"),

@@ -5,7 +5,6 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from resbench.data.noise import corrupt, noise_hash, transition_matrix
-from resbench.errors import UsageError
 
 GOLDEN = "94d5de308259d42453207d1e811c3698aa4d39379ea7db234a556cfedbde60fb"
 SEED = st.integers(0, 2**63 - 1)
@@ -70,8 +69,3 @@ def test_hash_is_of_values_not_of_their_layout() -> None:
 def test_absent_class_has_no_frequencies() -> None:
     matrix = transition_matrix(np.array([0, 0]), np.array([0, 1]), 3)
     np.testing.assert_array_equal(matrix, [[0.5, 0.5, 0], [0, 0, 0], [0, 0, 0]])
-
-
-def test_ratio_outside_its_range_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"clean_ratio: 1\.5 is outside 0\.\.1"):
-        corrupt(np.arange(3), 1.5, 3, 0)

@@ -94,5 +94,5 @@ def test_a_budget_shorter_than_an_epoch_says_so_and_starts_nothing(tmp_path: Pat
     write_record(run, replace(record, spec=slow.canonical(), timing=timing))
     done = ran(tmp_path, *ARL, "--budget", "50s")
     assert done.returncode == 0, done.stderr
-    assert "shorter than one epoch of any of these runs, the shortest about 64 s" in done.stderr
+    assert "too short for one epoch of any of these runs, the shortest about 64 s" in done.stderr
     assert len(run_folders(results)) == 1

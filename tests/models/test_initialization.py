@@ -79,10 +79,3 @@ def test_biases_and_batch_normalisation_start_neutral_again_after_training() -> 
                 assert (state[f"{name}.{key}"] == value).all(), name
         elif isinstance(module, nn.Conv2d | nn.Linear):
             assert (state[f"{name}.bias"] == 0).all(), name
-
-
-def test_an_unknown_scheme_lists_the_known_ones() -> None:
-    with pytest.raises(
-        ValueError, match=r"unknown initialisation 'xavier'\. Allowed: he, glorot\."
-    ):
-        initialize(small(), "xavier", torch.Generator())

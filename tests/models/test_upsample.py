@@ -46,7 +46,7 @@ def test_the_sizes_of_the_networks_agree_to_1e_6_in_fp32_and_1e_13_in_fp64(
 
 
 def test_corners_stay_and_rows_of_the_matrix_sum_to_one() -> None:
-    matrix = interpolation_matrix(7, 16, torch.float64, torch.device("cpu"))
+    matrix = interpolation_matrix(7, 16, torch.float64)
     assert matrix.shape == (16, 7)
     assert matrix[0, 0] == matrix[-1, -1] == 1
     torch.testing.assert_close(matrix.sum(1), torch.ones(16))
@@ -77,8 +77,8 @@ def test_a_matrix_first_used_in_evaluation_still_serves_training() -> None:
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_in_half_precision_no_row_is_brighter_than_another(dtype: torch.dtype) -> None:
     for size_in, size_out in ((1, 2), (2, 4), (4, 8), (8, 16), (16, 32), (5, 13), (33, 7)):
-        matrix = interpolation_matrix(size_in, size_out, dtype, torch.device("cpu")).double()
-        exact = interpolation_matrix(size_in, size_out, torch.float64, torch.device("cpu"))
+        matrix = interpolation_matrix(size_in, size_out, dtype).double()
+        exact = interpolation_matrix(size_in, size_out, torch.float64)
         assert (matrix.sum(1) == 1).all()
         assert ((matrix > 0) <= (exact > 0)).all()
         assert (matrix - exact).abs().max() <= torch.finfo(dtype).eps / 4

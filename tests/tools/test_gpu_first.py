@@ -1,19 +1,46 @@
-"""The first run on a GPU, shown on a CPU: phases are processes, findings last, a rerun resumes."""
+"""The first run on a GPU, shown on a CPU: phases are processes, faults count, a rerun resumes."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import psutil
 import pytest
+import torch
 
 from resbench.analysis.declared import declared
 from resbench.suite.load import load_suite
 from tools import gpu_first
+from tools.speed.comparisons import Bench
+
+from ..faults.running import gone
+from ..mini import wait_until
+
+ON_GPU, QUICK = Bench(torch.device("cpu")), Bench(torch.device("cpu"), quick=True)
+"""The first measures as on a GPU."""
+RUN = """
+import signal, sys, time
+from pathlib import Path
+if Path("stopped").exists():
+    sys.exit(RESUMED)
+signal.signal(signal.SIGTERM, lambda *_: (Path("stopped").touch(), sys.exit(STOPPED)))
+Path("metrics.jsonl").touch()
+time.sleep(100)
+"""
+"""Stands for a run that is stopped and called again."""
 
 
 def test_every_kind_is_a_cell_of_a_shipped_suite() -> None:
     for suite, cell in gpu_first.KINDS:
         assert declared(load_suite(suite)).cell(cell).spec is not None
+
+
+def test_all_phases_fit_in_a_quarter_of_an_hour() -> None:
+    assert sum(limit_s for _, limit_s in gpu_first.PHASES.values()) <= 15 * 60
 
 
 def test_a_phase_that_ended_well_is_not_repeated_and_a_failed_one_is(
@@ -30,11 +57,96 @@ def test_a_phase_that_ended_well_is_not_repeated_and_a_failed_one_is(
         assert gpu_first.conduct(tmp_path, "cpu", ["peer"]) == 1
         ended = [line["ended"] for line in gpu_first.findings(tmp_path) if line["phase"] == "peer"]
         assert ended == ["over its limit of 0 s"] * tries
-    page = (tmp_path / "first.md").read_text()
-    assert "## env" in page
-    assert "## peer\n\n- ended: over its limit of 0 s" in page
 
 
 def test_a_device_that_is_not_there_ends_the_phase_and_is_noted(tmp_path: Path) -> None:
     assert gpu_first.conduct(tmp_path, "cuda:63", ["env"]) == 1
-    assert gpu_first.findings(tmp_path) == [{"phase": "env", "ended": 1}]
+    assert gpu_first.findings(tmp_path) == [{"phase": "env", "ended": 1, "log": "env.log"}]
+    assert "device cuda:63" in (tmp_path / "env.log").read_text()
+
+
+def test_a_phase_over_its_limit_ends_with_all_that_it_started_and_its_output_is_kept(
+    tmp_path: Path,
+) -> None:
+    log = tmp_path / "log"
+    command = ("sh", "-c", "sleep 1000 & echo $!; wait")
+    assert gpu_first.run_within(3, command, log) == "over its limit of 3 s"
+    started = int(log.read_text())
+    wait_until(lambda: not psutil.pid_exists(started) or gone(psutil.Process(started)), "its end")
+
+
+def test_a_fault_among_the_findings_fails_the_phase(tmp_path: Path) -> None:
+    assert not gpu_first.note_all(tmp_path, "kinds", [{"differ": 0}])
+    assert gpu_first.note_all(tmp_path, "kinds", [{"fault": "they differ"}, {"differ": 0}])
+    assert len(gpu_first.findings(tmp_path)) == 3
+
+
+@pytest.mark.parametrize("code", [0, 1, 5])
+def test_failing_gpu_tests_are_a_fault(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    asked: list[list[str]] = []
+
+    def run(command: list[str], cwd: Path) -> Any:
+        asked.append(command)
+        return SimpleNamespace(returncode=code)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    phases = {name: gpu_first.PHASES[name][0] for name in ("tests", "compile-tests")}
+    found = [finding for phase in phases.values() for finding in phase(ON_GPU)]
+    assert [("fault" in finding) for finding in found] == [code != 0] * 2
+    assert [command[command.index("-k") + 1] for command in asked] == ["not compile", "compile"]
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_a_kind_whose_gradients_differ_is_a_fault(
+    monkeypatch: pytest.MonkeyPatch, same: bool
+) -> None:
+    def gradients(_: Bench, spec: Any) -> dict[str, torch.Tensor]:
+        return {"w": torch.full((2,), 1.0 if same or spec.engine == "eager" else 1.5)}
+
+    monkeypatch.setattr(gpu_first, "_first_gradients", gradients)
+    found = list(gpu_first.kinds(ON_GPU))
+    assert [finding.get("fault") for finding in found] == [
+        None if same else "they differ by up to 0.5"
+    ] * len(gpu_first.KINDS)
+
+
+def test_a_way_that_cannot_train_is_a_fault_and_the_one_that_may_hang_comes_last(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tried: list[tuple[str, int]] = []
+
+    def steps(_: Bench, __: int, lanes: int, **changes: Any) -> gpu_first.Finding:
+        tried.append((changes["precision"], lanes))
+        if lanes == 8:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return {}
+
+    monkeypatch.setattr(gpu_first, "_timed_steps", steps)
+    found = list(gpu_first.steps(ON_GPU))
+    assert [finding["fault"] for finding in found if finding] == ["CUDA out of memory."]
+    assert tried[-1] == ("fp32", 4)
+
+
+@pytest.mark.parametrize(
+    ("stopped", "resumed", "well"), [(143, 0, True), (143, 1, False), (1, 0, False)]
+)
+def test_a_run_that_does_not_stop_or_resume_is_a_fault(
+    stopped: int, resumed: int, well: bool
+) -> None:
+    code = RUN.replace("STOPPED", str(stopped)).replace("RESUMED", str(resumed))
+    found = gpu_first._stopped_and_resumed([sys.executable, "-c", code])
+    assert (found["stopped_with"], found["resumed_with"]) == (stopped, resumed)
+    assert ("fault" not in found) == well
+
+
+def test_both_engines_are_stopped_and_resumed_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    commands: list[list[str]] = []
+
+    def stop(command: list[str]) -> gpu_first.Finding:
+        commands.append(command)
+        return {}
+
+    monkeypatch.setattr(gpu_first, "_stopped_and_resumed", stop)
+    assert len(list(gpu_first.smoke(ON_GPU))) == 2
+    assert commands[1][-2:] == ["--engine=graph", "--precision=bf16"]
+    assert len(list(gpu_first.smoke(QUICK))) == 1

@@ -69,7 +69,10 @@ def command(
     deadline = None if budget is None else time.monotonic() + parse_budget(budget)
     executor = Executor.of(options)
     if executor.elsewhere and budget:
-        raise UsageError("--budget: a worker has its job's limit. Use --slurm time=1:30:00.")
+        raise UsageError(
+            "--budget: a submitted worker stops at its job's time limit. Set that limit with "
+            "--slurm time=1:30:00."
+        )
     worker = SubmittedWorker(executor.submitted) if executor.submitted else None
     request = Request(**options)
     suites, sources, devices = expand_request(request, here=not executor.elsewhere)
@@ -238,10 +241,7 @@ def _say_what_is_left(summary: PlanEnd) -> None:
         takes = (
             "" if summary.epoch_s is None else f", the shortest about {duration(summary.epoch_s)}"
         )
-        _say(
-            "The budget, less the time to start, is shorter than one epoch of any of these runs"
-            f"{takes}."
-        )
+        _say(f"The budget is too short for one epoch of any of these runs{takes}.")
     labels = [run.label for run in summary.left]
     more = f"; and {len(labels) - 5} more" if len(labels) > 5 else ""
     _say(f"Left: {'; '.join(labels[:5])}{more}. Run the same command to resume.")

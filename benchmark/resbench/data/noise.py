@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 
 from resbench.data.images import Int64Array
-from resbench.errors import UsageError
 
 
 def corrupt(labels: Int64Array, clean_ratio: float, num_classes: int, seed: int) -> Int64Array:
@@ -17,8 +16,6 @@ def corrupt(labels: Int64Array, clean_ratio: float, num_classes: int, seed: int)
     ``r`` is ``clean_ratio`` and ``C`` is ``num_classes``. The draw depends only on the arguments.
     With one seed, the labels corrupted at a higher r are also corrupted at a lower one.
     """
-    if not 0 <= clean_ratio <= 1:
-        raise UsageError(f"clean_ratio: {clean_ratio} is outside 0..1.")
     random = np.random.Generator(np.random.PCG64(seed))
     flipped = random.random(len(labels)) >= clean_ratio
     offset = random.integers(1, num_classes, len(labels))

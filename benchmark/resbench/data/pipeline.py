@@ -124,16 +124,8 @@ class Pipeline:
         order_generator: torch.Generator,
         augment_generator: torch.Generator,
     ) -> EpochDraws:
-        """Draw an epoch on the CPU: a permutation, cut to ``n_steps`` batches, and parameters.
-
-        Raises UsageError if the epoch has more images than the training set.
-        """
+        """Draw an epoch on the CPU: a permutation, cut to ``n_steps`` batches, and parameters."""
         n = n_steps * batch_size
-        if n > self._count:
-            raise UsageError(
-                f"{n_steps} steps of batch_size {batch_size} need {n} images an epoch, the "
-                f"training set has {self._count}. Lower batch_size or take more images."
-            )
         index = torch.randperm(self._count, generator=order_generator)[:n]
         side_px = (self._height, self._width)
         return EpochDraws(index, draw(self.augment, n, side_px, augment_generator))

@@ -107,8 +107,6 @@ def build(
     known = {**FAMILIES, **{f.name: f for f in _OWN.values() if f.code == options.get("code")}}
     if family not in known:
         raise ValueError(f"unknown family '{family}'. Allowed: {', '.join(known)}.")
-    if num_classes < 1:
-        raise ValueError(f"num_classes must be at least 1, got {num_classes}.")
     network = known[family].of(name, width, options)
     settings = Settings(width=width, bn_eps=bn_eps, bn_momentum=bn_momentum)
     return known[family].build(network, num_classes, settings)

@@ -15,18 +15,16 @@ import torch
 from torch import Tensor
 
 
-def interpolation_matrix(
-    size_in: int, size_out: int, dtype: torch.dtype, device: torch.device
-) -> Tensor:
+def interpolation_matrix(size_in: int, size_out: int, dtype: torch.dtype) -> Tensor:
     """Return the (size_out, size_in) matrix of 1-D linear interpolation, corners aligned.
 
     Output ``i`` reads position ``i * (size_in - 1) / (size_out - 1)`` of the input; computed in
     fp64, then cast. In half precision the smaller weight of a row is what the larger one leaves of
     1: both rounded on their own would change the brightness by up to 0.2 %.
     """
-    position = torch.arange(size_out, dtype=torch.float64, device=device)
+    position = torch.arange(size_out, dtype=torch.float64)
     position = position * ((size_in - 1) / max(size_out - 1, 1))
-    pixel = torch.arange(size_in, dtype=torch.float64, device=device)
+    pixel = torch.arange(size_in, dtype=torch.float64)
     weights = (1 - (position[:, None] - pixel).abs()).clamp(min=0)
     if dtype.itemsize < 4:
         larger = weights.amax(1, keepdim=True).to(dtype).to(weights.dtype)
@@ -40,7 +38,7 @@ def _shared_matrix(size_in: int, size_out: int, dtype: torch.dtype, device: torc
     # made during capture would be in the graph's memory and garbage outside it. Outside inference
     # mode, because a matrix first needed in evaluation is used by a later backward too.
     with torch.inference_mode(False):
-        return interpolation_matrix(size_in, size_out, dtype, torch.device("cpu")).to(device)
+        return interpolation_matrix(size_in, size_out, dtype).to(device)
 
 
 def upsample_bilinear(x_BChw: Tensor, size: torch.Size | tuple[int, int]) -> Tensor:
@@ -51,10 +49,8 @@ def upsample_bilinear(x_BChw: Tensor, size: torch.Size | tuple[int, int]) -> Ten
     h, w = x_BChw.shape[-2:]
     if (h, w) == tuple(size):
         return x_BChw
-    # A compiler cannot see into the cache; in its graph the matrix folds into a constant.
-    matrix = interpolation_matrix if torch.compiler.is_compiling() else _shared_matrix
-    rows_Hh = matrix(h, size[0], x_BChw.dtype, x_BChw.device)
-    cols_Ww = matrix(w, size[1], x_BChw.dtype, x_BChw.device)
+    rows_Hh = _shared_matrix(h, size[0], x_BChw.dtype, x_BChw.device)
+    cols_Ww = _shared_matrix(w, size[1], x_BChw.dtype, x_BChw.device)
     if not x_BChw.is_contiguous(memory_format=torch.channels_last):
         return rows_Hh @ (x_BChw @ cols_Ww.mT)
     x_BhwC = x_BChw.permute(0, 2, 3, 1)

@@ -55,7 +55,7 @@ def save_checkpoint(run: RunFolder, payload: bytes) -> None:
     with atomic_file(run.checkpoint) as file:
         file.write(seal(payload))
         file.flush()
-        os.fsync(file.fileno())  # on disk before the old name moves: a full disk costs nothing
+        os.fsync(file.fileno())  # on disk first, so that a full disk cannot cost the old checkpoint
         if run.checkpoint.exists():
             os.replace(run.checkpoint, run.checkpoint_prev)
 

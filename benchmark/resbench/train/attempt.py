@@ -105,9 +105,9 @@ class Attempt:
         ]
         if changes and not self.job.accept_environment:
             text = (
-                f"run {self.key[:16]} was started in another environment ({'; '.join(changes)}); "
-                "its numbers would not all come from one. Resume it there, or pass "
-                "--accept-environment to resume here and have the record say so."
+                f"run {self.key[:16]} was started in another environment ({'; '.join(changes)}). "
+                "Continuing here could change its numbers. Resume it there, or pass "
+                "--accept-environment to continue here; the record will say so."
             )
             self.emit(Unfit(text, self.key))
             raise EnvironmentFault(text)

@@ -84,8 +84,8 @@ def find_device(name: str, precision: str = "fp32") -> torch.device:
         )
     if precision == "bf16" and has < (8, 0):
         raise EnvironmentFault(
-            f"{called}, and bf16 needs 8.0 (Ampere): before, it is emulated and slow. Use "
-            "--precision fp32."
+            f"{called}, and bf16 needs 8.0 (Ampere) or newer; older GPUs only emulate it, slowly. "
+            "Use --precision fp32."
         )
     return torch.device("cuda", index)
 

@@ -159,7 +159,7 @@ class Lane:
         loss = F.cross_entropy(logits_BK.float(), label_B)
         loss.backward()
         if not self.waits_for_host:
-            # Stays 1 once it was 1: nothing is updated after a loss that is not finite.
+            # Once 1, it stays 1, so nothing is updated after a loss that is not finite.
             self.not_finite.copy_(torch.maximum(self.not_finite, (~loss.isfinite()).float()))
             self.finite_steps.add_((self.not_finite == 0).long())
         elif not loss.isfinite():

@@ -99,7 +99,7 @@ def test_what_cannot_be_drawn_is_said_in_one_line(tmp_path: Path) -> None:
     folder.weights.unlink()
     with pytest.raises(EnvironmentFault, match=r"missing\. Copy it from where the run was trained"):
         observed(folder, record, [0])
-    with pytest.raises(EnvironmentFault, match="trained without --keep-weights: train it into another folder"):
+    with pytest.raises(EnvironmentFault, match="trained without --keep-weights: train it"):
         observed(*trained(tmp_path / "plain", spec, keep=False), [0])
 
 

@@ -139,6 +139,13 @@ def test_the_finding_comes_before_the_tables_and_the_claims(made: tuple[Path, st
     assert at == sorted(at)
 
 
+def test_the_last_commands_are_about_the_folder_of_the_report(made: tuple[Path, str]) -> None:
+    _, text = made
+    last = text[text.index('id="run-it-again"') :]
+    assert re.search(r"resbench verify --results \S*results\b", last)
+    assert re.search(r"--output report\.html --results \S*results\b", last)
+
+
 def test_the_data_inside_are_the_json_report(made: tuple[Path, str]) -> None:
     embedded = re.search(r'id="data">(.*?)</script>', made[1])
     assert embedded is not None

@@ -67,8 +67,10 @@ def report_document(
         said = "Each command trains what the results folder lacks and skips what is recorded; the "
         said += "last ones recompute every record, and this report."
         commands = dict.fromkeys(table.command for table in report.with_runs)
+        _, option, folder = next(iter(commands)).partition(" --results ")  # the last of its words
         last = ("resbench verify", "resbench report --output report.html")
-        again = [Paragraph(said), *map(Command, (*commands, *last))]
+        again = [Paragraph(said), *map(Command, commands)]
+        again += [Command(f"{line}{option}{folder}") for line in last]
     # a page that draws the claims in their table has its picture below it
     drawn = figures.get(ALL if index else README, ())
     shown = list(report.claims())

@@ -213,7 +213,7 @@ def train_and_evaluate(lane: Lane) -> None:
 
 
 def allocations_fail(monkeypatch: pytest.MonkeyPatch, at: str) -> None:
-    """Count an allocation that failed, and that nobody else hears of, at each call of ``at``."""
+    """Count a failed allocation at each call of ``at``, and raise nothing."""
     counted, real = {"num_ooms": 3}, getattr(Lane, at)
 
     def call(lane: Lane, *arguments: Tensor) -> Tensor:

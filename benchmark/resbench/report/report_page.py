@@ -185,7 +185,7 @@ def _setting_line(name: str, tables: Sequence[JudgedTable]) -> Prose:
     tones = {text.CLAIMS[claim.verdict]: text.TONES.get(claim.verdict, "open") for claim in judged}
     said: list[str | Verdict] = [
         f"{text.sentence(name)}, on {data}: {count(len(runs), 'run')}, {hours:.1f} device hours; "
-        f"{with_runs}"
+        + with_runs
     ]
     for i, (words, n) in enumerate(kinds.items()):
         said += [", " if i else ": ", Verdict(f"{words} {n}", tones[words])]

@@ -139,14 +139,15 @@ def claims_table(
 
 def _runs_of(table: JudgedTable, claim: JudgedClaim, runs: str | None) -> Iterator[Block]:
     """Yield the runs of the cells that a claim compares, for a document with links to runs."""
+    if runs is None:
+        return
     metric = claim.claim.metric
     rows: list[tuple[Cell, ...]] = []
-    for cell in (cell for cell in table.cells if runs is not None and cell.cell in claim.cells):
+    for cell in (cell for cell in table.cells if cell.cell in claim.cells):
         for run in cell.runs:
             error = getattr(run.result, metric, None)
-            link = Link(run.key[:16], f"{runs}/{run.key[:16]}/")
             shown = Number(text.percent(error) or run.status, error)
-            rows.append((cell.label, str(run.seed), shown, link))
+            rows.append((cell.label, str(run.seed), shown, _link(run, runs)))
     if rows:
         yield Table(("cell", "seed", METRICS[metric].label, "run"), tuple(rows), "llrl")
 
@@ -173,7 +174,7 @@ def _details(table: JudgedTable, value: JudgedValue, runs: str | None) -> tuple[
             (
                 str(run.seed),
                 _one(run, numbers.get(run.key), value),
-                Link(run.key[:16], f"{runs}/{run.key[:16]}/"),
+                _link(run, runs),
             )
             for run in cell.runs
         )
@@ -182,6 +183,10 @@ def _details(table: JudgedTable, value: JudgedValue, runs: str | None) -> tuple[
             Command(f"{table.command} --cell {shlex.quote(cell.cell)}"),
         ]
     return tuple(blocks)
+
+
+def _link(run: Run, runs: str) -> Link:
+    return Link(run.key[:16], f"{runs}/{run.key[:16]}/")
 
 
 def _one(run: Run, number: float | None, value: JudgedValue) -> Number:

@@ -72,10 +72,7 @@ def claim_sentence(claim: JudgedClaim) -> str:
     if effect is None:
         return f"{sentence(CLAIMS[claim.verdict])}."
     way = "as claimed" if effect > 0 else "the other way"
-    size = f"{abs(effect):.2f} pp"
-    if claim.claim.metric in SIGNAL_METRICS:
-        size = f"a factor of {10 ** abs(effect):.3g}"
-    numbers = [f"{size} {way}"]
+    numbers = [f"{_size(claim, effect)} {way}"]
     if claim.claim.margin_pp is not None:
         numbers = [f"difference {effect:+.2f} pp, margin {claim.claim.margin_pp:g} pp"]
     if claim.step:
@@ -99,6 +96,13 @@ def claim_sentence(claim: JudgedClaim) -> str:
     )
 
 
+def _size(claim: JudgedClaim, effect: float) -> str:
+    """Return an effect without its sign: points, or the factor between two sizes."""
+    if claim.claim.metric in SIGNAL_METRICS:
+        return f"a factor of {10 ** abs(effect):.3g}"
+    return f"{abs(effect):.2f} pp"
+
+
 def deciding_p(claim: JudgedClaim) -> tuple[float | None, float | None]:
     """Return the p that the verdict rests on, alone and adjusted: for, against, or smaller."""
     if claim.verdict in ("contradicted", "reversed_here", "leans_against"):
@@ -118,12 +122,9 @@ def _cautions(claim: JudgedClaim) -> Iterator[str]:
         decides = "ranks decide" if claim.p is not None else "this claim cannot be tested"
         yield f"the runs of {', '.join(claim.uneven)} spread too far for a t-test: {decides}"
     if claim.hidden_pp:
-        hidden = f"{claim.hidden_pp:.2f} pp"
-        if claim.claim.metric in SIGNAL_METRICS:
-            hidden = f"a factor of {10**claim.hidden_pp:.3g}"
         yield (
             "a seed failed in a similar cell; failures that these seeds did not show may explain "
-            f"{hidden} of the effect"
+            f"{_size(claim, claim.hidden_pp)} of the effect"
         )
     if claim.not_learnt:
         cells = ", ".join(claim.not_learnt)
@@ -138,7 +139,7 @@ def _cautions(claim: JudgedClaim) -> Iterator[str]:
     if claim.verdict in UNDECIDED and needed > claim.look and not claim.not_learnt:
         source = "published" if claim.published_pp is not None else "measured"
         yield (
-            f"{claim.seeds_needed} seeds per arm would probably decide it, if the true difference "
+            f"{needed} seeds per arm would probably decide it, if the true difference "
             f"is the {source} one"
         )
 

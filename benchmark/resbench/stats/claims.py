@@ -177,6 +177,10 @@ class _Evidence:
         return tuple(cell for cell in self.question.cells if not self.arms[cell].n)
 
     @property
+    def not_learnt(self) -> tuple[str, ...]:
+        return tuple(cell for cell in self.question.cells if cell in self.question.not_learnt)
+
+    @property
     def hidden(self) -> float:
         return max(test.hidden for test in self.tests)
 
@@ -293,7 +297,7 @@ def _kind(e: _Evidence, adjusted: Sequence[float | None]) -> tuple[ClaimKind, _S
         return "not_run", pro
     if not e.look:
         return "undecided", pro
-    if e.question.not_learnt and set(e.question.not_learnt) & set(e.question.cells):
+    if e.not_learnt:
         return "not_learnt", pro
 
     def shown(p: float | None) -> bool:
@@ -356,7 +360,7 @@ def _verdict(e: _Evidence, adjusted: Sequence[float | None], claims: int) -> Cla
         diverged_later=e.later,
         uneven=tuple(dict.fromkeys(cell for test in e.tests for cell in test.uneven)),
         hidden_pp=e.hidden,
-        not_learnt=tuple(cell for cell in q.cells if cell in q.not_learnt),
+        not_learnt=e.not_learnt,
     )
 
 

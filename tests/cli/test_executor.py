@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from resbench.cli.executor import not_taken, requeue_for_rest
+from resbench.cli.work import not_taken, requeue_for_rest
 from resbench.errors import EnvironmentFault
 from resbench.runner import cluster
 from resbench.runner.session import PlanEnd

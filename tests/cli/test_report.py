@@ -169,7 +169,7 @@ def test_the_ledger_is_folded_below_the_first_table(tmp_path: Path, capsys: Capt
 
 
 def test_the_command_to_run_again_is_understood_by_run(tmp_path: Path, capsys: Capture) -> None:
-    from resbench.cli.planning import parse_overrides, parse_seeds
+    from resbench.cli.planning import parse_override, parse_seeds
     from resbench.cli.run import command as run
 
     overrides = (("training.optim.lr", 0.05), ("model.mask", "local"), ("data.first", None))
@@ -183,7 +183,7 @@ def test_the_command_to_run_again_is_understood_by_run(tmp_path: Path, capsys: C
     context = run.make_context("run", words[2:])
     assert context.params["suites"] == ("table3_mask",)
     assert context.params["tier"] == "tiny"
-    assert parse_overrides(context.params["set_"]) == overrides
+    assert tuple(map(parse_override, context.params["set_"])) == overrides
     assert 9 in parse_seeds(context.params["seeds"])
     assert (context.params["engine"], context.params["precision"]) == ("eager", "fp32")
     assert context.params["data"] == ("cifar10=FOLDER_OF_cifar10-jpeg75",)

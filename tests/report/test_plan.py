@@ -13,10 +13,9 @@ from resbench.analysis.declared import declared
 from resbench.analysis.power import Power, claim_powers, published_steps
 from resbench.analysis.results import read_results
 from resbench.analysis.tables import fill
-from resbench.cli.planning import Request, expand_request
+from resbench.cli.planning import plan_request
 from resbench.machine import cpu_name
 from resbench.report.plan_page import Machine, answer, plan_document
-from resbench.runner.plan import plan
 from resbench.suite.expand import parsed_claims
 from resbench.suite.load import load_suite, suite_names
 from tests import factory
@@ -159,10 +158,8 @@ def test_an_assumed_sd_says_so_and_grows_with_a_small_test_set() -> None:
 
 
 def test_a_run_that_serves_two_tables_is_counted_and_timed_once() -> None:
-    suites, sources, _ = expand_request(Request((SUITE, "table3_mask"), devices="cpu"))
-    estimates = [
-        PlannedTime(tuple(run.cells), run.spec.seed, None, 0, 60.0) for run in plan(suites, sources)
-    ]
+    suites, runs, _ = plan_request((SUITE, "table3_mask"), devices="cpu")
+    estimates = [PlannedTime(tuple(run.cells), run.spec.seed, None, 0, 60.0) for run in runs]
     page = plan_document(suites, estimates, Machine("CPU", 2, False, {}), "resbench run")
     assert page.data["runs"] == {"done": 0, "todo": 30}  # 8 and 3 cells, one of them in both
     assert page.data["left_s"] == 30 * 60.0

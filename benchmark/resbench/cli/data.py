@@ -28,18 +28,17 @@ def list_(data: tuple[str, ...]) -> int:
 
     locations, code = parse_locations(data), ExitCode.OK
     for name in DATA_SETS:
+        text = f"not available. {how_to_get(name)}"
         try:
             source = identify(name, locations)
-            images = load(source) if source.available else None
-        except ResbenchError as error:
-            text, code = str(error), ExitCode.ENVIRONMENT
-        else:
-            text = f"not available. {how_to_get(name)}"
-            if images is not None:
+            if source.available:
+                images = load(source)
                 what = "the published data set" if source.published else f"label {source.label}"
                 counts = f"{len(images.train_labels):,} + {len(images.test_labels):,} images"
                 where = source.path or "installed with resbench"
                 text = f"{where}  ({what}, {counts}, {source.id[:23]})"
+        except ResbenchError as error:
+            text, code = str(error), ExitCode.ENVIRONMENT
         click.echo(f"{name:{max(map(len, DATA_SETS))}}  {text}")
     return code
 

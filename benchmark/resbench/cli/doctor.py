@@ -25,8 +25,8 @@ _TAKE_LOCK = (
 _SHORT_RUN = (
     "run", "smoke", "--cell=mixed/arl", "--seeds=1,", "--no-mirror", "--jobs=1",
     "--set=data.image_px=8", "--set=data.train_images=64", "--set=data.test_images=50",
-    "--set=model.width=0.125",
-    "--set=training.schedule.total=1", "--set=training.schedule.drops=[]",
+    "--set=model.width=0.125", "--set=training.schedule.total=1",
+    "--set=training.schedule.drops=[]",
 )  # fmt: skip
 
 
@@ -40,8 +40,9 @@ def command(results: Path, data: tuple[str, ...], device: str) -> int:
     Trains for some seconds in a folder of its own, which it removes. Exit 3 if a check fails.
     """
     place = next(p for p in (results.absolute(), *results.absolute().parents) if p.is_dir())
+    code = ExitCode.OK
     with tempfile.TemporaryDirectory(prefix=".doctor-", dir=place) as name:  # not .tmp-: no sweep
-        folder, faults = Path(name), False
+        folder = Path(name)
         checks: dict[str, Callable[[], str]] = {
             "disk": lambda: _disk(folder),
             "locks": lambda: _locks(folder),
@@ -52,14 +53,14 @@ def command(results: Path, data: tuple[str, ...], device: str) -> int:
             "Slurm": _slurm,
         }
         for check, run in checks.items():
-            if check == "training" and faults:  # it would fail for the same reason
+            if check == "training" and code:  # it would fail for the same reason
                 continue
             try:
                 mark, text = "ok", run()
             except ResbenchError as error:
-                mark, text, faults = "FAULT", str(error), True
+                mark, text, code = "FAULT", str(error), ExitCode.ENVIRONMENT
             click.echo(f"{mark:5}  {check:8}  {one_line(text)}")
-    return ExitCode.ENVIRONMENT if faults else ExitCode.OK
+    return code
 
 
 def _disk(folder: Path) -> str:
@@ -108,11 +109,11 @@ def _training(folder: Path, device: str) -> str:
             "the same run gave other bits the second time, so interrupted runs will not resume to "
             "the same result. Use another device, and report this as a defect."
         )
-    text = "a short run gave the same bits twice"
+    graphs = ""
     if choose(device, None)[0].is_gpu:
         _short_run(folder / "3", device, "--engine=graph")
-        text += "; CUDA graphs are captured and replayed"
-    return text
+        graphs = "; CUDA graphs are captured and replayed"
+    return f"a short run gave the same bits twice{graphs}"
 
 
 def _short_run(results: Path, device: str, *options: str) -> list[bytes]:
@@ -132,8 +133,9 @@ def _data(locations: tuple[str, ...]) -> str:
     named = parse_locations(locations)
     missing = [name for name in DATA_SETS if not identify(name, named).available]
     found = ", ".join(name for name in DATA_SETS if name not in missing)
-    get = f"; not here: {', '.join(missing)} (`resbench data fetch {' '.join(missing)}`)"
-    return f"{found}{get if missing else ''}"
+    if not missing:
+        return found
+    return f"{found}; not here: {', '.join(missing)} (`resbench data fetch {' '.join(missing)}`)"
 
 
 def _mlflow(results: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,30 +18,6 @@ from resbench.report.render import FORMATS, render
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
-def results_option(function: _F) -> _F:
-    """Add ``--results DIR``, by default ``results/`` of the working directory."""
-    return _results(None)(function)
-
-
-def results_to_read_option(*, needed: bool = False) -> Callable[[_F], _F]:
-    """Add ``--results DIR`` of a verb that reads it: a folder that the user names must exist.
-
-    The default folder may be missing and then counts as empty, unless it is ``needed``.
-    """
-
-    def found(context: click.Context, parameter: click.Parameter, value: Path) -> Path:
-        named = context.get_parameter_source(str(parameter.name)) is not ParameterSource.DEFAULT
-        from resbench.store.layout import ResultsFolder, what_is
-
-        if not os.path.isdir(value) and (named or needed or os.path.lexists(value)):
-            why = f", but {what_is(value)}" if os.path.islink(value) else ""
-            raise EnvironmentFault(f"{value}: no such results folder{why}. Name it with --results.")
-        ResultsFolder(value).is_marked()  # refuses the format of another resbench
-        return value
-
-    return _results(found)
-
-
 class NamedPath(click.Path):
     """A path that is not empty: an unset variable would mean the working folder."""
 
@@ -51,36 +28,96 @@ class NamedPath(click.Path):
         return super().convert(value, param, ctx)
 
 
-def _results(callback: Callable[..., Path] | None) -> Callable[[_F], _F]:
+def options(*given: Callable[[Any], Any]) -> Callable[[_F], _F]:
+    """Return a decorator that adds several options, in this order."""
+
+    def add(function: _F) -> _F:
+        for option in reversed(given):
+            function = option(function)
+        return function
+
+    return add
+
+
+def _results(callback: Callable[..., Path] | None = None) -> Callable[[_F], _F]:
     return click.option(
         "--results", type=NamedPath(path_type=Path), default=Path("results"), show_default=True,
         metavar="DIR", help="Results folder.", callback=callback,
     )  # fmt: skip
 
 
+results_option = _results()
+data_option = click.option("--data", multiple=True, metavar="NAME=PATH",
+                           help="Archive or folder of a data set. Repeatable.")  # fmt: skip
+
+
+def results_to_read_option(*, needed: bool = False) -> Callable[[_F], _F]:
+    """Return ``--results DIR`` for a verb that reads it: a folder that is named must exist.
+
+    The default folder may be missing and then counts as empty, unless it is ``needed``.
+    """
+
+    def found(context: click.Context, _: click.Parameter, value: Path) -> Path:
+        from resbench.store.layout import ResultsFolder, what_is
+
+        named = context.get_parameter_source("results") is not ParameterSource.DEFAULT
+        if not os.path.isdir(value) and (named or needed or os.path.lexists(value)):
+            why = f", but {what_is(value)}" if os.path.islink(value) else ""
+            raise EnvironmentFault(f"{value}: no such results folder{why}. Name it with --results.")
+        ResultsFolder(value).is_marked()  # refuses the format of another resbench
+        return value
+
+    return _results(found)
+
+
 def format_option(function: _F) -> _F:
     """Add ``--format`` with all formats that a document can be rendered in."""
     *names, last = FORMATS
     return click.option(
-        "--format", "format_", type=click.Choice([*names, last]), metavar="NAME",
+        "--format", "format_", type=click.Choice(list(FORMATS)), metavar="NAME",
         help=f"{', '.join(names)} or {last}; by default {names[0]}.",
     )(function)  # fmt: skip
 
 
 def show(document: Document, format_: str | None) -> None:
-    """Print a document.
-
-    Raises:
-        UsageError: CSV of a document without rows.
-    """
+    """Print a document, by default as text."""
     if format_ == "csv" and not document.rows:
         raise UsageError("--format csv: this answer has no rows. Use json.")
     click.echo(render(document, format_ or "text"), nl=False)
 
 
-def data_option(function: _F) -> _F:
-    """Add the repeatable ``--data NAME=PATH``."""
-    return click.option(
-        "--data", multiple=True, metavar="NAME=PATH",
-        help="Archive or folder of a data set. Repeatable.",
-    )(function)  # fmt: skip
+def parse_budget(text: str) -> float:
+    """Parse ``90s``, ``9m``, ``1h30m`` into seconds."""
+    match = re.fullmatch(r"(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6})s)?", text)
+    if match is None or not any(match.groups()):
+        raise UsageError(f"--budget {text}: give a duration like 90s, 9m or 1h30m.")
+    hours, minutes, seconds = (int(part or 0) for part in match.groups())
+    total = 3600 * hours + 60 * minutes + seconds
+    if total == 0:
+        raise UsageError(f"--budget {text}: must be longer than 0 s.")
+    return float(total)
+
+
+planning_options = options(
+    click.option("--tier", default="paper", metavar="NAME",
+                 help="Scale of the experiment: paper, tiny, cpu, ..."),
+    click.option("--seeds", metavar="LIST", help="'3' for seeds 1 to 3, or '1,5,9'."),
+    click.option("--cell", "cells", multiple=True, metavar="CELL",
+                 help="Only this cell. Repeatable."),
+    click.option("--set", "set_", multiple=True, metavar="KEY=VALUE",
+                 help="Change a setting. Repeatable."),
+    data_option,
+    results_option,
+    click.option("--devices", default="auto", metavar="LIST",
+                 help="auto, cpu, cuda, or cuda:0,cuda:1,cpu."),
+    click.option("-j", "--jobs", type=click.IntRange(min=1), metavar="N",
+                 help="Workers; by default one per core on a CPU."),
+    click.option("--engine", type=click.Choice(["eager", "graph", "graph+compile"]),
+                 default="eager", metavar="NAME",
+                 help="eager; on a GPU also graph or graph+compile."),
+    click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32",
+                 metavar="NAME", help="fp32, or bf16 on a GPU."),
+    click.option("--budget", type=parse_budget, metavar="TIME",
+                 help="Stop cleanly within this time: 9m, 1h30m."),
+)  # fmt: skip
+"""What `run` and `plan` have in common."""

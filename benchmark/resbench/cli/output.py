@@ -16,12 +16,10 @@ def write_output(path: Path, data: bytes) -> None:
         EnvironmentFault: a folder, or the system refused.
     """
     try:
-        if is_plain(path):
-            target = Path(os.path.realpath(path))
-        else:
-            with open(os.open(path, os.O_WRONLY | os.O_CLOEXEC), "wb") as file:
-                file.write(data)
+        if not is_plain(path):
+            path.write_bytes(data)
             return
+        target = Path(os.path.realpath(path))
     except OSError as error:
         raise fault(path, error) from error
     write_atomic(target, data)

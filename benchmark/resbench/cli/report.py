@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,18 +26,10 @@ if TYPE_CHECKING:
 @format_option
 @click.option("--rows", type=click.Choice(["cells", "runs", "claims"]), metavar="NAME",
               help="Of csv: cells, runs or claims; by default cells.")  # fmt: skip
-@click.option(
-    "--output",
-    type=NamedPath(path_type=Path),
-    metavar="FILE",
-    help="Write to this file, in the format of its suffix.",
-)
-@click.option(
-    "--site",
-    type=NamedPath(path_type=Path),
-    metavar="DIR",
-    help="Write pages and figures to this folder instead.",
-)
+@click.option("--output", type=NamedPath(path_type=Path), metavar="FILE",
+              help="Write to this file, in the format of its suffix.")  # fmt: skip
+@click.option("--site", type=NamedPath(path_type=Path), metavar="DIR",
+              help="Write pages and figures to this folder instead.")  # fmt: skip
 @click.option("--strict", is_flag=True, help="Exit 4 when a claim is not shown.")
 def command(
     suites: tuple[str, ...],
@@ -58,8 +49,17 @@ def command(
     the claims between its marks results:begin and results:end.
     """
     if site is not None:
-        return _site(suites, results, site, format_ or rows or output or strict)
+        from resbench.report.site import write_site
+
+        if format_ or rows or output or strict:
+            raise UsageError(
+                "--site: takes only suites and --results. Leave the other options out."
+            )
+        changed = write_site(suites, results, site)
+        click.echo(f"{count(len(changed), 'file')} changed for {site}", err=True)
+        return ExitCode.OK
     from resbench.analysis.judge import report
+    from resbench.cli.output import write_output
 
     format_ = _format(format_, output)
     if rows and format_ != "csv":
@@ -72,10 +72,25 @@ def command(
     if output is None:
         click.echo(text, nl=False)
     else:
-        from resbench.cli.output import write_output
-
         write_output(output, text.encode())
     return _strict(found) if strict else ExitCode.OK
+
+
+def _format(given: str | None, output: Path | None) -> str:
+    """Return the format; the suffix of a file must not contradict it."""
+    if output is None:
+        return given or "text"
+    suffixes = {row.suffix: name for name, row in FORMATS.items()}
+    known = suffixes.get(output.suffix)
+    if known is None and output.suffix:
+        allowed = ", ".join(suffixes)
+        raise UsageError(f"--output {output}: unknown format {output.suffix}. Use {allowed}.")
+    if given and known and given != known and output.suffix != ".txt":
+        raise UsageError(
+            f"--output {output}: the suffix means {known}, but --format is {given}. Leave --format "
+            "out, or rename the file."
+        )
+    return given or known or "text"
 
 
 def _document(found: Report, results: Path, format_: str, output: Path | None) -> Document:
@@ -97,33 +112,6 @@ def _rows(kind: str, found: Report, results: Path, *, strays: bool) -> list[dict
     if kind == "runs":
         return rows.run_rows(found, scan(results).records, strays=strays)
     return rows.claim_rows(found) if kind == "claims" else rows.cell_rows(found)
-
-
-def _site(suites: Sequence[str], results: Path, folder: Path, others: object) -> int:
-    from resbench.report.site import write_site
-
-    if others:
-        raise UsageError("--site: takes only suites and --results. Leave the other options out.")
-    changed = write_site(suites, results, folder)
-    click.echo(f"{count(len(changed), 'file')} changed for {folder}", err=True)
-    return ExitCode.OK
-
-
-def _format(given: str | None, output: Path | None) -> str:
-    """Return the format; the suffix of a file must not contradict it."""
-    if output is None:
-        return given or "text"
-    suffixes = {row.suffix: name for name, row in FORMATS.items()}
-    known = suffixes.get(output.suffix)
-    if known is None and output.suffix:
-        allowed = ", ".join(suffixes)
-        raise UsageError(f"--output {output}: unknown format {output.suffix}. Use {allowed}.")
-    if given and known and given != known and output.suffix != ".txt":
-        raise UsageError(
-            f"--output {output}: the suffix means {known}, but --format is {given}. Leave --format "
-            "out, or rename the file."
-        )
-    return given or known or "text"
 
 
 def _strict(report: Report) -> int:

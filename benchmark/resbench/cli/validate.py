@@ -50,10 +50,7 @@ def _contents(name: str) -> str:
         return count(check_sources(Path(name)), "source")
     found = check_suite(name)
     skipped = f" ({found['skipped']} skipped)" if found["skipped"] else ""
-    parts = [
-        count(found["cells"], "cell") + skipped,
-        count(found["runs"], "run"),
-        count(found["published"], "published value"),
-        count(found["claims"], "claim"),
-    ]
-    return ", ".join(parts)
+    return (
+        f"{count(found['cells'], 'cell')}{skipped}, {count(found['runs'], 'run')}, "
+        f"{count(found['published'], 'published value')}, {count(found['claims'], 'claim')}"
+    )

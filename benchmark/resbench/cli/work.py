@@ -1,0 +1,238 @@
+"""What `run` does with its plan: submits workers, or trains here and says how it ended."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import click
+from click.core import ParameterSource
+
+from resbench.data.cache import user_folder
+from resbench.errors import EnvironmentFault, ExitCode
+from resbench.runner import cluster
+from resbench.runner.plan import PlannedRun
+from resbench.runner.progress import Progress
+from resbench.runner.session import PlanEnd, Session, SessionSettings
+from resbench.runner.throughput import Throughput
+from resbench.store.layout import ResultsFolder, RunFolder
+from resbench.store.locks import is_locked
+from resbench.store.scan import Scan
+from resbench.store.state import Status
+from resbench.suite.messages import validate
+from resbench.suite.spec import Frozen
+from resbench.suite.yaml import load_document
+from resbench.words import count, duration, invocation
+
+FILE = "executors.yaml"
+OWN = ("executor", "workers", "sbatch", "print_script", "submitted")
+"""The options of `run` that say who trains; ``--submitted`` makes a worker."""
+RESULT_LINES = 8
+"""What a plan's end shows of its tables; the report has the rest."""
+
+
+class Executors(Frozen):
+    """What the file holds: options of sbatch."""
+
+    slurm: dict[str, str | int | float | None]
+
+
+def say(line: str) -> None:
+    """Tell the person at the terminal."""
+    click.echo(line, err=True)
+
+
+def submit(script: str, executor: str | None, workers: int, results: Path) -> int:
+    """Start workers by ``script``, or without an executor print it; return the exit code."""
+    logs = cluster.jobs_folder(results)
+    logs.mkdir(exist_ok=True)
+    started = count(workers, "worker")
+    if executor is None:
+        click.echo(script, nl=False)
+    elif executor == "local":
+        say(f"{started} here; logs: {logs}/")
+        return cluster.run_here(script, workers, results)
+    else:
+        arrays = ", ".join(cluster.submit(script, workers))
+        status, cancel = (invocation(verb, results) for verb in ("status", "cancel"))
+        say(
+            f"{started} submitted to Slurm as {arrays}; logs: {logs}/. {status} shows them, "
+            f"{cancel} ends them."
+        )
+    return ExitCode.OK
+
+
+def worker_script(
+    suites: Iterable[Path],
+    runs: Sequence[PlannedRun],
+    workers: int,
+    sbatch: Sequence[str],
+    results: Path,
+) -> str:
+    """Return the script of workers that run this very command.
+
+    The options of sbatch are the user's own, then those next to the suites, then ``sbatch``.
+    """
+    given: dict[str, str | int | float | None] = {}
+    folders = [user_folder("RESBENCH_CONFIG_DIR", "config"), *(file.parent for file in suites)]
+    for folder in dict.fromkeys(folders):
+        if (folder / FILE).is_file():
+            given |= validate(Executors, load_document(folder / FILE)).slurm
+    for pair in sbatch:
+        name, equals, value = pair.partition("=")
+        given[name] = value if equals else None
+    options = {name: None if value is None else str(value) for name, value in given.items()}
+    command = [*_this_command(), f"--results={results}", f"--submitted={cluster.fingerprint(runs)}"]
+    return cluster.script(command, results, workers, options)
+
+
+def _this_command() -> list[str]:
+    """Return the words that call `run` again as it was called, less the executor and the folder."""
+    context = click.get_current_context()
+    words = ["run", *context.params["suites"], "--no-mirror"]  # SQLite on network disks is unsafe
+    for parameter in context.command.params:
+        name = str(parameter.name)
+        default = context.get_parameter_source(name) is ParameterSource.DEFAULT
+        if default or name in (*OWN, "suites", "results", "no_mirror"):
+            continue
+        value, flag = context.params[name], parameter.opts[-1]
+        if value is True:
+            words.append(flag)
+        else:
+            words += [f"{flag}={item}" for item in (value if parameter.multiple else [value])]
+    return words
+
+
+# -- in a worker -----------------------------------------------------------------------------------
+
+
+def job_deadline() -> float | None:
+    """Return the monotonic time at which a worker must stop for its job's limit, if it has one."""
+    left_s = cluster.job_left_s()
+    return None if left_s is None else time.monotonic() + left_s - min(cluster.MARGIN_S, left_s / 4)
+
+
+def check_submitted(submitted: str, runs: Sequence[PlannedRun], results: Path) -> None:
+    """Refuse to train anything but what was submitted, where it was to be trained."""
+    if not ResultsFolder(results).is_marked():
+        raise EnvironmentFault(
+            f"{results}: not on this machine. Choose a results folder that all nodes share."
+        )
+    if cluster.fingerprint(runs) != submitted:
+        raise EnvironmentFault(
+            "Code, suite or data are not those that were submitted, so nothing is trained. "
+            "Submit again."
+        )
+
+
+def not_taken(runs: Iterable[PlannedRun], results: Path) -> list[PlannedRun]:
+    """Return the runs that are neither finished nor being trained."""
+    folders = ((run, RunFolder(results, run.key)) for run in runs)
+    return [run for run, at in folders if not (at.record.exists() or is_locked(at.path))]
+
+
+def requeue_for_rest(summary: PlanEnd, code: int) -> int:
+    """Have a worker's job requeued for what is left; return the exit code."""
+    if not summary.left or summary.faults:
+        return code
+    left_s = cluster.job_left_s()
+    at_limit = summary.signal is None or (left_s is not None and left_s <= 2 * cluster.MARGIN_S)
+    if at_limit and not summary.epochs:  # an epoch is longer than the limit: it always will be
+        return code
+    if not cluster.requeue():
+        return code
+    say(f"{count(len(summary.left), 'run')} left for the job that Slurm requeues.")
+    return ExitCode.OK
+
+
+# -- here ------------------------------------------------------------------------------------------
+
+
+def train(
+    runs: Sequence[PlannedRun],
+    settings: SessionSettings,
+    found: Scan,
+    *,
+    mirror: bool,
+    signals: Sequence[int],
+) -> PlanEnd:
+    """Work through ``runs`` with the display, and with the export to MLflow if ``mirror``.
+
+    ``signals`` have come already.
+    """
+    from resbench.tracking.follow import Follower
+
+    if signals:
+        return PlanEnd(left=list(runs), signal=signals[0])
+    throughput = Throughput.of(found.records.values())
+    follower = Follower(settings.results) if mirror else None
+    patience_s = 0.0  # a second signal ends everything at once; `resbench sync` catches up
+    try:
+        with Progress(runs, settings.devices[: len(runs)], throughput) as progress:
+            summary = Session(runs, settings, throughput, progress).run()
+            # A new store takes seconds to make, and the first runs may be shorter than that.
+            patience_s = 30.0 if settings.deadline is None else 5.0
+            return summary
+    finally:
+        if follower is not None and (warning := follower.close(patience_s)):
+            say(f"warning: {warning}")
+
+
+def conclude(summary: PlanEnd, suites: Sequence[str], results: Path) -> int:
+    """Print how the runs ended; return the exit code."""
+    ended, failed = list(summary.ended.values()), summary.failed
+    done, diverged = ended.count(Status.DONE), ended.count(Status.DIVERGED)
+    counts = {"diverged": diverged, "failed": len(failed), "left": len(summary.left)}
+    say(", ".join([f"{done} done", *(f"{n} {word}" for word, n in counts.items() if n)]))
+    if failed:
+        logs = [RunFolder(results, key).log for key in failed]
+        some = any(log.is_file() and log.stat().st_size for log in logs)
+        where = f"; logs: {results}/runs/*/worker.log" if some else "."
+        say(f"Failed runs are tried again next time{where}")
+    for fault in summary.faults:
+        say(fault)
+    if summary.left:
+        _say_what_is_left(summary)
+    if summary.faults:
+        return ExitCode.ENVIRONMENT
+    if summary.signal is not None:
+        return 128 + summary.signal
+    if done or diverged:
+        _say_results(summary, suites, results)
+        say(f"See {invocation('report', results, suites)}.")
+    return ExitCode.RUNS_FAILED if failed else ExitCode.OK
+
+
+def _say_results(summary: PlanEnd, suites: Sequence[str], results: Path) -> None:
+    """List the errors of the cells that these runs belong to, next to the published ones."""
+    from tabulate import tabulate
+
+    from resbench.analysis.judge import report
+    from resbench.report.tables import measured
+
+    lines = []
+    for table in report(suites, results).tables:
+        own = {cell.cell for cell in table.cells if any(r.key in summary.ended for r in cell.runs)}
+        for value in table.values:
+            if value.is_error and value.cell in own:
+                published = f"published {value.number}" if value.number else ""
+                lines.append((table.label_of(value), measured(value).text, published))
+    shown = lines[:RESULT_LINES]
+    if shown:
+        say("Measured, with the number of runs:")
+    for line in tabulate(shown, tablefmt="plain", disable_numparse=True).splitlines():
+        say(f"  {line}".rstrip())
+    if len(lines) > len(shown):
+        say(f"  and {len(lines) - len(shown)} more")
+
+
+def _say_what_is_left(summary: PlanEnd) -> None:
+    """List the runs that can resume; if no epoch fitted the budget, say how long one takes."""
+    if not (summary.epochs or summary.faults or summary.signal):
+        epoch_s = summary.epoch_s
+        takes = "" if epoch_s is None else f", the shortest about {duration(epoch_s)}"
+        say(f"The budget is too short for one epoch of any of these runs{takes}.")
+    labels = [run.label for run in summary.left]
+    more = f"; and {len(labels) - 5} more" if len(labels) > 5 else ""
+    say(f"Left: {'; '.join(labels[:5])}{more}. Run the same command to resume.")

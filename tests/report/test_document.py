@@ -9,7 +9,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -76,7 +76,7 @@ def document() -> Document:
     return report_document(report([SUITE], RESULTS))
 
 
-def flat(blocks: tuple[Block, ...]) -> Iterator[Block]:
+def flat(blocks: Sequence[Block]) -> Iterator[Block]:
     for block in blocks:
         yield block
         if isinstance(block, Fold):

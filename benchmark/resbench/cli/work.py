@@ -209,7 +209,7 @@ def _say_results(summary: PlanEnd, suites: Sequence[str], results: Path) -> None
     from tabulate import tabulate
 
     from resbench.analysis.judge import report
-    from resbench.report.tables import measured
+    from resbench.report.text import measured
 
     lines = []
     for table in report(suites, results).tables:
@@ -217,7 +217,7 @@ def _say_results(summary: PlanEnd, suites: Sequence[str], results: Path) -> None
         for value in table.values:
             if value.is_error and value.cell in own:
                 published = f"published {value.number}" if value.number else ""
-                lines.append((table.label_of(value), measured(value).text, published))
+                lines.append((table.label_of(value), measured(value), published))
     shown = lines[:RESULT_LINES]
     if shown:
         say("Measured, with the number of runs:")

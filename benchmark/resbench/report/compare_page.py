@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 
-from resbench.analysis.compare import CellArm, CellPair, Comparison
+from resbench.analysis.compare import CellArm, CellPair, Comparison, PairKind
 from resbench.report import text
 from resbench.report.document import Block, Document, Fold, Heading, Items, Number, Paragraph, Table
 from resbench.stats.multiplicity import ALPHA
 from resbench.words import count
 
-VERDICTS = {
+VERDICTS: dict[PairKind, str] = {
     "b_better": "B is better",
     "b_worse": "B is worse",
     "no_difference": "no difference shown",
@@ -25,8 +26,8 @@ def compare_document(found: Comparison) -> Document:
     sides = zip("AB", (found.a, found.b), found.runs, strict=True)
     blocks: list[Block] = [
         Heading(1, "A against B"),
-        Items(tuple(f"{name}: {label} ({count(runs, 'run')})" for name, label, runs in sides)),
-        Paragraph(summary(found)),
+        Items([f"{name}: {label} ({count(runs, 'run')})" for name, label, runs in sides]),
+        Paragraph(_summary(found)),
     ]
     if found.problems:
         blocks += [Paragraph("Refused, not compared:"), Items(found.problems)]
@@ -37,13 +38,13 @@ def compare_document(found: Comparison) -> Document:
             Items(run.differences),
             Paragraph(f"{text.sentence(made)}."),
         ]
-    blocks += _cell_blocks(found)
+    blocks += _cells(found.cells) if found.cells else ()
     if found.left_out:
-        blocks.append(Fold(f"Without a partner ({len(found.left_out)})", (Items(found.left_out),)))
-    return Document(tuple(blocks), found)
+        blocks.append(Fold(f"Without a partner ({len(found.left_out)})", [Items(found.left_out)]))
+    return Document(blocks, found)
 
 
-def summary(found: Comparison) -> str:
+def _summary(found: Comparison) -> str:
     """Return the answer in one or two sentences."""
     parts = []
     if found.same_key:
@@ -61,14 +62,12 @@ def summary(found: Comparison) -> str:
     return " ".join(parts) or "Nothing to compare: no run of A has a partner in B."
 
 
-def _cell_blocks(found: Comparison) -> Iterator[Block]:
-    if not found.cells:
-        return
+def _cells(pairs: Sequence[CellPair]) -> Iterator[Block]:
     yield Heading(2, "Cell by cell")
-    settings = dict.fromkeys((pair.a.setting, pair.b.setting) for pair in found.cells)
-    yield Items(tuple(f"A: {a}; B: {b}" for a, b in settings))
+    settings = dict.fromkeys((pair.a.setting, pair.b.setting) for pair in pairs)
+    yield Items([f"A: {a}; B: {b}" for a, b in settings])
     header = ("cell", "A", "B", "B - A\npp", "95%", "p", "p\nHolm", "p\nimages", "verdict")
-    yield Table(header, tuple(map(_row, found.cells)), "lrrrrrrrl")
+    yield Table(header, list(map(_row, pairs)), "lrrrrrrrl")
     yield Paragraph(
         "Test errors in percent, mean ± sd over seeds (how many). p: Welch's t-test over runs, by "
         "ranks where a run diverged or is far from the others; p images: for other test images "
@@ -76,23 +75,23 @@ def _cell_blocks(found: Comparison) -> Iterator[Block]:
     )
 
 
-def _row(pair: CellPair) -> tuple[str | Number, ...]:
-    return (
+def _row(pair: CellPair) -> list[str | Number]:
+    low, high = pair.interval
+    return [
         pair.cell,
         _arm(pair.a),
         _arm(pair.b),
         Number(text.signed(pair.difference), pair.difference),
-        text.bounds(pair.interval),
-        text.p_value(pair.p),
-        text.p_value(pair.p_holm),
-        text.p_value(pair.p_images),
+        f"{low:+.2f} to {high:+.2f}" if math.isfinite(high - low) else "unknown",
+        *map(text.p_value, (pair.p, pair.p_holm, pair.p_images)),
         VERDICTS[pair.verdict],
-    )
+    ]
 
 
 def _arm(arm: CellArm) -> Number:
     n, lost = len(arm.errors), f"{arm.diverged} diverged"
     if not n:
         return Number(lost)
-    shown = text.mean_sd(arm.mean, arm.sd, n, n) + (f", {lost}" if arm.diverged else "")
-    return Number(shown, arm.mean, arm.sd)
+    return Number(
+        text.mean_sd(arm.mean, arm.sd, n, n) + (f", {lost}" if arm.diverged else ""), arm.mean
+    )

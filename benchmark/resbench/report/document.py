@@ -12,6 +12,9 @@ from typing import Any, Literal
 
 from resbench.words import one_line
 
+Tone = Literal["for", "against", "open"]
+"""Whether a verdict speaks for the source."""
+
 
 @dataclass(frozen=True)
 class Link:
@@ -30,14 +33,14 @@ class Strong:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The words for a verdict, and whether it speaks for the source."""
+    """The words for a verdict."""
 
     text: str
-    tone: Literal["for", "against", "open"] = "open"
+    tone: Tone = "open"
 
 
 Part = str | Link | Strong | Verdict
-Prose = str | tuple[Part, ...]
+Prose = str | Sequence[Part]
 """One paragraph's text, where needed in parts."""
 
 
@@ -47,12 +50,11 @@ class Number:
 
     text: str
     value: float | None = None
-    sd: float | None = None
     mark: str = ""
     """The sign of its verdict."""
-    notes: tuple[int, ...] = ()
+    notes: Sequence[int] = ()
     """Numbers of the notes below the table."""
-    details: tuple[Block, ...] = field(default=(), repr=False)
+    details: Sequence[Block] = field(default=(), repr=False)
     """What it is made of, for formats that can open a number."""
 
 
@@ -66,7 +68,7 @@ class Effect:
     published: float | None
     reach: float
     """The axis goes from -reach to +reach, in every row of a table; what lies beyond is clipped."""
-    tone: Literal["for", "against", "open"] = "open"
+    tone: Tone = "open"
 
 
 Cell = str | Number | Link | Verdict | Effect
@@ -91,10 +93,10 @@ class Paragraph:
 class Table:
     """A table; ``align`` has l or r for every column."""
 
-    header: tuple[str, ...]
-    rows: tuple[tuple[Cell, ...], ...]
+    header: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
     align: str
-    groups: tuple[int, ...] = ()
+    groups: Sequence[int] = ()
     """How many columns after the first belong together, where a narrow page has to part them."""
     by_last: bool = False
     """Whether the last column groups the rows, for formats that can show groups."""
@@ -104,7 +106,7 @@ class Table:
 class Items:
     """A list with bullets, or numbered from 1: the notes that numbers point to."""
 
-    items: tuple[Prose, ...]
+    items: Sequence[Prose]
     numbered: bool = False
 
 
@@ -117,10 +119,9 @@ class Command:
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture."""
+    """A picture; ``path`` is relative to the document."""
 
     path: str
-    """Relative to the document."""
     alt: str
     svg: bytes = field(default=b"", repr=False)
 
@@ -130,7 +131,7 @@ class Fold:
     """An appendix that is opened on demand; a terminal shows its summary only."""
 
     summary: str
-    blocks: tuple[Block, ...]
+    blocks: Sequence[Block]
 
 
 Block = Heading | Paragraph | Table | Items | Command | Figure | Fold
@@ -140,7 +141,7 @@ Block = Heading | Paragraph | Table | Items | Command | Figure | Fold
 class Document:
     """One answer in all formats: blocks to read, ``data`` for JSON, ``rows`` for CSV."""
 
-    blocks: tuple[Block, ...]
+    blocks: Sequence[Block]
     data: Any = field(default=None, repr=False)
     """The judged types that it was made from."""
     rows: Sequence[Mapping[str, Any]] = field(default=(), repr=False)
@@ -152,21 +153,26 @@ class Document:
         return next(found, "")
 
 
+def items_below(title: str, items: Sequence[Prose]) -> list[Block]:
+    """Return a list below the sentence that introduces it; nothing where the list is empty."""
+    return [Paragraph(title), Items(items)] if items else []
+
+
 def plain(text: str) -> str:
     """Return text on one line, without anything that a terminal or a reader would act on."""
     return one_line(" ".join(text.split()))
 
 
 def spaced(part: str, escape: Callable[[str], str]) -> str:
-    """Escape a part of a text and keep the blank at either end, which :func:`plain` would take.
+    """Escape a part of a text and keep the blanks that separate it from its neighbours.
 
-    It separates the part from the one before or after it.
+    :func:`plain` would take them.
     """
     before, after = " " * part.startswith(" "), " " * (part.endswith(" ") and len(part) > 1)
     return f"{before}{escape(part)}{after}"
 
 
-def parts(text: Prose) -> tuple[Part, ...]:
+def parts(text: Prose) -> Sequence[Part]:
     """Return the parts of a paragraph's text."""
     return (text,) if isinstance(text, str) else text
 

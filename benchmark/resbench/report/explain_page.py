@@ -2,102 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from resbench.analysis import SCHEMA
-from resbench.analysis.explain import Explanation, Finding
+from resbench.analysis.explain import Code, Explanation, Finding
 from resbench.analysis.names import listed, source_label
 from resbench.analysis.values import JudgedValue
 from resbench.report import text
 from resbench.report.document import Block, Command, Document, Heading, Items, Paragraph
-from resbench.report.tables import measured
 from resbench.suite.load import Loaded
 from resbench.words import count
-
-Facts = Mapping[str, Any]
-
-_WORDS: dict[str, Callable[[Facts], tuple[str, str, str]]] = {
-    "published_split": lambda f: (
-        "the published number",
-        f"{f['value'].number}: {' '.join(text.notes_of(f['value']))}",
-        "It is another quantity: no difference to it means anything.",
-    ),
-    "other_data": lambda f: (f["where"], f["reason"], "Errors on other images are other errors."),
-    "other_setting": lambda f: (
-        f["where"],
-        "; ".join(filter(None, [_changes(f), _work(f)])),
-        "This is another experiment: its errors cannot be compared with the published ones.",
-    ),
-    "deviation": lambda f: (
-        f["where"],
-        ": ".join(filter(None, [f["reason"], _changes(f)])),
-        "A known difference.",
-    ),
-    "inferred": lambda f: (
-        count(len(f["settings"]), "inferred setting"),
-        listed(f["settings"]),
-        "The source does not state them; its authors may have chosen otherwise.",
-    ),
-    "size": lambda f: (
-        "size of the network",
-        f"{f['parameters']:,} parameters, {f['expected']:,} "
-        + ("at full width" if f["narrow"] else "expected"),
-        "A narrow network fits less than the published one."
-        if f["narrow"]
-        else "It is not the network that the catalogue describes.",
-    ),
-    "unlike_runs": lambda f: (
-        "runs that are not alike",
-        listed(f["kinds"]),
-        "Compare them seed by seed.",
-    ),
-    "diverged": lambda f: (
-        "diverged runs",
-        f"{f['diverged']} of {count(f['runs'], 'run')}, the first: {f['reason']}",
-        "The mean is that of the other runs.",
-    ),
-    "seeds": lambda f: (
-        "seeds",
-        count(f["runs"], "run")
-        + (
-            f", sd {f['sd']:.2f} pp; one more run is expected within ±{f['reach']:.2f} pp"
-            if f["reach"] is not None
-            else ""
-        ),
-        f"The published number is a median of {f['median_of']}, so that luck moves it less."
-        if f["median_of"]
-        else "The published number counts as one run; its luck is unknown.",
-    ),
-    "underfitted": lambda f: (
-        "fit",
-        _errors(f),
-        "Underfitted: even training images are wrong more often than published test images.",
-    ),
-    "memorised": lambda f: (
-        "fit",
-        _errors(f),
-        f"{f['corrupted'] - f['train']:.0f} points of corrupted labels were learnt by heart.",
-    ),
-    "overfitted": lambda f: (
-        "fit",
-        _errors(f),
-        "Overfitted: what is missing is generalisation, not training.",
-    ),
-    "still_falling": lambda f: (
-        "learning curve",
-        f"the test error fell by {f['fall']:.2f} pp over the last tenth of the epochs, mean of "
-        f"{count(f['runs'], 'run')}; chance gives up to {f['limit']:.2f} pp",
-        "The error still falls at the end: longer training may lower it.",
-    ),
-    "best_epoch": lambda f: (
-        "last epoch against best",
-        f"the best epoch on the test set ({listed(f['epochs'])}) is {f['gain']:.2f} pp lower",
-        "A source that reports its best epoch publishes that; here the last one counts.",
-    ),
-}
-"""For each kind of finding: what it is about, what was found, why it matters."""
 
 
 def explain_document(loaded: Loaded, name: str, found: Sequence[Explanation]) -> Document:
@@ -110,20 +27,15 @@ def explain_document(loaded: Loaded, name: str, found: Sequence[Explanation]) ->
         blocks.append(Paragraph("Not run yet. What is known before:"))
     for explanation in found:
         blocks += _blocks(loaded, explanation)
-    data = {"schema": SCHEMA, "suite": loaded.suite.name, "settings": list(found)}
-    return Document(tuple(blocks), data)
+    return Document(blocks, {"schema": SCHEMA, "suite": loaded.suite.name, "settings": list(found)})
 
 
 def finding_sentence(finding: Finding) -> str:
     """Return a finding on one line: how much, what, the evidence, why it matters."""
-    about, evidence, why = _WORDS[finding.code](finding.facts)
-    if finding.points is None:
-        weight = "size unknown"
-    elif math.isinf(finding.points):
+    weight = "size unknown" if finding.points is None else f"up to {finding.points:.2f} pp"
+    if finding.points == math.inf:
         weight = "not comparable"
-    else:
-        weight = f"up to {finding.points:.2f} pp"
-    return f"{weight} · {about}: {evidence.rstrip('.')}. {why}"
+    return f"{weight} · {_words(finding.code, finding.facts)}"
 
 
 def _blocks(loaded: Loaded, explanation: Explanation) -> Iterator[Block]:
@@ -136,7 +48,7 @@ def _blocks(loaded: Loaded, explanation: Explanation) -> Iterator[Block]:
         found = [finding for finding in explanation.findings if finding.symptom == symptom]
         if found:
             yield Heading(3, title)
-            yield Items(tuple(map(finding_sentence, found)), numbered=True)
+            yield Items(list(map(finding_sentence, found)), numbered=True)
     if explanation.command:
         yield Paragraph("To train the missing runs:")
         yield Command(explanation.command)
@@ -146,29 +58,92 @@ def _value_line(loaded: Loaded, value: JudgedValue, notes: Sequence[str]) -> str
     label = loaded.suite.table.columns[value.column].label
     parts = [f"{label}: {f'published {value.number}' if value.number else 'nothing published'}"]
     if value.mean is not None or value.built:
-        parts.append(f"measured {measured(value).text}")
+        parts.append(f"measured {text.measured(value)}")
     if value.difference is not None and value.is_error:
         parts.append(f"difference {text.signed(value.difference)}")
     said = dict.fromkeys([f"{', '.join(parts)}.", text.value_sentence(value), *notes])
     return " ".join(said)
 
 
-def _changes(facts: Facts) -> str:
-    changes = ((path, *map(text.plain_value, values)) for path, *values in facts["changes"])
-    return listed(
-        f"{path} {value}" + "".join(f" (source {other})" for other in source)
-        for path, value, *source in changes
-    )
+def _words(code: Code, f: Mapping[str, Any]) -> str:
+    """Return what a finding is about, what was found, and why it matters."""
+    runs = count(f["runs"], "run") if "runs" in f else ""
+    reason = (f.get("reason") or "").rstrip(".")
+    match code:
+        case "published_split":
+            said = f"{f['value'].number}: {' '.join(text.notes_of(f['value']))}".rstrip(".")
+            why = "It is another quantity: no difference to it means anything."
+            return f"the published number: {said}. {why}"
+        case "other_data":
+            return f"{f['where']}: {reason}. Errors on other images are other errors."
+        case "other_setting":
+            said = "; ".join(filter(None, [_changes(f), _work(f)]))
+            why = "its errors cannot be compared with the published ones"
+            return f"{f['where']}: {said}. This is another experiment: {why}."
+        case "deviation":
+            said = ": ".join(filter(None, [f["reason"], _changes(f)])).rstrip(".")
+            return f"{f['where']}: {said}. A known difference."
+        case "inferred":
+            said = f"{count(len(f['settings']), 'inferred setting')}: {listed(f['settings'])}"
+            why = "its authors may have chosen otherwise"
+            return f"{said}. The source does not state them; {why}."
+        case "size":
+            said = f"{f['parameters']:,} parameters, {f['expected']:,}"
+            if f["narrow"]:
+                said += " at full width. A narrow network fits less than the published one."
+            else:
+                said += " expected. It is not the network that the catalogue describes."
+            return f"size of the network: {said}"
+        case "unlike_runs":
+            return f"runs that are not alike: {listed(f['kinds'])}. Compare them seed by seed."
+        case "diverged":
+            said = f"{f['diverged']} of {runs}, the first: {reason}"
+            return f"diverged runs: {said}. The mean is that of the other runs."
+        case "seeds":
+            said, luck = runs, "counts as one run; its luck is unknown"
+            if f["reach"] is not None:
+                said += f", sd {f['sd']:.2f} pp; one more run is expected within "
+                said += f"±{f['reach']:.2f} pp"
+            if f["median_of"]:
+                luck = f"is a median of {f['median_of']}, so that luck moves it less"
+            return f"seeds: {said}. The published number {luck}."
+        case "underfitted":
+            why = "even training images are wrong more often than published test images"
+            return f"fit: {_errors(f)}. Underfitted: {why}."
+        case "memorised":
+            points = f"{f['corrupted'] - f['train']:.0f} points"
+            return f"fit: {_errors(f)}. {points} of corrupted labels were learnt by heart."
+        case "overfitted":
+            why = "what is missing is generalisation, not training"
+            return f"fit: {_errors(f)}. Overfitted: {why}."
+        case "still_falling":
+            said = f"the test error fell by {f['fall']:.2f} pp over the last tenth of the epochs, "
+            said += f"mean of {runs}; chance gives up to {f['limit']:.2f} pp"
+            why = "The error still falls at the end: longer training may lower it."
+            return f"learning curve: {said}. {why}"
+        case "best_epoch":
+            said = f"the best epoch on the test set ({listed(f['epochs'])}) is {f['gain']:.2f} pp "
+            said += "lower. A source that reports its best epoch publishes that; here the last "
+            return f"last epoch against best: {said}one counts."
 
 
-def _work(facts: Facts) -> str:
-    seen, source = facts["images"], facts["source_images"]
+def _changes(f: Mapping[str, Any]) -> str:
+    """Return each setting that was changed, its value, and the source's where it is known."""
+    said = []
+    for path, *values in f["changes"]:
+        value, *source = ("unset" if v is None else v if isinstance(v, str) else json.dumps(v)
+                          for v in values)  # fmt: skip
+        said.append(f"{path} {value}" + (f" (source {source[0]})" if source else ""))
+    return listed(said)
+
+
+def _work(f: Mapping[str, Any]) -> str:
+    seen, source = f["images"], f["source_images"]
     share = f"{100 * seen / source:.3g} % of the source's {source:,}" if source else "source: none"
     return f"trains on {seen:,} images in all, {share}"
 
 
-def _errors(facts: Facts) -> str:
-    alone = f" where corrupted labels alone give {facts['corrupted']:.0f} %"
-    labels = alone if facts["corrupted"] else ""
-    train, test = facts["train"], facts["test"]
-    return f"training error {train:.2f} % in the last epoch{labels}, test error {test:.2f} %"
+def _errors(f: Mapping[str, Any]) -> str:
+    alone = f" where corrupted labels alone give {f['corrupted']:.0f} %" if f["corrupted"] else ""
+    train, test = f"{f['train']:.2f} % in the last epoch", f"{f['test']:.2f} %"
+    return f"training error {train}{alone}, test error {test}"

@@ -258,7 +258,7 @@ def claims(settings: Mapping[str, Sequence[JudgedTable]]) -> Figure | None:
         judged = [item for row in rows for item in row.values()]
         axes.plot([], [], **_PUBLISHED, label="published")
         for kind in (kind for kind in _COLOURS if any(kind == item.verdict for item in judged)):
-            axes.plot([], [], color=palette[_COLOURS[kind]], linewidth=4, label=CLAIMS[kind])
+            axes.plot([], [], color=palette[_COLOURS[kind]], linewidth=4, label=CLAIMS[kind].text)
         marker = dict(zip(names, itertools.cycle(_MARKERS)))
         for name in names if len(names) > 1 else ():
             axes.plot([], [], marker[name], color="0.4", label=name)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from resbench.analysis import SCHEMA
 from resbench.analysis.judge import JudgedTable
 from resbench.analysis.names import listed
-from resbench.models import FAMILIES, ZOO, Family, ZooEntry
+from resbench.analysis.values import rounds_to
+from resbench.models import FAMILIES, ZOO, Part, ZooEntry
 from resbench.report import text
 from resbench.report.document import (
     Block,
@@ -23,73 +24,66 @@ from resbench.report.document import (
     Table,
 )
 from resbench.report.tables import table_blocks
-from resbench.suite.schema import half_width
+from resbench.suite.schema import PaperValue
 
 HEADER = (
     "network", "parameters\n10 classes", "100 classes", "with BN\nstatistics", "published",
     "MACs (M)", "depth",
 )  # fmt: skip
+SIGNS = {True: text.VALUES["equal"][0], False: text.VALUES["differs"][0]}
+"""For a network whose size agrees with the published one, or does not."""
 
 
 def models_document(table: JudgedTable) -> Document:
     """Return Table 5 row by row and every network of the catalogue."""
-    rows = [_network(entry) for entry in ZOO]
+    networks = [_network(entry) for entry in ZOO]
     blocks: list[Block] = [Heading(1, "Networks"), Heading(2, table.title), *table_blocks(table)]
     for name, family in FAMILIES.items():
-        own = [row for row in rows if row["family"] == name]
-        notes = [row["note"] for row in own if row["note"]]
-        cells = tuple(_cells(row, notes) for row in own)
-        blocks += [Heading(2, f"Networks of {family.authors}"), Table(HEADER, cells, "lrrrrrr")]
-        blocks += [Items(tuple(notes), numbered=True)] if notes else []
-        blocks.append(_choices(family))
+        own = [network for network in networks if network["family"] == name]
+        notes = [network["note"] for network in own if network["note"]]
+        rows = [_row(network, notes) for network in own]
+        blocks += [Heading(2, f"Networks of {family.authors}"), Table(HEADER, rows, "lrrrrrr")]
+        blocks += [Items(notes, numbered=True)] if notes else []
+        blocks.append(_choices(family.provenance))
     blocks.append(
         Paragraph(
             "Trainable parameters; multiply-accumulates of one 32x32 image, forward, convolutions "
             "and classifier; depth in weighted layers from image to logits. "
-            f"{text.VALUES['equal'][0]} one of the counts rounds to the published size, "
-            f"{text.VALUES['differs'][0]} none does."
+            f"{SIGNS[True]} one of the counts rounds to the published size, {SIGNS[False]} none "
+            "does."
         )
     )
     data = {
         "schema": SCHEMA,
         "values": table.values,
-        "networks": rows,
+        "networks": networks,
         "choices": {name: family.provenance for name, family in FAMILIES.items()},
     }
-    return Document(tuple(blocks), data, rows)
+    return Document(blocks, data, networks)
 
 
-def _choices(family: Family) -> Fold:
+def _choices(marks: Sequence[Part]) -> Fold:
     """Return where every choice in the networks of a family comes from."""
-    marks = family.provenance
-    rows = tuple((m.item, m.value, m.origin, m.place, m.reason) for m in marks)
-    header = ("choice", "value", "origin", "place", "why")
-    counted = Counter(mark.origin for mark in marks)
-    title = listed(f"{n} {origin}" for origin, n in counted.items())
-    return Fold(f"Where its choices come from: {title}", (Table(header, rows, "lllll"),))
+    rows = [(mark.item, mark.value, mark.origin, mark.place, mark.reason) for mark in marks]
+    title = listed(f"{n} {origin}" for origin, n in Counter(m.origin for m in marks).items())
+    table = Table(("choice", "value", "origin", "place", "why"), rows, "lllll")
+    return Fold(f"Where its choices come from: {title}", [table])
 
 
 def _network(entry: ZooEntry) -> dict[str, Any]:
     counts = (entry.parameters_10, entry.parameters_100, entry.with_bn_statistics_10)
-    fits = entry.published and any(_rounds(n, entry.published) for n in counts if n is not None)
-    return {**vars(entry), "options": dict(entry.options), "agrees": fits}
+    millions = entry.published and PaperValue(value=entry.published.removesuffix("M").strip())
+    agrees = millions and any(rounds_to(n / 1e6, millions) for n in counts if n is not None)
+    return {**vars(entry), "options": dict(entry.options), "agrees": agrees}
 
 
-def _rounds(counted: int, published: str) -> bool:
-    """Whether a count rounds to the published millions."""
-    millions = published.removesuffix("M").strip()
-    return abs(counted / 1e6 - float(millions)) <= half_width(millions)
-
-
-def _cells(row: Mapping[str, Any], notes: list[str]) -> tuple[Cell, ...]:
-    same, other = text.VALUES["equal"][0], text.VALUES["differs"][0]
-    mark = {None: "", True: same, False: other}[row["agrees"]]
-    note = (notes.index(row["note"]) + 1,) if row["note"] else ()
-    counts = (row[n] for n in ("parameters_10", "parameters_100", "with_bn_statistics_10"))
-    return (
-        Number(row["label"], notes=note),
+def _row(network: Mapping[str, Any], notes: Sequence[str]) -> list[Cell]:
+    counts = (network[n] for n in ("parameters_10", "parameters_100", "with_bn_statistics_10"))
+    note = [notes.index(network["note"]) + 1] if network["note"] else ()
+    return [
+        Number(network["label"], notes=note),
         *("" if n is None else f"{n:,}" for n in counts),
-        Number(row["published"] or "", mark=mark),
-        f"{row['macs_m']:,.1f}",
-        str(row["trunk_depth"]),
-    )
+        Number(network["published"] or "", mark=SIGNS.get(network["agrees"], "")),
+        f"{network['macs_m']:,.1f}",
+        str(network["trunk_depth"]),
+    ]

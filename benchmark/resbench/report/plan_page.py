@@ -20,6 +20,10 @@ from resbench.words import count, duration
 
 ESTIMATED = "~"
 """Before a time that follows from sizes, not from measured speeds."""
+ESTIMATES = (
+    f"{ESTIMATED}: estimated from the size of the network and the kind of device, to a factor of "
+    "two or so; the first run of a kind measures it."
+)
 UNPROVEN = (
     "On a GPU, `--engine graph` is expected to be about four times as fast, and `--precision bf16` "
     "to halve what a step reads and writes. Neither has run on one yet, so the default is the "
@@ -55,39 +59,24 @@ def plan_document(
     if budget_s is not None:
         runs = buy(runs, machine.workers, budget_s)
     groups = [_cells(expanded, runs) for expanded in suites]
-    todo = _todo(runs)
+    powers = [() if overview else _powers(*pair) for pair in zip(suites, groups, strict=True)]
+    todo, estimated = _todo(runs), sum(not run.measured for run in _todo(runs))
+    finished, started = (sum(run.bought == kind for run in runs) for kind in ("whole", "part"))
     blocks: list[Block] = [Heading(1, "Plan"), Paragraph(_total(todo, len(runs), machine))]
     if todo and machine.on_gpu:
         blocks.append(Paragraph(UNPROVEN))
     if machine.data_missing:
-        blocks.append(Items(tuple(machine.data_missing.values())))
+        blocks.append(Items(list(machine.data_missing.values())))
     if budget_s is not None and todo:
-        blocks.append(Paragraph(_bought(budget_s, runs, groups)))
-    if todo and not overview:
-        blocks.append(Command(command))
-    powers: list[Sequence[Power]] = [()] * len(suites)
+        blocks.append(Paragraph(_bought(budget_s, finished, started, groups)))
     if overview:
-        header = ("suite", "cells", "done", "to do", "left on\none worker")
-        rows = map(_suite_row, suites, groups)
-        blocks += [
-            Table(header, tuple(rows), "lrrrr"),
-            Paragraph(
-                "A run that several suites need is trained once. One of them in detail: "
-                "`resbench plan SUITE`."
-            ),
-        ]
+        blocks += _overview(suites, groups)
     else:
-        for i, (expanded, cells) in enumerate(zip(suites, groups, strict=True)):
-            done = {id_: [run.record for run in own if run.record] for id_, own in cells.items()}
-            powers[i] = claim_powers(expanded, done)
-            blocks += _suite_blocks(expanded, cells, powers[i], budget=budget_s is not None)
-    if any(not run.measured for run in todo):
-        blocks.append(
-            Paragraph(
-                f"{ESTIMATED}: estimated from the size of the network and the kind of device, to "
-                "a factor of two or so; the first run of a kind measures it."
-            )
-        )
+        blocks += [Command(command)] if todo else []
+        for each in zip(suites, groups, powers, strict=True):
+            blocks += _suite_blocks(*each, budget=budget_s is not None)
+    if estimated:
+        blocks.append(Paragraph(ESTIMATES))
     data = {
         "schema": SCHEMA,
         "setting": setting_label(suites[0]),
@@ -96,16 +85,11 @@ def plan_document(
         "data_missing": dict(machine.data_missing),
         "runs": {"done": len(runs) - len(todo), "todo": len(todo)},
         "left_s": math.fsum(run.left_s for run in todo),
-        "estimated_runs": sum(not run.measured for run in todo),
-        "budget": budget_s
-        and {
-            "budget_s": budget_s,
-            "finished": _count(runs, "whole"),
-            "started": _count(runs, "part"),
-        },
+        "estimated_runs": estimated,
+        "budget": budget_s and {"budget_s": budget_s, "finished": finished, "started": started},
         "suites": list(map(_suite_data, suites, groups, powers)),
     }
-    return Document(tuple(blocks), data)
+    return Document(blocks, data)
 
 
 def answer(power: Power) -> str:
@@ -122,21 +106,18 @@ def answer(power: Power) -> str:
 
 def _cells(expanded: Expanded, runs: Sequence[PlannedTime]) -> Cells:
     name = expanded.loaded.suite.name
-    found = {cell.id: list[PlannedTime]() for cell in expanded.cells if cell.spec is not None}
-    for run in runs:
-        for suite, cell in run.cells:
-            if suite == name:
-                found[cell].append(run)
-    return found
+    trained = (cell.id for cell in expanded.cells if cell.spec is not None)
+    return {cell: [run for run in runs if (name, cell) in run.cells] for cell in trained}
+
+
+def _powers(expanded: Expanded, cells: Cells) -> Sequence[Power]:
+    done = {id_: [run.record for run in runs if run.record] for id_, runs in cells.items()}
+    return claim_powers(expanded, done)
 
 
 def _runs_of(cells: Cells) -> list[PlannedTime]:
     """Return the runs of a suite, each once."""
     return list({id(run): run for own in cells.values() for run in own}.values())
-
-
-def _count(runs: Iterable[PlannedTime], bought: str) -> int:
-    return sum(run.bought == bought for run in runs)
 
 
 def _todo(runs: Iterable[PlannedTime]) -> list[PlannedTime]:
@@ -161,7 +142,9 @@ def _time(runs: Sequence[PlannedTime], workers: int = 1) -> str:
     return f"{mark}{duration(total_s(runs, workers))}" if runs else ""
 
 
-def _bought(budget_s: float, runs: Sequence[PlannedTime], groups: Sequence[Cells]) -> str:
+def _bought(budget_s: float, finished: int, started: int, groups: Sequence[Cells]) -> str:
+    if not finished:
+        return f"{duration(budget_s)} finish no run; {count(started, 'run')} would be started."
     counts = [
         sum(run.record is not None or run.bought == "whole" for run in own)
         for cells in groups
@@ -169,9 +152,6 @@ def _bought(budget_s: float, runs: Sequence[PlannedTime], groups: Sequence[Cells
     ]
     fewest, most = min(counts), max(counts)
     seeds = count(most, "seed") if fewest == most else f"{fewest} to {count(most, 'seed')}"
-    finished, started = _count(runs, "whole"), _count(runs, "part")
-    if not finished:
-        return f"{duration(budget_s)} finish no run; {count(started, 'run')} would be started."
     more = f", {started} more in part" if started else ""
     return (
         f"{duration(budget_s)} are enough for {count(finished, 'run')}{more}: each cell then has "
@@ -179,12 +159,18 @@ def _bought(budget_s: float, runs: Sequence[PlannedTime], groups: Sequence[Cells
     )
 
 
-def _suite_row(expanded: Expanded, cells: Cells) -> tuple[str, ...]:
-    name, runs = expanded.loaded.suite.name, _runs_of(cells)
-    if not runs:
-        return (name, "counted", "", "", "")
-    todo = _todo(runs)
-    return (name, str(len(cells)), str(len(runs) - len(todo)), str(len(todo)), _time(todo))
+def _overview(suites: Sequence[Expanded], groups: Sequence[Cells]) -> Iterator[Block]:
+    rows: list[tuple[str, ...]] = []
+    for expanded, cells in zip(suites, groups, strict=True):
+        runs = _runs_of(cells)
+        todo = _todo(runs)
+        counts = (str(len(cells)), str(len(runs) - len(todo)), str(len(todo)), _time(todo))
+        rows.append((expanded.loaded.suite.name, *(counts if runs else ("counted", "", "", ""))))
+    yield Table(("suite", "cells", "done", "to do", "left on\none worker"), rows, "lrrrr")
+    yield Paragraph(
+        "A run that several suites need is trained once. One of them in detail: "
+        "`resbench plan SUITE`."
+    )
 
 
 def _suite_blocks(
@@ -196,10 +182,10 @@ def _suite_blocks(
         yield Paragraph("Counted, not trained: see `resbench report`.")
         return
     yield Paragraph(f"{sentence(setting_label(expanded))} · seeds {listed(expanded.seeds)}.")
-    header = ("cell", "done", "to do", "one run", "left on\none worker", "in budget")
-    size = len(header) if budget else len(header) - 1
-    rows = tuple(_row(id_, runs)[:size] for id_, runs in cells.items())
-    yield Table(header[:size], rows, "lrrrrr"[:size])
+    header = ["cell", "done", "to do", "one run", "left on\none worker"]
+    header += ["in budget"] if budget else []
+    rows = [_row(id_, runs)[: len(header)] for id_, runs in cells.items()]
+    yield Table(header, rows, "l" + "r" * (len(header) - 1))
     shared = {name for run in _runs_of(cells) for name, _ in run.cells} - {suite.name}
     if shared:
         yield Paragraph(f"Shared with {listed(sorted(shared))}: such a run is trained once.")
@@ -209,23 +195,22 @@ def _suite_blocks(
 
 def _row(cell: str, runs: Sequence[PlannedTime]) -> tuple[str, ...]:
     todo = _todo(runs)
-    started = sum(run.epochs > 0 for run in todo)
-    took = [run.record.timing.total_s for run in runs if run.record]
     fresh = [run for run in todo if not run.epochs]
-    mean = duration(sum(took) / len(took)) if took else ""
+    started = f" ({len(todo) - len(fresh)} started)" if len(fresh) < len(todo) else ""
+    took = [run.record.timing.total_s for run in runs if run.record]
     return (
         cell,
         str(len(runs) - len(todo)),
-        f"{len(todo)}" + (f" ({started} started)" if started else ""),
-        _time(fresh[:1]) if fresh else mean,
+        f"{len(todo)}{started}",
+        _time(fresh[:1]) or (duration(sum(took) / len(took)) if took else ""),
         _time(todo),
-        str(_count(runs, "whole")),
+        str(sum(run.bought == "whole" for run in runs)),
     )
 
 
 def _power_blocks(powers: Sequence[Power]) -> Iterator[Block]:
     yield Paragraph("What the claims can decide, before anything more is trained:")
-    rows = tuple(
+    rows = [
         (
             power.claim.text,
             _points(power.published_pp),
@@ -235,7 +220,7 @@ def _power_blocks(powers: Sequence[Power]) -> Iterator[Block]:
             answer(power),
         )
         for power in powers
-    )
+    ]
     header = ("claim", "published\npp", "seeds", "sd\npp", "detects\npp", "seeds to decide")
     yield Table(header, rows, "lrrrrl")
     sources = listed(dict.fromkeys(f"{p.spread.sd_pp:.2f} {p.spread.source}" for p in powers))

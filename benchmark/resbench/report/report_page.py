@@ -7,16 +7,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from resbench.analysis.claims import JudgedClaim
 from resbench.analysis.judge import JudgedTable, Report
 from resbench.analysis.names import SPLITS, data_label, listed
 from resbench.analysis.rows import cell_rows
-from resbench.analysis.values import JudgedValue
 from resbench.datasets import DATA_SETS
 from resbench.report import text
 from resbench.report.document import (
     Block,
+    Cell,
     Command,
     Document,
     Figure,
@@ -25,10 +26,12 @@ from resbench.report.document import (
     Items,
     Link,
     Paragraph,
+    Part,
     Prose,
     Strong,
     Table,
     Verdict,
+    items_below,
 )
 from resbench.report.tables import EFFECTS, claims_table, table_blocks
 from resbench.suite.schema import SIGNAL_METRICS
@@ -45,63 +48,38 @@ def report_document(
     report: Report,
     figures: Figures | None = None,
     *,
-    runs: str | None = None,
+    runs: str = "",
     method: str = "",
     index: bool = False,
 ) -> Document:
     """Return everything, or an ``index`` with links to the pages of the suites.
 
-    Suites without runs are folded where others have some. ``runs`` is the path of the folder of
-    runs from the document, for formats with links to runs; ``method`` that of the page on
-    statistics.
+    ``runs`` is the path of the folder of runs from the document, for formats with links to runs;
+    ``method`` that of the page on statistics.
     """
-    figures, several = figures or {}, len(report.by_suite) > 1
-    suites, waiting, again = list[Block](), list[Block](), list[Block]()
-    for suite, tables in report.by_suite.items() if not index else ():
-        title, own = f"{suite}: {tables[0].title}", list(_suite(report, suite, figures, runs))
-        if report.with_runs and tables[0].trained and not tables[0].has_runs:
-            waiting.append(Fold(title, tuple(own)))
-        else:
-            suites += [Heading(2, title), *own]
-    if report.with_runs and not index:
-        said = "Each command trains what the results folder lacks and skips what is recorded; the "
-        said += "last ones recompute every record, and this report."
-        commands = dict.fromkeys(table.command for table in report.with_runs)
-        _, option, folder = next(iter(commands)).partition(" --results ")  # the last of its words
-        last = ("resbench verify", "resbench report --output report.html")
-        again = [Paragraph(said), *map(Command, commands)]
-        again += [Command(f"{line}{option}{folder}") for line in last]
-    # a page that draws the claims in their table has its picture below it
-    drawn = figures.get(ALL if index else README, ())
-    shown = list(report.claims())
-    claims = [
-        *_claims(report, shown, runs), *_how_far(report, shown), *drawn, *_method(report, method)
-    ]  # fmt: skip
-    sections: dict[str, Iterable[Block]] = {
-        "Claims": claims if several or index else [],
-        "Suites": [_suites_table(report, links=index)] if several or index else [],
-        "": suites,
-        "Without runs": waiting,
-        "What the masks do": _masks(figures),
-        "Published errors": _published(report),
-        "Where the runs come from": _provenance(report),
-        "Run it again": again,
-    }
-    blocks: list[Block] = [Heading(1, "Replication report"), *finding(report)]
-    blocks += [Paragraph(_sources(report)), *(figures.get(README, ()) if index else ())]
-    for section, found in sections.items():
-        body = list(found)
-        blocks += [Heading(2, section)] if section and body else []
-        blocks += body
-    return Document(tuple(blocks), report, cell_rows(report))
+    figures = figures or {}
+    blocks: list[Block] = [Heading(1, "Replication report"), *_finding(report), _sources(report)]
+    blocks += figures.get(README, ()) if index else ()
+    if index or len(report.by_suite) > 1:
+        shown = list(report.claims())
+        # a page that draws the claims in their table has its picture below it
+        drawn = figures.get(ALL if index else README, ())
+        claims = [*_claims(report, shown, runs), *_how_far(report, shown), *drawn]
+        blocks += _section("Claims", [*claims, _method(report, method)])
+        blocks += _section("Suites", [_suites_table(report, links=index)])
+    blocks += _suites(report, figures, runs) if not index else ()
+    blocks += _section("What the masks do", _masks(figures))
+    blocks += _section("Published errors", [*_published(report), *_mislabelled(report)])
+    blocks += _section("Where the runs come from", _provenance(report))
+    blocks += _section("Run it again", _again(report)) if not index else ()
+    return Document(blocks, report, cell_rows(report))
 
 
 def suite_document(report: Report, suite: str, figures: Figures) -> Document:
     """Return the page of one suite."""
     heading = Heading(1, f"{suite}: {report.by_suite[suite][0].title}")
-    way = Paragraph((Link("All tables", "README.md"),))
-    blocks = (heading, way, *_suite(report, suite, figures, None))
-    return Document(blocks, report.by_suite[suite])
+    way = Paragraph([Link("All tables", "README.md")])
+    return Document([heading, way, *_suite(report, suite, figures, "")], report.by_suite[suite])
 
 
 def readme_blocks(report: Report, figures: Figures, folder: str) -> list[Block]:
@@ -112,22 +90,32 @@ def readme_blocks(report: Report, figures: Figures, folder: str) -> list[Block]:
     claims = list(report.claims(closest=True))
     asked = [claim.claim for tables in report.by_suite.values() for claim in tables[0].claims]
     ours = sum(claim.ours for claim in asked)
-    kinds = Counter(text.CLAIMS[claim.verdict] for _, claim in claims)
-    verdicts = listed(f"{n} {words}" for words, n in kinds.items())
     said = f" Of {count(len(asked) - ours, 'claim')} of the sources"
     said += f" and {ours} of our own, {len(claims)} have runs so far"
-    said += f": {verdicts}." if claims else "."
-    blocks: list[Block] = [Paragraph((Strong("What the runs show."), said, _elsewhere(report)))]
-    claims.sort(key=lambda pair: (pair[1].verdict not in text.DECIDED, -pair[1].n))
-    blocks += [Items(tuple(_claim_line(report, *pair) for pair in claims[:5]))] if claims else []
+    said += f": {_verdicts(claim for _, claim in claims)}." if claims else "."
+    blocks: list[Block] = [Paragraph([Strong("What the runs show."), said, _elsewhere(report)])]
+    claims.sort(key=lambda pair: (pair[1].verdict in (*text.UNDECIDED, "not_learnt"), -pair[1].n))
+    blocks += [Items([_claim_line(report, *pair) for pair in claims[:5]])] if claims else []
     blocks += _how_far(report, claims)
     for drawn in figures.get(README, ()):
-        blocks.append(Figure(f"{folder}/{drawn.path}", drawn.alt, drawn.svg))
-    table = list(_claims(report, claims))
-    blocks += [Fold(f"All claims with runs ({len(claims)})", tuple(table))] if table else []
+        blocks.append(replace(drawn, path=f"{folder}/{drawn.path}"))
+    if claims:
+        blocks.append(Fold(f"All claims with runs ({len(claims)})", _claims(report, claims)))
     way = Link(f"{folder}/", f"{folder}/README.md")
     more = " has the tables, what differs from the published setting, and the runs behind it all."
-    return [*blocks, Paragraph((way, more))]
+    return [*blocks, Paragraph([way, more])]
+
+
+def _section(title: str, blocks: Iterable[Block]) -> list[Block]:
+    """Return blocks below their title; nothing where there are none."""
+    found = list(blocks)
+    return [Heading(2, title), *found] if found else []
+
+
+def _verdicts(claims: Iterable[JudgedClaim]) -> str:
+    """Return how many claims have each verdict."""
+    kinds = Counter(text.CLAIMS[claim.verdict].text for claim in claims)
+    return listed(f"{n} {words}" for words, n in kinds.items())
 
 
 def _claim_line(report: Report, table: JudgedTable, claim: JudgedClaim) -> Prose:
@@ -138,24 +126,23 @@ def _claim_line(report: Report, table: JudgedTable, claim: JudgedClaim) -> Prose
     seeds = count(claim.look or claim.n, "seed")
     return (
         f"{claim.claim.text.rstrip('.')}: ",
-        Strong(text.CLAIMS[claim.verdict]),
+        Strong(text.CLAIMS[claim.verdict].text),
         f" in {report.name(table)}. Measured {text.amount(claim, claim.effect_pp)}{unit}{known}, "
         f"{seeds}; published {published or 'without a number'}{' pp' if published else ''}.",
     )
 
 
-def finding(report: Report) -> Iterator[Block]:
+def _finding(report: Report) -> Iterator[Block]:
     """Yield what was run, setting by setting, with the verdicts; then what was refused."""
-    if not report.runs:
-        yield Paragraph("No run is recorded yet.")
-    else:
+    if report.runs:
         settings = count(len(report.by_setting), "setting")
         said = f"{count(len(report.runs), 'run')} in {settings}."
         yield Paragraph(said + _elsewhere(report))
-        yield Items(tuple(_setting_line(name, found) for name, found in report.by_setting.items()))
-    if report.problems:
-        yield Paragraph(f"Refused as damaged, and in no table ({len(report.problems)}):")
-        yield Items(report.problems)
+        yield Items([_setting_line(name, found) for name, found in report.by_setting.items()])
+    else:
+        yield Paragraph("No run is recorded yet.")
+    refused = f"Refused as damaged, and in no table ({len(report.problems)}):"
+    yield from items_below(refused, report.problems)
 
 
 def _elsewhere(report: Report) -> str:
@@ -176,73 +163,60 @@ def _setting_line(name: str, tables: Sequence[JudgedTable]) -> Prose:
     changes = tables[0].setting.changes
     asked = sum(len(table.claims) for table in tables)
     judged = [claim for table in tables for claim in table.claims if claim.has_runs]
-    with_runs = f"{len(judged)} of {count(asked, 'claim')} have runs"
-    if not judged:
-        with_runs = (
-            f"none of {count(asked, 'claim')} has runs in all its cells" if asked else "no claims"
-        )
-    kinds = Counter(text.CLAIMS[claim.verdict] for claim in judged)
-    tones = {text.CLAIMS[claim.verdict]: text.TONES.get(claim.verdict, "open") for claim in judged}
-    said: list[str | Verdict] = [
+    with_runs = f"none of {count(asked, 'claim')} has runs in all its cells"
+    if judged or not asked:
+        with_runs = f"{len(judged)} of {count(asked, 'claim')} have runs" if asked else "no claims"
+    said: list[Part] = [
         f"{text.sentence(name)}, on {data}: {count(len(runs), 'run')}, {hours:.1f} device hours; "
-        + with_runs
+        f"{with_runs}"
     ]
-    for i, (words, n) in enumerate(kinds.items()):
-        said += [", " if i else ": ", Verdict(f"{words} {n}", tones[words])]
+    for verdict, n in Counter(text.CLAIMS[claim.verdict] for claim in judged).items():
+        said += [", " if said[1:] else ": ", Verdict(f"{verdict.text} {n}", verdict.tone)]
     return (*said, f". Setting: {changes}." if changes else ".")
 
 
-def _sources(report: Report) -> Prose:
+def _sources(report: Report) -> Paragraph:
     """Return what is replicated, each document with its link where it has one."""
     cited = {source.title: source.link for table in report.tables for source in table.sources}
-    linked: list[str | Link] = []
+    linked: list[Part] = []
     for title, link in cited.items():
         linked += [", " if linked else "Tables of ", Link(title, link) if link else title]
-    return (*linked, ". Every number is computed from the records of runs.")
+    return Paragraph([*linked, ". Every number is computed from the records of runs."])
 
 
-def _suites_table(report: Report, *, links: bool = False) -> Table:
+def _suites_table(report: Report, *, links: bool) -> Table:
     """Return a row for each table: how much has run and what came of it."""
-    rows = []
+    rows: list[list[Cell]] = []
     for table in report.tables:
         kinds = Counter(value.verdict for value in table.values)
         signs = [f"{kinds[kind]} {text.VALUES[kind][0]}" for kind in text.VALUES if kinds[kind]]
-        verdicts = Counter(text.CLAIMS[claim.verdict] for claim in table.claims if claim.has_runs)
         asked = sum(len(cell.seeds) for cell in table.cells)
-        rows.append((
-            Link(table.suite, f"{table.suite}.md") if links else table.suite,
-            *([table.title] if links else []),
+        waiting = f"{len(table.claims)} not run" if table.claims else ""
+        rows.append([
+            *([Link(table.suite, f"{table.suite}.md"), table.title] if links else [table.suite]),
             report.name(table) if table.has_runs else "",
             f"{len(table.runs)}/{asked}" if table.trained else "counted",
             listed(signs),
-            listed(f"{n} {words}" for words, n in verdicts.items())
-            or (f"{len(table.claims)} not run" if table.claims else ""),
-        ))  # fmt: skip
+            _verdicts(claim for claim in table.claims if claim.has_runs) or waiting,
+        ])  # fmt: skip
     header = ("suite", *(["table"] if links else []), "setting", "runs", "values", "claims")
-    return Table(header, tuple(rows), "l" * (len(header) - 3) + "rll")
+    return Table(header, rows, "l" * (len(header) - 3) + "rll")
 
 
 def _claims(
-    report: Report,
-    claims: Iterable[tuple[JudgedTable, JudgedClaim]],
-    runs: str | None = None,
-) -> Iterator[Block]:
-    """Yield the claims with runs and their settings."""
-    found = list(claims)
-    if not found:
-        return
+    report: Report, claims: Sequence[tuple[JudgedTable, JudgedClaim]], runs: str = ""
+) -> list[Block]:
+    """Return the claims with runs and their settings."""
     several = len(report.by_setting) > 1
-    suites = [f"{t.suite}, {report.name(t)}" if several else t.suite for t, _ in found]
-    yield claims_table(found, {"suite": suites}, runs)
-    yield Paragraph(EFFECTS)
+    suites = [f"{t.suite}, {report.name(t)}" if several else t.suite for t, _ in claims]
+    return [claims_table(claims, {"suite": suites}, runs), Paragraph(EFFECTS)] if claims else []
 
 
 def _how_far(
     report: Report, claims: Iterable[tuple[JudgedTable, JudgedClaim]]
 ) -> Iterator[Paragraph]:
     """Yield how far the networks behind claims have come, away from the published setting."""
-    found = list(claims)
-    far = dict.fromkeys(report.name(t) for t, _ in found if not t.setting.published)
+    far = dict.fromkeys(report.name(table) for table, _ in claims if not table.setting.published)
     if ranges := [f"{_error_range(report.by_setting[name])} in {name}" for name in far]:
         yield Paragraph(
             f"Test errors of these networks are {listed(ranges)}; the published ones are of "
@@ -262,10 +236,10 @@ def _masks(figures: Figures) -> Iterator[Block]:
         yield figure
 
 
-def _method(report: Report, path: str) -> Iterator[Block]:
-    asked = [claim for tables in report.by_suite.values() for claim in tables[0].claims]
-    yield Paragraph((
-        f"{count(len(asked), 'claim')} in all; those without runs are in the tables of the suites. "
+def _method(report: Report, path: str) -> Paragraph:
+    asked = sum(len(tables[0].claims) for tables in report.by_suite.values())
+    return Paragraph((
+        f"{count(asked, 'claim')} in all; those without runs are in the tables of the suites. "
         "A claim is judged at 3, 5 and 8 seeds; p is adjusted for these looks and for the number "
         "of a suite's claims, those of its sources and our own apart. The last epoch counts, "
         "never the best on the test set. What each verdict means and how often it is wrong: ",
@@ -288,25 +262,24 @@ def _error_range(tables: Sequence[JudgedTable]) -> str:
 
 
 def _published(report: Report) -> Iterator[Block]:
-    """Yield what became of the published numbers, and which of them are mislabelled."""
-    order = (*JUDGED, "not_comparable", "not_run")
-    groups = [zip(*(t.values for t in own), strict=True) for own in report.by_suite.values()]
+    """Yield what became of the published numbers."""
     errors = [
-        # in the judged setting that is closest to the source's
-        next((value.verdict for value in values if value.verdict in JUDGED), None)
-        or min((value.verdict for value in values), key=order.index)
-        for group in groups
-        for values in group
-        if values[0].verdict in order and values[0].is_error and values[0].number
+        [value.verdict for value in values]
+        for tables in report.by_suite.values()
+        for values in zip(*(table.values for table in tables), strict=True)
+        if values[0].is_error and values[0].number and values[0].verdict != "skipped"
     ]
     if errors:
-        kinds = Counter(errors)
-        verdicts = listed(f"{kinds[kind]} {kind}" for kind in JUDGED if kinds[kind])
-        judged = f"{sum(kinds[kind] for kind in JUDGED)} have runs at the published setting"
+        # in the judged setting that is closest to the source's
+        judged = [next((kind for kind in kinds if kind in JUDGED), None) for kinds in errors]
+        verdicts = listed(f"{judged.count(kind)} {kind}" for kind in JUDGED if kind in judged)
+        open_ = [kinds for kinds, kind in zip(errors, judged, strict=True) if kind is None]
+        elsewhere = sum("not_comparable" in kinds for kinds in open_)
         yield Paragraph(
-            f"Of {len(errors)} published errors {judged}{f' ({verdicts})' if verdicts else ''}, "
-            f"{kinds['not_comparable']} only in another setting, {kinds['not_run']} none. The "
-            "published setting is the source's own: its data set, network, schedule and batch size."
+            f"Of {len(errors)} published errors {len(errors) - len(open_)} have runs at the "
+            f"published setting{f' ({verdicts})' if verdicts else ''}, {elsewhere} only in another "
+            f"setting, {len(open_) - elsewhere} none. The published setting is the source's own: "
+            "its data set, network, schedule and batch size."
         )
     counted = [v.verdict for tables in report.by_suite.values() for v in tables[0].values]
     same, other = counted.count("equal"), counted.count("differs")
@@ -315,19 +288,19 @@ def _published(report: Report) -> Iterator[Block]:
             f"{same} of {same + other} published sizes, layers and depths are those of the "
             "networks as built, after rounding."
         )
-    rows = tuple(
-        (
-            f"{suite}: {tables[0].label_of(value)}",
-            value.number,
-            SPLITS[value.published.claims],
-            SPLITS[value.published.really],
-            value.published.note or "",
-        )
-        for suite, tables in report.by_suite.items()
-        for value in tables[0].values
-        if value.published and value.published.claims and value.published.really
-        and _is_misprint(value)
-    )  # fmt: skip
+
+
+def _mislabelled(report: Report) -> Iterator[Block]:
+    """Yield the published errors that are another kind of error than their table says."""
+    rows = []
+    for suite, (table, *_) in report.by_suite.items():
+        for value in (value for value in table.values if value.is_error):
+            if (published := value.published) is None or published.claims is None:
+                continue
+            pair = claims, really = published.claims, published.really or published.claims
+            if claims != really and pair != ("train", "train_aug"):
+                said = SPLITS[claims], SPLITS[really], published.note or ""
+                rows.append((f"{suite}: {table.label_of(value)}", value.number, *said))
     if rows:
         yield Paragraph(
             "The authors' code, logs and notebooks show that these numbers are another kind of "
@@ -335,12 +308,6 @@ def _published(report: Report) -> Iterator[Block]:
             "never a test error with a training error."
         )
         yield Table(("value", "number", "published as", "is", "note"), rows, "lrlll")
-
-
-def _is_misprint(value: JudgedValue) -> bool:
-    assert value.published is not None
-    claims, really = value.published.claims, value.published.really
-    return value.is_error and claims != really and (claims, really) != ("train", "train_aug")
 
 
 def _provenance(report: Report) -> Iterator[Block]:
@@ -363,7 +330,33 @@ def _provenance(report: Report) -> Iterator[Block]:
     )
 
 
-def _suite(report: Report, suite: str, figures: Figures, runs: str | None) -> Iterator[Block]:
+def _again(report: Report) -> Iterator[Block]:
+    """Yield the commands that make the runs, and the report, anew."""
+    commands = dict.fromkeys(table.command for table in report.with_runs)
+    if commands:
+        yield Paragraph(
+            "Each command trains what the results folder lacks and skips what is recorded; the "
+            "last ones recompute every record, and this report."
+        )
+        # the folder is the last of a command's words
+        _, option, folder = next(iter(commands)).partition(" --results ")
+        last = ("resbench verify", "resbench report --output report.html")
+        yield from map(Command, [*commands, *(f"{line}{option}{folder}" for line in last)])
+
+
+def _suites(report: Report, figures: Figures, runs: str) -> Iterator[Block]:
+    """Yield the tables of every suite; those without runs are folded where others have some."""
+    waiting = list[Block]()
+    for suite, tables in report.by_suite.items():
+        title, own = f"{suite}: {tables[0].title}", list(_suite(report, suite, figures, runs))
+        if report.with_runs and tables[0].trained and not tables[0].has_runs:
+            waiting.append(Fold(title, own))
+        else:
+            yield from _section(title, own)
+    yield from _section("Without runs", waiting)
+
+
+def _suite(report: Report, suite: str, figures: Figures, runs: str) -> Iterator[Block]:
     """Yield the tables of a suite with their figures, and the runs that are in none of them."""
     tables = report.by_suite[suite]
     cited = "; ".join(f"{source.title}, {source.where}" for source in tables[0].sources)
@@ -375,7 +368,7 @@ def _suite(report: Report, suite: str, figures: Figures, runs: str | None) -> It
             f"{count(n, 'finished run')} of this suite in none of its tables: its file, protocol "
             "or tier has changed since."
         )
-    for i, table in enumerate(tables):
-        results = report.results if runs is not None else ""
-        yield from table_blocks(table, first=i == 0, results=results, runs=runs)
+    for table in tables:
+        results = report.results if runs else ""
+        yield from table_blocks(table, first=table is tables[0], results=results, runs=runs)
         yield from figures.get((suite, table.setting.id), ())

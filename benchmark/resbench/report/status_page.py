@@ -2,17 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
+from resbench.analysis.names import listed
 from resbench.analysis.status import STATES, FolderStatus, StoppedRun
-from resbench.report.document import Block, Document, Heading, Items, Paragraph, Table
+from resbench.report.document import Block, Document, Heading, Paragraph, Table, items_below
 from resbench.runner.cluster import SlurmJob
 from resbench.words import count, duration
 
 
 def status_document(status: FolderStatus) -> Document:
     """Return what runs a results folder holds, and every folder that is not in order."""
-    return Document(tuple(_blocks(status)), status)
+    blocks: list[Block] = [
+        Heading(1, "Status"),
+        Paragraph(f"{status.results}: {count(status.records, 'finished run')}."),
+    ]
+    rows = [
+        (table.suite, table.setting, *(str(table.runs[state] or "") for state in STATES))
+        for table in status.tables if table.setting
+    ]  # fmt: skip
+    if rows:
+        blocks.append(Table(("suite", "setting", *STATES), rows, "ll" + "r" * len(STATES)))
+    waiting = [f"{t.suite} ({t.runs['to do']})" for t in status.tables if not t.setting]
+    if waiting:
+        blocks.append(Paragraph(f"Not run yet, with the number of runs: {listed(waiting)}."))
+    jobs, stopped = map(_job_line, status.jobs), map(stopped_line, status.unfinished)
+    strays = (
+        f"{count(len(status.orphans), 'finished run')} in no cell of these suites, from an edited "
+        "or another suite, another version or --set; the cells they were run for:"
+    )
+    refused = f"{count(len(status.problems), 'folder')} refused, counted nowhere:"
+    blocks += items_below("Slurm jobs, each a worker that takes what is free:", list(jobs))
+    blocks += items_below("Unfinished; the command that started a run resumes it:", list(stopped))
+    blocks += items_below(strays, status.orphans)
+    blocks += items_below(refused, status.problems)
+    return Document(blocks, status)
 
 
 def stopped_line(run: StoppedRun) -> str:
@@ -32,37 +54,7 @@ def stopped_line(run: StoppedRun) -> str:
     return f"{where}: {run.status} {far}{why} ({run.key[:16]})"
 
 
-def job_line(job: SlurmJob) -> str:
+def _job_line(job: SlurmJob) -> str:
     """Return what squeue says of a submitted worker."""
     why = f" ({job.reason})" if job.state == "PENDING" else f" on {job.node}, {job.left} left"
     return f"{job.id}: {job.state.lower()}{why}"
-
-
-def _blocks(status: FolderStatus) -> Iterator[Block]:
-    yield Heading(1, "Status")
-    yield Paragraph(f"{status.results}: {count(status.records, 'finished run')}.")
-    run = [table for table in status.tables if table.setting]
-    if run:
-        rows = tuple(
-            (table.suite, table.setting or "", *(str(table.runs[s] or "") for s in STATES))
-            for table in run
-        )
-        yield Table(("suite", "setting", *STATES), rows, "ll" + "r" * len(STATES))
-    waiting = [f"{t.suite} ({t.runs['to do']})" for t in status.tables if not t.setting]
-    if waiting:
-        yield Paragraph(f"Not run yet, with the number of runs: {', '.join(waiting)}.")
-    if status.jobs:
-        yield Paragraph("Slurm jobs, each a worker that takes what is free:")
-        yield Items(tuple(map(job_line, status.jobs)))
-    if status.unfinished:
-        yield Paragraph("Unfinished; the command that started a run resumes it:")
-        yield Items(tuple(map(stopped_line, status.unfinished)))
-    if status.orphans:
-        yield Paragraph(
-            f"{count(len(status.orphans), 'finished run')} in no cell of these suites, from an "
-            "edited or another suite, another version or --set; the cells they were run for:"
-        )
-        yield Items(status.orphans)
-    if status.problems:
-        yield Paragraph(f"{count(len(status.problems), 'folder')} refused, counted nowhere:")
-        yield Items(status.problems)

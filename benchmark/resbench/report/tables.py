@@ -7,6 +7,7 @@ import math
 import shlex
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from resbench.analysis.claims import JudgedClaim
 from resbench.analysis.classes import errors_by_class
@@ -26,10 +27,9 @@ from resbench.report.document import (
     Number,
     Paragraph,
     Table,
-    Verdict,
 )
 from resbench.suite.metrics import METRICS
-from resbench.suite.schema import SIGNAL_METRICS
+from resbench.suite.schema import ERROR_METRICS, SIGNAL_METRICS, Metric
 from resbench.words import count
 
 EFFECTS = (
@@ -42,7 +42,7 @@ EFFECTS = (
 
 
 def table_blocks(
-    table: JudgedTable, *, first: bool = True, results: str = "", runs: str | None = None
+    table: JudgedTable, *, first: bool = True, results: str = "", runs: str = ""
 ) -> Iterator[Block]:
     """Yield one table with everything that belongs to it.
 
@@ -54,21 +54,23 @@ def table_blocks(
         yield Heading(3, text.sentence(table.setting.label))
     if table.setting.changes:
         yield Paragraph(f"{text.sentence(table.setting.changes)}.")
-    notes: dict[str, int] = {}
-    yield _main_table(table, notes, runs)
+    main, notes = _main_table(table, runs)
+    yield main
     yield from _legend(table)
-    if first:
-        yield from [Items(tuple(notes), numbered=True)] if notes else []
-        yield from [Items(table.footnotes)] if table.footnotes else []
-    elif notes:
-        yield Paragraph("Notes as above.")
-    yield from _claims(table, runs, first=first)
+    if notes:
+        yield Items(notes, numbered=True) if first else Paragraph("Notes as above.")
+    if first and table.footnotes:
+        yield Items(table.footnotes)
+    if table.claims:
+        yield Heading(4, "Claims")
+        yield from _claims(table, runs, first=first)
     if table.has_runs:
         yield Heading(4, "Every cell, last epoch")
         yield _cells_table(table)
         hours = sum(run.total_s for run in table.runs.values()) / 3600
         yield Paragraph(f"Cost: {count(len(table.runs), 'run')}, {hours:.2f} device hours.")
-    yield from _provenance(table, ledger=first)
+    if table.settings:
+        yield from _provenance(table, ledger=first)
     if table.trained and table.lacks_runs:
         yield Paragraph("To train the missing runs:")
         yield Command(table.command)
@@ -78,29 +80,10 @@ def table_blocks(
         yield from _classes_fold(table, results) if results else ()
 
 
-def measured(
-    value: JudgedValue, notes: tuple[int, ...] = (), details: tuple[Block, ...] = ()
-) -> Number:
-    """Return what was measured: mean, spread and number of runs, or what was built."""
-    if value.verdict == "skipped":
-        return Number("-", notes=notes)
-    if value.is_error or value.metric == "train_time_min":
-        shown = [f"{value.diverged} diverged"] if value.diverged else []
-        if value.mean is not None:
-            n = len(value.values)
-            shown.insert(0, text.mean_sd(value.mean, value.sd, n, value.planned))
-        said = ", ".join(shown) or "not run"
-        return Number(said, value.mean, value.sd, notes=notes, details=details if shown else ())
-    built = value.built or text.percent(value.mean, 3)
-    return Number(
-        built, value.mean, mark=text.mark(value), notes=notes, details=details if built else ()
-    )
-
-
 def claims_table(
     found: Sequence[tuple[JudgedTable, JudgedClaim]],
     more: Mapping[str, Sequence[str]],
-    runs: str | None = None,
+    runs: str = "",
 ) -> Table:
     """Return a row for each claim with runs, all on one axis.
 
@@ -109,126 +92,127 @@ def claims_table(
     reach = _reach([claim for _, claim in found])
     header = ("claim", "published\npp", "measured\npp", "interval\n95%", "verdict",
               "published\nevidence", "seeds", "p\nadjusted", *more)  # fmt: skip
-    rows: list[tuple[Cell, ...]] = []
+    rows: list[list[Cell]] = []
     for i, (table, claim) in enumerate(found):
-        tone = text.TONES.get(claim.verdict, "open")
+        verdict = text.CLAIMS[claim.verdict]
+        ours = " (A claim of ours.)" if claim.claim.ours else ""
         step = f" (Step: {claim.step}.)" if claim.step else ""
-        details = (
+        details = [
             Heading(5, claim.claim.text),
             Paragraph(text.claim_sentence(claim)),
             *_runs_of(table, claim, runs),
-        )
+        ]
         seeds, (_, p) = claim.look or claim.n, text.deciding_p(claim)
         # factors cannot be drawn on an axis of percentage points
         points = claim.claim.metric not in SIGNAL_METRICS
         marks = (claim.effect_pp, claim.interval, claim.published_pp) if points else (None,) * 3
-        rows.append((
-            claim.claim.text + (" (A claim of ours.)" if claim.claim.ours else "") + step,
+        rows.append([
+            f"{claim.claim.text}{ours}{step}",
             Number(text.signed(claim.published_pp), claim.published_pp),
             Number(text.amount(claim, claim.effect_pp), claim.effect_pp, details=details),
-            Effect(text.amounts(claim, claim.interval), *marks, reach, tone),
-            Verdict(text.CLAIMS[claim.verdict], tone),
+            Effect(text.amounts(claim, claim.interval), *marks, reach, verdict.tone),
+            verdict,
             text.published_evidence(claim),
             Number(str(seeds), seeds),
             Number(text.p_value(p), p),
             *(column[i] for column in more.values()),
-        ))  # fmt: skip
+        ])  # fmt: skip
     align, groups = "lrrrllrr" + "l" * len(more), (4, 3 + len(more))
-    return Table(header, tuple(rows), align, groups, by_last="suite" in more)
+    return Table(header, rows, align, groups, by_last="suite" in more)
 
 
-def _runs_of(table: JudgedTable, claim: JudgedClaim, runs: str | None) -> Iterator[Block]:
+def _reach(claims: Sequence[JudgedClaim]) -> float:
+    """Return where an axis of effects ends, so that one outlier does not squeeze the others."""
+    claims = [claim for claim in claims if claim.claim.metric not in SIGNAL_METRICS]
+    effects = [abs(v) for c in claims for v in (c.effect_pp, c.published_pp) if v is not None]
+    if not effects:
+        return 1.0
+    most = min(max(effects), 4 * statistics.median(effects))
+    ends = [abs(end) for claim in claims for end in claim.interval or ()]
+    return max(0.5, min(1.15 * max([*ends, *effects]), 1.6 * most))
+
+
+def _runs_of(table: JudgedTable, claim: JudgedClaim, runs: str) -> Iterator[Block]:
     """Yield the runs of the cells that a claim compares, for a document with links to runs."""
-    if runs is None:
-        return
     metric = claim.claim.metric
-    rows: list[tuple[Cell, ...]] = []
-    for cell in (cell for cell in table.cells if cell.cell in claim.cells):
-        for run in cell.runs:
-            error = getattr(run.result, metric, None)
-            shown = Number(text.percent(error) or run.status, error)
-            rows.append((cell.label, str(run.seed), shown, _link(run, runs)))
-    if rows:
-        yield Table(("cell", "seed", METRICS[metric].label, "run"), tuple(rows), "llrl")
+    rows = [
+        (cell.label, *_run_cells(run, metric, getattr(run.result, metric, None), runs))
+        for cell in table.cells if cell.cell in claim.cells for run in cell.runs
+    ]  # fmt: skip
+    if runs and rows:
+        yield Table(("cell", "seed", METRICS[metric].label, "run"), rows, "llrl")
 
 
-def _published(value: JudgedValue, notes: tuple[int, ...]) -> Number:
-    """Return the published number as its source writes it."""
-    try:
-        return Number(value.number, float(value.number), notes=notes)
-    except ValueError:  # a layer, an output size, nothing
-        return Number(value.number, notes=notes)
+def _run_cells(run: Run, metric: Metric, number: float | None, runs: str) -> tuple[Cell, ...]:
+    """Return the seed of a run, what it measured or how it ended, and a link to it."""
+    shown = text.percent(number)
+    if number is not None and metric not in ERROR_METRICS:
+        shown = f"{number:.4g}"
+    link = Link(run.key[:16], f"{runs}/{run.key[:16]}/")
+    return str(run.seed), Number(shown or run.status, number), link
 
 
-def _details(table: JudgedTable, value: JudgedValue, runs: str | None) -> tuple[Block, ...]:
-    """Return what a measured number is made of: verdict, notes, seeds with their runs, command."""
-    if runs is None:
-        return ()
-    cell = next(cell for cell in table.cells if cell.cell == value.cell)
-    said = (text.value_sentence(value), *text.notes_of(value))
-    blocks: list[Block] = [Heading(5, table.label_of(value)), Items(said)]
-    if cell.runs:
-        numbers = dict(zip((run.key for run in cell.done), value.values, strict=False))
-        header = ("seed", METRICS[value.metric].label, "run")
-        rows = tuple(
-            (
-                str(run.seed),
-                _one(run, numbers.get(run.key), value),
-                _link(run, runs),
-            )
-            for run in cell.runs
-        )
-        blocks += [
-            Table(header, rows, "lrl"),
-            Command(f"{table.command} --cell {shlex.quote(cell.cell)}"),
-        ]
-    return tuple(blocks)
-
-
-def _link(run: Run, runs: str) -> Link:
-    return Link(run.key[:16], f"{runs}/{run.key[:16]}/")
-
-
-def _one(run: Run, number: float | None, value: JudgedValue) -> Number:
-    """Return what one run measured, or how it ended."""
-    shown = text.percent(number) if value.is_error or number is None else f"{number:.4g}"
-    return Number(shown or run.status, number)
-
-
-def _main_table(table: JudgedTable, notes: dict[str, int], runs: str | None) -> Table:
-    """Return the table in the source's shape, and number its notes in reading order.
+def _main_table(table: JudgedTable, runs: str) -> tuple[Table, list[str]]:
+    """Return the table in the source's shape, and its notes in reading order.
 
     A column becomes three: published, measured and their difference, where there is any.
     """
+    notes: dict[str, int] = {}
     numbers = {
-        (value.row, value.column): tuple(
+        (value.row, value.column): [
             notes.setdefault(note, len(notes) + 1) for note in text.notes_of(value)
-        )
+        ]
         for value in table.values
     }
     header, groups = [table.row_header], list[int]()
-    columns: list[list[Cell]] = [list(table.rows.values())]
+    columns: list[Sequence[Cell]] = [list(table.rows.values())]
     for name, column in table.columns.items():
         values = [value for value in table.values if value.column == name]
-        parts: dict[str, list[Cell]] = {}
-        noted = [numbers[value.row, name] for value in values]
+        parts: dict[str, list[Number]] = {}
         if any(value.number for value in values):
-            parts["published"] = [_published(v, n) for v, n in zip(values, noted, strict=True)]
-            noted = [()] * len(values)
-        parts["measured"] = [
-            measured(v, n, _details(table, v, runs)) for v, n in zip(values, noted, strict=True)
-        ]
+            parts["published"] = [Number(v.number, _float(v.number)) for v in values]
+        parts["measured"] = [_measured(table, v, runs) for v in values]
         if any(v.is_error and (v.difference is not None or text.mark(v)) for v in values):
             parts["difference"] = [
-                Number(text.signed(v.difference), v.difference, mark=text.mark(v))
-                if v.is_error else "" for v in values
+                Number(text.signed(v.difference), v.difference, text.mark(v))
+                if v.is_error else Number("") for v in values
             ]  # fmt: skip
-        titles = list(parts) if len(parts) > 1 else [""]
-        header += [f"{column.label}\n{titles[0]}".strip(), *titles[1:]]
+        titles = list(parts)
+        parts[titles[0]] = [
+            replace(cell, notes=numbers[value.row, name])
+            for cell, value in zip(parts[titles[0]], values, strict=True)
+        ]
+        header += [f"{column.label}\n{titles[0]}" if titles[1:] else column.label, *titles[1:]]
         columns += parts.values()
         groups.append(len(parts))
-    rows = tuple(zip(*columns, strict=True))
-    return Table(tuple(header), rows, "l" + "r" * (len(header) - 1), tuple(groups))
+    rows = list(zip(*columns, strict=True))
+    return Table(header, rows, "l" + "r" * (len(header) - 1), groups), list(notes)
+
+
+def _float(number: str) -> float | None:
+    try:
+        return float(number)
+    except ValueError:  # a layer, an output size, nothing
+        return None
+
+
+def _measured(table: JudgedTable, value: JudgedValue, runs: str) -> Number:
+    """Return a measured number; for a document with links to runs, what it is made of."""
+    mark = "" if value.is_error else text.mark(value)  # an error has it at its difference
+    shown = Number(text.measured(value), value.mean, mark)
+    if not runs or (value.mean is None and not value.built and not value.diverged):
+        return shown
+    cell = next(cell for cell in table.cells if cell.cell == value.cell)
+    said = (text.value_sentence(value), *text.notes_of(value))
+    details: list[Block] = [Heading(5, table.label_of(value)), Items(said)]
+    if cell.runs:
+        numbers = dict(zip((run.key for run in cell.done), value.values, strict=False))
+        rows = [_run_cells(run, value.metric, numbers.get(run.key), runs) for run in cell.runs]
+        details += [
+            Table(("seed", METRICS[value.metric].label, "run"), rows, "lrl"),
+            Command(f"{table.command} --cell {shlex.quote(cell.cell)}"),
+        ]
+    return replace(shown, details=details)
 
 
 def _legend(table: JudgedTable) -> Iterator[Block]:
@@ -245,40 +229,21 @@ def _legend(table: JudgedTable) -> Iterator[Block]:
         yield Paragraph(f"Not comparable here: {' | '.join(reasons)}.")
 
 
-def _claims(table: JudgedTable, runs: str | None, *, first: bool) -> Iterator[Block]:
+def _claims(table: JudgedTable, runs: str, *, first: bool) -> Iterator[Block]:
     """Yield the claims that have runs as a table, and name the others."""
-    if not table.claims:
-        return
-    yield Heading(4, "Claims")
     judged = [claim for claim in table.claims if claim.has_runs]
     if judged:
-        paired = [
-            text.amounts(claim, claim.paired_interval) if claim.paired_interval else ""
-            for claim in judged
-        ]
-        places = [claim.claim.place for claim in judged]
-        more = {"paired by\nseed, 95%": paired, "source": places}
+        paired = [text.amounts(claim, claim.paired_interval) for claim in judged]
+        more = {"paired by\nseed, 95%": paired, "source": [c.claim.place for c in judged]}
         yield claims_table([(table, claim) for claim in judged], more, runs)
         yield from [Paragraph(EFFECTS)] if first else []
-    waiting = tuple(
-        f"{claim.claim.text} ({'ours, ' if claim.claim.ours else ''}{claim.claim.place}"
-        + (f"; published {claim.claim.published_pp} pp)" if claim.claim.published_pp else ")")
-        for claim in table.claims
-        if not claim.has_runs
-    )
+    waiting = [
+        f"{claim.text} ({'ours, ' if claim.ours else ''}{claim.place}"
+        + (f"; published {claim.published_pp} pp)" if claim.published_pp else ")")
+        for claim in (judged.claim for judged in table.claims if not judged.has_runs)
+    ]
     if waiting:
-        yield Fold(f"Claims without runs here ({len(waiting)})", (Items(waiting),))
-
-
-def _reach(claims: Sequence[JudgedClaim]) -> float:
-    """Return where an axis of effects ends, so that one outlier does not squeeze the others."""
-    claims = [claim for claim in claims if claim.claim.metric not in SIGNAL_METRICS]
-    effects = [abs(v) for c in claims for v in (c.effect_pp, c.published_pp) if v is not None]
-    if not effects:
-        return 1.0
-    most = min(max(effects), 4 * statistics.median(effects))
-    ends = [abs(end) for claim in claims for end in claim.interval or ()]
-    return max(0.5, min(1.15 * max([*ends, *effects]), 1.6 * most))
+        yield Fold(f"Claims without runs here ({len(waiting)})", [Items(waiting)])
 
 
 def _cells_table(table: JudgedTable) -> Table:
@@ -291,21 +256,20 @@ def _cells_table(table: JudgedTable) -> Table:
     }
     if all(run.result.val_in_train_err is None for run in table.runs.values()):
         del errors["validation\nin train"]
-    rows: list[tuple[Cell, ...]] = []
+    rows: list[list[Cell]] = []
     for cell in (cell for cell in table.cells if cell.runs):
         lost = listed(run.seed for run in cell.runs if run.status == "diverged")
         seeds = [listed(run.seed for run in cell.done), f"diverged: {lost}" if lost else ""]
-        rows.append((
+        rows.append([
             cell.label,
             "; ".join(filter(None, seeds)),
             *(_mean(getattr(run.result, name) for run in cell.done) for name in errors.values()),
             f"{cell.runs[0].parameters:,}",
             f"{sum(run.images_per_s for run in cell.runs) / len(cell.runs):,.0f}",
             f"{sum(run.total_s for run in cell.runs) / 3600:.2f}",
-        ))  # fmt: skip
+        ])  # fmt: skip
     header = ("cell", "seeds", *errors, "parameters", "images/s", "hours")
-    align = "ll" + "r" * (len(header) - 2)
-    return Table(header, tuple(rows), align, (1,) * (len(header) - 1))
+    return Table(header, rows, "ll" + "r" * (len(header) - 2), (1,) * (len(header) - 1))
 
 
 def _mean(values: Iterable[float | None]) -> Number:
@@ -316,8 +280,6 @@ def _mean(values: Iterable[float | None]) -> Number:
 
 def _provenance(table: JudgedTable, *, ledger: bool) -> Iterator[Block]:
     """Yield where the settings come from: numbers, every deviation, the whole ledger folded."""
-    if not table.settings:
-        return
     origins = " · ".join(f"{origin} {n}" for origin, n in table.origins.items())
     yield Paragraph(f"Where the settings come from: {origins}.")
     deviations: dict[str, dict[str, None]] = {}
@@ -325,14 +287,14 @@ def _provenance(table: JudgedTable, *, ledger: bool) -> Iterator[Block]:
         known = deviations.setdefault(f"{entry.place}, {entry.reason}", {})
         known[f"{entry.path} = {json.dumps(entry.value)}"] = None
     if deviations:
-        yield Items(tuple(f"deviation, {why}: {listed(own)}" for why, own in deviations.items()))
+        yield Items([f"deviation, {why}: {listed(own)}" for why, own in deviations.items()])
     if ledger:
         header = ("setting", "value", "origin", "place", "reason", "set by")
-        rows = tuple(
+        rows = [
             (e.path, json.dumps(e.value), e.origin, e.place, e.reason or "", e.layer)
             for e in table.settings
-        )
-        yield Fold("Ledger of every setting", (Table(header, rows, "llllll"),))
+        ]
+        yield Fold("Ledger of every setting", [Table(header, rows, "llllll")])
 
 
 def _sentences(table: JudgedTable) -> Iterator[Block]:
@@ -341,14 +303,14 @@ def _sentences(table: JudgedTable) -> Iterator[Block]:
     found = [f"{table.label_of(value)}: {text.value_sentence(value)}" for value in values]
     found += [f"{c.claim.text} {text.claim_sentence(c)}" for c in table.claims if c.has_runs]
     if found:
-        yield Fold("Verdicts in words", (Items(tuple(found)),))
+        yield Fold("Verdicts in words", [Items(found)])
 
 
 def _runs_fold(table: JudgedTable) -> Fold:
     """Return every run behind the table, with its key, code, images and device."""
     header = ("cell", "seed", "status", "test", "run", "code", "data fingerprint", "device")
-    rows: tuple[tuple[Cell, ...], ...] = tuple(
-        (
+    rows: list[list[Cell]] = [
+        [
             cell.label,
             str(run.seed),
             run.status,
@@ -357,27 +319,23 @@ def _runs_fold(table: JudgedTable) -> Fold:
             run.code,
             run.data_fingerprint[:16],
             run.device,
-        )
+        ]
         for cell in table.cells
         for run in cell.runs
-    )
-    return Fold(f"Runs ({len(rows)})", (Table(header, rows, "lrlrllll"),))
+    ]
+    return Fold(f"Runs ({len(rows)})", [Table(header, rows, "lrlrllll")])
 
 
 def _classes_fold(table: JudgedTable, results: str) -> Iterator[Block]:
     """Yield the test error by class and the most frequent confusion of each cell."""
     found = errors_by_class(results, table)
-    rows: tuple[tuple[Cell, ...], ...] = tuple(
-        (label, *(Number(f"{e:.1f}", e) for e in classes.errors), _confusion(classes.worst))
-        for label, classes in found.items()
-    )
-    if rows:
-        names = next(iter(found.values())).names
-        header = ("cell", *names, "most often mistaken")
-        said = "Percent of the test images of a class, mean over seeds, from predictions."
-        shown = Table(header, rows, "l" + "r" * len(names) + "l")
-        yield Fold("Test error by class", (Paragraph(said), shown))
-
-
-def _confusion(worst: tuple[str, str, float] | None) -> str:
-    return "" if worst is None else f"{worst[0]} as {worst[1]} ({worst[2]:.1f} %)"
+    if not found:
+        return
+    rows: list[list[Cell]] = []
+    for label, classes in found.items():
+        worst = "{} as {} ({:.1f} %)".format(*classes.worst) if classes.worst else ""
+        rows.append([label, *(Number(f"{e:.1f}", e) for e in classes.errors), worst])
+    names = next(iter(found.values())).names
+    header, align = ("cell", *names, "most often mistaken"), "l" + "r" * len(names) + "l"
+    said = "Percent of the test images of a class, mean over seeds, from predictions."
+    yield Fold("Test error by class", [Paragraph(said), Table(header, rows, align)])

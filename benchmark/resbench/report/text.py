@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
-from resbench.analysis.names import SPLITS
+from resbench.analysis.names import SPLITS, listed
+from resbench.report.document import Verdict
 from resbench.stats.cells import MARGIN_PP
 from resbench.stats.multiplicity import ALPHA
 from resbench.suite.metrics import METRICS
@@ -19,29 +19,19 @@ if TYPE_CHECKING:
     from resbench.analysis.values import JudgedValue, ValueKind
     from resbench.stats.claims import ClaimKind
 
-CLAIMS: dict[ClaimKind, str] = {
-    "confirmed": "confirmed",
-    "contradicted": "contradicted",
-    "holds_here": "holds here",
-    "reversed_here": "reversed here",
-    "smaller": "smaller than published",
-    "leans_for": "leans for",
-    "leans_against": "leans against",
-    "undecided": "undecided",
-    "not_learnt": "order at this stage of training",
-    "not_run": "not run",
+CLAIMS: dict[ClaimKind, Verdict] = {
+    "confirmed": Verdict("confirmed", "for"),
+    "contradicted": Verdict("contradicted", "against"),
+    "holds_here": Verdict("holds here", "for"),
+    "reversed_here": Verdict("reversed here", "against"),
+    "smaller": Verdict("smaller than published"),
+    "leans_for": Verdict("leans for"),
+    "leans_against": Verdict("leans against"),
+    "undecided": Verdict("undecided"),
+    "not_learnt": Verdict("order at this stage of training"),
+    "not_run": Verdict("not run"),
 }
-TONES: dict[ClaimKind, Literal["for", "against", "open"]] = {
-    "confirmed": "for",
-    "contradicted": "against",
-    "holds_here": "for",
-    "reversed_here": "against",
-}
-"""Whether a verdict speaks for a claim or against it; the others leave it open."""
 UNDECIDED: tuple[ClaimKind, ...] = ("leans_for", "leans_against", "undecided")
-DECIDED: tuple[ClaimKind, ...] = (
-    "confirmed", "contradicted", "holds_here", "reversed_here", "smaller",
-)  # fmt: skip
 VALUES: dict[ValueKind, tuple[str, str]] = {
     "replicated": (
         "✓",
@@ -68,11 +58,10 @@ def published_evidence(claim: JudgedClaim) -> str:
 
 def claim_sentence(claim: JudgedClaim) -> str:
     """Return a claim's verdict, its numbers and the cautions about them in one sentence."""
-    effect = claim.effect_pp
+    verdict, effect = sentence(CLAIMS[claim.verdict].text), claim.effect_pp
     if effect is None:
-        return f"{sentence(CLAIMS[claim.verdict])}."
-    way = "as claimed" if effect > 0 else "the other way"
-    numbers = [f"{_size(claim, effect)} {way}"]
+        return f"{verdict}."
+    numbers = [f"{_size(claim, effect)} {'as claimed' if effect > 0 else 'the other way'}"]
     if claim.claim.margin_pp is not None:
         numbers = [f"difference {effect:+.2f} pp, margin {claim.claim.margin_pp:g} pp"]
     if claim.step:
@@ -91,16 +80,7 @@ def claim_sentence(claim: JudgedClaim) -> str:
         numbers.append(f"p = {p_value(p)} ({p_value(adjusted)} for all looks and claims)")
     if claim.p_images is not None:
         numbers.append(f"p = {p_value(claim.p_images)} for other test images")
-    return (
-        f"{sentence(CLAIMS[claim.verdict])}: {'; '.join([', '.join(numbers), *_cautions(claim)])}."
-    )
-
-
-def _size(claim: JudgedClaim, effect: float) -> str:
-    """Return an effect without its sign: points, or the factor between two sizes."""
-    if claim.claim.metric in SIGNAL_METRICS:
-        return f"a factor of {10 ** abs(effect):.3g}"
-    return f"{abs(effect):.2f} pp"
+    return f"{verdict}: {'; '.join([', '.join(numbers), *_cautions(claim)])}."
 
 
 def deciding_p(claim: JudgedClaim) -> tuple[float | None, float | None]:
@@ -120,28 +100,36 @@ def _cautions(claim: JudgedClaim) -> Iterator[str]:
         yield f"{count(runs, 'run')} of {cell} diverged after this look, so that nothing is decided"
     if claim.uneven and claim.look:
         decides = "ranks decide" if claim.p is not None else "this claim cannot be tested"
-        yield f"the runs of {', '.join(claim.uneven)} spread too far for a t-test: {decides}"
+        yield f"the runs of {listed(claim.uneven)} spread too far for a t-test: {decides}"
     if claim.hidden_pp:
         yield (
             "a seed failed in a similar cell; failures that these seeds did not show may explain "
             f"{_size(claim, claim.hidden_pp)} of the effect"
         )
     if claim.not_learnt:
-        cells = ", ".join(claim.not_learnt)
+        cells = listed(claim.not_learnt)
         yield f"{cells} had not finished learning; more training may reverse the order"
     if not claim.look:
         yield "fewer than 3 complete seeds decide nothing"
-    if claim.waiting and claim.verdict in UNDECIDED:
-        lacking = ", ".join(f"{cell} seed {seed}" for cell, seed in claim.waiting[:3])
+    if claim.verdict not in UNDECIDED:
+        return
+    if claim.waiting:
+        lacking = listed(f"{cell} seed {seed}" for cell, seed in claim.waiting[:3])
         more = f" and {len(claim.waiting) - 3} more" if len(claim.waiting) > 3 else ""
         yield f"the next look waits for {lacking}{more}"
-    needed = claim.seeds_needed or 0
-    if claim.verdict in UNDECIDED and needed > claim.look and not claim.not_learnt:
+    if (claim.seeds_needed or 0) > claim.look and not claim.not_learnt:
         source = "published" if claim.published_pp is not None else "measured"
         yield (
-            f"{needed} seeds per arm would probably decide it, if the true difference "
+            f"{claim.seeds_needed} seeds per arm would probably decide it, if the true difference "
             f"is the {source} one"
         )
+
+
+def _size(claim: JudgedClaim, effect: float) -> str:
+    """Return an effect without its sign: points, or the factor between two sizes."""
+    if claim.claim.metric in SIGNAL_METRICS:
+        return f"a factor of {10 ** abs(effect):.3g}"
+    return f"{abs(effect):.2f} pp"
 
 
 def value_sentence(value: JudgedValue) -> str:
@@ -165,18 +153,19 @@ def value_sentence(value: JudgedValue) -> str:
         return f"Undecided: {lost}; the others are not the whole outcome."
     if not value.look or value.interval is None:
         return "Undecided: fewer than 3 complete seeds decide nothing."
-    meaning = sentence(VALUES[value.verdict][1].partition(":")[0])
+    return _comparison(value, value.interval)
+
+
+def _comparison(value: JudgedValue, interval: tuple[float, float]) -> str:
+    """Return what enough runs show about a published error."""
+    certain, another = "counts as one run, as no source states more", "one more run"
+    if runs := value.published.median_of if value.published else None:
+        certain, another = f"is the median of {runs} runs", f"the median of {runs} more runs"
     within = f", within {MARGIN_PP:g} pp" if value.verdict == "replicated" else ""
-    low, high = value.interval
-    runs = (value.published.median_of if value.published else None) or 0
-    certain = (
-        f"is the median of {runs} runs" if runs else "counts as one run, as no source states more"
-    )
-    another = f"the median of {runs} more runs" if runs else "one more run"
     said = (
-        f"{meaning}{within} at {value.look} seeds: measured minus published is "
-        f"{signed(value.difference)} pp, {another} would lie between {low:.2f} and {high:.2f}. "
-        f"The published number {certain}."
+        f"{sentence(value.verdict)}{within} at {value.look} seeds: measured minus published is "
+        f"{signed(value.difference)} pp, {another} would lie between {interval[0]:.2f} and "
+        f"{interval[1]:.2f}. The published number {certain}."
     )
     if value.verdict == "replicated" and value.p_differs is not None and value.p_differs <= ALPHA:
         way = "higher" if (value.difference or 0) > 0 else "lower"
@@ -211,6 +200,18 @@ def notes_of(value: JudgedValue) -> list[str]:
         notes += [published.note] if published.note else []
         notes += [f"Published in {published.place.rstrip('.')}."] if published.place else []
     return notes
+
+
+def measured(value: JudgedValue) -> str:
+    """Return what was measured: mean, spread and number of runs, or what was built."""
+    if value.verdict == "skipped":
+        return "-"
+    if not value.is_error and value.metric != "train_time_min":
+        return value.built or percent(value.mean, 3)
+    shown = [f"{value.diverged} diverged"] if value.diverged else []
+    if value.mean is not None:
+        shown.insert(0, mean_sd(value.mean, value.sd, len(value.values), value.planned))
+    return ", ".join(shown) or "not run"
 
 
 def mark(value: JudgedValue) -> str:
@@ -251,19 +252,8 @@ def amount(claim: JudgedClaim, value: float | None) -> str:
 
 
 def amounts(claim: JudgedClaim, interval: tuple[float, float] | None) -> str:
-    """Return an interval of a claim's effect."""
-    if interval is None:
-        return ""
-    if claim.claim.metric not in SIGNAL_METRICS:
-        return bounds(interval)
-    return " to ".join(amount(claim, limit) for limit in interval)
-
-
-def bounds(interval: tuple[float, float] | None) -> str:
-    """Return an interval of a difference as ``-0.10 to +0.52``."""
-    if interval is None or not all(map(math.isfinite, interval)):
-        return "unknown"
-    return f"{interval[0]:+.2f} to {interval[1]:+.2f}"
+    """Return an interval of a claim's effect; nothing where it is unknown."""
+    return " to ".join(amount(claim, limit) for limit in interval or ())
 
 
 def p_value(value: float | None) -> str:
@@ -276,10 +266,3 @@ def p_value(value: float | None) -> str:
 def sentence(text: str) -> str:
     """Return text with a capital first letter."""
     return text[:1].upper() + text[1:]
-
-
-def plain_value(value: Any) -> str:
-    """Return a setting's value: text as it is, nothing as ``unset``."""
-    if value is None:
-        return "unset"
-    return value if isinstance(value, str) else json.dumps(value)

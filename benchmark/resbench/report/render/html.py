@@ -9,7 +9,7 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -125,11 +125,11 @@ class _Anchors:
         return name
 
 
-def _grouped(table: Table) -> tuple[Table, list[tuple[str, list[tuple[Cell, ...]]]]]:
+def _grouped(table: Table) -> tuple[Table, list[tuple[str, list[Sequence[Cell]]]]]:
     """Return a table without the column that groups its rows, and the rows of each group."""
     if not table.by_last:
         return table, [("", list(table.rows))]
-    groups: dict[str, list[tuple[Cell, ...]]] = {}
+    groups: dict[str, list[Sequence[Cell]]] = {}
     for row in table.rows:
         groups.setdefault(shown(row[-1]), []).append(row[:-1])
     sizes = (*table.groups[:-1], table.groups[-1] - 1)

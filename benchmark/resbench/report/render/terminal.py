@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import shutil
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from rich import box
 from rich.cells import cell_len
@@ -80,7 +80,7 @@ def _renderables(block: Block, width: int) -> Iterator[RenderableType]:
                 yield _grid(block, columns, fits)
 
 
-def _items(items: tuple[Prose, ...], numbered: bool) -> Grid:
+def _items(items: Sequence[Prose], numbered: bool) -> Grid:
     table = Grid.grid(padding=(0, 1))
     table.add_column(justify="right", style="dim")
     table.add_column()

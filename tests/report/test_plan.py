@@ -15,7 +15,8 @@ from resbench.analysis.results import read_results
 from resbench.analysis.tables import fill
 from resbench.cli.planning import plan_request
 from resbench.machine import cpu_name
-from resbench.report.plan_page import Machine, answer, plan_document
+from resbench.report.plan_page import answer, plan_document
+from resbench.runner.devices import Device
 from resbench.suite.expand import parsed_claims
 from resbench.suite.load import load_suite, suite_names
 from tests import factory
@@ -25,6 +26,7 @@ from tests.mini import suite_of, write_suite
 from tests.stats.arms import arm, judged
 
 SUITE = "table1_arl_vs_nal"
+CPU = Device("cpu", "CPU")
 
 
 @pytest.fixture(autouse=True)
@@ -160,7 +162,7 @@ def test_an_assumed_sd_says_so_and_grows_with_a_small_test_set() -> None:
 def test_a_run_that_serves_two_tables_is_counted_and_timed_once() -> None:
     suites, runs, _ = plan_request((SUITE, "table3_mask"), devices="cpu")
     estimates = [PlannedTime(tuple(run.cells), run.spec.seed, None, 0, 60.0) for run in runs]
-    page = plan_document(suites, estimates, Machine("CPU", 2, False, {}), "resbench run")
+    page = plan_document(suites, estimates, [CPU] * 2, {}, "resbench run")
     assert page.data["runs"] == {"done": 0, "todo": 30}  # 8 and 3 cells, one of them in both
     assert page.data["left_s"] == 30 * 60.0
     asked = [len(cell["todo"]) for suite in page.data["suites"] for cell in suite["cells"]]
@@ -211,5 +213,5 @@ def test_a_plan_imports_neither_torch_nor_mlflow(tmp_path: Path) -> None:
 
 def test_a_plan_for_other_data_names_it(tmp_path: Path) -> None:
     expanded = suite_under("table3_mask", data={"cifar10": JPEG})
-    page = plan_document([expanded], [], Machine("CPU", 1, False, {}), "resbench run")
+    page = plan_document([expanded], [], [CPU], {}, "resbench run")
     assert "not the published data set" in page.data["setting"]

@@ -30,8 +30,7 @@ def command(
     Trains and writes nothing, and needs no data set.
     """
     from resbench.cli.planning import missing_data, plan_request, planned_times
-    from resbench.report.plan_page import Machine, plan_document
-    from resbench.runner.devices import like_the_first
+    from resbench.report.plan_page import plan_document
     from resbench.store.scan import scan
     from resbench.suite.load import suite_names
 
@@ -39,11 +38,11 @@ def command(
     found = scan(results)
     for problem in found.problems:
         click.echo(f"warning: {problem}", err=True)
-    first, alike = devices[0], like_the_first(devices)
     document = plan_document(
         expanded,
-        planned_times(runs, found, first),
-        Machine(first.label, alike, first.is_gpu, missing_data(runs)),
+        planned_times(runs, found, devices[0]),
+        devices,
+        missing_data(runs),
         _run_command(),
         budget,
         overview=not suites,

@@ -46,12 +46,11 @@ Prose = str | Sequence[Part]
 
 @dataclass(frozen=True)
 class Number:
-    """A number as its table shows it, and what it is made of for formats that align or sort."""
+    """A number as shown, with the sign of its verdict; its value is for formats that sort."""
 
     text: str
     value: float | None = None
     mark: str = ""
-    """The sign of its verdict."""
     notes: Sequence[int] = ()
     """Numbers of the notes below the table."""
     details: Sequence[Block] = field(default=(), repr=False)
@@ -139,11 +138,10 @@ Block = Heading | Paragraph | Table | Items | Command | Figure | Fold
 
 @dataclass(frozen=True)
 class Document:
-    """One answer in all formats: blocks to read, ``data`` for JSON, ``rows`` for CSV."""
+    """One answer in all formats: blocks to read, the judged types for JSON, rows for CSV."""
 
     blocks: Sequence[Block]
     data: Any = field(default=None, repr=False)
-    """The judged types that it was made from."""
     rows: Sequence[Mapping[str, Any]] = field(default=(), repr=False)
 
     @property
@@ -164,10 +162,7 @@ def plain(text: str) -> str:
 
 
 def spaced(part: str, escape: Callable[[str], str]) -> str:
-    """Escape a part of a text and keep the blanks that separate it from its neighbours.
-
-    :func:`plain` would take them.
-    """
+    """Escape a part of a text, and keep the blanks at its ends, which :func:`plain` takes."""
     before, after = " " * part.startswith(" "), " " * (part.endswith(" ") and len(part) > 1)
     return f"{before}{escape(part)}{after}"
 

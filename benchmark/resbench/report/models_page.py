@@ -63,7 +63,6 @@ def models_document(table: JudgedTable) -> Document:
 
 
 def _choices(marks: Sequence[Part]) -> Fold:
-    """Return where every choice in the networks of a family comes from."""
     rows = [(mark.item, mark.value, mark.origin, mark.place, mark.reason) for mark in marks]
     title = listed(f"{n} {origin}" for origin, n in Counter(m.origin for m in marks).items())
     table = Table(("choice", "value", "origin", "place", "why"), rows, "lllll")

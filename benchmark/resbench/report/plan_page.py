@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from resbench.analysis import SCHEMA
@@ -14,6 +13,7 @@ from resbench.analysis.names import listed, setting_label
 from resbench.analysis.power import Power, claim_powers
 from resbench.report.document import Block, Command, Document, Heading, Items, Paragraph, Table
 from resbench.report.text import percent, sentence
+from resbench.runner.devices import Device, like_the_first
 from resbench.stats.multiplicity import ALPHA
 from resbench.suite.expand import Expanded
 from resbench.words import count, duration
@@ -31,17 +31,6 @@ UNPROVEN = (
 )
 
 
-@dataclass(frozen=True)
-class Machine:
-    """Where the plan would run."""
-
-    device: str
-    workers: int
-    on_gpu: bool
-    data_missing: Mapping[str, str]
-    """For each data set that is not available a line: what to do."""
-
-
 Cells = Mapping[str, list[PlannedTime]]
 """The runs of a suite by cell; a run of two cells is one object."""
 
@@ -49,24 +38,29 @@ Cells = Mapping[str, list[PlannedTime]]
 def plan_document(
     suites: Sequence[Expanded],
     runs: Sequence[PlannedTime],
-    machine: Machine,
+    devices: Sequence[Device],
+    missing: Mapping[str, str],
     command: str,
     budget_s: float | None = None,
     *,
     overview: bool = False,
 ) -> Document:
-    """Return the plan of all suites in one setting, as an ``overview`` with a line a suite."""
+    """Return the plan of all suites in one setting, as an ``overview`` with a line a suite.
+
+    ``missing`` says for each data set that is not available what to do.
+    """
+    device, workers = devices[0], like_the_first(devices)
     if budget_s is not None:
-        runs = buy(runs, machine.workers, budget_s)
+        runs = buy(runs, workers, budget_s)
     groups = [_cells(expanded, runs) for expanded in suites]
     powers = [() if overview else _powers(*pair) for pair in zip(suites, groups, strict=True)]
     todo, estimated = _todo(runs), sum(not run.measured for run in _todo(runs))
     finished, started = (sum(run.bought == kind for run in runs) for kind in ("whole", "part"))
-    blocks: list[Block] = [Heading(1, "Plan"), Paragraph(_total(todo, len(runs), machine))]
-    if todo and machine.on_gpu:
+    blocks: list[Block] = [Heading(1, "Plan"), Paragraph(_total(todo, runs, device, workers))]
+    if todo and device.is_gpu:
         blocks.append(Paragraph(UNPROVEN))
-    if machine.data_missing:
-        blocks.append(Items(list(machine.data_missing.values())))
+    if missing:
+        blocks.append(Items(list(missing.values())))
     if budget_s is not None and todo:
         blocks.append(Paragraph(_bought(budget_s, finished, started, groups)))
     if overview:
@@ -80,9 +74,9 @@ def plan_document(
     data = {
         "schema": SCHEMA,
         "setting": setting_label(suites[0]),
-        "device": machine.device,
-        "workers": machine.workers,
-        "data_missing": dict(machine.data_missing),
+        "device": device.label,
+        "workers": workers,
+        "data_missing": dict(missing),
         "runs": {"done": len(runs) - len(todo), "todo": len(todo)},
         "left_s": math.fsum(run.left_s for run in todo),
         "estimated_runs": estimated,
@@ -115,24 +109,20 @@ def _powers(expanded: Expanded, cells: Cells) -> Sequence[Power]:
     return claim_powers(expanded, done)
 
 
-def _runs_of(cells: Cells) -> list[PlannedTime]:
-    """Return the runs of a suite, each once."""
-    return list({id(run): run for own in cells.values() for run in own}.values())
-
-
 def _todo(runs: Iterable[PlannedTime]) -> list[PlannedTime]:
     return [run for run in runs if run.record is None]
 
 
-def _total(todo: Sequence[PlannedTime], runs: int, machine: Machine) -> str:
+def _total(
+    todo: Sequence[PlannedTime], runs: Sequence[PlannedTime], device: Device, workers: int
+) -> str:
     if not runs:
         return "Nothing to train: these tables are counted."
     if not todo:
-        return f"Nothing to do: {count(runs, 'run')} recorded."
+        return f"Nothing to do: {count(len(runs), 'run')} recorded."
     return (
-        f"{count(len(todo), 'run')} to do, {runs - len(todo)} recorded; "
-        f"{count(machine.workers, 'worker')} on {machine.device}. "
-        f"Time: {_time(todo, machine.workers)} in all."
+        f"{count(len(todo), 'run')} to do, {len(runs) - len(todo)} recorded; "
+        f"{count(workers, 'worker')} on {device.label}. Time: {_time(todo, workers)} in all."
     )
 
 
@@ -162,7 +152,7 @@ def _bought(budget_s: float, finished: int, started: int, groups: Sequence[Cells
 def _overview(suites: Sequence[Expanded], groups: Sequence[Cells]) -> Iterator[Block]:
     rows: list[tuple[str, ...]] = []
     for expanded, cells in zip(suites, groups, strict=True):
-        runs = _runs_of(cells)
+        runs = list({id(run): run for own in cells.values() for run in own}.values())
         todo = _todo(runs)
         counts = (str(len(cells)), str(len(runs) - len(todo)), str(len(todo)), _time(todo))
         rows.append((expanded.loaded.suite.name, *(counts if runs else ("counted", "", "", ""))))
@@ -186,8 +176,8 @@ def _suite_blocks(
     header += ["in budget"] if budget else []
     rows = [_row(id_, runs)[: len(header)] for id_, runs in cells.items()]
     yield Table(header, rows, "l" + "r" * (len(header) - 1))
-    shared = {name for run in _runs_of(cells) for name, _ in run.cells} - {suite.name}
-    if shared:
+    serves = {name for runs in cells.values() for run in runs for name, _ in run.cells}
+    if shared := serves - {suite.name}:
         yield Paragraph(f"Shared with {listed(sorted(shared))}: such a run is trained once.")
     if powers:
         yield from _power_blocks(powers)
@@ -211,16 +201,10 @@ def _row(cell: str, runs: Sequence[PlannedTime]) -> tuple[str, ...]:
 def _power_blocks(powers: Sequence[Power]) -> Iterator[Block]:
     yield Paragraph("What the claims can decide, before anything more is trained:")
     rows = [
-        (
-            power.claim.text,
-            _points(power.published_pp),
-            str(power.seeds),
-            percent(power.spread.sd_pp),
-            _points(power.detectable_pp),
-            answer(power),
-        )
-        for power in powers
-    ]
+        (p.claim.text, percent(p.published_pp), str(p.seeds), percent(p.spread.sd_pp),
+         percent(p.detectable_pp) if math.isfinite(p.detectable_pp) else "nothing", answer(p))
+        for p in powers
+    ]  # fmt: skip
     header = ("claim", "published\npp", "seeds", "sd\npp", "detects\npp", "seeds to decide")
     yield Table(header, rows, "lrrrrl")
     sources = listed(dict.fromkeys(f"{p.spread.sd_pp:.2f} {p.spread.source}" for p in powers))
@@ -233,12 +217,6 @@ def _power_blocks(powers: Sequence[Power]) -> Iterator[Block]:
         "published difference; in a chain, every step of it. Published: in a chain, the smallest "
         f"step. Sd of one run: {sources}."
     )
-
-
-def _points(value: float | None) -> str:
-    if value is None:
-        return ""
-    return f"{value:.2f}" if math.isfinite(value) else "nothing"
 
 
 def _suite_data(expanded: Expanded, cells: Cells, powers: Sequence[Power]) -> dict[str, Any]:

@@ -113,7 +113,6 @@ def _section(title: str, blocks: Iterable[Block]) -> list[Block]:
 
 
 def _verdicts(claims: Iterable[JudgedClaim]) -> str:
-    """Return how many claims have each verdict."""
     kinds = Counter(text.CLAIMS[claim.verdict].text for claim in claims)
     return listed(f"{n} {words}" for words, n in kinds.items())
 
@@ -206,7 +205,6 @@ def _suites_table(report: Report, *, links: bool) -> Table:
 def _claims(
     report: Report, claims: Sequence[tuple[JudgedTable, JudgedClaim]], runs: str = ""
 ) -> list[Block]:
-    """Return the claims with runs and their settings."""
     several = len(report.by_setting) > 1
     suites = [f"{t.suite}, {report.name(t)}" if several else t.suite for t, _ in claims]
     return [claims_table(claims, {"suite": suites}, runs), Paragraph(EFFECTS)] if claims else []
@@ -226,7 +224,6 @@ def _how_far(
 
 
 def _masks(figures: Figures) -> Iterator[Block]:
-    """Yield the figure of masks, where somebody has drawn one."""
     for figure in figures.get(MASKS, ()):
         yield Paragraph(
             "Trunk, soft mask and output of every stage for test images, averaged over channels. "
@@ -331,7 +328,6 @@ def _provenance(report: Report) -> Iterator[Block]:
 
 
 def _again(report: Report) -> Iterator[Block]:
-    """Yield the commands that make the runs, and the report, anew."""
     commands = dict.fromkeys(table.command for table in report.with_runs)
     if commands:
         yield Paragraph(

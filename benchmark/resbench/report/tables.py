@@ -97,11 +97,8 @@ def claims_table(
         verdict = text.CLAIMS[claim.verdict]
         ours = " (A claim of ours.)" if claim.claim.ours else ""
         step = f" (Step: {claim.step}.)" if claim.step else ""
-        details = [
-            Heading(5, claim.claim.text),
-            Paragraph(text.claim_sentence(claim)),
-            *_runs_of(table, claim, runs),
-        ]
+        said = Heading(5, claim.claim.text), Paragraph(text.claim_sentence(claim))
+        details = (*said, *_runs_of(table, claim, runs))
         seeds, (_, p) = claim.look or claim.n, text.deciding_p(claim)
         # factors cannot be drawn on an axis of percentage points
         points = claim.claim.metric not in SIGNAL_METRICS
@@ -307,22 +304,12 @@ def _sentences(table: JudgedTable) -> Iterator[Block]:
 
 
 def _runs_fold(table: JudgedTable) -> Fold:
-    """Return every run behind the table, with its key, code, images and device."""
     header = ("cell", "seed", "status", "test", "run", "code", "data fingerprint", "device")
-    rows: list[list[Cell]] = [
-        [
-            cell.label,
-            str(run.seed),
-            run.status,
-            Number(text.percent(run.result.test_top1_err), run.result.test_top1_err),
-            run.key[:16],
-            run.code,
-            run.data_fingerprint[:16],
-            run.device,
-        ]
-        for cell in table.cells
-        for run in cell.runs
-    ]
+    rows = [
+        (cell.label, str(run.seed), run.status, _mean([run.result.test_top1_err]), run.key[:16],
+         run.code, run.data_fingerprint[:16], run.device)
+        for cell in table.cells for run in cell.runs
+    ]  # fmt: skip
     return Fold(f"Runs ({len(rows)})", [Table(header, rows, "lrlrllll")])
 
 

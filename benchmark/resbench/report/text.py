@@ -61,26 +61,24 @@ def claim_sentence(claim: JudgedClaim) -> str:
     verdict, effect = sentence(CLAIMS[claim.verdict].text), claim.effect_pp
     if effect is None:
         return f"{verdict}."
-    numbers = [f"{_size(claim, effect)} {'as claimed' if effect > 0 else 'the other way'}"]
+    size = f"{_size(claim, effect)} {'as claimed' if effect > 0 else 'the other way'}"
     if claim.claim.margin_pp is not None:
-        numbers = [f"difference {effect:+.2f} pp, margin {claim.claim.margin_pp:g} pp"]
-    if claim.step:
-        numbers.append(f"step {claim.step}")
-    if claim.interval is not None:
-        numbers.append(f"95% interval {amounts(claim, claim.interval)}")
-    if claim.paired_interval is not None:
-        numbers.append(f"paired by seed {amounts(claim, claim.paired_interval)}")
-    if claim.published_pp is not None and claim.at_published_setting:
-        numbers.append(f"published {claim.published_pp:+.2f}")
-    numbers.append(f"{count(claim.look or claim.n, 'seed')} per arm")
-    if claim.superiority is not None:
-        numbers.append(f"{claim.superiority:.0%} of pairs of runs in the claimed order")
-    p, adjusted = deciding_p(claim)
-    if p is not None:
-        numbers.append(f"p = {p_value(p)} ({p_value(adjusted)} for all looks and claims)")
-    if claim.p_images is not None:
-        numbers.append(f"p = {p_value(claim.p_images)} for other test images")
-    return f"{verdict}: {'; '.join([', '.join(numbers), *_cautions(claim)])}."
+        size = f"difference {effect:+.2f} pp, margin {claim.claim.margin_pp:g} pp"
+    published = signed(claim.published_pp) if claim.at_published_setting else ""
+    p, adjusted = map(p_value, deciding_p(claim))
+    pairs, images = claim.superiority, p_value(claim.p_images)
+    numbers = (
+        size,
+        f"step {claim.step}" if claim.step else "",
+        f"95% interval {amounts(claim, claim.interval)}" if claim.interval else "",
+        f"paired by seed {amounts(claim, claim.paired_interval)}" if claim.paired_interval else "",
+        f"published {published}" if published else "",
+        f"{count(claim.look or claim.n, 'seed')} per arm",
+        "" if pairs is None else f"{pairs:.0%} of pairs of runs in the claimed order",
+        f"p = {p} ({adjusted} for all looks and claims)" if p else "",
+        f"p = {images} for other test images" if images else "",
+    )
+    return f"{verdict}: {'; '.join([', '.join(filter(None, numbers)), *_cautions(claim)])}."
 
 
 def deciding_p(claim: JudgedClaim) -> tuple[float | None, float | None]:
@@ -183,22 +181,20 @@ def _built(value: JudgedValue) -> str:
 
 def notes_of(value: JudgedValue) -> list[str]:
     """Return what a reader has to know about a value: what is published, and what it really is."""
-    published, notes = value.published, list[str]()
-    if value.verdict == "skipped":
-        notes.append(value_sentence(value))
-    if published is not None:
-        claimed, really = published.claims, published.really or published.claims
-        measured = METRICS[value.metric].label
-        if published.really and published.really != claimed:
-            said = f"as {SPLITS[claimed]}" if claimed else "without its split"
-            notes.append(
-                f"Published {said}; it is: {SPLITS[published.really]}. Measured: {measured}."
-            )
-        elif really and really != "test":
-            notes.append(f"Published: {SPLITS[really]}. Measured: {measured}.")
-        notes += [f"Median of {published.median_of} runs."] if published.median_of else []
-        notes += [published.note] if published.note else []
-        notes += [f"Published in {published.place.rstrip('.')}."] if published.place else []
+    notes = [value_sentence(value)] if value.verdict == "skipped" else []
+    published = value.published
+    if published is None:
+        return notes
+    claimed, really = published.claims, published.really or published.claims
+    label = METRICS[value.metric].label
+    if really and really != claimed:
+        said = f"as {SPLITS[claimed]}" if claimed else "without its split"
+        notes.append(f"Published {said}; it is: {SPLITS[really]}. Measured: {label}.")
+    elif really and really != "test":
+        notes.append(f"Published: {SPLITS[really]}. Measured: {label}.")
+    notes += [f"Median of {published.median_of} runs."] if published.median_of else []
+    notes += [published.note] if published.note else []
+    notes += [f"Published in {published.place.rstrip('.')}."] if published.place else []
     return notes
 
 

@@ -27,6 +27,7 @@ from tests.stats.arms import arm, judged
 
 SUITE = "table1_arl_vs_nal"
 CPU = Device("cpu", "CPU")
+Capture = pytest.CaptureFixture[str]
 
 
 @pytest.fixture(autouse=True)
@@ -82,37 +83,34 @@ def test_a_difference_stated_without_its_cells_is_taken_as_stated() -> None:
 
 @pytest.mark.parametrize("suite", [n for n in suite_names() if load_suite(n).suite.claims])
 def test_seeds_to_decide_are_those_that_the_verdict_asks_for(suite: str) -> None:
-    found = [power for power in powers(suite).values() if power.published_pp is not None]
-    for power in found:
-        expanded = declared(load_suite(suite))
-        claims = expanded.loaded.suite.claims
-        at = [claim.id for claim in claims].index(power.claim.id)
-        parsed = parsed_claims(expanded)[at]
-        one = [arm(str(i), float(i)) for i in range(2 * len(parsed.terms))]
-        pairs = list(zip(one[::2], one[1::2], strict=True))
-        verdict = judged(
-            parsed.operator,
-            pairs if parsed.operator == "gap_grows" else one[: len(parsed.terms)],
-            family=sum(claim.ours == power.claim.ours for claim in claims),
-            published=published_steps(expanded, power.claim, parsed),
-            planning_sd=0.2,
-        )
-        assert power.seeds_needed == verdict.seeds_needed
+    expanded, found = declared(load_suite(suite)), powers(suite)
+    claims = expanded.loaded.suite.claims
+    sizes = [power for power in found.values() if power.published_pp is not None]
+    for claim, parsed in zip(claims, parsed_claims(expanded), strict=True):
+        if found[claim.id] in sizes:
+            one = [arm(str(i), float(i)) for i in range(2 * len(parsed.terms))]
+            pairs = list(zip(one[::2], one[1::2], strict=True))
+            verdict = judged(
+                parsed.operator,
+                pairs if parsed.operator == "gap_grows" else one[: len(parsed.terms)],
+                family=sum(other.ours == claim.ours for other in claims),
+                published=published_steps(expanded, claim, parsed),
+                planning_sd=0.2,
+            )
+            assert found[claim.id].seeds_needed == verdict.seeds_needed
     # the sources publish no number for these claims
-    assert found or suite in ("optimizer", "ladder", "report_choices", "mechanism")
+    assert sizes or suite in ("optimizer", "ladder", "report_choices", "mechanism")
 
 
 def test_a_chain_that_runs_as_published_is_not_ruled_out_by_its_own_range(tmp_path: Path) -> None:
     """Its test looks at the weakest step, 0.13, and not at the 1.21 from end to end."""
     expanded = declared(load_suite(SUITE))
-    published = expanded.loaded.suite.published
-    for network, row in published.items():
+    for network, row in expanded.loaded.suite.published.items():
         for seed, luck in enumerate((-0.2, 0.0, 0.3), 1):
             error = round(float(row["arl"].value or 0) + luck * (network[-1] != "6"), 1)
             factory.finish(tmp_path, expanded, f"{network}/arl", seed, error)
     (table,) = fill(expanded.loaded, read_results(tmp_path))
-    claims = {item.claim.id: item for item in judge_claims(table)}
-    chain = claims["deeper-is-better"]
+    (chain,) = (item for item in judge_claims(table) if item.claim.id == "deeper-is-better")
     assert chain.published_pp == pytest.approx(0.13)
     assert chain.verdict in ("undecided", "leans_for", "confirmed")
 
@@ -131,23 +129,18 @@ def test_fewer_than_three_seeds_detect_nothing() -> None:
 
 def test_the_sd_is_measured_once_a_cell_has_two_runs(tmp_path: Path) -> None:
     expanded = declared(load_suite(SUITE))
+    errors = {"attention-56/arl": (5.0, 5.2, 5.4), "attention-56/nal": (6.0, 6.8, 7.6),
+              "attention-92/arl": (5.0,)}  # fmt: skip
     runs = {
-        cell: [factory.finish(tmp_path, expanded, cell, s, e) for s, e in enumerate(errors, 1)]
-        for cell, errors in {
-            "attention-56/arl": (5.0, 5.2, 5.4),
-            "attention-56/nal": (6.0, 6.8, 7.6),
-            "attention-92/arl": (5.0,),
-        }.items()
+        cell: [factory.finish(tmp_path, expanded, cell, s, e) for s, e in enumerate(own, 1)]
+        for cell, own in errors.items()
     }
     found = {power.claim.id: power.spread for power in claim_powers(expanded, runs)}
     pooled = math.sqrt((2 * 0.2**2 + 2 * 0.8**2) / 4)
-    for claim, whose in (("arl-beats-nal-56", "claim"), ("arl-beats-nal-92", "table")):
+    for claim, whose in (("arl-beats-nal-56", "the claim's"), ("arl-beats-nal-92", "this table's")):
         assert found[claim].measured
         assert found[claim].sd_pp == pytest.approx(pooled)
-        assert (
-            f"6 runs of {'the' if whose == 'claim' else 'this'} {whose}'s cells"
-            in found[claim].source
-        )
+        assert f"6 runs of {whose} cells" in found[claim].source
 
 
 def test_an_assumed_sd_says_so_and_grows_with_a_small_test_set() -> None:
@@ -156,7 +149,7 @@ def test_an_assumed_sd_says_so_and_grows_with_a_small_test_set() -> None:
     assert (paper.sd_pp, paper.measured, small.measured) == (0.2, False, False)
     assert small.sd_pp == pytest.approx(100 * 0.5 / math.sqrt(128), rel=0.01)
     assert "assumed" in paper.source
-    assert "128 test images" in small.source
+    assert "assumed, the most that chance flips of 128 test images give" in small.source
 
 
 def test_a_run_that_serves_two_tables_is_counted_and_timed_once() -> None:
@@ -165,16 +158,14 @@ def test_a_run_that_serves_two_tables_is_counted_and_timed_once() -> None:
     page = plan_document(suites, estimates, [CPU] * 2, {}, "resbench run")
     assert page.data["runs"] == {"done": 0, "todo": 30}  # 8 and 3 cells, one of them in both
     assert page.data["left_s"] == 30 * 60.0
-    asked = [len(cell["todo"]) for suite in page.data["suites"] for cell in suite["cells"]]
-    assert sum(asked) == 33
+    assert sum(len(c["todo"]) for suite in page.data["suites"] for c in suite["cells"]) == 33
 
 
-def test_a_measured_rate_gives_a_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    results = tmp_path / "results"
+def test_a_measured_rate_gives_a_time(tmp_path: Path, capsys: Capture) -> None:
     expanded = suite_under("table3_mask")
     here = {"device": "cpu", "device_name": cpu_name()}
-    plant(results, expanded, "local", 1, test=[9.0, 6.0], environment=here)
-    command = ("plan", "table3_mask", "--devices", "cpu", "--results", results)
+    plant(tmp_path, expanded, "local", 1, test=[9.0, 6.0], environment=here)
+    command = ("plan", "table3_mask", "--devices", "cpu", "--results", tmp_path)
     page = json.loads(invoke(capsys, *command, "--format", "json").out)
     local = page["suites"][0]["cells"][0]
     seconds = 160_000 * 64 / 900 * (1 + 60 / 1200)  # steps x batch, images/s, evaluation on top
@@ -182,29 +173,24 @@ def test_a_measured_rate_gives_a_time(tmp_path: Path, capsys: pytest.CaptureFixt
     assert page["estimated_runs"] == 6
 
 
-def test_data_that_is_not_available_is_said_and_no_error(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    outcome = invoke(
-        capsys, "plan", "table2_depth", "--results", tmp_path / "none", "--format", "markdown"
-    )
+def test_data_that_is_not_available_is_said_and_no_error(tmp_path: Path, capsys: Capture) -> None:
+    nowhere = tmp_path / "none"
+    command = ("plan", "table2_depth", "--results", nowhere, "--format", "markdown")
+    outcome = invoke(capsys, *command)
     assert outcome.code == 0
     for name in ("cifar10", "cifar100"):
         assert f"{name}: not available. Run `resbench data fetch {name}`" in outcome.out
-    assert not (tmp_path / "none").exists()
+    assert not nowhere.exists()
 
 
-def test_the_command_that_is_printed_runs_this_plan(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_that_is_shown_runs_this_plan(tmp_path: Path, capsys: Capture) -> None:
     arguments = ("table3_mask", "--tier", "cpu", "--seeds", "5", "--results", tmp_path / "a b")
     out = invoke(capsys, "plan", *arguments, "--format", "markdown").out
     assert f"$ resbench run table3_mask --tier cpu --seeds 5 --results '{tmp_path / 'a b'}'" in out
 
 
-def test_a_counted_table_has_nothing_to_plan(capsys: pytest.CaptureFixture[str]) -> None:
-    out = invoke(capsys, "plan", "table5_architecture").out
-    assert "Nothing to train" in out
+def test_a_counted_table_has_nothing_to_plan(capsys: Capture) -> None:
+    assert "Nothing to train" in invoke(capsys, "plan", "table5_architecture").out
 
 
 def test_a_plan_imports_neither_torch_nor_mlflow(tmp_path: Path) -> None:

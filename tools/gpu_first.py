@@ -102,7 +102,7 @@ def steps(bench: Bench) -> Iterator[Finding]:
     """Time a step of Attention-92 by precision, lanes and engine."""
     ways = [
         ("fp32", 1, "eager"), ("fp32", 1, "graph"), ("bf16", 1, "graph"), ("bf16", 4, "graph"),
-        ("bf16", 8, "graph"), ("fp32", 4, "graph"),  # the last may wait forever (runner/order.py)
+        ("bf16", 8, "graph"), ("fp32", 4, "graph"),  # the last may wait forever (runner/plan.py)
     ]  # fmt: skip
     for precision, lanes, engine in [("fp32", 1, "eager")] if bench.quick else ways:
         number = bench.steps(20 if engine == "eager" else 150)

@@ -8,19 +8,13 @@ from pathlib import Path
 import pytest
 
 from resbench.errors import EnvironmentFault, UsageError
-from resbench.machine import cores
+from resbench.machine import cores, cpu_name
 from resbench.runner import devices
-from resbench.runner.devices import (
-    Device,
-    choose,
-    gpus,
-    like_the_first,
-    need_compiler,
-    unused_gpu,
-)
+from resbench.runner.devices import Device, choose, gpus, like_the_first, need_compiler, unused_gpu
 from resbench.runner.worker import worker_variables
 
 H100, A100 = "NVIDIA H100 80GB HBM3", "NVIDIA A100-SXM4-40GB"
+CPU = Device("cpu", cpu_name())
 
 
 @pytest.fixture
@@ -42,7 +36,9 @@ def test_every_gpu_has_one_worker(nvidia_smi: Path) -> None:
     assert choose("cuda", 1) == found[:1]
     assert choose("cuda:1, cuda:0", None) == found[::-1]
     assert choose("cuda:1,cuda,cuda:1", None) == found[::-1]
-    assert [device.kind for device in found] == [H100, A100]
+    with pytest.raises(EnvironmentFault, match=r"--devices cuda:7: nvidia-smi lists no such GPU"):
+        choose("cuda:7", None)
+    assert [device.label for device in (*found, CPU)] == [H100, A100, "CPU"]
 
 
 def test_workers_of_the_cpu_stand_behind_the_gpus(nvidia_smi: Path) -> None:
@@ -80,30 +76,28 @@ def test_a_tool_that_fails_finds_no_gpu(nvidia_smi: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "variables",
+    ("name", "value"),
     [
-        {"CUDA_VISIBLE_DEVICES": "0"},
-        {"CUDA_VISIBLE_DEVICES": "GPU-8a1f"},
-        {"SLURM_JOB_GPUS": "3"},
+        ("CUDA_VISIBLE_DEVICES", "0"),
+        ("CUDA_VISIBLE_DEVICES", "GPU-8a1f"),
+        ("SLURM_JOB_GPUS", "3"),
     ],
 )
 def test_a_job_with_a_gpu_that_cannot_be_used_is_not_trained_on_the_cpu_unasked(
-    nvidia_smi: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]
+    nvidia_smi: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
     nvidia_smi.write_text("#!/bin/sh\nexit 9\n")
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
+    monkeypatch.setenv(name, value)
     with pytest.raises(EnvironmentFault, match=r"pass --devices cpu to train on the CPU\.") as said:
         choose("auto", None)
-    ((name, value),) = variables.items()
     assert str(said.value).startswith(f"{name} is {value}, but nvidia-smi is missing or lists no")
-    assert choose("cpu", 1) == [Device("cpu", "CPU")]
+    assert choose("cpu", 1) == [CPU]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert choose("auto", 1) == [Device("cpu", "CPU")], "the user hides it"
+    assert choose("auto", 1) == [CPU], "the user hides it"
 
 
 def test_the_cpu_has_a_worker_a_core_or_as_many_as_asked_for() -> None:
-    assert choose("auto", None) == [Device("cpu", "CPU")] * cores()
+    assert choose("auto", None) == [CPU] * cores()
     assert len(choose("cpu", 7)) == 7
 
 
@@ -111,11 +105,6 @@ def test_the_cpu_has_a_worker_a_core_or_as_many_as_asked_for() -> None:
 def test_an_unknown_device_is_a_usage_error(request_: str) -> None:
     with pytest.raises(UsageError, match=r"unknown device\. Use auto, cpu, cuda, or cuda:0,cuda:1"):
         choose(request_, None)
-
-
-def test_a_gpu_that_is_not_there_is_a_fault_of_the_environment(nvidia_smi: Path) -> None:
-    with pytest.raises(EnvironmentFault, match=r"--devices cuda:7: nvidia-smi lists no such GPU"):
-        choose("cuda:7", None)
 
 
 def test_workers_number_gpus_as_nvidia_smi_does(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,10 +123,7 @@ def test_a_gpu_that_is_not_used_is_named(
     monkeypatch.setattr(devices, "NODES", {maker: (str(node), devices.NODES[maker][1])})
     assert unused_gpu() is None
     node.touch()
-    said = unused_gpu()
-    assert said is not None
-    assert said.startswith(f"there is an {maker} GPU, but it cannot be used: ")
-    assert why in said
+    assert f"there is an {maker} GPU, but it cannot be used: {why}" in str(unused_gpu())
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert unused_gpu() is None
 

@@ -30,9 +30,8 @@ METRICS = EpochMetrics(
     test_loss=1.0,
     test_top1_err=12.345,
 )
-EPOCH = Epoch(
-    "key", 4, 16, METRICS, EpochTiming(epoch=2, duration_s=1.0, images_per_s=64.0, eval_s=0.0)
-)
+TIMING = EpochTiming(epoch=2, duration_s=1.0, images_per_s=64.0, eval_s=0.0)
+EPOCH = Epoch("key", 4, 16, METRICS, TIMING)
 
 
 def progress_of(
@@ -43,9 +42,8 @@ def progress_of(
     for run in runs:
         throughput.learn(run.spec, CPU, Speed(64.0, 0.0))
     progress = Progress(runs, [CPU] * workers, throughput)
-    progress.console = Console(
-        file=io.StringIO(), force_terminal=terminal, width=120, highlight=False
-    )
+    out = io.StringIO()
+    progress.console = Console(file=out, force_terminal=terminal, width=120, highlight=False)
     return progress
 
 
@@ -70,32 +68,22 @@ def test_plain_lines_say_how_each_run_ended(tmp_path: Path) -> None:
     ]
 
 
-def test_a_run_that_another_process_trains_does_not_count_as_ended(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("status", "line", "left_s"),
+    [
+        (Status.RUNNING, "[0/2] waiting  mini arl seed 1", 8),
+        (Status.INTERRUPTED, "[0/2] interrupted  mini arl seed 1  0 s", 4),
+    ],
+)
+def test_a_run_that_waits_or_was_stopped_is_one_line_and_does_not_count_as_ended(
+    tmp_path: Path, status: Status, line: str, left_s: float
+) -> None:
     runs = planned(tmp_path)
     progress = progress_of(runs)
     progress.began(runs[0], "cpu")
-    progress.ended(runs[0], Status.RUNNING, "another process is training this run")
-    line = "[0/2] waiting  mini arl seed 1  another process is training this run\n"
-    assert written(progress) == line
-    assert progress.remaining_s() == pytest.approx(8)
-
-
-def test_a_run_that_was_stopped_does_not_count_as_ended(tmp_path: Path) -> None:
-    runs = planned(tmp_path)
-    progress = progress_of(runs)
-    progress.began(runs[0], "cpu")
-    progress.ended(runs[0], Status.INTERRUPTED, "after epoch 1 of 4")
-    assert progress.remaining_s() == pytest.approx(4)
-    line = "[0/2] interrupted  mini arl seed 1  0 s  after epoch 1 of 4\n"
-    assert written(progress) == line
-
-
-def test_long_lines_are_not_broken(tmp_path: Path) -> None:
-    runs = planned(tmp_path)
-    progress = progress_of(runs)
-    progress.began(runs[0], "cpu")
-    progress.ended(runs[0], Status.FAILED, "x" * 300)
-    assert len(written(progress).splitlines()) == 1
+    progress.ended(runs[0], status, "x" * 300)
+    assert written(progress) == f"{line}  {'x' * 300}\n"
+    assert progress.remaining_s() == pytest.approx(left_s)
 
 
 def test_a_terminal_shows_what_is_under_way_and_when_it_ends(tmp_path: Path) -> None:
@@ -118,16 +106,10 @@ def test_a_run_is_one_line_of_a_narrow_terminal(tmp_path: Path) -> None:
     progress = progress_of(runs, terminal=True, workers=2)
     progress.console = Console(file=io.StringIO(), force_terminal=True, width=80)
     for run in runs:
-        progress.began(
-            replace(run, cells=[("a_suite_of_a_rather_long_name", "attention-92/arl")]), "cuda:0"
-        )
+        cells = [("a_suite_of_a_rather_long_name", "attention-92/arl")]
+        progress.began(replace(run, cells=cells), "cuda:0")
         progress.event(run, EPOCH)
     progress.console.print(progress._table())
     *lines, total = written(progress).splitlines()
     assert ["test error 12.35 %" in line for line in lines] == [True] * 2
-    assert "about" in total
-
-
-def test_two_workers_take_half_the_time(tmp_path: Path) -> None:
-    progress = progress_of(planned(tmp_path), workers=2)
-    assert progress.remaining_s() == pytest.approx(4)
+    assert "about 2 s left" in total, "two workers take half the time"

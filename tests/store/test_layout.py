@@ -1,58 +1,42 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import re
 from pathlib import Path
 
 import pytest
 
 from resbench.errors import EnvironmentFault, UsageError
 from resbench.store.atomic import temporary_in
-from resbench.store.layout import IDENTIFIER, ResultsFolder, RunFolder
-from resbench.store.locks import try_lock
+from resbench.store.layout import ResultsFolder, RunFolder
+from resbench.store.locks import wait_lock
 from resbench.store.scan import scan
 from resbench.store.transfer import merge, pack
 from resbench.store.verify import verify_run
+from resbench.suite.schema import IDENTIFIER
 
 from ..factory import completed, folder_of
 
 HOSTILE = [
-    "",
-    ".",
-    "..",
-    "../x",
-    "/etc/passwd",
-    "a/b",
-    "a\\b",
-    "a\0b",
-    "a b",
-    "a\n",
-    "-a",
-    "_a",
-    ".a",
-    "A",
-    "ä",
-    "а",  # Cyrillic
-    "ﬁ",  # a ligature
-    "a" * 65,
-    "a.b",
-    "~",
-    "$HOME",
-    "%2e%2e",
-]
+    "", ".", "..", "../x", "/etc/passwd", "a/b", "a\\b", "a\0b", "a b", "a\n", "-a", "_a", ".a",
+    "A", "ä", "а", "ﬁ", "a" * 65, "a.b", "~", "$HOME", "%2e%2e",
+]  # fmt: skip
+"""Among them a Cyrillic letter and a ligature."""
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_name_is_no_identifier(name: str) -> None:
-    assert not IDENTIFIER.fullmatch(name)
+def test_hostile_name_is_no_identifier_and_makes_no_path(tmp_path: Path, name: str) -> None:
+    assert not re.match(IDENTIFIER, name)
+    with pytest.raises(UsageError, match="run key"):
+        RunFolder(tmp_path, name)
 
 
 @pytest.mark.parametrize("name", ["a", "0", "table4_noise", "a-b_c", "a" * 64])
 def test_plain_name_is_an_identifier(name: str) -> None:
-    assert IDENTIFIER.fullmatch(name)
+    assert re.match(IDENTIFIER, name)
 
 
-@pytest.mark.parametrize("key", [*HOSTILE, "0" * 15, "0" * 63, "0" * 65, "g" * 64, "A" * 64])
+@pytest.mark.parametrize("key", ["0" * 15, "0" * 63, "0" * 65, "g" * 64, "A" * 64])
 def test_only_hex_keys_make_paths(tmp_path: Path, key: str) -> None:
     with pytest.raises(UsageError, match="run key"):
         RunFolder(tmp_path, key)
@@ -77,17 +61,12 @@ def test_planted_link_leads_nothing_out_of_the_results(tmp_path: Path, planted: 
     link.symlink_to(outside)
     with pytest.raises(EnvironmentFault, match=f"{link.name}: a link; "):
         run.create()
+    if planted == "runs":
+        with pytest.raises(EnvironmentFault, match="runs: a link; "):
+            ResultsFolder(results).open_for_writing()
     assert list(outside.iterdir()) == []
     assert len(scan(results).problems) == 1
     assert not scan(results).incomplete
-
-
-def test_planted_link_refuses_opening(tmp_path: Path) -> None:
-    (tmp_path / "outside").mkdir()
-    (tmp_path / "results").mkdir()
-    (tmp_path / "results" / "runs").symlink_to(tmp_path / "outside")
-    with pytest.raises(EnvironmentFault, match="runs: a link; "):
-        ResultsFolder(tmp_path / "results").open_for_writing()
 
 
 def test_new_folder_is_marked_with_its_format(tmp_path: Path) -> None:
@@ -122,12 +101,7 @@ def test_a_marker_of_an_earlier_resbench_is_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [
-        ("{", "damaged"),
-        ("[]", "damaged"),
-        ('{"format": 2}', "format 2"),
-        ("{}", "format None"),
-    ],
+    [("{", "damaged"), ("[]", "damaged"), ('{"format": 2}', "format 2"), ("{}", "format None")],
 )
 def test_unreadable_marker_is_named(tmp_path: Path, content: str, said: str) -> None:
     (tmp_path / "resbench.json").write_text(content)
@@ -144,31 +118,18 @@ def test_what_cannot_be_a_results_folder_is_named_with_its_user(tmp_path: Path) 
             ResultsFolder(path).open_for_writing()
 
 
-def test_path_with_a_nul_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"NUL"):
-        ResultsFolder(Path("a\0b"))
-
-
-@pytest.fixture
-def elsewhere(tmp_path: Path) -> Iterator[Path]:
-    """Another working directory, given back afterwards."""
-    old = Path.cwd()
-    os.chdir(tmp_path)
-    yield tmp_path
-    os.chdir(old)
-
-
 @pytest.mark.parametrize("name", ["plain", "a b", "é日本", "100%", "#1", "%2e%2e", "'\"", "*?["])
-def test_results_are_the_same_in_folders_of_any_name(elsewhere: Path, name: str) -> None:
+def test_results_are_the_same_in_folders_of_any_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
     results = Path(name) / "results"
     ResultsFolder(results).open_for_writing()
     run = completed(results)
-    lock = try_lock(run.path)
-    assert lock is not None
-    lock.release()
-    assert verify_run(run) == ()
-    assert pack(results, elsewhere / "out.tar") == ([run.path.name], [])
-    report = merge(Path(name) / "merged", [elsewhere / "out.tar"])
+    with wait_lock(run.path):
+        assert verify_run(run) == ()
+    assert pack(results, tmp_path / "out.tar") == ([run.path.name], [])
+    report = merge(Path(name) / "merged", [tmp_path / "out.tar"])
     assert (report.added, report.refused) == ([run.path.name], [])
     copy = folder_of(Path(name) / "merged")
     for path in (run.metrics, run.predictions, run.record):

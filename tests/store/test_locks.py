@@ -6,8 +6,8 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -20,38 +20,42 @@ from resbench.store.locks import is_locked, try_lock
 from resbench.store.state import Status, read_state, write_state
 
 from ..factory import unfinished
+from ..mini import wait_until
 
 HOLD = """
-import os, sys, time
+import os, subprocess, sys, time
 from pathlib import Path
 from resbench.store.locks import try_lock
 lock = try_lock(Path(sys.argv[1]))
 assert lock is not None
-{extra}
-print("held", flush=True)
-time.sleep(600)
 """
-FORK = "child = os.fork()\nif not child: time.sleep(600)\nprint(child, flush=True)"
-PLAIN_FORK = """
+PLAIN = """
 import fcntl, os, sys, time
 descriptor = os.open(sys.argv[1] + "/.lock", os.O_RDWR | os.O_CREAT)
 fcntl.flock(descriptor, fcntl.LOCK_EX)
-child = os.fork()
-if not child: time.sleep(600)
-print(child, flush=True)
-print("held", flush=True)
-time.sleep(600)
 """
-EXEC = """
-import subprocess
-print(subprocess.Popen(["sleep", "600"], close_fds=False).pid, flush=True)
-"""
+FORK = "child = os.fork()\nif not child: time.sleep(600)\n"
+EXEC = "child = subprocess.Popen(['sleep', '600'], close_fds=False).pid\n"
+FORK_AND_END = "if not os.fork(): os._exit(0)\nos.wait()\nchild = os.getpid()\n"
+
+
+@contextmanager
+def holder(folder: Path, code: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """A process that holds the folder's lock, and its child; both are gone in the end."""
+    process = start(f"{code}print(child, flush=True)\ntime.sleep(600)", folder)
+    child = int(line(process))
+    try:
+        yield process, child
+    finally:
+        for pid in (process.pid, child):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        process.communicate()
 
 
 def start(code: str, folder: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE, text=True
-    )
+    command = [sys.executable, "-c", code, str(folder)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 def line(process: subprocess.Popen[str]) -> str:
@@ -59,66 +63,36 @@ def line(process: subprocess.Popen[str]) -> str:
     return process.stdout.readline().strip()
 
 
-def end(process: subprocess.Popen[str]) -> None:
-    process.kill()
-    process.wait()
-    assert process.stdout is not None
-    process.stdout.close()
-
-
-def soon(test: Callable[[], bool], limit_s: float = 5.0) -> bool:
-    until = time.monotonic() + limit_s
-    while time.monotonic() < until:
-        if test():
-            return True
-        time.sleep(0.01)
-    return False
-
-
-def test_lock_excludes_and_kill_9_frees_it(tmp_path: Path) -> None:
-    holder = start(HOLD.format(extra=""), tmp_path)
-    assert line(holder) == "held"
-    assert try_lock(tmp_path) is None  # else it waits for ever
-    assert is_locked(tmp_path)
-    end(holder)
-    assert not is_locked(tmp_path)
-    lock = try_lock(tmp_path)
-    assert lock is not None
-    lock.release()
+def free(folder: Path) -> bool:
+    return not is_locked(folder)
 
 
 @pytest.mark.parametrize("extra", [FORK, EXEC], ids=["fork", "exec"])
-def test_child_of_a_killed_holder_does_not_keep_the_lock(tmp_path: Path, extra: str) -> None:
-    holder = start(HOLD.format(extra=extra), tmp_path)
-    child = int(line(holder))
-    try:
-        assert line(holder) == "held"
+def test_lock_excludes_and_kill_9_frees_it_though_a_child_lives_on(
+    tmp_path: Path, extra: str
+) -> None:
+    with holder(tmp_path, HOLD + extra) as (process, child):
         assert is_locked(tmp_path)
-        end(holder)
+        assert try_lock(tmp_path) is None  # else it waits for ever
+        process.kill()
+        process.wait()
         os.kill(child, 0)  # the child lives on
-        assert soon(lambda: not is_locked(tmp_path))
-    finally:
-        os.kill(child, signal.SIGKILL)
+        wait_until(lambda: free(tmp_path), "the lock")
+        with locks.wait_lock(tmp_path):
+            pass
 
 
 def test_control_a_plain_flock_is_kept_by_a_forked_child(tmp_path: Path) -> None:
-    holder = start(PLAIN_FORK, tmp_path)
-    child = int(line(holder))
-    try:
-        assert line(holder) == "held"
-        end(holder)
+    with holder(tmp_path, PLAIN + FORK) as (process, _):
+        process.kill()
+        process.wait()
         assert is_locked(tmp_path)
-    finally:
-        os.kill(child, signal.SIGKILL)
-    assert soon(lambda: not is_locked(tmp_path))
+    wait_until(lambda: free(tmp_path), "the lock")
 
 
 def test_forked_child_does_not_free_its_parents_lock(tmp_path: Path) -> None:
-    fork_and_end = "child = os.fork()\nif not child: os._exit(0)\nos.waitpid(child, 0)"
-    holder = start(HOLD.format(extra=fork_and_end), tmp_path)
-    assert line(holder) == "held"
-    assert is_locked(tmp_path)
-    end(holder)
+    with holder(tmp_path, HOLD + FORK_AND_END):
+        assert is_locked(tmp_path)
 
 
 def test_of_many_processes_at_once_one_gets_the_run(tmp_path: Path) -> None:
@@ -132,11 +106,7 @@ lock = try_lock(Path(sys.argv[1]))
 print("won" if lock else "lost", flush=True)
 sys.stdin.readline()
 """
-    command = [sys.executable, "-c", race, str(tmp_path)]
-    runners = [
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        for _ in range(6)
-    ]
+    runners = [start(race, tmp_path) for _ in range(6)]
     assert all(line(runner) == "ready" for runner in runners)
     for runner in runners:
         assert runner.stdin is not None
@@ -148,9 +118,14 @@ sys.stdin.readline()
     assert sorted(outcomes) == ["lost"] * 5 + ["won"]
 
 
-def test_lock_is_taken_again_after_release(tmp_path: Path) -> None:
+def test_lock_is_taken_again_after_release_and_sweeps_what_a_killed_writer_left(
+    tmp_path: Path,
+) -> None:
     for _ in range(3):
+        left = temporary_in(tmp_path)
+        left.write_bytes(b"half")
         with locks.wait_lock(tmp_path) as lock:
+            assert not left.exists()
             assert try_lock(tmp_path) is None
         lock.release()  # a second time: does nothing
 
@@ -166,13 +141,6 @@ def test_looking_makes_no_file_and_disturbs_no_one(
     lock = try_lock(tmp_path)
     assert lock is not None
     lock.release()
-
-
-def test_lock_sweeps_what_a_killed_writer_left(tmp_path: Path) -> None:
-    left = temporary_in(tmp_path)
-    left.write_bytes(b"half")
-    with locks.wait_lock(tmp_path):
-        assert not left.exists()
 
 
 def test_folder_replaced_while_locking_is_refused(
@@ -229,10 +197,10 @@ def test_state_tells_who_runs_and_that_it_is_gone(tmp_path: Path) -> None:
     assert state.reason == f"process {os.getpid()} on {written.host} is gone"
 
 
-@pytest.mark.parametrize("text", [b"", b"{", b'{"status": "odd"}', b'{"status": "running"}', b"[]"])
-def test_unreadable_state_decides_nothing(tmp_path: Path, text: bytes) -> None:
+def test_unreadable_state_decides_nothing(tmp_path: Path) -> None:
     run = RunFolder(tmp_path, "0" * 16)
     run.path.mkdir(parents=True)
     assert read_state(run) is None
-    run.state.write_bytes(text)
-    assert read_state(run) is None
+    for text in (b"", b"{", b'{"status": "odd"}', b'{"status": "running"}', b"[]"):
+        run.state.write_bytes(text)
+        assert read_state(run) is None

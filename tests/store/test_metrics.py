@@ -27,10 +27,6 @@ def test_rows_come_back_as_written_in_a_fixed_form(tmp_path: Path) -> None:
     assert read_epochs(path, EpochMetrics) == [row, with_val]
 
 
-def test_missing_file_holds_no_epochs(tmp_path: Path) -> None:
-    assert read_epochs(tmp_path / "metrics.jsonl", EpochMetrics) == []
-
-
 @pytest.mark.parametrize("epoch", [1, 3, 4])
 def test_epochs_follow_each_other(tmp_path: Path, epoch: int) -> None:
     path = tmp_path / "timing.jsonl"
@@ -109,6 +105,8 @@ def test_epochs_lost_before_the_checkpoint_are_named(tmp_path: Path) -> None:
         rewind(run.metrics, 3)
 
 
-def test_rewinding_nothing_makes_nothing(tmp_path: Path) -> None:
-    rewind(tmp_path / "metrics.jsonl", 0)
-    assert list(tmp_path.iterdir()) == []
+def test_a_missing_file_holds_no_epochs_and_is_not_made_by_rewinding(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    assert read_epochs(path, EpochMetrics) == []
+    rewind(path, 0)
+    assert not path.exists()

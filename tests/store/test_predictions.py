@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import time
 import zipfile
 from pathlib import Path
@@ -21,6 +20,7 @@ from resbench.store.predictions import (
 )
 
 from ..factory import predictions_of
+from .test_envelope import Hostile
 
 FIXED = Predictions(
     np.arange(10, dtype=np.int16),
@@ -32,40 +32,43 @@ NAMES = ("pred", "prob_true", "label", "index")
 
 
 def test_predictions_come_back_as_written(tmp_path: Path) -> None:
-    path = tmp_path / "predictions.npz"
-    write_predictions(path, predictions_of(3))
+    path, predictions = tmp_path / "predictions.npz", predictions_of(3)
+    write_predictions(path, predictions)
     found = read_predictions(path)
     for name in NAMES:
-        array = getattr(found, name)
-        assert array.dtype == getattr(predictions_of(3), name).dtype
-        assert (array == getattr(predictions_of(3), name)).all()
+        assert getattr(found, name).dtype == getattr(predictions, name).dtype
+        assert (getattr(found, name) == getattr(predictions, name)).all()
     with np.load(path, allow_pickle=False) as plain:  # any reader of npz
         assert tuple(plain) == NAMES
 
 
-def test_the_file_says_in_which_order_the_images_are_counted(tmp_path: Path) -> None:
-    write_predictions(tmp_path / "predictions.npz", FIXED)
-    with zipfile.ZipFile(tmp_path / "predictions.npz") as archive:
-        assert archive.comment.startswith(b"index: position of the image in ascending sha256")
+BEFORE = Predictions(FIXED.pred, FIXED.prob_true, FIXED.label)
+"""From before images were numbered."""
 
 
-def test_predictions_from_before_images_were_numbered_are_read(tmp_path: Path) -> None:
-    before = Predictions(FIXED.pred, FIXED.prob_true, FIXED.label)
-    write_predictions(tmp_path / "predictions.npz", before)
-    assert hashlib.sha256((tmp_path / "predictions.npz").read_bytes()).hexdigest() == (
-        "f67a8a1c4db9f7d0c824d573ae63505e19f03dbd889494605de786680bb710eb"
-    )
-    assert read_predictions(tmp_path / "predictions.npz").index is None
-
-
-def test_bytes_depend_on_the_arrays_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("predictions", "comment", "digest"),
+    [
+        (FIXED, ORDER, "7655423229f0a0f687eaa9bc29d5ac2e83b586df3606636e2c05d4e19a3eb5c2"),
+        (BEFORE, b"", "f67a8a1c4db9f7d0c824d573ae63505e19f03dbd889494605de786680bb710eb"),
+    ],
+)
+def test_bytes_depend_on_the_arrays_alone_and_say_how_images_are_counted(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    predictions: Predictions,
+    comment: bytes,
+    digest: str,
+) -> None:
     path = tmp_path / "predictions.npz"
     for now in (0.0, 4_102_444_800.0):
         monkeypatch.setattr(time, "time", lambda now=now: now)
-        write_predictions(path, FIXED)
-        assert hashlib.sha256(path.read_bytes()).hexdigest() == (
-            "7655423229f0a0f687eaa9bc29d5ac2e83b586df3606636e2c05d4e19a3eb5c2"
-        ), "the format changed: packs of other machines would conflict"
+        write_predictions(path, predictions)
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        assert found == digest, "the format changed: packs of other machines would conflict"
+    with zipfile.ZipFile(path) as archive:
+        assert archive.comment == comment
+    assert (read_predictions(path).index is None) == (predictions is BEFORE)
 
 
 def test_error_is_that_of_a_plain_count() -> None:
@@ -76,13 +79,9 @@ def test_error_is_that_of_a_plain_count() -> None:
         error, mean = error_from_predictions(predictions)
         assert error == 100 * wrong / 97
         assert mean == pytest.approx(loss, rel=1e-12)
-
-
-def test_loss_of_an_impossible_class_is_finite() -> None:
     one = np.zeros(1, np.int16)
-    error, loss = error_from_predictions(Predictions(one, np.zeros(1, np.float32), one))
-    assert error == 0
-    assert loss == pytest.approx(87.336, abs=1e-3)
+    impossible = Predictions(one, np.zeros(1, np.float32), one)
+    assert error_from_predictions(impossible) == (0, pytest.approx(87.336, abs=1e-3))
 
 
 @pytest.mark.parametrize(
@@ -104,26 +103,13 @@ def test_arrays_of_another_kind_are_no_predictions(name: str, array: np.ndarray,
         Predictions(**{**arrays, name: array})
 
 
-class Hostile:
-    def __init__(self, marker: str) -> None:
-        self.marker = marker
-
-    def __reduce__(self) -> tuple[object, tuple[str]]:
-        return (os.mkdir, (self.marker,))
-
-
 def member(array: np.ndarray, *, allow_pickle: bool = False) -> bytes:
     buffer = io.BytesIO()
     np.lib.format.write_array(buffer, array, (1, 0), allow_pickle=allow_pickle)
     return buffer.getvalue()
 
 
-GOOD = {
-    "pred.npy": member(FIXED.pred),
-    "prob_true.npy": member(FIXED.prob_true),
-    "label.npy": member(FIXED.label),
-    "index.npy": member(np.arange(0, 30, 3, dtype=np.int32)),
-}
+GOOD = {f"{name}.npy": member(getattr(FIXED, name)) for name in NAMES}
 
 
 def write_zip(path: Path, members: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> None:
@@ -135,7 +121,7 @@ def write_zip(path: Path, members: dict[str, bytes], method: int = zipfile.ZIP_S
 
 def test_hostile_pickle_in_an_npz_is_never_executed(tmp_path: Path) -> None:
     marker = tmp_path / "executed"
-    array = np.array([Hostile(str(marker))], dtype=object)
+    array = np.array([Hostile(marker)], dtype=object)
     pickled = member(array, allow_pickle=True)
     path = tmp_path / "predictions.npz"
     write_zip(path, {**GOOD, "pred.npy": pickled})
@@ -144,12 +130,6 @@ def test_hostile_pickle_in_an_npz_is_never_executed(tmp_path: Path) -> None:
     assert not marker.exists()
     np.load(io.BytesIO(pickled), allow_pickle=True)  # control: it would have acted
     assert marker.exists()
-
-
-def lying_header() -> bytes:
-    whole = GOOD["pred.npy"]
-    assert b"(10,), }        " in whole
-    return whole.replace(b"(10,), }        ", b"(9999999999,), }")
 
 
 def test_unfit_zip_is_named_and_takes_no_memory(tmp_path: Path) -> None:
@@ -161,7 +141,8 @@ def test_unfit_zip_is_named_and_takes_no_memory(tmp_path: Path) -> None:
     assert path.stat().st_size < 200_000
     with pytest.raises(EnvironmentFault, match="pred is compressed"):
         read_predictions(path)
-    write_zip(path, {**GOOD, "pred.npy": lying_header()})
+    lying = GOOD["pred.npy"].replace(b"(10,), }        ", b"(9999999999,), }")
+    write_zip(path, {**GOOD, "pred.npy": lying})
     with pytest.raises(EnvironmentFault, match=r"holds 10 values .* \(9999999999,\)"):
         read_predictions(path)
     for members in ({**GOOD, "../x": b""}, dict(reversed(GOOD.items())), {}):

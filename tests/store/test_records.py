@@ -42,16 +42,29 @@ from ..factory import (
     unfinished,
 )
 
+Forgery = Callable[[dict[str, Any]], object]
+
 
 def fields_of(run: RunFolder) -> dict[str, Any]:
     return json.loads(run.record.read_text())
 
 
-def forge(run: RunFolder, fields: dict[str, Any]) -> None:
-    """Write a record whose hash fits, as a careful forger would."""
-    rest = {name: value for name, value in fields.items() if name != "record_hash"}
-    digest = hashlib.sha256(dump_json(rest, sort_keys=True).encode()).hexdigest()
-    run.record.write_text(json.dumps({**rest, "record_hash": digest}))
+def forge(run: RunFolder, edit: Forgery = lambda _: None) -> None:
+    """Edit a record so that its hash fits, as a careful forger would."""
+    fields = fields_of(run)
+    del fields["record_hash"]
+    edit(fields)
+    digest = hashlib.sha256(dump_json(fields, sort_keys=True).encode()).hexdigest()
+    run.record.write_text(json.dumps({**fields, "record_hash": digest}))
+
+
+def diverged(run: RunFolder, **wrong: Any) -> RunRecord:
+    """The record of a run that diverged in epoch 2."""
+    base = record_of(run, 0)
+    nothing = dict.fromkeys(base.result.__struct_fields__, None)
+    result = structs.replace(base.result, **(nothing | {"epoch": 2, "step": 27}))
+    facts = {"status": "diverged", "result": result, "reason": "loss is NaN at step 27"}
+    return structs.replace(base, **(facts | wrong))
 
 
 def test_record_comes_back_as_written(tmp_path: Path) -> None:
@@ -71,13 +84,6 @@ def test_spec_is_written_first_and_keeps_its_first_context(tmp_path: Path) -> No
     assert started is not None
     assert started["context"] == context_of()
     assert (started["key"], started["spec"]) == (run.key, spec_of(0))
-
-
-def test_spec_of_another_run_is_refused(tmp_path: Path) -> None:
-    run = unfinished(tmp_path, 0, epochs=0)
-    shutil.copy(unfinished(tmp_path, 1, epochs=0).spec, run.spec)
-    with pytest.raises(EnvironmentFault, match=r"spec\.json: refused, it belongs to run"):
-        read_spec(run)
 
 
 def test_unfinished_run_has_no_record(tmp_path: Path) -> None:
@@ -100,25 +106,20 @@ def test_record_is_not_written_before_its_files(tmp_path: Path, name: str) -> No
 def test_record_of_another_run_is_not_written(tmp_path: Path) -> None:
     one, other = completed(tmp_path, 0), completed(tmp_path, 1)
     before = other.record.read_bytes()
-    with pytest.raises(ValueError, match="belongs to run"):
+    with pytest.raises(EnvironmentFault, match="belongs to run"):
         write_record(other, read_record(one))
     assert other.record.read_bytes() == before
 
 
 def test_diverged_run_holds_no_number_and_its_reason(tmp_path: Path) -> None:
     run = unfinished(tmp_path, epochs=2)
-    base = record_of(run, 0)
-    nothing = dict.fromkeys(base.result.__struct_fields__, None)
-    result = structs.replace(base.result, **(nothing | {"epoch": 2, "step": 27}))
-    reason = "loss is NaN at step 27"
-    diverged: dict[str, Any] = {"status": "diverged", "result": result, "reason": reason}
-    write_record(run, structs.replace(base, **diverged))
+    write_record(run, diverged(run))
     assert read_record(run).result.test_top1_err is None
     assert "NaN" not in run.record.read_text().replace("loss is NaN", "")
     assert verify_run(run) == ()
     for wrong in ({"reason": None}, {"status": "done"}, {"status": "done", "reason": None}):
         with pytest.raises(ValueError, match=r"needs its reason|has every result"):
-            write_record(run, structs.replace(base, **(diverged | wrong)))
+            write_record(run, diverged(run, **wrong))
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
@@ -163,9 +164,6 @@ def test_every_edit_of_a_record_is_noticed(tmp_path: Path) -> None:
     read_record(run)
 
 
-Forgery = Callable[[dict[str, Any]], object]
-
-
 @pytest.mark.parametrize(
     ("edit", "said"),
     [
@@ -188,11 +186,9 @@ def test_forged_record_with_a_fitting_hash_is_named(
     tmp_path: Path, edit: Forgery, said: str
 ) -> None:
     run = completed(tmp_path)
-    fields = fields_of(run)
-    forge(run, fields)
+    forge(run)
     read_record(run)  # control: the forger's tool makes valid records
-    edit(fields)
-    forge(run, fields)
+    forge(run, edit)
     with pytest.raises(EnvironmentFault, match=rf"record\.json: refused, .*{said}"):
         read_record(run)
 
@@ -207,7 +203,6 @@ def test_deleted_or_edited_file_next_to_a_record_is_named(tmp_path: Path, name: 
     path.unlink()
     with pytest.raises(EnvironmentFault, match=rf"{path.name} next to it is missing"):
         read_record(run)
-    assert read_record(run, hash_files=False).status == "done"
 
 
 def test_weights_are_checked_where_they_are_and_may_be_left_out(tmp_path: Path) -> None:
@@ -227,7 +222,6 @@ def test_weights_are_checked_where_they_are_and_may_be_left_out(tmp_path: Path) 
 
 def test_a_file_next_to_a_record_without_weights_is_not_its_weights(tmp_path: Path) -> None:
     run = completed(tmp_path)
-    assert "weights.safetensors" not in json.loads(run.record.read_bytes())["files"]
     run.weights.write_bytes(b"of another run")
     assert read_weights(run, read_record(run)) is None
 
@@ -260,15 +254,16 @@ def test_damage_is_reported_in_plain_words(
     assert not re.search(r"Expecting|codec|NoneType|object is not|\?\.", text)
 
 
-def test_copied_record_is_named(tmp_path: Path) -> None:
+def test_copied_run_is_named(tmp_path: Path) -> None:
     run, other = completed(tmp_path, 0), folder_of(tmp_path, 1)
     shutil.copytree(run.path, other.path)
-    with pytest.raises(EnvironmentFault) as caught:
-        read_record(other)
-    assert str(caught.value) == (
-        f"{other.record}: refused, it belongs to run {run.path.name}, not to this folder: was it "
-        f"copied? Remove {other.path}, or rename it where {run.path.name} is missing."
-    )
+    for path, read in ((other.record, read_record), (other.spec, read_spec)):
+        with pytest.raises(EnvironmentFault) as caught:
+            read(other)
+        assert str(caught.value) == (
+            f"{path}: refused, it belongs to run {run.path.name}, not to this folder: was it "
+            f"copied? Remove {other.path}, or rename it where {run.path.name} is missing."
+        )
 
 
 @pytest.mark.parametrize(
@@ -286,9 +281,7 @@ def test_forged_number_is_found_by_recomputing(
     tmp_path: Path, name: str, value: float, said: str
 ) -> None:
     run = completed(tmp_path)
-    fields = fields_of(run)
-    fields["result"][name] = value
-    forge(run, fields)
+    forge(run, lambda fields: fields["result"].update({name: value}))
     read_record(run)  # everything fits but the number
     problems = verify_run(run)
     assert any(f"{name} is {value}" in problem for problem in problems)
@@ -297,20 +290,14 @@ def test_forged_number_is_found_by_recomputing(
 
 def test_wrong_number_of_images_is_found(tmp_path: Path) -> None:
     run = completed(tmp_path)
-    fields = fields_of(run)
-    fields["data"]["test_images"] = SMALL_IMAGES + 1
-    forge(run, fields)
-    assert [p for p in verify_run(run) if f"but {SMALL_IMAGES} are predicted" in p]
-    assert len(predictions_of(0).label) == SMALL_IMAGES
+    forge(run, lambda fields: fields["data"].update(test_images=SMALL_IMAGES + 1))
+    (problem,) = verify_run(run)
+    assert f"but {SMALL_IMAGES} are predicted" in problem
 
 
 def test_diverged_run_with_an_epoch_too_many_is_found(tmp_path: Path) -> None:
     run = unfinished(tmp_path, epochs=3)
-    base = record_of(run, 0)
-    nothing = dict.fromkeys(base.result.__struct_fields__, None)
-    result = structs.replace(base.result, **(nothing | {"epoch": 2, "step": 27}))
-    diverged: dict[str, Any] = {"status": "diverged", "result": result, "reason": "loss is NaN"}
-    write_record(run, structs.replace(base, **diverged))
+    write_record(run, diverged(run))
     assert verify_run(run) == (f"{run.record}: it diverged in epoch 2 but has 3 epochs.",)
 
 
@@ -323,9 +310,8 @@ def test_cut_probability_excuses_a_loss_above_the_recomputed_one_and_none_below(
     predictions.prob_true[0] = 0
     write_predictions(run.predictions, predictions)
     write_record(run, record_of(run, 0))
-    fields = fields_of(run)
-    fields["result"]["test_loss"] = error_from_predictions(predictions)[1] + above
-    forge(run, fields)
+    loss = error_from_predictions(predictions)[1] + above
+    forge(run, lambda fields: fields["result"].update(test_loss=loss))
     assert any("the predictions give" in problem for problem in verify_run(run)) == refused
 
 
@@ -337,12 +323,8 @@ def test_scan_tells_finished_unfinished_and_bad_apart(tmp_path: Path) -> None:
     RunFolder(tmp_path, "0" * 16).create()  # killed before spec.json
     found = scan(tmp_path)
     assert set(found.records) == {run.key for run in good}
-    states = {run.key: run.state for run in found.incomplete}
-    assert set(states) == {running.key, killed.key, "0" * 16}
-    assert states[running.key] is None
-    state = states[killed.key]
-    assert state is not None
-    assert state.status is Status.INTERRUPTED
+    states = {run.key: run.state and run.state.status for run in found.incomplete}
+    assert states == {running.key: None, killed.key: Status.INTERRUPTED, "0" * 16: None}
     (problem,) = found.problems
     assert problem.startswith(f"{bad.record}: refused, ")
 
@@ -351,16 +333,6 @@ def test_scan_of_nothing_finds_nothing(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "missing"):
         found = scan(path)
         assert (found.records, found.problems, found.incomplete) == ({}, (), ())
-
-
-def plant_pipe(run: RunFolder) -> None:
-    run.record.unlink()
-    os.mkfifo(run.record)
-
-
-def plant_folder(run: RunFolder) -> None:
-    run.record.unlink()
-    run.record.mkdir()
 
 
 def plant_link(run: RunFolder) -> None:
@@ -373,16 +345,12 @@ def plant_file(run: RunFolder) -> None:
     run.path.write_text("")
 
 
-def plant_name(run: RunFolder) -> None:
-    run.path.rename(run.path.with_name("copy\n\x1b[31mof it"))
-
-
 BAD: list[Callable[[RunFolder], object]] = [
-    plant_pipe,
-    plant_folder,
     plant_link,
     plant_file,
-    plant_name,
+    lambda run: run.path.rename(run.path.with_name("copy\n\x1b[31mof it")),
+    lambda run: (run.record.unlink(), os.mkfifo(run.record)),
+    lambda run: (run.record.unlink(), run.record.mkdir()),
     lambda run: run.record.write_bytes(b""),
     lambda run: run.record.write_bytes(b"\xff" * 100),
     lambda run: run.record.write_bytes(b"[" * 200_000),
@@ -411,7 +379,6 @@ def test_one_bad_run_is_one_line_and_hides_no_other(
 def test_seeded_damage_of_a_record_never_escapes_as_another_error(tmp_path: Path) -> None:
     run = completed(tmp_path)
     whole = run.record.read_bytes()
-    key = run.key
     seeded = random.Random(25)
     for _ in range(300):
         damaged = bytearray(whole)
@@ -421,9 +388,4 @@ def test_seeded_damage_of_a_record_never_escapes_as_another_error(tmp_path: Path
         if found.records:  # white space only
             assert json.loads(damaged) == json.loads(whole)
         assert len(found.records) + len(found.problems) == 1
-        assert set(found.records) <= {key}
-
-
-def test_record_schema_is_closed() -> None:
-    assert RunRecord.__struct_config__.forbid_unknown_fields
-    assert RunRecord.__struct_config__.frozen
+        assert set(found.records) <= {run.key}

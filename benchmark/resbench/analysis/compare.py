@@ -25,10 +25,10 @@ from resbench.stats.intervals import summarise
 from resbench.stats.multiplicity import ALPHA, holm
 from resbench.stats.power import MIN_SEEDS
 from resbench.stats.spread import Arm
-from resbench.store.difference import differences, unequal
 from resbench.store.layout import RunFolder
 from resbench.store.records import RunRecord
 from resbench.store.scan import scan
+from resbench.store.verify import differences, unequal
 from resbench.words import count
 
 PairKind = Literal[

@@ -21,8 +21,7 @@ def command(places: tuple[str, ...], results: Path) -> int:
     A run that the folder already has is kept, and a different run of the same key is refused with
     the reason. Exit 1 if a run is refused.
     """
-    from resbench.store.remote import fetched
-    from resbench.store.transfer import merge
+    from resbench.store.transfer import fetched, merge
 
     with ExitStack() as stack:
         archives = [stack.enter_context(fetched(place)) for place in places]

@@ -23,8 +23,7 @@ def command(place: str, results: Path) -> None:
     the whole results folder there.
     """
     from resbench.cli.output import is_plain
-    from resbench.store.remote import deliver, is_url
-    from resbench.store.transfer import pack
+    from resbench.store.transfer import deliver, is_url, pack
 
     if not place.endswith(".tar"):
         raise UsageError(f"{place}: packs are tar files. Choose a name that ends in .tar.")

@@ -54,7 +54,7 @@ def command(
     from resbench.runner.cluster import note_signals
     from resbench.runner.devices import unused_gpu
     from resbench.runner.session import SessionSettings
-    from resbench.store.layout import ResultsFolder
+    from resbench.store.layout import ResultsFolder, RunFolder
     from resbench.store.scan import scan
 
     deadline = None if budget is None else time.monotonic() + budget
@@ -90,7 +90,7 @@ def command(
     todo = [run for run in runs if run.key not in found.records]
     recorded = [run.key for run in runs if run.key in found.records]
     for key in recorded:
-        folder.run(key).drop_checkpoints()  # a killed worker may not have come to it
+        RunFolder(folder.path, key).drop_checkpoints()  # a killed worker may not have come to it
     bare = sum("weights.safetensors" not in found.records[key].files for key in recorded)
     if keep_weights and bare:
         work.say(

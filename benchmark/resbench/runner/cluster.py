@@ -1,9 +1,8 @@
 """Slurm: workers are submitted, never runs. The results folder with its locks is their queue.
 
 A worker is an ordinary ``resbench run`` in a job. The script that is submitted is the one that
-``--print-script`` shows and ``--executor local`` starts here, so that one thing has to be right.
-submitit's script cannot be that one: it needs a pickle that only submitit's own driver puts in
-place, and its handlers and its count of time-outs would have to be undone in every worker.
+``--print-script`` shows and ``--executor local`` starts here. submitit's cannot be that one: it
+needs a pickle that only submitit's driver puts in place, and undoing in every worker.
 """
 
 from __future__ import annotations
@@ -112,10 +111,7 @@ def fingerprint(runs: Sequence[PlannedRun]) -> str:
 
 
 def submit(text: str, workers: int) -> list[str]:
-    """Submit a script's jobs in one array, or in several where Slurm limits the size of one.
-
-    Returns the numbers of the arrays.
-    """
+    """Submit a script's jobs, in as few arrays as Slurm's limit allows; return their numbers."""
     # Asked twice because of a timeout, Slurm may have both; a worker that finds no work ends.
     limit = re.search(r"MaxArraySize\s*=\s*(\d+)", _slurm("scontrol", "show", "config"))
     size = min(workers, int(limit[1]) if limit else workers)
@@ -132,14 +128,11 @@ def run_here(text: str, workers: int, results: Path) -> int:
     processes = []
     for i in range(workers):
         with open(jobs_folder(results) / f"local_{i}.log", "ab") as log:
-            processes.append(
-                subprocess.Popen(
-                    ("bash", "-c", text),
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,  # a second signal ends a worker at once
-                )
+            # In a session of its own: a second signal ends a worker at once.
+            process = subprocess.Popen(
+                ("bash", "-c", text), stdout=log, stderr=subprocess.STDOUT, start_new_session=True
             )
+            processes.append(process)
 
     def pass_on(number: int, _frame: object) -> None:
         for process in processes:
@@ -155,9 +148,6 @@ def jobs_of(results: Path, *only: str, patient: bool = False) -> list[SlurmJob]:
     """Return the workers of a results folder that are queued or at work, of whatever user.
 
     ``only`` are filters of squeue.
-
-    Raises:
-        EnvironmentFault: there is no Slurm, or it does not answer.
     """
     fields = "%i|%T|%L|%N|%r|%Z"
     said = _slurm("squeue", "-h", "-r", f"--name={NAME}", *only, "-o", fields, patient=patient)
@@ -205,8 +195,7 @@ def note_signals() -> list[int]:
 def requeue() -> bool:
     """Have Slurm run this job again; say whether it will.
 
-    Not where Slurm is ending the job already: it has been cancelled, or preempted and then Slurm
-    requeues it by itself.
+    Not where Slurm is ending the job already: a preempted one it requeues by itself.
     """
     job = slurm_job()
     if job is None or _of_this_job("JobState") != "RUNNING":
@@ -244,14 +233,10 @@ def _ask(command: Sequence[str], text: str | None) -> str:
     # The user's variables for Slurm stand, but not over what the script needs or the answers say.
     ours = tuple(f"SBATCH_{name.upper().replace('-', '_')}" for name in OWNED)
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("SQUEUE_", *ours))}
+    env = kept | {"SLURM_TIME_FORMAT": "standard"}
     try:
         done = subprocess.run(
-            command,
-            input=text,
-            env=kept | {"SLURM_TIME_FORMAT": "standard"},
-            capture_output=True,
-            text=True,
-            timeout=60,
+            command, input=text, env=env, capture_output=True, text=True, timeout=60
         )
     except FileNotFoundError:
         raise EnvironmentFault(

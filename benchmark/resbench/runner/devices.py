@@ -31,7 +31,8 @@ class Device:
     """What one worker trains on: ``cpu`` or ``cuda:N``."""
 
     name: str
-    label: str
+    kind: str
+    """The GPU's or the processor's name, by which speeds are kept and records name it."""
 
     @property
     def is_gpu(self) -> bool:
@@ -39,15 +40,15 @@ class Device:
         return self.name != "cpu"
 
     @property
-    def kind(self) -> str:
-        """The GPU's or the processor's name, by which speeds are kept and records name it."""
-        return self.label if self.is_gpu else cpu_name()
+    def label(self) -> str:
+        """What a person reads."""
+        return self.kind if self.is_gpu else "CPU"
 
 
 def gpus() -> list[Device]:
     """Return the CUDA devices that nvidia-smi lists, as CUDA_VISIBLE_DEVICES numbers them."""
     tool = shutil.which("nvidia-smi")
-    if tool is None or os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
+    if tool is None or _hidden():
         return []
     query = ("--query-gpu=name,uuid", "--format=csv,noheader")
     listed = output_of(tool, *query, timeout_s=20) or ""
@@ -57,6 +58,10 @@ def gpus() -> list[Device]:
         items = [item.strip() for item in visible.split(",")]
         names = [n for item in items for i, (n, uuid) in enumerate(rows) if _means(item, i, uuid)]
     return [Device(f"cuda:{i}", name) for i, name in enumerate(names)]
+
+
+def _hidden() -> bool:
+    return os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
 
 
 def _means(item: str, number: int, uuid: str) -> bool:
@@ -69,20 +74,10 @@ def _means(item: str, number: int, uuid: str) -> bool:
     return item == str(number) or (item.startswith("GPU-") and uuid.startswith(item))
 
 
-def _given_gpu() -> str | None:
-    """Return what says that this process is to use a GPU; None where nothing does."""
-    for name in ("CUDA_VISIBLE_DEVICES", "SLURM_JOB_GPUS"):
-        if (value := os.environ.get(name)) is not None:
-            return None if value in ("", "-1") else f"{name} is {value}"
-    return None
-
-
 def unused_gpu() -> str | None:
     """Return a line about a GPU that exists and cannot be used; None without one."""
-    if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
-        return None
     for maker, (node, why) in NODES.items():
-        if Path(node).exists():
+        if Path(node).exists() and not _hidden():
             return f"there is an {maker} GPU, but it cannot be used: {why}."
     return None
 
@@ -118,9 +113,11 @@ def choose(request: str, workers: int | None) -> list[Device]:
     """
     found = gpus()
     if request == "auto":
-        if not found and (given := _given_gpu()):
+        names = ("CUDA_VISIBLE_DEVICES", "SLURM_JOB_GPUS")
+        given = [f"{name} is {value}" for name in names if (value := os.environ.get(name))]
+        if given and not found and not _hidden():
             raise EnvironmentFault(
-                f"{given}, but nvidia-smi is missing or lists no such GPU. Check the driver, or "
+                f"{given[0]}, but nvidia-smi is missing or lists no such GPU. Check the driver, or "
                 "pass --devices cpu to train on the CPU."
             )
         request = "cuda" if found else "cpu"
@@ -128,7 +125,7 @@ def choose(request: str, workers: int | None) -> list[Device]:
     for part in request.split(","):
         part = part.strip()
         if part == "cpu":
-            chosen += [Device("cpu", "CPU")] * (workers or cores())
+            chosen += [Device("cpu", cpu_name())] * (workers or cores())
         elif re.fullmatch(r"cuda(:\d+)?", part):
             match = [device for device in found if part in ("cuda", device.name)]
             if not match:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Column, Table
@@ -74,12 +74,7 @@ class Progress:
 
     def __enter__(self) -> Progress:
         if sys.stderr.isatty():  # FORCE_COLOR asks a log for colours, never for a moving cursor
-            self.live = Live(
-                console=self.console,
-                get_renderable=self._table,
-                refresh_per_second=4,
-                transient=True,
-            )
+            self.live = Live(console=self.console, get_renderable=self._table, transient=True)
             self.live.start()
         return self
 
@@ -134,7 +129,7 @@ class Progress:
         """Return the expected time to the end."""
         return sum(self.left_s.values()) / self.workers
 
-    def _table(self) -> Table:
+    def _table(self) -> Group:
         wide = self.console.width >= WIDE
         others = (Column(no_wrap=True) for _ in range(5 if wide else 3))
         runs = Table.grid(Column(), *others, padding=(0, 2))
@@ -145,7 +140,4 @@ class Progress:
         said = f"{self.ended_runs} of {self.total} runs, {duration(past_s)}, "
         total = Table.grid(padding=(0, 2))
         total.add_row(bar, Text(f"{said}about {duration(left_s)} left", "bold", no_wrap=True))
-        whole = Table.grid()
-        whole.add_row(runs)
-        whole.add_row(total)
-        return whole
+        return Group(runs, total)

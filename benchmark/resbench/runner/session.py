@@ -17,20 +17,9 @@ from types import FrameType
 
 from resbench.errors import ResbenchError
 from resbench.process import STOP_SIGNALS
-from resbench.protocol import (
-    DEVICE_FAULT,
-    AtStep,
-    End,
-    Epoch,
-    Event,
-    Fault,
-    Job,
-    Unfit,
-    Warned,
-)
+from resbench.protocol import DEVICE_FAULT, AtStep, End, Epoch, Event, Fault, Job, Unfit, Warned
 from resbench.runner.devices import Device
-from resbench.runner.order import Queue
-from resbench.runner.plan import PlannedRun
+from resbench.runner.plan import PlannedRun, Queue
 from resbench.runner.progress import Progress
 from resbench.runner.throughput import Speed, Throughput
 from resbench.runner.worker import Worker
@@ -45,8 +34,8 @@ LOCK_POLL_S = 1.0
 GRACE_S = 30.0
 """A worker that does not train yet has this long to stop: it may be capturing or compiling."""
 SILENCE_S = 30 * 60.0
-"""A worker that says nothing for this long hangs. It reports every second of training; loading,
-capturing, compiling and testing take minutes at most."""
+"""A worker that says nothing for this long hangs: it reports every second of training, and all else
+takes minutes at most."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +135,9 @@ class Session:
             if self._stopping() or (worker is not None and worker.busy):
                 continue
             if device.name not in self.left_out and (group := self.queue.take(device)):
-                self._start(i, device, group)
+                self._worker(i, device).start(group, [self._job(run, device) for run in group])
+                for run in group:
+                    self.progress.began(run, device.name)
                 assigned = True
         return assigned
 
@@ -160,12 +151,6 @@ class Session:
             self.selector.register(worker.descriptor, selectors.EVENT_READ, slot)
             self.slots[slot] = worker
         return worker
-
-    def _start(self, slot: int, device: Device, group: list[PlannedRun]) -> None:
-        worker = self._worker(slot, device)
-        worker.start(group, [self._job(run, device) for run in group])
-        for run in group:
-            self.progress.began(run, device.name)
 
     def _job(self, run: PlannedRun, device: Device) -> Job:
         return Job(
@@ -204,15 +189,11 @@ class Session:
             run = next(run for run in worker.runs if run.key == event.key)
             if isinstance(event, End):
                 worker.runs.remove(run)
-                if event.status is Status.OOM and worker.packed > 1:
-                    self._unpack(run, worker.packed)
-                else:
-                    self._ended(run, worker, event.status, event.text)
+                self._ended(run, worker, event.status, event.text)
                 return
             if isinstance(event, Epoch):
                 self.summary.epochs += 1
-                if event.timing.packed == 1:  # packed runs are no measure of one
-                    self._learn(run, worker.device, event.timing)
+                self._learn(run, worker.device, event.timing)
             self.progress.event(run, event)
 
     def _fault(self, text: str) -> None:
@@ -220,26 +201,10 @@ class Session:
             self.summary.faults.append(text)
 
     def _learn(self, run: PlannedRun, device: Device, timing: EpochTiming) -> None:
-        """Note how fast an epoch was, for the runs like it that come after."""
-        if timing.images_per_s > 0 and timing.duration_s > 0:
+        """Note how fast an epoch was; packed runs are no measure of one."""
+        if timing.images_per_s > 0 and timing.duration_s > 0 and timing.packed == 1:
             share = timing.eval_s / timing.duration_s
             self.throughput.learn(run.spec, device, Speed(timing.images_per_s, share))
-
-    def _end(self, run: PlannedRun, status: Status, text: str) -> None:
-        self.progress.ended(run, status, text)
-        if status is Status.RUNNING:
-            self.elsewhere.append(run)
-            return
-        self.summary.ended[run.key] = status
-        if status is Status.INTERRUPTED:
-            self.summary.left.append(run)
-
-    def _unpack(self, run: PlannedRun, packed: int) -> None:
-        """Hand out a run of a pack that memory did not suffice for again, in a smaller one."""
-        text = f"{run.label}: not enough memory for {packed} runs at once; tried with fewer"
-        self.progress.event(run, Warned(run.key, text))
-        self.progress.put_back(run)
-        self.queue.put_back(run, at_most=packed // 2)
 
     def _in_use(self) -> list[Device]:
         return [device for device in self.settings.devices if device.name not in self.left_out]
@@ -259,16 +224,28 @@ class Session:
         self.progress.event(worker.runs[0], Warned(worker.runs[0].key, text))
 
     def _ended(self, run: PlannedRun, worker: Worker, status: Status, text: str) -> None:
-        """End an attempt, unless it failed for its device alone: then another one takes the run."""
+        """End an attempt, or hand the run out again: in a smaller pack, or to another device."""
         elsewhere = worker.device.name in self.left_out
         if run.key in worker.refused:
             self.queue.refuse(run, worker.device)
             elsewhere = any(not self.queue.refuses(run, device) for device in self._in_use())
-        if status is Status.FAILED and elsewhere:
+        packed = worker.packed
+        if status is Status.OOM and packed > 1:
+            text = f"{run.label}: not enough memory for {packed} runs at once; tried with fewer"
+            self.progress.event(run, Warned(run.key, text))
+            self.progress.put_back(run)
+            self.queue.put_back(run, at_most=packed // 2)
+        elif status is Status.FAILED and elsewhere:
             self.progress.put_back(run)
             self.queue.put_back(run)
         else:
-            self._end(run, status, text)
+            self.progress.ended(run, status, text)
+            if status is Status.RUNNING:
+                self.elsewhere.append(run)
+                return
+            self.summary.ended[run.key] = status
+            if status is Status.INTERRUPTED:
+                self.summary.left.append(run)
 
     def _bury(self, slot: int, worker: Worker) -> None:
         """A worker's output has ended: account for the runs it held, and free its slot."""
@@ -278,12 +255,11 @@ class Session:
             status, text = worker.obituary()
             whys = {run.key: text for run in worker.runs}
             if status.is_failure:
-                said = {run.key: worker.said_of(run) for run in worker.runs}
-                whys |= {key: f"{text}; its log says: {line}" for key, line in said.items() if line}
+                whys = {run.key: text + worker.said_of(run) for run in worker.runs}
             device_faults = filter(DEVICE_FAULT.search, whys.values())
             if worker.device.is_gpu and (why := next(device_faults, None)):
                 self._leave_out(worker, why)
-            elif status is Status.FAILED and not worker.ready and not worker.killed:
+            elif status is Status.FAILED and not (worker.ready or worker.killed):
                 self._fault(f"A worker cannot start: {text}")
             for run in worker.runs:
                 _note(RunFolder(self.settings.results, run.key), status, whys[run.key])
@@ -312,12 +288,13 @@ class Session:
 
     def _waiting_for_others(self) -> bool:
         """Watch the runs that other processes train; take those that they have left."""
+        now, deadline = time.monotonic(), self.settings.deadline
         if not self.settings.wait or not self.elsewhere or self._stopping():
             return False
-        if self.settings.deadline is not None and time.monotonic() > self.settings.deadline:
+        if deadline is not None and now > deadline:
             return False
-        if time.monotonic() - self._lock_poll > LOCK_POLL_S:
-            self._lock_poll = time.monotonic()
+        if now - self._lock_poll > LOCK_POLL_S:
+            self._lock_poll = now
             runs, self.elsewhere = self.elsewhere, []
             for run in runs:
                 locked = is_locked(RunFolder(self.settings.results, run.key).path)

@@ -19,10 +19,8 @@ from resbench.suite.spec import RunSpec, plain_to
 CPU_MACS_PER_S = 34e9
 """Of one thread, in convolutions as wide as the published ones."""
 CPU_LAYER_S = 28e-6
-"""Seconds that a layer of the trunk adds for an image of 16 px: everything but multiplications.
-
-Both were fitted to Attention-56 on server processors: a quarter, a half and all of the
-channels, 16 and 32 px."""
+"""Seconds that a layer of the trunk adds for an image of 16 px. Both were fitted to Attention-56 on
+server processors: a quarter, a half and all of the channels, 16 and 32 px."""
 GPU_MACS_PER_S = 2e13
 GPU_LAYER_S = {"eager": 2.5e-4, "graph": 6e-5, "graph+compile": 6e-5}
 """Seconds that a layer of the trunk adds to a step; assumed, never measured."""
@@ -61,24 +59,21 @@ class Throughput:
                     continue
                 if record.result.step < resolve(spec, train_images(spec.data)).per_epoch:
                     continue  # most of such a short run is its start
-                share = record.timing.eval_s / record.timing.train_s
-                speed, where = Speed(record.timing.images_per_s, share), record.environment
-                on_gpu = where.device != "cpu"
-                known._learn(spec, where.device_name, speed, on_gpu=on_gpu)
+                device = Device(record.environment.device, record.environment.device_name)
+                known.learn(
+                    spec, device, Speed(timing.images_per_s, timing.eval_s / timing.train_s)
+                )
         return known
 
     def learn(self, spec: RunSpec, device: Device, speed: Speed) -> None:
         """Note a measured speed."""
-        self._learn(spec, device.kind, speed, on_gpu=device.is_gpu)
-
-    def _learn(self, spec: RunSpec, kind: str, speed: Speed, *, on_gpu: bool) -> None:
-        self.measured[kind_of(spec, kind)] = speed
-        ratio = speed.images_per_s / expected(spec, on_gpu=on_gpu).images_per_s
-        self.corrections.setdefault((kind, spec.engine), []).append(ratio)
+        self.measured[kind_of(spec, device)] = speed
+        ratio = speed.images_per_s / expected(spec, device).images_per_s
+        self.corrections.setdefault((device.kind, spec.engine), []).append(ratio)
 
     def is_measured(self, spec: RunSpec, device: Device) -> bool:
         """Return whether the speed of a kind of run has been measured on a device."""
-        return kind_of(spec, device.kind) in self.measured
+        return kind_of(spec, device) in self.measured
 
     def measured_epoch_s(self, spec: RunSpec, device: Device) -> float | None:
         """Return the seconds of a run's epoch where its speed has been measured; a guess is None.
@@ -89,10 +84,9 @@ class Throughput:
 
     def speed(self, spec: RunSpec, device: Device) -> Speed:
         """Return the measured speed, or else the expected one."""
-        known = self.measured.get(kind_of(spec, device.kind))
-        if known is not None:
+        if known := self.measured.get(kind_of(spec, device)):
             return known
-        guess = expected(spec, on_gpu=device.is_gpu)
+        guess = expected(spec, device)
         ratios = self.corrections.get((device.kind, spec.engine), [1.0])
         return Speed(guess.images_per_s * statistics.median(ratios), guess.eval_share)
 
@@ -108,17 +102,15 @@ class Throughput:
         return self.seconds(spec, device) / epochs
 
 
-def kind_of(spec: RunSpec, device: str) -> str:
-    """Return what a speed depends on: device, engine, precision, network, image size and batch.
-
-    ``device`` is a :attr:`Device.kind`.
-    """
+def kind_of(spec: RunSpec, device: Device) -> str:
+    """Return what a speed depends on: device, engine, precision, network, image size and batch."""
     model = msgspec.json.encode(spec.model).decode()
     size = spec.data.image_px or "native"
-    return f"{device} {spec.engine} {spec.precision} {model} {size} {spec.training.batch_size}"
+    where = f"{device.kind} {spec.engine} {spec.precision}"
+    return f"{where} {model} {size} {spec.training.batch_size}"
 
 
-def expected(spec: RunSpec, *, on_gpu: bool) -> Speed:
+def expected(spec: RunSpec, device: Device) -> Speed:
     """Return the speed expected of the network's MACs and depth, right to a factor of two.
 
     Training counts as three times the forward pass.
@@ -126,7 +118,7 @@ def expected(spec: RunSpec, *, on_gpu: bool) -> Speed:
     macs, depth = _size(spec)
     px = spec.data.image_px or DATA_SETS[spec.data.name].px
     macs *= 3 * spec.model.width**2 * (px / 32) ** 2
-    if on_gpu:
+    if device.is_gpu:
         layers_s = depth * GPU_LAYER_S[spec.engine] / spec.training.batch_size
         image_s = macs / GPU_MACS_PER_S + layers_s
     else:

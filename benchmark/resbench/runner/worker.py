@@ -32,8 +32,8 @@ from resbench.store.state import Status
 COMMAND = (*PYTHON, "-m", "resbench.train.serve")
 
 ALLOCATOR = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=8589934592"
-"""Huge pages, and freed memory kept for the next step instead of handed back and cleared again:
-a CPU step is 7 to 12 % shorter, its bits are the same. Other C libraries ignore it."""
+"""Huge pages, and freed memory kept for the next step: a CPU step is 7 to 12 % shorter, with the
+same bits. Other C libraries ignore it."""
 
 
 def worker_variables() -> dict[str, str]:
@@ -98,7 +98,7 @@ class Worker:
         self.heard_at, self._idle, self.training = time.monotonic(), False, False
         self._oom_kills = oom_kills()
         logs = {job.key: RunFolder(job.results, job.key).log for job in jobs}
-        self._logs = {key: (log, _size(log)) for key, log in logs.items()}
+        self._logs = {k: (at, at.stat().st_size if at.exists() else 0) for k, at in logs.items()}
         assert self.process.stdin is not None
         with suppress(OSError):  # it has just died; its runs are accounted for at its output's end
             self.process.stdin.write(encode(jobs))
@@ -135,9 +135,8 @@ class Worker:
 
     def close(self) -> None:
         """Let it end, and collect its exit status."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
         for stream in (self.process.stdin, self.process.stdout):
+            assert stream is not None
             with suppress(OSError):
                 stream.close()
         try:
@@ -171,21 +170,13 @@ class Worker:
         return self.process.poll() == -signal.SIGKILL
 
     def said_of(self, run: PlannedRun) -> str:
-        """Return the line of a run's log that tells most about its end; "" if there is none."""
+        """Return, to be added, the line of a run's log that tells most about its end, if any."""
         log, start = self._logs[run.key]
-        try:
-            with open(log, "rb") as file:
-                file.seek(start)
-                return _telling_line(file.read())
-        except OSError:
-            return ""
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0
+        with suppress(OSError), open(log, "rb") as file:
+            file.seek(start)
+            if line := _telling_line(file.read()):
+                return f"; its log says: {line}"
+        return ""
 
 
 def _telling_line(log: bytes) -> str:

@@ -1,7 +1,8 @@
 """Files that are old or new and never mixed, and JSON lines that survive a torn end.
 
 Every writer of a folder holds its lock (:mod:`resbench.store.locks`), so what a killed writer left
-behind can be recognised by its name and swept by the next holder.
+behind can be recognised by its name and swept by the next holder. Where the system refuses (no
+space, read-only, I/O error, permission), readers and writers raise an EnvironmentFault.
 """
 
 from __future__ import annotations
@@ -21,27 +22,27 @@ from resbench.errors import EnvironmentFault, StorageFault
 TEMPORARY = ".tmp-"
 """Start of every temporary name: ``.tmp-<pid>-<random>``."""
 
-_ADVICE = {
+_OF_THE_DISK = {
     errno.ENOSPC: "Free some space and run again: the last good state is kept.",
     errno.EDQUOT: "Free some space and run again: the last good state is kept.",
     errno.EFBIG: "Raise the file size limit (ulimit -f) and run again: the last state is kept.",
     errno.EACCES: "Change its permissions or choose another folder.",
-    errno.ENAMETOOLONG: "Choose a shorter name.",
     errno.EPERM: "Change its permissions or choose another folder.",
     errno.EROFS: "Choose a folder on a disk that can be written.",
     errno.EIO: "Check the disk, then run again: the last good state is kept.",
+}
+"""What would stop every run in the folder."""
+_OF_THE_PATH = {
+    errno.ENAMETOOLONG: "Choose a shorter name.",
     errno.ELOOP: "Links are not followed here: put the real file or folder in its place.",
 }
 
 
 def fault(path: Path, error: OSError) -> EnvironmentFault:
-    """Return the user's line for ``error``: the path, the system's reason, what to do.
-
-    A cause that would stop every run in the folder (a full or read-only disk) is a StorageFault.
-    """
-    advice = _ADVICE.get(error.errno or 0, "Check the path and run again.")
-    shared = error.errno in _ADVICE and error.errno not in (errno.ELOOP, errno.ENAMETOOLONG)
-    kind = StorageFault if shared else EnvironmentFault
+    """Return the user's line for ``error``: the path, the system's reason, what to do."""
+    number = error.errno or 0
+    kind = StorageFault if number in _OF_THE_DISK else EnvironmentFault
+    advice = (_OF_THE_DISK | _OF_THE_PATH).get(number, "Check the path and run again.")
     return kind(f"{path}: {error.strerror or error}. {advice}")
 
 
@@ -51,7 +52,7 @@ def temporary_in(folder: Path) -> Path:
 
 
 def fsync_path(path: Path) -> None:
-    """Make a file's content, or the names in a folder, durable; raise OSError."""
+    """Make a file's content, or the names in a folder, durable."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
@@ -64,13 +65,7 @@ def fsync_path(path: Path) -> None:
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
-    """Yield a file that becomes ``path`` when the block ends, or leaves no trace.
-
-    On any error the old file stays and the temporary one is removed.
-
-    Raises:
-        EnvironmentFault: the system refused (no space, read-only, I/O error, permission).
-    """
+    """Yield a file that becomes ``path`` when the block ends; on any error the old one stays."""
     temporary = temporary_in(path.parent)
     try:
         with open(temporary, "xb") as file:
@@ -93,24 +88,19 @@ def write_atomic(path: Path, data: bytes) -> None:
         file.write(data)
 
 
-def sweep(folder: Path) -> list[Path]:
-    """Remove what killed writers left in ``folder`` and return it; only for its lock's holder."""
-    left = [Path(entry) for entry in os.scandir(folder) if entry.name.startswith(TEMPORARY)]
-    for path in left:
+def sweep(folder: Path) -> None:
+    """Remove what killed writers left in ``folder``; only for its lock's holder."""
+    for path in [folder / name for name in os.listdir(folder) if name.startswith(TEMPORARY)]:
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
-    return left
 
 
 def read_file(path: Path, limit: int = 64 << 20) -> bytes | None:
     """Return the bytes of a plain file, or None when there is none.
 
-    Never follows a link, never waits on a pipe, never reads more than ``limit`` bytes.
-
-    Raises:
-        EnvironmentFault: not a plain file, larger than ``limit``, or the system refused.
+    A link, a pipe and a file of more than ``limit`` bytes are faults.
     """
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     try:
@@ -158,9 +148,7 @@ def _no_constant(name: str) -> float:
 def append_line(path: Path, row: Mapping[str, Any]) -> None:
     """Append ``row`` as one durable JSON line, after cutting off a torn last line.
 
-    Raises:
-        ValueError: a number is not finite; nothing is written.
-        EnvironmentFault: the system refused; the file has the whole lines that it had before.
+    On an error, also the ValueError of a number that is not finite, the earlier lines stay whole.
     """
     line = f"{dump_json(row)}\n".encode()
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW

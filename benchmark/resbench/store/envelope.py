@@ -1,8 +1,7 @@
 """Checkpoints that are whole or refused: a checked envelope and two generations.
 
-The payload is the trainer's (safetensors); nothing here or there unpickles. torch does not check
-what it loads: of 300 single-bit flips in a saved state, 277 loaded silently. Here every one is
-found by the digest.
+The payload is the trainer's (safetensors); nothing unpickles. Of 300 single-bit flips in a saved
+state torch loaded 277 silently; the digest finds every one.
 """
 
 from __future__ import annotations
@@ -19,10 +18,6 @@ _HEADER = len(MAGIC) + 32 + 8
 _LIMIT = 64 << 30
 
 
-class Damaged(ValueError):
-    """The bytes are not what was sealed; the text says how it shows."""
-
-
 def seal(payload: bytes) -> bytes:
     """Return magic (8 bytes), sha256 of payload (32), length (8, little-endian), payload."""
     digest = hashlib.sha256(payload).digest()
@@ -30,28 +25,24 @@ def seal(payload: bytes) -> bytes:
 
 
 def open_sealed(sealed: bytes) -> bytes:
-    """Return the payload of :func:`seal`, or raise :class:`Damaged`."""
+    """Return the payload of :func:`seal`; ValueError says what is wrong with anything else."""
     if not sealed:
-        raise Damaged("the file is empty")
+        raise ValueError("the file is empty")
     if not sealed.startswith(MAGIC):
-        raise Damaged("it does not begin as a checkpoint of resbench")
+        raise ValueError("it does not begin as a checkpoint of resbench")
     if len(sealed) < _HEADER:
-        raise Damaged(f"it ends within its header, after {len(sealed)} bytes")
+        raise ValueError(f"it ends within its header, after {len(sealed)} bytes")
     payload = sealed[_HEADER:]
     expected = int.from_bytes(sealed[_HEADER - 8 : _HEADER], "little")
     if len(payload) != expected:
-        raise Damaged(f"it holds {len(payload)} bytes where {expected} were written")
+        raise ValueError(f"it holds {len(payload)} bytes where {expected} were written")
     if hashlib.sha256(payload).digest() != sealed[len(MAGIC) : len(MAGIC) + 32]:
-        raise Damaged("its sha256 does not fit its content")
+        raise ValueError("its sha256 does not fit its content")
     return payload
 
 
 def save_checkpoint(run: RunFolder, payload: bytes) -> None:
-    """Write a new checkpoint and keep the one before it; one of them is valid at every moment.
-
-    Raises:
-        EnvironmentFault: the system refused; the last good checkpoint is kept.
-    """
+    """Write a new checkpoint and keep the one before it; one of them is valid at every moment."""
     with atomic_file(run.checkpoint) as file:
         file.write(seal(payload))
         file.flush()
@@ -63,10 +54,8 @@ def save_checkpoint(run: RunFolder, payload: bytes) -> None:
 def load_checkpoint(run: RunFolder, use: Callable[[bytes], object]) -> list[str]:
     """Hand the newest sound checkpoint to ``use``; return a warning for each that was set aside.
 
-    Set aside, as ``*.corrupt``, is what is damaged, and what ``use`` refuses with a ValueError.
-
-    Raises:
-        EnvironmentFault: a file cannot be read at all (permission, I/O error, a link in its place).
+    Set aside, as ``*.corrupt``, is what is damaged, and what ``use`` refuses with a ValueError. One
+    that cannot be read at all (permission, a link in its place) is an EnvironmentFault.
     """
     warnings: list[str] = []
     for path in (run.checkpoint, run.checkpoint_prev):

@@ -11,6 +11,7 @@ import pwd
 import re
 import shutil
 import stat
+import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,12 +19,12 @@ from pathlib import Path
 
 from resbench.errors import EnvironmentFault, UsageError
 from resbench.store.atomic import (
+    TEMPORARY,
     dump_json,
     fault,
     fsync_path,
     load_object,
     read_file,
-    temporary_in,
     write_atomic,
 )
 from resbench.store.locks import try_lock, wait_lock
@@ -36,9 +37,8 @@ ASIDE = ".aside-"
 
 RESULTS = Path("results")
 """The folder that every command takes by default."""
-IDENTIFIER = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 RUN_NAME = re.compile(r"[0-9a-f]{16}")
-_KEY = re.compile(r"[0-9a-f]{64}")
+_KEY = re.compile(r"[0-9a-f]{16}([0-9a-f]{48})?")
 _PROBE = bytes(1 << 16)
 
 
@@ -78,7 +78,7 @@ class RunFolder:
     key: str
 
     def __post_init__(self) -> None:
-        if not (_KEY.fullmatch(self.key) or RUN_NAME.fullmatch(self.key)):
+        if not _KEY.fullmatch(self.key):
             raise UsageError(f"run key {self.key!r}: 64 (or the first 16) hex digits are needed.")
 
     @cached_property
@@ -106,7 +106,7 @@ class RunFolder:
     log = _File("worker.log")
 
     def require(self) -> None:
-        """Refuse a missing folder, and a link on the way to it."""
+        """Refuse a missing folder, and a link in its place."""
         require_folder(self.results / "runs")
         require_folder(self.path)
 
@@ -117,7 +117,7 @@ class RunFolder:
                 path.unlink()
 
     def create(self) -> None:
-        """Make the folder where it is missing; EnvironmentFault for links and refusals."""
+        """Make the folder where it is missing."""
         for folder in (self.results / "runs", self.path):
             try:
                 folder.mkdir()
@@ -134,10 +134,6 @@ class ResultsFolder:
 
     path: Path
 
-    def __post_init__(self) -> None:
-        if "\0" in str(self.path):
-            raise UsageError(f"results folder {str(self.path)!r}: a path cannot hold a NUL.")
-
     @property
     def runs(self) -> Path:
         """The folder of run folders."""
@@ -148,19 +144,10 @@ class ResultsFolder:
         """The small file that says which format the folder has."""
         return self.path / "resbench.json"
 
-    def run(self, key: str) -> RunFolder:
-        """Return the paths of one run."""
-        return RunFolder(self.path, key)
-
     def is_marked(self) -> bool:
-        """Say whether the folder has its marker.
-
-        Raises:
-            EnvironmentFault: it is damaged, or of a format that this resbench does not know.
-        """
-        if not os.path.lexists(self.marker):  # also where the folder itself is none
-            return False
-        data = read_file(self.marker, limit=1 << 16)
+        """Say whether the folder has its marker; a fault if damaged or of an unknown format."""
+        there = os.path.lexists(self.marker)  # not where the folder itself is none
+        data = read_file(self.marker, limit=1 << 16) if there else None
         if data is None:
             return False
         try:
@@ -183,14 +170,16 @@ class ResultsFolder:
     def open_for_writing(self) -> None:
         """Make and mark the folder, and show that it can be written, before any training.
 
-        Raises:
-            EnvironmentFault: not a folder, read-only, no space; names the path and the user.
+        Where it cannot (not a folder, read-only, no space), the fault names the path and the user.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             marked = self.is_marked()  # nothing is written into the folder of another format
-            self._probe()
-            with wait_lock(self.path):  # also sweeps what a killed probe left
+            with tempfile.TemporaryFile(dir=self.path, prefix=TEMPORARY) as file:
+                file.write(_PROBE)
+                file.flush()
+                os.fsync(file.fileno())
+            with wait_lock(self.path):
                 if not marked:
                     write_atomic(self.marker, f"{dump_json({'format': FORMAT})}\n".encode())
             self.runs.mkdir(exist_ok=True)
@@ -205,20 +194,9 @@ class ResultsFolder:
             reason = fault(self.path, error)
             raise EnvironmentFault(f"results folder, user {_user()!r}: {reason}") from error
 
-    def _probe(self) -> None:
-        temporary = temporary_in(self.path)
-        try:
-            with open(temporary, "xb") as file:
-                file.write(_PROBE)
-                file.flush()
-                os.fsync(file.fileno())
-        finally:
-            temporary.unlink(missing_ok=True)
-
     def _recover(self) -> None:
         """Put back what a killed merge had set aside, or finish removing it."""
-        lock = try_lock(self.runs)
-        if lock is None:
+        if (lock := try_lock(self.runs)) is None:
             return  # a merge is at work
         with lock:
             for aside in self.runs.glob(f"{ASIDE}*"):

@@ -1,6 +1,7 @@
 """Numbers per epoch: ``metrics.jsonl`` and ``timing.jsonl``.
 
-They are apart so that an interrupted and an unbroken run have byte-identical metrics.
+They are apart so that an interrupted and an unbroken run have byte-identical metrics. Damage other
+than a torn last line is an EnvironmentFault.
 """
 
 from __future__ import annotations
@@ -20,12 +21,8 @@ Positive = Annotated[int, Meta(gt=0)]
 NonNegative = Annotated[float, Meta(ge=0)]
 
 
-class Stored(Frozen):
-    """Base of everything in a file, which is checked when it is written and when it is read."""
-
-
-class EpochRow(Stored):
-    """One line a finished epoch, from 1 without gaps."""
+class EpochRow(Frozen):
+    """One line a finished epoch, from 1 without gaps; checked when it is written and read."""
 
     epoch: Positive
 
@@ -63,12 +60,7 @@ Row = TypeVar("Row", bound=EpochRow)
 
 
 def append_epoch(path: Path, row: EpochRow) -> None:
-    """Append the next epoch, durably.
-
-    Raises:
-        ValueError: the row is not valid, or does not follow the last one in the file.
-        EnvironmentFault: the system refused, or the file is damaged; it keeps its whole lines.
-    """
+    """Append the next epoch, durably; ValueError where the row is not valid or not the next."""
     rows = read_epochs(path, type(row))
     if row.epoch != len(rows) + 1:
         raise ValueError(f"{path}: epoch {row.epoch} cannot follow epoch {len(rows)}")
@@ -77,29 +69,25 @@ def append_epoch(path: Path, row: EpochRow) -> None:
 
 
 def read_epochs(path: Path, kind: type[Row]) -> list[Row]:
-    """Return the rows of ``path``, none where it is missing; a torn last line is dropped.
-
-    Raises:
-        EnvironmentFault: damage elsewhere, with file and line.
-    """
+    """Return the rows of ``path``, none where it is missing; a torn last line is dropped."""
     rows: list[Row] = []
     for number, line in enumerate(whole_lines(path), start=1):
         try:
             row = msgspec.json.decode(line, type=kind)
+            if row.epoch != number:
+                raise ValueError(f"epoch {row.epoch} where {number} was due")
         except ValueError as error:
-            raise _damaged(path, number, first_error(error)) from error
-        if row.epoch != number:
-            raise _damaged(path, number, f"epoch {row.epoch} where {number} was due")
+            raise EnvironmentFault(
+                f"{path}:{number}: damaged ({first_error(error)}). Only a last line without its "
+                f"end is dropped silently; restore the file, or remove {path.parent} to train this "
+                "run again."
+            ) from error
         rows.append(row)
     return rows
 
 
 def rewind(path: Path, epoch: int) -> None:
-    """Drop all after the line of ``epoch``, before training resumes from its checkpoint.
-
-    Raises:
-        EnvironmentFault: the lines up to ``epoch`` are not all there.
-    """
+    """Drop all after the line of ``epoch``, before training resumes from its checkpoint."""
     lines = whole_lines(path)
     if len(lines) < epoch:
         raise EnvironmentFault(
@@ -115,10 +103,3 @@ def first_error(error: Exception) -> str:
     """Return an error of msgspec, the first that it met, as ``field: what is wrong``."""
     what, _, place = str(error).partition(" - at `$.")
     return f"{place.rstrip('`')}: {what}" if place else what
-
-
-def _damaged(path: Path, line: int, what: str) -> EnvironmentFault:
-    return EnvironmentFault(
-        f"{path}:{line}: damaged ({what}). Only a last line without its end is dropped silently; "
-        f"restore the file, or remove {path.parent} to train this run again."
-    )

@@ -1,9 +1,8 @@
 """Per-image predictions: what every reported error is recomputed from.
 
 ``index`` says which image a row is: its position among all test images of the data set in ascending
-sha256 of [label as one byte, pixels row by row as RGB bytes]. That order is a matter of content, so
-whoever has the images, in whatever container, finds the row of each. The file says so itself, in
-the comment of its zip archive.
+sha256 of [label as one byte, pixels row by row as RGB bytes]. That order is one of content, so
+whoever has the images, in whatever container, finds the row of each.
 """
 
 from __future__ import annotations
@@ -24,6 +23,7 @@ SMALLEST = float(np.finfo(np.float32).tiny)
 """Probabilities below the smallest normal float32 count as this much."""
 
 ORDER = b"index: position of the image in ascending sha256 of its label byte and RGB bytes"
+"""Comment of the zip archive, so that the file says it itself."""
 _TYPES = {"pred": "<i2", "prob_true": "<f4", "label": "<i2", "index": "<i4"}
 
 
@@ -40,22 +40,21 @@ class Predictions:
     def __post_init__(self) -> None:
         shape = (len(self.label),)
         for name, array in self._arrays().items():
-            kind = _TYPES[name]
-            if array.dtype != np.dtype(kind) or array.shape != shape:
+            dtype = np.dtype(_TYPES[name])
+            if array.dtype != dtype or array.shape != shape:
                 raise ValueError(
-                    f"{name}: {array.dtype} of shape {array.shape} where {np.dtype(kind)} of shape "
-                    f"{shape} is needed"
+                    f"{name}: {array.dtype} of shape {array.shape} where {dtype} of shape {shape} "
+                    "is needed"
                 )
         if not len(self.label):
             raise ValueError("no images")
-        if not bool(np.all((self.prob_true >= 0) & (self.prob_true <= 1))):
+        if not np.all((self.prob_true >= 0) & (self.prob_true <= 1)):
             raise ValueError("prob_true is not between 0 and 1 everywhere")
-        if self.index is not None and not bool(np.all(np.diff(self.index, prepend=-1) > 0)):
+        if self.index is not None and not np.all(np.diff(self.index, prepend=-1) > 0):
             raise ValueError("index does not ascend from 0")
 
     def _arrays(self) -> dict[str, npt.NDArray[Any]]:
-        arrays = {name: getattr(self, name) for name in _TYPES}
-        return {name: array for name, array in arrays.items() if array is not None}
+        return {name: a for name in _TYPES if (a := getattr(self, name)) is not None}
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
@@ -67,10 +66,8 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
             member = zipfile.ZipInfo(f"{name}.npy")  # dated 1980, the zip format's zero
             member.create_system = 3
             member.external_attr = 0o644 << 16
-            array = io.BytesIO()
-            np.lib.format.write_array(
-                array, np.ascontiguousarray(values), (1, 0), allow_pickle=False
-            )
+            array, contiguous = io.BytesIO(), np.ascontiguousarray(values)
+            np.lib.format.write_array(array, contiguous, (1, 0), allow_pickle=False)
             archive.writestr(member, array.getvalue())
     write_atomic(path, buffer.getvalue())
 
@@ -86,12 +83,11 @@ def read_predictions(path: Path) -> Predictions:
         raise EnvironmentFault(f"{path}: missing; the run's numbers cannot be recomputed.")
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            whole = [f"{name}.npy" for name in _TYPES]
-            if archive.namelist() not in (whole, whole[:-1]):
-                raise ValueError(f"holds {archive.namelist()}")
-            names = list(_TYPES)[: len(archive.namelist())]
-            if archive.comment != (ORDER if "index" in names else b""):
+            if archive.comment not in (ORDER, b""):
                 raise ValueError("its comment is not that of its format")
+            names = list(_TYPES) if archive.comment else list(_TYPES)[:-1]
+            if archive.namelist() != [f"{name}.npy" for name in names]:
+                raise ValueError(f"holds {archive.namelist()}")
             return Predictions(**{name: _read_member(archive, name) for name in names})
     except (ValueError, zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError) as error:
         raise EnvironmentFault(

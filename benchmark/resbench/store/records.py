@@ -1,7 +1,7 @@
 """``spec.json``, written first, and ``record.json``, written last: the run's whole story.
 
-A record is believed only when its hash, its key, its folder and its files fit each other; its
-numbers are recomputed by :mod:`resbench.store.verify`.
+A record is believed only when its hash, its key, its folder and its files fit each other, else it
+is an EnvironmentFault; its numbers are recomputed by :mod:`resbench.store.verify`.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from msgspec import Meta
 from resbench.errors import EnvironmentFault
 from resbench.store.atomic import dump_json, load_object, read_file, write_atomic
 from resbench.store.layout import FORMAT, RunFolder
-from resbench.store.metrics import NonNegative, Percent, Positive, Stored, first_error
-from resbench.suite.spec import NUMERICS, key_of, plain_to
+from resbench.store.metrics import NonNegative, Percent, Positive, first_error
+from resbench.suite.spec import NUMERICS, Frozen, key_of, plain_to
 
 Count = Annotated[int, Meta(ge=0)]
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
@@ -26,11 +26,8 @@ MAX_WEIGHTS = 4 << 30
 """Bytes; the largest network here has 0.3 GB."""
 
 
-class Result(Stored):
-    """The numbers of the last epoch; the best epoch on the test set stands apart.
-
-    A diverged run has None for what it never measured.
-    """
+class Result(Frozen):
+    """The numbers of the last epoch; None for what a diverged run never measured."""
 
     epoch: Count
     step: Count
@@ -40,29 +37,28 @@ class Result(Stored):
     train_loss: float | None
     val_in_train_err: Percent | None
     best_test_top1_err: Percent | None
-    """Chosen on the test set: shown for comparison, never used."""
+    """Of all epochs, so chosen on the test set: shown for comparison, never used."""
     best_epoch: Positive | None
 
 
-class ModelFacts(Stored):
+class ModelFacts(Frozen):
     """Size of the network; ``macs`` for one image, in multiply-accumulates."""
 
     parameters: Positive
     macs: Positive
 
 
-class StageSignals(Stored):
-    """The last Attention Module of a stage: its trunk, its mask, and their product."""
+class StageSignals(Frozen):
+    """The last Attention Module of a stage, over images, channels and positions."""
 
     trunk_rms: NonNegative
     mask_mean: float
     mask_std: NonNegative
-    """Over images, channels and positions."""
     product_rms: NonNegative
     """Of what the module hands on, ``M * T`` or ``(1 + M) * T``."""
 
 
-class Signals(Stored):
+class Signals(Frozen):
     """Sizes of features, masks and gradients; see :mod:`resbench.train.signals`."""
 
     stem_grad_norm: NonNegative
@@ -70,7 +66,7 @@ class Signals(Stored):
     stages: dict[str, StageSignals]
 
 
-class DataFacts(Stored):
+class DataFacts(Frozen):
     """Which images the run really saw."""
 
     name: str
@@ -80,7 +76,7 @@ class DataFacts(Stored):
     fingerprint: str
     """sha256 of decoded pixels and labels."""
     published: bool = msgspec.field(name="printed")
-    """Whether these are the images the source's number was measured on."""
+    """Whether the source's number was measured on these images."""
     train_images: Positive
     test_images: Positive
     noise_hash: str | None
@@ -88,7 +84,7 @@ class DataFacts(Stored):
     """Measured label transition matrix, row by row (true class), num_classes**2 values."""
 
 
-class Environment(Stored):
+class Environment(Frozen):
     """Where the run was trained."""
 
     python: str
@@ -100,19 +96,19 @@ class Environment(Stored):
     cpu: str
     os: str
     engine_notes: tuple[str, ...]
+    # None here and below in records of earlier versions.
     cpu_model: str | None = None
-    """Vendor, family and model; None here and below in records of earlier versions."""
+    """Vendor, family and model."""
     cpu_capability: str | None = None
-    """The instruction sets that torch uses."""
+    """The instruction sets that torch uses, as below those that oneDNN uses."""
     onednn_isa: str | None = None
-    """The instruction sets that oneDNN uses."""
     cudnn: int | None = None
     kernel_variables: dict[str, str] = msgspec.field(default_factory=dict)
     """Variables that make libraries choose other kernels, where set."""
 
 
-class Code(Stored):
-    """Version of resbench; commit and dirty are None outside a checkout, or where git is silent."""
+class Code(Frozen):
+    """The resbench that trained; commit and dirty are None outside a checkout."""
 
     version: str
     commit: str | None
@@ -121,7 +117,7 @@ class Code(Stored):
     """Digest of the modules that can change a number."""
 
 
-class Timing(Stored):
+class Timing(Frozen):
     """Cost; durations in seconds of a monotonic clock, summed over all pieces."""
 
     started: str
@@ -140,7 +136,7 @@ class Timing(Stored):
     """The most memory that torch held on the GPU at once, for all runs of a pack."""
 
 
-class RunRecord(Stored):
+class RunRecord(Frozen):
     """One finished run. ``files`` and ``record_hash`` are filled in by :func:`write_record`."""
 
     format: Literal[1] = 1
@@ -179,11 +175,7 @@ class RunRecord(Stored):
 
 
 def write_spec(run: RunFolder, spec: dict[str, Any], context: dict[str, Any]) -> None:
-    """Start a run: store the canonical specification; a run started before keeps its context.
-
-    Raises:
-        EnvironmentFault: the folder belongs to another key, or the system refused.
-    """
+    """Start a run: store the canonical specification; a run started before keeps its context."""
     run.create()
     if read_spec(run) is None:
         head = {"format": FORMAT, "key": key_of(spec), "numerics": NUMERICS, "context": context}
@@ -191,11 +183,7 @@ def write_spec(run: RunFolder, spec: dict[str, Any], context: dict[str, Any]) ->
 
 
 def read_spec(run: RunFolder) -> dict[str, Any] | None:
-    """Return the content of ``spec.json`` (key, numerics, context, spec), None where it is missing.
-
-    Raises:
-        EnvironmentFault: damaged, or its key is not the key of its specification or of the folder.
-    """
+    """Return the content of ``spec.json`` (key, numerics, context, spec); None without one."""
     data = read_file(run.spec, limit=1 << 20)
     if data is None:
         return None
@@ -203,42 +191,36 @@ def read_spec(run: RunFolder) -> dict[str, Any] | None:
         stored = load_object(data)
         if not all(isinstance(stored[name], dict) for name in ("spec", "context")):
             raise TypeError
-        _check_key(run, stored["key"], stored["spec"], stored["numerics"])
+        _check_key(run, run.spec, stored["key"], stored["spec"], stored["numerics"])
     except KeyError as error:
-        raise _refused(run.spec, ValueError(f"it has no {error}")) from error
+        raise _refused(run.spec, f"it has no {error}") from error
     except TypeError as error:
-        raise _refused(run.spec, ValueError("a value in it has another type")) from error
+        raise _refused(run.spec, "a value in it has another type") from error
     except ValueError as error:
-        raise _refused(run.spec, error) from error
+        raise _refused(run.spec, str(error)) from error
     return stored
 
 
 def write_record(run: RunFolder, record: RunRecord) -> RunRecord:
     """Commit a run: hash its files, write ``record.json`` and return it as written.
 
-    Raises:
-        ValueError: the record is not of this folder, or a file that it needs is missing.
-        EnvironmentFault: the system refused.
+    ValueError where a value is not valid or a file that the record needs is missing.
     """
-    files = {path.name: digest for path in _recorded(run) if (digest := sha256_of(path))}
-    if weights := sha256_of(run.weights, MAX_WEIGHTS):
-        files[run.weights.name] = weights
+    paths = (*_recorded(run), run.weights)
+    found = {path.name: read_file(path, MAX_WEIGHTS) for path in paths}
+    files = {name: _sha256(data) for name, data in found.items() if data is not None}
     checked = plain_to(RunRecord, msgspec.to_builtins(record) | {"files": files})
     fields = msgspec.to_builtins(checked)
     fields["record_hash"] = _record_hash(fields)
     written = plain_to(RunRecord, fields)
-    _check_key(run, written.key, written.spec, written.numerics)
+    _check_key(run, run.record, written.key, written.spec, written.numerics)
     _check_files(run, written)
     write_atomic(run.record, _pretty(fields))
     return written
 
 
-def read_record(run: RunFolder, *, hash_files: bool = True) -> RunRecord:
-    """Return the record of a committed run after checking that everything fits.
-
-    Raises:
-        EnvironmentFault: missing, damaged, edited, copied from another run, or without its files.
-    """
+def read_record(run: RunFolder) -> RunRecord:
+    """Return the record of a committed run after checking that everything fits."""
     data = read_file(run.record, limit=4 << 20)
     if data is None:
         raise EnvironmentFault(f"{run.record}: missing; the run is not finished.")
@@ -247,11 +229,10 @@ def read_record(run: RunFolder, *, hash_files: bool = True) -> RunRecord:
         if fields.get("record_hash") != _record_hash(fields):
             raise ValueError("its content does not fit its record_hash: it was edited or damaged")
         record = msgspec.json.decode(data, type=RunRecord)
-        _check_key(run, record.key, record.spec, record.numerics)
-        if hash_files:
-            _check_files(run, record)
+        _check_key(run, run.record, record.key, record.spec, record.numerics)
+        _check_files(run, record)
     except ValueError as error:
-        raise _refused(run.record, error) from error
+        raise _refused(run.record, first_error(error)) from error
     return record
 
 
@@ -259,9 +240,6 @@ def read_weights(run: RunFolder, record: RunRecord) -> bytes | None:
     """Return the recorded weights as safetensors; None where none were kept or the file is gone.
 
     Not part of :func:`read_record`: they are large, and a record is whole without them.
-
-    Raises:
-        EnvironmentFault: they are not the weights that were recorded.
     """
     recorded = record.files.get("weights.safetensors")
     data = None if recorded is None else read_file(run.weights, MAX_WEIGHTS)
@@ -270,12 +248,6 @@ def read_weights(run: RunFolder, record: RunRecord) -> bytes | None:
             f"{run.weights}: not the weights that were recorded. Restore the file, or remove it."
         )
     return data
-
-
-def sha256_of(path: Path, limit: int = 64 << 20) -> str | None:
-    """Return the sha256 of a plain file, in hex; None where it is missing."""
-    data = read_file(path, limit)
-    return None if data is None else _sha256(data)
 
 
 def _sha256(data: bytes) -> str:
@@ -295,44 +267,35 @@ def _record_hash(fields: dict[str, Any]) -> str:
     return _sha256(dump_json(rest, sort_keys=True).encode())
 
 
-def _check_key(run: RunFolder, key: str, spec: dict[str, Any], numerics: int) -> None:
+def _check_key(run: RunFolder, path: Path, key: str, spec: dict[str, Any], numerics: int) -> None:
     if key_of(spec, numerics) != key:
         raise ValueError("its key is not the key of its specification")
     if not key.startswith(run.key):
-        raise _Explained(
-            f"it belongs to run {key[:16]}, not to this folder: was it copied? Remove "
-            f"{run.path}, or rename it where {key[:16]} is missing."
+        raise EnvironmentFault(
+            f"{path}: refused, it belongs to run {key[:16]}, not to this folder: was it copied? "
+            f"Remove {run.path}, or rename it where {key[:16]} is missing."
         )
 
 
 def _check_files(run: RunFolder, record: RunRecord) -> None:
-    needed = _recorded(run) if record.status == "done" else (run.spec,)
-    for path in needed:
-        if path.name not in record.files:
-            raise ValueError(f"{path.name} is missing from it")
     for path in _recorded(run):
-        found, recorded = sha256_of(path), record.files.get(path.name)  # type: ignore[call-overload]
-        if found == recorded:
+        data, recorded = read_file(path), record.files.get(path.name)  # type: ignore[call-overload]
+        if recorded is None and (record.status == "done" or path == run.spec):
+            raise ValueError(f"{path.name} is missing from it")
+        if data is None and recorded is not None:
+            raise ValueError(f"{path.name} next to it is missing")
+        if data is None or _sha256(data) == recorded:
             continue
-        converted = (read_file(path) or b"").replace(b"\r\n", b"\n")
-        if _sha256(converted) == recorded:
-            raise _Explained(
-                f"{path.name} next to it has other line ends (CRLF) than were recorded, as git "
-                "writes them with core.autocrlf. Nothing else differs. Clone again with `git clone "
-                "-c core.autocrlf=false`, or copy the file as it was written."
+        if _sha256(data.replace(b"\r\n", b"\n")) == recorded:
+            raise EnvironmentFault(
+                f"{run.record}: refused, {path.name} next to it has other line ends (CRLF) than "
+                "were recorded, as git writes them with core.autocrlf. Nothing else differs. Clone "
+                "again with `git clone -c core.autocrlf=false`, or copy the file as it was written."
             )
-        state = "is missing" if found is None else "is not the file that was recorded"
-        raise ValueError(f"{path.name} next to it {state}")
+        raise ValueError(f"{path.name} next to it is not the file that was recorded")
 
 
-class _Explained(ValueError):
-    """A refusal whose text says what to do."""
-
-
-def _refused(path: Path, error: ValueError) -> EnvironmentFault:
-    if isinstance(error, _Explained):
-        return EnvironmentFault(f"{path}: refused, {error}")
+def _refused(path: Path, why: str) -> EnvironmentFault:
     return EnvironmentFault(
-        f"{path}: refused, {first_error(error)}. Restore it, or remove {path.parent} to train "
-        "this run again."
+        f"{path}: refused, {why}. Restore it, or remove {path.parent} to train this run again."
     )

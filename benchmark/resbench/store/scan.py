@@ -40,12 +40,8 @@ class Scan:
     incomplete: tuple[UnfinishedRun, ...]
 
 
-def scan(results: Path, *, hash_files: bool = True) -> Scan:
-    """Read every run of ``results``; no bad one hides the others, a missing folder holds none.
-
-    Raises:
-        EnvironmentFault: the folder is of a format that this resbench does not know.
-    """
+def scan(results: Path) -> Scan:
+    """Read every run of ``results``; no bad one hides the others, a missing folder holds none."""
     ResultsFolder(results).is_marked()
     records: dict[str, RunRecord] = {}
     problems: list[str] = []
@@ -55,15 +51,23 @@ def scan(results: Path, *, hash_files: bool = True) -> Scan:
     except ResbenchError as error:
         return Scan({}, (one_line(error),), ())
     for name in names:
+        path = results / "runs" / name
         try:
-            found = _read(results, name, hash_files)
+            if not RUN_NAME.fullmatch(name):
+                raise ResbenchError(
+                    f"{path}: not the name of a run (16 hex digits); ignored. Remove it."
+                )
+            require_folder(path)
+            run = RunFolder(results, name)
+            if os.path.lexists(run.record):
+                record = read_record(run)
+                records[record.key] = record
+            else:
+                stored = read_spec(run)
+                key = stored["key"] if stored else name
+                incomplete.append(UnfinishedRun(key, stored, read_state(run)))
         except ResbenchError as error:
             problems.append(one_line(error))
-            continue
-        if isinstance(found, RunRecord):
-            records[found.key] = found
-        else:
-            incomplete.append(found)
     return Scan(records, tuple(problems), tuple(incomplete))
 
 
@@ -78,15 +82,3 @@ def run_names(results: Path) -> list[str]:
     except OSError as error:
         raise fault(runs, error) from error
     return sorted(name for name in names if not name.startswith("."))
-
-
-def _read(results: Path, name: str, hash_files: bool) -> RunRecord | UnfinishedRun:
-    path = results / "runs" / name
-    if not RUN_NAME.fullmatch(name):
-        raise ResbenchError(f"{path}: not the name of a run (16 hex digits); ignored. Remove it.")
-    require_folder(path)
-    run = RunFolder(results, name)
-    if os.path.lexists(run.record):
-        return read_record(run, hash_files=hash_files)
-    stored = read_spec(run)
-    return UnfinishedRun(stored["key"] if stored else name, stored, read_state(run))

@@ -1,7 +1,8 @@
 """Finished runs on their way between machines: one plain tar, checked whole before it is unpacked.
 
-A pack comes from elsewhere and counts as hostile: names, types, sizes and digests of all its files
-are checked first, then every run as the scan of a results folder checks it.
+A pack comes from elsewhere and counts as hostile: names, types, sizes and digests of its files are
+checked first, then every run as the scan of a results folder checks it. One at a URL (S3, HTTP, SSH
+and what else fsspec reaches) is copied from or to a local file, so that the same checks hold.
 """
 
 from __future__ import annotations
@@ -12,13 +13,15 @@ import os
 import re
 import shutil
 import tarfile
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from resbench.errors import EnvironmentFault, ResbenchError
+from resbench.errors import EnvironmentFault, ResbenchError, UsageError
 from resbench.store.atomic import (
     atomic_file,
     dump_json,
@@ -43,7 +46,7 @@ FSYNCS_AT_ONCE = 8
 _MEMBER = re.compile(rf"runs/{RUN_NAME.pattern}/({'|'.join(map(re.escape, FILES))})")
 
 
-class Refused(Exception):
+class Refused(ResbenchError):
     """A pack, or a run in it, is not what :func:`pack` writes; the text says where it departs."""
 
 
@@ -59,13 +62,8 @@ class MergeReport:
 def pack(results: Path, out: Path) -> tuple[list[str], list[tuple[str, str]]]:
     """Write the finished runs of ``results`` to the tar ``out``; same runs, same bytes.
 
-    Returns:
-        The names of the runs in it, and the other runs with the reason. Where no run is in it,
-        nothing is written.
-
-    Raises:
-        EnvironmentFault: ``results`` is of an unknown format, or ``out`` cannot be written; an
-            older file of that name stays.
+    Returns the names of the runs in it, and the other runs with the reason. Without a finished run
+    nothing is written; an EnvironmentFault leaves an older file of that name.
     """
     ResultsFolder(results).is_marked()
     packed, skipped = [], []
@@ -78,17 +76,17 @@ def pack(results: Path, out: Path) -> tuple[list[str], list[tuple[str, str]]]:
         except ResbenchError as error:
             skipped.append((name, one_line(error)))
     if packed:
-        paths = [run.path / name for run in packed for name in FILES]
-        _write(out, [path for path in paths if path.is_file() and not path.is_symlink()])
+        _write(out, [run.path / name for run in packed for name in FILES])
     return [run.key for run in packed], skipped
 
 
-def _write(out: Path, files: list[Path]) -> None:
+def _write(out: Path, paths: list[Path]) -> None:
     def add(name: str, content: bytes) -> None:
         header = tarfile.TarInfo(name)  # owner 0, time 0, mode 0644
         header.size = len(content)
         tar.addfile(header, io.BytesIO(content))
 
+    files = (path for path in paths if path.is_file() and not path.is_symlink())
     named = {f"runs/{path.parent.name}/{path.name}": path for path in files}
     listed = {name: _digest(path.read_bytes()) for name, path in named.items()}
     with (
@@ -109,11 +107,8 @@ def merge(results: Path, archives: Sequence[Path]) -> MergeReport:
 
     A finished run takes the place of an unfinished one of its key. Of two finished runs the one
     that is here stays: ``identical`` when its deterministic numbers are the same, else ``refused``
-    with what differs. A results folder that would gain nothing is not made.
-
-    Raises:
-        EnvironmentFault: a pack cannot be opened, ``results`` cannot be written, or another merge
-            works there; what was added before stays added.
+    with what differs. A results folder that would gain nothing is not made. What was added before
+    an EnvironmentFault (a pack that cannot be opened, another merge) stays added.
     """
     report = MergeReport()
     folder, is_new = ResultsFolder(results), not os.path.lexists(results)
@@ -135,54 +130,50 @@ def merge(results: Path, archives: Sequence[Path]) -> MergeReport:
 
 def _unpack(archive: Path, staging: Path) -> list[str]:
     """Write the files of a pack, and return the names of its runs; Refused unless all is right."""
+    files = []
     try:
         file = archive.open("rb")
     except OSError as error:
         raise fault(archive, error) from error
     try:
         with file, tarfile.open(fileobj=file, mode="r:") as tar:
-            members = _members(tar)
-            files = [staging / member.name for member in members]
-            for member, path in zip(members, files, strict=True):
+            for name, content in _members(tar):
                 # Not tar.extract: the owner, mode and time of another machine are of no use here.
+                path = staging / name
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(_read(tar, member))
+                path.write_bytes(content)
+                files.append(path)
     except (tarfile.TarError, ValueError, RecursionError) as error:  # the last: nested headers
         raise Refused(f"damaged, truncated or not a plain tar ({error})") from error
     # On the disk before a folder gets its name. One by one, each would wait for the disk.
     with ThreadPoolExecutor(FSYNCS_AT_ONCE) as pool:
         list(pool.map(fsync_path, [*files, *{path.parent for path in files}]))
-    return sorted({member.name.split("/")[1] for member in members})
+    return sorted({path.parent.name for path in files})
 
 
-def _members(tar: tarfile.TarFile) -> list[tarfile.TarInfo]:
-    """Return the files, of the names that :func:`pack` writes and no other, all of them checked.
+def _members(tar: tarfile.TarFile) -> Iterator[tuple[str, bytes]]:
+    """Yield names and contents, each checked, of files that :func:`pack` writes and no other.
 
     So no path leads out of its folder, and no link, device or sparse file gets in.
     """
     listed: dict[str, Any] | None = None
-    members = []
     for member in iter(tar.next, None):  # one by one: a negative size would turn the reader back
         name, kind = member.name, member.type
         if kind != tarfile.REGTYPE or member.pax_headers or not 0 <= member.size <= MAX_BYTES:
             raise Refused(f"{name!r} is not a plain file of at most {MAX_BYTES >> 20} MiB")
+        file = tar.extractfile(member)
+        assert file is not None, "a plain file has content"
+        content = file.read()
         if listed is None:
-            listed = _manifest(name, _read(tar, member))
-            continue
-        if name not in listed or not _MEMBER.fullmatch(name):
+            listed = _manifest(name, content)
+        elif name not in listed or not _MEMBER.fullmatch(name):
             raise Refused(f"{name!r} is in it twice, not in its manifest, or not a file of a run")
-        if listed.pop(name) != _digest(_read(tar, member)):
+        elif listed.pop(name) != _digest(content):
             raise Refused(f"{name!r} does not fit the sha256 and size in the manifest")
-        members.append(member)
+        else:
+            yield name, content
     if listed is None or listed:
         raise Refused(f"{min(listed)!r} is in its manifest only" if listed else "it is empty")
-    return members
-
-
-def _read(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    content = tar.extractfile(member)
-    assert content is not None, "a plain file has content"
-    return content.read()
 
 
 def _manifest(name: str, data: bytes) -> dict[str, Any]:
@@ -205,7 +196,7 @@ def _merge_one(results: Path, archive: Path, report: MergeReport) -> None:
             try:
                 is_new = _admit(RunFolder(staging, name), RunFolder(results, name))
                 (report.added if is_new else report.identical).append(name)
-            except (Refused, ResbenchError) as error:
+            except ResbenchError as error:
                 reason = str(error).replace(f"{staging}/runs", str(archive))
                 report.refused.append((name, one_line(reason)))
         fsync_path(results / "runs")
@@ -234,15 +225,59 @@ def _admit(staged: RunFolder, here: RunFolder) -> bool:
             fsync_path(here.path.parent)
             shutil.rmtree(aside)
             return True
-        from resbench.store.difference import differences  # numpy: light verbs start without it
+        from resbench.store.verify import differences  # numpy: light verbs start without it
 
         ours = read_record(here)
         if found := differences((here, ours), (staged, theirs)):
-            a, b = (
-                f"{x.device_name}, torch {x.torch}" for x in (ours.environment, theirs.environment)
-            )
+            where = (ours.environment, theirs.environment)
+            a, b = (f"{x.device_name}, torch {x.torch}" for x in where)
             raise Refused(
                 f"is here with other numbers: {'; '.join(found)} (here trained on {a}, there on "
                 f"{b}). The one here stays; remove it first to take the other"
             )
     return False
+
+
+def is_url(place: str) -> bool:
+    """Return whether a place is a URL rather than a path."""
+    return "://" in place
+
+
+@contextmanager
+def fetched(place: str) -> Iterator[Path]:
+    """Give a path or a URL as a local file; the copy of a URL is removed afterwards.
+
+    Raises:
+        UsageError: fsspec does not know such a URL.
+        EnvironmentFault: it cannot be read.
+    """
+    if not is_url(place):
+        yield Path(place)
+        return
+    with tempfile.TemporaryDirectory(prefix="resbench-") as folder:
+        local = Path(folder, place.rpartition("/")[2] or "pack.tar")
+        _copy(place, local, read=True)
+        yield local
+
+
+def deliver(local: Path, url: str) -> None:
+    """Copy a local file to a URL; errors as those of :func:`fetched`."""
+    _copy(url, local, read=False)
+
+
+def _copy(url: str, local: Path, *, read: bool) -> None:
+    import fsspec
+
+    try:
+        remote_mode, local_mode = ("rb", "wb") if read else ("wb", "rb")
+        with fsspec.open(url, remote_mode) as remote, local.open(local_mode) as file:
+            shutil.copyfileobj(*((remote, file) if read else (file, remote)))
+    except (ValueError, ImportError) as error:  # unknown, or its package is not installed
+        extra = " `pip install 'resbench[s3]'` adds S3." if url.startswith("s3:") else ""
+        raise UsageError(f"{url}: {one_line(error).rstrip('.')}.{extra}") from error
+    except Exception as error:  # each file system of fsspec has errors of its own
+        raise EnvironmentFault(
+            f"{url}: cannot be {'read' if read else 'written'}: "
+            f"{one_line(error).rstrip('.') or type(error).__name__}. "
+            "Check the address and your access to it, and run again."
+        ) from error

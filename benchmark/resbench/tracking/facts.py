@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,13 +15,13 @@ from msgspec import Struct
 from msgspec.structs import asdict
 
 from resbench.errors import EnvironmentFault, ResbenchError
-from resbench.store.layout import IDENTIFIER, RunFolder
+from resbench.store.layout import RunFolder
 from resbench.store.metrics import EpochMetrics, EpochTiming, read_epochs
 from resbench.store.records import RunRecord, read_record, read_spec
 from resbench.store.state import Status, read_state
 from resbench.suite.expand import cell_id
 from resbench.suite.load import load_suite, suite_folder
-from resbench.suite.schema import ERROR_METRICS
+from resbench.suite.schema import ERROR_METRICS, IDENTIFIER
 from resbench.words import one_line
 
 MAX_TEXT = 5000
@@ -134,7 +135,7 @@ def _facts(run: RunFolder, key: str, spec: Any, context: Any, record: RunRecord 
 def _cells(context: Any) -> tuple[tuple[str, str], ...]:
     cells = tuple((str(suite), str(cell)) for suite, cell in context["cells"])
     names = [name for suite, cell in cells for name in (suite, *cell.split("/"))]
-    if not cells or not all(map(IDENTIFIER.fullmatch, names)):  # they become part of queries
+    if not cells or not all(re.match(IDENTIFIER, name) for name in names):  # parts of queries
         raise ValueError(f"cells {cells!r}")
     return cells
 

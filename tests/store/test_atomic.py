@@ -4,6 +4,7 @@ import json
 import os
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,7 @@ from resbench.store.atomic import (
 )
 
 TEXT = "Ünïcode \u2028 \r\n \x1b[31m"
-ROWS = [{"epoch": 1, "loss": 0.5}, {"epoch": 2, "text": TEXT}, {}]
+ROWS: list[dict[str, Any]] = [{"epoch": 1, "loss": 0.5}, {"epoch": 2, "text": TEXT}, {}]
 
 
 def names(folder: Path) -> list[str]:

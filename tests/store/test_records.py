@@ -335,6 +335,16 @@ def test_scan_of_nothing_finds_nothing(tmp_path: Path) -> None:
         assert (found.records, found.problems, found.incomplete) == ({}, (), ())
 
 
+def plant_pipe(run: RunFolder) -> None:
+    run.record.unlink()
+    os.mkfifo(run.record)
+
+
+def plant_folder(run: RunFolder) -> None:
+    run.record.unlink()
+    run.record.mkdir()
+
+
 def plant_link(run: RunFolder) -> None:
     run.path.rename(run.path.with_name(".elsewhere"))
     run.path.symlink_to(run.path.with_name(".elsewhere"))
@@ -349,8 +359,8 @@ BAD: list[Callable[[RunFolder], object]] = [
     plant_link,
     plant_file,
     lambda run: run.path.rename(run.path.with_name("copy\n\x1b[31mof it")),
-    lambda run: (run.record.unlink(), os.mkfifo(run.record)),
-    lambda run: (run.record.unlink(), run.record.mkdir()),
+    plant_pipe,
+    plant_folder,
     lambda run: run.record.write_bytes(b""),
     lambda run: run.record.write_bytes(b"\xff" * 100),
     lambda run: run.record.write_bytes(b"[" * 200_000),

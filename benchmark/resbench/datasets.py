@@ -56,18 +56,12 @@ class DataSet:
         return f"sha256:{self.fingerprint}"
 
 
-_CIFAR10 = Archive(
-    torchvision="CIFAR10",
-    filename="cifar-10-python.tar.gz",
-    md5="c58f30108f718f92721af3b95e74349a",
-    folder="cifar-10-batches-py",
-)
-_CIFAR100 = Archive(
-    torchvision="CIFAR100",
-    filename="cifar-100-python.tar.gz",
-    md5="eb9058c3a382ffc7106e4002c42a8d85",
-    folder="cifar-100-python",
-)
+_CIFAR10 = Archive("CIFAR10", "cifar-10-python.tar.gz", "c58f30108f718f92721af3b95e74349a",
+                   folder="cifar-10-batches-py")  # fmt: skip
+_CIFAR100 = Archive("CIFAR100", "cifar-100-python.tar.gz", "eb9058c3a382ffc7106e4002c42a8d85",
+                    folder="cifar-100-python")  # fmt: skip
+_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship",
+          "truck")  # fmt: skip
 _ROWS = (
     DataSet(
         name="cifar10",
@@ -78,18 +72,7 @@ _ROWS = (
         px=32,
         fingerprint="1b7fb4ab446e9df580d2880fb7ade29991213e16a8a2f6b51d47c4126a6a4da8",
         archive=_CIFAR10,
-        class_names=(
-            "airplane",
-            "automobile",
-            "bird",
-            "cat",
-            "deer",
-            "dog",
-            "frog",
-            "horse",
-            "ship",
-            "truck",
-        ),
+        class_names=_NAMES,
     ),
     DataSet(
         name="cifar100",

@@ -18,8 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from resbench.data.archives import torchvision_datasets
-from resbench.data.images import Images
+from resbench.data.archives import read_archive, torchvision_datasets
 from resbench.datasets import DATA_SETS, Archive
 
 Array = npt.NDArray[Any]
@@ -58,64 +57,47 @@ def torchvision_class(name: str) -> Any:
     return getattr(torchvision_datasets(), archive_of(name).torchvision)
 
 
-def batch_names(name: str) -> tuple[list[str], list[str]]:
-    """The files of training and of test images in that archive."""
-    kind = torchvision_class(name)
-    return [file for file, _ in kind.train_list], [file for file, _ in kind.test_list]
-
-
-def write_batches(folder: Path, name: str, train: Split, test: Split) -> dict[str, bytes]:
-    """Write the folder that an archive of ``name`` unpacks to; return its files."""
-    kind = torchvision_class(name)
-    files = {}
-    for names, (images, labels) in zip(batch_names(name), (train, test), strict=True):
-        for file, rows in zip(
-            names, np.array_split(np.arange(len(labels)), len(names)), strict=True
+def write_batches(folder: Path, name: str, train: Split, test: Split) -> None:
+    """Write the folder that an archive of ``name`` unpacks to."""
+    kind, column = torchvision_class(name), f"{DATA_SETS[name].column}s"
+    folder.mkdir(parents=True)
+    for batches, (images, labels) in ((kind.train_list, train), (kind.test_list, test)):
+        for (file, _), rows in zip(
+            batches, np.array_split(np.arange(len(labels)), len(batches)), strict=True
         ):
-            part = images[rows].transpose(0, 3, 1, 2).reshape(len(rows), -1)
-            batch = {"data": part, f"{DATA_SETS[name].column}s": labels[rows].tolist()}
-            files[file] = pickle.dumps(batch, protocol=2)
+            pixels = images[rows].transpose(0, 3, 1, 2).reshape(len(rows), -1)
+            batch = {"data": pixels, column: labels[rows].tolist()}
+            (folder / file).write_bytes(pickle.dumps(batch, protocol=2))
     class_names = {kind.meta["key"]: [f"class-{i}" for i in range(DATA_SETS[name].classes)]}
-    files[kind.meta["filename"]] = pickle.dumps(class_names, protocol=2)
-    folder.mkdir(parents=True, exist_ok=True)
-    for file, content in files.items():
-        (folder / file).write_bytes(content)
-    return files
+    (folder / kind.meta["filename"]).write_bytes(pickle.dumps(class_names, protocol=2))
 
 
-def write_archive(path: Path, name: str, files: dict[str, bytes]) -> str:
-    """Write an archive of these files; return its MD5."""
+def pack(folder: Path, path: Path) -> None:
+    """Write the archive that unpacks to ``folder``."""
     with tarfile.open(path, "w:gz", compresslevel=1) as tar:
-        for file, content in files.items():
-            info = tarfile.TarInfo(f"{archive_of(name).folder}/{file}")
-            info.size = len(content)
-            tar.addfile(info, io.BytesIO(content))
+        tar.add(folder, folder.name)
+
+
+def md5(path: Path) -> str:
     return hashlib.md5(path.read_bytes()).hexdigest()
 
 
-def take_for_published(
-    monkeypatch: pytest.MonkeyPatch, name: str, files: dict[str, bytes], md5: str = "0" * 32
-) -> None:
-    """Let these files be the official ones of ``name``, for torchvision and for resbench."""
-    kind, (train, test) = torchvision_class(name), batch_names(name)
-    md5s = {file: hashlib.md5(content).hexdigest() for file, content in files.items()}
-    monkeypatch.setattr(kind, "train_list", [[file, md5s[file]] for file in train])
-    monkeypatch.setattr(kind, "test_list", [[file, md5s[file]] for file in test])
-    monkeypatch.setattr(kind, "meta", {**kind.meta, "md5": md5s[kind.meta["filename"]]})
-    monkeypatch.setattr(kind, "tgz_md5", md5)
-    splits = [
-        [pickle.loads(files[file], encoding="latin1") for file in names] for names in (train, test)
-    ]
-    arrays: dict[str, Array] = {}
-    for split, batches in zip(("train", "test"), splits, strict=True):
-        pixels = np.concatenate([batch["data"] for batch in batches]).reshape(-1, 3, 32, 32)
-        labels = [label for batch in batches for label in batch[f"{DATA_SETS[name].column}s"]]
-        arrays[f"{split}_images"] = pixels.transpose(0, 2, 3, 1)
-        arrays[f"{split}_labels"] = np.array(labels)
-    made = Images(**arrays, num_classes=DATA_SETS[name].classes, class_names=())
-    archive = dataclasses.replace(archive_of(name), md5=md5)
-    row = dataclasses.replace(DATA_SETS[name], archive=archive, fingerprint=made.fingerprint)
+def take_for_published(monkeypatch: pytest.MonkeyPatch, name: str, folder: Path) -> Path:
+    """Let this folder and its archive, which is written next to it, be the official ones."""
+    kind = torchvision_class(name)
+    packed = folder.parent / archive_of(name).filename
+    pack(folder, packed)
+    for batches in ("train_list", "test_list"):
+        listed = [[file, md5(folder / file)] for file, _ in getattr(kind, batches)]
+        monkeypatch.setattr(kind, batches, listed)
+    meta = {**kind.meta, "md5": md5(folder / kind.meta["filename"])}
+    monkeypatch.setattr(kind, "meta", meta)
+    monkeypatch.setattr(kind, "tgz_md5", md5(packed))
+    archive = dataclasses.replace(archive_of(name), md5=md5(packed))
+    row = dataclasses.replace(DATA_SETS[name], archive=archive)
+    row = dataclasses.replace(row, fingerprint=read_archive(row, folder).fingerprint)
     monkeypatch.setitem(DATA_SETS, name, row)
+    return packed
 
 
 def png(image: Array) -> bytes:
@@ -135,10 +117,9 @@ def write_parquet(path: Path, images: list[bytes], labels: Array, column: str = 
 def make_parquet_folder(folder: Path, *, train_per_class: int = 4, seed: int = 0) -> Path:
     """Write a made CIFAR-10 as Parquet: two training files and a test file of PNGs."""
     images, labels = make_images(10, train_per_class, seed)
-    half = len(images) // 2
-    for i, part in enumerate((slice(0, half), slice(half, None))):
+    for i, rows in enumerate(np.array_split(np.arange(len(images)), 2)):
         path = folder / f"train-0000{i}-of-00002.parquet"
-        write_parquet(path, [png(image) for image in images[part]], labels[part])
+        write_parquet(path, [png(image) for image in images[rows]], labels[rows])
     images, labels = make_images(10, 1, seed + 1)
     write_parquet(folder / "test-00000-of-00001.parquet", [png(x) for x in images], labels)
     return folder

@@ -21,27 +21,19 @@ from resbench.data.sources import Source, fetch, identify, load
 from resbench.datasets import DATA_SETS
 from resbench.errors import EnvironmentFault
 from tests.data.archives import (
+    Split,
     archive_of,
     in_order,
     make_images,
+    pack,
     png,
     take_for_published,
     torchvision_class,
-    write_archive,
     write_batches,
     write_parquet,
 )
 
 FILENAME, FOLDER = "cifar-10-python.tar.gz", "cifar-10-batches-py"
-MD5 = {
-    "data_batch_1": "c99cafc152244af753f735de768cd75f",
-    "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
-    "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
-    "data_batch_4": "634d18415352ddfa80567beed471001a",
-    "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
-    "test_batch": "40351d587109b95175f43aff81a1287e",
-    "batches.meta": "5ff9c542aee3614f3951f8cda6e48888",
-}
 
 
 class Executed:
@@ -54,8 +46,8 @@ class Executed:
         return os.mkdir, (str(self.marker),)
 
 
-def splits(name: str = "cifar10") -> Any:
-    classes = 100 if name == "cifar100" else 10
+def splits(name: str = "cifar10") -> tuple[Split, Split]:
+    classes = DATA_SETS[name].classes
     return make_images(classes, 5), make_images(classes, 1, seed=1)
 
 
@@ -73,10 +65,10 @@ def loaded(name: str, location: Path) -> tuple[Source, Images]:
 @pytest.fixture
 def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a made archive that stands for the published CIFAR-10."""
-    files = write_batches(tmp_path / "unpacked" / FOLDER, "cifar10", *splits())
+    write_batches(tmp_path / "unpacked" / FOLDER, "cifar10", *splits())
     (tmp_path / "packed").mkdir()
-    md5 = write_archive(tmp_path / "packed" / FILENAME, "cifar10", files)
-    take_for_published(monkeypatch, "cifar10", files, md5)
+    packed = take_for_published(monkeypatch, "cifar10", tmp_path / "unpacked" / FOLDER)
+    packed.rename(tmp_path / "packed" / FILENAME)
     return tmp_path / "packed"
 
 
@@ -85,26 +77,23 @@ def test_one_content_is_one_data_set_in_any_container_and_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     archive, (train, test) = archive_of(name), splits(name)
-    files = write_batches(tmp_path / "out" / archive.folder, name, train, test)
-    md5 = write_archive(tmp_path / archive.filename, name, files)
-    take_for_published(monkeypatch, name, files, md5)
+    write_batches(tmp_path / "out" / archive.folder, name, train, test)
+    packed = take_for_published(monkeypatch, name, tmp_path / "out" / archive.folder)
+    packed.rename(tmp_path / archive.filename)
     column = DATA_SETS[name].column
     for kind, encode in (("png", png), ("webp", webp)):
         for split, (images, labels) in (("train", train), ("test", test)):
             mixed = np.random.default_rng(3).permutation(len(labels))
             encoded = [encode(images[row]) for row in mixed]
             write_parquet(tmp_path / kind / f"{split}-0.parquet", encoded, labels[mixed], column)
-    containers = [
-        archive.filename, "", "out", f"out/{archive.folder}", "png", "webp",
-    ]  # fmt: skip
-    for i, container in enumerate(containers):
-        monkeypatch.setenv("RESBENCH_CACHE_DIR", str(tmp_path / f"cache-{i}"))
-        source, images = loaded(name, tmp_path / container)
+    expected = (*in_order(*train), *in_order(*test))
+    for container in (archive.filename, "", "out", f"out/{archive.folder}", "png", "webp"):
+        monkeypatch.setenv("RESBENCH_CACHE_DIR", str(tmp_path / "caches" / (container or "top")))
+        source, made = loaded(name, tmp_path / container)
         assert (source.id, source.label, source.published) == (identify(name, {}).id, name, True)
-        np.testing.assert_array_equal(images.train_images, in_order(*train)[0], container)
-        np.testing.assert_array_equal(images.train_labels, in_order(*train)[1], container)
-        np.testing.assert_array_equal(images.test_images, in_order(*test)[0], container)
-        np.testing.assert_array_equal(images.test_labels, in_order(*test)[1], container)
+        found = (made.train_images, made.train_labels, made.test_images, made.test_labels)
+        for array, wanted in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(array, wanted, container)
 
 
 def made_archives(shared_data: Path) -> Any:
@@ -123,11 +112,10 @@ def test_the_official_files_of_cifar10_are_the_published_data_set(
     shared_data: Path, tmp_path: Path
 ) -> None:
     made = made_archives(shared_data)
-    made.MD5 = MD5
     made.cifar10(tmp_path / "here" / FOLDER)  # ends with a message where an MD5 differs
-    assert {path.name for path in (tmp_path / "here" / FOLDER).iterdir()} == set(MD5)
+    assert {path.name for path in (tmp_path / "here" / FOLDER).iterdir()} == set(made.MD5)
     official, images = loaded("cifar10", tmp_path / "here")  # checks all MD5s again
-    assert (official.label, official.published, official.kind) == ("cifar10", True, "archive")
+    assert (official.label, official.published) == ("cifar10", True)
     assert official.id == f"sha256:{images.fingerprint}"
     assert len(images.train_labels) == 50_000
     stored = identify("cifar10", {"cifar10": shared_data / "cifar10"})
@@ -155,8 +143,8 @@ def test_real_images_in_batches_of_the_official_form_are_those_of_their_parquet_
     (tmp_path / FOLDER).mkdir()
     for name, content in files.items():
         (tmp_path / FOLDER / name).write_bytes(content)
-    take_for_published(monkeypatch, "cifar10", files)
-    official, batches = loaded("cifar10", tmp_path)
+    take_for_published(monkeypatch, "cifar10", tmp_path / FOLDER)
+    official, batches = loaded("cifar10", tmp_path / FOLDER)
     stored, parquet = loaded("cifar10", shared_data / head)
     assert (stored.id, stored.label) == (official.id, "cifar10")
     assert batches.class_names[2] == "bird"
@@ -170,8 +158,7 @@ def test_nothing_is_unpickled_unless_it_is_official(
     marker = tmp_path / "executed"
     bomb = pickle.dumps(Executed(marker))
     (tmp_path / "unpacked" / FOLDER / "data_batch_3").write_bytes(bomb)
-    files = {path.name: path.read_bytes() for path in (tmp_path / "unpacked" / FOLDER).iterdir()}
-    write_archive(published / FILENAME, "cifar10", files)
+    pack(tmp_path / "unpacked" / FOLDER, published / FILENAME)
     with pytest.raises(EnvironmentFault) as caught:
         loaded("cifar10", tmp_path / where)
     assert not marker.exists()

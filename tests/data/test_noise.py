@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from resbench.data.noise import corrupt, noise_hash, transition_matrix
+from resbench.data.images import corrupt, noise_hash, transition_matrix
 
 GOLDEN = "94d5de308259d42453207d1e811c3698aa4d39379ea7db234a556cfedbde60fb"
 SEED = st.integers(0, 2**63 - 1)

@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from resbench.data.augment import draw
-from resbench.data.pipeline import EpochDraws, Normalise, Pipeline, fit_statistics
+from resbench.data.pipeline import EpochDraws, Normalise, Pipeline, draw, fit_statistics
 from resbench.errors import UsageError
 from resbench.suite.spec import Augment
 

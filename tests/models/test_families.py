@@ -33,12 +33,7 @@ def test_options_sizes_and_provenance_are_read_without_torch() -> None:
 @pytest.mark.parametrize(
     ("family", "name", "options", "message"),
     [
-        (
-            "wang",
-            "attention-56",
-            {},
-            "unknown family 'wang'. Allowed: wang2017, he2016, rep",
-        ),
+        ("wang", "attention-56", {}, "unknown family 'wang'. Allowed: wang2017, he2016, rep"),
         ("report2019", "attention-128", {}, "'attention-128' - at `$.name`"),
         ("he2016", "resnet-164", {"mask": "local"}, "unknown field `mask`"),
         ("wang2017", "attention-56", {"masks": "local"}, "unknown field `masks`"),
@@ -67,7 +62,7 @@ def test_options_left_out_and_options_spelt_out_are_one_network() -> None:
         left_out = family.of(family.names[0], 1.0, {})
         assert asdict(left_out).items() >= dict(family.usual).items()
         assert family.of(family.names[0], 1.0, family.usual) == left_out
-    zero = getattr(network("report2019", "attention-56", dropout=0), "dropout")  # noqa: B009
+    zero = asdict(network("report2019", "attention-56", dropout=0))["dropout"]
     assert isinstance(zero, float)
 
 
@@ -76,9 +71,6 @@ def test_every_network_is_in_the_zoo_under_its_own_label() -> None:
         (family.name, name) for family in FAMILIES.values() for name in family.names
     }
     assert len({(entry.family, entry.label) for entry in ZOO}) == len(ZOO)
-    for entry in ZOO:
-        built = asdict(network(entry.family, entry.name, **entry.options))
-        assert built.items() >= dict(entry.options).items()
 
 
 def test_choices_that_no_source_states_carry_their_reason() -> None:

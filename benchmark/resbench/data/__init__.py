@@ -2,5 +2,5 @@
 
 ``sources`` finds and loads a data set of :mod:`resbench.datasets`: by torchvision from the
 published archives (``archives``), or from Parquet (``parquet``). ``pipeline`` makes batches of it.
-Only ``archives``, ``augment`` and ``pipeline`` import torch.
+Only ``archives`` and ``pipeline`` import torch.
 """

@@ -26,6 +26,7 @@ HOMELESS = Path(os.devnull)
 """A folder in which nothing exists and nothing can be created."""
 _FINGERPRINT = "fingerprint-2"
 """Raised when fingerprints change, because caches outlive versions."""
+_ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 _log = logging.getLogger(__name__)
 
 
@@ -57,8 +58,7 @@ def read_fingerprint(key: str) -> str | None:
         fingerprint = json.loads((cache_dir() / f"{key}.json").read_bytes())[_FINGERPRINT]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    valid = isinstance(fingerprint, str) and re.fullmatch("[0-9a-f]{64}", fingerprint)
-    return fingerprint if valid else None
+    return fingerprint if re.fullmatch("[0-9a-f]{64}", str(fingerprint)) else None
 
 
 def write_fingerprint(key: str, fingerprint: str) -> None:
@@ -78,11 +78,9 @@ def read_images(fingerprint: str, num_classes: int) -> Images | None:
             (cache_dir() / f"{fingerprint}.npz").open("rb") as file,
             np.load(file, allow_pickle=False) as stored,
         ):
-            images = Images(
-                **{name: stored[name] for name in _ARRAYS},
-                num_classes=num_classes,
-                class_names=tuple(stored["class_names"].tolist()),
-            )
+            arrays = {name: stored[name] for name in _ARRAYS}
+            names = tuple(stored["class_names"].tolist())
+            images = Images(**arrays, num_classes=num_classes, class_names=names)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
         return None
     return images if images.fingerprint == fingerprint else None
@@ -92,14 +90,8 @@ def write_images(images: Images) -> None:
     """Store decoded images under their fingerprint."""
     import numpy as np
 
-    arrays = {name: getattr(images, name) for name in _ARRAYS}
-    _write(
-        cache_dir() / f"{images.fingerprint}.npz",
-        lambda file: np.savez(file, class_names=np.array(images.class_names), **arrays),
-    )
-
-
-_ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
+    arrays = {name: getattr(images, name) for name in (*_ARRAYS, "class_names")}
+    _write(cache_dir() / f"{images.fingerprint}.npz", lambda file: np.savez(file, **arrays))
 
 
 def _write(path: Path, write: Callable[[IO[bytes]], object]) -> None:

@@ -35,12 +35,5 @@ def read_digits() -> Images:
     levels = ((grey * 255 + 8) // 16).astype(np.uint8)
     large = levels.repeat(2, axis=1).repeat(2, axis=2)
     images = np.repeat(large[..., None], 3, axis=3)
-    is_test = np.arange(len(labels)) % 5 == 4
-    return Images(
-        train_images=images[~is_test],
-        train_labels=labels[~is_test],
-        test_images=images[is_test],
-        test_labels=labels[is_test],
-        num_classes=10,
-        class_names=tuple(str(digit) for digit in range(10)),
-    )
+    test = np.arange(len(labels)) % 5 == 4
+    return Images(images[~test], labels[~test], images[test], labels[test], 10, tuple("0123456789"))

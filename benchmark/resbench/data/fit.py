@@ -39,22 +39,19 @@ def check_fit(cells: Iterable[Cell]) -> None:
 
 def _misfits(spec: RunSpec) -> Iterator[tuple[tuple[str, str], str]]:
     """Yield the settings that do not fit the data set, and why."""
-    data, training, known = spec.data, spec.training, DATA_SETS[spec.data.name]
+    data, known = spec.data, DATA_SETS[spec.data.name]
     train, test = known.balanced
     if data.image_px is not None and known.px % data.image_px:
         text = f"{data.image_px} px do not divide the {known.px} px of {data.name}."
         yield ("data", "image_px"), text
-    for name, asked, most in (
-        ("train_images", data.train_images, min(train, data.first or train)),
-        ("test_images", data.test_images, test),
-    ):
+    for name, most in (("train_images", min(train, data.first or train)), ("test_images", test)):
+        asked = getattr(data, name)
         if asked is not None and asked > most:
             text = f"{data.name} does not have {asked:,} such images. Take at most {most:,}."
             yield ("data", name), text
     images = train_images(data)
-    if training.batch_size > images:
-        text = f"{training.batch_size:,} is more than the {images:,} training images."
-        yield ("training", "batch_size"), text
-    if training.val_in_train > images:
-        text = f"{training.val_in_train:,} is more than the {images:,} training images."
-        yield ("training", "val_in_train"), text
+    for name in ("batch_size", "val_in_train"):
+        asked = getattr(spec.training, name)
+        if asked > images:
+            text = f"{asked:,} is more than the {images:,} training images."
+            yield ("training", name), text

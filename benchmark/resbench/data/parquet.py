@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from resbench.data.images import Images, Int64Array, Part, UInt8Array, check_labels, join_parts
+from resbench.data.images import Images, Int64Array, UInt8Array
 from resbench.datasets import DataSet
 from resbench.errors import EnvironmentFault
 
@@ -27,64 +27,87 @@ def read_parquet(known: DataSet, folder: Path, files: dict[str, list[Path]]) -> 
     Where files name their classes, labels are mapped by name to the order of the first such file.
     Raises EnvironmentFault with the file, and the row where one is at fault.
     """
-    parts: dict[str, list[Part]] = {"train": [], "test": []}
+    pixels: dict[str, list[UInt8Array]] = {"train": [], "test": []}
+    labels: dict[str, list[Int64Array]] = {"train": [], "test": []}
     named: dict[Path, tuple[str, ...]] = {}
     for split, paths in files.items():
         for path in paths:
             table = _read_table(path, known.column)
-            labels = table[known.column].to_numpy().astype(np.int64)
-            check_labels(labels, known.classes, str(path))
+            numbers = _labels(table, known, path)
             if names := _class_names(table.schema, known.column):
-                if len(set(names)) != known.classes:
-                    raise EnvironmentFault(
-                        f"{path}: its schema names {len(set(names))} classes, expected "
-                        f"{known.classes}. Is this another data set?"
-                    )
                 named[path] = names
-                labels = _mapped(labels, path, named)
-            parts[split].append((_decode(table["img"], known.px, path), labels))
-    names = next(iter(named.values()), tuple(str(i) for i in range(known.classes)))
-    return join_parts(str(folder), parts["train"], parts["test"], names, known.classes)
+                numbers = _mapped(numbers, path, named, known.classes)
+            pixels[split].append(_decode(table["img"], known.px, path))
+            labels[split].append(numbers)
+    images = Images(
+        np.concatenate(pixels["train"]),
+        np.concatenate(labels["train"]),
+        np.concatenate(pixels["test"]),
+        np.concatenate(labels["test"]),
+        num_classes=known.classes,
+        class_names=next(iter(named.values()), tuple(str(i) for i in range(known.classes))),
+    )
+    present = len(np.unique(images.train_labels))
+    if present != known.classes:
+        raise EnvironmentFault(
+            f"{folder}: {present} classes among the training images, expected {known.classes}. "
+            "Is this another data set?"
+        )
+    if not images.test_labels.size:
+        raise EnvironmentFault(f"{folder}: no test images.")
+    return images
 
 
-def _mapped(labels: Int64Array, path: Path, named: dict[Path, tuple[str, ...]]) -> Int64Array:
+def _mapped(
+    labels: Int64Array, path: Path, named: dict[Path, tuple[str, ...]], classes: int
+) -> Int64Array:
     """Return the labels of a file, numbered as in the first file with names."""
     (first, order), names = next(iter(named.items())), named[path]
-    if names == order:
-        return labels
-    if sorted(names) != sorted(order):
+    if len(set(order)) != classes:
+        raise EnvironmentFault(
+            f"{path}: its schema names {len(set(order))} classes, expected {classes}. "
+            "Is this another data set?"
+        )
+    if others := set(names) ^ set(order):
         raise EnvironmentFault(
             f"{path}: its classes have other names than those of {first}: "
-            f"{', '.join(sorted(set(names) ^ set(order)))}."
+            f"{', '.join(sorted(others))}."
         )
     return np.array([order.index(name) for name in names])[labels]
 
 
 def _read_table(path: Path, column: str) -> pa.Table:
+    """Return both columns of a file, which must be there with the right types."""
     try:
         file = pq.ParquetFile(path)
-        _check_columns(file.schema_arrow, column, path)
-        table = file.read(columns=["img", column])
+        fields = {field.name: field.type for field in file.schema_arrow}
+        img, label = fields.get("img"), fields.get(column)
+        binary = img is not None and pa.types.is_struct(img) and img.get_field_index("bytes") >= 0
+        if not binary or label is None or not pa.types.is_integer(label):
+            found = ", ".join(f"{name}: {kind}" for name, kind in fields.items())
+            raise EnvironmentFault(
+                f"{path}: expected the columns img {{bytes, path}} and {column} (integer), "
+                f"found {found}."
+            )
+        return file.read(columns=["img", column])
     except (OSError, pa.ArrowException) as error:
         raise EnvironmentFault(
             f"{path}: not a readable Parquet file: {str(error).rstrip('.')}."
         ) from error
-    if table[column].null_count:
-        raise EnvironmentFault(f"{path}: {table[column].null_count} rows have no {column}.")
-    return table
 
 
-def _check_columns(schema: pa.Schema, column: str, path: Path) -> None:
-    """Raise EnvironmentFault unless both columns exist with the right types."""
-    fields = {field.name: field.type for field in schema}
-    img, label = fields.get("img"), fields.get(column)
-    binary = img is not None and pa.types.is_struct(img) and img.get_field_index("bytes") >= 0
-    if not binary or label is None or not pa.types.is_integer(label):
-        found = ", ".join(f"{field.name}: {field.type}" for field in schema)
+def _labels(table: pa.Table, known: DataSet, path: Path) -> Int64Array:
+    column = table[known.column]
+    if column.null_count:
+        raise EnvironmentFault(f"{path}: {column.null_count} rows have no {known.column}.")
+    labels = column.to_numpy().astype(np.int64)
+    wrong = np.flatnonzero((labels < 0) | (labels >= known.classes))
+    if wrong.size:
         raise EnvironmentFault(
-            f"{path}: expected the columns img {{bytes, path}} and {column} (integer), "
-            f"found {found}."
+            f"{path}: row {wrong[0]}: label {labels[wrong[0]]} is outside 0..{known.classes - 1}. "
+            "Is this another data set?"
         )
+    return labels
 
 
 def _class_names(schema: pa.Schema, column: str) -> tuple[str, ...]:

@@ -1,23 +1,24 @@
 """Training batches from one packed tensor, and test batches.
 
 A pixel is one int32 (R, G, B, 0), so that a batch is one ``index_select``. Everything random is
-drawn for a whole epoch on the CPU; a step only gathers, which is the same on every device.
+drawn for a whole epoch on the CPU; a step only gathers, which is the same on every device and can
+be captured in a CUDA graph.
 
 Shape suffixes: B batch, H and W height and width, C colour, K parameters of one image.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from resbench.data.augment import draw
 from resbench.data.images import Int64Array, UInt8Array
 from resbench.errors import UsageError
 from resbench.suite.spec import Augment
@@ -25,8 +26,7 @@ from resbench.suite.spec import Augment
 Normalise = Literal["mean_image", "channel_mean_std", "channel_mean_std_per_split", "none"]
 
 
-@dataclass(frozen=True, eq=False)
-class Statistics:
+class Statistics(NamedTuple):
     """``x = (image - mean) * scale`` with images and mean in 0..255.
 
     Both are float32 ``[H, W, 3]``, even with one value per colour: broadcasting over the last axis
@@ -36,12 +36,10 @@ class Statistics:
     mean: Tensor
     scale: Tensor
 
-    def to(self, device: torch.device | str) -> Statistics:
-        """Return the same statistics on ``device``."""
-        return Statistics(self.mean.to(device), self.scale.to(device))
 
-
-def fit_statistics(images: UInt8Array, normalise: Normalise) -> Statistics:
+def fit_statistics(
+    images: UInt8Array, normalise: Normalise, device: torch.device | str = "cpu"
+) -> Statistics:
     """Return what ``normalise`` subtracts and divides by, fitted on ``[N, H, W, 3]`` images.
 
     mean_image: the mean image, no division by a deviation (Wang et al. 2017, section 4.1).
@@ -61,21 +59,57 @@ def fit_statistics(images: UInt8Array, normalise: Normalise) -> Statistics:
         deviation = np.sqrt((square / count).mean(axis=(0, 1)) - mean**2) / 255
         if not (deviation > 0).all():
             raise UsageError(f"normalise: {normalise}: a colour is constant, its deviation is 0.")
-    scale = 1 / (255 * deviation)
-    mean_HWC, scale_HWC = (np.broadcast_to(x, images.shape[1:]) for x in (mean, scale))
-    return Statistics(*(torch.tensor(x, dtype=torch.float32) for x in (mean_HWC, scale_HWC)))
+    wide = (np.broadcast_to(x, images.shape[1:]) for x in (mean, 1 / (255 * deviation)))
+    return Statistics(*(torch.tensor(x, dtype=torch.float32, device=device) for x in wide))
+
+
+def draw(augment: Augment, n: int, side_px: tuple[int, int], generator: torch.Generator) -> Tensor:
+    """Draw the random transformations of ``n`` images of (H, W) px: a CPU tensor ``[n, K]``.
+
+    crop_flip (Wang et al. 2017, section 4.1): int64 ``[n, 3]``, top row and left column of a crop
+    in the image with zeros on each side, and whether it is mirrored. affine (the 2019 report):
+    float32 ``[n, 6]``, see :func:`_affine_parameters`. none: ``[n, 0]``.
+    """
+    if augment.kind == "crop_flip":
+        corner = torch.randint(0, 2 * augment.pad_px + 1, (n, 2), generator=generator)
+        mirrored = torch.randint(0, 2, (n, 1), generator=generator) * augment.flip
+        return torch.cat([corner, mirrored], dim=1)
+    if augment.kind == "affine":
+        return _affine_parameters(augment, n, side_px, generator)
+    return torch.empty(n, 0)
+
+
+def _affine_parameters(
+    augment: Augment, n: int, side_px: tuple[int, int], generator: torch.Generator
+) -> Tensor:
+    """Return ``(a, b, row, c, d, col)``: where the pixel at v is read from, both from the centre.
+
+    What Keras' ImageDataGenerator does with rotation_range, width_shift_range = height_shift_range,
+    zoom_range and horizontal_flip: ``source = R (Z v + t)``, with v mirrored first for a mirrored
+    output. In px, rows first. Deviation: the Keras of 2019 turned about a point one pixel down and
+    right of the centre (fixed in keras-preprocessing PR 314); this is the true centre.
+    """
+    uniform = torch.rand(n, 5, generator=generator, dtype=torch.float64) * 2 - 1
+    mirrored = torch.randint(0, 2, (n,), generator=generator) * augment.flip
+    angle = uniform[:, 0] * math.radians(augment.rotation_deg)
+    shift = uniform[:, 1:3] * augment.shift * torch.tensor(side_px)
+    zoom = 1 + uniform[:, 3:5] * augment.zoom
+    cos, sin = angle.cos(), angle.sin()
+    rotation = torch.stack([cos, -sin, sin, cos], dim=1).view(n, 2, 2)
+    zoom[:, 1] *= 1 - 2 * mirrored
+    linear = rotation * zoom[:, None, :]
+    offset = rotation @ shift[:, :, None]
+    return torch.cat([linear, offset], dim=2).view(n, 6).float()
 
 
 @dataclass(frozen=True, eq=False)
 class EpochDraws:
-    """Everything random in an epoch, in the order of its batches.
-
-    Shapes: index int64 ``[steps * B]``, params ``[steps * B, K]`` (see
-    :func:`resbench.data.augment.draw`).
-    """
+    """Everything random in an epoch, in the order of its batches."""
 
     index: Tensor
+    """int64 ``[steps * B]``."""
     params: Tensor
+    """``[steps * B, K]``, see :func:`draw`."""
 
     def to(self, device: torch.device | str) -> EpochDraws:
         """Return the same draws on ``device``."""
@@ -107,13 +141,14 @@ class Pipeline:
         self.device = torch.device(device)
         self.labels = torch.tensor(train_labels, device=self.device)
         self._count, self._height, self._width = train_images.shape[:3]
-        self._pad = augment.pad_px if augment.kind == "crop_flip" else 0
+        self._pad = pad = augment.pad_px if augment.kind == "crop_flip" else 0
         if like is None:
-            self.statistics = fit_statistics(train_images, normalise).to(self.device)
-            self._packed = _pack(train_images, self._pad, self.device)
+            self.statistics = fit_statistics(train_images, normalise, self.device)
+            self._packed = _pack(train_images, pad, self.device)
         else:
             self.statistics, self._packed = like.statistics, like._packed
-        self._padded_mean = _padded_rows(self.statistics.mean, self._pad)
+        # The mean image with zeros on every side, as rows: [(H + 2 p) (W + 2 p), 3].
+        self._padded_mean = F.pad(self.statistics.mean, (0, 0, pad, pad, pad, pad)).flatten(0, 1)
         self._rows = torch.arange(self._height, device=self.device)
         self._columns = torch.arange(self._width, device=self.device)
 
@@ -133,8 +168,7 @@ class Pipeline:
     def gather(self, index_B: Tensor, params_BK: Tensor) -> Tensor:
         """Return the augmented, normalised batch: float32 ``[B, 3, H, W]`` in channels_last.
 
-        Uses only tensors on the pipeline's device, so it can be captured in a CUDA graph. The
-        labels of the batch are ``labels[index_B]``.
+        The labels of the batch are ``labels[index_B]``.
         """
         if self.augment.kind == "crop_flip":
             return self._crop(index_B, params_BK)
@@ -147,7 +181,7 @@ class Pipeline:
     def statistics_for(self, images: UInt8Array) -> Statistics:
         """Return the statistics for evaluating ``images``: their own, or the training set's."""
         if self.normalise == "channel_mean_std_per_split":
-            return fit_statistics(images, self.normalise).to(self.device)
+            return fit_statistics(images, self.normalise, self.device)
         return self.statistics
 
     def normalise_eval(
@@ -171,8 +205,8 @@ class Pipeline:
     def _crop(self, index_B: Tensor, params_B3: Tensor) -> Tensor:
         """Crop and mirror what is already normalised.
 
-        The mean is subtracted at the position of a pixel before the crop, as in the framework of
-        Wang et al., so the padding is exactly zero.
+        As in Caffe, the framework of Wang et al., the mean is subtracted at the position of a pixel
+        before the crop, so the padding is exactly zero.
         """
         top_B1, left_B1, mirrored_B1 = params_B3.split(1, dim=1)
         rows_BH1 = (top_B1 + self._rows)[:, :, None]
@@ -183,7 +217,7 @@ class Pipeline:
         x_BHWC = self._pixels(self._packed.index_select(0, positions.flatten()))
         positions = rows_BH1 * (self._width + 2 * self._pad) + columns_B1W
         mean_BHWC = self._padded_mean.index_select(0, positions.flatten()).view(x_BHWC.shape)
-        return x_BHWC.sub_(mean_BHWC).mul_(self.statistics.scale).permute(0, 3, 1, 2)
+        return _normalised(x_BHWC, Statistics(mean_BHWC, self.statistics.scale))
 
     def _warp(self, x_BHWC: Tensor, params_B6: Tensor) -> Tensor:
         """Resample linearly at the affine positions, the nearest pixel beyond the border."""
@@ -194,12 +228,9 @@ class Pipeline:
         a, b, row, c, d, column = params_B6[:, :, None, None].unbind(1)
         y_BHW = (a * rows_H1 + b * columns_W + row) / half_h
         x_BHW = (c * rows_H1 + d * columns_W + column) / half_w
+        grid_BHW2 = torch.stack([x_BHW, y_BHW], dim=-1)
         warped_BCHW = F.grid_sample(
-            x_BHWC.permute(0, 3, 1, 2),
-            torch.stack([x_BHW, y_BHW], dim=-1),
-            mode="bilinear",
-            padding_mode="border",
-            align_corners=True,
+            x_BHWC.permute(0, 3, 1, 2), grid_BHW2, padding_mode="border", align_corners=True
         )
         return warped_BCHW.permute(0, 2, 3, 1).contiguous()
 
@@ -217,11 +248,6 @@ def _pack(images: UInt8Array, pad: int, device: torch.device) -> Tensor:
     pixels = packed[: count * rows * columns].view(torch.uint8).view(count, rows, columns, 4)
     pixels[:, pad:, pad:, :3] = torch.tensor(images, device=device)
     return packed
-
-
-def _padded_rows(mean_HWC: Tensor, pad: int) -> Tensor:
-    """Return the mean image with zeros on every side, as rows: ``[(H + 2 p) (W + 2 p), 3]``."""
-    return F.pad(mean_HWC, (0, 0, pad, pad, pad, pad)).flatten(0, 1)
 
 
 def _normalised(x_BHWC: Tensor, statistics: Statistics) -> Tensor:

@@ -7,44 +7,38 @@ takes milliseconds and needs no data; :func:`load` checks the bytes and decodes 
 from __future__ import annotations
 
 import hashlib
-import importlib
 import os
+import pkgutil
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from resbench.data import cache
 from resbench.datasets import DATA_SETS, Archive, DataSet
 from resbench.errors import EnvironmentFault, UsageError, did_you_mean
+from resbench.suite.expand import DataChoice
 
 if TYPE_CHECKING:
     from resbench.data.images import Images
 
-Kind = Literal["archive", "parquet", "package"]
-
 
 @dataclass(frozen=True)
-class Source:
-    """A data set and where it is."""
+class Source(DataChoice):
+    """A data set and where it is.
 
-    name: str
-    """The name a suite uses."""
-    label: str
-    """Its name in tables: ``name``, or that of the user's folder and four digits of the id."""
-    id: str
-    """``sha256:`` and :attr:`Images.fingerprint`: the same content has the same id."""
-    published: bool
-    """Whether published numbers are about it."""
-    kind: Kind
+    Its label is its name, or for other images than the published ones that of the user's folder
+    and four digits of the id, which is ``sha256:`` and :attr:`Images.fingerprint`.
+    """
+
     path: Path | None
     """The archive or folder; None where there is none (yet), or it comes with a package."""
 
     @property
     def available(self) -> bool:
         """Whether there is something to load."""
-        return self.kind == "package" or self.path is not None
+        return self.path is not None or DATA_SETS[self.name].reader is not None
 
 
 def data_dir() -> Path:
@@ -93,14 +87,14 @@ def identify(name: str, locations: Mapping[str, Path]) -> Source:
     if name not in DATA_SETS:
         raise UsageError(_unknown(name))
     known, location = DATA_SETS[name], locations.get(name)
+    published = Source(name, name, known.id, None)
     if known.reader:
-        return _source(known, "package", None)
+        return published
     try:
         if location is not None:
-            return _located(known, location)
-        default = data_dir()
-        found = _search_archive(known.archive, default) or _search(known, default / name)
-        return _source(known, "archive", None) if found is None else _identified(known, *found, "")
+            return _source(known, _located(known, location), location.name)
+        path = _search_archive(known.archive, data_dir()) or _search(known, data_dir() / name)
+        return published if path is None else _source(known, path, name)
     except OSError as error:
         raise EnvironmentFault(
             f"{error.filename or location}: cannot be read: {error.strerror}. "
@@ -118,7 +112,7 @@ def load(source: Source) -> Images:
         cached = cache.read_images(fingerprint, known.classes)
         if cached is not None:
             return cached
-    images = _decode(known, source.kind, source.path)
+    images = _decode(known, source.path)
     if images.fingerprint != fingerprint:
         raise EnvironmentFault(
             f"{source.path or source.label}: the fingerprint is {images.fingerprint}, expected "
@@ -187,11 +181,12 @@ def _unknown(name: str) -> str:
     return f"unknown data set '{name}'.{did_you_mean(name, DATA_SETS)}"
 
 
-def _located(known: DataSet, path: Path) -> Source:
+def _located(known: DataSet, path: Path) -> Path:
+    """Return the archive or folder of a data set at the location that the user names."""
     if path.is_file():
         if known.archive is None or path.suffix == ".parquet":
             raise EnvironmentFault(f"{path}: is a file. Name the folder of the Parquet files.")
-        return _source(known, "archive", path)
+        return path
     if not path.is_dir():
         raise EnvironmentFault(f"{path}: no such file or folder (the location of {known.name}).")
     found = _search(known, path)
@@ -202,11 +197,11 @@ def _located(known: DataSet, path: Path) -> Source:
             f"{path}: this folder has none of {', '.join([*wanted, 'train-*.parquet'])} "
             f"(the location of {known.name})."
         )
-    return _identified(known, *found, path.name)
+    return found
 
 
-def _search(known: DataSet, folder: Path) -> tuple[Kind, Path] | None:
-    """Return where a folder has a data set, and as what; None where it has none."""
+def _search(known: DataSet, folder: Path) -> Path | None:
+    """Return where a folder has a data set; None where it has none."""
     if (found := _search_archive(known.archive, folder)) is not None:
         return found
     # A clone or download from a hub has its files one folder further down.
@@ -219,59 +214,57 @@ def _search(known: DataSet, folder: Path) -> tuple[Kind, Path] | None:
                 f"with --data {known.name}={folders[0]}."
             )
         if folders:
-            return "parquet", folders[0]
+            return folders[0]
     return None
 
 
-def _search_archive(archive: Archive | None, folder: Path) -> tuple[Kind, Path] | None:
-    if archive is not None:
-        unpacked = folder if folder.name == archive.folder else folder / archive.folder
-        if unpacked.is_dir():
-            return "archive", unpacked
-        if (folder / archive.filename).is_file():
-            return "archive", folder / archive.filename
-    return None
+def _search_archive(archive: Archive | None, folder: Path) -> Path | None:
+    if archive is None or folder.name == archive.folder:
+        return folder if archive is not None and folder.is_dir() else None
+    here = (folder / archive.folder, folder / archive.filename)
+    return next((path for path in here if path.exists()), None)
 
 
-def _identified(known: DataSet, kind: Kind, path: Path, called: str) -> Source:
-    """Return the source of existing files. An archive can only be the published one."""
-    if kind == "archive":
-        return _source(known, kind, path)
+def _is_archive(known: DataSet, path: Path) -> bool:
+    """Whether what was found is an archive or its folder, and not a folder of Parquet files."""
+    archive = known.archive
+    named = archive is not None and path.name in (archive.filename, archive.folder)
+    return named or path.is_file()
+
+
+def _source(known: DataSet, path: Path, called: str) -> Source:
+    """Return the source of existing files, which the user calls so."""
+    published = Source(known.name, known.name, known.id, path)
+    if _is_archive(known, path):
+        return published  # what is not the published archive is refused when it is read
     key = f"{known.name}-{_digest(path)}"
     fingerprint = cache.read_fingerprint(key)
     if fingerprint is None:
-        images = _decode(known, kind, path)
+        images = _decode(known, path)
         fingerprint = images.fingerprint
         cache.write_images(images)
         cache.write_fingerprint(key, fingerprint)
     if fingerprint == known.fingerprint:
-        return _source(known, kind, path)
+        return published
     # No other content, and not the published one, has this label.
     stem = re.sub(r"[^a-z0-9_-]+", "-", called.lower()).strip("-_")[:48] or known.name
-    label = f"{stem}-{fingerprint[:4]}"
-    return Source(known.name, label, f"sha256:{fingerprint}", False, kind, path)
+    return Source(known.name, f"{stem}-{fingerprint[:4]}", f"sha256:{fingerprint}", path)
 
 
-def _source(known: DataSet, kind: Kind, path: Path | None) -> Source:
-    """Return the source of the published data set, which is known by its fingerprint alone."""
-    return Source(known.name, known.name, known.id, known.archive is not None, kind, path)
-
-
-def _decode(known: DataSet, kind: Kind, path: Path | None) -> Images:
+def _decode(known: DataSet, path: Path | None) -> Images:
     """Read the files of a source; the only place that imports a decoder."""
     if known.reader is not None:
-        module, _, function = known.reader.partition(":")
-        images: Images = getattr(importlib.import_module(module), function)()
+        images: Images = pkgutil.resolve_name(known.reader)()
         return images
     if path is None:
         raise EnvironmentFault(f"{known.name}: not available. {how_to_get(known.name)}")
-    if kind == "parquet":
-        from resbench.data.parquet import read_parquet
+    if _is_archive(known, path):
+        from resbench.data.archives import read_archive
 
-        return read_parquet(known, path, parquet_files(path))
-    from resbench.data.archives import read_archive
+        return read_archive(known, path)
+    from resbench.data.parquet import read_parquet
 
-    return read_archive(known, path)
+    return read_parquet(known, path, parquet_files(path))
 
 
 def _digest(folder: Path) -> str:

@@ -1,8 +1,7 @@
 """The networks, a family a file. Importing this package imports no torch.
 
-What a family declares (options, sizes, provenance) is plain data; torch is imported when a network
-is built or counted. To add a family, write its file and add it to :data:`FAMILIES`. A user's own
-family is a ``networks.py`` next to the suite instead.
+What a family declares is plain data; torch is imported when a network is built. To add a family,
+write its file and add it to :data:`FAMILIES`. A user's own is a ``networks.py`` next to the suite.
 """
 
 from __future__ import annotations
@@ -18,22 +17,12 @@ from msgspec import defstruct
 from msgspec.structs import replace
 
 from resbench.models import he2016, report2019, wang2017
-from resbench.models.family import Family, Network, Part, ZooEntry
+from resbench.models.family import Family, Network, ZooEntry
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = [
-    "FAMILIES",
-    "ZOO",
-    "Family",
-    "Network",
-    "Part",
-    "ZooEntry",
-    "build",
-    "own_family",
-    "zoo_entry",
-]
+__all__ = ["FAMILIES", "ZOO", "Family", "Network", "ZooEntry", "build", "own_family", "zoo_entry"]
 
 FAMILIES: Mapping[str, Family] = {
     family.name: family for family in (wang2017.FAMILY, he2016.FAMILY, report2019.FAMILY)
@@ -87,17 +76,9 @@ def build(
     """Build a network for RGB images; its logits are (B, num_classes).
 
     Weights are torch's defaults until ``initialize`` draws them from a generator. Inside
-    ``with torch.device("meta")`` nothing is allocated.
-
-    Args:
-        family: one of :data:`FAMILIES`, or the user's when ``code`` is among the options.
-        name: a network of that family, for example "attention-56".
-        num_classes: outputs of the classifier.
-        width: multiplies every channel number but the image's and the classes', rounded to a
-            multiple of 4.
-        bn_eps: epsilon of batch normalisation.
-        bn_momentum: weight of the new batch in the running statistics (Keras 0.99 is 0.01 here).
-        options: of the family; the usual ones where not given.
+    ``with torch.device("meta")`` nothing is allocated. Options of the family that are not given are
+    the usual ones; ``code`` among them means the user's family. For ``width``, ``bn_eps`` and
+    ``bn_momentum`` see :class:`resbench.models.layers.Settings`.
 
     Raises:
         ValueError: unknown family, name or option, or a value out of range.
@@ -114,21 +95,14 @@ def build(
 
 def zoo_entry(network: Network) -> ZooEntry | None:
     """Return the row of a network, whatever its width; None where the zoo has none of its size."""
-    family = FAMILIES.get(network.family)
-    if family is None:
+    if network.family not in FAMILIES:
         return None
+    family, as_large = FAMILIES[network.family], [network]
+    # ARL adds the trunk's output and no parameter: NAL is as large, but for the report's code as
+    # trained, where the two have different layers.
+    if getattr(network, "learning", None) == "nal" and not getattr(network, "as_trained", False):
+        as_large.append(replace(network, learning="arl"))
     for row in family.zoo:
-        if family.of(row.name, network.width, row.options) in _as_large(network):
+        if family.of(row.name, network.width, row.options) in as_large:
             return row
     return None
-
-
-def _as_large(network: Network) -> list[Network]:
-    """Return a network and, where NAL is as large as ARL, its ARL.
-
-    ARL adds the trunk's output and no parameter; only in the report's code as trained do the two
-    have different layers.
-    """
-    if getattr(network, "learning", None) == "nal" and not getattr(network, "as_trained", False):
-        return [network, replace(network, learning="arl")]
-    return [network]

@@ -1,19 +1,20 @@
 """Attention Modules: soft masks, their activations, and how a mask meets its trunk.
 
-Shape suffixes: B batch, C channels, H height, W width. A mask maps ``x_BCHW`` to a tensor of the
-same shape. Source: Wang et al. 2017, https://arxiv.org/abs/1704.06904, section 3.
+Shape suffixes: B batch, C channels, H height, W width; of up-sampling, h and w are the sizes before
+and H and W those after. A mask maps ``x_BCHW`` to a tensor of the same shape. Source: Wang et al.
+2017, https://arxiv.org/abs/1704.06904, section 3.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from resbench.models.layers import BNReLU, PreActUnit, Settings, conv
-from resbench.models.upsample import upsample_bilinear
 
 Activation = Callable[[Tensor], Tensor]
 
@@ -37,6 +38,59 @@ ACTIVATIONS: dict[str, Activation] = {
     "channel": channel_attention,
     "spatial": spatial_attention,
 }
+
+
+def interpolation_matrix(size_in: int, size_out: int, dtype: torch.dtype) -> Tensor:
+    """Return the (size_out, size_in) matrix of 1-D linear interpolation, corners aligned.
+
+    Output ``i`` reads position ``i * (size_in - 1) / (size_out - 1)`` of the input; computed in
+    fp64, then cast. In half precision the smaller weight of a row is what the larger one leaves of
+    1: both rounded on their own would change the brightness by up to 0.2 %.
+    """
+    position = torch.arange(size_out, dtype=torch.float64)
+    position = position * ((size_in - 1) / max(size_out - 1, 1))
+    pixel = torch.arange(size_in, dtype=torch.float64)
+    weights = (1 - (position[:, None] - pixel).abs()).clamp(min=0)
+    if dtype.itemsize < 4:
+        larger = weights.amax(1, keepdim=True).to(dtype).to(weights.dtype)
+        weights = torch.where(weights < 0.5, (1 - larger) * (weights > 0), larger)
+    return weights.to(dtype)
+
+
+@lru_cache(maxsize=256)
+def _shared_matrix(size_in: int, size_out: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    # Made on the CPU, so that a CUDA graph captured without a warm-up fails at the copy: a matrix
+    # made during capture would be in the graph's memory and garbage outside it. Outside inference
+    # mode, because a matrix first needed in evaluation is used by a later backward too.
+    with torch.inference_mode(False):
+        return interpolation_matrix(size_in, size_out, dtype).to(device)
+
+
+def upsample_bilinear(x_BChw: Tensor, size: torch.Size | tuple[int, int]) -> Tensor:
+    """Resize to ``size`` (H, W) like ``F.interpolate(mode="bilinear", align_corners=True)``.
+
+    torch's own kernel adds with atomics in its CUDA backward, so it is slow or refused where
+    results have to be repeatable, and it is slow on a CPU. Two products with constant matrices are
+    exact and deterministic in both directions. The memory format (contiguous or channels_last) is
+    kept.
+    """
+    h, w = x_BChw.shape[-2:]
+    if (h, w) == tuple(size):
+        return x_BChw
+    rows_Hh = _shared_matrix(h, size[0], x_BChw.dtype, x_BChw.device)
+    cols_Ww = _shared_matrix(w, size[1], x_BChw.dtype, x_BChw.device)
+    if not x_BChw.is_contiguous(memory_format=torch.channels_last):
+        return rows_Hh @ (x_BChw @ cols_Ww.mT)
+    x_BhwC = x_BChw.permute(0, 2, 3, 1)
+    x_BhWC = cols_Ww @ x_BhwC
+    x_BHWC = (rows_Hh @ x_BhWC.flatten(2)).unflatten(2, x_BhWC.shape[2:])
+    return x_BHWC.permute(0, 3, 1, 2)
+
+
+def upsample_nearest_x2(x_BCHW: Tensor) -> Tensor:
+    """Repeat each pixel twice in both directions (Keras ``UpSampling2D``)."""
+    # Autocast has it in float32, though copies are exact in any precision.
+    return F.interpolate(x_BCHW, scale_factor=2.0, mode="nearest").type_as(x_BCHW)
 
 
 class AttentionModule(nn.Module):
@@ -179,12 +233,6 @@ class ReportMask(nn.Module):
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """Return the mask in (0, 1), of the input's shape."""
         return torch.sigmoid(self.tail(upsample_nearest_x2(self.level(x_BCHW))))
-
-
-def upsample_nearest_x2(x_BCHW: Tensor) -> Tensor:
-    """Repeat each pixel twice in both directions (Keras ``UpSampling2D``)."""
-    # Autocast has it in float32, though copies are exact in any precision.
-    return F.interpolate(x_BCHW, scale_factor=2.0, mode="nearest").type_as(x_BCHW)
 
 
 class ReportNet(nn.Sequential):

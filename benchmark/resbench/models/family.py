@@ -1,8 +1,4 @@
-"""What a network family declares. Imports no torch, because plans and reports need only facts.
-
-A family is one file with a ``FAMILY``: the options that its runs must state, the recipe that builds
-a network from them, what its networks are known to count, and where every choice comes from.
-"""
+"""What a network family declares. Imports no torch, because plans and reports need only facts."""
 
 from __future__ import annotations
 
@@ -17,8 +13,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 Origin = Literal["paper", "paper-code", "report", "report-code", "inferred", "deviation"]
-"""Where a choice comes from: the source's text; its authors' code and logs; nowhere, chosen here;
-deliberately different from the source."""
+"""The source's text; its authors' code and logs; nowhere, chosen here; deliberately different."""
 
 
 class Network(msgspec.Struct, tag_field="family", frozen=True, forbid_unknown_fields=True):
@@ -52,23 +47,22 @@ class Part:
 
 @dataclass(frozen=True)
 class ZooEntry:
-    """One row of the zoo: a network, its expected size at full width, and the published one.
-
-    MACs are per 32x32 image, forward, convolutions and the classifier only, in millions.
-    """
+    """One row of the zoo: a network, its expected size at full width, and the published one."""
 
     family: str
     name: str
     options: Mapping[str, Any] = field(hash=False)
-    """Those that differ from the family's usual ones."""
+    """That differ from the family's usual ones."""
     label: str
     parameters_10: int
     """Trainable parameters with 10 classes."""
     parameters_100: int
     macs_m: float
+    """Millions a 32x32 image, see :func:`resbench.models.count.count_macs`."""
     published: str | None
     """Parameters as the source publishes them, where it does."""
     trunk_depth: int
+    """Weighted layers from image to logits, past masks and shortcuts."""
     with_bn_statistics_10: int | None = None
     """Count with running means and variances, which is what the report quotes."""
     note: str | None = None
@@ -76,7 +70,7 @@ class ZooEntry:
 
 @dataclass(frozen=True)
 class Family:
-    """A family of networks."""
+    """A family of networks: how they are built, and where every choice comes from."""
 
     network: type[Network]
     """The options that a run states."""
@@ -85,7 +79,7 @@ class Family:
     (B, 3, H, W) with logits (B, classes), whose children are the rows of its architecture table.
     It imports torch itself, so that declaring a family does not."""
     authors: str = "the user"
-    """Whose networks these are, as a heading of tables."""
+    """Whose networks these are, in headings."""
     usual: Mapping[str, Any] = field(default_factory=dict)
     """The options that rows of the zoo leave out. Runs leave out none."""
     zoo: tuple[ZooEntry, ...] = ()

@@ -22,8 +22,7 @@ class He2016(Network, tag="he2016", frozen=True):
     name: Literal["resnet-164", "resnet-1001"]
 
 
-UNITS = {"resnet-164": 18, "resnet-1001": 111}
-"""In each of the three stages."""
+UNITS = {"resnet-164": 18, "resnet-1001": 111}  # in each of the three stages
 
 
 def build(network: He2016, num_classes: int, settings: Settings) -> nn.Sequential:

@@ -1,4 +1,4 @@
-"""Residual units of all families and the layers they are made of.
+"""Residual units of all families, the layers they are made of, and their initial weights.
 
 Shape suffixes: B batch, C channels, H height, W width. Every unit is pre-activation and maps
 ``x_BCHW`` to ``(B, channels_out, ceil(H / stride), ceil(W / stride))``.
@@ -6,8 +6,9 @@ Shape suffixes: B batch, C channels, H height, W width. Every unit is pre-activa
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -72,9 +73,6 @@ def conv(
 
 class ResidualUnit(nn.Module):
     """Base of the units: what a network repeats, and what an engine may compile one by one."""
-
-    depth: ClassVar[int] = 3
-    """Weighted layers on the longest path; projections on shortcuts do not count."""
 
 
 class PreActUnit(ResidualUnit):
@@ -167,3 +165,34 @@ class GlobalMean(nn.Module):
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """Return ``x_BC``."""
         return x_BCHW.mean(dim=(2, 3))
+
+
+@torch.no_grad()
+def initialize(model: nn.Module, scheme: str, generator: torch.Generator) -> None:
+    """Draw all weights anew, in place, in the order of ``model.modules()``.
+
+    - "he": normal with variance ``2 / fan_in`` (He et al. 2015, https://arxiv.org/abs/1502.01852,
+      Eq. 10, and the default of Caffe's MSRA filler, the framework of Wang et al. 2017).
+    - "glorot": uniform within ``sqrt(6 / (fan_in + fan_out))`` (Glorot and Bengio 2010, the
+      default of Keras).
+
+    Convolutions and the classifier are drawn by the same rule. Biases become 0, batch
+    normalisation starts at weight 1, bias 0, mean 0, variance 1.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.reset_parameters()
+        elif isinstance(module, nn.Conv2d | nn.Linear):
+            weight = module.weight
+            fan_in, fan_out = weight[0].numel(), weight[:, 0].numel()
+            # Drawn on the generator's device and contiguous, so that neither the model's device
+            # nor channels_last weights change which number lands where.
+            sample = torch.empty(weight.shape, device=generator.device)
+            if scheme == "he":
+                sample.normal_(0.0, math.sqrt(2 / fan_in), generator=generator)
+            else:
+                bound = math.sqrt(6 / (fan_in + fan_out))
+                sample.uniform_(-bound, bound, generator=generator)
+            weight.copy_(sample)
+            if module.bias is not None:
+                module.bias.zero_()

@@ -28,8 +28,7 @@ class Report2019(Network, tag="report2019", frozen=True):
     unit: Literal["residual", "inception"]
     """As in the authors' code, or as in the report's prose."""
     skips: Literal["code", "printed"]
-    """Connections inside the masks of stages 1, 2, 3: 1, 0, 0 as the authors' code has them, or
-    2, 1, 0 as in section 5.3 of the report."""
+    """Inside the masks: as the authors' code has them, or as in section 5.3 of the report."""
     fix_trunk: bool
     """Chain the two trunk units the report describes; its code's loop kept only one."""
     as_trained: bool
@@ -41,13 +40,11 @@ class Report2019(Network, tag="report2019", frozen=True):
     """Probability of dropping a feature before the classifier."""
 
 
-MODULES = {"attention-56": (1, 1, 1), "attention-92": (1, 2, 3)}
-"""Attention Modules in stages 1, 2, 3."""
-
 # Bottleneck width, output channels, stride of the unit that opens each stage with attention.
 STAGES = ((32, 128, 1), (64, 256, 2), (128, 512, 2))
+# In each of these three: Attention Modules, and connections inside their masks.
+MODULES = {"attention-56": (1, 1, 1), "attention-92": (1, 2, 3)}
 SKIPS = {"code": (1, 0, 0), "printed": (2, 1, 0)}
-"""Connections inside the masks of the three stages."""
 
 
 def build(network: Report2019, num_classes: int, settings: Settings) -> nn.Sequential:
@@ -82,12 +79,9 @@ def build(network: Report2019, num_classes: int, settings: Settings) -> nn.Seque
     for stage, (mid_at_1, out_at_1, stride) in enumerate(STAGES, start=1):
         out = settings.channels(out_at_1)
         rows[f"stage{stage}_unit"] = make(c, settings.channels(mid_at_1), out, stride, settings)
-        rows[f"stage{stage}_attention"] = nn.Sequential(
-            *(
-                attention_module(out, SKIPS[network.skips][stage - 1])
-                for _ in range(MODULES[network.name][stage - 1])
-            )
-        )
+        count, skips = MODULES[network.name][stage - 1], SKIPS[network.skips][stage - 1]
+        modules = [attention_module(out, skips) for _ in range(count)]
+        rows[f"stage{stage}_attention"] = nn.Sequential(*modules)
         c = out
     mid, out = settings.channels(256), settings.channels(1024)
     rows["stage4_units"] = nn.Sequential(
@@ -114,17 +108,15 @@ _ROWS = {
     "dropout": ("0.4", "1x1x1024"),
     "fc": ("1024 to 10", "10"),
 }
-LAYERS = {
-    "attention-56": _ROWS,
-    "attention-92": {
-        **_ROWS,
-        "stage2_attention": ("x2", "8x8x256"),
-        "stage3_attention": ("x3", "4x4x512"),
-    },
-}
+_MORE_MODULES = {"stage2_attention": ("x2", "8x8x256"), "stage3_attention": ("x3", "4x4x512")}
+LAYERS = {"attention-56": _ROWS, "attention-92": {**_ROWS, **_MORE_MODULES}}
 """Layer and output size by row, in the notation of the report's Table 5; a test builds them."""
 
 # fmt: off
+USUAL = {
+    "learning": "arl", "unit": "residual", "skips": "code", "fix_trunk": False,
+    "as_trained": False, "batch_norm": True, "dropout": 0.4,
+}
 ZOO = (
     ZooEntry("report2019", "attention-56", {}, "Attention-56",
         28_326_986, 28_419_236, 688.2, "28M", 47,
@@ -193,15 +185,7 @@ FAMILY = Family(
     Report2019,
     build,
     authors="the 2019 report",
-    usual={
-        "learning": "arl",
-        "unit": "residual",
-        "skips": "code",
-        "fix_trunk": False,
-        "as_trained": False,
-        "batch_norm": True,
-        "dropout": 0.4,
-    },
+    usual=USUAL,
     zoo=ZOO,
     layers=LAYERS,
     provenance=PROVENANCE,

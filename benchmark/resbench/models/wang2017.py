@@ -23,13 +23,9 @@ class Wang2017(Network, tag="wang2017", frozen=True):
     """A CIFAR network of Wang et al. 2017, section 4.1."""
 
     name: Literal[
-        "attention-56",
-        "attention-92",
-        "attention-128",
-        "attention-164",
-        "attention-236",
-        "attention-452",
-    ]
+        "attention-56", "attention-92", "attention-128",
+        "attention-164", "attention-236", "attention-452",
+    ]  # fmt: skip
     learning: Literal["arl", "nal"]
     mask: Literal["encoder-decoder", "local", "local_same_units"]
     """"local" is the paper's comparison (Table 4), of equal cost; "local_same_units" keeps the
@@ -77,12 +73,9 @@ def build(network: Wang2017, num_classes: int, settings: Settings) -> nn.Sequent
     for number, (mid_at_1, out_at_1, stride, poolings) in enumerate(STAGES, start=1):
         mid, out = settings.channels(mid_at_1), settings.channels(out_at_1)
         rows[f"stage{number}_in"] = PreActUnit(c, mid, out, stride, settings)
-        rows[f"stage{number}_attention"] = nn.Sequential(
-            *(
-                attention_module(network, out, mid, poolings, settings)
-                for _ in range(PLANS[network.name].m)
-            )
-        )
+        count = PLANS[network.name].m
+        modules = [attention_module(network, out, mid, poolings, settings) for _ in range(count)]
+        rows[f"stage{number}_attention"] = nn.Sequential(*modules)
         rows[f"stage{number}_out"] = PreActUnit(out, mid, out, 1, settings)
         c = out
     rows["norm"] = BNReLU(c, settings)
@@ -95,29 +88,24 @@ def attention_module(
     network: Wang2017, channels: int, mid: int, poolings: int, settings: Settings
 ) -> AttentionModule:
     """Return an Attention Module whose mask pools ``poolings`` times."""
-    from resbench.models.attention import (
-        ACTIVATIONS,
-        AttentionModule,
-        EncoderDecoderMask,
-        LocalMask,
-        unit_chain,
-    )
+    from resbench.models import attention
 
-    plan, activation = PLANS[network.name], ACTIVATIONS[network.activation]
+    plan, activation = PLANS[network.name], attention.ACTIVATIONS[network.activation]
+    mask: nn.Module
     if network.mask == "local":
-        mask: nn.Module = LocalMask(channels, mid, activation=activation, settings=settings)
+        mask = attention.LocalMask(channels, mid, activation=activation, settings=settings)
     else:
         pooled = network.mask == "encoder-decoder"
-        mask = EncoderDecoderMask(
+        mask = attention.EncoderDecoderMask(
             channels, mid, poolings=poolings, r=plan.r, activation=activation, settings=settings,
             pooled=pooled,
         )  # fmt: skip
-    return AttentionModule(
-        before=unit_chain(plan.p, channels, mid, settings),
-        trunk=unit_chain(plan.t, channels, mid, settings),
-        mask=mask,
-        after=unit_chain(plan.p, channels, mid, settings),
-        learning=network.learning,
+
+    def units(count: int) -> nn.Sequential:
+        return attention.unit_chain(count, channels, mid, settings)
+
+    return attention.AttentionModule(
+        units(plan.p), units(plan.t), mask, units(plan.p), network.learning
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from resbench.models.count import residual_units
+from resbench.models.layers import ResidualUnit
 from resbench.train.checkpoint import dump, restore
 from resbench.train.lane import EVAL_BATCH, Lane, diverged_at
 
@@ -206,8 +206,9 @@ def _compile_units(model: nn.Module) -> None:
     torch._dynamo.config.recompile_limit = 256
     torch._dynamo.config.fail_on_recompile_limit_hit = True
     torch._inductor.config.deterministic = True  # no choice of kernels by timing
-    for unit in residual_units(model):
-        unit.compile(dynamic=False)
+    for unit in model.modules():
+        if isinstance(unit, ResidualUnit):
+            unit.compile(dynamic=False)
 
 
 def make_engine(lanes: Sequence[Lane]) -> Engine:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from resbench.data.pipeline import Pipeline
 from resbench.models import build
-from resbench.models.init import initialize
+from resbench.models.layers import initialize
 from resbench.suite.schedule import Steps, resolve
 from resbench.suite.spec import RunSpec, derive_seed
 from resbench.train.casts import Bf16Forward

@@ -8,8 +8,14 @@ from functools import partial
 
 import numpy as np
 
-from resbench.data.images import Images, downscale, stratified_indices
-from resbench.data.noise import corrupt, noise_hash, transition_matrix
+from resbench.data.images import (
+    Images,
+    corrupt,
+    downscale,
+    noise_hash,
+    stratified_indices,
+    transition_matrix,
+)
 from resbench.errors import UsageError
 from resbench.suite.spec import Augment, RunSpec, derive_seed
 

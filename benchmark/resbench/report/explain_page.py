@@ -102,8 +102,8 @@ def _words(code: Code, f: Mapping[str, Any]) -> str:
         case "seeds":
             said, luck = runs, "counts as one run; its luck is unknown"
             if f["reach"] is not None:
-                said += f", sd {f['sd']:.2f} pp; one more run is expected within "
-                said += f"±{f['reach']:.2f} pp"
+                reach = f"±{f['reach']:.2f} pp"
+                said += f", sd {f['sd']:.2f} pp; one more run is expected within {reach}"
             if f["median_of"]:
                 luck = f"is a median of {f['median_of']}, so that luck moves it less"
             return f"seeds: {said}. The published number {luck}."
@@ -122,19 +122,25 @@ def _words(code: Code, f: Mapping[str, Any]) -> str:
             why = "The error still falls at the end: longer training may lower it."
             return f"learning curve: {said}. {why}"
         case "best_epoch":
-            said = f"the best epoch on the test set ({listed(f['epochs'])}) is {f['gain']:.2f} pp "
-            said += "lower. A source that reports its best epoch publishes that; here the last "
-            return f"last epoch against best: {said}one counts."
+            epochs, gain = listed(f["epochs"]), f"{f['gain']:.2f} pp lower"
+            why = "A source that reports its best epoch publishes that; here the last one counts."
+            said = f"the best epoch on the test set ({epochs}) is {gain}"
+            return f"last epoch against best: {said}. {why}"
 
 
 def _changes(f: Mapping[str, Any]) -> str:
     """Return each setting that was changed, its value, and the source's where it is known."""
     said = []
     for path, *values in f["changes"]:
-        value, *source = ("unset" if v is None else v if isinstance(v, str) else json.dumps(v)
-                          for v in values)  # fmt: skip
+        value, *source = map(_value, values)
         said.append(f"{path} {value}" + (f" (source {source[0]})" if source else ""))
     return listed(said)
+
+
+def _value(value: object) -> str:
+    if value is None:
+        return "unset"
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _work(f: Mapping[str, Any]) -> str:

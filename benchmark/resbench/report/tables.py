@@ -271,8 +271,11 @@ def _cells_table(table: JudgedTable) -> Table:
 
 def _mean(values: Iterable[float | None]) -> Number:
     known = [value for value in values if value is not None]
-    mean = math.fsum(known) / len(known) if known else None
-    return Number(text.percent(mean), mean)
+    return _percent(math.fsum(known) / len(known) if known else None)
+
+
+def _percent(error: float | None) -> Number:
+    return Number(text.percent(error), error)
 
 
 def _provenance(table: JudgedTable, *, ledger: bool) -> Iterator[Block]:
@@ -306,7 +309,7 @@ def _sentences(table: JudgedTable) -> Iterator[Block]:
 def _runs_fold(table: JudgedTable) -> Fold:
     header = ("cell", "seed", "status", "test", "run", "code", "data fingerprint", "device")
     rows = [
-        (cell.label, str(run.seed), run.status, _mean([run.result.test_top1_err]), run.key[:16],
+        (cell.label, str(run.seed), run.status, _percent(run.result.test_top1_err), run.key[:16],
          run.code, run.data_fingerprint[:16], run.device)
         for cell in table.cells for run in cell.runs
     ]  # fmt: skip

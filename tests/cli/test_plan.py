@@ -14,7 +14,7 @@ from resbench.suite.load import suite_names
 
 from ..factory import complete, unfinished
 from ..mini import resbench, suite_of, write_suite
-from .invoke import imported_by, invoke
+from .invoke import invoke
 
 Capture = pytest.CaptureFixture[str]
 
@@ -40,10 +40,6 @@ def test_without_a_suite_every_one_has_a_line_and_a_time_on_a_fresh_machine(
     assert re.search(r"\d runs to do, 0 recorded; .* Time: ~[\d.]+ days in all\.", total)
     assert "estimated" in found.out
     assert "resbench run" not in found.out, "nobody means all of it"
-
-
-def test_an_overview_imports_neither_torch_nor_statistics(tmp_path: Path) -> None:
-    assert imported_by("plan", cwd=tmp_path) & {"torch", "scipy", "pandas", "mlflow"} == set()
 
 
 def test_a_cell_has_an_estimate_until_such_a_run_is_recorded(
@@ -120,10 +116,3 @@ def test_a_plan_of_some_cells_is_the_run_of_these(tmp_path: Path, capsys: Captur
     wrong = invoke(capsys, "plan", path, "--cell", "nall")
     assert wrong.code == 2
     assert "Did you mean 'nal'?" in wrong.err
-
-
-@pytest.mark.parametrize("verb", ["run", "plan", "report"])
-def test_a_help_page_fits_on_a_terminal(verb: str, tmp_path: Path) -> None:
-    done = resbench(tmp_path, verb, "--help", COLUMNS="80")
-    assert done.returncode == 0
-    assert len(done.stdout.splitlines()) <= 24, done.stdout

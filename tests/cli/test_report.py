@@ -14,22 +14,11 @@ from resbench.analysis.declared import declared
 from resbench.suite.expand import expand
 from resbench.suite.load import load_suite, load_tier, suite_names
 from tests import factory
-from tests.cli.invoke import imported_by, invoke
+from tests.cli.invoke import invoke
 from tests.factory import JPEG, plant, suite_under
 from tests.mini import changed, suite_of, write_suite
 
 Capture = pytest.CaptureFixture[str]
-ARL, NAL = "attention-56/arl", "attention-56/nal"
-
-
-def test_a_report_starts_without_torch_mlflow_and_pandas(tmp_path: Path) -> None:
-    suite = suite_under("table1_arl_vs_nal")
-    for seed in (1, 2):
-        factory.finish(tmp_path, suite, ARL, seed, 5.0 + seed)
-        factory.finish(tmp_path, suite, NAL, seed, 6.0 + seed)
-    loaded = imported_by("report", "table1_arl_vs_nal", "--results", ".", cwd=tmp_path)
-    assert "numpy" in loaded
-    assert not {"torch", "mlflow", "pandas", "seaborn", "sklearn"} & loaded
 
 
 def test_every_shipped_suite_is_reported_by_default_and_smoke_only_once_it_has_run(

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from resbench.store.state import Status, write_state
+from resbench.suite.load import suite_folder
 from tests import factory
 from tests.cli.invoke import invoke
 from tests.factory import JPEG, suite_under
@@ -14,8 +15,11 @@ from tests.factory import JPEG, suite_under
 Capture = pytest.CaptureFixture[str]
 
 
-def suites(out: str) -> dict[str, Any]:
-    return {row["suite"]: row for row in json.loads(out)["tables"]}
+def status(capsys: Capture, results: Path, *words: object) -> Any:
+    """The answer of `resbench status` as JSON."""
+    found = invoke(capsys, "status", *words, "--results", results, "--format", "json")
+    assert found.code == 0
+    return json.loads(found.out)
 
 
 def test_every_run_of_a_suite_is_in_exactly_one_state(tmp_path: Path, capsys: Capture) -> None:
@@ -25,28 +29,28 @@ def test_every_run_of_a_suite_is_in_exactly_one_state(tmp_path: Path, capsys: Ca
     for cell, seed, state in (("local", 3, Status.FAILED), ("encoder-decoder", 1, Status.OOM),
                               ("encoder-decoder", 2, Status.RUNNING)):  # fmt: skip
         write_state(factory.begin(tmp_path, suite, cell, seed), state, epoch=4, reason="a reason")
-    found = invoke(capsys, "status", "--results", tmp_path, "--format", "json")
-    row = suites(found.out)["table3_mask"]
-    counts = row["runs"]
+    (row,) = status(capsys, tmp_path, "table3_mask")["tables"]
     # The run that says it is running has no process behind it: it was interrupted.
-    assert counts == {
+    assert row["runs"] == {
         "done": 1, "diverged": 1, "running": 0, "interrupted": 1, "failed": 2, "to do": 4,
     }  # fmt: skip
-    assert sum(counts.values()) == 9
 
 
+@pytest.mark.parametrize(
+    ("state", "epoch", "reason", "said"),
+    [
+        (Status.FAILED, 4, "No space left", "failed after epoch 4 of 205, No space left"),
+        (Status.INTERRUPTED, 1, "after epoch 1 of 205", "interrupted after epoch 1 of 205"),
+        (Status.INTERRUPTED, 0, "after epoch 0 of 205", "interrupted before the end of epoch 1"),
+    ],
+)
 def test_unfinished_runs_are_named_with_their_epoch_and_reason(
-    tmp_path: Path, capsys: Capture
+    tmp_path: Path, capsys: Capture, state: Status, epoch: int, reason: str, said: str
 ) -> None:
     run = factory.begin(tmp_path, suite_under("table3_mask"), "local", 1)
-    write_state(run, Status.FAILED, epoch=4, reason="No space left")
+    write_state(run, state, epoch=epoch, reason=reason)
     found = invoke(capsys, "status", "--results", tmp_path, "--format", "markdown")
-    line = f"table3_mask local seed 1: failed after epoch 4 of 205, No space left ({run.path.name})"
-    assert f"- {line}\n" in found.out
-    for epoch, said in ((1, "after epoch 1 of 205"), (0, "before the end of epoch 1")):
-        write_state(run, Status.INTERRUPTED, epoch=epoch, reason=f"after epoch {epoch} of 205")
-        found = invoke(capsys, "status", "--results", tmp_path, "--format", "markdown")
-        assert f"- table3_mask local seed 1: interrupted {said} ({run.path.name})\n" in found.out
+    assert f"- table3_mask local seed 1: {said} ({run.path.name})\n" in found.out
 
 
 def test_named_suites_are_shown_and_no_others(tmp_path: Path, capsys: Capture) -> None:
@@ -55,12 +59,12 @@ def test_named_suites_are_shown_and_no_others(tmp_path: Path, capsys: Capture) -
         factory.finish(tmp_path, suite, cell, 1, 6.0)
         factory.begin(tmp_path, suite, cell, 2)
     (tmp_path / "runs" / ("e" * 16)).mkdir()
-    words = ("status", "table3_mask", "--results", tmp_path, "--format")
-    data = json.loads(invoke(capsys, *words, "json").out)
+    data = status(capsys, tmp_path, "table3_mask")
     assert [row["suite"] for row in data["tables"]] == ["table3_mask"]
     assert [run["cells"] for run in data["unfinished"]] == [[["table3_mask", "local"]]]
     assert (data["orphans"], len(data["problems"])) == ([], 1)
-    shown = invoke(capsys, *words, "markdown").out
+    words = ("status", "table3_mask", "--results", tmp_path, "--format", "markdown")
+    shown = invoke(capsys, *words).out
     assert "table4_noise" not in shown
     assert "- table3_mask local seed 2: started, no state (" in shown
 
@@ -70,8 +74,7 @@ def test_settings_are_listed_apart_with_the_command_that_resumes(
 ) -> None:
     factory.finish(tmp_path, suite_under("table3_mask"), "local", 1, 6.0)
     factory.finish(tmp_path, suite_under("table3_mask", data={"cifar10": JPEG}), "local", 1, 8.0)
-    found = invoke(capsys, "status", "--results", tmp_path, "--format", "json")
-    rows = [row for row in json.loads(found.out)["tables"] if row["suite"] == "table3_mask"]
+    rows = status(capsys, tmp_path, "table3_mask")["tables"]
     assert [row["runs"]["done"] for row in rows] == [1, 1]
     assert ["not the published data set" in row["setting"] for row in rows] == [False, True]
     assert "--data cifar10=FOLDER_OF_cifar10-jpeg75" in rows[1]["command"]
@@ -80,30 +83,24 @@ def test_settings_are_listed_apart_with_the_command_that_resumes(
 def test_runs_of_an_edited_suite_are_counted_as_strays_unless_that_suite_is_named(
     tmp_path: Path, capsys: Capture
 ) -> None:
-    from resbench.suite.load import suite_folder
-
     path = tmp_path / "mine.yaml"
     text = (suite_folder() / "table3_mask.yaml").read_text()
     path.write_text(text.replace("name: table3_mask", "name: mine").replace(
         "model: {name: attention-56}", "model: {name: attention-92}"))  # fmt: skip
     record = factory.finish(tmp_path / "r", suite_under(str(path)), "local", 1, 6.0)
-    found = json.loads(
-        invoke(capsys, "status", "--results", tmp_path / "r", "--format", "json").out
-    )
-    assert found["orphans"] == [f"mine local seed 1 ({record.key[:16]})"]
-    named = invoke(capsys, "status", path, "--results", tmp_path / "r", "--format", "json")
-    assert json.loads(named.out)["orphans"] == []
-    assert suites(named.out)["mine"]["runs"]["done"] == 1
+    stray = f"mine local seed 1 ({record.key[:16]})"
+    assert status(capsys, tmp_path / "r")["orphans"] == [stray]
+    named = status(capsys, tmp_path / "r", path)
+    assert named["orphans"] == []
+    assert named["tables"][0]["runs"]["done"] == 1
 
 
 def test_problems_are_named_and_status_still_ends_well(tmp_path: Path, capsys: Capture) -> None:
     record = factory.finish(tmp_path, suite_under("table3_mask"), "local", 1, 6.0)
     (tmp_path / "runs" / record.key[:16] / "record.json").write_text("{}")
-    (tmp_path / "runs" / ("e" * 16)).mkdir()
-    (tmp_path / "runs" / "what is this").mkdir()
-    found = invoke(capsys, "status", "--results", tmp_path, "--format", "json")
-    assert found.code == 0
-    problems = json.loads(found.out)["problems"]
+    for name in ("e" * 16, "what is this"):
+        (tmp_path / "runs" / name).mkdir()
+    problems = status(capsys, tmp_path)["problems"]
     assert len(problems) == 3
     assert any("spec.json" in problem for problem in problems)
 

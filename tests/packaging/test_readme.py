@@ -34,6 +34,7 @@ EXECUTED = {
     "resbench report --output report.html": 0,
     "resbench explain table1_arl_vs_nal attention-56/arl": 0,
     "resbench status": 0,
+    "resbench models": 0,
     "resbench verify": 0,
     "resbench run table3_mask --data cifar10=FOLDER": 3,
     "resbench run table1_arl_vs_nal --tier tiny": 3,
@@ -48,7 +49,6 @@ EXECUTED = {
 NOT_EXECUTED = {
     "resbench run smoke": "a minute of training; a test below trains one of its cells",
     "resbench data fetch cifar10": "needs a network; tests/data has an archive of its own",
-    "resbench models": "tests/cli/test_models.py runs it",
     "resbench ui": "serves until it is stopped; tests/tracking runs it",
     "resbench run table1_arl_vs_nal --executor slurm --workers 8 --slurm gres=gpu:1 "
     "--slurm time=4:00:00": "needs a cluster; tests/slurm starts one",

@@ -29,38 +29,50 @@ from ..runner.planning import planned
 RUN = ("run", "mini.yaml", "-j1", "--executor")
 
 
-def stand_in(folder: Path, name: str, body: str) -> None:
-    """Put a command of Slurm on the PATH that notes how it was called."""
-    path = folder / "bin" / name
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(f'#!/bin/sh\necho "{name} $*" >> {folder}/asked\n{body}\n')
-    path.chmod(0o755)
+class Slurm:
+    """Commands of Slurm on the PATH that note how they are called, and a job with number 7."""
 
+    def __init__(self, folder: Path) -> None:
+        self.bin = folder / "bin"
+        self.bin.mkdir()
 
-def with_stand_ins(folder: Path) -> str:
-    return f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    def answer(self, name: str, body: str = "") -> None:
+        path = self.bin / name
+        path.write_text(f'#!/bin/sh\necho "{name} $*" >> {self.bin}/asked\n{body}\n')
+        path.chmod(0o755)
 
+    def show_job(self, *, end: str = "Unknown", state: str = "RUNNING") -> None:
+        text = f"JobId=7 JobState={state} Requeue=1 StartTime=2026-01-01T00:00:00 EndTime={end} X=1"
+        self.answer("scontrol", f"echo '{text}'")
 
-def asked(folder: Path) -> list[str]:
-    return (folder / "asked").read_text().splitlines()
+    @property
+    def asked(self) -> list[str]:
+        return (self.bin / "asked").read_text().splitlines()
 
 
 @pytest.fixture
-def no_slurm(tmp_path: Path) -> str:
-    """A PATH with nothing of Slurm."""
-    (tmp_path / "few").mkdir()
-    for name in ("bash", "git"):
-        if found := shutil.which(name):
-            (tmp_path / "few" / name).symlink_to(found)
-    return str(tmp_path / "few")
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Slurm:
+    slurm = Slurm(tmp_path)
+    monkeypatch.setenv("PATH", f"{slurm.bin}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    return slurm
+
+
+def soon(seconds: float) -> str:
+    """A time as Slurm writes it."""
+    return (datetime.now() + timedelta(seconds=seconds)).isoformat(timespec="seconds")
+
+
+def script_for_arl(folder: Path) -> str:
+    """What would be submitted to train one run."""
+    return resbench(folder, "run", "mini.yaml", "--cell=arl", "-j1", "--print-script").stdout
 
 
 def test_local_workers_train_every_run_once(tmp_path: Path) -> None:
     write_suite(tmp_path, suite_of(total=1, seeds=(1, 2)))
     done = resbench(tmp_path, *RUN, "local", "--workers", "2")
     assert done.returncode == 0, done.stderr
-    assert len(run_folders(tmp_path / "results")) == 4
-    assert all(run.record.exists() for run in run_folders(tmp_path / "results"))
+    assert [run.record.exists() for run in run_folders(tmp_path / "results")] == [True] * 4
     logs = [path.read_text() for path in (tmp_path / "results" / "jobs").iterdir()]
     assert len(logs) == 2
     trained = [line for text in logs for line in text.splitlines() if "] done" in line]
@@ -112,9 +124,8 @@ def test_wrong_options_are_refused_in_one_line(
 ) -> None:
     write_suite(tmp_path)
     done = resbench(tmp_path, "run", "mini.yaml", *words)
-    assert (done.returncode, done.stdout) == (2, "")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert said in done.stderr
-    assert len(done.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize("text", ["partition: a\n", "slurm: a\n", "slurm: {nodes: [1]}\n"])
@@ -123,117 +134,96 @@ def test_a_wrong_executors_file_is_refused_with_its_place(text: str, tmp_path: P
     (tmp_path / "executors.yaml").write_text(text)
     done = resbench(tmp_path, "run", "mini.yaml", "--print-script")
     assert done.returncode == 2
-    assert all(line.startswith("executors.yaml:1:") for line in done.stderr.splitlines())
     assert done.stderr
+    assert all(line.startswith("executors.yaml:1:") for line in done.stderr.splitlines())
 
 
-@pytest.mark.parametrize("words", [(*RUN, "slurm"), ("cancel",)])
-def test_without_slurm_one_line_says_so(
-    words: tuple[str, ...], no_slurm: str, tmp_path: Path
-) -> None:
+def test_without_slurm_one_line_says_so(tmp_path: Path) -> None:
     write_suite(tmp_path)
     (tmp_path / "results").mkdir()
-    done = resbench(tmp_path, *words, PATH=no_slurm)
-    assert (done.returncode, done.stdout) == (3, "")
-    assert "not on the PATH. Run this on a login node of a Slurm cluster." in done.stderr
-    assert len(done.stderr.splitlines()) == 1
-    assert resbench(tmp_path, "status", PATH=no_slurm).stderr == "", "which needs no Slurm"
+    few = tmp_path / "few"
+    few.mkdir()
+    for name in ("bash", "git"):
+        if found := shutil.which(name):
+            (few / name).symlink_to(found)
+    for words in ((*RUN, "slurm"), ("cancel",)):
+        done = resbench(tmp_path, *words, PATH=str(few))
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (3, "", 1)
+        assert "not on the PATH. Run this on a login node of a Slurm cluster." in done.stderr
+    assert resbench(tmp_path, "status", PATH=str(few)).stderr == "", "which needs no Slurm"
 
 
 def test_a_busy_controller_is_asked_again_and_arrays_are_no_larger_than_slurm_allows(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    slurm: Slurm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cluster, "PAUSES_S", (0, 0, 0))
-    monkeypatch.setenv("PATH", with_stand_ins(tmp_path))
-    stand_in(tmp_path, "scontrol", "echo 'MaxArraySize            = 5'")
+    slurm.answer("scontrol", "echo 'MaxArraySize            = 5'")
     busy = 'if [ "$(wc -l < $0.n)" -le 2 ]; then echo "sbatch: error: Socket timed out" >&2; exit 1'
-    stand_in(tmp_path, "sbatch", f"cat > $0.script; echo >> $0.n\n{busy}; fi; echo '7;cluster'")
+    slurm.answer("sbatch", f"cat > $0.script; echo >> $0.n\n{busy}; fi; echo '7;cluster'")
     assert cluster.submit("the script", 12) == ["7", "7", "7"]
-    tried = [line for line in asked(tmp_path) if line.startswith("sbatch")]
+    tried = [line for line in slurm.asked if line.startswith("sbatch")]
     assert tried[:3] == ["sbatch --parsable --array=0-4"] * 3, "twice in vain"
     assert [line.split("=")[1] for line in tried[3:]] == ["0-4", "0-1"]
-    assert (tmp_path / "bin" / "sbatch.script").read_text() == "the script"
+    assert (slurm.bin / "sbatch.script").read_text() == "the script"
 
 
-def test_what_asking_again_does_not_mend_is_not_asked_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PATH", with_stand_ins(tmp_path))
-    stand_in(tmp_path, "scontrol", "echo 'MaxArraySize = 5'")
+def test_what_asking_again_does_not_mend_is_not_asked_again(slurm: Slurm) -> None:
+    slurm.answer("scontrol", "echo 'MaxArraySize = 5'")
     refusal = "sbatch: error: Batch job submission failed: Invalid account"
-    stand_in(tmp_path, "sbatch", f"cat > /dev/null; echo '{refusal}' >&2; exit 1")
+    slurm.answer("sbatch", f"cat > /dev/null; echo '{refusal}' >&2; exit 1")
     with pytest.raises(EnvironmentFault, match="Invalid account"):
         cluster.submit("the script", 1)
-    assert len(asked(tmp_path)) == 2
+    assert len(slurm.asked) == 2
 
 
 def test_variables_for_slurm_change_neither_the_jobs_nor_the_answers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    slurm: Slurm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PATH", with_stand_ins(tmp_path))
     for name in ("SBATCH_JOB_NAME", "SBATCH_NO_REQUEUE", "SQUEUE_USERS", "SLURM_TIME_FORMAT"):
         monkeypatch.setenv(name, "relative")
     monkeypatch.setenv("SBATCH_ACCOUNT", "mine")
     for name in ("scontrol", "sbatch"):
-        stand_in(tmp_path, name, "env > $0.env")
+        slurm.answer(name, "env > $0.env")
     cluster.submit("", 1)
-    seen = (tmp_path / "bin" / "sbatch.env").read_text().splitlines()
+    seen = (slurm.bin / "sbatch.env").read_text().splitlines()
     assert {"SBATCH_ACCOUNT=mine", "SLURM_TIME_FORMAT=standard"} <= set(seen)
     assert not [line for line in seen if line.endswith("=relative")]
 
 
-def test_only_the_jobs_of_this_results_folder_are_its_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PATH", with_stand_ins(tmp_path))
+def test_only_the_jobs_of_this_results_folder_are_its_own(slurm: Slurm, tmp_path: Path) -> None:
     place = tmp_path.resolve()
     rows = (
         f"7_0|RUNNING|1:00:00|node3|None|{place}",
         f"7_1|PENDING|2:00:00||Resources|{place}",
         f"8_0|RUNNING|1:00:00|node4|None|{place}2",
     )
-    stand_in(tmp_path, "squeue", "\n".join(f"echo '{row}'" for row in rows))
-    stand_in(tmp_path, "scancel", "")
+    slurm.answer("squeue", "\n".join(f"echo '{row}'" for row in rows))
+    slurm.answer("scancel")
     running, waiting = cluster.jobs_of(tmp_path)
     assert (running.id, running.node, waiting.reason) == ("7_0", "node3", "Resources")
     cluster.cancel(tmp_path)
-    *_, listed, cancelled = asked(tmp_path)
+    *_, listed, cancelled = slurm.asked
     assert f" --user={os.getuid()} " in listed, "and nobody else's"
     assert cancelled == "scancel 7_0 7_1"
 
 
-def job_shown(folder: Path, *, end: str, state: str = "RUNNING") -> None:
-    """Have Slurm say this of the job that a worker is in."""
-    text = f"JobId=7 JobState={state} Requeue=1 StartTime=2026-01-01T00:00:00 EndTime={end} X=1"
-    stand_in(folder, "scontrol", f"echo '{text}'")
-
-
-def soon(seconds: float) -> str:
-    """A time as Slurm writes it."""
-    return (datetime.now() + timedelta(seconds=seconds)).isoformat(timespec="seconds")
-
-
-def test_a_job_has_the_time_until_its_limit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PATH", with_stand_ins(tmp_path))
-    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
-    assert cluster.job_left_s() is None, "not in a job"
-    monkeypatch.setenv("SLURM_JOB_ID", "7")
-    job_shown(tmp_path, end=soon(86400))
+def test_a_job_has_the_time_until_its_limit(slurm: Slurm, monkeypatch: pytest.MonkeyPatch) -> None:
+    slurm.show_job(end=soon(86400))
     left_s = cluster.job_left_s()
     assert left_s is not None
     assert 80000 < left_s <= 86400
-    job_shown(tmp_path, end="Unknown")
+    slurm.show_job(end="Unknown")
     assert cluster.job_left_s() is None
-    stand_in(tmp_path, "scontrol", "exit 1")
+    slurm.answer("scontrol", "exit 1")
     assert cluster.job_left_s() is None, "then Slurm's notice has to do"
+    monkeypatch.delenv("SLURM_JOB_ID")
+    slurm.show_job(end=soon(86400))
+    assert cluster.job_left_s() is None, "not in a job"
 
 
 def test_a_worker_of_another_suite_or_code_trains_nothing(tmp_path: Path) -> None:
     write_suite(tmp_path, suite_of(total=1))
-    script = resbench(tmp_path, "run", "mini.yaml", "--print-script").stdout
-    *_, submitted = script.split()
+    *_, submitted = resbench(tmp_path, "run", "mini.yaml", "--print-script").stdout.split()
     write_suite(tmp_path, suite_of(total=2))
     done = resbench(tmp_path, "run", "mini.yaml", submitted)
     assert done.returncode == 3
@@ -264,43 +254,39 @@ def test_a_worker_makes_no_results_folder_where_the_shared_one_is_missing(tmp_pa
     ],
 )
 def test_a_signal_stops_a_worker_cleanly_and_it_is_requeued_unless_slurm_ends_it(
-    number: int, state: str, code: int, requeued: int, tmp_path: Path
+    number: int, state: str, code: int, requeued: int, slurm: Slurm, tmp_path: Path
 ) -> None:
     prepare(tmp_path)
-    job_shown(tmp_path, end="Unknown", state=state)
-    variables = {"PATH": with_stand_ins(tmp_path), "SLURM_JOB_ID": "7"}
-    script = resbench(tmp_path, "run", "mini.yaml", "--cell=arl", "-j1", "--print-script").stdout
-    with started(tmp_path, "bash", "-c", script, **variables) as process:
+    slurm.show_job(state=state)
+    with started(tmp_path, "bash", "-c", script_for_arl(tmp_path)) as process:
         wait_for_epochs(tmp_path, process, 1)
         process.send_signal(number)
         _, said = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == code, said
-    assert asked(tmp_path).count("scontrol requeue 7") == requeued
+    assert slurm.asked.count("scontrol requeue 7") == requeued
     assert not run_in(tmp_path).record.exists()
     assert epochs_in(run_in(tmp_path))
 
 
 def test_a_worker_with_nothing_left_to_take_is_not_requeued_and_does_not_wait(
-    tmp_path: Path,
+    slurm: Slurm, tmp_path: Path
 ) -> None:
     """As other workers have everything in hand, who resume it themselves."""
     prepare(tmp_path)
-    job_shown(tmp_path, end="Unknown")
-    script = resbench(tmp_path, "run", "mini.yaml", "--cell=arl", "-j1", "--print-script").stdout
+    slurm.show_job()
+    script = script_for_arl(tmp_path)
     with started(tmp_path, RESBENCH, "run", "mini.yaml", "--cell=arl", "--no-mirror") as other:
         wait_for_epochs(tmp_path, other, 0)
         (at_work,) = workers_of(other)
         at_work.suspend()
         try:
-            with started(
-                tmp_path, "bash", "-c", script, PATH=with_stand_ins(tmp_path), SLURM_JOB_ID="7"
-            ) as process:
+            with started(tmp_path, "bash", "-c", script) as process:
                 _, said = process.communicate(timeout=PATIENCE_S)
         finally:
             at_work.resume()
     assert process.returncode == 0, said
     assert said.splitlines()[-1] == "0 done"
-    assert "scontrol requeue 7" not in asked(tmp_path)
+    assert "scontrol requeue 7" not in slurm.asked
 
 
 @pytest.mark.parametrize(
@@ -319,36 +305,33 @@ def test_a_job_is_requeued_only_where_the_next_time_brings_more(
     epochs: int,
     left_s: float | None,
     requeued: bool,
+    slurm: Slurm,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("PATH", with_stand_ins(tmp_path))
-    monkeypatch.setenv("SLURM_JOB_ID", "7")
-    job_shown(tmp_path, end="Unknown" if left_s is None else soon(left_s))
+    slurm.show_job(end="Unknown" if left_s is None else soon(left_s))
     summary = PlanEnd(left=planned(tmp_path), signal=number, epochs=epochs)
     assert (requeue_for_rest(summary, 7) == 0) is requeued
-    assert ("scontrol requeue 7" in asked(tmp_path)) is requeued
+    assert ("scontrol requeue 7" in slurm.asked) is requeued
     summary.faults.append("the disk is full")
     assert requeue_for_rest(summary, 7) == 7
 
 
 @pytest.mark.parametrize("number", ["4709", "4711"])  # one task has the number of its array
 def test_a_task_of_an_array_asks_of_itself_and_requeues_itself_only(
-    number: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    number: str, slurm: Slurm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PATH", with_stand_ins(tmp_path))
     monkeypatch.setenv("SLURM_JOB_ID", number)
     monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "4711")
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
-    job_shown(tmp_path, end="Unknown")
+    slurm.show_job()
     assert cluster.requeue()
-    assert asked(tmp_path) == ["scontrol show job 4711_3", "scontrol requeue 4711_3"]
+    assert slurm.asked == ["scontrol show job 4711_3", "scontrol requeue 4711_3"]
 
 
 def test_what_others_have_in_hand_or_have_finished_is_not_left(tmp_path: Path) -> None:
     runs = planned(tmp_path, suite_of(seeds=(1, 2)))
-    recorded, locked, *rest = (RunFolder(tmp_path, run.key) for run in runs)
-    for folder in (recorded, locked, *rest):
+    recorded, locked, *_ = folders = [RunFolder(tmp_path, run.key) for run in runs]
+    for folder in folders:
         folder.create()
     recorded.record.touch()
     with wait_lock(locked.path):
@@ -358,8 +341,7 @@ def test_what_others_have_in_hand_or_have_finished_is_not_left(tmp_path: Path) -
 
 def test_a_signal_to_local_workers_stops_them_cleanly(tmp_path: Path) -> None:
     prepare(tmp_path)
-    command = ("setsid", RESBENCH, *RUN, "local", "--cell", "arl")
-    with started(tmp_path, *command) as process:
+    with started(tmp_path, "setsid", RESBENCH, *RUN, "local", "--cell", "arl") as process:
         wait_for_epochs(tmp_path, process, 1)
         os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does
         process.communicate(timeout=PATIENCE_S)

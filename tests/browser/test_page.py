@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -58,6 +60,14 @@ def opened(folder: Path, page: str, *flags: str, script: str = "") -> tuple[str,
     return done.stdout, "\n".join(x for x in done.stderr.splitlines() if "CONSOLE" in x)
 
 
+def noted(folder: Path, page: str, script: str, *flags: str) -> Any:
+    """What ``script`` left in the page's ``data-seen``, as JSON."""
+    elements, _ = opened(folder, page, *flags, script=script)
+    found = re.search(r'data-seen="([^"]*)"', elements)
+    assert found is not None
+    return json.loads(html.unescape(found[1]))
+
+
 def test_the_console_stays_empty_and_nothing_is_requested(page: str, tmp_path: Path) -> None:
     count = "document.body.dataset.asked = performance.getEntriesByType('resource').length"
     elements, console = opened(tmp_path, page, script=count)
@@ -86,10 +96,7 @@ def test_a_click_on_a_header_sorts_and_the_third_brings_the_order_of_the_source_
       for (let i = 0; i < 3; i++) {{ head.click(); seen.push(rows()); }}
       document.body.dataset.seen = JSON.stringify(seen);
     """
-    elements, _ = opened(tmp_path, page, script=script)
-    found = re.search(r'data-seen="([^"]*)"', elements)
-    assert found is not None
-    first, up, down, again = json.loads(found[1].replace("&quot;", '"'))
+    first, up, down, again = noted(tmp_path, page, script)
     assert first == again
     assert up == sorted(first, key=lambda row: float(row[1:]))
     assert down == up[::-1]
@@ -105,10 +112,7 @@ def test_every_seed_is_shown_below_the_means_and_hidden_again(page: str, tmp_pat
       for (let i = 0; i < 2; i++) {{ button.click(); seen.push(shown()); }}
       document.body.dataset.seen = JSON.stringify(seen);
     """
-    elements, _ = opened(tmp_path, page, script=script)
-    found = re.search(r'data-seen="([^"]*)"', elements)
-    assert found is not None
-    on, off = json.loads(found[1].replace("&quot;", '"'))
+    on, off = noted(tmp_path, page, script)
     assert on[0] == "20.10 · 20.20 · 20.30"
     assert (len(on), off) == (3, [])
 
@@ -139,10 +143,7 @@ def test_claims_are_filtered_by_words_verdict_and_setting(tmp_path: Path) -> Non
       search.value = 'deeper'; search.dispatchEvent(new Event('input')); seen.push(shown());
       document.body.dataset.seen = JSON.stringify([...seen, ...names]);
     """
-    elements, _ = opened(tmp_path, render(claims, "html"), script=script)
-    found = re.search(r'data-seen="([^"]*)"', elements)
-    assert found is not None
-    *seen, _, _, cpu, tiny = json.loads(found[1].replace("&quot;", '"'))
+    *seen, _, _, cpu, tiny = noted(tmp_path, render(claims, "html"), script)
     assert seen == ["1111", "1101", "0101", "0111", "0010"]
     assert (cpu, tiny) == ("tier cpu", "tier tiny")  # and no button without a name
 
@@ -157,11 +158,8 @@ def test_axe_finds_no_barrier(page: str, tmp_path: Path, size: str) -> None:
     script = f"""{library};
       axe.run(document).then((found) => {{
         const wide = document.documentElement.scrollWidth > innerWidth ? ["wider than screen"] : [];
-        document.body.dataset.found = JSON.stringify(found.violations.map((v) => v.id)
+        document.body.dataset.seen = JSON.stringify(found.violations.map((v) => v.id)
           .concat(wide));
       }});
     """
-    elements, _ = opened(tmp_path, page, f"--window-size={size}", script=script)
-    found = re.search(r'data-found="([^"]*)"', elements)
-    assert found is not None
-    assert json.loads(found[1].replace("&quot;", '"')) == []
+    assert noted(tmp_path, page, script, f"--window-size={size}") == []

@@ -18,6 +18,7 @@ from resbench.report.document import (
     Command,
     Document,
     Effect,
+    Figure,
     Fold,
     Heading,
     Items,
@@ -204,7 +205,8 @@ def test_no_text_becomes_markup_script_or_template() -> None:
     text = page_of(
         Heading(2, EVIL), Paragraph((EVIL, Link(EVIL, EVIL))), Items((EVIL,), numbered=True),
         Table((EVIL, EVIL, EVIL, EVIL), ((EVIL, *cells, effect),), "lrlr"), Command(EVIL),
-        Fold(EVIL, (Paragraph(EVIL),)), data={"evil": EVIL},
+        Fold(EVIL, (Paragraph(EVIL),)), Figure("", rf"\i {EVIL}", b'<svg viewBox="0 0 1 1"></svg>'),
+        data={"evil": EVIL},
     )  # fmt: skip
     page = Page(text)
     assert len(page.all("script")) == 2

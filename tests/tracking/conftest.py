@@ -13,6 +13,11 @@ from resbench.tracking.export import _make, _mlflow
 from .tables import Tables
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_store_of_the_user() -> None:
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+
+
 @pytest.fixture(scope="session")
 def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     database = tmp_path_factory.mktemp("empty") / "mlflow.db"
@@ -21,9 +26,8 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def results(tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def results(tmp_path: Path, empty_database: Path) -> Path:
     """A results folder whose store is empty."""
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     folder = tmp_path / "results"
     folder.mkdir()
     shutil.copy(empty_database, folder / "mlflow.db")
@@ -33,7 +37,3 @@ def results(tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatc
 @pytest.fixture
 def tables(results: Path) -> Tables:
     return Tables(results / "mlflow.db")
-
-
-def without_uri() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import time
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -46,13 +44,6 @@ def worked(run: RunFolder, first: int, last: int, *, seconds: float = 1.5) -> No
         work(run, 0, epoch, seconds=seconds)
 
 
-def eventually(condition: Callable[[], object], within_s: float = 120.0) -> None:
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 class Tables:
     """What a store's database holds."""
 
@@ -60,8 +51,8 @@ class Tables:
         self.database = database
 
     def query(self, text: str, *values: Any) -> list[Any]:
-        """Rows of a SELECT."""
-        with closing(sqlite3.connect(self.database)) as opened:
+        """Rows of a SELECT; anything else is committed."""
+        with closing(sqlite3.connect(self.database)) as opened, opened:
             return opened.execute(text, values).fetchall()
 
     def runs(self) -> list[tuple[str, str, str]]:

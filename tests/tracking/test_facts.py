@@ -14,11 +14,10 @@ from hypothesis import strategies as st
 from resbench.errors import EnvironmentFault
 from resbench.store.layout import RunFolder
 from resbench.store.state import Status
-from resbench.tracking.export import CellRun
-from resbench.tracking.facts import MAX_TEXT, Facts, Published, _facts, read_facts
+from resbench.tracking.facts import MAX_TEXT, Facts, _facts, read_facts
 
-from ..factory import CELL, EPOCHS, SUITE, complete, context_of, spec_of
-from .tables import finished, stopped, worked
+from ..factory import context_of, spec_of
+from .tables import finished, stopped
 
 KEY = "0" * 64
 
@@ -101,31 +100,3 @@ def test_a_failure_keeps_its_reason(tmp_path: Path) -> None:
     assert facts is not None
     assert facts.tags["resbench.reason"] == r"the loss\nwas \x1b[31mred"
     assert facts.status is Status.FAILED
-
-
-def test_a_digest_changes_with_everything_that_is_exported(tmp_path: Path) -> None:
-    run = stopped(tmp_path, epochs=1)
-    seen = set()
-
-    def is_new() -> bool:
-        digest = digest_of(Published())
-        assert digest == digest_of(Published())
-        new = digest not in seen
-        seen.add(digest)
-        return new
-
-    def digest_of(published: Published) -> str:
-        facts = read_facts(run)
-        assert facts is not None
-        return CellRun(facts, SUITE, CELL, published).digest
-
-    assert is_new()
-    assert not is_new()
-    worked(run, 2, EPOCHS)
-    assert is_new()
-    state = json.loads(run.state.read_text())
-    run.state.write_text(json.dumps({**state, "status": "failed", "reason": "why"}))
-    assert is_new()
-    complete(run)
-    assert is_new()
-    assert digest_of(Published("Another title")) not in seen

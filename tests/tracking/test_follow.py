@@ -23,7 +23,8 @@ from resbench.tracking.export import Exporter
 from resbench.tracking.follow import Follower
 
 from ..factory import EPOCHS, SUITE, complete
-from .tables import NAME, Tables, eventually, finished, stopped, worked
+from ..mini import wait_until
+from .tables import NAME, Tables, finished, stopped, worked
 
 
 @contextmanager
@@ -41,9 +42,9 @@ def test_curves_grow_while_a_run_works_and_end_honestly(results: Path, tables: T
     run = stopped(results, epochs=1)
     with training(run):
         follower = Follower(results)
-        eventually(lambda: tables.runs() == [(SUITE, NAME, "RUNNING")])
+        wait_until(lambda: tables.runs() == [(SUITE, NAME, "RUNNING")], "the run")
         worked(run, 2, EPOCHS)
-        eventually(lambda: len(tables.points("key = 'loss/test_loss'")) == 3)
+        wait_until(lambda: len(tables.points("key = 'loss/test_loss'")) == 3, "its epochs")
         assert tables.runs() == [(SUITE, NAME, "RUNNING")]
         complete(run)
     assert follower.close(120) is None
@@ -64,7 +65,7 @@ def test_a_runner_that_is_killed_leaves_no_running_run(results: Path, tables: Ta
         assert parent.stdout is not None
         process = psutil.Process(int(parent.stdout.readline()))
         with training(run):
-            eventually(lambda: tables.runs() == [(SUITE, NAME, "RUNNING")])
+            wait_until(lambda: tables.runs() == [(SUITE, NAME, "RUNNING")], "the run")
             worked(run, 2, 2)
         parent.kill()
     psutil.wait_procs([process], timeout=120)
@@ -77,7 +78,7 @@ def test_a_follower_that_is_killed_is_made_good_by_sync(results: Path, tables: T
     run = stopped(results, epochs=1)
     follower = Follower(results)
     with training(run):
-        eventually(lambda: tables.runs() == [(SUITE, NAME, "RUNNING")])
+        wait_until(lambda: tables.runs() == [(SUITE, NAME, "RUNNING")], "the run")
         assert follower.process is not None
         follower.process.kill()
         worked(run, 2, EPOCHS)
@@ -97,7 +98,7 @@ def test_a_follower_that_is_killed_is_made_good_by_sync(results: Path, tables: T
 def refused_port(_: Path) -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    yield f"http://127.0.0.1:{port}"
+    yield f"http://me:secret@127.0.0.1:{port}"
 
 
 @contextmanager
@@ -138,6 +139,7 @@ def test_a_store_that_fails_is_one_warning_and_is_filled_later(
         warning = Follower(results).close(120)
     assert warning is not None
     assert reason in warning
+    assert "secret" not in warning
     assert "\n" not in warning
     assert tables.runs() == []
     monkeypatch.delenv("MLFLOW_TRACKING_URI")

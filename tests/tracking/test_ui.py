@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import psutil
@@ -21,7 +20,6 @@ from resbench.errors import EnvironmentFault, UsageError
 from resbench.tracking.export import Exporter
 
 from ..factory import EPOCHS, SUITE, complete
-from .conftest import without_uri
 from .tables import NAME, Tables, finished, stopped, worked
 
 UI = [sys.executable, "-m", "resbench", "ui"]
@@ -53,21 +51,16 @@ def ui(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Iterat
     results = tmp_path_factory.mktemp("ui") / "results"
     finished(results, seed=7)
     shutil.copy(empty_database, results / "mlflow.db")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        Exporter(results).export()
+    Exporter(results).export()
     (results.parent / "random.py").write_text("open('I_WAS_RUN', 'w')")
     port = free_port()
     # As a shell without job control starts a background job: its SIGINT is ignored.
     command = ["sh", "-c", 'trap "" INT; exec "$@"', "sh", *UI]
     command[command.index("-m") : command.index("-m")] = ["-P"]
     command += ["--results", str(results), "--port", str(port)]
+    environment = {**os.environ, **SERVER}
     with subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**without_uri(), **SERVER},
-        cwd=results.parent,
+        command, stdout=subprocess.PIPE, text=True, env=environment, cwd=results.parent
     ) as process:
         try:
             yield Running(results, process, f"http://127.0.0.1:{port}")
@@ -127,29 +120,21 @@ def test_a_taken_port_is_named(results: Path) -> None:
             ui_command.main(["--results", str(results), "--port", str(port)], standalone_mode=False)
 
 
-def test_tables_of_another_mlflow_are_one_line_with_the_remedy(results: Path) -> None:
-    with closing(sqlite3.connect(results / "mlflow.db")) as opened:
-        opened.execute("UPDATE alembic_version SET version_num = 'cc1f77228345'")
-        opened.commit()
-    done = subprocess.run(
-        [*UI, "--results", str(results), "--port", str(free_port())],
-        capture_output=True,
-        text=True,
-        env=without_uri(),
-    )
+def test_tables_of_another_mlflow_are_one_line_with_the_remedy(
+    results: Path, tables: Tables
+) -> None:
+    tables.query("UPDATE alembic_version SET version_num = 'cc1f77228345'")
+    command = [*UI, "--results", str(results), "--port", str(free_port())]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 3
     line = done.stderr.splitlines()[-1]
     assert line.startswith("the MLflow UI did not start: ")
     assert f"remove {results}/mlflow.db and {results}/mlartifacts first." in line
 
 
-def test_without_a_store_the_ui_says_how_to_make_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    with pytest.raises(
-        EnvironmentFault, match=f"Create it with `resbench sync --results {tmp_path}`"
-    ):
+def test_without_a_store_the_ui_says_how_to_make_one(tmp_path: Path) -> None:
+    remedy = f"Create it with `resbench sync --results {tmp_path}`"
+    with pytest.raises(EnvironmentFault, match=remedy):
         ui_command.main(["--results", str(tmp_path)], standalone_mode=False)
 
 

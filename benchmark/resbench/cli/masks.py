@@ -43,17 +43,13 @@ def command(
     rows = _rows(images)
     found = [_find(results, run) for run in runs]
     from resbench.cli.output import write_output
-    from resbench.report.masks import Block, masks
+    from resbench.report.masks import masks
     from resbench.train.masks import observe
 
-    sources: dict[tuple[str, str], Images] = {}
-    blocks = []
-    for folder, record in found:
-        wanted = record.spec["data"]["name"], record.spec["data"]["id"]
-        if wanted not in sources:
-            sources[wanted] = _load(record, data)
-        blocks.append(Block(record, observe(folder, record, sources[wanted], rows)))
-    write_output(output, masks(blocks, output.suffix[1:]))
+    observed = [
+        (record, observe(folder, record, _load(record, data), rows)) for folder, record in found
+    ]
+    write_output(output, masks(observed, output.suffix[1:]))
     click.echo(f"{count(len(rows), 'image')} of {count(len(found), 'run')} in {output}", err=True)
 
 

@@ -37,7 +37,7 @@ def command(results: Path, port: int) -> int:
 
     Prints the page of each suite, or the address of the server that MLFLOW_TRACKING_URI names.
     """
-    from resbench.tracking.mirror import find_mirror
+    from resbench.tracking.mirror import VIEW, find_mirror
 
     mirror = find_mirror(results)
     if mirror.database is None:
@@ -48,16 +48,16 @@ def command(results: Path, port: int) -> int:
             f"{mirror.database}: does not exist yet. Create it with {mirror.fill_command}."
         )
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job would ignore it
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        # The server must not outlive us.
-        signal.signal(number, lambda received, _: sys.exit(128 + received))
+    for stop in (signal.SIGTERM, signal.SIGHUP):  # the server must not outlive us
+        signal.signal(stop, lambda received, _: sys.exit(128 + received))
     try:
         with _serving(mirror, port) as server:
-            pages = mirror.experiments()
-            width = max(map(len, pages), default=0)
-            url = f"http://{HOST}:{port}"
-            for suite, experiment in pages.items():
-                click.echo(f"{suite:{width}}  {mirror.page(url, experiment)}")
+            experiments = mirror.experiments()
+            width = max(map(len, experiments), default=0)
+            url, view = f"http://{HOST}:{port}", f"viewStateShareKey={VIEW}"
+            for suite, number in experiments.items():
+                page = f"{url}/#/experiments/{number}/runs?{view}&workflowType=machine_learning"
+                click.echo(f"{suite:{width}}  {page}")
             click.echo(f"{url}  Ctrl-C stops it.")
             server.wait()
     except KeyboardInterrupt:

@@ -46,7 +46,7 @@ MOST_LINES = 6
 WIDTH_IN = 9.0
 """About the width of a README on a screen, at 100 pixels an inch."""
 
-STYLE: Mapping[str, Any] = {
+_STYLE: dict[str, Any] = {
     "svg.hashsalt": "resbench",
     "svg.fonttype": "none",  # real text: it can be searched, selected and read aloud
     "font.family": "sans-serif",
@@ -63,6 +63,34 @@ STYLE: Mapping[str, Any] = {
 }
 
 
+_METADATA: Mapping[str, Any] = {
+    "svg": {"Date": None, "Creator": None},
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+    "png": {"Software": None},
+}
+"""What would make two calls differ, by format."""
+
+
+@contextmanager
+def style(**settings: Any) -> Iterator[None]:
+    """Draw with matplotlib's own defaults and ours; the user's are restored afterwards."""
+    from matplotlib import rc_context, rcdefaults, rcParams
+
+    with rc_context():
+        rcdefaults()
+        rcParams.update(dict[Any, Any](settings | _STYLE))
+        yield
+
+
+@contextmanager
+def _grid() -> Iterator[None]:
+    import seaborn as sns
+
+    with style(**sns.axes_style("whitegrid")):
+        yield
+
+
+@_grid()
 def learning_curves(judged: JudgedTable, results: str) -> Figure | None:
     """Draw errors over epochs, at most six lines a panel, and the time of a run.
 
@@ -76,8 +104,8 @@ def learning_curves(judged: JudgedTable, results: str) -> Figure | None:
         return None
     import pandas as pd
 
-    frame = pd.DataFrame(_multiples(rows))
-    hues, panels, cells = (list(dict.fromkeys(frame[name])) for name in ("hue", "panel", "cell"))
+    frame = _in_panels(pd.DataFrame(rows))
+    hues, panels, cells = (list(frame[name].unique()) for name in ("hue", "panel", "cell"))
     kinds = [kind for kind in _CURVES if kind in set(frame["images"])]
     guesses = _guesses(judged) if len(kinds) > 2 else []
     apart = len(hues) * len(kinds) > MOST_LINES
@@ -85,36 +113,35 @@ def learning_curves(judged: JudgedTable, results: str) -> Figure | None:
     many = len(shown) if len(panels) == 1 else len(panels)
     across = many if many <= 4 else 3 if many in (5, 6, 9) else 4
     down = -(-len(shown) // across)
-    time_in = 0.6 + 0.22 * len(cells) if len(cells) > 1 else 0.0
-    with _style():
-        figure, top, below = _stacked(2.1 * down + 0.7, time_in)
-        parts = top.subplots(down, across, sharey=True, squeeze=False).flatten()
-        for number, (axes, (own, panel)) in enumerate(zip(parts, shown, strict=False), 1):
-            _draw_curves(axes, frame[frame["panel"] == panel], own, hues, str(number))
-            axes.set(title=f"{panel}\n{own[0]}".strip() if apart else panel)
-            axes.set_xlabel("epoch" if number > len(shown) - across else "")
-            axes.xaxis.get_major_locator().set_params(integer=True)
-            for guessing in guesses:
-                axes.axhline(guessing, gid=f"guessing-{number}", **_GUESSING)
-        for axes in parts[len(shown) :]:
-            axes.remove()
-        top.supylabel(
-            f"error (%){_scale(parts[0], frame['error'], noisy=bool(guesses))}", fontsize=9
-        )
-        if below is not None:
-            _draw_times(below.subplots(), frame.drop_duplicates("run"), hues)
-        for name, colour in _colours(hues).items():
-            parts[0].plot([], [], color=colour, label=name, linewidth=3)
-        for kind in kinds:
-            parts[0].plot([], [], color="0.3", label=kind, **_CURVES[kind])
-        if guesses:
-            parts[0].plot([], [], label="guessing", **_GUESSING)
-        _legend_below(figure, parts[0])
-        several = frame.groupby("cell")["run"].nunique().max() > 1
-        _title(figure, judged, "Band: sd of the test error" if several else "")
+    heights = 2.1 * down + 0.7, 0.6 + 0.22 * len(cells) if len(cells) > 1 else 0.0
+    top, below = (figure := _figure(WIDTH_IN, sum(heights))), None
+    if len(cells) > 1:
+        top, below = figure.subfigures(2, 1, height_ratios=heights)
+    parts = _panels(top, len(shown), across, sharey=True)
+    for number, (axes, (own, panel)) in enumerate(zip(parts, shown, strict=True), 1):
+        _draw_curves(axes, frame[frame["panel"] == panel], own, hues, str(number))
+        axes.set(title=f"{panel}\n{own[0]}".strip() if apart else panel)
+        axes.set_xlabel("epoch" if number > len(shown) - across else "")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        for guessing in guesses:
+            axes.axhline(guessing, gid=f"guessing-{number}", **_GUESSING)
+    scale = _scale(parts[0], frame["error"], noisy=bool(guesses))
+    top.supylabel(f"error (%){scale}", fontsize=9)
+    if below is not None:
+        _draw_times(below.subplots(), frame.drop_duplicates("run"), hues)
+    for name, colour in _colours(hues).items():
+        parts[0].plot([], [], color=colour, label=name, linewidth=3)
+    for kind in kinds:
+        parts[0].plot([], [], color="0.3", label=kind, **_CURVES[kind])
+    if guesses:
+        parts[0].plot([], [], label="guessing", **_GUESSING)
+    _legend_below(figure, parts[0])
+    several = frame.groupby("cell")["run"].nunique().max() > 1
+    _title(figure, judged, "Band: sd of the test error" if several else "")
     return figure
 
 
+@_grid()
 def noise(judged: JudgedTable, results: str) -> Figure | None:
     """Draw errors over label noise with the published points; None for a table without levels."""
     rows = list(_noise_rows(judged))
@@ -124,27 +151,29 @@ def noise(judged: JudgedTable, results: str) -> Figure | None:
     import seaborn as sns
 
     frame = pd.DataFrame(rows)
-    with _style():
-        figure, axes = _canvas(WIDTH_IN * 0.75, 3.8)
-        sns.lineplot(
-            frame, x="noise", y="error", hue="network", style="whose", palette="colorblind",
-            hue_order=list(dict.fromkeys(frame["network"])), style_order=["measured", "published"],
-            markers={"measured": "o", "published": "D"},
-            dashes={"measured": "", "published": (3, 2)}, errorbar="sd", err_style="bars", ax=axes,
-        )  # fmt: skip
-        for line in axes.lines:
-            if line.is_dashed():
-                line.set(markerfacecolor="white", markeredgecolor=line.get_color())
-        for guessing in _guesses(judged):
-            axes.axhline(guessing, label="guessing", gid="guessing", **_GUESSING)
-        axes.set(xlabel="training labels corrupted (%)", ylabel="test error (%)")
-        axes.set_xticks(sorted(set(frame["noise"])))
-        axes.set_ylim(0)
-        _legend_below(figure, axes, skip=("network", "whose"))
-        _title(figure, judged)
+    figure = _figure(WIDTH_IN * 0.75, 3.8)
+    axes = figure.subplots()
+    sns.lineplot(
+        frame, x="noise", y="error", hue="network", style="whose", palette="colorblind",
+        hue_order=list(dict.fromkeys(frame["network"])), style_order=["measured", "published"],
+        markers={"measured": "o", "published": "D"},
+        dashes={"measured": "", "published": (3, 2)}, errorbar="sd", err_style="bars", ax=axes,
+    )  # fmt: skip
+    for line in axes.lines:
+        if line.is_dashed():
+            line.set(markerfacecolor="white", markeredgecolor=line.get_color())
+    for guessing in _guesses(judged):
+        axes.axhline(guessing, label="guessing", gid="guessing", **_GUESSING)
+    axes.set(xlabel="training labels corrupted (%)", ylabel="test error (%)")
+    axes.set_xticks(sorted(set(frame["noise"])))
+    axes.set_ylim(0)
+    axes.get_legend().remove()
+    _legend_below(figure, axes, skip=("network", "whose"))
+    _title(figure, judged)
     return figure
 
 
+@_grid()
 def confusions(judged: JudgedTable, results: str) -> Figure | None:
     """Draw for which class the test images of each class are taken, a panel a cell.
 
@@ -156,38 +185,33 @@ def confusions(judged: JudgedTable, results: str) -> Figure | None:
         return None
     import seaborn as sns
     from matplotlib.colors import LinearSegmentedColormap
-    from matplotlib.figure import Figure
 
     across = min(4, len(found))
-    down = -(-len(found) // across)
     most = max(classes.confused.max() for classes in found.values())
-    with _style():
-        # from transparent on, for a page may be light or dark
-        red = sns.color_palette("colorblind")[3]
-        colours = LinearSegmentedColormap.from_list("confused", [(*red, 0.0), (*red, 1.0)])
-        size = (1.1 + 1.95 * across, 1.3 + 2.0 * down)
-        figure = Figure(figsize=size, layout="compressed")
-        parts = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False).flatten()
-        shown = zip(parts, found.items(), strict=False)
-        for i, (axes, (label, classes)) in enumerate(shown, 1):
-            axes.imshow(classes.confused, cmap=colours, vmin=0, vmax=most, interpolation="none",
-                        gid=f"confused-{i}")  # fmt: skip
-            axes.grid(visible=False)
-            axes.set_title(_wrapped(_short(label), 30))
-            at = range(len(classes.names))
-            axes.set_xticks(at, classes.names, rotation=90, fontsize=7)
-            axes.set_yticks(at, classes.names, fontsize=7)
-            for truth, guess in np.argwhere(classes.confused >= max(1.0, most / 3)):
-                number = f"{classes.confused[truth, guess]:.0f}"
-                axes.text(guess, truth, number, ha="center", va="center", fontsize=6)
-        for axes in parts[len(found) :]:
-            axes.remove()
-        figure.supylabel("true class", fontsize=9)
-        figure.supxlabel("predicted class", fontsize=9)
-        _title(figure, judged, "Percent of the images of a class that are taken for another")
+    # from transparent on, for a page may be light or dark
+    red = sns.color_palette("colorblind")[3]
+    colours = LinearSegmentedColormap.from_list("confused", [(*red, 0.0), (*red, 1.0)])
+    down = -(-len(found) // across)
+    figure = _figure(1.1 + 1.95 * across, 1.3 + 2.0 * down, layout="compressed")
+    parts = _panels(figure, len(found), across, sharex=True, sharey=True)
+    for i, (axes, (label, classes)) in enumerate(zip(parts, found.items(), strict=True), 1):
+        axes.imshow(classes.confused, cmap=colours, vmin=0, vmax=most, interpolation="none",
+                    gid=f"confused-{i}")  # fmt: skip
+        axes.grid(visible=False)
+        axes.set_title(_wrapped(_short(label), 30))
+        at = range(len(classes.names))
+        axes.set_xticks(at, classes.names, rotation=90, fontsize=7)
+        axes.set_yticks(at, classes.names, fontsize=7)
+        for truth, guess in np.argwhere(classes.confused >= max(1.0, most / 3)):
+            number = f"{classes.confused[truth, guess]:.0f}"
+            axes.text(guess, truth, number, ha="center", va="center", fontsize=6)
+    figure.supylabel("true class", fontsize=9)
+    figure.supxlabel("predicted class", fontsize=9)
+    _title(figure, judged, "Percent of the images of a class that are taken for another")
     return figure
 
 
+@_grid()
 def published_and_measured(judged: JudgedTable) -> Figure | None:
     """Draw a table of test errors twice: as published, and every run; each on an axis of its own.
 
@@ -195,48 +219,52 @@ def published_and_measured(judged: JudgedTable) -> Figure | None:
     a run of a published test error.
     """
     errors = [value for value in judged.values if value.metric == "test_top1_err" and value.number]
-    if not any(value.values for value in errors):
+    measured = [value for value in errors if value.values]
+    if not measured:
         return None
     import seaborn as sns
 
-    rows = [row for row in judged.rows if any(value.row == row for value in errors)]
-    columns = [c for c in judged.columns if any(value.column == c for value in errors)]
-    run = [row for row in rows if any(value.row == row and value.values for value in errors)]
-    with _style():
-        figure, left, right = _canvas(WIDTH_IN, 3.2, (len(rows) + 1, len(run) + 1))
-        colours = sns.color_palette("colorblind", len(columns))
-        for i, (column, colour) in enumerate(zip(columns, colours, strict=True)):
-            shift = 0.12 * (2 * i - len(columns) + 1)
-            own = {value.row: value for value in errors if value.column == column}
-            at = {row: x + shift for x, row in enumerate(rows) if row in own}
-            numbers = [float(own[row].number) for row in at]
-            open_ = {"markerfacecolor": "white", "linestyle": (0, (3, 2)), "linewidth": 1}
-            left.plot([*at.values()], numbers, "D", color=colour, gid=f"published-{i}", **open_)
-            known = {row: value.mean for row, value in own.items() if value.mean is not None}
-            at = {row: x + shift for x, row in enumerate(run) if row in known}
-            for row, x in at.items():
-                dots = [x] * len(own[row].values)
-                right.plot(dots, own[row].values, "o", color=colour, alpha=0.6, markersize=5)
-            label = _short(judged.columns[column].label)
-            look = {"color": colour, "linewidth": 1.5, "markersize": 10, "markeredgewidth": 1.5}
-            means = [*at.values()], [known[row] for row in at]
-            right.plot(*means, marker="_", label=label, gid=f"measured-{i}", **look)
-        for axes, shown in ((left, rows), (right, run)):
-            labels = [_wrapped(_short(judged.rows[row]), 14) for row in shown]
-            axes.set_xticks(range(len(shown)), labels)
-            axes.set_xlim(-0.5, len(shown) - 0.5)
-            axes.grid(axis="x", visible=False)
-            axes.margins(y=0.15)
-        setting = judged.setting.changes or judged.setting.schedule
-        cited = f"{judged.sources[0].title}, {judged.sources[0].where}"
-        where = _wrapped(sentence(setting), 120 * (len(run) + 1) // (len(rows) + len(run) + 2))
-        left.set(title=f"Published\n{_wrapped(cited, 66)}", ylabel="test error (%)")
-        right.set(title=f"Measured: every run, and the mean\n{where}")
-        _legend_below(figure, right)
-        _head(figure, judged.title)
+    columns = [name for name in judged.columns if any(value.column == name for value in errors)]
+    rows, run = (
+        [name for name in judged.rows if any(value.row == name for value in own)]
+        for own in (errors, measured)
+    )
+    figure = _figure(WIDTH_IN, 3.2)
+    left, right = figure.subplots(1, 2, width_ratios=(len(rows) + 1, len(run) + 1))
+    colours = sns.color_palette("colorblind", len(columns))
+    for i, (column, colour) in enumerate(zip(columns, colours, strict=True)):
+        shift = 0.12 * (2 * i - len(columns) + 1)
+        own = [value for value in errors if value.column == column]
+        at = [rows.index(value.row) + shift for value in own]
+        open_ = {"markerfacecolor": "white", "linestyle": (0, (3, 2)), "linewidth": 1}
+        numbers = [float(value.number) for value in own]
+        left.plot(at, numbers, "D", color=colour, gid=f"published-{i}", **open_)
+        own = [value for value in measured if value.column == column]
+        at = [run.index(value.row) + shift for value in own]
+        for x, value in zip(at, own, strict=True):
+            dots = [x] * len(value.values)
+            right.plot(dots, value.values, "o", color=colour, alpha=0.6, markersize=5)
+        label = _short(judged.columns[column].label)
+        look = {"color": colour, "linewidth": 1.5, "markersize": 10, "markeredgewidth": 1.5}
+        means = [value.mean for value in own]
+        right.plot(at, means, marker="_", label=label, gid=f"measured-{i}", **look)
+    for axes, shown in ((left, rows), (right, run)):
+        labels = [_wrapped(_short(judged.rows[row]), 14) for row in shown]
+        axes.set_xticks(range(len(shown)), labels)
+        axes.set_xlim(-0.5, len(shown) - 0.5)
+        axes.grid(axis="x", visible=False)
+        axes.margins(y=0.15)
+    setting = judged.setting.changes or judged.setting.schedule
+    cited = f"{judged.sources[0].title}, {judged.sources[0].where}"
+    where = _wrapped(sentence(setting), 120 * (len(run) + 1) // (len(rows) + len(run) + 2))
+    left.set(title=f"Published\n{_wrapped(cited, 66)}", ylabel="test error (%)")
+    right.set(title=f"Measured: every run, and the mean\n{where}")
+    _legend_below(figure, right)
+    _head(figure, judged.title)
     return figure
 
 
+@_grid()
 def claims(settings: Mapping[str, Sequence[JudgedTable]]) -> Figure | None:
     """Draw the effect of every claim with runs next to the published one, by setting."""
     found: dict[tuple[str, int], dict[str, JudgedClaim]] = {}
@@ -251,42 +279,42 @@ def claims(settings: Mapping[str, Sequence[JudgedTable]]) -> Figure | None:
     import seaborn as sns
 
     names = [name for name in settings if any(name in row for row in rows)]
-    with _style():
-        figure, axes = _canvas(WIDTH_IN, 1.5 + (0.24 + 0.12 * len(names)) * len(rows))
-        palette = sns.color_palette("colorblind")
-        axes.axvline(0, color="0.3", linewidth=1)
-        judged = [item for row in rows for item in row.values()]
-        axes.plot([], [], **_PUBLISHED, label="published")
-        for kind in (kind for kind in _COLOURS if any(kind == item.verdict for item in judged)):
-            axes.plot([], [], color=palette[_COLOURS[kind]], linewidth=4, label=CLAIMS[kind].text)
-        marker = dict(zip(names, itertools.cycle(_MARKERS)))
-        for name in names if len(names) > 1 else ():
-            axes.plot([], [], marker[name], color="0.4", label=name)
-        for i, row in enumerate(rows):
-            for j, (name, item) in enumerate(row.items()):
-                y = i + 0.6 * ((j + 0.5) / len(row) - 0.5)
-                look: Any = {"color": palette[_COLOURS[item.verdict]]}
-                if item.n < MIN_SEEDS:  # no interval of theirs means anything
-                    look["markerfacecolor"] = "white"
-                elif item.interval is not None:
-                    axes.plot(item.interval, [y, y], linewidth=2, gid=f"interval-{i}-{j}", **look)
-                axes.plot(item.effect_pp, y, marker[name], gid=f"effect-{i}-{j}", **look)
-            for value in {item.published_pp for item in row.values()} - {None}:
-                axes.plot(value, i, gid=f"published-{i}", **_PUBLISHED)
-        claimed = [next(iter(row.values())).claim.text.rstrip(".") for row in rows]
-        _name_rows(axes, [_wrapped(text, 52) for text in claimed])
-        # an interval from two seeds may be far wider than all effects: it runs off
-        reach = 1.8 * max(
-            max(abs(item.effect_pp or 0.0), abs(item.published_pp or 0.0)) for item in judged
-        )
-        axes.set_xlim(max(axes.get_xlim()[0], -reach), min(axes.get_xlim()[1], reach))
-        axes.set(xlabel="effect in the claimed direction (percentage points)")
-        _legend_below(figure, axes)
-        where = sentence(names[0]) if len(names) == 1 else "Several settings"
-        few = any(item.n < MIN_SEEDS for item in judged)
-        hollow = f" Hollow: fewer than {MIN_SEEDS} seeds." if few else ""
-        what = f"{where}. Effect and 95% interval over runs.{hollow}"
-        _head(figure, "Claims of the sources", what)
+    figure = _figure(WIDTH_IN, 1.5 + (0.24 + 0.12 * len(names)) * len(rows))
+    axes = figure.subplots()
+    palette = sns.color_palette("colorblind")
+    axes.axvline(0, color="0.3", linewidth=1)
+    judged = [item for row in rows for item in row.values()]
+    axes.plot([], [], **_PUBLISHED, label="published")
+    for kind in (kind for kind in _COLOURS if any(kind == item.verdict for item in judged)):
+        axes.plot([], [], color=palette[_COLOURS[kind]], linewidth=4, label=CLAIMS[kind].text)
+    marker = dict(zip(names, itertools.cycle(_MARKERS)))
+    for name in names if len(names) > 1 else ():
+        axes.plot([], [], marker[name], color="0.4", label=name)
+    for i, row in enumerate(rows):
+        for j, (name, item) in enumerate(row.items()):
+            y = i + 0.6 * ((j + 0.5) / len(row) - 0.5)
+            look: Any = {"color": palette[_COLOURS[item.verdict]]}
+            if item.n < MIN_SEEDS:  # no interval of theirs means anything
+                look["markerfacecolor"] = "white"
+            elif item.interval is not None:
+                axes.plot(item.interval, [y, y], linewidth=2, gid=f"interval-{i}-{j}", **look)
+            axes.plot(item.effect_pp, y, marker[name], gid=f"effect-{i}-{j}", **look)
+        for value in {item.published_pp for item in row.values()} - {None}:
+            axes.plot(value, i, gid=f"published-{i}", **_PUBLISHED)
+    claimed = [next(iter(row.values())).claim.text.rstrip(".") for row in rows]
+    _name_rows(axes, [_wrapped(text, 52) for text in claimed])
+    # an interval from two seeds may be far wider than all effects: it runs off
+    reach = 1.8 * max(
+        max(abs(item.effect_pp or 0.0), abs(item.published_pp or 0.0)) for item in judged
+    )
+    axes.set_xlim(max(axes.get_xlim()[0], -reach), min(axes.get_xlim()[1], reach))
+    axes.set(xlabel="effect in the claimed direction (percentage points)")
+    _legend_below(figure, axes)
+    where = sentence(names[0]) if len(names) == 1 else "Several settings"
+    few = any(item.n < MIN_SEEDS for item in judged)
+    hollow = f" Hollow: fewer than {MIN_SEEDS} seeds." if few else ""
+    what = f"{where}. Effect and 95% interval over runs.{hollow}"
+    _head(figure, "Claims of the sources", what)
     return figure
 
 
@@ -298,18 +326,24 @@ def ends(judged: JudgedTable) -> str:
         if known := [error for error in errors if error is not None]:
             runs = tuple(run.key for run in cell.done)
             ended.setdefault(runs, (statistics.mean(known), cell.label))
-    found = list(ended.values())
-    shown = found if len(found) <= 6 else [min(found), max(found)]
-    said = listed(f"{error:.1f} % ({_short(label)})" for error, label in shown)
-    between = f"between those of {len(found)} networks, " if len(found) > 6 else ""
+    found, between = list(ended.values()), ""
+    if len(found) > 6:
+        between = f"between those of {len(found)} networks, "
+        found = [min(found), max(found)]
+    said = listed(f"{error:.1f} % ({_short(label)})" for error, label in found)
     return f"Test error at the last epoch: {between}{said}."
 
 
+@_grid()
 def svg(figure: Figure) -> bytes:
     """Return a figure as SVG; the same records give the same bytes."""
+    return picture(figure, "svg")
+
+
+def picture(figure: Figure, suffix: str, **options: Any) -> bytes:
+    """Return a figure as ``svg``, ``pdf`` or ``png``, without what would tell two calls apart."""
     buffer = io.BytesIO()
-    with _style():
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    figure.savefig(buffer, format=suffix, metadata=_METADATA[suffix], **options)
     return buffer.getvalue()
 
 
@@ -344,37 +378,19 @@ _PUBLISHED: Mapping[str, Any] = {
 }
 
 
-@contextmanager
-def _style() -> Iterator[None]:
-    """Draw with matplotlib's own defaults and ours; the user's are restored afterwards."""
-    import seaborn as sns
-    from matplotlib import rc_context, rcdefaults, rcParams
-
-    settings: Any = {**sns.axes_style("whitegrid"), **STYLE}
-    with rc_context():
-        rcdefaults()
-        rcParams.update(settings)
-        yield
-
-
-def _canvas(width: float, height: float, ratios: Sequence[float] = (1.0,)) -> Any:
-    """Return a figure and its axes side by side; no window, no state of pyplot."""
+def _figure(width: float, height: float, layout: Any = "constrained") -> Any:
+    """Return an empty figure; no window, no state of pyplot."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained")
-    parts = figure.subplots(1, len(ratios), width_ratios=ratios, squeeze=False)
-    return figure, *parts[0]
+    return Figure(figsize=(width, height), layout=layout)
 
 
-def _stacked(above: float, below: float) -> Any:
-    """Return a figure, its upper part and its lower one, if that has a height; in inches."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(WIDTH_IN, above + below), layout="constrained")
-    if not below:
-        return figure, figure, None
-    parts: Any = figure.subfigures(2, 1, height_ratios=(above, below))
-    return figure, *parts
+def _panels(figure: Any, many: int, across: int, **shared: bool) -> list[Any]:
+    """Return the axes of some panels, row by row."""
+    parts = figure.subplots(-(-many // across), across, squeeze=False, **shared).flatten()
+    for axes in parts[many:]:
+        axes.remove()
+    return list(parts[:many])
 
 
 def _colours(names: Sequence[str]) -> dict[str, Any]:
@@ -447,15 +463,11 @@ def _head(figure: Figure, *lines: str) -> None:
 
 
 def _legend_below(figure: Figure, axes: Axes, skip: Sequence[str] = ()) -> None:
-    handles, labels = axes.get_legend_handles_labels()
-    shown = [(h, label) for h, label in zip(handles, labels, strict=True) if label not in skip]
-    if axes.get_legend() is not None:
-        axes.get_legend().remove()  # type: ignore[union-attr]
-    columns = max(1, min(len(shown), round(figure.get_figwidth() / 2.1)))
-    figure.legend(
-        [h for h, _ in shown], [label for _, label in shown],
-        loc="outside lower center", ncols=columns, frameon=False,
-    )  # fmt: skip
+    shown = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+    labels = [label for label in shown if label not in skip]
+    handles = [shown[label] for label in labels]
+    columns = max(1, min(len(labels), round(figure.get_figwidth() / 2.1)))
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
 
 
 def _name_rows(axes: Axes, names: Sequence[str]) -> None:
@@ -464,9 +476,13 @@ def _name_rows(axes: Axes, names: Sequence[str]) -> None:
     axes.grid(axis="y", visible=False)
 
 
+def as_text(text: str) -> str:
+    """Return text for a figure, where a pair of dollar signs would be read as a formula."""
+    return plain(text).replace("$", r"\$")
+
+
 def _wrapped(text: str, width: int) -> str:
-    # A pair of dollar signs would be read as a formula.
-    return textwrap.fill(plain(text).replace("$", r"\$"), width)
+    return textwrap.fill(as_text(text), width)
 
 
 def _short(label: str) -> str:
@@ -510,16 +526,15 @@ def _guesses(judged: JudgedTable) -> list[float]:
     return sorted({guessing_error(DATA_SETS[name].classes) for name in names})
 
 
-def _multiples(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the points with what is a line's colour and what is a panel: few lines a panel."""
-    names = ("column", "row")
-    hue, panel = sorted(names, key=lambda name: len({row[name] for row in rows}))
-    many = {name: len({row[name] for row in rows}) for name in names}
+def _in_panels(frame: pd.DataFrame) -> pd.DataFrame:
+    """Add what is a line's colour and what is a panel: few lines a panel."""
+    many = {name: frame[name].nunique() for name in ("column", "row")}
+    hue, panel = sorted(many, key=many.__getitem__)
     if many[hue] == 1 and many[panel] <= MOST_LINES:  # all in one panel
         hue, panel = panel, hue
     if many[hue] > MOST_LINES:
-        return [{**row, "hue": "each network", "panel": row["cell"]} for row in rows]
-    return [{**row, "hue": row[hue], "panel": row[panel]} for row in rows]
+        return frame.assign(hue="each network", panel=frame["cell"])
+    return frame.assign(hue=frame[hue], panel=frame[panel])
 
 
 def _noise_rows(judged: JudgedTable) -> Iterator[dict[str, Any]]:

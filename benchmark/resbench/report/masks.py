@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from resbench.analysis.names import run_label
-from resbench.report.document import plain
-from resbench.report.figures import STYLE
+from resbench.report.figures import as_text, picture, style
 from resbench.store.records import RunRecord
 from resbench.words import count
 
@@ -22,59 +20,36 @@ if TYPE_CHECKING:
 # Inches; the width is that of a page with margins.
 WIDTH, LEFT, RIGHT, GAP, STAGE_GAP = 7.4, 1.3, 0.1, 0.05, 0.16
 TITLE, HEAD, BAR, FOOT = 0.36, 0.42, 0.07, 0.24
-METADATA: Mapping[str, Any] = {
-    "svg": {"Date": None, "Creator": None},
-    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
-    "png": {"Software": None},
-}
-"""What would make the bytes of the same figure differ, by format."""
 LEARNING = {
     "arl": ("attention residual learning", "(1 + M) · T"),
     "nal": ("naive attention learning", "M · T"),
 }
 
 
-@dataclass(frozen=True, eq=False)
-class Block:
-    """A run and what its network makes of the images."""
-
-    record: RunRecord
-    observed: Observed
-
-
-def masks(blocks: Sequence[Block], suffix: str) -> bytes:
-    """Draw the blocks below each other as ``svg``, ``pdf`` or ``png``; same runs, same bytes.
+def masks(runs: Sequence[tuple[RunRecord, Observed]], suffix: str) -> bytes:
+    """Draw runs below each other as ``svg``, ``pdf`` or ``png``; same runs, same bytes.
 
     Maps are averaged over the channels. Trunk and output of a stage share a scale, in which 0 is
     white, and so do all images of a run: one sees what a mask does to its trunk.
     """
-    from matplotlib import rc_context, rcdefaults, rcParams
-
-    settings: Any = {**STYLE, "image.interpolation": "nearest", "pdf.fonttype": 42}
-    with rc_context():
-        rcdefaults()
-        rcParams.update(settings)
-        buffer = io.BytesIO()
-        _draw(blocks).savefig(buffer, format=suffix, dpi=300, metadata=METADATA[suffix])
-    return buffer.getvalue()
+    with style(**{"image.interpolation": "nearest", "pdf.fonttype": 42}):
+        return picture(_draw(runs), suffix, dpi=300)
 
 
-def _draw(blocks: Sequence[Block]) -> Figure:
+def _draw(runs: Sequence[tuple[RunRecord, Observed]]) -> Figure:
     from matplotlib.figure import Figure
 
-    panels = 1 + 3 * max(len(block.observed.stages) for block in blocks)
-    stages = (panels - 1) // 3
-    side = WIDTH - LEFT - RIGHT - stages * STAGE_GAP - (panels - 1 - stages) * GAP
-    side /= panels
+    stages = max(len(observed.stages) for _, observed in runs)
+    side = (WIDTH - LEFT - RIGHT - stages * STAGE_GAP - 2 * stages * GAP) / (1 + 3 * stages)
     heights = [
-        TITLE + HEAD + len(block.observed.images) * (side + GAP) + BAR + FOOT for block in blocks
+        TITLE + HEAD + len(observed.images) * (side + GAP) + BAR + FOOT for _, observed in runs
     ]
-    figure = Figure(figsize=(WIDTH, sum(heights)))
     top = sum(heights)
-    for block, height in zip(blocks, heights, strict=True):
-        _draw_block(_Canvas(figure, sum(heights), side), block, top)
+    canvas = _Canvas(Figure(figsize=(WIDTH, top)), top, side)
+    for (record, observed), height in zip(runs, heights, strict=True):
+        _draw_run(canvas, record, observed, top)
         top -= height
-    return figure
+    return canvas.figure
 
 
 @dataclass(frozen=True)
@@ -97,9 +72,8 @@ class _Canvas:
         self.figure.text(x / WIDTH, y / self.height, text, **look)
 
 
-def _draw_block(canvas: _Canvas, block: Block, top: float) -> None:
-    observed, side = block.observed, canvas.side
-    title, facts = _title(block.record)
+def _draw_run(canvas: _Canvas, record: RunRecord, observed: Observed, top: float) -> None:
+    side, (title, facts) = canvas.side, _title(record)
     canvas.text(LEFT, top - 0.06, title, va="top", fontsize=8)
     canvas.text(LEFT, top - 0.23, facts, va="top", fontsize=6.5, color="0.35")
     first = top - TITLE - HEAD - side
@@ -110,12 +84,14 @@ def _draw_block(canvas: _Canvas, block: Block, top: float) -> None:
         canvas.axes(LEFT, y, side, side).imshow(pixels)
         right = observed.true[i] == observed.predicted[i]
         look: dict[str, Any] = {"ha": "right", "fontsize": 7}
-        canvas.text(LEFT - 0.08, y + side / 2 + 0.02, _text(observed.true[i]), va="bottom", **look)
-        said = f"predicted {_text(observed.predicted[i])}"
+        canvas.text(
+            LEFT - 0.08, y + side / 2 + 0.02, as_text(observed.true[i]), va="bottom", **look
+        )
+        said = f"predicted {as_text(observed.predicted[i])}"
         colour = "0.35" if right else "#D55E00"  # vermilion of the colour-blind palette
         canvas.text(LEFT - 0.08, y + side / 2 - 0.02, said, va="top", color=colour, **look)
     x = LEFT + side + STAGE_GAP
-    output = LEARNING[block.record.spec["model"]["learning"]][1]
+    output = LEARNING[record.spec["model"]["learning"]][1]
     for number, stage in enumerate(observed.stages, 1):
         height, width = stage.mask.shape[1:]
         across = x + (3 * side + 2 * GAP) / 2
@@ -161,9 +137,4 @@ def _title(record: RunRecord) -> tuple[str, str]:
         count(result.epoch, "epoch"),
         f"test error {result.test_top1_err:.2f} %",
     ]
-    return _text(title), _text(" · ".join([*facts, run_label(record)]))
-
-
-def _text(text: str) -> str:
-    # A pair of dollar signs would be read as a formula.
-    return plain(text).replace("$", r"\$")
+    return as_text(title), as_text(" · ".join([*facts, run_label(record)]))

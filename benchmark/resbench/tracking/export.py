@@ -16,30 +16,23 @@ import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache, cached_property
 from itertools import chain, count
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from resbench import __version__
-from resbench.errors import ResbenchError
+from resbench.errors import EnvironmentFault, ResbenchError
 from resbench.store.layout import RUN_NAME, RunFolder
 from resbench.store.locks import is_locked
+from resbench.store.scan import run_names
 from resbench.store.state import Status
-from resbench.tracking.facts import MAX_TEXT, Facts, Published, Suites, read_facts
-from resbench.tracking.mirror import (
-    CELL,
-    DIGEST,
-    FOLDER,
-    KEY,
-    SUITE,
-    VIEW,
-    Unreachable,
-    find_mirror,
-    folder_id,
-)
+from resbench.tracking.facts import MAX_TEXT, Facts, Published, published_by, read_facts
+from resbench.tracking.mirror import DIGEST, FOLDER, SUITE, VIEW, find_mirror
 from resbench.words import one_line
 
-EPOCHS, RECORD, PAGE = "resbench.epochs", "resbench.record", "resbench.report"
+CELL, KEY, RECORD = "resbench.cell", "resbench.key", "resbench.record"
+EPOCHS, PAGE = "resbench.epochs", "resbench.report"
 INCOMPLETE = "incomplete"
 """The digest of a run that is being written."""
 NOTE = "mlflow.note.content"
@@ -49,8 +42,8 @@ MLFLOW_STATUS = {
     Status.INTERRUPTED: "KILLED",
 }
 """All others are FAILED."""
-_METRICS = 800
-"""In one request, with about 100 parameters and tags: MLflow takes 1,000 in all."""
+_METRICS = 1000
+"""The most that MLflow takes in one request."""
 _VARIABLES = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
@@ -76,39 +69,42 @@ class CellRun:
     cell: str
     published: Published
 
-    @property
-    def constants(self) -> dict[str, float]:
-        """The published values, as metrics."""
-        values = self.published.values.get(self.cell, {})
-        return {f"error/{metric}_published": value for metric, value in values.items()}
-
-    @property
+    @cached_property
     def digest(self) -> str:
         """Of all facts that are written; the same in a copy of the folder."""
-        return hashlib.sha256(repr(self).encode(errors="replace")).hexdigest()
+        return _digest(self)
+
+    @property
+    def errors(self) -> Mapping[str, float]:
+        """The published errors of the cell, by metric."""
+        return self.published.values.get(self.cell, {})
+
+    @property
+    def steps(self) -> list[Mapping[str, float]]:
+        """The published errors as step 0, and every epoch."""
+        published = {f"error/{metric}_published": value for metric, value in self.errors.items()}
+        return [published, *self.facts.epochs]
 
     @property
     def note(self) -> str:
         """What MLflow says above the run's numbers, as Markdown."""
         facts = self.facts
         lines = [f"**{self.cell}** of `{self.suite}`, seed {facts.seed}: {facts.status}."]
-        lines += [
-            f"{metric}: published {value:g} % ({self.published.cites})"
-            for metric, value in self.published.values.get(self.cell, {}).items()
-        ]
+        for metric, value in self.errors.items():
+            lines.append(f"{metric}: published {value:g} % ({self.published.cites})")
         return "\n\n".join(lines)[:MAX_TEXT]
 
     def epochs_tag(self, n: int) -> str:
         """Return ``n``, and a digest that tells whether the first ``n`` epochs are the same."""
-        digest = hashlib.sha256(repr((self.constants, self.facts.epochs[:n])).encode())
-        return f"{n} {digest.hexdigest()[:16]}"
+        published, *epochs = self.steps
+        return f"{n} {_digest((published, tuple(epochs[:n])))[:16]}"
 
-    def epochs_in(self, run: MlflowRun) -> int | None:
-        """Return how many of its epochs ``run`` holds; None where it must be written anew."""
+    def steps_in(self, run: MlflowRun) -> int:
+        """Return how many of its steps ``run`` holds; 0 where it must be written anew."""
         tag = run.data.tags.get(EPOCHS, "0")
         n = int(tag.partition(" ")[0])
         complete = run.data.tags.get(DIGEST, INCOMPLETE) != INCOMPLETE
-        return n if complete and tag == self.epochs_tag(n) else None
+        return n + 1 if complete and tag == self.epochs_tag(n) else 0
 
 
 @dataclass(frozen=True)
@@ -129,7 +125,7 @@ class Exporter:
     Args:
         results: The folder.
         wait_s: How long to wait for another process that writes to the store.
-        page: From a suite's file to its report in HTML, which one run of each suite then holds.
+        page: From a suite's file to its report in HTML, for the run ``report`` of each suite.
 
     Raises:
         UsageError: MLFLOW_TRACKING_URI names a store that cannot be used.
@@ -139,75 +135,78 @@ class Exporter:
         self, results: Path, wait_s: float = 60.0, page: Callable[[str], str] | None = None
     ) -> None:
         self.mirror, self.wait_s, self.page = find_mirror(results), wait_s, page
-        self._suites, self._folder = Suites(results), folder_id(results)
+        self._published = cache(lambda suite: published_by(suite, results))
         self._read: dict[str, tuple[object, Facts | None]] = {}
-        self._exported: set[str] | None = None
+        self._exported = set[str]()
         """Digests that are in a store which cannot be asked at little cost."""
-        self._opened: Any = None
 
     def export(self) -> Exported:
         """Bring the store up to date with the files.
 
         Raises:
-            Unreachable: the store does not answer; nothing is lost.
+            EnvironmentFault: the store does not answer; nothing is lost.
         """
         runs, problems = self._find()
         cell_runs = [
-            CellRun(facts, suite, cell, self._suites.published(suite))
+            CellRun(facts, suite, cell, self._published(suite))
             for facts in runs
             for suite, cell in facts.cells
         ]
         wanted = {cell_run.digest: cell_run for cell_run in cell_runs}
         pages = self._pages(cell_runs)
-        held, lost = self._held(wanted)
-        missing = {digest: run for digest, run in wanted.items() if digest not in held}
-        stale = {digest: suite for digest, suite in pages.items() if digest not in held}
+        held = self.mirror.held()
+        if held is None:
+            held, lost = dict.fromkeys(self._exported, False), not self._exported
+        else:
+            lost = any(running and digest not in wanted for digest, running in held.items())
+        missing = [run for digest, run in wanted.items() if digest not in held]
+        stale = {suite: digest for digest, suite in pages.items() if digest not in held}
         written, refused = set[str](), dict[str, str]()
         if missing or stale or lost:
             with self._plainly(), self.mirror.turn(self.wait_s):
-                suites = sorted({*(run.suite for run in missing.values()), *stale.values()})
+                suites = sorted({*(run.suite for run in missing), *stale})
                 experiments = {suite: self._experiment(suite) for suite in suites}
                 known = self._search()  # after that: deleted experiments come back with their runs
-                for digest, cell_run in missing.items():
+                for cell_run in missing:
+                    key = cell_run.facts.key
                     try:
-                        if self._put(experiments[cell_run.suite], known, digest, cell_run):
-                            written.add(cell_run.facts.key)
+                        if self._put(experiments[cell_run.suite], known, cell_run):
+                            written.add(key)
                     except _mlflow().exceptions.MlflowException as error:
                         if error.get_http_status_code() >= 500:
                             raise
-                        text = f"run {cell_run.facts.key[:16]}: MLflow refuses it: {_why(error)}"
-                        refused[cell_run.facts.key] = text
-                self._end_lost(known, wanted)
-                for digest, suite in stale.items():
-                    self._put_page(experiments[suite], suite, digest)
+                        refused[key] = f"run {key[:16]}: MLflow refuses it: {_why(error)}"
+                self._end_lost(known, {facts.key for facts in runs})
+                for suite, digest in stale.items():
+                    self._put_page(experiments[suite], known, suite, digest)
         self._exported = {*wanted, *pages}
-        running = sum(facts.status is Status.RUNNING for facts in runs)
-        unchanged = len(runs) - len(written | refused.keys())
         return Exported(
-            len(written - refused.keys()), unchanged, running, (*problems, *refused.values())
+            written=len(written - refused.keys()),
+            unchanged=len(runs) - len(written | refused.keys()),
+            running=sum(facts.status is Status.RUNNING for facts in runs),
+            problems=(*problems, *refused.values()),
         )
 
     # -- what has changed ------------------------------------------------------------------------
 
     def _find(self) -> tuple[list[Facts], list[str]]:
-        """Return the facts of every run that has started, and a line for each that is damaged."""
+        """Return the facts of every run that has started, and a line for each that is damaged.
+
+        A run is read once as long as its files are the same.
+        """
         found, problems = [], []
-        runs = self.mirror.results / "runs"
-        names = os.listdir(runs) if runs.is_dir() else []
-        for name in sorted(filter(RUN_NAME.fullmatch, names)):
+        for name in filter(RUN_NAME.fullmatch, run_names(self.mirror.results)):
+            run = RunFolder(self.mirror.results, name)
             try:
-                if facts := self._facts(RunFolder(self.mirror.results, name)):
-                    found.append(facts)
+                stamp = _stamp(run)
+                if self._read.get(name, ((), None))[0] != stamp:
+                    self._read[name] = stamp, read_facts(run)
             except (ResbenchError, OSError) as error:
                 problems.append(one_line(error))
+                continue
+            if facts := self._read[name][1]:
+                found.append(facts)
         return found, problems
-
-    def _facts(self, run: RunFolder) -> Facts | None:
-        """Read a run, once as long as its files are the same."""
-        stamp = _stamp(run)
-        if run.key not in self._read or self._read[run.key][0] != stamp:
-            self._read[run.key] = stamp, read_facts(run)
-        return self._read[run.key][1]
 
     def _pages(self, cell_runs: list[CellRun]) -> dict[str, str]:
         """Return the suites with a report, by a digest of the records that it is made of."""
@@ -215,57 +214,43 @@ class Exporter:
         for run in cell_runs if self.page else ():
             if run.facts.record and run.published.path:
                 parts.setdefault(run.suite, {repr(run.published)}).add(run.facts.record)
-        return {
-            hashlib.sha256(repr((__version__, suite, sorted(own))).encode()).hexdigest(): suite
-            for suite, own in parts.items()
-        }
-
-    def _held(self, wanted: Mapping[str, CellRun]) -> tuple[set[str], bool]:
-        """Return the digests in the store, and whether it may show a run as running wrongly."""
-        rows = self.mirror.held()
-        if rows is None:
-            return self._exported or set(), self._exported is None
-        ours = (digest for digest, *end in rows if end == ["RUNNING", self._folder])
-        return {digest for digest, *_ in rows}, any(digest not in wanted for digest in ours)
+        return {_digest((__version__, suite, sorted(own))): suite for suite, own in parts.items()}
 
     # -- reading the store -----------------------------------------------------------------------
 
-    @property
+    @cached_property
     def _client(self) -> Any:
-        if self._opened is None:
-            client, database = _mlflow().MlflowClient, self.mirror.database
-            if database is not None and not database.exists():
-                _make(database, client)
-            self._opened = client(self.mirror.uri)
-        return self._opened
+        client, database = _mlflow().MlflowClient, self.mirror.database
+        if database is not None and not database.exists():
+            _make(database, client)
+        return client(self.mirror.uri)
 
     def _search(self) -> list[MlflowRun]:
         """Return all runs of ours, of whatever folder."""
         ours = self._client.search_experiments(filter_string=f"tags.`{SUITE}` != ''")
-        ids, token, known = [each.experiment_id for each in ours], None, list[MlflowRun]()
-        while ids:
-            query = f"tags.`{KEY}` != ''"
-            page = self._client.search_runs(ids, query, max_results=1000, page_token=token)
+        ids, query = [each.experiment_id for each in ours], f"tags.`{FOLDER}` != ''"
+        page = self._client.search_runs(ids, query, max_results=1000)
+        known = [*page]
+        while page.token:
+            page = self._client.search_runs(ids, query, max_results=1000, page_token=page.token)
             known += page
-            if not (token := page.token):
-                break
         return known
 
     def _match(self, known: list[MlflowRun], cell_run: CellRun) -> MlflowRun | None:
         """Return the run with this record, else what this folder has written of this key."""
-        here = (cell_run.suite, cell_run.cell, cell_run.facts.key)
-        runs = [run for run in known if here == tuple(map(run.data.tags.get, (SUITE, CELL, KEY)))]
+        here = {SUITE: cell_run.suite, CELL: cell_run.cell, KEY: cell_run.facts.key}
+        runs = [run for run in known if here.items() <= run.data.tags.items()]
         record = cell_run.facts.record
         same = (run for run in runs if record and run.data.tags.get(RECORD) == record)
-        ours = (run for run in runs if run.data.tags.get(FOLDER) == self._folder)
-        return next(same, None) or next(ours, None)
+        ours = (run for run in runs if run.data.tags.get(FOLDER) == self.mirror.folder)
+        return next(chain(same, ours), None)
 
     def _experiment(self, suite: str) -> str:
         """Return a suite's experiment by its tag, for its name may be somebody else's."""
         everything = _mlflow().entities.ViewType.ALL
         query = f"tags.`{SUITE}` = '{suite}'"
         found = self._client.search_experiments(everything, filter_string=query)
-        tags = _experiment_tags(suite, self._suites.published(suite))
+        tags = _experiment_tags(suite, self._published(suite))
         if not found:
             names = chain([suite], (f"{suite} (resbench {n})" for n in count(1)))
             free = next(n for n in names if self._client.get_experiment_by_name(n) is None)
@@ -281,17 +266,15 @@ class Exporter:
 
     # -- writing ---------------------------------------------------------------------------------
 
-    def _put(self, experiment: str, known: list[MlflowRun], digest: str, cell_run: CellRun) -> bool:
+    def _put(self, experiment: str, known: list[MlflowRun], cell_run: CellRun) -> bool:
         """Write one run, its digest last; return whether the store did not hold it."""
         facts, run = cell_run.facts, self._match(known, cell_run)
-        if run is not None and run.data.tags.get(DIGEST) == digest:
+        if run is not None and run.data.tags.get(DIGEST) == cell_run.digest:
             return False
-        done = None if run is None else cell_run.epochs_in(run)
-        if run is not None and done is None:
-            if run.info.status == "RUNNING":
-                self._client.set_terminated(run.info.run_id, "KILLED")
-            self._client.delete_run(run.info.run_id)
-        if run is None or done is None:
+        done = 0 if run is None else cell_run.steps_in(run)
+        if run is None or not done:
+            if run is not None:
+                self._client.delete_run(run.info.run_id)
             run = self._create(experiment, cell_run)
         else:
             self._client.set_tag(run.info.run_id, DIGEST, INCOMPLETE)
@@ -305,23 +288,8 @@ class Exporter:
                 self._client.log_artifact(run.info.run_id, str(folder / name))
             end_ms = run.info.start_time + int(1000 * max(facts.seconds, default=0))
             self._client.set_terminated(run.info.run_id, status, end_ms)
-        self._client.set_tag(run.info.run_id, DIGEST, digest)
+        self._client.set_tag(run.info.run_id, DIGEST, cell_run.digest)
         return True
-
-    def _put_page(self, experiment: str, suite: str, digest: str) -> None:
-        """Write a suite's report of this folder over the one that its run holds."""
-        assert self.page is not None
-        page, own = self.page(self._suites.published(suite).path), f"tags.`{PAGE}` != ''"
-        found = self._client.search_runs([experiment], own, max_results=1000)
-        run = next((r for r in found if r.data.tags.get(FOLDER) == self._folder), None)
-        if run is None:
-            tags = {SUITE: suite, PAGE: "page", FOLDER: self._folder}
-            run = self._client.create_run(experiment, tags=tags, run_name="report")
-        self._client.log_text(run.info.run_id, page, "report.html")
-        note = "The tables of this suite, with verdicts: `report.html` under Artifacts."
-        self._client.set_tag(run.info.run_id, NOTE, note)
-        self._client.set_terminated(run.info.run_id, "FINISHED")
-        self._client.set_tag(run.info.run_id, DIGEST, digest)
 
     def _create(self, experiment: str, cell_run: CellRun) -> MlflowRun:
         facts, entities = cell_run.facts, _mlflow().entities
@@ -330,7 +298,7 @@ class Exporter:
             SUITE: cell_run.suite,
             CELL: cell_run.cell,
             KEY: facts.key,
-            FOLDER: self._folder,
+            FOLDER: self.mirror.folder,
             "resbench.results": one_line(home)[:MAX_TEXT],
             "mlflow.source.name": "resbench run",
             "mlflow.source.type": "LOCAL",
@@ -338,40 +306,50 @@ class Exporter:
         name = f"s{facts.seed} {cell_run.cell}"
         run = self._client.create_run(experiment, facts.started_ms, tags, name)
         label, identity, used = facts.data
-        details = json.dumps({"tags": None}), None, json.dumps(used)
-        dataset = entities.Dataset(label, identity, "code", *details)
+        source, profile = json.dumps({"tags": None}), json.dumps(used)
+        dataset = entities.Dataset(label, identity, "code", source, profile=profile)
         self._client.log_inputs(run.info.run_id, [entities.DatasetInput(dataset, [])])
         return run
 
-    def _log(self, run: MlflowRun, cell_run: CellRun, done: int | None) -> None:
-        """Log the epochs after ``done``, all of a new run, in few requests within the limits."""
-        facts, entities, constants = cell_run.facts, _mlflow().entities, cell_run.constants
-        points = [] if done is not None else [(n, v, 0, 0.0) for n, v in constants.items()]
-        for i in range(done or 0, len(facts.epochs)):
-            points += [(n, v, i + 1, facts.seconds[i]) for n, v in facts.epochs[i].items()]
+    def _log(self, run: MlflowRun, cell_run: CellRun, done: int) -> None:
+        """Log the steps after the first ``done``, then parameters and tags."""
+        facts, entities = cell_run.facts, _mlflow().entities
+        seconds = (0.0, *facts.seconds)
         metrics = [
-            entities.Metric(name, value, run.info.start_time + int(1000 * seconds), step)
-            for name, value, step, seconds in points
+            entities.Metric(name, value, run.info.start_time + int(1000 * seconds[step]), step)
+            for step, values in list(enumerate(cell_run.steps))[done:]
+            for name, value in values.items()
         ]
+        for first in range(0, len(metrics), _METRICS):
+            self._client.log_batch(run.info.run_id, metrics[first : first + _METRICS])
         tags = {**facts.tags, NOTE: cell_run.note, EPOCHS: cell_run.epochs_tag(len(facts.epochs))}
         tags |= {RECORD: facts.record} if facts.record else {}
         params = {k: v for k, v in facts.params.items() if k not in run.data.params}
-        while len(metrics) > _METRICS:
-            self._client.log_batch(run.info.run_id, metrics[:_METRICS])
-            del metrics[:_METRICS]
         self._client.log_batch(
             run.info.run_id,
-            metrics,
-            [entities.Param(k, v) for k, v in params.items()],
-            [entities.RunTag(k, v) for k, v in tags.items()],
+            params=[entities.Param(k, v) for k, v in params.items()],
+            tags=[entities.RunTag(k, v) for k, v in tags.items()],
         )
 
-    def _end_lost(self, known: list[MlflowRun], wanted: Mapping[str, CellRun]) -> None:
+    def _put_page(self, experiment: str, known: list[MlflowRun], suite: str, digest: str) -> None:
+        """Write a suite's report of this folder over the one that its run holds."""
+        assert self.page is not None
+        page = self.page(self._published(suite).path)
+        tags = {SUITE: suite, PAGE: "page", FOLDER: self.mirror.folder}
+        run = next((run for run in known if tags.items() <= run.data.tags.items()), None)
+        if run is None:
+            run = self._client.create_run(experiment, tags=tags, run_name="report")
+        self._client.log_text(run.info.run_id, page, "report.html")
+        note = "The tables of this suite, with verdicts: `report.html` under Artifacts."
+        self._client.set_tag(run.info.run_id, NOTE, note)
+        self._client.set_terminated(run.info.run_id, "FINISHED")
+        self._client.set_tag(run.info.run_id, DIGEST, digest)
+
+    def _end_lost(self, known: list[MlflowRun], keys: set[str]) -> None:
         """End runs that this folder once had and that the store still shows as running."""
-        keys = {cell_run.facts.key for cell_run in wanted.values()}
         for run in known:
             tags = run.data.tags
-            ours = run.info.status == "RUNNING" and tags.get(FOLDER) == self._folder
+            ours = run.info.status == "RUNNING" and tags.get(FOLDER) == self.mirror.folder
             if ours and tags.get(KEY) not in keys:
                 self._client.set_terminated(run.info.run_id, "KILLED")
 
@@ -384,28 +362,17 @@ class Exporter:
             raise
         except Exception as error:
             text = f"{self.mirror.shown}: {_why(error).rstrip('.')}. {self.mirror.remedy}"
-            raise Unreachable(text) from error
+            raise EnvironmentFault(text) from error
 
 
 def _experiment_tags(suite: str, published: Published) -> dict[str, str]:
-    """Return the tags of a suite's experiment: whose it is, a note, a saved view of columns."""
+    """Return the tags of a suite's experiment: whose it is, a note, a saved view of columns.
+
+    A version of MLflow that reads the view otherwise than 3.15 does shows its usual columns. The
+    names of runs, which come first, say seed and cell.
+    """
     note = [f"**{published.title}**", published.cites] if published.title else []
     note.append("What the numbers mean for the claims: `resbench report`, and the run `report`.")
-    view = {"name": "Measured and published", "createdAt": 0, "state": _view(published)}
-    return {
-        SUITE: suite,
-        NOTE: "\n\n".join(note)[:MAX_TEXT],
-        f"mlflow.sharedViewState.{VIEW}": json.dumps(view),
-        "mlflow.experimentKind": "custom_model_development",
-    }
-
-
-def _view(published: Published) -> str:
-    """Return the columns of MLflow's saved view (3.15 and later), as JSON.
-
-    A version of MLflow that reads it otherwise shows its usual columns. The names of runs, which
-    come first, say seed and cell.
-    """
     metrics = dict.fromkeys(metric for cell in published.values.values() for metric in cell)
     widths: dict[str, int] = {}
     for metric in metrics or ("test_top1_err",):
@@ -420,7 +387,13 @@ def _view(published: Published) -> str:
         "orderByKey": f"tags.`{CELL}`",
         "orderByAsc": True,
     }
-    return json.dumps(state)
+    view = {"name": "Measured and published", "createdAt": 0, "state": json.dumps(state)}
+    return {
+        SUITE: suite,
+        NOTE: "\n\n".join(note)[:MAX_TEXT],
+        f"mlflow.sharedViewState.{VIEW}": json.dumps(view),
+        "mlflow.experimentKind": "custom_model_development",
+    }
 
 
 def _mlflow() -> Any:
@@ -447,10 +420,13 @@ def _make(database: Path, client: Any) -> None:
 def _stamp(run: RunFolder) -> tuple[object, ...]:
     """Return what changes with the files of a run and with whether a process trains it."""
     run.require()
-    files = [entry for entry in os.scandir(run.path) if entry.is_file(follow_symlinks=False)]
-    stats = ((entry.name, entry.stat(follow_symlinks=False)) for entry in files)
-    facts = sorted((name, stat.st_ino, stat.st_mtime_ns, stat.st_size) for name, stat in stats)
-    return is_locked(run.path), *facts
+    stats = [(entry.name, entry.stat(follow_symlinks=False)) for entry in os.scandir(run.path)]
+    files = sorted((name, stat.st_ino, stat.st_mtime_ns, stat.st_size) for name, stat in stats)
+    return is_locked(run.path), *files
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(repr(value).encode(errors="replace")).hexdigest()
 
 
 def _why(error: BaseException) -> str:

@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -68,30 +67,24 @@ class Facts:
     """Names of files in its folder; a pack leaves some behind, so no part of the digest."""
 
 
-class Suites:
-    """The suite files behind the cells of a results folder: near it, or the shipped ones."""
-
-    def __init__(self, results: Path) -> None:
-        near = results.absolute().parent
-        self._folders = (near / "suites", near, suite_folder())
-        self.published = lru_cache(None)(self._published)
-
-    def _published(self, name: str) -> Published:
-        files = (folder / f"{name}.yaml" for folder in self._folders)
-        try:
-            loaded = load_suite(str(next(filter(Path.is_file, files), None)))
-        except ResbenchError:  # `validate` reports it; a run is exported all the same
-            return Published()
-        suite, values = loaded.suite, dict[str, dict[str, float]]()
-        for row, columns in suite.published.items():
-            for column, cell in columns.items():
-                metric = cell.metric or suite.table.columns[column].metric
-                if cell.value and metric in ERROR_METRICS:
-                    of_cell = values.setdefault(cell_id(suite, row, column), {})
-                    of_cell.setdefault(metric, float(cell.value))
-        pairs = zip(loaded.sources, suite.sources, strict=True)
-        cites = "; ".join(f"{document.title}, {source.place}" for document, source in pairs)
-        return Published(suite.title, cites, values, str(loaded.document.path))
+def published_by(suite: str, results: Path) -> Published:
+    """Read a suite's file: the one near the results folder, or the shipped one."""
+    near = results.absolute().parent
+    files = (folder / f"{suite}.yaml" for folder in (near / "suites", near, suite_folder()))
+    try:
+        loaded = load_suite(str(next(filter(Path.is_file, files))))
+    except (StopIteration, ResbenchError):  # `validate` reports it; a run is exported all the same
+        return Published()
+    table, values = loaded.suite.table, dict[str, dict[str, float]]()
+    for row, columns in loaded.suite.published.items():
+        for column, cell in columns.items():
+            metric = cell.metric or table.columns[column].metric
+            if cell.value and metric in ERROR_METRICS:
+                of_cell = values.setdefault(cell_id(loaded.suite, row, column), {})
+                of_cell.setdefault(metric, float(cell.value))
+    pairs = zip(loaded.sources, loaded.suite.sources, strict=True)
+    cites = "; ".join(f"{document.title}, {source.place}" for document, source in pairs)
+    return Published(loaded.suite.title, cites, values, str(loaded.document.path))
 
 
 def read_facts(run: RunFolder) -> Facts | None:
@@ -112,18 +105,32 @@ def read_facts(run: RunFolder) -> Facts | None:
 def _facts(run: RunFolder, key: str, spec: Any, context: Any, record: RunRecord | None) -> Facts:
     """Return the facts; a specification and a context from elsewhere may say anything."""
     epochs, seconds = _epochs(run)
+    status, started_s, course = _course(run, record)
+    size = {"size": asdict(record.model)} if record else {}
     try:
+        data = spec["data"]
+        label = str(context["data"][data["name"]]["label"])
+        changed = [f"{name}={json.dumps(value)}" for name, value in context["overrides"]]
+        tags = {
+            "resbench.key": key,
+            "resbench.seed": spec["seed"],
+            "resbench.tier": spec["tier"],
+            "resbench.data": label,
+            "resbench.set": " ".join(changed),
+        }
         return Facts(
             key=key,
             cells=_cells(context),
             seed=int(spec["seed"]),
-            params=_texts(dict(_flat("", spec)) | _size(record)),
-            data=_data(spec, context),
+            status=status,
+            params=_texts(dict(_flat("", spec | size))),
+            tags=_texts(tags | course),
+            data=(one_line(label)[:200], one_line(data["id"]).rpartition(":")[2][:8], data),
+            started_ms=int(started_s * 1000),
             epochs=epochs,
             seconds=seconds,
             record=record.record_hash if record else "",
             artifacts=tuple(name for name in _ARTIFACTS if _is_plain(run.path / name)),
-            **_course(run, key, spec, context, record),
         )
     except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise EnvironmentFault(
@@ -140,66 +147,43 @@ def _cells(context: Any) -> tuple[tuple[str, str], ...]:
     return cells
 
 
-def _label(spec: Any, context: Any) -> str:
-    return str(context["data"][spec["data"]["name"]]["label"])
-
-
-def _data(spec: Any, context: Any) -> tuple[str, str, Mapping[str, Any]]:
-    data, label = spec["data"], _label(spec, context)
-    return one_line(label)[:200], one_line(data["id"]).rpartition(":")[2][:8], data
-
-
-def _size(record: RunRecord | None) -> dict[str, Any]:
-    return {f"size.{k}": value for k, value in asdict(record.model).items()} if record else {}
-
-
-def _course(
-    run: RunFolder, key: str, spec: Any, context: Any, record: RunRecord | None
-) -> dict[str, Any]:
+def _course(run: RunFolder, record: RunRecord | None) -> tuple[Status, float, dict[str, Any]]:
     """Return status, start and tags: of the record, or of the state where there is none yet."""
-    changed = [f"{name}={json.dumps(value)}" for name, value in context["overrides"]]
-    tags: dict[str, Any] = {
-        "resbench.key": key,
-        "resbench.seed": spec["seed"],
-        "resbench.tier": spec["tier"],
-        "resbench.data": _label(spec, context),
-        "resbench.set": " ".join(changed),
-    }
+    tags: dict[str, Any] = {}
     if record is None:
         state = read_state(run)
         status, reason = (state.status, state.reason) if state else (Status.INTERRUPTED, None)
-        started = run.spec.stat().st_mtime
+        started_s = run.spec.stat().st_mtime
     else:
         status, reason = Status(record.status), record.reason
-        started = datetime.fromisoformat(record.timing.started).timestamp()
+        started_s = datetime.fromisoformat(record.timing.started).timestamp()
         code, commit = record.code, record.code.commit or ""
-        tags |= {
+        tags = {
             "resbench.device": record.environment.device_name,
             "resbench.torch": record.environment.torch,
             "resbench.code": f"{code.version} {commit[:12]}{' changed' * bool(code.dirty)}".strip(),
             "resbench.resumed": record.timing.resumed,
         }
-    tags |= {"resbench.status": status, "resbench.reason": reason or ""}
-    return {"status": status, "started_ms": int(started * 1000), "tags": _texts(tags)}
+    return status, started_s, tags | {"resbench.status": status, "resbench.reason": reason or ""}
 
 
 def _epochs(run: RunFolder) -> tuple[tuple[Mapping[str, float], ...], tuple[float, ...]]:
     times = {row.epoch: row for row in read_epochs(run.timing, EpochTiming)}
     epochs, seconds, elapsed_s = [], [], 0.0
     for row in read_epochs(run.metrics, EpochMetrics):
-        values = _grouped(row, "epoch", "step")
+        values = _grouped(row)
         if time := times.get(row.epoch):
-            values |= _grouped(time, "epoch", "packed")
+            values |= _grouped(time)
             elapsed_s += time.duration_s + time.eval_s
         epochs.append(values)
         seconds.append(elapsed_s)
     return tuple(epochs), tuple(seconds)
 
 
-def _grouped(row: Struct, *without: str) -> dict[str, float]:
+def _grouped(row: Struct) -> dict[str, float]:
     values = {}
     for name, value in asdict(row).items():
-        if value is not None and name not in without:
+        if value is not None and name not in ("epoch", "step", "packed"):
             group = "error" if name in ERROR_METRICS else _GROUPS.get(name, "loss")
             values[f"{group}/{name}"] = round(float(value), 6 if group == "error" else 12)
     return values

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,7 @@ from resbench.store.atomic import fault
 from resbench.store.locks import lock_file
 from resbench.words import invocation
 
-SUITE, CELL, KEY = "resbench.suite", "resbench.cell", "resbench.key"
-DIGEST, FOLDER = "resbench.digest", "resbench.folder"
+SUITE, DIGEST, FOLDER = "resbench.suite", "resbench.digest", "resbench.folder"
 VIEW = "resbench"
 """The saved view of columns that every experiment gets."""
 
@@ -33,7 +33,7 @@ _POLL_S = 0.05
 _STRANGER_S = 1.0
 """For a database that another program holds: MLflow itself would wait 20 s for it."""
 _HELD = """
-SELECT d.value, r.status, f.value FROM runs r
+SELECT d.value, r.status = 'RUNNING' AND f.value = ? FROM runs r
 JOIN tags d ON d.run_uuid = r.run_uuid AND d.key = ?
 JOIN tags f ON f.run_uuid = r.run_uuid AND f.key = ?
 WHERE r.lifecycle_stage = 'active'
@@ -42,10 +42,6 @@ _EXPERIMENTS = """
 SELECT t.value, t.experiment_id FROM experiment_tags t JOIN experiments e USING (experiment_id)
 WHERE t.key = ? AND e.lifecycle_stage = 'active' ORDER BY 1
 """
-
-
-class Unreachable(EnvironmentFault):
-    """The store does not answer now, whatever is asked of it."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +63,15 @@ class Mirror:
         """Where copies of files go: next to a database; None where a server decides."""
         return None if self.database is None else self.database.parent / "mlartifacts"
 
+    @cached_property
+    def folder(self) -> str:
+        """What distinguishes the results folder from its copies, wherever it is mounted."""
+        try:
+            facts = (self.results / "resbench.json").stat()
+        except OSError:
+            return str(self.results)
+        return f"{facts.st_ino:x}-{facts.st_mtime_ns:x}"
+
     @property
     def fill_command(self) -> str:
         """The command that fills it from the files."""
@@ -80,17 +85,12 @@ class Mirror:
             text += f". If that fails too, remove {self.database} and {self.artifacts} first"
         return f"{text}."
 
-    def page(self, server: str, experiment: str) -> str:
-        """Return the address of an experiment's runs in the saved view."""
-        query = f"viewStateShareKey={VIEW}&workflowType=machine_learning"
-        return f"{server}/#/experiments/{experiment}/runs?{query}"
-
     @contextmanager
     def turn(self, wait_s: float) -> Iterator[None]:
         """Be the only resbench that writes to the store for a block.
 
         Raises:
-            Unreachable: another resbench writes to it for ``wait_s``, or a stranger holds it.
+            EnvironmentFault: another resbench writes to it for ``wait_s``, or a stranger holds it.
         """
         path = Path(f"{self.database or self.results / 'mlflow.db'}-lock")
         with _shared_with_group(path.parent):
@@ -98,7 +98,7 @@ class Mirror:
             while (lock := lock_file(path, block=False)) is None:
                 if time.monotonic() >= deadline:
                     text = f"{self.shown}: another resbench writes to it now"
-                    raise Unreachable(f"{text}. Run {self.fill_command} later.")
+                    raise EnvironmentFault(f"{text}. Run {self.fill_command} later.")
                 time.sleep(_POLL_S)
             with lock:
                 self._probe()
@@ -116,20 +116,21 @@ class Mirror:
             remedy = self.remedy
             if not os.access(self.database, os.W_OK):
                 remedy = f"Its owner has to allow it: chmod g+w {self.database}."
-            raise Unreachable(f"{self.database}: {error}. {remedy}") from error
+            raise EnvironmentFault(f"{self.database}: {error}. {remedy}") from error
 
-    def held(self) -> list[tuple[str, str, str]] | None:
-        """Return digest, status and results folder of its runs; None where it cannot say at once.
+    def held(self) -> dict[str, bool] | None:
+        """Return the digest of every run, and whether it shows one of this folder as running.
 
-        A server cannot, and neither can a damaged database.
+        None where it cannot say at once: a server cannot, nor can a damaged database.
         """
         if self.database is not None and not self.database.exists():
-            return []
-        return self._query(_HELD, DIGEST, FOLDER)
+            return {}
+        rows = self._query(_HELD, self.folder, DIGEST, FOLDER)
+        return None if rows is None else dict(rows)
 
-    def experiments(self) -> dict[str, str]:
+    def experiments(self) -> dict[str, int]:
         """Return suite -> experiment of a SQLite store."""
-        return {suite: str(number) for suite, number in self._query(_EXPERIMENTS, SUITE) or ()}
+        return dict(self._query(_EXPERIMENTS, SUITE) or ())
 
     def _query(self, statement: str, *values: str) -> list[tuple[Any, ...]] | None:
         if self.database is not None:
@@ -157,14 +158,6 @@ def find_mirror(results: Path) -> Mirror:
     )
 
 
-def folder_id(results: Path) -> str:
-    """Return what distinguishes a results folder from its copies, wherever it is mounted."""
-    with suppress(OSError):
-        facts = (results / "resbench.json").stat()
-        return f"{facts.st_ino:x}-{facts.st_mtime_ns:x}"
-    return str(results.absolute())
-
-
 @contextmanager
 def _shared_with_group(folder: Path) -> Iterator[None]:
     """Make new files the group's where ``folder`` is the group's, whatever the umask."""
@@ -172,7 +165,7 @@ def _shared_with_group(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         is_group_writable = folder.stat().st_mode & stat.S_IWGRP
     except OSError as error:
-        raise Unreachable(str(fault(folder, error))) from error
+        raise fault(folder, error) from error
     umask = os.umask(0)
     os.umask(umask & ~0o070 if is_group_writable else umask)
     try:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import import_module
+from itertools import accumulate, pairwise
 
-from resbench.report.document import Document
+from resbench.report.document import Document, Table
 
 
 @dataclass(frozen=True)
@@ -37,3 +38,8 @@ def render(document: Document, name: str) -> str:
     """Return a document in a format."""
     module = import_module(f"{__name__}.{FORMATS[name].module}")
     return str(module.render(document))
+
+
+def column_groups(table: Table) -> list[range]:
+    """Return the columns of every group; the first column of the table is in none."""
+    return [range(*ends) for ends in pairwise(accumulate(table.groups, initial=1))]

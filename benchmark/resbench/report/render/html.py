@@ -9,8 +9,9 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from resbench.report.document import (
     plain,
     shown,
 )
+from resbench.report.render import column_groups
 from resbench.words import one_line
 
 _HERE = Path(__file__).parent
@@ -56,16 +58,14 @@ def render(document: Document) -> str:
         "parts": parts,
         "coded": _coded,
         "href": _href,
-        "spans": _spans,
-        "columns": _columns,
+        "titles": _titles,
         "tone": lambda mark: _TONES.get(mark, "open"),
         "strip": _strip,
         "axis": _axis,
         "is_forest": lambda table: any(_axis(table, i) for i in range(len(table.header))),
-        "starts": _starts,
         "grouped": _grouped,
         "drawn": lambda figure: _drawn(figure, next(numbers)),
-        "anchor": _Anchors(),
+        "anchor": partial(_anchor, used=set()),
     }
     style, script = ((_HERE / name).read_text() for name in ("page.css", "page.js"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -106,23 +106,17 @@ class _Section:
     """A part of the page that the contents lead to."""
 
     name: str
-    short: str
     title: str
     blocks: list[Block]
 
 
-class _Anchors:
-    """Unique names for headings, from the text before a colon."""
-
-    def __init__(self) -> None:
-        self.used: set[str] = set()
-
-    def __call__(self, text: str) -> str:
-        base = re.sub(r"[^a-z0-9_]+", "-", plain(text).partition(":")[0].lower()).strip("-")
-        names = (f"{base}-{i}" if i else base or "part" for i in count())
-        name = next(name for name in names if name not in self.used)
-        self.used.add(name)
-        return name
+def _anchor(text: str, used: set[str]) -> str:
+    """Return a name for a heading that none has yet, from the text before a colon."""
+    base = re.sub(r"[^a-z0-9_]+", "-", plain(text).partition(":")[0].lower()).strip("-")
+    names = (f"{base}-{i}" if i else base or "part" for i in count())
+    name = next(name for name in names if name not in used)
+    used.add(name)
+    return name
 
 
 def _grouped(table: Table) -> tuple[Table, list[tuple[str, list[Sequence[Cell]]]]]:
@@ -137,28 +131,25 @@ def _grouped(table: Table) -> tuple[Table, list[tuple[str, list[Sequence[Cell]]]
     return kept, list(groups.items())
 
 
-def _spans(table: Table) -> list[tuple[str, int]]:
-    """Return the titles above groups of columns and their sizes; none where no group has one."""
-    spans, first = [("", 1)], 1
-    for size in table.groups:
-        names = table.header[first : first + size]
-        named = size > 1 and "\n" in names[0] and not any("\n" in name for name in names[1:])
-        spans.append((names[0].partition("\n")[0] if named else "", size))
-        first += size
-    return spans if any(title for title, _ in spans) else []
+def _titles(table: Table) -> tuple[list[tuple[str, int]], list[tuple[str, str]], set[int]]:
+    """Return titles above groups of columns, every column's own, and where a group begins.
 
-
-def _columns(table: Table) -> Iterator[tuple[str, str]]:
-    """Yield the first and second line of every column's title, below those of groups."""
-    above: dict[int, str] = {}
-    first = 0
-    for title, size in _spans(table):
-        above[first] = title
-        first += size
-    for i, title in enumerate(table.header):
-        own = title.partition("\n")[2] if above.get(i) else title
-        line, _, rest = own.partition("\n")
-        yield line, rest.replace("\n", " ")
+    Those above come with the size of their group, the others in two lines.
+    """
+    above, own, starts = [("", 1)], list(table.header), set[int]()
+    for group in column_groups(table):
+        title, _, rest = own[group[0]].partition("\n")
+        named = len(group) > 1 and rest and not any("\n" in own[i] for i in group[1:])
+        above.append((title if named else "", len(group)))
+        if named:
+            own[group[0]] = rest
+        starts.add(group[0])
+    lines = [(line, rest.replace("\n", " ")) for line, _, rest in (t.partition("\n") for t in own)]
+    return (
+        above if any(title for title, _ in above) else [],
+        lines,
+        starts if any(size > 1 for _, size in above) else set(),
+    )
 
 
 def _axis(table: Table, column: int) -> float | None:
@@ -188,30 +179,21 @@ def _strip(effect: Effect) -> dict[str, Any]:
 
 def _drawn(figure: Figure, number: int) -> Markup:
     """Return a figure's SVG with names of its own, for all figures of a page share one space."""
-    svg = figure.svg.decode()
-    svg = svg[svg.index("<svg") :] if "<svg" in svg else ""
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"<metadata>.*?</metadata>", "", figure.svg.decode(), flags=re.DOTALL)
     svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>f{number}-", svg)
+    head = re.search(r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', svg)
+    if head is None:
+        return Markup("")
     label = f'role="img" aria-label="{escape(plain(figure.alt))}"'
-    return Markup(re.sub(r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', rf"<svg {label} \1>", svg, count=1))
+    return Markup(f"<svg {label} {head[1]}>{svg[head.end() :]}")
 
 
 def _sections(document: Document) -> list[_Section]:
     """Return the blocks before the first heading of level 2, and those of every such heading."""
-    anchor = _Anchors()
-    found = [_Section("", "", document.title, [])]
+    used = set[str]()
+    found = [_Section("", document.title, [])]
     for block in document.blocks:
         if isinstance(block, Heading) and block.level == 2:
-            short = block.text.partition(":")[0]
-            found.append(_Section(anchor(short), short, block.text, []))
+            found.append(_Section(_anchor(block.text, used), block.text, []))
         found[-1].blocks.append(block)
     return found
-
-
-def _starts(table: Table) -> set[int]:
-    """Return the columns that begin a group of several."""
-    starts, first = set[int](), 1
-    for size in table.groups if any(size > 1 for size in table.groups) else ():
-        starts.add(first)
-        first += size
-    return starts

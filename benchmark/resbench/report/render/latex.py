@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
 from urllib.parse import quote
 
 from resbench.report.document import (
@@ -32,6 +31,7 @@ from resbench.report.document import (
     shown,
     spaced,
 )
+from resbench.report.render import column_groups
 
 PREAMBLE = r"""\documentclass[a4paper,landscape]{article}
 \usepackage[T1]{fontenc}
@@ -50,8 +50,8 @@ PREAMBLE = r"""\documentclass[a4paper,landscape]{article}
   \ifdim\wd\widetable>\linewidth\resizebox{\linewidth}{!}{\usebox{\widetable}}%
   \else\usebox{\widetable}\fi\par}
 """
-HEADINGS = {1: "section*", 2: "subsection*", 3: "subsubsection*"}
-"""Lower ones are bold lines."""
+HEADINGS = {1: r"\section*{%s}", 2: r"\subsection*{%s}", 3: r"\subsubsection*{%s}"}
+LOWER = r"\textbf{%s}\nopagebreak"
 ROWS = 30
 """The most rows that a page has room for, with headings; longer tables are parted."""
 WIDE = 34
@@ -125,12 +125,7 @@ def _char(char: str) -> str:
 def _block(block: Block) -> str:
     match block:
         case Heading(level, text):
-            name = HEADINGS.get(level)
-            return (
-                f"\\{name}{{{escape(text)}}}"
-                if name
-                else f"\\textbf{{{escape(text)}}}\\nopagebreak"
-            )
+            return HEADINGS.get(level, LOWER) % escape(text)
         case Paragraph(text):
             return _prose(text)
         case Items(items, numbered):
@@ -167,49 +162,45 @@ def _part(part: Part) -> str:
             return escape(part.text)
 
 
-@dataclass(frozen=True)
-class _Column:
-    """How a column is declared; an aligned one takes numbers bare and all else in braces."""
-
-    spec: str
-    aligned: bool = False
-
-
 def _table(table: Table, rows: Sequence[Sequence[Cell]]) -> str:
-    columns = [
+    specs = [
         _column([shown(row[i]) for row in table.rows], align) for i, align in enumerate(table.align)
     ]
-    lines = [_line([_cell(*pair) for pair in zip(row, columns, strict=True)]) for row in rows]
-    specs = " ".join(column.spec for column in columns)
-    opened = [r"\begin{fitted}", f"\\begin{{tabular}}{{{specs}}}", r"\toprule"]
+    lines = [_line([_cell(*pair) for pair in zip(row, specs, strict=True)]) for row in rows]
+    opened = [r"\begin{fitted}", f"\\begin{{tabular}}{{{' '.join(specs)}}}", r"\toprule"]
     closed = [r"\bottomrule", r"\end{tabular}", r"\end{fitted}"]
-    return "\n".join([*opened, *_header(table, columns), r"\midrule", *lines, *closed])
+    return "\n".join([*opened, *_header(table, specs), r"\midrule", *lines, *closed])
 
 
-def _column(texts: Sequence[str], align: str) -> _Column:
+def _column(texts: Sequence[str], align: str) -> str:
+    """Return how a column is declared; one of numbers aligns them at their decimal points."""
     if align != "r":
         wide = max(map(len, texts), default=0) > WIDE
-        return _Column(r">{\raggedright\arraybackslash}p{60mm}" if wide else "l")
+        return r">{\raggedright\arraybackslash}p{60mm}" if wide else "l"
     found = [match for text in texts if (match := _NUMBER.fullmatch(text))]
     if not found:
-        return _Column("r")
+        return "r"
     sign = "+" if any(match[1] for match in found) else ""
     whole = max(len(match[2].replace(",", "")) for match in found)
     decimals = max(len(match[3] or "") for match in found)
     after = _after(max((match[4] for match in found), key=len))
-    return _Column(f"S[table-format={sign}{whole}.{decimals}{after}]", aligned=True)
+    return f"S[table-format={sign}{whole}.{decimals}{after}]"
 
 
-def _cell(cell: Cell, column: _Column) -> str:
-    text = shown(cell)
-    if not column.aligned:
-        return _part(cell) if isinstance(cell, Link) else escape(text)
-    match = _NUMBER.fullmatch(text)
+def _cell(cell: Cell, spec: str) -> str:
+    if isinstance(cell, Link) and not spec.startswith("S"):
+        return _part(cell)
+    match = _NUMBER.fullmatch(shown(cell)) if spec.startswith("S") else None
     if match is None:
-        return f"{{{escape(text)}}}"
+        return _words(shown(cell), spec)
     sign, whole, decimals, after = match.groups()
     number = f"{sign}{whole.replace(',', '')}" + (f".{decimals}" if decimals else "")
     return f"{number} {_after(after)}".rstrip()
+
+
+def _words(text: str, spec: str) -> str:
+    """Return text for a column; one of aligned numbers takes all else in braces."""
+    return f"{{{escape(text)}}}" if spec.startswith("S") else escape(text)
 
 
 def _after(text: str) -> str:
@@ -217,30 +208,24 @@ def _after(text: str) -> str:
     return f"{{\\,{escape(text.strip())}}}" if text else ""
 
 
-def _header(table: Table, columns: Sequence[_Column]) -> list[str]:
+def _header(table: Table, specs: Sequence[str]) -> list[str]:
     """Return the lines of a header; where a title stands above several columns, it spans them."""
     titles = [title.split("\n") for title in table.header]
     depth = max(map(len, titles))
     lines = [
-        [_title(text, column) for text, column in zip(row, columns, strict=True)]
+        list(map(_words, row, specs))
         for row in zip(*([""] * (depth - len(title)) + title for title in titles), strict=True)
     ]
-    rules, start = [], 1
-    removed = set[int]()
-    for size in table.groups if depth == 2 else ():
-        first, *others = titles[start : start + size]
+    rules, removed = [], set[int]()
+    for group in column_groups(table) if depth == 2 else ():
+        first, *others = (titles[i] for i in group)
         if others and len(first) == 2 and all(len(title) == 1 for title in others):
-            lines[0][start] = f"\\multicolumn{{{size}}}{{c}}{{{escape(first[0])}}}"
-            removed |= {*range(start + 1, start + size)}
-            rules.append(f"\\cmidrule(lr){{{start + 1}-{start + size}}}")
-        start += size
+            lines[0][group[0]] = f"\\multicolumn{{{len(group)}}}{{c}}{{{escape(first[0])}}}"
+            removed |= {*group[1:]}
+            rules.append(f"\\cmidrule(lr){{{group[0] + 1}-{group[-1] + 1}}}")
     lines[0] = [text for i, text in enumerate(lines[0]) if i not in removed]
     top, *rest = map(_line, lines)
     return [top, *rules, *rest]
-
-
-def _title(text: str, column: _Column) -> str:
-    return f"{{{escape(text)}}}" if column.aligned else escape(text)
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import html
 import re
-from collections.abc import Iterable
 from urllib.parse import quote
 
 from tabulate import tabulate
@@ -40,12 +40,7 @@ _START = re.compile(r"(?=[#+=-])|\d{1,9}(?=[.)])")
 
 def render(document: Document) -> str:
     """Return the blocks with a blank line between them."""
-    return markdown(document.blocks)
-
-
-def markdown(blocks: Iterable[Block]) -> str:
-    """Return some blocks with a blank line between them."""
-    return "\n\n".join(_block(block) for block in blocks) + "\n"
+    return "\n\n".join(map(_block, document.blocks)) + "\n"
 
 
 def escape(text: str) -> str:
@@ -69,14 +64,14 @@ def _block(block: Block) -> str:
             pairs = zip(marks, items, strict=True)
             return "\n".join(f"{mark} {_prose(item)}" for mark, item in pairs)
         case Command(line):
-            return _fenced(line)
+            fence = max(["```", *(f"{run}`" for run in re.findall("`+", line))], key=len)
+            return f"{fence}console\n$ {plain(line)}\n{fence}"
         case Figure(path, alt):
             return f"![{escape(alt)}]({quote(path)})"
         case Fold(summary, inner):
             # The blank lines let GitHub read Markdown inside the element.
-            return (
-                f"<details>\n<summary>{_html(summary)}</summary>\n\n{markdown(inner)}\n</details>"
-            )
+            title = html.escape(plain(summary), quote=False)
+            return f"<details>\n<summary>{title}</summary>\n\n{render(Document(inner))}\n</details>"
         case Table():
             return _table(block)
 
@@ -101,10 +96,7 @@ def _part(part: Part) -> str:
 
 
 def _table(table: Table) -> str:
-    rows = [
-        [_cell(cell, align) for cell, align in zip(row, table.align, strict=True)]
-        for row in table.rows
-    ]
+    rows = [list(map(_cell, row, table.align)) for row in table.rows]
     header = ["<br>".join(map(escape, title.split("\n"))) for title in table.header]
     sides = ["right" if align == "r" else "left" for align in table.align]
     return tabulate(rows, header, "pipe", colalign=sides, disable_numparse=True)
@@ -114,13 +106,3 @@ def _cell(cell: Cell, align: str) -> str:
     """Escape a cell; a number stays whole, for `5.61 ± 0.12 (3)` on three lines cannot be read."""
     text = _part(cell) if isinstance(cell, Link) else escape(shown(cell))
     return text.replace(" ", "\u00a0") if align == "r" else text
-
-
-def _fenced(line: str) -> str:
-    longest = max((len(run) for run in re.findall("`+", line)), default=0)
-    fence = "`" * max(3, longest + 1)
-    return f"{fence}console\n$ {plain(line)}\n{fence}"
-
-
-def _html(text: str) -> str:
-    return plain(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from typing import Literal
 
 from rich import box
 from rich.cells import cell_len
@@ -29,6 +30,7 @@ from resbench.report.document import (
     shown,
     words,
 )
+from resbench.report.render import column_groups
 
 _GAP = 2
 _WORDS, _READABLE = 26, 16
@@ -36,24 +38,17 @@ _WORDS, _READABLE = 26, 16
 _TITLES = {1: "bold magenta", 2: "bold cyan"}
 
 
-def render(document: Document) -> str:
-    """Return the document for this terminal, in colour where standard output shows it."""
-    return terminal(document.blocks)
+def render(document: Document, width: int | None = None) -> str:
+    """Return the document for a terminal ``width`` columns wide (by default, this one).
 
-
-def terminal(blocks: Iterable[Block], width: int | None = None) -> str:
-    """Return some blocks as text for a terminal ``width`` columns wide (by default, this one)."""
-    console = Console(
-        file=io.StringIO(),
-        width=width or shutil.get_terminal_size((100, 24)).columns,
-        force_terminal=sys.stdout.isatty(),
-        highlight=False,
-    )
-    for block in blocks:
-        for part in _renderables(block, console.width):
+    It is in colour where standard output shows colours.
+    """
+    width = width or shutil.get_terminal_size((100, 24)).columns
+    output, coloured = io.StringIO(), sys.stdout.isatty()
+    console = Console(file=output, width=width, force_terminal=coloured, highlight=False)
+    for block in document.blocks:
+        for part in _renderables(block, width):
             console.print(part, soft_wrap=isinstance(block, Command))
-    output = console.file
-    assert isinstance(output, io.StringIO)
     # rich fills every line up to the width, which nobody wants in a file
     return "".join(f"{line.rstrip()}\n" for line in output.getvalue().splitlines())
 
@@ -91,24 +86,22 @@ def _items(items: Sequence[Prose], numbered: bool) -> Grid:
 
 def _widths(table: Table) -> list[int]:
     """Return the least width of each column; numbers never wrap."""
-    columns = list(zip(*([shown(cell) for cell in row] for row in table.rows), strict=True))
-    widths = [max(map(_widest, title.split("\n"))) for title in table.header]
-    for i, texts in enumerate(columns):
-        least = cell_len if table.align[i] == "r" else _widest
-        widths[i] = max(widths[i], *map(least, texts))
+    widths = []
+    for i, (title, align) in enumerate(zip(table.header, table.align, strict=True)):
+        least = cell_len if align == "r" else _widest
+        texts = (least(shown(row[i])) for row in table.rows)
+        widths.append(max(*map(_widest, title.split("\n")), 0, *texts))
     return widths
 
 
 def _parts(table: Table, widths: list[int], width: int) -> list[list[int]]:
     """Return the columns of each table to print: all, or groups of them where all are too wide."""
-    parts: list[list[int]] = [[0]]
-    first = 1
-    for size in table.groups or [len(table.header) - 1]:
-        group = list(range(first, first + size))
-        if len(parts[-1]) > 1 and sum(widths[i] + _GAP for i in parts[-1] + group) > width + _GAP:
+    parts = [[0]]
+    for group in column_groups(table) or [range(1, len(table.header))]:
+        wide = sum(widths[i] + _GAP for i in (*parts[-1], *group)) > width + _GAP
+        if wide and len(parts[-1]) > 1:
             parts.append([0])
         parts[-1] += group
-        first += size
     return parts
 
 
@@ -121,16 +114,12 @@ def _widest(text: str) -> int:
 def _grid(table: Table, columns: list[int], fits: bool) -> Grid:
     grid = Grid(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, _GAP - 1, 0, 0))
     for i in columns:
-        header = Text("\n".join(map(plain, table.header[i].split("\n"))))
-        right = table.align[i] == "r"
-        lines = [
-            *table.header[i].split("\n"),
-            *(() if right else (shown(r[i]) for r in table.rows)),
-        ]
-        whole = all(cell_len(line) <= _WORDS for line in lines)
-        grid.add_column(
-            header, justify="right" if right else "left", no_wrap=whole and fits, overflow="fold"
-        )
+        title, right = table.header[i].split("\n"), table.align[i] == "r"
+        texts = [] if right else [shown(row[i]) for row in table.rows]
+        whole = fits and all(cell_len(line) <= _WORDS for line in title + texts)
+        justify: Literal["left", "right"] = "right" if right else "left"
+        header = Text("\n".join(map(plain, title)))
+        grid.add_column(header, justify=justify, no_wrap=whole, overflow="fold")
     for row in table.rows:
         grid.add_row(*(Text(plain(shown(row[i]))) for i in columns))
     return grid

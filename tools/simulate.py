@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 
 from resbench.stats.cells import judge_cell
 from resbench.stats.claims import ClaimVerdict, Question, judge_claims
-from resbench.stats.contrasts import estimate
-from resbench.stats.images import other_images_p
+from resbench.stats.contrasts import estimate, other_images_p
 from resbench.stats.multiplicity import LOOKS
 from resbench.stats.spread import Arm, chance_variance, reference_variance
+from resbench.suite.claims import Operator, ParsedClaim
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "statistics.md"
 BEGIN, END = "<!-- measured by tools/simulate.py -->", "<!-- end of what it measured -->"
@@ -64,11 +64,17 @@ def predicted(rng: Rng, name: str, mean: float, seed_sd: float, images: int = 20
 def ask(arms: Sequence[Arm], pairs: Sequence[tuple[int, int]], claims: int = 0) -> list[Question]:
     """Claims that the first arm of each pair errs less, in a suite of ``claims`` in all."""
     suite = {a.cell: a for a in arms}
-    found = [Question("<", [(arms[i].cell,), (arms[j].cell,)], suite, SEEDS) for i, j in pairs]
-    rest = max(0, claims - len(found))
+    found = [Question(less(arms[i].cell, arms[j].cell), suite, SEEDS) for i, j in pairs]
     # A declared claim whose cells have no run takes its part of the correction.
-    empty = {f"{i}": Arm(f"{i}", (), (), 1.0) for i in (0, 1)}
-    return found + [Question("<", [("0",), ("1",)], {**suite, **empty}, SEEDS)] * rest
+    empty = {name: Arm(name, (), (), 1.0) for name in "01"}
+    rest = Question(less("0", "1"), {**suite, **empty}, SEEDS)
+    return found + [rest] * (claims - len(found))
+
+
+def less(*cells: str) -> ParsedClaim:
+    """A claim that each cell errs less than the next."""
+    operator: Operator = "<" if len(cells) == 2 else "monotone_increasing"
+    return ParsedClaim(operator, tuple((cell,) for cell in cells))
 
 
 def spreads(*sds: float, mean: float = 5.0) -> Draw:
@@ -95,16 +101,15 @@ def diverging(rng: Rng, share: float, mean: float = 5.0, sd: float = 0.2) -> Err
 def chain(rng: Rng, means: Sequence[float], published: Sequence[float] = ()) -> list[Question]:
     """A claim that each arm errs more than the one before it."""
     arms = {f"a{i}": arm(f"a{i}", normal(rng, m, 0.2)) for i, m in enumerate(means)}
-    terms = [(name,) for name in arms]
-    return [Question("monotone_increasing", terms, arms, SEEDS, published=published)]
+    return [Question(less(*arms), arms, SEEDS, published=published)]
 
 
 def gaps(rng: Rng, rise: float, published: float) -> list[Question]:
     """A claim that the gap of two arms grows over three levels."""
     means = [m for level in range(3) for m in (5.0, 5.5 + rise * level / 2)]
     arms = {f"a{i}": arm(f"a{i}", normal(rng, m, 0.2)) for i, m in enumerate(means)}
-    terms = [("a0", "a1"), ("a2", "a3"), ("a4", "a5")]
-    return [Question("gap_grows", terms, arms, SEEDS, published=[published])]
+    claim = ParsedClaim("gap_grows", (("a0", "a1"), ("a2", "a3"), ("a4", "a5")))
+    return [Question(claim, arms, SEEDS, published=[published])]
 
 
 def two(first: Callable[[Rng], Errors], second: Callable[[Rng], Errors]) -> Draw:
@@ -192,10 +197,7 @@ class Rates:
 def at_look(questions: Sequence[Question], look: int) -> tuple[ClaimVerdict, ...]:
     """Judge a study when it has this many seeds."""
     seeds = SEEDS[:look]
-    suites = {
-        id(q.arms): {cell: a.only(seeds) if a.n else a for cell, a in q.arms.items()}
-        for q in questions
-    }
+    suites = {id(q.arms): {cell: a.only(seeds) for cell, a in q.arms.items()} for q in questions}
     return judge_claims([replace(q, arms=suites[id(q.arms)], seeds=seeds) for q in questions])
 
 

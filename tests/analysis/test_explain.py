@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from scipy import stats
 
 from resbench.analysis.explain import Finding, explain
 from resbench.analysis.results import read_results
 from resbench.errors import UsageError
 from resbench.report.explain_page import finding_sentence
-from resbench.stats import student
 from resbench.stats.spread import moderated
 from resbench.suite.load import load_suite, suite_folder
 from tests import factory
@@ -91,7 +91,7 @@ def test_seeds_explain_as_much_as_one_more_run_may_differ(tmp_path: Path) -> Non
     seeds = findings(tmp_path)["seeds"]
     chance = 1e4 * 0.056 * 0.944 / factory.IMAGES  # the images flip: they are drawn anew
     variance, df = moderated(0.04, 3, chance)
-    most = student.quantile(0.975, df) * (variance * 4 / 3) ** 0.5 + 0.005
+    most = stats.t.ppf(0.975, df) * (variance * 4 / 3) ** 0.5 + 0.005
     assert seeds.points == pytest.approx(most, rel=0.05)
 
 

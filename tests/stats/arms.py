@@ -7,7 +7,7 @@ from typing import Any
 
 from resbench.stats.claims import ClaimVerdict, Question, judge_claims
 from resbench.stats.spread import Arm
-from resbench.stats.steps import Operator
+from resbench.suite.claims import Operator, ParsedClaim
 
 SMALL = 1e-6
 """A chance variance so small that the prior says nothing, and the test is plain Welch."""
@@ -23,16 +23,18 @@ def arm(cell: str, *errors: float, chance: float = USUAL, diverged: Sequence[int
 def question(operator: Operator, terms: Sequence[Arm | tuple[Arm, Arm]], **more: Any) -> Question:
     """A claim whose suite is its own arms; a term is an arm, or the pair of a gap."""
     pairs = [term if isinstance(term, tuple) else (term,) for term in terms]
+    claim = ParsedClaim(operator, tuple(tuple(a.cell for a in pair) for pair in pairs))
     arms = {a.cell: a for pair in pairs for a in pair} | more.pop("others", {})
-    seeds = more.pop("seeds", tuple(range(1, max((a.n for a in arms.values()), default=0) + 1)))
-    return Question(operator, [tuple(a.cell for a in pair) for pair in pairs], arms, seeds, **more)
+    seeds = more.pop("seeds", tuple(range(1, max(a.n for a in arms.values()) + 1)))
+    return Question(claim, arms, seeds, **more)
+
+
+NEVER_RUN = question("<", [Arm("x", (), (), 1.0), Arm("y", (), (), 1.0)])
+"""A claim that a suite declares, and that counts in its family."""
 
 
 def judged(
     operator: Operator, terms: Sequence[Arm | tuple[Arm, Arm]], family: int = 1, **more: Any
 ) -> ClaimVerdict:
     """Return the verdict on one claim, the first of ``family`` that the suite declares."""
-    first = question(operator, terms, **more)
-    nothing = {"x": Arm("x", (), (), 1.0), "y": Arm("y", (), (), 1.0)}
-    rest = Question("<", [("x",), ("y",)], nothing, first.seeds)
-    return judge_claims([first, *[rest] * (family - 1)])[0]
+    return judge_claims([question(operator, terms, **more), *[NEVER_RUN] * (family - 1)])[0]

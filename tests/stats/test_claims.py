@@ -19,6 +19,7 @@ from tests.stats.arms import SMALL, arm, judged, question
 ARL = (5.31, 5.62, 5.48)
 NAL = (6.95, 6.70, 6.99)
 CLOSE = (5.45, 5.70, 5.60)
+SEEDS = (1, 2, 3, 4, 5)
 
 
 def mirror(kind: str) -> str:
@@ -36,12 +37,6 @@ def test_a_clear_order_is_confirmed_by_a_test_that_does_not_pair() -> None:
     assert verdict.superiority == 1
     shuffled = judged("<", [arm("arl", *ARL, chance=SMALL), arm("nal", *NAL[::-1], chance=SMALL)])
     assert shuffled.p == pytest.approx(verdict.p)
-
-
-def test_greater_is_less_with_the_arms_swapped() -> None:
-    one = judged("<", [arm("a", *ARL), arm("b", *NAL)])
-    two = judged(">", [arm("b", *NAL), arm("a", *ARL)])
-    assert (one.verdict, one.p, one.effect_pp) == (two.verdict, two.p, two.effect_pp)
 
 
 errors = st.lists(st.floats(1, 20).map(lambda x: round(x, 2)), min_size=1, max_size=8)
@@ -63,14 +58,11 @@ def test_the_same_evidence_for_and_against_a_claim_gets_mirrored_verdicts(
     assert two.effect_pp == pytest.approx(-(one.effect_pp or 0))
 
 
-def test_a_spread_between_the_runs_that_settles_nothing_is_undecided() -> None:
-    assert judged("<", [arm("a", *ARL), arm("b", *CLOSE)]).verdict == "undecided"
-
-
 @pytest.mark.parametrize(
     ("shift", "kind"),
-    [(0.3, "leans_for"), (-0.3, "leans_against"), (1.5, "confirmed"), (-1.5, "contradicted")],
-)
+    [(0.1, "undecided"), (0.3, "leans_for"), (-0.3, "leans_against"), (1.5, "confirmed"),
+     (-1.5, "contradicted")],
+)  # fmt: skip
 def test_evidence_below_the_price_of_looks_leans(shift: float, kind: str) -> None:
     verdict = judged("<", [arm("a", 5.0, 5.1, 5.2), arm("b", *(e + shift for e in (5, 5.1, 5.2)))])
     assert verdict.verdict == kind
@@ -166,18 +158,11 @@ def test_a_diverged_run_is_an_outcome_of_its_arm() -> None:
     assert (verdict.effect_pp or 0) < -30
 
 
-def test_an_arm_that_always_diverges_is_found_worse_by_ranks() -> None:
-    steady = arm("a", 5.5, 5.6, 5.5, 5.4, 5.6)
-    lost = arm("b", *[90.0] * 5, diverged=[1, 2, 3, 4, 5])
-    verdict = judged("<", [steady, lost])
-    assert (verdict.verdict, verdict.uneven) == ("confirmed", ("b",))
-    assert verdict.p == pytest.approx(1 / 252)
-
-
-def test_a_diverged_run_is_worse_than_any_that_ended() -> None:
-    poor = arm("a", *(90.5 + i / 100 for i in range(5)))
-    lost = arm("b", *[90.0] * 5, diverged=[1, 2, 3, 4, 5])
-    found = judged("<", [poor, lost])
+@pytest.mark.parametrize("steady", [5.5, 90.5])  # also worse than the 90 % of guessing
+def test_an_arm_that_always_diverges_is_worse_than_any_that_ended(steady: float) -> None:
+    arms = [arm("a", *(steady + i / 100 for i in range(5))), arm("b", *[90.0] * 5, diverged=SEEDS)]
+    found = judged("<", arms)
+    assert (found.verdict, found.uneven) == ("confirmed" if steady < 90 else "leans_for", ("b",))
     assert found.superiority == 1
     assert found.p == pytest.approx(1 / 252)
 
@@ -200,8 +185,7 @@ def test_a_seed_that_failed_in_a_like_arm_asks_more_of_the_effect() -> None:
     capped = judged("<", arms, others=failed)
     assert (judged("<", arms).verdict, capped.verdict) == ("confirmed", "leans_for")
     assert capped.hidden_pp == pytest.approx(3 * 0.632, abs=0.01)
-    assert capped.p_adjusted is not None
-    assert capped.p_adjusted < 0.05  # the p-values stay
+    assert (capped.p_adjusted or 1) < 0.05  # the p-values stay
     assert judged("<", arms[::-1], others=failed).verdict == "leans_against"
     far = [arms[0], arm("56/nal", *(e + 2 for e in NAL))]
     assert judged("<", far, others=failed).verdict == "confirmed"  # more than failures could undo
@@ -248,13 +232,9 @@ def test_a_published_difference_has_the_spread_of_the_two_runs_that_it_is_of() -
 
 def test_outside_the_published_setting_no_verdict_reads_like_a_replication() -> None:
     arms = [arm("a", *ARL), arm("b", *NAL)]
+    assert judged("<", arms, published=[30.0]).verdict == "confirmed"  # though far from it
     assert judged("<", arms, at_published_setting=False).verdict == "holds_here"
     assert judged("<", arms[::-1], at_published_setting=False).verdict == "reversed_here"
-
-
-def test_a_confirmed_claim_may_be_far_from_its_published_size() -> None:
-    arms = [arm("a", *ARL), arm("b", *NAL)]
-    assert judged("<", arms, published=[30.0]).verdict == "confirmed"
 
 
 def test_the_published_difference_is_measured_in_spreads_of_one_run() -> None:
@@ -281,11 +261,17 @@ def test_a_chain_holds_when_its_weakest_step_does() -> None:
     assert (verdict.verdict, verdict.step) == ("confirmed", "a1 < a2")
     assert verdict.effect_pp == pytest.approx(1.0)
     assert verdict.p == pytest.approx(alone.p, rel=0.5)  # the first arm is a reference here
+    fewer = [arm("a", *ARL, 5.4, 5.5), arm("b", *NAL, 6.8, 6.9), arm("c", 9.0, 9.1)]
+    waits = judged("monotone_increasing", fewer)
+    assert (waits.n, waits.look, waits.verdict) == (2, 0, "undecided")
 
 
 def test_one_reversed_step_contradicts_a_chain_at_the_price_of_its_steps() -> None:
     verdict = chain(5.0, 7.0, 5.0)
     assert (verdict.verdict, verdict.step) == ("contradicted", "a1 < a2")
+    arms = [arm("a", 7, 7, 7), arm("b", 6, 6, 6), arm("c", 5, 5, 5)]
+    falling = judged("monotone_decreasing", arms)
+    assert (falling.verdict, falling.step) == ("confirmed", "a > b")
     two = judged("<", [arm("a1", 7.0, 7.1, 7.2), arm("a2", 5.0, 5.1, 5.2)])
     assert verdict.p_against == pytest.approx(2 * (two.p_against or 0), rel=0.5)
 
@@ -294,12 +280,6 @@ def test_the_step_that_decides_a_chain_is_the_one_that_is_shown() -> None:
     found = chain(5.0, 5.05, 5.75, published=[0.02, 5.0])
     assert (found.verdict, found.step, found.published_pp) == ("smaller", "a1 < a2", 5.0)
     assert found.effect_pp == pytest.approx(0.7)
-
-
-def test_the_seeds_of_a_chain_are_those_of_all_its_arms() -> None:
-    arms = [arm("a", *ARL, 5.4, 5.5), arm("b", *NAL, 6.8, 6.9), arm("c", 9.0, 9.1)]
-    verdict = judged("monotone_increasing", arms)
-    assert (verdict.n, verdict.look, verdict.verdict) == (2, 0, "undecided")
 
 
 def test_a_growing_gap_is_a_trend_over_its_levels() -> None:
@@ -334,20 +314,12 @@ def test_arms_are_not_alike_while_failures_may_be_hidden_in_either(like: str) ->
     assert found.verdict == "leans_for"
 
 
-@pytest.mark.parametrize(
-    "options", [{}, {"margin": 0.0}, {"margin": -1.0}, {"margin": 1.0, "published": [1.0, 2.0]}]
-)
-def test_an_equivalence_that_cannot_be_put_is_refused(options: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"margin|published"):
-        question("~", [arm("a", 5.0), arm("b", 5.0)], **options)
-
-
 # --------------------------------------------------------------------------- guard and images
 
 
 def test_networks_that_have_not_learnt_are_not_decided_about() -> None:
     arms = [arm("a", *ARL), arm("b", *NAL)]
-    verdict = judged("<", arms, not_learnt=["b", "elsewhere"])
+    verdict = judged("<", arms, not_learnt=["b"])
     assert (verdict.verdict, verdict.not_learnt) == ("not_learnt", ("b",))
     assert verdict.p_adjusted is not None  # the numbers stay
 
@@ -362,9 +334,7 @@ def test_other_test_images_are_asked_about_where_predictions_are_kept() -> None:
     rng = np.random.default_rng(4)
     arms = [predicted("a", 0.05, rng), predicted("b", 0.09, rng)]
     verdict = judged("<", arms)
-    assert verdict.p_images is not None
-    assert verdict.p is not None
-    assert verdict.p <= verdict.p_images < 0.01
+    assert (verdict.p or 1) <= (verdict.p_images or 0) < 0.01
     assert judged("<", [arms[0], replace(arms[1], correct=None)]).p_images is None
 
 
@@ -380,9 +350,7 @@ def test_the_look_that_finds_the_published_difference_is_named() -> None:
 
 def test_importing_the_statistics_loads_neither_scipy_nor_torch() -> None:
     code = "import resbench.stats.claims, resbench.stats.cells, sys; print(*sorted(sys.modules))"
-    loaded = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, check=True, text=True
-    )
-    modules = set(loaded.stdout.split())
+    command = [sys.executable, "-c", code]
+    modules = set(subprocess.check_output(command, text=True).split())
     assert "resbench.stats.claims" in modules
     assert not modules & {"scipy", "torch", "mlflow", "pandas", "statsmodels"}

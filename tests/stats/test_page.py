@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean, stdev
-from types import ModuleType
 
 import pytest
 
@@ -16,13 +14,15 @@ from resbench.analysis.arms import arm_of, images_kept
 from resbench.analysis.results import seed_of
 from resbench.stats.claims import ClaimVerdict, Question, judge_claims
 from resbench.stats.guard import fall_limit, last_fall
-from resbench.stats.images import mcnemar
 from resbench.stats.power import detectable
 from resbench.stats.spread import Arm, sampling_sd
+from resbench.stats.textbook import mcnemar
 from resbench.store.layout import RunFolder
 from resbench.store.metrics import EpochMetrics, read_epochs
 from resbench.store.records import RunRecord
 from resbench.store.scan import scan
+from tests.stats.arms import NEVER_RUN
+from tools import simulate
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "statistics.md").read_text()
@@ -36,20 +36,7 @@ ROWS = (
 )
 
 
-@pytest.fixture(scope="module")
-def simulate() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("simulate", ROOT / "tools" / "simulate.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    import sys
-
-    sys.modules["simulate"] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-def measured(simulate: ModuleType) -> dict[str, list[float]]:
+def measured() -> dict[str, list[float]]:
     """Return the rows of the page's tables by label, and their headers in order."""
     section = PAGE.partition(simulate.BEGIN)[2].partition(simulate.END)[0]
     rows = [line.strip("| ").split(" | ") for line in section.splitlines() if line[:1] == "|"]
@@ -59,14 +46,14 @@ def measured(simulate: ModuleType) -> dict[str, list[float]]:
             and row not in headers}  # fmt: skip
 
 
-def test_every_scenario_of_the_script_is_on_the_page(simulate: ModuleType) -> None:
-    found = measured(simulate)
+def test_every_scenario_of_the_script_is_on_the_page() -> None:
+    found = measured()
     assert {*simulate.EQUAL, *simulate.PUBLISHED} <= found.keys()
     assert set(ROWS) <= found.keys()
 
 
-def test_no_false_verdict_is_more_frequent_than_the_page_promises(simulate: ModuleType) -> None:
-    found = measured(simulate)
+def test_no_false_verdict_is_more_frequent_than_the_page_promises() -> None:
+    found = measured()
     noise = 3 * math.sqrt(5 * 95 / 1000)  # of a rate of 5 % in 1,000 studies, at least as many
     for label in simulate.EQUAL:
         if not label.startswith("equal means"):  # named under Limits
@@ -78,8 +65,8 @@ def test_no_false_verdict_is_more_frequent_than_the_page_promises(simulate: Modu
 
 
 @pytest.mark.parametrize("label", ROWS)
-def test_the_functions_still_give_the_numbers_of_the_page(simulate: ModuleType, label: str) -> None:
-    page = measured(simulate)[label]
+def test_the_functions_still_give_the_numbers_of_the_page(label: str) -> None:
+    page = measured()[label]
     tables = simulate.tables(REPETITIONS, [label]).values()
     ((_, *again),) = [row for table in tables for row in table]
     for ours, theirs in zip(map(float, again), page, strict=True):
@@ -105,12 +92,9 @@ def judge_example(seeds: Sequence[int]) -> tuple[ClaimVerdict, dict[str, Arm]]:
     folders = [RunFolder(ROOT / "results", run.key) for own in runs.values() for run in own]
     kept = images_kept(folders)
     arms = {name: arm_of(name, own, "test_top1_err", kept) for name, own in runs.items()}
-    claim = Question(
-        "<", [("ARL",), ("NAL",)], arms, (1, 2, 3), published=[0.37], at_published_setting=False
-    )
-    nothing = {name: Arm(name, (), (), 1.0) for name in "xy"}
-    rest = Question("<", [("x",), ("y",)], nothing, (1, 2, 3))
-    return judge_claims([claim, *[rest] * 4])[0], arms
+    less = simulate.less("ARL", "NAL")
+    claim = Question(less, arms, (1, 2, 3), published=[0.37], at_published_setting=False)
+    return judge_claims([claim, *[NEVER_RUN] * 4])[0], arms
 
 
 def said(*sentences: str) -> None:
@@ -130,12 +114,13 @@ def test_the_worked_example_is_what_its_two_runs_give() -> None:
     one, other = (arm.correct for arm in arms.values())
     assert one is not None
     assert other is not None
-    images = mcnemar(one[0], other[0])
+    alone = [int((one > other).sum()), int((one < other).sum())]
+    one_sided = mcnemar(one[0], other[0]) / 2
     said(
         f"difference is {found.effect_pp:.2f}; chance flips of the images alone give it an sd of "
         f"{flips:.2f}",
-        f"NAL alone is right on {images.c} images, ARL alone on {images.b:,}",
-        f"McNemar's p is {images.p_b_worse:.2g} for",
+        f"NAL alone is right on {alone[1]} images, ARL alone on {alone[0]:,}",
+        f"McNemar's p is {one_sided:.2g} for",
         f"difference of {detectable(3, flips, 2):.2f} pp",
         f"one of {detectable(3, flips, 2, alpha=0.01):.2f} among the five claims",
         f"eight find {detectable(8, flips, 2, alpha=0.01):.2f}",

@@ -58,8 +58,7 @@ def _questions(table: TableRuns, kept: Kept) -> list[Question]:
         guarded = () if whole or claim.metric in SIGNAL_METRICS else one.cells
         questions.append(
             Question(
-                one.operator,
-                one.terms,
+                one,
                 own,
                 seeds,
                 margin=claim.margin_pp,

@@ -19,12 +19,11 @@ from resbench.analysis.arms import arm_of, images_kept
 from resbench.analysis.names import cells_of, code_label, listed, run_label
 from resbench.analysis.results import identity_of, seed_of
 from resbench.errors import UsageError
-from resbench.stats.contrasts import Tested, put_to_test
-from resbench.stats.images import mcnemar, other_images_p
-from resbench.stats.intervals import summarise
+from resbench.stats.contrasts import Tested, other_images_p, put_to_test
 from resbench.stats.multiplicity import ALPHA, holm
 from resbench.stats.power import MIN_SEEDS
 from resbench.stats.spread import Arm
+from resbench.stats.textbook import mcnemar, summarise
 from resbench.store.layout import RunFolder
 from resbench.store.records import RunRecord
 from resbench.store.scan import scan
@@ -243,7 +242,7 @@ def _images_p(arms: Sequence[Arm], found: Tested) -> float | None:
     if min(len(a), len(b)) > 1:
         p = other_images_p(found.estimate, a, b)
         return 2 * min(p, 1 - p)
-    return max(mcnemar(x, y).p_two_sided for x, y in itertools.product(a, b))
+    return max(mcnemar(x, y) for x, y in itertools.product(a, b))
 
 
 def _adjusted(pairs: Sequence[CellPair]) -> Iterator[CellPair]:

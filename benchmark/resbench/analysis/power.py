@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from resbench.analysis.declared import as_declared
 from resbench.analysis.results import all_measured
 from resbench.data.fit import test_images
+from resbench.stats.contrasts import steps_of
 from resbench.stats.multiplicity import ALPHA
 from resbench.stats.power import detectable, first_look, per_test_power
 from resbench.stats.spread import USUAL_SD_PP, sampling_sd
-from resbench.stats.steps import steps_of
 from resbench.store.records import RunRecord
 from resbench.suite.claims import ParsedClaim
 from resbench.suite.expand import Expanded, parsed_claims
@@ -83,7 +83,7 @@ def published_steps(
     """
     errors = published_errors(expanded, claim.metric)
     published = {name: value for name, (value, _) in errors.items()}
-    steps = steps_of(parsed.operator, parsed.terms)
+    steps = steps_of(parsed)
     if published.keys() >= set(parsed.cells):
         return tuple(
             sum(w * published[name] for w, name in zip(step.weights, step.arms, strict=True))
@@ -95,7 +95,7 @@ def published_steps(
 
 
 def _power(expanded: Expanded, claim: Claim, parsed: ParsedClaim, runs: Runs, claims: int) -> Power:
-    steps = steps_of(parsed.operator, parsed.terms)
+    steps = steps_of(parsed)
     seeds, spread = len(expanded.seeds), _spread(expanded, claim, parsed, runs)
     sd = spread.sd_pp * math.hypot(*steps[0].weights)
     published = min(published_steps(expanded, claim, parsed) or (), default=None)

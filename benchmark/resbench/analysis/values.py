@@ -16,8 +16,8 @@ from resbench.datasets import DATA_SETS
 from resbench.errors import UsageError
 from resbench.models import FAMILIES, ZooEntry, zoo_entry
 from resbench.stats.cells import CellKind, judge_cell
-from resbench.stats.intervals import summarise
 from resbench.stats.spread import Arm
+from resbench.stats.textbook import summarise
 from resbench.suite.expand import Context
 from resbench.suite.load import Loaded
 from resbench.suite.metrics import METRICS

@@ -1,5 +1,4 @@
 """Spread, tests, power and verdicts: pure functions over errors and predictions, numbers only.
 
-The method, its sources, its limits and how often each verdict is wrong: docs/statistics.md. scipy
-is imported by the functions that need it, and never scipy.stats, which takes seconds to import.
+The method, its sources, its limits and how often each verdict is wrong: docs/statistics.md.
 """

@@ -1,37 +1,35 @@
 """Judges the sentences of a source: an order, an equivalence or a trend over the arms of a suite.
 
-A claim is a set of contrasts that must all be above 0 (`steps`). It holds when the weakest of them
-does; it fails when one of them is below 0, and is smaller than published when one of them is.
+A claim is a set of contrasts that must all be above 0 (`steps_of`). It holds when the weakest of
+them does; it fails when one of them is below 0, and is smaller than published when one of them is.
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from resbench.stats.contrasts import Tested, paired_interval, put_to_test
-from resbench.stats.images import other_images_p
-from resbench.stats.multiplicity import ALPHA, LOOKS, holm, times_looks
+from resbench.stats.contrasts import (
+    Estimate,
+    Step,
+    Tested,
+    other_images_p,
+    paired_interval,
+    put_to_test,
+    steps_of,
+)
+from resbench.stats.multiplicity import ALPHA, Waiting, complete_look, holm, times_looks
 from resbench.stats.power import first_look
-from resbench.stats.ranks import superiority
 from resbench.stats.spread import USUAL_SD_PP, Arm
-from resbench.stats.steps import Operator, Step, steps_of
+from resbench.stats.textbook import Interval, superiority
+from resbench.suite.claims import ParsedClaim
 
 ClaimKind = Literal[
-    "confirmed",
-    "contradicted",
-    "holds_here",
-    "reversed_here",
-    "smaller",
-    "leans_for",
-    "leans_against",
-    "undecided",
-    "not_learnt",
-    "not_run",
-]
+    "confirmed", "contradicted", "holds_here", "reversed_here", "smaller", "leans_for",
+    "leans_against", "undecided", "not_learnt", "not_run",
+]  # fmt: skip
 """In another setting than the source's, "confirmed" is "holds_here" and "contradicted"
 "reversed_here": nothing there must read like a replication."""
 
@@ -42,47 +40,25 @@ it is a quarter of the smallest difference that the sources make anything of."""
 
 @dataclass(frozen=True)
 class Question:
-    """One claim and the arms of its suite. Raises ValueError for a claim that cannot be put."""
+    """One claim and the arms of its suite."""
 
-    operator: Operator
-    terms: Sequence[tuple[str, ...]]
-    """Cells: one each, of `gap_grows` pairs (a, b), a gap being error(b) - error(a)."""
+    claim: ParsedClaim
     arms: Mapping[str, Arm] = field(repr=False)
     """All arms of the suite by cell, of the error that the claim is about."""
     seeds: Sequence[int]
     """In the order in which looks take them."""
     margin: float | None = None
+    """Of a claim "~", and of no other."""
     published: Sequence[float] = ()
     """The source's difference at every step, positive as claimed; nothing where not published."""
     at_published_setting: bool = True
     """Whether the runs are of the source's setting, so that its sizes mean something for them."""
     not_learnt: Sequence[str] = ()
-    """Cells that the learning guard keeps from being decided about."""
+    """Cells of the claim that the learning guard keeps from being decided about."""
     ours: bool = False
     """Whether no source makes the claim; such claims are a family of their own."""
     planning_sd: float | None = None
     """A guess of one run's sd for the seeds needed, while none is measured."""
-
-    def __post_init__(self) -> None:
-        if (self.operator == "~") != (self.margin is not None):
-            raise ValueError(
-                f"operator {self.operator!r} with margin {self.margin}: '~' takes one, others none"
-            )
-        if self.margin is not None and not self.margin > 0:
-            raise ValueError(f"margin {self.margin} is not positive")
-        steps = len(self.steps)
-        if self.published and len(self.published) != steps:
-            raise ValueError(f"{len(self.published)} published differences for {steps} steps")
-
-    @property
-    def steps(self) -> list[Step[str]]:
-        """The contrasts that must all show."""
-        return steps_of(self.operator, self.terms)
-
-    @property
-    def cells(self) -> tuple[str, ...]:
-        """Every cell that the claim speaks of, once."""
-        return tuple(dict.fromkeys(cell for term in self.terms for cell in term))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +71,6 @@ class ClaimVerdict:
 
     verdict: ClaimKind
     at_published_setting: bool
-    """Whether the runs are of the source's own setting, so that the verdict is one on its claim."""
     n: int
     """Runs of the smallest arm, also those after the look."""
     look: int
@@ -106,10 +81,10 @@ class ClaimVerdict:
     effect_pp: float | None
     se_pp: float | None
     df: float | None
-    interval: tuple[float, float] | None
-    """At 95 %; None before a look."""
-    paired_interval: tuple[float, float] | None
-    """Of the same effect at 95 %, paired by seed; no verdict rests on it."""
+    interval: Interval | None
+    """None before a look."""
+    paired_interval: Interval | None
+    """Of the same effect, paired by seed; no verdict rests on it."""
     superiority: float | None
     """The share of pairs of runs, one of each arm, that show the order; None for a trend."""
     p: float | None
@@ -130,8 +105,7 @@ class ClaimVerdict:
     """Every cell that it compares."""
     missing: tuple[str, ...]
     """Those without a run."""
-    waiting: tuple[tuple[str, int], ...]
-    """Runs (cell, seed) that the next look lacks."""
+    waiting: Waiting
     diverged: Mapping[str, int]
     """How many of the runs that count diverged, by cell, where any did."""
     diverged_later: Mapping[str, int]
@@ -149,12 +123,11 @@ class ClaimVerdict:
         return self.verdict != "not_run"
 
 
-@dataclass(frozen=True)
-class _Side:
+class _Side(NamedTuple):
     """One of three questions: for the claim, against it, smaller than published."""
 
     p: float | None
-    """Of this claim alone."""
+    """Of this claim alone; None where nothing decides."""
     step: int
     """The step that it is about."""
 
@@ -165,20 +138,17 @@ class _Evidence:
 
     question: Question
     look: int
-    waiting: tuple[tuple[str, int], ...]
+    waiting: Waiting
     arms: Mapping[str, Arm]
     """All arms of the suite, with the runs of the look alone."""
+    steps: Sequence[Step]
     tests: Sequence[Tested]
     """Of every step."""
     sides: tuple[_Side, _Side, _Side]
 
     @property
     def missing(self) -> tuple[str, ...]:
-        return tuple(cell for cell in self.question.cells if not self.arms[cell].n)
-
-    @property
-    def not_learnt(self) -> tuple[str, ...]:
-        return tuple(cell for cell in self.question.cells if cell in self.question.not_learnt)
+        return tuple(cell for cell in self.question.claim.cells if not self.arms[cell].n)
 
     @property
     def hidden(self) -> float:
@@ -187,8 +157,8 @@ class _Evidence:
     @property
     def later(self) -> dict[str, int]:
         """How many runs after the look diverged, by cell."""
-        whole = self.question.arms
-        late = {c: len(whole[c].diverged - self.arms[c].diverged) for c in self.question.cells}
+        whole, cells = self.question.arms, self.question.claim.cells
+        late = {cell: len(whole[cell].diverged - self.arms[cell].diverged) for cell in cells}
         return {cell: runs for cell, runs in late.items() if runs}
 
 
@@ -199,50 +169,34 @@ def judge_claims(questions: Sequence[Question]) -> tuple[ClaimVerdict, ...]:
     for, against, and smaller than published. Each has a rate of false alarms of at most ALPHA over
     the suite and all looks together.
     """
-    sizes = Counter(question.ours for question in questions)
-    found = list(map(_evidence, questions))
-    adjusted: list[list[float | None]] = [[None] * 3 for _ in found]
-    for ours in (False, True):
-        family = [i for i, question in enumerate(questions) if question.ours == ours]
-        for side in range(3):
-            corrected = holm([times_looks(found[i].sides[side].p) for i in family])
-            for i, p in zip(family, corrected, strict=True):
-                adjusted[i][side] = p
-    return tuple(
-        _verdict(evidence, ps, sizes[evidence.question.ours])
-        for evidence, ps in zip(found, adjusted, strict=True)
-    )
+    families = {
+        ours: iter(_judge_family([q for q in questions if q.ours == ours]))
+        for ours in (False, True)
+    }
+    return tuple(next(families[question.ours]) for question in questions)
+
+
+def _judge_family(questions: Sequence[Question]) -> list[ClaimVerdict]:
+    found = [_evidence(question) for question in questions]
+    sides = [holm([times_looks(e.sides[side].p) for e in found]) for side in range(3)]
+    adjusted = zip(*sides, strict=True)
+    return [_verdict(e, ps, len(found)) for e, ps in zip(found, adjusted, strict=True)]
 
 
 def _evidence(q: Question) -> _Evidence:
-    look, waiting = _look(q, [q.arms[cell] for cell in q.cells])
+    look, waiting = complete_look([q.arms[cell] for cell in q.claim.cells], q.seeds)
     # What came after the look is in none of its numbers, so that they stay what they are.
-    arms = {cell: arm.among(q.seeds[:look]) if look else arm for cell, arm in q.arms.items()}
+    arms = {cell: arm.only(q.seeds[:look]) if look else arm for cell, arm in q.arms.items()}
+    steps, alike = steps_of(q.claim), q.claim.operator == "~"
     tests = [
-        put_to_test(
-            [arms[cell] for cell in step.arms], step.weights, arms.values(),
-            alike=q.operator == "~",
-        )
-        for step in q.steps
-    ]  # fmt: skip
-    return _Evidence(q, look, waiting, arms, tests, _sides(q, tests, decides=look > 0))
-
-
-def _look(q: Question, arms: Iterable[Arm]) -> tuple[int, tuple[tuple[str, int], ...]]:
-    """Return the latest complete look, and the runs that the next one lacks."""
-    reached, arms = 0, list(arms)
-    for look in LOOKS:
-        lacking = tuple(
-            (arm.cell, seed) for arm in arms for seed in q.seeds[:look] if seed not in arm.seeds
-        )
-        if lacking or len(q.seeds) < look:
-            return reached, lacking
-        reached = look
-    return reached, ()
+        put_to_test([arms[cell] for cell in step.arms], step.weights, arms.values(), alike=alike)
+        for step in steps
+    ]
+    return _Evidence(q, look, waiting, arms, steps, tests, _sides(q, tests, decides=look > 0))
 
 
 def _sides(q: Question, tests: Sequence[Tested], *, decides: bool) -> tuple[_Side, _Side, _Side]:
-    """Return the claim's p-values, each with its step; None for all where nothing decides.
+    """Return the claim's p-values, each with its step.
 
     All steps must hold: the largest p (intersection-union test, Berger 1982). One step suffices
     against: the smallest, times the steps that it could have been.
@@ -253,7 +207,7 @@ def _sides(q: Question, tests: Sequence[Tested], *, decides: bool) -> tuple[_Sid
         return unknown, unknown, unknown
     if q.margin is not None:
         (test,) = tests
-        if test.p is None or test.uneven:
+        if test.uneven:
             return unknown, unknown, unknown
         within, beyond = test.estimate.p_within(q.margin), test.estimate.p_beyond(q.margin)
         return _Side(within, 0), _Side(beyond, 0), unknown
@@ -267,7 +221,7 @@ def _sides(q: Question, tests: Sequence[Tested], *, decides: bool) -> tuple[_Sid
 def _p_smaller(test: Tested, published: float) -> float | None:
     """Return the p for a true difference below the published one, which is that of two runs.
 
-    It spreads as ours would at one run a cell.
+    It spreads as measured ones would at one run a cell.
     """
     if test.uneven or published <= 0:
         return None
@@ -286,8 +240,7 @@ def _any(pvalues: Sequence[float | None], otherwise: int) -> _Side:
 
 def _weakness(test: Tested) -> tuple[bool, float, float]:
     """Sort key: the step with an unknown p, then with the largest."""
-    p = test.p
-    return (p is None, 0.0 if p is None else p, -test.estimate.effect)
+    return (test.p is None, test.p or 0.0, -test.estimate.effect)
 
 
 def _kind(e: _Evidence, adjusted: Sequence[float | None]) -> tuple[ClaimKind, _Side]:
@@ -297,18 +250,19 @@ def _kind(e: _Evidence, adjusted: Sequence[float | None]) -> tuple[ClaimKind, _S
         return "not_run", pro
     if not e.look:
         return "undecided", pro
-    if e.not_learnt:
+    if e.question.not_learnt:
         return "not_learnt", pro
 
     def shown(p: float | None) -> bool:
         return p is not None and p <= ALPHA
 
-    here, least = e.question.at_published_setting, SMALLEST_PP + e.hidden
-    if e.question.operator == "~":
+    if e.question.claim.operator == "~":
         enough = [not e.hidden] * 2
     else:
+        least = SMALLEST_PP + e.hidden
         effects = [e.tests[side.step].estimate.effect for side in (pro, against)]
         enough = [effects[0] >= least, effects[1] <= -least]
+    here = e.question.at_published_setting
     if not e.later:
         if shown(adjusted[0]) and enough[0]:
             return ("confirmed" if here else "holds_here"), pro
@@ -323,44 +277,47 @@ def _kind(e: _Evidence, adjusted: Sequence[float | None]) -> tuple[ClaimKind, _S
 
 def _verdict(e: _Evidence, adjusted: Sequence[float | None], claims: int) -> ClaimVerdict:
     q, (kind, side) = e.question, _kind(e, adjusted)
-    step, test = q.steps[side.step], e.tests[side.step]
+    cells, step, found = q.claim.cells, e.steps[side.step], e.tests[side.step].estimate
     picked = [e.arms[cell] for cell in step.arms]
-    ordered = sorted(zip(step.weights, picked, strict=True), key=lambda pair: pair[0])
-    pair = [arm for _, arm in ordered]
-    two, found = len(pair) == 2 and not e.missing, test.estimate
+    is_pair = len(picked) == 2 and not e.missing
     interval = found.interval()
     known = e.look > 0 and math.isfinite(interval[0])  # one of two runs would mislead
-    sign = {"monotone_increasing": " < ", "monotone_decreasing": " > "}.get(q.operator)
+    published = q.published[side.step] if q.published else None
+    uneven = {cell for test in e.tests for cell in test.uneven}
+    of_chain = {
+        "monotone_increasing": " < ".join(step.arms),
+        "monotone_decreasing": " > ".join(reversed(step.arms)),
+    }
     return ClaimVerdict(
         verdict=kind,
         at_published_setting=q.at_published_setting,
-        n=min(q.arms[cell].n for cell in q.cells),
+        n=min(q.arms[cell].n for cell in cells),
         look=e.look,
-        published_pp=q.published[side.step] if q.published else None,
-        published_z=_published_z(q, step, test, side.step),
+        published_pp=published,
+        published_z=None if published is None else published / _published_sd(q, step, found),
         effect_pp=_finite(found.effect),
         se_pp=_finite(found.se),
         df=_finite(found.df),
         interval=interval if known else None,
         paired_interval=paired_interval(picked, step.weights) if e.look else None,
-        superiority=superiority(pair[0].ranked, pair[1].ranked) if two else None,
+        superiority=superiority(picked[0].ranked, picked[1].ranked) if is_pair else None,
         p=e.sides[0].p,
         p_adjusted=adjusted[0],
         p_against=e.sides[1].p,
         p_against_adjusted=adjusted[1],
         p_smaller=e.sides[2].p,
         p_smaller_adjusted=adjusted[2],
-        p_images=_p_images(q, e) if e.look and q.operator != "~" else None,
-        step=sign.join(step.arms) if sign else None,
-        seeds_needed=_seeds_needed(q, step, test, claims),
-        cells=q.cells,
+        p_images=_p_images(e) if e.look and q.margin is None else None,
+        step=of_chain.get(q.claim.operator),
+        seeds_needed=_seeds_needed(e, step, found, claims),
+        cells=cells,
         missing=e.missing,
         waiting=e.waiting,
-        diverged={c: len(e.arms[c].diverged) for c in q.cells if e.arms[c].diverged},
+        diverged={cell: len(e.arms[cell].diverged) for cell in cells if e.arms[cell].diverged},
         diverged_later=e.later,
-        uneven=tuple(dict.fromkeys(cell for test in e.tests for cell in test.uneven)),
+        uneven=tuple(cell for cell in cells if cell in uneven),
         hidden_pp=e.hidden,
-        not_learnt=e.not_learnt,
+        not_learnt=tuple(q.not_learnt),
     )
 
 
@@ -368,34 +325,29 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _p_images(q: Question, e: _Evidence) -> float | None:
+def _p_images(e: _Evidence) -> float | None:
     found = []
-    for step, test in zip(q.steps, e.tests, strict=True):
-        order = sorted(zip(step.weights, step.arms, strict=True))
-        better, worse = (e.arms[cell].correct for _, cell in (order[0], order[-1]))
-        if len(order) != 2 or test.uneven or better is None or worse is None:
+    for step, test in zip(e.steps, e.tests, strict=True):
+        better, worse = (e.arms[cell].correct for cell in step.arms[:2])
+        if len(step.arms) > 2 or test.uneven or better is None or worse is None:
             return None
         found.append(other_images_p(test.estimate, better, worse))
     return max(found)
 
 
-def _published_z(q: Question, step: Step[str], test: Tested, at: int) -> float | None:
-    if not q.published:
-        return None
-    sd = test.estimate.sd
-    sd = sd if math.isfinite(sd) and q.at_published_setting else 0.0
-    return q.published[at] / (sd or USUAL_SD_PP * math.hypot(*step.weights))
+def _published_sd(q: Question, step: Step, found: Estimate) -> float:
+    """Return the sd of a published difference: as measured at its own setting, else the usual."""
+    sd = found.sd if math.isfinite(found.sd) and q.at_published_setting else 0.0
+    return sd or USUAL_SD_PP * math.hypot(*step.weights)
 
 
-def _seeds_needed(q: Question, step: Step[str], test: Tested, claims: int) -> int | None:
-    """The look that finds the published difference (without one: ours), or shows equivalence."""
-    delta = test.estimate.effect
+def _seeds_needed(e: _Evidence, step: Step, found: Estimate, claims: int) -> int | None:
+    """Return the look that finds the published (else: the measured) size, or shows equivalence."""
+    q, delta, sd, tests = e.question, found.effect, found.sd, len(e.steps)
     if q.margin is not None:
-        delta = q.margin
+        delta, tests = q.margin, 2
     elif q.at_published_setting and q.published:
         delta = min(q.published)
-    sd = test.estimate.sd
     if not math.isfinite(sd) and q.planning_sd is not None:
         sd = q.planning_sd * math.hypot(*step.weights)
-    tests = 2 if q.margin is not None else len(q.steps)
     return first_look(delta, sd, len(step.arms), alpha=ALPHA / claims, tests=tests)

@@ -1,7 +1,7 @@
 """Differences between arms over runs: Welch's t with the prior of `spread`, or exact ranks.
 
 A contrast is a weighted sum of the arms' mean errors, so a difference (-1, +1), a step of a chain
-and a growth of gaps are one computation.
+and a growth of gaps are one computation. Of two arms the first is the better one, as claimed.
 """
 
 from __future__ import annotations
@@ -9,11 +9,45 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain, pairwise
+from typing import TYPE_CHECKING
 
-from resbench.stats import student
-from resbench.stats.intervals import QUANTILE, Interval, summarise
-from resbench.stats.ranks import rank_p
 from resbench.stats.spread import Arm, hidden_loss, moderated, reference_variance, uneven
+from resbench.stats.textbook import Interval, cdf, interval_of, rank_p, summarise
+from resbench.suite.claims import ParsedClaim
+
+if TYPE_CHECKING:  # `plan` and `validate` start without numpy
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Step:
+    """One contrast of a claim, positive as claimed."""
+
+    arms: tuple[str, ...]
+    weights: tuple[float, ...]
+
+
+def steps_of(claim: ParsedClaim) -> list[Step]:
+    """Return the contrasts that must all show for the claim to hold."""
+    arms = tuple(chain.from_iterable(claim.terms))
+    if claim.operator == "gap_grows":
+        rises = trend_weights(len(claim.terms))
+        return [Step(arms, tuple(rise * sign for rise in rises for sign in (-1.0, 1.0)))]
+    falls = claim.operator in (">", "monotone_decreasing")
+    pairs = ((b, a) if falls else (a, b) for a, b in pairwise(arms))
+    return [Step(pair, (-1.0, 1.0)) for pair in pairs]
+
+
+def trend_weights(levels: int) -> tuple[float, ...]:
+    """Return the weights by which values give their fitted line's rise from first to last level.
+
+    That is the least-squares slope over the level's index, times the number of steps.
+    """
+    x = [i - (levels - 1) / 2 for i in range(levels)]
+    squares = math.fsum(v * v for v in x)
+    return tuple(v * (levels - 1) / squares for v in x)
 
 
 @dataclass(frozen=True)
@@ -30,26 +64,24 @@ class Estimate:
 
     def interval(self) -> Interval:
         """Return the interval of the contrast."""
-        if not math.isfinite(self.se):
-            return -math.inf, math.inf
-        reach = student.quantile(QUANTILE, self.df) * self.se
-        return self.effect - reach, self.effect + reach
+        return interval_of(self.effect, self.se, self.df)
 
     def p_above(self, threshold: float = 0.0) -> float | None:
         """Return the one-sided p-value for "the contrast exceeds threshold"; None if unknown."""
         if not math.isfinite(self.se):
             return None
-        return student.cdf((threshold - self.effect) / self.se, self.df)
+        return cdf((threshold - self.effect) / self.se, self.df)
 
     def p_below(self, threshold: float = 0.0) -> float | None:
         """Return the one-sided p-value for "the contrast is below threshold"; None if unknown."""
         if not math.isfinite(self.se):
             return None
-        return student.cdf((self.effect - threshold) / self.se, self.df)
+        return cdf((self.effect - threshold) / self.se, self.df)
 
     def p_within(self, margin: float) -> float | None:
         """Return the p-value for |contrast| < margin: two one-sided tests (Schuirmann 1987)."""
-        return _largest((self.p_above(-margin), self.p_below(margin)))
+        above, below = self.p_above(-margin), self.p_below(margin)
+        return None if above is None or below is None else max(above, below)
 
     def p_beyond(self, margin: float = 0.0) -> float | None:
         """Return the p-value for |contrast| > margin, doubled for its two directions."""
@@ -70,11 +102,6 @@ class Tested:
     """Points of the effect that failures may take which the arms' runs did not show."""
 
 
-def _largest(pvalues: Iterable[float | None]) -> float | None:
-    known = list(pvalues)
-    return None if None in known else max(p for p in known if p is not None)
-
-
 def estimate(
     arms: Sequence[Arm], weights: Sequence[float], references: Sequence[float]
 ) -> Estimate:
@@ -93,19 +120,6 @@ def estimate(
         total += parts[-1] / arm.n
         degrees += (parts[-1] / arm.n) ** 2 / df
     return Estimate(effect, math.sqrt(sum(parts)), math.sqrt(total), total**2 / degrees, n)
-
-
-def paired_interval(arms: Sequence[Arm], weights: Sequence[float]) -> Interval | None:
-    """Return the interval of a contrast paired by seed; None below two seeds or after a divergence.
-
-    The arms have the same seeds in the same order. For information: no verdict rests on it.
-    """
-    if min(arm.n for arm in arms) < 2 or any(arm.diverged for arm in arms):
-        return None
-    rows = zip(*(arm.errors for arm in arms), strict=True)
-    found = summarise([sum(w * e for w, e in zip(weights, row, strict=True)) for row in rows])
-    reach = student.quantile(QUANTILE, found.n - 1) * found.sd / math.sqrt(found.n)
-    return found.mean - reach, found.mean + reach
 
 
 def put_to_test(
@@ -132,7 +146,7 @@ def put_to_test(
         return Tested(found, found.p_above(), found.p_below(), odd, hidden)
     if len(arms) != 2 or found.n < 2:
         return Tested(found, None, None, odd, hidden)
-    (_, better), (_, worse) = sorted(zip(weights, arms, strict=True), key=lambda pair: pair[0])
+    better, worse = arms
     p, opposite_p = rank_p(better.ranked, worse.ranked), rank_p(worse.ranked, better.ranked)
     # Ranks do not see how bad a failure is: an arm that fails must be better on average too.
     if better.cell in odd:
@@ -140,3 +154,38 @@ def put_to_test(
     if worse.cell in odd:
         opposite_p = max(opposite_p, found.p_below() or 0.0)
     return Tested(found, p, opposite_p, odd, hidden)
+
+
+def paired_interval(arms: Sequence[Arm], weights: Sequence[float]) -> Interval | None:
+    """Return the interval of a contrast paired by seed; None below two seeds or after a divergence.
+
+    The arms have the same seeds in the same order. For information: no verdict rests on it.
+    """
+    n = min(arm.n for arm in arms)
+    if n < 2 or any(arm.diverged for arm in arms):
+        return None
+    rows = zip(*(arm.errors for arm in arms), strict=True)
+    found = summarise([sum(w * e for w, e in zip(weights, row, strict=True)) for row in rows])
+    return interval_of(found.mean, found.sd / math.sqrt(n), n - 1)
+
+
+def other_images_p(
+    estimate: Estimate, better: NDArray[np.bool_], worse: NDArray[np.bool_]
+) -> float:
+    """Return the one-sided p that ``worse`` errs more, for other seeds and other test images.
+
+    The arrays are [runs, images], two runs or more each, of the same images; ``estimate`` is the
+    difference of their mean errors, whose spread between seeds is used as it stands. The variance
+    between images is added to it, less the seeds' disagreement on each image, which is in the
+    seeds' spread already (variance components of the crossed design; Owen 2007).
+    """
+    rates = [arm.mean(axis=0) for arm in (better, worse)]
+    between = float((rates[0] - rates[1]).var())
+    within = sum(
+        float((rate * (1 - rate)).mean()) / (len(arm) - 1)
+        for rate, arm in zip(rates, (better, worse), strict=True)
+    )
+    seeds = estimate.se**2
+    total = seeds + 1e4 * max(0.0, between - within) / better.shape[1]
+    df = estimate.df * (total / seeds) ** 2  # Satterthwaite: the images' part is known well
+    return cdf(-estimate.effect / math.sqrt(total), df)

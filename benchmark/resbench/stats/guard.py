@@ -20,10 +20,7 @@ def near_guessing(mean_error: float, classes: int) -> bool:
 
 
 def last_fall(errors: Sequence[float]) -> float | None:
-    """Return how far a run's error fell over the last tenth of its epochs, at least the last one.
-
-    None for one epoch.
-    """
+    """Return a run's fall over the last tenth of its epochs, at least one; None for one epoch."""
     n = len(errors)
     return errors[min(n - 1, n * 9 // 10) - 1] - errors[-1] if n > 1 else None
 
@@ -38,6 +35,5 @@ def fall_limit(chance_variance: float, runs: int) -> float:
 
 def still_falling(falls: Sequence[float], chance_variance: float) -> bool:
     """Whether the error of these runs was falling when training ended, beyond chance flips."""
-    if not falls:
-        return False
-    return math.fsum(falls) / len(falls) > fall_limit(chance_variance, len(falls))
+    n = len(falls)
+    return n > 0 and math.fsum(falls) / n > fall_limit(chance_variance, n)

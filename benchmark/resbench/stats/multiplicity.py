@@ -1,13 +1,38 @@
-"""The price of several looks and of several claims."""
+"""Several looks and several claims, and what they cost."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from resbench.stats.spread import Arm
+
 ALPHA = 0.05
 """Of all verdicts: over the looks, and over the claims of a suite."""
 LOOKS = (3, 5, 8)
 """Seeds an arm at which a claim is judged, and at no other number."""
+Waiting = tuple[tuple[str, int], ...]
+"""Runs (cell, seed) that a look lacks."""
+
+
+def complete_look(arms: Sequence[Arm], seeds: Sequence[int]) -> tuple[int, Waiting]:
+    """Return the latest complete look, 0 before the first, and the runs that the next one lacks.
+
+    ``seeds`` are in the order of looks.
+    """
+    reached = 0
+    for look in LOOKS:
+        lacking = tuple(
+            (arm.cell, seed) for arm in arms for seed in seeds[:look] if seed not in arm.seeds
+        )
+        if lacking or len(seeds) < look:
+            return reached, lacking
+        reached = look
+    return reached, ()
+
+
+def times_looks(p: float | None) -> float | None:
+    """Return a p-value that may be looked at after every look (Bonferroni)."""
+    return None if p is None else min(1.0, len(LOOKS) * p)
 
 
 def holm(pvalues: Sequence[float | None]) -> tuple[float | None, ...]:
@@ -22,8 +47,3 @@ def holm(pvalues: Sequence[float | None]) -> tuple[float | None, ...]:
         largest = max(largest, min(1.0, known[i] * (len(pvalues) - rank)))
         adjusted[i] = largest
     return tuple(adjusted)
-
-
-def times_looks(p: float | None) -> float | None:
-    """Return a p-value that may be looked at after every look (Bonferroni)."""
-    return None if p is None else min(1.0, len(LOOKS) * p)

@@ -52,8 +52,7 @@ def first_look(delta: float, sd: float, arms: int, *, alpha: float, tests: int =
     if not (_usable(sd) and _usable(delta)):
         return None
     power = per_test_power(tests)
-    reached = (n for n in LOOKS if _found(delta, n, sd, arms, alpha) >= power)
-    return next(reached, None)
+    return next((n for n in LOOKS if _found(delta, n, sd, arms, alpha) >= power), None)
 
 
 def per_test_power(tests: int) -> float:

@@ -1,9 +1,9 @@
 """How far the runs of one arm spread: their own variance, with a prior of two degrees of freedom.
 
-Three runs say little about a variance, so that a small one is often luck, and makes any difference
-look large. The prior raises such a variance towards a reference: what chance flips of the test
-images give, times how much more than that the suite's other arms typically spread. It never lowers
-one: an arm that spreads five times as far as the others would be found different far too often
+Three runs say little about a variance: a small one is often luck, and makes any difference look
+large. The prior raises such a variance towards a reference: what chance flips of the test images
+give, times how much more than that the suite's other arms typically spread. It never lowers one: an
+arm that spreads five times as far as the others would be found different far too often
 (tools/simulate.py measures both). Variances are squared percentage points of one run.
 """
 
@@ -16,8 +16,7 @@ from functools import cached_property
 from statistics import median
 from typing import TYPE_CHECKING
 
-from resbench.stats import student
-from resbench.stats.intervals import summarise
+from resbench.stats.textbook import cdf, summarise
 
 if TYPE_CHECKING:  # `plan` and `validate` start without numpy
     import numpy as np
@@ -34,7 +33,7 @@ STRANGER_P = 0.01
 
 @dataclass(frozen=True, eq=False)
 class Arm:
-    """The runs of one cell. Raises ValueError when its parts do not fit together."""
+    """The runs of one cell."""
 
     cell: str
     seeds: tuple[int, ...]
@@ -49,17 +48,11 @@ class Arm:
     """[seeds, images], whether each test image was classified correctly; None if not kept."""
 
     def __post_init__(self) -> None:
-        if len(set(self.seeds)) != len(self.seeds):
-            raise ValueError(f"{self.cell}: a seed occurs twice in {self.seeds}")
-        if len(self.errors) != len(self.seeds) or not all(map(math.isfinite, self.errors)):
-            raise ValueError(f"{self.cell}: {len(self.seeds)} seeds, errors {self.errors}")
-        if self.seeds and not 0 < self.chance_variance < math.inf:
-            raise ValueError(f"{self.cell}: chance variance {self.chance_variance}")
-        if self.correct is not None and (
-            self.correct.ndim != 2 or len(self.correct) != len(self.seeds)
-        ):
-            shape = self.correct.shape
-            raise ValueError(f"{self.cell}: {len(self.seeds)} seeds, but correct is {shape}")
+        lengths = {len(self.seeds), len(set(self.seeds)), len(self.errors)}
+        if self.correct is not None:
+            lengths.add(len(self.correct))
+        if len(lengths) > 1:
+            raise ValueError(f"{self.cell}: seeds {self.seeds} do not fit the other parts")
 
     @property
     def n(self) -> int:
@@ -83,18 +76,15 @@ class Arm:
         return tuple((seed in self.diverged, error) for seed, error in pairs)
 
     def only(self, seeds: Sequence[int]) -> Arm:
-        """Return the runs of these seeds, in this order."""
+        """Return the runs of these seeds, of those that it has, in this order."""
+        seeds = tuple(seed for seed in seeds if seed in self.seeds)
         rows = [self.seeds.index(seed) for seed in seeds]
         errors = tuple(self.errors[row] for row in rows)
-        correct = None if self.correct is None else self.correct[rows]
-        lost, chance = self.diverged.intersection(seeds), self.chance_variance
-        if rows and correct is not None:
+        correct, chance = None, self.chance_variance
+        if rows and self.correct is not None:
+            correct = self.correct[rows]
             chance = chance_variance(errors, correct.shape[1], correct)
-        return Arm(self.cell, tuple(seeds), errors, chance, lost, correct)
-
-    def among(self, seeds: Sequence[int]) -> Arm:
-        """Return the runs of those of these seeds that it has, in this order."""
-        return self.only([seed for seed in seeds if seed in self.seeds])
+        return Arm(self.cell, seeds, errors, chance, self.diverged.intersection(seeds), correct)
 
 
 def sampling_sd(error: float, n_test: int) -> float:
@@ -155,17 +145,18 @@ def stranger(arm: Arm, reference: float) -> float:
 
     The farthest of those that did not diverge.
     """
-    errors = [e for seed, e in zip(arm.seeds, arm.errors, strict=True) if seed not in arm.diverged]
+    errors = [error for diverged, error in arm.ranked if not diverged]
     if len(errors) < 3:
         return 0.0
     mean = summarise(errors).mean
     # Without the farthest seed the others spread least, so that no other seed has a smaller p.
     farthest = max(range(len(errors)), key=lambda i: abs(errors[i] - mean))
-    rest = summarise([error for i, error in enumerate(errors) if i != farthest])
-    variance, df = moderated(rest.sd**2, rest.n, reference)
+    rest = summarise(errors[:farthest] + errors[farthest + 1 :])
+    n = len(errors) - 1
+    variance, df = moderated(rest.sd**2, n, reference)
     distance = abs(errors[farthest] - rest.mean)
-    t = distance / math.sqrt(variance * (1 + 1 / rest.n))
-    return distance if 2 * student.cdf(-t, df) * len(errors) < STRANGER_P else 0.0
+    t = distance / math.sqrt(variance * (1 + 1 / n))
+    return distance if 2 * cdf(-t, df) * len(errors) < STRANGER_P else 0.0
 
 
 def hidden_loss(arm: Arm, others: Sequence[Arm]) -> float:

@@ -15,10 +15,9 @@ import msgspec
 
 from resbench.errors import did_you_mean
 from resbench.suite.claims import parse_claim
-from resbench.suite.messages import Found
 from resbench.suite.schema import ERROR_METRICS, TEXT_METRICS, Layout, Level, PaperValue, Suite
 from resbench.suite.spec import plain_to, settings
-from resbench.suite.yaml import Keys
+from resbench.suite.yaml import Found, Keys
 
 Matrix = Mapping[str, Mapping[str, Level]]
 _TYPES = {field.name: field.type for field in msgspec.structs.fields(Suite)}

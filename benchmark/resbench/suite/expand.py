@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from dataclasses import replace as with_changes
 from pathlib import Path
@@ -23,10 +24,12 @@ from resbench.suite.claims import ParsedClaim, parse_claim
 from resbench.suite.load import PAPER, Loaded, load_networks
 from resbench.suite.messages import problems
 from resbench.suite.schema import Shrunk, Suite, Tier
-from resbench.suite.spec import Engine, Precision, RunSpec, plain_to, specification
+from resbench.suite.spec import Engine, Precision, RunSpec, Schedule, plain_to, specification
 from resbench.suite.yaml import DocumentError, Keys, Position, Problem, YamlDocument
 
 Path_ = tuple[str, ...]
+At = Callable[[Keys], Position]
+"""The position of a path in a file."""
 PARTS = ("model", "data", "training")
 """The parts of a run specification that files set."""
 
@@ -70,7 +73,6 @@ class Leaf:
 class Cell:
     """One combination of the matrix: what one cell of the table needs to have run."""
 
-    suite: str
     id: str
     levels: Mapping[str, str]
     spec: RunSpec | None
@@ -80,7 +82,7 @@ class Cell:
 
     def at_seed(self, seed: int) -> RunSpec:
         """Return the run of this cell at one seed."""
-        assert self.spec is not None, f"{self.suite} {self.id} is skipped: {self.skip}"
+        assert self.spec is not None, f"{self.id} is skipped: {self.skip}"
         return replace(self.spec, seed=seed)
 
 
@@ -96,13 +98,11 @@ class Expanded:
 
     def cell(self, cell_id: str) -> Cell:
         """Return a cell by id, ``LEVEL/LEVEL`` in the order of the matrix's axes."""
-        for cell in self.cells:
-            if cell.id == cell_id:
-                return cell
-        raise UsageError(
-            f"unknown cell '{cell_id}' in suite '{self.loaded.suite.name}'."
-            f"{did_you_mean(cell_id, [cell.id for cell in self.cells])}"
-        )
+        cells = {cell.id: cell for cell in self.cells}
+        if cell_id not in cells:
+            where = f"unknown cell '{cell_id}' in suite '{self.loaded.suite.name}'."
+            raise UsageError(f"{where}{did_you_mean(cell_id, cells)}")
+        return cells[cell_id]
 
     def cell_of(self, row: str, column: str) -> Cell:
         """Return the cell in a row and a column of the table."""
@@ -129,25 +129,25 @@ def expand(
     """
     suite = loaded.suite
     chosen = seeds or tier[0].seeds or suite.seeds
-    cells, problems, shared = [], [], _shared(loaded)
+    cells, found = [], list[Problem]()
     for combination in itertools.product(*suite.matrix.values()):
         levels = dict(zip(suite.matrix, combination, strict=True))
-        cell_id = "/".join(combination)
+        name = "/".join(combination)
         skip = next(
             (s.reason for s in suite.skips if s.where.items() <= levels.items()),
             None if suite.train else "this table is counted, not trained",
         )
         if skip:
-            cells.append(Cell(suite.name, cell_id, levels, None, skip))
+            cells.append(Cell(name, levels, None, skip))
             continue
         try:
-            leaves = _layered(dict(shared), loaded, levels, context, tier)
+            leaves = _layered(loaded, levels, context, tier)
             spec = _checked(leaves, loaded, context, chosen[0])
-            cells.append(Cell(suite.name, cell_id, levels, spec, None, leaves))
+            cells.append(Cell(name, levels, spec, None, leaves))
         except DocumentError as error:
-            problems += [p for p in error.problems if p not in problems]
-    if problems:
-        raise DocumentError(problems)
+            found += error.problems
+    if found:
+        raise DocumentError(found)
     if context.tier != PAPER.name or context.overrides:
         cells = list(_each_once(cells))
     return Expanded(loaded, tier[0], context, tuple(cells), chosen)
@@ -158,7 +158,7 @@ def _each_once(cells: Sequence[Cell]) -> Iterator[Cell]:
 
     A tier that sets the schedule trains a row of 40 epochs as long as one of five.
     """
-    first: dict[str, str] = {}
+    first = dict[str, str]()
     for cell in cells:
         same = cell.id if cell.spec is None else first.setdefault(cell.spec.key, cell.id)
         reason = f"in this setting it is the same experiment as {same}"
@@ -171,56 +171,42 @@ def parsed_claims(expanded: Expanded) -> list[ParsedClaim]:
     return [parse_claim(claim.claim, ids) for claim in expanded.loaded.suite.claims]
 
 
-def _shared(loaded: Loaded) -> dict[Path_, Leaf]:
-    """Return the layers that all cells of a suite have in common."""
-    leaves: dict[Path_, Leaf] = {}
-    protocol = loaded.protocol
-    for part in PARTS:
-        _apply(leaves, (part,), getattr(protocol, part), f"protocol {protocol.name}",
-               loaded.protocol_document.at)  # fmt: skip
-    for part, value in loaded.suite.base.items():
-        _apply(leaves, (part,), value, "suite", lambda path: loaded.document.at(("base", *path)))
-    return leaves
-
-
 def _layered(
-    leaves: dict[Path_, Leaf],
     loaded: Loaded,
     levels: Mapping[str, str],
     context: Context,
     tier: tuple[Tier, YamlDocument | None],
 ) -> dict[Path_, Leaf]:
+    leaves: dict[Path_, Leaf] = {}
+    suite, at, protocol = loaded.suite, loaded.document.at, loaded.protocol
+    for part in PARTS:
+        value, layer = getattr(protocol, part), f"protocol {protocol.name}"
+        _apply(leaves, (part,), value, layer, loaded.protocol_document.at, (part,))
+    for part, value in suite.base.items():
+        _apply(leaves, (part,), value, "suite", at, ("base", part))
     for axis, level in levels.items():
-        settings, keys = loaded.suite.matrix[axis][level].set, ("matrix", axis, level, "set")
-        _set(leaves, settings, f"matrix {axis}", loaded.document, keys)
+        settings = suite.matrix[axis][level].set
+        _set(leaves, settings, f"matrix {axis}", at, "matrix", axis, level, "set")
     _apply_tier(leaves, *tier)
     for key, value in context.overrides:
         known = {".".join(path[:n]) for path in leaves for n in range(1, len(path) + 1)}
         if key not in known:
             raise UsageError(f"--set {key}: unknown setting.{did_you_mean(key, sorted(known))}")
-        at = Position(Path(f"--set {key}"), 0, 0)
-        _apply(leaves, tuple(key.split(".")), value, "command line", at)
+        option = Position(Path(f"--set {key}"), 0, 0)
+        _set(leaves, {key: value}, "command line", lambda _, option=option: option)
     return leaves
 
 
 def _set(
-    leaves: dict[Path_, Leaf],
-    settings: Mapping[str, Any],
-    layer: str,
-    document: YamlDocument,
-    keys: Keys,
+    leaves: dict[Path_, Leaf], settings: Mapping[str, Any], layer: str, at: At, *keys: str
 ) -> None:
-    """Set dotted paths, which are below ``keys`` in a document."""
+    """Set dotted paths, which are below ``keys`` in a file."""
     for key, value in settings.items():
-        _apply(leaves, tuple(key.split(".")), value, layer, document.at((*keys, key)))
+        _apply(leaves, tuple(key.split(".")), value, layer, at, (*keys, key))
 
 
 def _apply(
-    leaves: dict[Path_, Leaf],
-    path: Path_,
-    value: Any,
-    layer: str,
-    position: Position | Callable[[Path_], Position],
+    leaves: dict[Path_, Leaf], path: Path_, value: Any, layer: str, at: At, keys: Keys
 ) -> None:
     """Set one path; mappings merge key by key, except that a whole ``model`` replaces a model."""
     replaces = path == ("model",) and isinstance(value, dict) and "family" in value
@@ -231,103 +217,93 @@ def _apply(
             del leaves[known]
     if isinstance(value, dict):
         for key, item in value.items():
-            _apply(leaves, (*path, key), item, layer, position)
+            _apply(leaves, (*path, key), item, layer, at, (*keys, key))
     else:
-        leaves[path] = Leaf(value, position(path) if callable(position) else position, layer)
+        leaves[path] = Leaf(value, at(keys), layer)
 
 
 def _apply_tier(leaves: dict[Path_, Leaf], tier: Tier, document: YamlDocument | None) -> None:
     if document is None:
         return
-    layer = f"tier {tier.name}"
+    layer, at = f"tier {tier.name}", document.at
     leaf = leaves.get(("model", "family"))
-    family = leaf.value if leaf is not None and isinstance(leaf.value, str) else None
-    _set(leaves, tier.set, layer, document, ("set",))
-    if family is not None and tier.families:
+    family = leaf.value if leaf is not None and isinstance(leaf.value, str) else ""
+    _set(leaves, tier.set, layer, at, "set")
+    if family and tier.families:
         if family not in tier.families:
             # It would train as wide as published, under the title of a tier of narrow networks.
             text = (
                 f"families has no line for '{family}'. Add one, {{}} if nothing changes: here, or "
                 "in a copy of this tier in tiers/ next to the suite."
             )
-            raise DocumentError([Problem(document.at(("families",)), text)])
-        _set(leaves, tier.families[family], layer, document, ("families", family))
-    if family in tier.schedules:
-        _resize(leaves, tier.schedules[family], layer, document.at(("schedules", family)))
-    elif tier.schedule is not None:
-        _resize(leaves, tier.schedule, layer, document.at(("schedule",)))
-
-
-def _resize(leaves: dict[Path_, Leaf], to: Shrunk, layer: str, position: Position) -> None:
-    """Give the schedule another length, with drops, warm-up and patience at their fractions.
-
-    Nothing has been checked yet: a schedule that makes no sense is left as it is, and the check
-    that follows reports what is wrong.
-    """
-    try:
-        new = _resized(leaves, to)
-    except (KeyError, TypeError, ValueError, ZeroDivisionError, OverflowError):
+            raise document.error([(("families",), text)])
+        _set(leaves, tier.families[family], layer, at, "families", family)
+    own = tier.schedules.get(family)
+    if (schedule := own or tier.schedule) is None:
         return
-    for path, value in new.items():
-        if path not in leaves or leaves[path].value != value:
-            leaves[path] = Leaf(value, position, layer)
+    position = at(("schedules", family) if own else ("schedule",))
+    # What makes no sense is left as it is: the check that follows reports it.
+    with suppress(KeyError, TypeError, ValueError, OverflowError):
+        for path, value in _resized(leaves, schedule).items():
+            if path not in leaves or leaves[path].value != value:
+                leaves[path] = Leaf(value, position, layer)
 
 
 def _resized(leaves: Mapping[Path_, Leaf], to: Shrunk) -> dict[Path_, Any]:
-    root: Path_ = ("training", "schedule")
-    total = leaves[(*root, "total")].value
-    if not isinstance(total, int | float) or isinstance(total, bool) or total <= 0:
-        raise ValueError(total)
-    factor = to.total / total
+    """Return a schedule of another length, with drops, warm-up and patience at their fractions."""
+    root, patience = ("training", "schedule"), ("training", "early_stopping", "patience")
+    old = plain_to(Schedule, _nested(leaves)["training"]["schedule"])
+    factor = to.total / old.total
 
     def length(value: float) -> int | float:
         scaled = value * factor
         return max(1, round(scaled)) if to.unit == "step" else round(scaled, 4)
 
     drops, before = list[dict[str, Any]](), 0.0
-    for drop in leaves[(*root, "drops")].value:
-        at = length(drop["at"])
+    for drop in old.drops:
+        at = length(drop.at)
         if to.plateau is None or at - before >= to.plateau:
-            drops.append({**drop, "at": at})
+            drops.append({"at": at, "factor": drop.factor})
             before = at
-    new: dict[Path_, Any] = {
-        (*root, "unit"): to.unit,
-        (*root, "total"): length(total),
-        (*root, "drops"): drops,
-    }
-    warmup, patience = (*root, "warmup", "until"), ("training", "early_stopping", "patience")
-    if warmup in leaves:
-        new[warmup] = length(leaves[warmup].value)
-    if patience in leaves:
-        new[patience] = max(1, round(leaves[patience].value * factor))
-    return new
+    new = {"unit": to.unit, "total": length(old.total), "drops": drops}
+    resized: dict[Path_, Any] = {(*root, name): value for name, value in new.items()}
+    if old.warmup is not None:
+        resized[*root, "warmup", "until"] = length(old.warmup.until)
+    if patience in leaves and isinstance(leaves[patience].value, int):
+        resized[patience] = max(1, round(leaves[patience].value * factor))
+    return resized
+
+
+def _nested(leaves: Mapping[Path_, Leaf]) -> dict[str, Any]:
+    """Return the values of leaves as nested mappings."""
+    value: dict[str, Any] = {}
+    for path, leaf in leaves.items():
+        node = value
+        for part in path[:-1]:
+            node = node.setdefault(part, {})
+        node[path[-1]] = leaf.value
+    return value
 
 
 def _checked(leaves: Mapping[Path_, Leaf], loaded: Loaded, context: Context, seed: int) -> RunSpec:
-    value: dict[str, Any] = {
-        "tier": context.tier,
-        "scale": 1.0,
-        "engine": context.engine,
-        "precision": context.precision,
-        "seed": seed,
-    }
     foreign = {path[0]: leaf.position for path, leaf in leaves.items() if path[0] not in PARTS}
     if foreign:
         raise DocumentError(
             Problem(at, f"unknown key '{name}'.{did_you_mean(name, PARTS)}")
             for name, at in foreign.items()
         )
-    for path, leaf in leaves.items():
-        node = value
-        for part in path[:-1]:
-            node = node.setdefault(part, {})
-        node[path[-1]] = leaf.value
+    value = {
+        "tier": context.tier,
+        "scale": 1.0,
+        "engine": context.engine,
+        "precision": context.precision,
+        "seed": seed,
+        **_nested(leaves),
+    }
     data = value.get("data")
     if isinstance(data, dict):
-        name = data.get("name")
-        choice = context.data.get(name) if isinstance(name, str) else None
+        choice = context.data.get(str(data.get("name")))
         data["id"] = choice.id if choice else "unknown"
-
     own = _own_network(value.get("model"), loaded)
     kind = RunSpec if own is None else specification(own)
     try:
@@ -374,9 +350,7 @@ def data_names(
     layers: list[Mapping[str, Any]] = [{"data": loaded.protocol.data}, suite.base]
     layers += [level.set for axis in suite.matrix.values() for level in axis.values()]
     layers += [tier.set, *tier.families.values(), dict(overrides)]
-    named = []
-    for settings in layers:
-        whole = settings.get("data")
-        named += [whole.get("name")] if isinstance(whole, dict) else []
-        named += [settings.get("data.name")]
+    named = [settings.get("data.name") for settings in layers]
+    wholes = (settings.get("data") for settings in layers)
+    named += [whole.get("name") for whole in wholes if isinstance(whole, dict)]
     return [name for name in DATA_SETS if name in named]

@@ -11,7 +11,7 @@ from pathlib import Path
 from resbench.errors import UsageError, did_you_mean
 from resbench.models import Family, own_family
 from resbench.suite.connections import sound_part, unconnected, unmarked
-from resbench.suite.messages import Found, validate
+from resbench.suite.messages import validate
 from resbench.suite.schema import Protocol, Publication, Sources, Suite, Tier
 from resbench.suite.yaml import DocumentError, Problem, YamlDocument, load_document
 from resbench.words import one_line
@@ -53,21 +53,18 @@ def suite_folder() -> Path:
 
 def suite_names() -> list[str]:
     """Return the names of the shipped suites."""
-    paths = suite_folder().glob("*.yaml")
-    return sorted(path.stem for path in paths if path.name != SOURCES)
+    return sorted({path.stem for path in suite_folder().glob("*.yaml")} - {Path(SOURCES).stem})
 
 
 def find_suite(name: str) -> Path:
     """Return the file of a suite given by path, or by the name of a shipped suite."""
-    path = Path(name)
+    path, shipped = Path(name), suite_names()
     if path.suffix in {".yaml", ".yml"} or len(path.parts) > 1:
-        if not path.is_file():
-            raise UsageError(
-                f"{name}: no such suite file. Shipped suites: {', '.join(suite_names())}."
-            )
-        return path
-    if name not in suite_names():
-        raise UsageError(f"unknown suite '{name}'.{did_you_mean(name, suite_names())}")
+        if path.is_file():
+            return path
+        raise UsageError(f"{name}: no such suite file. Shipped suites: {', '.join(shipped)}.")
+    if name not in shipped:
+        raise UsageError(f"unknown suite '{name}'.{did_you_mean(name, shipped)}")
     return suite_folder() / f"{name}.yaml"
 
 
@@ -83,31 +80,14 @@ def load_suite(name: str) -> Loaded:
     own = _networks(document) is not None
     with _collected(problems):
         suite = validate(Suite, document)
-    problems += _problems(document, unconnected(document.value))
-    problems += _problems(document, unmarked(document.value, own))
+    problems += document.error(unconnected(document.value)).problems
+    problems += document.error(unmarked(document.value, own)).problems
     with _collected(problems):
         protocol = _protocol(document, own)
     sources = _cited(document, protocol, problems)
     if problems or suite is None or protocol is None:
         raise DocumentError(problems)
     return Loaded(suite, document, *protocol, sources)
-
-
-def load_networks(file: Path) -> Family:
-    """Run a user's ``networks.py`` and return the family that it declares.
-
-    Raises:
-        UsageError: whatever is wrong with it, at the line of the file.
-    """
-    try:
-        return own_family(file)
-    except (Exception, SystemExit) as error:
-        trace = traceback.extract_tb(error.__traceback__)
-        lines = [frame.lineno for frame in trace if frame.filename == str(file)]
-        line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else 1
-        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
-        text = f"{file}:{line}: cannot use these networks: {kind}{error}."
-        raise UsageError(one_line(text)) from None
 
 
 def load_suites(names: Iterable[str]) -> list[Loaded]:
@@ -129,8 +109,44 @@ def load_suites(names: Iterable[str]) -> list[Loaded]:
     return list(loaded.values())
 
 
-def _problems(document: YamlDocument, found: Iterable[Found]) -> list[Problem]:
-    return [Problem(document.at(keys), text) for keys, text in found]
+def load_networks(file: Path) -> Family:
+    """Run a user's ``networks.py`` and return the family that it declares.
+
+    Raises:
+        UsageError: whatever is wrong with it, at the line of the file.
+    """
+    try:
+        return own_family(file)
+    except (Exception, SystemExit) as error:
+        trace = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno for frame in trace if frame.filename == str(file)]
+        line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else 1
+        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        text = f"{file}:{line}: cannot use these networks: {kind}{error}."
+        raise UsageError(one_line(text)) from None
+
+
+def check_sources(path: Path) -> int:
+    """Check a file of sources and return how many it has; errors as of :func:`load_suite`."""
+    return len(validate(Sources, load_document(path)).sources)
+
+
+def tier_files(suite: Path | None = None) -> dict[str, Path]:
+    """Return the tiers by name; those next to a suite's file replace shipped ones of their name."""
+    return _files("tiers", suite)
+
+
+def load_tier(name: str, suite: Path | None = None) -> tuple[Tier, YamlDocument | None]:
+    """Load a tier by name, for a suite's file; ``paper`` is the suite as declared."""
+    if name == PAPER.name:
+        return PAPER, None
+    files = tier_files(suite)
+    if name not in files:
+        raise UsageError(f"unknown tier '{name}'.{did_you_mean(name, [PAPER.name, *files])}")
+    document = load_document(files[name])
+    tier = validate(Tier, document)
+    _check_name(tier.name, document)
+    return tier, document
 
 
 @contextmanager
@@ -153,18 +169,13 @@ def _protocol(document: YamlDocument, own_networks: bool) -> tuple[Protocol, Yam
     files = _files("protocols", document.path)
     if name not in files:
         message = f"unknown protocol '{name}'.{did_you_mean(name, sorted(files))}"
-        raise DocumentError([Problem(document.at(("protocol",)), message)])
+        raise document.error([(("protocol",), message)])
     found = load_document(files[name])
     protocol = validate(Protocol, found)
-    if problems := _problems(found, unmarked(found.value, own_networks)):
-        raise DocumentError(problems)
+    if marks := list(unmarked(found.value, own_networks)):
+        raise found.error(marks)
     _check_name(protocol.name, found)
     return protocol, found
-
-
-def check_sources(path: Path) -> int:
-    """Check a file of sources and return how many it has; errors as of :func:`load_suite`."""
-    return len(validate(Sources, load_document(path)).sources)
 
 
 def _cited(
@@ -183,18 +194,13 @@ def _cited(
     named = [(s.key, document.at(("sources", i, "key"))) for i, s in enumerate(listed)]
     if protocol is not None:
         named.append((protocol[0].source, protocol[1].at(("source",))))
-    if len(problems) > before:
-        named = []  # a key may be in the file that could not be read
-    for key, position in named:
-        if key not in known:
-            message = f"unknown source '{key}'.{did_you_mean(key, sorted(known))}"
-            problems.append(Problem(position, message))
+    if len(problems) == before:  # else a key may be in the file that could not be read
+        problems += [
+            Problem(position, f"unknown source '{key}'.{did_you_mean(key, sorted(known))}")
+            for key, position in named
+            if key not in known
+        ]
     return tuple(known[source.key] for source in listed if source.key in known)
-
-
-def tier_files(suite: Path | None = None) -> dict[str, Path]:
-    """Return the tiers by name; those next to a suite's file replace shipped ones of their name."""
-    return _files("tiers", suite)
 
 
 def _files(kind: str, suite: Path | None) -> dict[str, Path]:
@@ -202,20 +208,7 @@ def _files(kind: str, suite: Path | None) -> dict[str, Path]:
     return {path.stem: path for root in folders for path in sorted((root / kind).glob("*.yaml"))}
 
 
-def load_tier(name: str, suite: Path | None = None) -> tuple[Tier, YamlDocument | None]:
-    """Load a tier by name, for a suite's file; ``paper`` is the suite as declared."""
-    if name == PAPER.name:
-        return PAPER, None
-    files = tier_files(suite)
-    if name not in files:
-        raise UsageError(f"unknown tier '{name}'.{did_you_mean(name, [PAPER.name, *files])}")
-    document = load_document(files[name])
-    tier = validate(Tier, document)
-    _check_name(tier.name, document)
-    return tier, document
-
-
 def _check_name(name: str, document: YamlDocument) -> None:
     if name != document.path.stem:
         text = f"the name '{name}' must be that of the file, '{document.path.stem}'."
-        raise DocumentError([Problem(document.at(("name",)), text)])
+        raise document.error([(("name",), text)])

@@ -15,12 +15,9 @@ from msgspec import Meta
 
 from resbench.errors import did_you_mean
 from resbench.suite.spec import plain_to
-from resbench.suite.yaml import DocumentError, Keys, Problem, YamlDocument, plain_value, quoted
+from resbench.suite.yaml import Found, Keys, YamlDocument, plain_value, quoted
 
 _Model = TypeVar("_Model", bound=msgspec.Struct)
-
-Found = tuple[Keys, str]
-"""The path to the key at fault, which may be missing, and the message."""
 
 _WORDS = {
     "bool": "true or false",
@@ -45,8 +42,7 @@ def validate(model: type[_Model], document: YamlDocument) -> _Model:
     try:
         return plain_to(model, document.value)
     except ValueError:
-        found = problems(model, document.value)
-        raise DocumentError(Problem(document.at(keys), text) for keys, text in found) from None
+        raise document.error(problems(model, document.value)) from None
 
 
 def problems(declared: Any, value: Any, path: Keys = ()) -> Iterator[Found]:

@@ -21,6 +21,8 @@ from resbench.errors import UsageError
 
 Keys = tuple[str | int, ...]
 """The path to a value: keys of mappings and indices of lists."""
+Found = tuple[Keys, str]
+"""The path to the key at fault, which may be missing, and the message."""
 
 MAX_BYTES = 64 * 1024
 """Ten times the longest suite. It also bounds the number of values."""
@@ -40,7 +42,7 @@ _NO_TAGS = "tags (!) are not supported. Delete the tag, or quote the value if it
 _SYNTAX_HINT = "Check the indentation, quotes and brackets; quote text that holds ': '."
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class Position:
     """A location in a file; lines and columns count from 1, line 0 means an option."""
 
@@ -67,11 +69,7 @@ class DocumentError(UsageError):
     """A file that is not a valid document: all its problems in reading order, one line each."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
-        def order(problem: Problem) -> tuple[str, int, int]:
-            position = problem.position
-            return str(position.file), position.line, position.column
-
-        self.problems = tuple(sorted(dict.fromkeys(problems), key=order))
+        self.problems = tuple(sorted(dict.fromkeys(problems), key=lambda p: p.position))
         super().__init__(self.problems)
 
     def __str__(self) -> str:
@@ -93,6 +91,10 @@ class YamlDocument:
         while path not in self.positions:
             path = path[:-1]
         return self.positions[path]
+
+    def error(self, found: Iterable[Found]) -> DocumentError:
+        """Return an error with the positions of these paths."""
+        return DocumentError(Problem(self.at(path), text) for path, text in found)
 
 
 def load_document(path: Path) -> YamlDocument:
@@ -122,18 +124,20 @@ def parse_document(text: str, path: Path) -> YamlDocument:
         DocumentError: every problem of the text.
     """
     if len(text) > MAX_BYTES:
-        raise _refused(
-            Position(path, 1, 1), f"the file is larger than {MAX_BYTES // 1024} KiB. Split it."
-        )
+        message = f"the file is larger than {MAX_BYTES // 1024} KiB. Split it."
+        raise _refused(Position(path, 1, 1), message)
     if found := _IN_FILE.search(text):
         raise _refused(_end_of(text[: found.start()], path), _forbidden(found[0]))
     reader = _Reader(path)
     try:
-        return reader.document(yaml.parse(text, _LOADER))
-    except DocumentError as error:
-        raise DocumentError([*reader.problems, *error.problems]) from None
+        reader.read(yaml.parse(text, _LOADER))
     except (yaml.YAMLError, ValueError, OverflowError) as error:  # the last two: defects of PyYAML
-        raise DocumentError([*reader.problems, _not_yaml(error, text, path)]) from None
+        reader.problems.append(_not_yaml(error, text, path))
+    except RecursionError:
+        pass  # reported already
+    if reader.problems:
+        raise DocumentError(reader.problems)
+    return YamlDocument(path, reader.value, reader.positions)
 
 
 def plain_value(text: str) -> str | int | float | bool | None:
@@ -156,12 +160,12 @@ class _Reader:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.value: Any = None
         self.positions: dict[Keys, Position] = {}
         self.problems: list[Problem] = []
 
-    def document(self, events: Iterator[yaml.Event]) -> YamlDocument:
-        """Read the whole stream; raises DocumentError."""
-        value: Any = None
+    def read(self, events: Iterator[yaml.Event]) -> None:
+        """Read the whole stream; raises RecursionError for one that is nested too deep."""
         for event in events:
             if isinstance(event, yaml.DocumentStartEvent):
                 if self.positions:
@@ -169,14 +173,11 @@ class _Reader:
                 elif event.version or event.tags:
                     self._report(event, "directives are not supported. Delete the '%' lines.")
             elif isinstance(event, yaml.NodeEvent):
-                value = self._value(event, events, ())
-        if not self.problems and not isinstance(value, dict):
-            what = "is empty" if value is None else "is not a mapping at its top level"
+                self.value = self._value(event, events, ())
+        if not self.problems and not isinstance(self.value, dict):
+            what = "is empty" if self.value is None else "is not a mapping at its top level"
             position = self.positions.get((), Position(self.path, 1, 1))
             self.problems.append(Problem(position, f"the file {what}. Write 'key: value' lines."))
-        if self.problems:
-            raise DocumentError(self.problems)
-        return YamlDocument(self.path, value, self.positions)
 
     def _value(self, event: yaml.NodeEvent, events: Iterator[yaml.Event], path: Keys) -> Any:
         """Return the value that starts with an event, reading on to its end."""
@@ -192,7 +193,8 @@ class _Reader:
                 self._report(event, _forbidden(found[0]))
             return event.value if event.style else plain_value(event.value)
         if len(path) >= MAX_DEPTH:
-            raise _refused(self._at(event), f"nested deeper than {MAX_DEPTH} levels. Flatten it.")
+            self._report(event, f"nested deeper than {MAX_DEPTH} levels. Flatten it.")
+            raise RecursionError
         read = self._list if isinstance(event, yaml.SequenceStartEvent) else self._mapping
         return read(events, path)
 

@@ -10,7 +10,8 @@ from resbench.analysis import SCHEMA
 from resbench.analysis.judge import JudgedTable
 from resbench.analysis.names import listed
 from resbench.analysis.values import rounds_to
-from resbench.models import FAMILIES, ZOO, Part, ZooEntry
+from resbench.models import FAMILIES, ZOO, ZooEntry
+from resbench.models.family import Part
 from resbench.report import text
 from resbench.report.document import (
     Block,

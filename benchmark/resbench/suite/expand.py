@@ -192,9 +192,12 @@ def _layered(
         known = {".".join(path[:n]) for path in leaves for n in range(1, len(path) + 1)}
         if key not in known:
             raise UsageError(f"--set {key}: unknown setting.{did_you_mean(key, sorted(known))}")
-        option = Position(Path(f"--set {key}"), 0, 0)
-        _set(leaves, {key: value}, "command line", lambda _, option=option: option)
+        _set(leaves, {key: value}, "command line", _on_command_line(key))
     return leaves
+
+
+def _on_command_line(key: str) -> At:
+    return lambda _keys: Position(Path(f"--set {key}"), 0, 0)
 
 
 def _set(

@@ -339,6 +339,19 @@ def test_a_pack_without_memory_is_handed_out_run_by_run_to_new_processes(stage: 
     assert [line[0] for line in stage.notes.lines].count("Warned") == 4
 
 
+def test_a_pack_that_the_kernel_kills_for_memory_is_handed_out_in_smaller_ones(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = stage.folder / "attempts"
+    monkeypatch.setattr(worker, "oom_kills", lambda: log.exists() and log.read_text().count("\n"))
+    runs = planned(stage.folder, suite_of(seeds=(1, 2)), engine="graph", precision="bf16")
+    summary = stage.work(runs, "kill", devices=GPUS[:1], pack=2)  # seed 1, in a pack and alone
+    ended = {run.label: summary.ended[run.key] for run in runs}
+    assert [status for label, status in ended.items() if label.endswith("2")] == ["done"] * 2
+    assert [status for label, status in ended.items() if label.endswith("1")] == ["oom"] * 2
+    assert sum("not enough memory for 2 runs at once" in line for line in stage.warnings()) == 4
+
+
 def test_gpus_and_cpu_workers_take_runs_from_one_queue(stage: Stage) -> None:
     summary = stage.work(stage.plan(20), devices=[*GPUS, CPU, CPU])
     assert list(summary.ended.values()) == ["done"] * 20

@@ -46,9 +46,12 @@ def command(
     from resbench.report.masks import masks
     from resbench.train.masks import observe
 
-    observed = [
-        (record, observe(folder, record, _load(record, data), rows)) for folder, record in found
-    ]
+    sets: dict[str, Images] = {}
+    observed = []
+    for folder, record in found:
+        if (id_ := record.spec["data"]["id"]) not in sets:
+            sets[id_] = _load(record, data)
+        observed.append((record, observe(folder, record, sets[id_], rows)))
     write_output(output, masks(observed, output.suffix[1:]))
     click.echo(f"{count(len(rows), 'image')} of {count(len(found), 'run')} in {output}", err=True)
 

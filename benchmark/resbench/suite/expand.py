@@ -129,7 +129,7 @@ def expand(
     """
     suite = loaded.suite
     chosen = seeds or tier[0].seeds or suite.seeds
-    cells, found = [], list[Problem]()
+    cells, found, shared = [], list[Problem](), _shared(loaded)
     for combination in itertools.product(*suite.matrix.values()):
         levels = dict(zip(suite.matrix, combination, strict=True))
         name = "/".join(combination)
@@ -141,7 +141,7 @@ def expand(
             cells.append(Cell(name, levels, None, skip))
             continue
         try:
-            leaves = _layered(loaded, levels, context, tier)
+            leaves = _layered(dict(shared), loaded, levels, context, tier)
             spec = _checked(leaves, loaded, context, chosen[0])
             cells.append(Cell(name, levels, spec, None, leaves))
         except DocumentError as error:
@@ -171,21 +171,27 @@ def parsed_claims(expanded: Expanded) -> list[ParsedClaim]:
     return [parse_claim(claim.claim, ids) for claim in expanded.loaded.suite.claims]
 
 
+def _shared(loaded: Loaded) -> dict[Path_, Leaf]:
+    """Return the layers that all cells of a suite have in common."""
+    leaves: dict[Path_, Leaf] = {}
+    protocol, positions = loaded.protocol, loaded.protocol_document.at
+    for part in PARTS:
+        layer = f"protocol {protocol.name}"
+        _apply(leaves, (part,), getattr(protocol, part), layer, positions, (part,))
+    for part, value in loaded.suite.base.items():
+        _apply(leaves, (part,), value, "suite", loaded.document.at, ("base", part))
+    return leaves
+
+
 def _layered(
+    leaves: dict[Path_, Leaf],
     loaded: Loaded,
     levels: Mapping[str, str],
     context: Context,
     tier: tuple[Tier, YamlDocument | None],
 ) -> dict[Path_, Leaf]:
-    leaves: dict[Path_, Leaf] = {}
-    suite, at, protocol = loaded.suite, loaded.document.at, loaded.protocol
-    for part in PARTS:
-        value, layer = getattr(protocol, part), f"protocol {protocol.name}"
-        _apply(leaves, (part,), value, layer, loaded.protocol_document.at, (part,))
-    for part, value in suite.base.items():
-        _apply(leaves, (part,), value, "suite", at, ("base", part))
     for axis, level in levels.items():
-        settings = suite.matrix[axis][level].set
+        settings, at = loaded.suite.matrix[axis][level].set, loaded.document.at
         _set(leaves, settings, f"matrix {axis}", at, "matrix", axis, level, "set")
     _apply_tier(leaves, *tier)
     for key, value in context.overrides:
@@ -255,7 +261,8 @@ def _apply_tier(leaves: dict[Path_, Leaf], tier: Tier, document: YamlDocument | 
 def _resized(leaves: Mapping[Path_, Leaf], to: Shrunk) -> dict[Path_, Any]:
     """Return a schedule of another length, with drops, warm-up and patience at their fractions."""
     root, patience = ("training", "schedule"), ("training", "early_stopping", "patience")
-    old = plain_to(Schedule, _nested(leaves)["training"]["schedule"])
+    own = {path: leaf for path, leaf in leaves.items() if path[:2] == root}
+    old = plain_to(Schedule, _nested(own)["training"]["schedule"])
     factor = to.total / old.total
 
     def length(value: float) -> int | float:

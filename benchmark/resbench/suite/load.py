@@ -58,10 +58,12 @@ def suite_names() -> list[str]:
 
 def find_suite(name: str) -> Path:
     """Return the file of a suite given by path, or by the name of a shipped suite."""
-    path, shipped = Path(name), suite_names()
-    if path.suffix in {".yaml", ".yml"} or len(path.parts) > 1:
-        if path.is_file():
-            return path
+    path = Path(name)
+    is_path = path.suffix in {".yaml", ".yml"} or len(path.parts) > 1
+    if is_path and path.is_file():
+        return path
+    shipped = suite_names()
+    if is_path:
         raise UsageError(f"{name}: no such suite file. Shipped suites: {', '.join(shipped)}.")
     if name not in shipped:
         raise UsageError(f"unknown suite '{name}'.{did_you_mean(name, shipped)}")

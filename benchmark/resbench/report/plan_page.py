@@ -54,7 +54,8 @@ def plan_document(
         runs = buy(runs, workers, budget_s)
     groups = [_cells(expanded, runs) for expanded in suites]
     powers = [() if overview else _powers(*pair) for pair in zip(suites, groups, strict=True)]
-    todo, estimated = _todo(runs), sum(not run.measured for run in _todo(runs))
+    todo = _todo(runs)
+    estimated = sum(not run.measured for run in todo)
     finished, started = (sum(run.bought == kind for run in runs) for kind in ("whole", "part"))
     blocks: list[Block] = [Heading(1, "Plan"), Paragraph(_total(todo, runs, device, workers))]
     if todo and device.is_gpu:
@@ -100,8 +101,12 @@ def answer(power: Power) -> str:
 
 def _cells(expanded: Expanded, runs: Sequence[PlannedTime]) -> Cells:
     name = expanded.loaded.suite.name
-    trained = (cell.id for cell in expanded.cells if cell.spec is not None)
-    return {cell: [run for run in runs if (name, cell) in run.cells] for cell in trained}
+    found = {cell.id: list[PlannedTime]() for cell in expanded.cells if cell.spec is not None}
+    for run in runs:
+        for suite, cell in run.cells:
+            if suite == name:
+                found[cell].append(run)
+    return found
 
 
 def _powers(expanded: Expanded, cells: Cells) -> Sequence[Power]:

@@ -83,6 +83,16 @@ def test_cells_hold_what_the_report_says_of_them(results: tuple[Path, list[RunRe
     assert cells["published"].dtype == float
 
 
+def test_a_suite_with_a_setting_of_its_own_is_at_no_tier(tmp_path: Path) -> None:
+    ladder = suite_under("ladder")
+    plant(tmp_path, ladder, ladder.cells[0].id, 1, test=[60.0])
+    plant(tmp_path, suite_under(TABLE, tier="cpu"), ARL, 1, test=[50.0])
+    found = resbench.load(tmp_path, ["ladder", TABLE])
+    for frame in (found.runs, found.cells):
+        tiers = frame[["suite", "tier"]].drop_duplicates().values.tolist()
+        assert sorted(tiers) == [["ladder", "own"], [TABLE, "cpu"]]
+
+
 def test_epochs_and_predictions_are_those_of_the_runs(
     results: tuple[Path, list[RunRecord]],
 ) -> None:

@@ -155,8 +155,8 @@ def test_a_run_of_another_numerics_version_is_in_no_table(tmp_path: Path) -> Non
     )
     record = factory.finish(tmp_path, suite_under(SUITE), CELL, 1, 5.0)
     found = read_results(tmp_path)
-    old = Results(found.path, found.scan, found.settings, {
-        identity_of(record.spec, NUMERICS + 1): (record,)}, {})  # fmt: skip
+    runs = {identity_of(record.spec, NUMERICS + 1): (record,)}
+    old = Results(found.path, found.scan, found.settings, runs)
     (table,) = fill(load_suite(SUITE), old)
     assert not table.keys
     assert [run.key for run in orphans([table], old)] == [record.key]

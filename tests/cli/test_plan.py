@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from resbench.analysis.budget import PlannedTime, buy
+from resbench.analysis.plan import PlannedTime, buy
 from resbench.runner.devices import Device
 from resbench.suite.load import suite_names
 

@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from resbench.analysis.budget import PlannedTime
 from resbench.analysis.claims import judge_claims
-from resbench.analysis.declared import declared
-from resbench.analysis.power import Power, claim_powers, published_steps
+from resbench.analysis.declared import declared, published_steps
+from resbench.analysis.plan import PlannedTime, Power, claim_powers
 from resbench.analysis.results import read_results
 from resbench.analysis.tables import fill
 from resbench.cli.planning import plan_request

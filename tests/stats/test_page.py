@@ -10,8 +10,9 @@ from statistics import fmean, stdev
 
 import pytest
 
-from resbench.analysis.arms import arm_of, images_kept
+from resbench.analysis.arms import arm_of
 from resbench.analysis.results import seed_of
+from resbench.analysis.tables import predictions_of
 from resbench.stats.claims import ClaimVerdict, Question, judge_claims
 from resbench.stats.guard import fall_limit, last_fall
 from resbench.stats.power import detectable
@@ -90,7 +91,7 @@ def judge_example(seeds: Sequence[int]) -> tuple[ClaimVerdict, dict[str, Arm]]:
     """Judge the claim of the example, the first of five that its suite declares."""
     runs = {name: [example_runs(name)[seed] for seed in seeds] for name in ("ARL", "NAL")}
     folders = [RunFolder(ROOT / "results", run.key) for own in runs.values() for run in own]
-    kept = images_kept(folders)
+    kept = predictions_of(folders)
     arms = {name: arm_of(name, own, "test_top1_err", kept) for name, own in runs.items()}
     less = simulate.less("ARL", "NAL")
     claim = Question(less, arms, (1, 2, 3), published=[0.37], at_published_setting=False)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from resbench.analysis.declared import declared
+from resbench.analysis.declared import declared, published_errors
 from resbench.analysis.names import SAME_SPLIT, SPLITS
-from resbench.analysis.power import published_errors
 from resbench.data.fit import check_fit
 from resbench.models import FAMILIES
 from resbench.suite.claims import ParsedClaim

@@ -6,9 +6,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from resbench.analysis.arms import Kept, arms_of, kept_of, seeds_in_order
-from resbench.analysis.declared import as_declared, as_published
-from resbench.analysis.power import published_steps
+from resbench.analysis.arms import arms_of, same_images, seeds_in_order
+from resbench.analysis.declared import as_declared, as_published, published_steps
 from resbench.analysis.tables import CellRuns, TableRuns
 from resbench.datasets import DATA_SETS
 from resbench.errors import ResbenchError
@@ -18,7 +17,6 @@ from resbench.stats.guard import last_fall, near_guessing, still_falling
 from resbench.stats.spread import USUAL_SD_PP, Arm
 from resbench.store.layout import RunFolder
 from resbench.store.metrics import EpochMetrics, read_epochs
-from resbench.suite.claims import ParsedClaim
 from resbench.suite.expand import parsed_claims
 from resbench.suite.schema import SIGNAL_METRICS, Claim, Metric
 
@@ -30,27 +28,25 @@ class JudgedClaim(ClaimVerdict):
     claim: Claim
 
 
-def judge_claims(table: TableRuns, kept: Kept | None = None) -> tuple[JudgedClaim, ...]:
-    """Judge the suite's claims on the runs of this table alone.
-
-    ``kept`` are its predictions where they are read already.
-    """
-    questions = _questions(table, kept or kept_of(table))
+def judge_claims(table: TableRuns) -> tuple[JudgedClaim, ...]:
+    """Judge the suite's claims on the runs of this table alone."""
+    questions = _questions(table)
     found = judged(questions) if questions else ()
     pairs = zip(table.expanded.loaded.suite.claims, found, strict=True)
     return tuple(JudgedClaim(claim=claim, **vars(verdict)) for claim, verdict in pairs)
 
 
-def _questions(table: TableRuns, kept: Kept) -> list[Question]:
+def _questions(table: TableRuns) -> list[Question]:
     """Return all claims of a table: the corrections are for their number."""
     suite, context = table.expanded.loaded.suite, table.expanded.context
     parsed = parsed_claims(table.expanded)
-    arms = arms_of(table, [claim.metric for claim in suite.claims], kept)
+    arms = {metric: arms_of(table, metric) for metric in {c.metric for c in suite.claims}}
     seeds = seeds_in_order(table)
     questions = []
     for claim, one in zip(suite.claims, parsed, strict=True):
         own: Mapping[str, Arm] = arms[claim.metric]
-        if len(_labels(table, one, kept)) > 1:
+        runs = (run.key for name in one.cells for run in table.cells[name].done)
+        if not same_images(table.predictions[key] for key in runs if key in table.predictions):
             own = {name: replace(arm, correct=None) for name, arm in own.items()}
         keeps = not any(table.departures(name) for name in one.cells)
         # At the source's own schedule what training reaches is what the claim is about.
@@ -62,7 +58,7 @@ def _questions(table: TableRuns, kept: Kept) -> list[Question]:
                 own,
                 seeds,
                 margin=claim.margin_pp,
-                published=published_steps(table.expanded, claim, one) or (),
+                published=published_steps(table.expanded, claim, one),
                 at_published_setting=keeps and as_published(context),
                 not_learnt=[
                     name for name in guarded if not _has_learnt(table, name, claim.metric, own)
@@ -72,11 +68,6 @@ def _questions(table: TableRuns, kept: Kept) -> list[Question]:
             )
         )
     return questions
-
-
-def _labels(table: TableRuns, parsed: ParsedClaim, kept: Kept) -> set[bytes]:
-    runs = (run for name in parsed.cells for run in table.cells[name].done)
-    return {kept.labels[run.key] for run in runs if run.key in kept.labels}
 
 
 def _has_learnt(table: TableRuns, name: str, metric: Metric, arms: Mapping[str, Arm]) -> bool:

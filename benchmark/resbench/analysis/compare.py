@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Literal
 
 from resbench.analysis import SCHEMA
-from resbench.analysis.arms import arm_of, images_kept
+from resbench.analysis.arms import arm_of, same_images
 from resbench.analysis.names import cells_of, code_label, listed, run_label
 from resbench.analysis.results import identity_of, seed_of
+from resbench.analysis.tables import predictions_of
 from resbench.errors import UsageError
 from resbench.stats.contrasts import Tested, other_images_p, put_to_test
 from resbench.stats.multiplicity import ALPHA, holm
@@ -204,7 +205,7 @@ def _partners(a: Runs, b: Runs) -> Iterator[tuple[str, str]]:
 
 
 def _pair(cell: str, *sides: tuple[Side, Mapping[int, RunRecord]]) -> CellPair:
-    kept = images_kept(
+    kept = predictions_of(
         RunFolder(side.results, run.key)
         for side, runs in sides
         for run in runs.values()
@@ -219,7 +220,7 @@ def _pair(cell: str, *sides: tuple[Side, Mapping[int, RunRecord]]) -> CellPair:
     estimate, p = found.estimate, None
     if found.p is not None and found.opposite_p is not None:
         p = min(1.0, 2 * min(found.p, found.opposite_p))
-    p_images = _images_p(results, found) if len(set(kept.labels.values())) == 1 else None
+    p_images = _images_p(results, found) if same_images(kept.values()) else None
     kind: PairKind = "too_few_seeds"
     if estimate.n == 1 and p_images is not None:
         kind = "networks_differ" if p_images <= ALPHA else "networks_alike"

@@ -7,10 +7,13 @@ from collections.abc import Iterable, Mapping
 from resbench.data.fit import train_images
 from resbench.datasets import DATA_SETS
 from resbench.errors import UsageError
+from resbench.stats.contrasts import steps_of
+from resbench.suite.claims import ParsedClaim
 from resbench.suite.expand import Context, DataChoice, Expanded, data_names, expand
 from resbench.suite.load import PAPER, Loaded
 from resbench.suite.provenance import Entry, ledger
 from resbench.suite.schedule import resolve
+from resbench.suite.schema import Claim, Metric
 from resbench.suite.spec import RunSpec
 
 
@@ -60,3 +63,35 @@ def images_seen(spec: RunSpec) -> int:
         return resolve(spec, train_images(spec.data)).total * spec.training.batch_size
     except UsageError:  # of a run that failed for it, and whose folder is still there
         return 0
+
+
+def published_errors(expanded: Expanded, metric: Metric) -> dict[str, tuple[float, float]]:
+    """Return the published numbers of this metric by cell, with half a unit of the last digit."""
+    suite = expanded.loaded.suite
+    return {
+        expanded.cell_of(row, name).id: (float(published.value), published.half_width)
+        for row, columns in suite.published.items()
+        for name, published in columns.items()
+        if published.value is not None
+        and (published.metric or suite.table.columns[name].metric) == metric
+    }
+
+
+def published_steps(expanded: Expanded, claim: Claim, parsed: ParsedClaim) -> tuple[float, ...]:
+    """Return a claim's effect in the published numbers, positive as claimed, in points.
+
+    One number for each contrast that the claim's test looks at: of a chain every step, of a gap its
+    rise. Nothing where a cell has no published number of the claim's metric and the claim states no
+    difference either.
+    """
+    errors = published_errors(expanded, claim.metric)
+    published = {name: value for name, (value, _) in errors.items()}
+    steps = steps_of(parsed)
+    if published.keys() >= set(parsed.cells):
+        return tuple(
+            sum(w * published[name] for w, name in zip(step.weights, step.arms, strict=True))
+            for step in steps
+        )
+    if claim.published_pp is None or len(steps) > 1:
+        return ()  # of a chain, only the whole range may be stated
+    return (float(claim.published_pp),)

@@ -11,15 +11,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from resbench.analysis.arms import arm_of, kept_of
+from resbench.analysis.arms import arm_of
 from resbench.analysis.declared import declared, images_seen
-from resbench.analysis.names import (
-    cell_labels,
-    code_label,
-    listed,
-    rerun_command,
-    setting_label,
-)
+from resbench.analysis.names import cell_labels, code_label, listed, rerun_command, setting_label
 from resbench.analysis.results import Results
 from resbench.analysis.tables import CellRuns, TableRuns, empty, fill
 from resbench.analysis.values import JudgedValue, full_width, judge_values, parameters
@@ -129,14 +123,13 @@ def explain(loaded: Loaded, name: str, results: Results) -> list[Explanation]:
 def _explain(table: TableRuns, source: Cell, column: str | None) -> Explanation:
     """Explain a cell in one setting, or one of the columns that it fills."""
     loaded, cell = table.expanded.loaded, table.cells[source.id]
-    kept = kept_of(table)
-    judged = judge_values(table, kept)
+    judged = judge_values(table)
     values = tuple(v for v in judged if v.cell == source.id and column in (None, v.column))
     found: list[Finding] = []
     if cell.cell.spec is not None:
         files = (RunFolder(table.results, run.key).metrics for run in cell.done)
         epochs = tuple(tuple(read_epochs(path, EpochMetrics)) for path in files)
-        arm = arm_of(source.id, cell.records, "test_top1_err", kept)
+        arm = arm_of(source.id, cell.records, "test_top1_err", table.predictions)
         subject = _Subject(table, source, cell, cell.cell.spec, values, epochs, arm)
         found = [finding for check in _CHECKS for finding in check(subject)]
     return Explanation(

@@ -15,7 +15,6 @@ from pathlib import Path
 
 from resbench import __version__
 from resbench.analysis import SCHEMA, names
-from resbench.analysis.arms import kept_of
 from resbench.analysis.claims import JudgedClaim, judge_claims
 from resbench.analysis.declared import as_published, departures, images_seen, keeps_to_source
 from resbench.analysis.results import read_results, seed_of
@@ -25,6 +24,7 @@ from resbench.stats.power import MIN_SEEDS
 from resbench.store.layout import RESULTS, RunFolder
 from resbench.store.metrics import EpochMetrics, read_epochs
 from resbench.store.records import Result, RunRecord
+from resbench.store.scan import scan
 from resbench.suite.expand import Context, DataChoice
 from resbench.suite.load import PAPER
 from resbench.suite.provenance import Entry
@@ -51,6 +51,11 @@ class Setting:
     """All of it in words."""
     published: bool
     """Whether it is the source's own: its settings, on the published data."""
+
+    @property
+    def tier(self) -> str:
+        """The tier; ``own`` where the suite's own setting is not the published one."""
+        return "own" if self.schedule == names.OWN_SETTING else self.context.tier
 
 
 @dataclass(frozen=True)
@@ -199,7 +204,7 @@ class Report:
     def name(self, table: JudgedTable) -> str:
         """Return what tells a table's setting from the others here: its tier if that suffices."""
         setting, others = table.setting, [other.setting for other in self.with_runs]
-        if setting.schedule == names.OWN_SETTING:
+        if setting.tier == "own":
             return f"own setting of {table.suite}"
         if len({other.id for other in others if other.schedule == setting.schedule}) == 1:
             return setting.schedule
@@ -226,10 +231,9 @@ def report(suites: Sequence[str], path: Path, *, to_keep: bool = False) -> Repor
 
     In a report ``to_keep`` finished runs alone count, and commands name the default folder.
     """
-    results = read_results(path)
-    if to_keep:
-        results = replace(results, unfinished={})
-    tables, unfinished, outdated = list[TableRuns](), dict[str, int](), dict[str, int]()
+    found = scan(path)
+    results = read_results(path, replace(found, incomplete=()) if to_keep else found)
+    tables, unfinished, outdated = list[JudgedTable](), dict[str, int](), dict[str, int]()
     for loaded in chosen(suites, results):
         name, every = loaded.suite.name, fill(loaded, results)
         started = {run.key for t in every for cell in t.cells.values() for run in cell.unfinished}
@@ -239,14 +243,15 @@ def report(suites: Sequence[str], path: Path, *, to_keep: bool = False) -> Repor
         ]  # fmt: skip
         unfinished |= {name: len(started)} if started else {}
         outdated |= {name: len(strays)} if strays else {}
-        tables += [table for table in every if table.records] or [empty(loaded, path)]
+        shown = [table for table in every if table.records] or [empty(loaded, path)]
+        tables += [judge(table, RESULTS if to_keep else path) for table in shown]
     return Report(
         SCHEMA,
         __version__,
         str(path),
         len(results.scan.records),
         results.problems,
-        tuple(judge(table, RESULTS if to_keep else path) for table in tables),
+        tuple(tables),
         unfinished,
         outdated,
     )
@@ -258,7 +263,6 @@ def judge(table: TableRuns, results: Path | None = None) -> JudgedTable:
     entries = itertools.chain(*table.ledgers.values())
     settings = {(e.path, str(e.value), e.origin, e.reason): e for e in entries}
     cited = zip(loaded.sources, suite.sources, strict=True)
-    kept = kept_of(table)
     return JudgedTable(
         suite=suite.name,
         title=suite.title,
@@ -268,9 +272,9 @@ def judge(table: TableRuns, results: Path | None = None) -> JudgedTable:
         row_header=suite.table.row_header,
         rows={row: level.label for row, level in suite.matrix[suite.table.rows].items()},
         columns=suite.table.columns,
-        values=judge_values(table, kept),
+        values=judge_values(table),
         footnotes=suite.footnotes,
-        claims=judge_claims(table, kept),
+        claims=judge_claims(table),
         cells=tuple(_cell(table, cell) for cell in table.cells.values()),
         settings=tuple(settings.values()),
         command=names.rerun_command(table, results=results),

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -34,13 +33,13 @@ class RunSetting:
 
 @dataclass(frozen=True)
 class Results:
-    """A results folder at one moment; runs are indexed by their specification without its seed."""
+    """A results folder at one moment."""
 
     path: Path
     scan: Scan
     settings: tuple[RunSetting, ...]
-    runs: Mapping[str, tuple[RunRecord, ...]] = field(repr=False)
-    unfinished: Mapping[str, tuple[UnfinishedRun, ...]] = field(repr=False)
+    runs: Mapping[str, Sequence[RunRecord | UnfinishedRun]] = field(repr=False)
+    """By their specification without its seed, in order of seeds."""
     problems: tuple[str, ...] = ()
     """Everything that was refused, a line each, with its path."""
 
@@ -48,67 +47,42 @@ class Results:
 def read_results(path: Path, found: Scan | None = None) -> Results:
     """Scan a results folder, unless it was just ``found``; a missing one counts as empty."""
     found = found or scan(path)
-    index = _Index()
-    for record in found.records.values():
-        file = RunFolder(path, record.key).record
-        index.add(file, record.spec, record.numerics, record.context, record)
-    for left in found.incomplete:
-        run, start = RunFolder(path, left.key), left.started
-        if start is None:
-            index.problems.append(f"{run.path}: started and left without spec.json. Remove it.")
+    problems = list(found.problems)
+    settings: dict[str, tuple[Context, dict[str, dict[str, DataChoice]]]] = {}
+    runs: dict[str, list[RunRecord | UnfinishedRun]] = {}
+    every: list[RunRecord | UnfinishedRun] = [*found.records.values(), *found.incomplete]
+    for run in every:
+        folder = RunFolder(path, run.key)
+        if isinstance(run, RunRecord):
+            file, spec, numerics, stored = folder.record, run.spec, run.numerics, run.context
+        elif run.started is None:
+            problems.append(f"{folder.path}: started and left without spec.json. Remove it.")
+            continue
         else:
-            index.add(run.spec, start["spec"], start["numerics"], start["context"], left)
-    settings = (
-        RunSetting(context, {name: tuple(ids.values()) for name, ids in index.choices[key].items()})
-        for key, context in index.contexts.items()
-    )
-    runs = {i: tuple(sorted(r, key=seed_of)) for i, r in index.runs.items()}
-    unfinished = {i: tuple(sorted(b, key=lambda b: b.seed)) for i, b in index.unfinished.items()}
-    return Results(
-        path, found, tuple(settings), runs, unfinished, (*found.problems, *index.problems)
-    )
-
-
-class _Index:
-    """Collects runs by identity and the settings they were made in."""
-
-    def __init__(self) -> None:
-        self.contexts: dict[str, Context] = {}
-        self.choices: dict[str, dict[str, dict[str, DataChoice]]] = {}
-        self.runs: dict[str, list[RunRecord]] = defaultdict(list)
-        self.unfinished: dict[str, list[UnfinishedRun]] = defaultdict(list)
-        self.problems: list[str] = []
-
-    def add(
-        self,
-        file: Path,
-        spec: Mapping[str, Any],
-        numerics: int,
-        stored: Any,
-        run: RunRecord | UnfinishedRun,
-    ) -> None:
+            file, start = folder.spec, run.started
+            spec, numerics, stored = start["spec"], start["numerics"], start["context"]
         try:
             context, choice = _context(spec, stored)
         except ValueError as error:
-            why = one_line(f"{file}: in no table, its setting is not readable ({error}).")
-            self.problems.append(why)
-            return
+            why = f"{file}: in no table, its setting is not readable ({error})."
+            problems.append(one_line(why))
+            continue
         key = json.dumps(setting_of(context), sort_keys=True)
-        self.contexts.setdefault(key, replace(context, data={}))
-        ids = self.choices.setdefault(key, {}).setdefault(choice.name, {})
-        ids.setdefault(choice.id, choice)
-        identity = identity_of(spec, numerics)
-        if isinstance(run, RunRecord):
-            self.runs[identity].append(run)
-        else:
-            self.unfinished[identity].append(run)
+        _, choices = settings.setdefault(key, (replace(context, data={}), {}))
+        choices.setdefault(choice.name, {}).setdefault(choice.id, choice)
+        runs.setdefault(identity_of(spec, numerics), []).append(run)
+    for same in runs.values():
+        same.sort(key=seed_of)
+    made_in = tuple(
+        RunSetting(context, {name: tuple(ids.values()) for name, ids in choices.items()})
+        for context, choices in settings.values()
+    )
+    return Results(path, found, made_in, runs, tuple(problems))
 
 
-def seed_of(record: RunRecord) -> int:
+def seed_of(run: RunRecord | UnfinishedRun) -> int:
     """Return the seed of a run."""
-    seed = record.spec["seed"]
-    assert isinstance(seed, int)
-    return seed
+    return int(run.spec["seed"]) if isinstance(run, RunRecord) else run.seed
 
 
 def measured(run: RunRecord, metric: Metric) -> float | None:

@@ -34,12 +34,12 @@ def run_rows(report: Report, records: Mapping[str, RunRecord], *, strays: bool =
     for table in report.tables:
         for cell in table.cells:
             for run in cell.runs:
-                served.setdefault(run.key, []).append(_where(table) | {"cell": cell.cell})
-    nowhere: Row = {"suite": None, "setting": None, "cell": None}
+                where = _where(table) | {"cell": cell.cell, "tier": table.setting.tier}
+                served.setdefault(run.key, []).append(where)
     rows = [
-        {**where, **_run(record)}
+        {"suite": None, "setting": None, "cell": None, **_run(record), **where}
         for key, record in records.items()
-        for where in served.get(key, [nowhere] if strays else [])
+        for where in served.get(key, [{}] if strays else [])
     ]
     columns = dict.fromkeys(name for row in rows for name in row)
     return [dict.fromkeys(columns) | row for row in rows]
@@ -101,7 +101,7 @@ def _value(table: JudgedTable, value: JudgedValue) -> Row:
     return {
         **_where(table),
         "cell": value.cell,
-        "tier": context.tier,
+        "tier": table.setting.tier,
         "engine": context.engine,
         "precision": context.precision,
         "overrides": one_line(" ".join(overrides)),

@@ -141,7 +141,8 @@ def _stopped(tables: Sequence[TableRuns], results: Results) -> list[StoppedRun]:
                 named = table.expanded.loaded.suite.name, cell.cell.id
                 cells.setdefault(run.key, {})[named] = None
     found = []
-    for run in (run for runs in results.unfinished.values() for run in runs):
+    every = (run for runs in results.runs.values() for run in runs)
+    for run in (run for run in every if isinstance(run, UnfinishedRun)):
         state, epoch, silent_s = run.state, run.state.epoch if run.state else 0, None
         if state and state.status is Status.RUNNING:
             epoch, silent_s = _heartbeat(RunFolder(results.path, run.key), epoch)

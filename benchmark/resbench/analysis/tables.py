@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -17,22 +18,11 @@ from typing import Any
 
 from msgspec import structs
 
-from resbench.analysis.declared import (
-    declared,
-    departures,
-    images_seen,
-    ledgers_of,
-    published,
-)
-from resbench.analysis.results import (
-    Results,
-    RunSetting,
-    identity_of,
-    seed_of,
-    setting_of,
-)
+from resbench.analysis.declared import declared, departures, images_seen, ledgers_of, published
+from resbench.analysis.results import Results, RunSetting, identity_of, seed_of, setting_of
 from resbench.errors import ResbenchError
-from resbench.store.layout import RESULTS
+from resbench.store.layout import RESULTS, RunFolder
+from resbench.store.predictions import Predictions, read_predictions
 from resbench.store.records import RunRecord
 from resbench.store.scan import UnfinishedRun
 from resbench.suite.expand import Cell, DataChoice, Expanded, data_names, expand
@@ -87,6 +77,12 @@ class TableRuns:
     def departures(self, cell: str) -> list[str]:
         """Return the settings of suite and protocol that depart from the source in a cell."""
         return [entry.path for entry in departures(self.ledgers[cell])]
+
+    @cached_property
+    def predictions(self) -> Mapping[str, Predictions]:
+        """What its runs made of the test images, by key, where it can be read."""
+        runs = {run.key: RunFolder(self.results, run.key) for run in self.records}
+        return predictions_of(runs.values())
 
     @property
     def keys(self) -> set[str]:
@@ -153,6 +149,15 @@ def empty(loaded: Loaded, results: Path = RESULTS) -> TableRuns:
     return TableRuns(expanded, cells, results)
 
 
+def predictions_of(runs: Iterable[RunFolder]) -> dict[str, Predictions]:
+    """Read the predictions of runs, by key; without them the errors in the records decide."""
+    found = {}
+    for run in runs:
+        with suppress(ResbenchError):
+            found[run.key] = read_predictions(run.predictions)
+    return found
+
+
 def orphans(tables: Iterable[TableRuns], results: Results) -> list[RunRecord]:
     """Return the finished runs that are in none of the tables."""
     used = set[str]().union(*(table.keys for table in tables))
@@ -198,14 +203,14 @@ def _cell_runs(cell: Cell, seeds: Sequence[int], results: Results) -> CellRuns:
     if cell.spec is None:
         return CellRuns(cell, ())
     identity = identity_of(cell.spec.canonical(), NUMERICS)
-    runs, unfinished = results.runs.get(identity, ()), results.unfinished.get(identity, ())
-    found = [seed_of(run) for run in runs] + [run.seed for run in unfinished]
+    runs = results.runs.get(identity, ())
+    finished = [run for run in runs if isinstance(run, RunRecord)]
     return CellRuns(
         cell,
-        tuple(sorted({*seeds, *found})),
-        tuple(run for run in runs if run.status == "done"),
-        tuple(run for run in runs if run.status == "diverged"),
-        unfinished,
+        tuple(sorted({*seeds, *map(seed_of, runs)})),
+        tuple(run for run in finished if run.status == "done"),
+        tuple(run for run in finished if run.status == "diverged"),
+        tuple(run for run in runs if isinstance(run, UnfinishedRun)),
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from resbench.analysis.arms import Kept, arms_of, kept_of, seeds_in_order
+from resbench.analysis.arms import arms_of, seeds_in_order
 from resbench.analysis.declared import as_declared
 from resbench.analysis.names import SAME_SPLIT, SPLITS, data_label, listed, set_label
 from resbench.analysis.results import all_measured
@@ -72,12 +72,11 @@ class JudgedValue:
         return self.metric in ERROR_METRICS
 
 
-def judge_values(table: TableRuns, kept: Kept | None = None) -> tuple[JudgedValue, ...]:
-    """Judge every value of a table, row by row; ``kept`` where its predictions are read already."""
+def judge_values(table: TableRuns) -> tuple[JudgedValue, ...]:
+    """Judge every value of a table, row by row."""
     suite = table.expanded.loaded.suite
     found = []
-    metrics = SAME_SPLIT.values()
-    arms = arms_of(table, metrics, kept or kept_of(table)) if suite.train else {}
+    arms = {metric: arms_of(table, metric) for metric in set(SAME_SPLIT.values())}
     for row in suite.matrix[suite.table.rows]:
         for name, column in suite.table.columns.items():
             published = suite.published.get(row, {}).get(name)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from resbench.analysis.budget import PlannedTime
+from resbench.analysis.plan import PlannedTime
 from resbench.data.fit import check_fit
 from resbench.data.sources import how_to_get, identify, parse_locations
 from resbench.errors import UsageError, did_you_mean

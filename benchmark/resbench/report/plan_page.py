@@ -8,9 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from resbench.analysis import SCHEMA
-from resbench.analysis.budget import PlannedTime, buy, total_s
 from resbench.analysis.names import listed, setting_label
-from resbench.analysis.power import Power, claim_powers
+from resbench.analysis.plan import PlannedTime, Power, buy, claim_powers, total_s
 from resbench.report.document import Block, Command, Document, Heading, Items, Paragraph, Table
 from resbench.report.text import percent, sentence
 from resbench.runner.devices import Device, like_the_first

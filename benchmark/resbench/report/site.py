@@ -85,7 +85,7 @@ def draw(found: Report, *, claims: bool = True) -> dict[tuple[str, str], tuple[F
         # one figure for the same runs: that of the table with most of them
         others = (other.runs.keys() for other in found.with_runs)
         shown_elsewhere = any(table.runs.keys() < keys for keys in others)
-        stem = f"figures/{table.suite}-{setting.context.tier}-{setting.id}"
+        stem = f"figures/{table.suite}-{setting.tier}-{setting.id}"
         kinds = {
             "curves": ("Errors over epochs and the time of a run", figures.learning_curves),
             "noise": ("Test error over label noise", figures.noise),

@@ -131,12 +131,14 @@ def _reach(claims: Sequence[JudgedClaim]) -> float:
 
 def _runs_of(table: JudgedTable, claim: JudgedClaim, runs: str) -> Iterator[Block]:
     """Yield the runs of the cells that a claim compares, for a document with links to runs."""
+    if not runs:
+        return
     metric = claim.claim.metric
     rows = [
         (cell.label, *_run_cells(run, metric, getattr(run.result, metric, None), runs))
         for cell in table.cells if cell.cell in claim.cells for run in cell.runs
     ]  # fmt: skip
-    if runs and rows:
+    if rows:
         yield Table(("cell", "seed", METRICS[metric].label, "run"), rows, "llrl")
 
 

@@ -1,13 +1,16 @@
-"""What the claims of a suite can detect at the planned seeds, before anything is trained."""
+"""A plan before anything is trained: the time that runs need, and what claims can detect."""
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from statistics import variance
+from typing import Literal
 
-from resbench.analysis.declared import as_declared
+from resbench.analysis.declared import as_declared, published_steps
 from resbench.analysis.results import all_measured
 from resbench.data.fit import test_images
 from resbench.stats.contrasts import steps_of
@@ -17,13 +20,52 @@ from resbench.stats.spread import USUAL_SD_PP, sampling_sd
 from resbench.store.records import RunRecord
 from resbench.suite.claims import ParsedClaim
 from resbench.suite.expand import Expanded, parsed_claims
-from resbench.suite.schema import Claim, Metric
+from resbench.suite.schema import Claim
 
 Runs = Mapping[str, Sequence[RunRecord]]
 """Finished runs by cell id."""
 
 OWN_DF = 4
 """A claim's own cells give its sd once they have this many degrees of freedom, as 2 x 3 runs do."""
+
+
+@dataclass(frozen=True)
+class PlannedTime:
+    """One run of a plan; a run that serves several cells counts once."""
+
+    cells: tuple[tuple[str, str], ...]
+    """(suite, cell)."""
+    seed: int
+    record: RunRecord | None
+    epochs: int
+    """Epochs that an unfinished run has behind it."""
+    left_s: float
+    """Expected seconds that are left on one worker."""
+    measured: bool = False
+    """Whether they follow from the speed of such runs, not from the network's size alone."""
+    bought: Literal["whole", "part"] | None = None
+    """How much of it the budget is enough for, if there is one."""
+
+
+def buy(runs: Sequence[PlannedTime], workers: int, budget_s: float) -> list[PlannedTime]:
+    """Hand the runs to the workers in order, each until it ends or the time does."""
+    free_at, found = [0.0] * workers, list[PlannedTime]()
+    for run in runs:
+        bought: Literal["whole", "part"] | None = None
+        if run.record is None:
+            start = heapq.heappop(free_at)
+            end = start + run.left_s
+            bought = "whole" if end <= budget_s else "part" if start < budget_s else None
+            heapq.heappush(free_at, end)
+        found.append(replace(run, bought=bought))
+    return found
+
+
+def total_s(runs: Iterable[PlannedTime], workers: int = 1) -> float:
+    """Return the time that runs have left on all workers together."""
+    left = [run.left_s for run in runs]
+    # The last run of a plan leaves the other workers idle, so the longest one is a bound as well.
+    return max([math.fsum(left) / workers, *left])
 
 
 @dataclass(frozen=True)
@@ -72,89 +114,38 @@ def claim_powers(expanded: Expanded, runs: Runs) -> tuple[Power, ...]:
     )
 
 
-def published_steps(
-    expanded: Expanded, claim: Claim, parsed: ParsedClaim
-) -> tuple[float, ...] | None:
-    """Return a claim's effect in the published numbers, positive as claimed, in points.
-
-    One number for each contrast that the claim's test looks at: of a chain every step, of a gap its
-    rise. None where a cell has no published number of the claim's metric and the claim states no
-    difference either.
-    """
-    errors = published_errors(expanded, claim.metric)
-    published = {name: value for name, (value, _) in errors.items()}
-    steps = steps_of(parsed)
-    if published.keys() >= set(parsed.cells):
-        return tuple(
-            sum(w * published[name] for w, name in zip(step.weights, step.arms, strict=True))
-            for step in steps
-        )
-    if claim.published_pp is None or len(steps) > 1:
-        return None  # of a chain, only the whole range may be stated
-    return (float(claim.published_pp),)
-
-
 def _power(expanded: Expanded, claim: Claim, parsed: ParsedClaim, runs: Runs, claims: int) -> Power:
     steps = steps_of(parsed)
     seeds, spread = len(expanded.seeds), _spread(expanded, claim, parsed, runs)
     sd = spread.sd_pp * math.hypot(*steps[0].weights)
-    published = min(published_steps(expanded, claim, parsed) or (), default=None)
+    published = min(published_steps(expanded, claim, parsed), default=None)
     # All tests of a claim must reject: the steps of a chain, the two of an equivalence.
     tests = len(steps) if claim.margin_pp is None else 2
     sought = published if claim.margin_pp is None else float(claim.margin_pp)
-
     arms, strictest = len(steps[0].arms), ALPHA / claims
-    power = per_test_power(tests)
     return Power(
         claim,
         seeds,
         spread,
         published,
         sought,
-        detectable(seeds, sd, arms, alpha=strictest, power=power),
+        detectable(seeds, sd, arms, alpha=strictest, power=per_test_power(tests)),
         first_look(sought or 0.0, sd, arms, alpha=strictest, tests=tests),
     )
 
 
 def _spread(expanded: Expanded, claim: Claim, parsed: ParsedClaim, runs: Runs) -> Spread:
-    for cells, whose in ((parsed.cells, "the claim's cells"), (runs, "this table's cells")):
-        sd, df = _pooled(all_measured(runs.get(cell, ()), claim.metric) for cell in cells)
-        if sd > 0 and df >= (OWN_DF if cells is parsed.cells else 1):
-            return Spread(sd, f"measured, {df + _groups(cells, runs)} runs of {whose}", True)
+    own, every = (parsed.cells, "the claim's cells", OWN_DF), (runs, "this table's cells", 1)
+    for cells, whose, enough in (own, every):
+        measured = (all_measured(runs.get(cell, ()), claim.metric) for cell in cells)
+        groups = [errors for errors in measured if len(errors) > 1]
+        n = sum(map(len, groups))
+        df, squares = n - len(groups), math.fsum((len(g) - 1) * variance(g) for g in groups)
+        if squares > 0 and df >= enough:
+            return Spread(math.sqrt(squares / df), f"measured, {n} runs of {whose}", True)
     if as_declared(expanded.context):
         return Spread(USUAL_SD_PP, "assumed, the usual sd at the paper's schedule", False)
-    images = _test_images(expanded, parsed)
+    specs = (expanded.cell(cell).spec for cell in parsed.cells)
+    images = min(test_images(spec.data) for spec in specs if spec is not None)
     reason = f"assumed, the most that chance flips of {images:,} test images give"
     return Spread(sampling_sd(50.0, images), reason, False)
-
-
-def _groups(cells: Iterable[str], runs: Runs) -> int:
-    return sum(len(runs.get(cell, ())) > 1 for cell in cells)
-
-
-def _pooled(cells: Iterable[Sequence[float]]) -> tuple[float, int]:
-    """Return the sd within cells, pooled, and its degrees of freedom."""
-    squares, df = 0.0, 0
-    for values in cells:
-        if len(values) > 1:
-            mean = math.fsum(values) / len(values)
-            squares += math.fsum((value - mean) ** 2 for value in values)
-            df += len(values) - 1
-    return (math.sqrt(squares / df) if df else 0.0), df
-
-
-def _test_images(expanded: Expanded, parsed: ParsedClaim) -> int:
-    specs = (expanded.cell(cell).spec for cell in parsed.cells)
-    return min((test_images(spec.data) for spec in specs if spec is not None), default=10_000)
-
-
-def published_errors(expanded: Expanded, metric: Metric) -> dict[str, tuple[float, float]]:
-    """Return the published numbers of this metric by cell, with half a unit of the last digit."""
-    suite = expanded.loaded.suite
-    return {
-        expanded.cell_of(row, name).id: (float(published.value), published.half_width)
-        for row, columns in suite.published.items()
-        for name, published in columns.items()
-        if published.value is not None
-        and (published.metric or suite.table.columns[name].metric) == metric
-    }

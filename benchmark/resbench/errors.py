@@ -35,8 +35,6 @@ class UsageError(ResbenchError):
 class EnvironmentFault(ResbenchError):
     """Disk, data, device or permission (exit 3)."""
 
-    exit_code = ExitCode.ENVIRONMENT
-
 
 class StorageFault(EnvironmentFault):
     """The results folder cannot be written or read, so no run can continue there (exit 3)."""

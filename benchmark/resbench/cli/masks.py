@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from resbench.cli.options import NamedPath, data_option, results_to_read_option
+from resbench.cli.options import NamedPath, data_option, results_to_read_option, write_output
 from resbench.errors import UsageError
 from resbench.words import count
 
@@ -42,7 +42,6 @@ def command(
         raise UsageError(f"--output {output}: choose a name that ends in {', '.join(SUFFIXES)}.")
     rows = _rows(images)
     found = [_find(results, run) for run in runs]
-    from resbench.cli.output import write_output
     from resbench.report.masks import masks
     from resbench.train.masks import observe
 

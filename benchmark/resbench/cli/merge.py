@@ -21,10 +21,10 @@ def command(places: tuple[str, ...], results: Path) -> int:
     A run that the folder already has is kept, and a different run of the same key is refused with
     the reason. Exit 1 if a run is refused.
     """
-    from resbench.store.transfer import fetched, merge
+    from resbench.store.transfer import local_file, merge
 
     with ExitStack() as stack:
-        archives = [stack.enter_context(fetched(place)) for place in places]
+        archives = [stack.enter_context(local_file(place, read=True)) for place in places]
         report = merge(results.absolute(), archives)
     for name, reason in report.refused:
         click.echo(f"refused {name}: {reason}", err=True)

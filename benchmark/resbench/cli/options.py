@@ -1,9 +1,10 @@
-"""Options that several verbs share."""
+"""Options that several verbs share, and where the output goes that they ask for."""
 
 from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,6 +15,7 @@ from click.core import ParameterSource
 from resbench.errors import EnvironmentFault, UsageError
 from resbench.report.document import Document
 from resbench.report.render import FORMATS, render
+from resbench.store.atomic import fault, write_atomic
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -84,6 +86,30 @@ def show(document: Document, format_: str | None) -> None:
     if format_ == "csv" and not document.rows:
         raise UsageError("--format csv: this answer has no rows. Use json.")
     click.echo(render(document, format_ or "text"), nl=False)
+
+
+def write_output(path: Path, data: bytes) -> None:
+    """Write a plain file, whole or not at all, through a link; write into a device or a pipe.
+
+    Raises:
+        EnvironmentFault: a folder, or the system refused.
+    """
+    try:
+        if not is_plain(path):
+            path.write_bytes(data)
+            return
+        target = Path(os.path.realpath(path))
+    except OSError as error:
+        raise fault(path, error) from error
+    write_atomic(target, data)
+
+
+def is_plain(path: Path) -> bool:
+    """Return whether ``path`` is a plain file or nothing yet, so that it may be replaced."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except FileNotFoundError:
+        return True
 
 
 def parse_budget(text: str) -> float:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 import click
 
-from resbench.cli.options import NamedPath, results_to_read_option
+from resbench.cli.options import NamedPath, is_plain, results_to_read_option
 from resbench.errors import UsageError
 from resbench.words import count
 
@@ -22,13 +21,11 @@ def command(place: str, results: Path) -> None:
     `resbench merge` checks each file before it adds it. To finish a run on another machine, copy
     the whole results folder there.
     """
-    from resbench.cli.output import is_plain
-    from resbench.store.transfer import deliver, is_url, pack
+    from resbench.store.transfer import local_file, pack
 
     if not place.endswith(".tar"):
         raise UsageError(f"{place}: packs are tar files. Choose a name that ends in .tar.")
-    with tempfile.TemporaryDirectory(prefix="resbench-") as folder:
-        out = Path(folder, "pack.tar") if is_url(place) else Path(place)
+    with local_file(place, read=False) as out:
         if not is_plain(out):
             raise UsageError(f"{out}: cannot be replaced, it is not a plain file. Choose another.")
         packed, skipped = pack(results.absolute(), out)
@@ -37,6 +34,4 @@ def command(place: str, results: Path) -> None:
         if not packed:
             raise UsageError(f"{results}: no finished run to pack; {place} is not written.")
         size = out.stat().st_size / 1e6
-        if is_url(place):
-            deliver(out, place)
     click.echo(f"{count(len(packed), 'run')} in {place} ({size:.1f} MB)", err=True)

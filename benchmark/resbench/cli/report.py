@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import click
 
-from resbench.cli.options import NamedPath, format_option, results_to_read_option
+from resbench.cli.options import NamedPath, format_option, results_to_read_option, write_output
 from resbench.errors import ExitCode, UsageError
 from resbench.report.render import FORMATS, render
 from resbench.words import count
@@ -59,7 +59,6 @@ def command(
         click.echo(f"{count(len(changed), 'file')} changed for {site}", err=True)
         return ExitCode.OK
     from resbench.analysis.judge import report
-    from resbench.cli.output import write_output
 
     format_ = _format(format_, output)
     if rows and format_ != "csv":

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from resbench.cli.options import planning_options
-from resbench.errors import EnvironmentFault, ExitCode, UsageError
+from resbench.errors import ExitCode, UsageError
 from resbench.process import need_temporary_files
 from resbench.words import count, invocation
+
+if TYPE_CHECKING:
+    from resbench.runner.devices import Device
+    from resbench.suite.expand import Context
 
 
 @click.command("run")
@@ -50,11 +55,10 @@ def command(
 ) -> int:
     """Train what the suites need and have not run yet; interrupted runs resume."""
     from resbench.cli import work
-    from resbench.cli.planning import missing_data, plan_request
+    from resbench.cli.planning import plan_request
     from resbench.runner.cluster import note_signals
-    from resbench.runner.devices import unused_gpu
     from resbench.runner.session import SessionSettings
-    from resbench.store.layout import ResultsFolder, RunFolder
+    from resbench.store.layout import ResultsFolder
     from resbench.store.scan import scan
 
     deadline = None if budget is None else time.monotonic() + budget
@@ -68,61 +72,34 @@ def command(
         )
     signals = note_signals() if submitted else []
     expanded, runs, chosen = plan_request(suites, devices=None if elsewhere else devices, **options)
-    context = expanded[0].context
-    if pack > 1 and (context.engine == "eager" or context.precision != "bf16"):
-        raise UsageError(
-            f"--pack {pack}: needs a GPU. Leave --pack out."
-            if chosen and not chosen[0].is_gpu
-            else f"--pack {pack}: needs --engine graph --precision bf16."
-        )
+    if pack > 1:
+        _check_pack(pack, expanded[0].context, chosen)
     if not runs:
         work.say("Nothing to train: these tables are counted, not trained. See `resbench report`.")
         return ExitCode.OK
-    folder = ResultsFolder(results.absolute())
+    folder = results.absolute()
     if submitted:
-        work.check_submitted(submitted, runs, folder.path)
+        work.check_submitted(submitted, runs, folder)
         deadline = work.job_deadline()
-    folder.open_for_writing()
-    need_temporary_files(folder.path)
-    found = scan(folder.path)
-    for problem in found.problems:
-        work.say(f"warning: {problem}")
-    todo = [run for run in runs if run.key not in found.records]
-    recorded = [run.key for run in runs if run.key in found.records]
-    for key in recorded:
-        RunFolder(folder.path, key).drop_checkpoints()  # a killed worker may not have come to it
-    bare = sum("weights.safetensors" not in found.records[key].files for key in recorded)
-    if keep_weights and bare:
-        work.say(
-            f"warning: {count(bare, 'run')} recorded without --keep-weights; to have the weights, "
-            "train into another folder with --results DIR."
-        )
+    ResultsFolder(folder).open_for_writing()
+    need_temporary_files(folder)
+    found = scan(folder)
+    todo = work.not_recorded(runs, found, folder, keep_weights=keep_weights)
+    recorded = len(runs) - len(todo)
     if not todo:
         see = invocation("report", results, suites)
-        work.say(f"Nothing to do: {count(len(recorded), 'run')} recorded in {results}. See {see}.")
+        work.say(f"Nothing to do: {count(recorded, 'run')} recorded in {results}. See {see}.")
         return ExitCode.OK
-    missing = missing_data(todo)
-    runnable = [run for run in todo if run.spec.data.name not in missing]
-    if not runnable:
-        raise EnvironmentFault("\n".join(missing.values()))
-    for name, what in missing.items():
-        left_out = count(sum(run.spec.data.name == name for run in todo), "run")
-        work.say(f"warning: {left_out} left out: {what}")
+    ready = work.with_data(todo)
     if elsewhere:
         files = [suite.loaded.document.path for suite in expanded]
-        workers = min(workers or 1, len(runnable))
-        script = work.worker_script(files, runs, workers, sbatch, folder.path)
-        return work.submit(script, None if print_script else executor, workers, folder.path)
-    if devices == "auto" and not chosen[0].is_gpu and (unused := unused_gpu()):
-        work.say(f"warning: {unused}")
-    used = chosen[: len(runnable)]
-    labels = ", ".join(dict.fromkeys(device.label for device in used))
-    work.say(
-        f"{count(len(runnable), 'run')} to do, {len(recorded)} recorded in {results}; "
-        f"{count(len(used), 'worker')} on {labels}"
-    )
+        workers = min(workers or 1, len(ready))
+        script = work.worker_script(files, runs, workers, sbatch, folder)
+        return work.submit(script, None if print_script else executor, workers, folder)
+    used = work.workers_on(chosen[: len(ready)], devices)
+    work.say(f"{count(len(ready), 'run')} to do, {recorded} recorded in {results}; {used}")
     settings = SessionSettings(
-        folder.path,
+        folder,
         chosen,
         deadline=deadline,
         pack=pack,
@@ -130,10 +107,17 @@ def command(
         keep_weights=keep_weights,
         wait=not submitted,
     )
-    summary = work.train(runnable, settings, found, mirror=not no_mirror, signals=signals)
+    summary = work.train(ready, settings, found, mirror=not no_mirror, signals=signals)
     if submitted:
-        summary.left = work.not_taken(summary.left, folder.path)
+        summary.left = work.not_taken(summary.left, folder)
     code = work.conclude(summary, suites, results)
     if submitted:
         code = work.requeue_for_rest(summary, code)
-    return ExitCode.ENVIRONMENT if missing and code == ExitCode.OK else code
+    return ExitCode.ENVIRONMENT if len(ready) < len(todo) and code == ExitCode.OK else code
+
+
+def _check_pack(pack: int, context: Context, chosen: Sequence[Device]) -> None:
+    if chosen and not chosen[0].is_gpu:
+        raise UsageError(f"--pack {pack}: needs a GPU. Leave --pack out.")
+    if context.engine == "eager" or context.precision != "bf16":
+        raise UsageError(f"--pack {pack}: needs --engine graph --precision bf16.")

@@ -9,9 +9,11 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
+from resbench.cli.planning import missing_data
 from resbench.data.cache import user_folder
 from resbench.errors import EnvironmentFault, ExitCode
 from resbench.runner import cluster
+from resbench.runner.devices import Device, unused_gpu
 from resbench.runner.plan import PlannedRun
 from resbench.runner.progress import Progress
 from resbench.runner.session import PlanEnd, Session, SessionSettings
@@ -41,6 +43,39 @@ class Executors(Frozen):
 def say(line: str) -> None:
     """Tell the person at the terminal."""
     click.echo(line, err=True)
+
+
+def not_recorded(
+    runs: Sequence[PlannedRun], found: Scan, results: Path, *, keep_weights: bool
+) -> list[PlannedRun]:
+    """Return the runs to do; warn of what is wrong with the folder, and tidy the recorded ones."""
+    for problem in found.problems:
+        say(f"warning: {problem}")
+    recorded = [run.key for run in runs if run.key in found.records]
+    for key in recorded:
+        RunFolder(results, key).drop_checkpoints()  # a killed worker may not have come to it
+    bare = sum("weights.safetensors" not in found.records[key].files for key in recorded)
+    if keep_weights and bare:
+        say(
+            f"warning: {count(bare, 'run')} recorded without --keep-weights; to have the weights, "
+            "train into another folder with --results DIR."
+        )
+    return [run for run in runs if run.key not in found.records]
+
+
+def with_data(runs: Sequence[PlannedRun]) -> list[PlannedRun]:
+    """Return the runs whose data sets are available, which must be some; warn of the others."""
+    missing = missing_data(runs)
+    ready = [run for run in runs if run.spec.data.name not in missing]
+    if not ready:
+        raise EnvironmentFault("\n".join(missing.values()))
+    for name, what in missing.items():
+        left_out = count(sum(run.spec.data.name == name for run in runs), "run")
+        say(f"warning: {left_out} left out: {what}")
+    return ready
+
+
+# -- elsewhere -------------------------------------------------------------------------------------
 
 
 def submit(script: str, executor: str | None, workers: int, results: Path) -> int:
@@ -147,6 +182,14 @@ def requeue_for_rest(summary: PlanEnd, code: int) -> int:
 
 
 # -- here ------------------------------------------------------------------------------------------
+
+
+def workers_on(used: Sequence[Device], request: str) -> str:
+    """Return a phrase on the devices; warn of a GPU that the ``request`` did not find."""
+    if request == "auto" and not used[0].is_gpu and (unused := unused_gpu()):
+        say(f"warning: {unused}")
+    labels = dict.fromkeys(device.label for device in used)
+    return f"{count(len(used), 'worker')} on {', '.join(labels)}"
 
 
 def train(

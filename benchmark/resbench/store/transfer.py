@@ -238,39 +238,34 @@ def _admit(staged: RunFolder, here: RunFolder) -> bool:
     return False
 
 
-def is_url(place: str) -> bool:
-    """Return whether a place is a URL rather than a path."""
-    return "://" in place
-
-
 @contextmanager
-def fetched(place: str) -> Iterator[Path]:
-    """Give a path or a URL as a local file; the copy of a URL is removed afterwards.
+def local_file(place: str, *, read: bool) -> Iterator[Path]:
+    """Give a path, or a local file for a URL: its copy, or what is copied there in the end.
 
     Raises:
         UsageError: fsspec does not know such a URL.
-        EnvironmentFault: it cannot be read.
+        EnvironmentFault: it cannot be read, or written.
     """
-    if not is_url(place):
+    if "://" not in place:
         yield Path(place)
         return
     with tempfile.TemporaryDirectory(prefix="resbench-") as folder:
         local = Path(folder, place.rpartition("/")[2] or "pack.tar")
-        _copy(place, local, read=True)
+        if read:
+            _copy(place, local, read=True)
         yield local
-
-
-def deliver(local: Path, url: str) -> None:
-    """Copy a local file to a URL; errors as those of :func:`fetched`."""
-    _copy(url, local, read=False)
+        if not read:
+            _copy(place, local, read=False)
 
 
 def _copy(url: str, local: Path, *, read: bool) -> None:
     import fsspec
 
     try:
-        remote_mode, local_mode = ("rb", "wb") if read else ("wb", "rb")
-        with fsspec.open(url, remote_mode) as remote, local.open(local_mode) as file:
+        with (
+            fsspec.open(url, "rb" if read else "wb") as remote,
+            local.open("wb" if read else "rb") as file,
+        ):
             shutil.copyfileobj(*((remote, file) if read else (file, remote)))
     except (ValueError, ImportError) as error:  # unknown, or its package is not installed
         extra = " `pip install 'resbench[s3]'` adds S3." if url.startswith("s3:") else ""

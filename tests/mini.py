@@ -76,6 +76,15 @@ def changed(value: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, A
     return new
 
 
+def leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
+    """Yield each setting of a canonical specification: its dotted path and its value."""
+    if isinstance(value, dict):
+        for name, item in value.items():
+            yield from leaves(item, (*path, name))
+    else:
+        yield ".".join(path), value
+
+
 def augment_of(kind: str, **changes: Any) -> Augment:
     """The usual transformation of a kind, with fields changed."""
     usual = {"pad_px": 4, "flip": True, "rotation_deg": 0.0, "shift": 0.0, "zoom": 0.0}

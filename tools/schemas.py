@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -14,7 +13,7 @@ import msgspec
 from resbench.suite.expand import PARTS
 from resbench.suite.load import suite_folder
 from resbench.suite.schema import Protocol, Sources, Suite, Tier
-from resbench.suite.spec import RunSpec
+from resbench.suite.spec import RunSpec, settings
 
 FILES: dict[str, type[msgspec.Struct]] = {
     "suite": Suite,
@@ -37,18 +36,18 @@ def schema(model: type[msgspec.Struct]) -> dict[str, Any]:
     definitions["Data"]["properties"].pop("id")  # known from the images, never set
     parts = {part: _any_of(run["properties"][part]) for part in PARTS}
     mapping = {"type": "object", "additionalProperties": False, "properties": parts}
-    paths = sorted(set(_paths(mapping, definitions)))
-    settings = {"type": "object", "propertyNames": {"enum": paths}}
+    paths = sorted(p for p in settings() if p.split(".")[0] in PARTS and p != "data.id")
+    set_ = {"type": "object", "propertyNames": {"enum": paths}}
 
     properties = result["properties"]
     if model is Suite:
         properties["base"] = mapping
-        result["$defs"]["Level"]["properties"]["set"] = settings
+        result["$defs"]["Level"]["properties"]["set"] = set_
     elif model is Protocol:
         properties.update(parts)
     else:
-        properties["set"] = settings
-        properties["families"]["additionalProperties"] = settings
+        properties["set"] = set_
+        properties["families"]["additionalProperties"] = set_
     result["$defs"] |= definitions
     return result
 
@@ -75,17 +74,6 @@ def _partial(definition: dict[str, Any]) -> dict[str, Any]:
 def _any_of(field: dict[str, Any]) -> dict[str, Any]:
     """A part of a tagged union may come without its tag."""
     return {"anyOf": field["anyOf"]} if "discriminator" in field else field
-
-
-def _paths(node: dict[str, Any], definitions: dict[str, Any], prefix: str = "") -> Iterator[str]:
-    """Yield every dotted path below a schema node; a path may come twice."""
-    if "$ref" in node:
-        node = definitions[node["$ref"].rpartition("/")[2]]
-    for branch in node.get("anyOf", ()):
-        yield from _paths(branch, definitions, prefix)
-    for name, child in node.get("properties", {}).items():
-        yield f"{prefix}{name}"
-        yield from _paths(child, definitions, f"{prefix}{name}.")
 
 
 if __name__ == "__main__":

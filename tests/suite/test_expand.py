@@ -22,6 +22,12 @@ from resbench.suite.yaml import DocumentError, load_document
 
 from ..mini import changed, suite_of, write_suite
 
+TIER = {
+    "name": "small",
+    "schedule": {"unit": "epoch", "total": 2},
+    "families": {"wang2017": {}},
+}
+HE2016 = {"family": "he2016", "name": "resnet-164", "width": 1.0}
 DATA = {name: DataChoice(name, name, f"md5:{name}") for name in ("cifar10", "digits")}
 
 
@@ -84,9 +90,8 @@ def test_each_layer_overrules_the_last(tmp_path: Path) -> None:
 
 
 def test_a_whole_model_replaces_a_model_and_a_part_changes_it(tmp_path: Path) -> None:
-    whole = {"family": "he2016", "name": "resnet-164", "width": 0.25}
-    both = expanded(tmp_path, with_level({"model": whole}))
-    assert to_builtins(spec(both, "nal").model) == whole
+    both = expanded(tmp_path, with_level({"model": HE2016}))
+    assert to_builtins(spec(both, "nal").model) == HE2016
     assert to_builtins(spec(both, "arl").model)["mask"] == "encoder-decoder"
     part = expanded(tmp_path, with_level({"model": {"width": 0.5}}))
     assert spec(part, "nal").model.width == 0.5
@@ -130,31 +135,31 @@ def test_a_tier_keeps_drops_and_warm_up_at_their_fractions(
     assert abs(new.warmup.until - scale * schedule["warmup"]["until"]) <= 1
 
 
-def test_a_tier_shortens_the_schedule_in_its_own_unit(tmp_path: Path) -> None:
-    drops = [{"at": 64_000, "factor": 0.1}, {"at": 96_000, "factor": 0.1}]
-    long = {"unit": "step", "total": 160_000, "drops": drops}
+@pytest.mark.parametrize(
+    ("unit", "total", "drops", "schedule", "expected"),
+    [
+        ("step", 160_000, (64_000, 96_000), {"total": 10}, [4, 6]),
+        ("epoch", 150, range(20, 150, 20), {"total": 15, "plateau": 5}, [6, 12]),
+    ],
+)
+def test_a_tier_shortens_the_schedule_in_its_own_unit_without_drops_that_come_too_soon(
+    tmp_path: Path, unit: str, total: int, drops: Any, schedule: Any, expected: list[int]
+) -> None:
+    long = {"unit": unit, "total": total, "drops": [{"at": at, "factor": 0.1} for at in drops]}
     suite = changed(suite_of(), {"base.training.schedule": long})
-    tier = {"name": "small", "schedule": {"unit": "epoch", "total": 10}}
+    tier = {"name": "small", "schedule": {"unit": "epoch", **schedule}}
     new = spec(expanded(tmp_path, suite, tier)).training.schedule
-    assert (new.unit, new.total, [drop.at for drop in new.drops]) == ("epoch", 10, [4, 6])
+    assert (new.unit, new.total) == ("epoch", schedule["total"])
+    assert [drop.at for drop in new.drops] == expected
 
 
-def test_a_plateau_leaves_out_the_drops_that_would_come_too_soon(tmp_path: Path) -> None:
-    drops = [{"at": at, "factor": 0.1} for at in range(20, 150, 20)]
-    long = {"unit": "epoch", "total": 150, "drops": drops}
-    suite = changed(suite_of(), {"base.training.schedule": long})
-    tier = {"name": "small", "schedule": {"unit": "epoch", "total": 15, "plateau": 5}}
-    new = spec(expanded(tmp_path, suite, tier)).training.schedule
-    assert [drop.at for drop in new.drops] == [6, 12]
-
-
-def test_a_tier_gives_one_family_a_length_of_its_own(tmp_path: Path) -> None:
-    whole = {"family": "he2016", "name": "resnet-164", "width": 1.0}
-    schedules = {"he2016": {"unit": "epoch", "total": 3}}
-    tier = {"name": "small", "schedule": {"unit": "epoch", "total": 2}, "schedules": schedules}
-    both = expanded(tmp_path, with_level({"model": whole}), tier)
-    totals = [spec(both, cell).training.schedule.total for cell in ("arl", "nal")]
-    assert sorted(totals) == [2, 3]
+def test_a_tier_gives_one_family_its_own_settings_and_length(tmp_path: Path) -> None:
+    families = {"he2016": {"model.width": 0.25}, "wang2017": {}}
+    tier = TIER | {"families": families, "schedules": {"he2016": {"unit": "epoch", "total": 3}}}
+    both = expanded(tmp_path, with_level({"model": HE2016}), tier)
+    for cell, width, total in (("arl", 0.125, 2), ("nal", 0.25, 3)):
+        run = spec(both, cell)
+        assert (run.model.width, run.training.schedule.total) == (width, total)
 
 
 def test_a_shorter_schedule_has_less_patience_but_some(tmp_path: Path) -> None:
@@ -165,13 +170,6 @@ def test_a_shorter_schedule_has_less_patience_but_some(tmp_path: Path) -> None:
         stopping_now = spec(expanded(tmp_path, suite, tier)).training.early_stopping
         assert stopping_now is not None
         assert stopping_now.patience == patience
-
-
-def test_a_tier_speaks_to_one_family_of_networks(tmp_path: Path) -> None:
-    whole = {"family": "he2016", "name": "resnet-164", "width": 1.0}
-    tier = {"name": "small", "families": {"he2016": {"model.width": 0.25}, "wang2017": {}}}
-    both = expanded(tmp_path, with_level({"model": whole}), tier)
-    assert (spec(both, "arl").model.width, spec(both, "nal").model.width) == (0.125, 0.25)
 
 
 def test_seeds_come_from_the_call_the_tier_or_the_suite_in_this_order(tmp_path: Path) -> None:
@@ -226,6 +224,8 @@ def test_data_sets_are_found_in_every_layer(tmp_path: Path) -> None:
         ({"base.training.schedule.total": 0}, "must be a number > 0, not the number 0."),
         ({"base.training.early_stopping": {"patience": 3}}, "early_stopping watches val_in_train"),
         ({"seeds": [2**31]}, "seeds"),
+        ({"matrix.depth": {"d": {"label": "d"}}},
+         "column 'err' must choose a level of the axis 'depth'"),
         ({"claims": [{"id": "c", "text": "t", "place": "p", "claim": "error(x) < error(arl)"}]},
          "unknown cell"),
     ],
@@ -233,23 +233,11 @@ def test_data_sets_are_found_in_every_layer(tmp_path: Path) -> None:
 def test_what_is_wrong_is_reported_at_its_position(
     tmp_path: Path, change: dict[str, Any], message: str
 ) -> None:
-    tier = {
-        "name": "small",
-        "schedule": {"unit": "epoch", "total": 2},
-        "families": {"wang2017": {}},
-    }
-    for under in (None, tier):
+    for under in (None, TIER):
         with pytest.raises(DocumentError) as error:
             expanded(tmp_path, changed(suite_of(), change), under)
         assert message in str(error.value)
         assert "mini.yaml" in str(error.value)
-
-
-def test_an_open_column_is_refused(tmp_path: Path) -> None:
-    axes = {"learning": {"arl": {"label": "a"}}, "depth": {"d": {"label": "d"}}}
-    suite = suite_of() | {"matrix": axes}
-    with pytest.raises(DocumentError, match="column 'err' must choose a level of the axis 'depth'"):
-        expanded(tmp_path, suite)
 
 
 json_values = st.recursive(
@@ -273,17 +261,12 @@ places = st.sampled_from(
 def test_no_value_anywhere_ends_in_anything_but_a_run_or_an_error_with_a_position(
     tmp_path: Path, place: str, value: Any
 ) -> None:
-    tier = {
-        "name": "small",
-        "schedule": {"unit": "epoch", "total": 2},
-        "families": {"wang2017": {}},
-    }
     suite, problem = changed(suite_of(), {place: value}), "mini.yaml:1:1: "
     try:
         loaded = load_suite(str(write_suite(tmp_path, suite)))
         data_names(loaded)
         expanded(tmp_path, suite)
-        expanded(tmp_path, suite, tier)
+        expanded(tmp_path, suite, TIER)
     except ResbenchError as error:
         problem = str(error)
     assert "mini.yaml" in problem

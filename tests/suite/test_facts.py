@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.facts import KINDS, PAGE, ROOT, Fact, kind, page, read, sections
+from tools.facts import PAGE, ROOT, Fact, page, read, sections
 
 NUMBER = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?(?:e-?\d+)?")
 NAMES = re.compile(
@@ -82,10 +82,3 @@ def test_the_page_has_a_line_for_every_fact_and_its_links_lead_to_files() -> Non
     links = set(re.findall(r"\]\((\S+?)\)", text))
     assert links
     assert all((PAGE.parent / link).is_file() for link in links)
-
-
-def test_every_fact_has_a_home_or_a_reason() -> None:
-    for fact in read():
-        assert kind(fact) in KINDS, fact["id"]
-        assert fact["home"].partition(": ")[2] or kind(fact) == "cell", fact["id"]
-        assert fact["home"], fact["id"]

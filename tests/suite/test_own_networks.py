@@ -12,7 +12,6 @@ import pytest
 from resbench.errors import UsageError
 from resbench.suite.expand import Context, DataChoice, Expanded, expand
 from resbench.suite.load import load_suite
-from resbench.suite.provenance import ledger
 from resbench.suite.yaml import DocumentError
 
 from ..mini import changed, resbench, run_folders, suite_of, write_suite
@@ -81,13 +80,6 @@ def test_another_version_of_the_file_is_another_experiment(tmp_path: Path) -> No
         (tmp_path / "networks.py").write_text(text)
         keys.append(expanded(tmp_path, toy_suite()).cell("arl").at_seed(1).key)
     assert keys[0] == keys[2] != keys[1]
-
-
-def test_the_ledger_says_whose_network_it_is(tmp_path: Path) -> None:
-    (tmp_path / "networks.py").write_text(TOY)
-    both = expanded(tmp_path, toy_suite())
-    (entry,) = [e for e in ledger(both, both.cell("arl")) if e.path == "model.code"]
-    assert (entry.origin, entry.reason) == ("deviation", "a network of the user's own")
 
 
 def test_only_the_file_next_to_a_suite_that_asks_for_it_is_run(

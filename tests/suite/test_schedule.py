@@ -42,12 +42,6 @@ def test_epochs_count_full_batches() -> None:
     assert [half.lr(step) for step in range(6)] == pytest.approx([0.05] * 2 + [0.005] * 4)
 
 
-def test_drops_may_be_written_in_any_order() -> None:
-    drops = [{"at": 3, "factor": 0.5}, {"at": 1, "factor": 0.1}]
-    lr = [steps_of(drops=drops).lr(step) for step in (0, 4, 12)]
-    assert lr == pytest.approx([0.05, 0.005, 0.0025])
-
-
 def test_a_batch_larger_than_the_training_set_is_refused_with_what_to_do() -> None:
     with pytest.raises(UsageError, match=r"batch_size 16 .* 15 images\. Lower"):
         steps_of(15)

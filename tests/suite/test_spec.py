@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,7 +12,7 @@ from msgspec.structs import fields
 from resbench.suite import spec
 from resbench.suite.spec import RunSpec, derive_seed, key_of, plain_to
 
-from ..mini import REPORT, changed, spec_of
+from ..mini import REPORT, changed, leaves, spec_of
 
 GOLDEN = "b73047f4ec1fc5f30e3388cfc4bebeea857066b686ec2052be850444819ee20d"
 SEEDS = [7294837044416468560, 6605189568118452993, 4778590553084473167]
@@ -45,14 +44,6 @@ OTHERS: dict[str, Any] = {
     "precision": "bf16",
 }
 """Another value of each setting that is not simply another number or truth value."""
-
-
-def leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict):
-        for name, item in value.items():
-            yield from leaves(item, (*path, name))
-    else:
-        yield ".".join(path), value
 
 
 def other(path: str, value: Any) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pickle
 import re
 import subprocess
 import sys
@@ -19,16 +18,13 @@ from hypothesis import strategies as st
 from msgspec import Meta, Struct
 
 from resbench.errors import ExitCode, UsageError
-from resbench.suite import schema
 from resbench.suite import yaml as reader
 from resbench.suite.load import suite_folder
-from resbench.suite.messages import problems, validate
-from resbench.suite.spec import Frozen, plain_to
+from resbench.suite.messages import validate
+from resbench.suite.spec import Frozen
 from resbench.suite.yaml import (
     MAX_BYTES,
     DocumentError,
-    Position,
-    Problem,
     YamlDocument,
     load_document,
     parse_document,
@@ -39,7 +35,7 @@ FILE = Path("x.yaml")
 Identifier = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 
 
-class Strict(Frozen):
+class Strict(Frozen, omit_defaults=True):
     pass
 
 
@@ -85,16 +81,11 @@ class Suite(Strict):
     )
     published: str | None = None
     unit: Literal["step", "epoch"] | None = None
-    loose: str | Optim | list[int] = ""
+    loose: str | int | float | None = ""
 
     def __post_init__(self) -> None:
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError("seeds must differ from each other", "seeds")
-
-
-class Report(Strict):
-    name: Identifier
-    optim: Optim
 
 
 def corpus(name: str) -> list[Any]:
@@ -113,20 +104,10 @@ def outcome(data: bytes, model: type[Struct] | None = None) -> str:
     try:
         document = load_document(FILE)
         if model is not None:
-            checked = msgspec.to_builtins(validate(model, document))
-            return json.dumps(_given(checked, document.value), separators=(",", ":"))
+            return msgspec.json.encode(validate(model, document)).decode()
     except DocumentError as error:
         return str(error)
     return json.dumps(document.value, ensure_ascii=False)
-
-
-def _given(checked: Any, value: Any) -> Any:
-    """What a file gave, without the defaults."""
-    if isinstance(value, dict):
-        return {name: _given(item, value[name]) for name, item in checked.items() if name in value}
-    if isinstance(value, list):
-        return [_given(*pair) for pair in zip(checked, value, strict=True)]
-    return checked
 
 
 @pytest.fixture(autouse=True)
@@ -164,35 +145,6 @@ def test_a_file_that_cannot_be_read_is_one_line() -> None:
         assert caught.value.exit_code is ExitCode.USAGE
 
 
-def test_a_document_error_survives_pickling_and_sorts_its_problems() -> None:
-    later, sooner = (Problem(Position(FILE, line, 1), "m.") for line in (10, 9))
-    error = pickle.loads(pickle.dumps(DocumentError([later, sooner, later])))
-    assert error.problems == (sooner, later)
-    assert str(error) == "x.yaml:9:1: m.\nx.yaml:10:1: m."
-
-
-def test_a_path_has_its_nearest_position() -> None:
-    document = parse_document("# head\na:\n  - b: 1\n    c: {d: 2}\n", FILE)
-    for path, place in {
-        (): "x.yaml:2:1",
-        ("a",): "x.yaml:2:1",
-        ("a", 0): "x.yaml:3:5",
-        ("a", 0, "c"): "x.yaml:4:5",
-        ("a", 0, "c", "d"): "x.yaml:4:9",
-        ("a", 0, "c", "e", "f"): "x.yaml:4:5",
-        ("z", 3): "x.yaml:2:1",
-    }.items():
-        assert str(document.at(path)) == place
-
-
-def test_numbers_that_are_not_finite_and_missing_keys_are_found_in_other_values() -> None:
-    value = {"optim": {"lr": float("nan")}}
-    assert set(problems(Report, value)) == {
-        (("name",), "missing key 'name'."),
-        (("optim", "lr"), "'lr' in 'optim' must be a finite number, not the number nan."),
-    }
-
-
 def test_the_parser_in_python_reads_the_same_and_takes_over_without_libyaml(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -203,31 +155,6 @@ def test_the_parser_in_python_reads_the_same_and_takes_over_without_libyaml(
     for (path, text), read in zip(texts, fast, strict=True):
         assert repr(parse_document(text, path).value) == repr(read.value)
         assert parse_document(text, path).positions == read.positions
-
-
-def test_broken_rules_over_several_values_are_reported_at_once_each_at_its_position() -> None:
-    text = """\
-version: 1
-name: x
-title: t
-protocol: "wang2017\\n"
-sources: [{key: wang2017, place: p}]
-seeds: [1]
-matrix: {a: {b: {label: B}}}
-table: {rows: a, columns: {}}
-provenance:
-  one: {origin: inferred, place: p}
-  two: {origin: deviation, place: p}
-"""
-    with pytest.raises(DocumentError) as caught:
-        validate(schema.Suite, parse_document(text, FILE))
-    assert str(caught.value).splitlines() == [
-        "x.yaml:4:1: 'protocol' must be up to 64 of a-z, 0-9, - and _, the first a letter or "
-        "digit, not the text 'wang2017\\n'.",
-        "x.yaml:8:18: 'columns' in 'table' must be a mapping of length >= 1, not an empty mapping.",
-        "x.yaml:10:3: 'one' in 'provenance': origin 'inferred' needs a reason.",
-        "x.yaml:11:3: 'two' in 'provenance': origin 'deviation' needs a reason.",
-    ]
 
 
 SCALARS = st.one_of(
@@ -251,10 +178,6 @@ VALUES = st.dictionaries(
 )
 
 
-class Free(Struct):
-    anything: dict[str, Any]
-
-
 @settings(max_examples=150, deadline=None)
 @given(VALUES, st.sampled_from([None, 1]))
 def test_json_reads_as_itself_with_every_key_located(value: Any, indent: int | None) -> None:
@@ -269,8 +192,6 @@ def test_json_reads_as_itself_with_every_key_located(value: Any, indent: int | N
         shown = path[-1] if path and isinstance(path[-1], str) else node
         start = json.dumps(shown, ensure_ascii=False, indent=indent).split("\n")[0]
         assert lines[place.line - 1][place.column - 1 :].startswith(start)
-    checked = plain_to(Free, {"anything": document.value})
-    assert repr(checked.anything) == repr(value)
 
 
 VALID = """\
@@ -296,7 +217,6 @@ levels:
 families:
   plain: {any: [thing, 'it''s', null]}
 published: "4.90"
-loose: [1, 2]
 """
 PIECES = st.sampled_from(
     [
@@ -366,18 +286,12 @@ BOMBS = {
         + "".join(f"{b}: &{b} [{f'*{a}, ' * 9}]\n" for a, b in pairwise("abcdefghijklmnopqrst")),
         ANCHORS,
     ),
-    "merges": (
-        "a: &a {x: 1}\n" + "".join(f"b{i}: &b{i}\n  <<: [{'*a, ' * 9}]\n" for i in range(1000)),
-        ANCHORS,
-    ),
     "one megabyte": ("a: b\n" * 200_000, TOO_LARGE),
     "deep lists in a block": ("- " * 5000, TOO_DEEP),
     "deep mappings in a block": ("".join(f"{' ' * i}a:\n" for i in range(300)), TOO_DEEP),
     "deep keys in a block": ("? " * 5000, TOO_DEEP),
     "deep lists in flow": ("[" * 5000, TOO_DEEP),
-    "deep mappings in flow": ("{a: " * 5000, TOO_DEEP),
     "deep and closed": ("[" * 5000 + "]" * 5000, TOO_DEEP),
-    "too many values": ("a: [" + "1," * 100_000, TOO_LARGE),
     "many values": ("a: [" + "1," * 30_000 + "1]", "accepted"),
     "many keys": ("".join(f"k{i}: v\n" for i in range(7_000)), "accepted"),
     "many anchors": ("a: [" + "&a ," * 13_000 + "]", ANCHORS),

@@ -31,16 +31,8 @@ class Loaded:
     protocol_document: YamlDocument
     sources: tuple[Publication, ...]
     """Of the suite's ``sources``, in their order."""
-
-    @property
-    def networks(self) -> Path | None:
-        """The user's ``networks.py`` next to the suite's file, where there is one."""
-        return _networks(self.document)
-
-
-def _networks(document: YamlDocument) -> Path | None:
-    file = document.path.absolute().parent / "networks.py"
-    return file if file.is_file() else None
+    networks: Path | None
+    """The user's ``networks.py`` next to the suite's file, where there is one."""
 
 
 def suite_folder() -> Path:
@@ -79,7 +71,8 @@ def load_suite(name: str) -> Loaded:
     """
     document = load_document(find_suite(name))
     suite, protocol, problems = None, None, list[Problem]()
-    own = _networks(document) is not None
+    networks = document.path.absolute().parent / "networks.py"
+    own = networks.is_file()
     with _collected(problems):
         suite = validate(Suite, document)
     problems += document.error(unconnected(document.value)).problems
@@ -89,7 +82,7 @@ def load_suite(name: str) -> Loaded:
     sources = _cited(document, protocol, problems)
     if problems or suite is None or protocol is None:
         raise DocumentError(problems)
-    return Loaded(suite, document, *protocol, sources)
+    return Loaded(suite, document, *protocol, sources, networks if own else None)
 
 
 def load_suites(names: Iterable[str]) -> list[Loaded]:

@@ -64,7 +64,7 @@ def _parts(declared: Any, value: Any, path: Keys) -> Iterator[Found]:
             for i, item in enumerate(value):
                 yield from problems(item_type, item, (*path, i))
     elif isinstance(value, dict):
-        structs = [kind for kind in kinds if _is_struct(kind)]
+        structs = [kind for kind in kinds if isinstance(kind, msgspec.StructMeta)]
         if structs:
             yield from _struct(structs, value, path)
         for key_type, item_type in (get_args(kind) for kind in kinds if get_origin(kind) is dict):
@@ -138,7 +138,7 @@ def _hint(declared: Any, value: Any) -> str:
 
 def _types(declared: Any) -> Iterator[Any]:
     """Yield the types that a declaration allows, without their limits."""
-    if _is_struct(declared) or get_origin(declared) in {Literal, list, tuple, dict, None}:
+    if get_origin(declared) in {Literal, list, tuple, dict, None}:
         yield declared
     else:
         for argument in get_args(declared):
@@ -148,10 +148,6 @@ def _types(declared: Any) -> Iterator[Any]:
 def _metas(declared: Any) -> Iterator[Meta]:
     for argument in get_args(declared):
         yield from [argument] if isinstance(argument, Meta) else _metas(argument)
-
-
-def _is_struct(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
 
 
 def show(value: Any) -> str:

@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from resbench.models.family import Origin
 from resbench.suite.metrics import METRICS, of_kind
-from resbench.suite.spec import Frozen, PositiveInt, PositiveNumber, Seed, whole
+from resbench.suite.spec import Frozen, PositiveInt, PositiveNumber, Seed
 
 IDENTIFIER = r"^[a-z0-9][a-z0-9_-]{0,63}$(?!\n)"
 """Without the last part Python would take a line break after it."""
@@ -18,6 +18,10 @@ Identifier = Annotated[
         pattern=IDENTIFIER,
         description="up to 64 of a-z, 0-9, - and _, the first a letter or digit",
     ),
+]
+Link = Annotated[str, Meta(pattern=r"^https?://\S+$(?!\n)", description="a link with https://")]
+Number = Annotated[
+    str, Meta(pattern=r"^[+-]?\d+(\.\d+)?$(?!\n)", description='a number like "0.37"')
 ]
 Text = Annotated[str, Meta(min_length=1, max_length=2000)]
 if TYPE_CHECKING:
@@ -63,10 +67,7 @@ class Publication(Frozen):
     """The mark of a setting that it states."""
     framework: Text
     """What its authors computed with; its defaults hold where the document states nothing."""
-    link: (
-        Annotated[str, Meta(pattern=r"^https?://\S+$(?!\n)", description="a link with https://")]
-        | None
-    )
+    link: Link | None
     """Where it can be read; null where it is not published."""
 
 
@@ -127,7 +128,7 @@ class PaperValue(Frozen):
     really: Split | None = None
     """The split that it is, by the authors' own logs; equal to ``claims`` when not given."""
     median_of: PositiveInt | None = None
-    """The runs that it is the median of; null where the source does not say of how many it is."""
+    """The runs that it is the median of; null where the source does not say."""
     note: Text | None = None
 
     @property
@@ -149,20 +150,11 @@ class Claim(Frozen):
     place: Text
     claim: Text
     metric: ClaimMetric = "test_top1_err"
-    published_pp: (
-        Annotated[
-            str,
-            Meta(pattern=r"^[+-]?\d+(\.\d+)?$(?!\n)", description='a number like "0.37"'),
-        ]
-        | None
-    ) = None
+    published_pp: Number | None = None
     """The published difference in percentage points; of a chain, that of its ends."""
     margin_pp: PositiveNumber | None = None
     ours: bool = False
     """No source makes this claim; it is counted separately."""
-
-    def __post_init__(self) -> None:
-        whole(self, "margin_pp")
 
 
 class Suite(Frozen):
@@ -197,8 +189,7 @@ class Protocol(Frozen):
     version: Literal[1]
     name: Identifier
     source: Identifier
-    """The document that states it, by its key in ``sources.yaml``. In a suite of another document
-    every setting of the protocol is a deviation."""
+    """The document that states it; in a suite of another one every setting is a deviation."""
     title: Text
     model: dict[str, Any]
     data: dict[str, Any]
@@ -213,10 +204,6 @@ class Shrunk(Frozen):
     total: PositiveNumber
     plateau: PositiveNumber | None = None
     """The shortest time before a drop; an earlier drop is left out."""
-
-    def __post_init__(self) -> None:
-        whole(self, "total")
-        whole(self, "plateau")
 
 
 class Tier(Frozen):

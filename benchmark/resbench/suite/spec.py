@@ -20,6 +20,7 @@ from typing import (
     Union,
     dataclass_transform,
     get_args,
+    get_origin,
 )
 
 import msgspec
@@ -231,9 +232,9 @@ def settings() -> tuple[str, ...]:
 
 
 def _paths(kind: Any, prefix: str = "") -> Iterator[str]:
-    for part in get_args(kind):
+    for part in () if get_origin(kind) is tuple else get_args(kind):  # a list is one setting
         yield from _paths(part, prefix)
-    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+    if isinstance(kind, msgspec.StructMeta):
         yield from [f"{prefix}family"] if issubclass(kind, Network) else []
         for field in msgspec.structs.fields(kind):
             yield f"{prefix}{field.name}"

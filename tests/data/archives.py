@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import io
 import pickle
+import random
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,13 @@ def take_for_published(monkeypatch: pytest.MonkeyPatch, name: str, folder: Path)
     row = dataclasses.replace(row, fingerprint=read_archive(row, folder).fingerprint)
     monkeypatch.setitem(DATA_SETS, name, row)
     return packed
+
+
+def damaged(whole: bytes, randoms: random.Random) -> bytes:
+    """Return a file with one bit flipped, or with its end cut off."""
+    at = randoms.randrange(len(whole))
+    flipped = whole[at] ^ 1 << randoms.randrange(8)
+    return whole[:at] + (bytes([flipped]) + whole[at + 1 :] if randoms.random() < 0.7 else b"")
 
 
 def png(image: Array) -> bytes:

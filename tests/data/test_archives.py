@@ -118,6 +118,7 @@ def test_the_official_files_of_cifar10_are_the_published_data_set(
     assert (official.label, official.published) == ("cifar10", True)
     assert official.id == f"sha256:{images.fingerprint}"
     assert len(images.train_labels) == 50_000
+    assert images.class_names[2] == "bird"
     stored = identify("cifar10", {"cifar10": shared_data / "cifar10"})
     assert (stored.id, stored.label, stored.published) == (official.id, "cifar10", True)
 
@@ -127,28 +128,6 @@ def test_the_official_files_of_cifar10_are_the_published_data_set(
 def test_the_images_of_cifar100_are_the_published_data_set(shared_data: Path) -> None:
     source = identify("cifar100", {"cifar100": shared_data / "cifar100"})
     assert (source.id, source.label) == (identify("cifar100", {}).id, "cifar100")
-
-
-@pytest.mark.shared_data
-def test_real_images_in_batches_of_the_official_form_are_those_of_their_parquet_files(
-    shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    head, made = "cifar10-head", made_archives(shared_data)
-    images, labels, names = made.rows(head, "train", "label")
-    files = {"test_batch": made.batch("t", *made.rows(head, "test", "label"))}
-    for i, rows in enumerate(np.array_split(np.arange(len(labels)), 5)):
-        part = slice(rows[0], rows[-1] + 1)
-        files[f"data_batch_{i + 1}"] = made.batch("b", images[part], labels[part], names[part])
-    files["batches.meta"] = made.meta()
-    (tmp_path / FOLDER).mkdir()
-    for name, content in files.items():
-        (tmp_path / FOLDER / name).write_bytes(content)
-    take_for_published(monkeypatch, "cifar10", tmp_path / FOLDER)
-    official, batches = loaded("cifar10", tmp_path / FOLDER)
-    stored, parquet = loaded("cifar10", shared_data / head)
-    assert (stored.id, stored.label) == (official.id, "cifar10")
-    assert batches.class_names[2] == "bird"
-    np.testing.assert_array_equal(batches.test_images, parquet.test_images)
 
 
 @pytest.mark.parametrize("where", ["packed", "unpacked", f"packed/{FILENAME}"])

@@ -107,11 +107,6 @@ def test_seed_decides_which_images() -> None:
     assert stratified_indices(labels, 20, 1).tolist() != GOLDEN
 
 
-def test_whole_balanced_set_is_a_subset_of_itself() -> None:
-    labels = np.arange(50) % 10
-    np.testing.assert_array_equal(stratified_indices(labels, 50, 3), np.arange(50))
-
-
 def test_too_many_images_are_refused_with_the_largest_number() -> None:
     labels = np.array([0] * 5 + [1] * 3)
     with pytest.raises(UsageError, match=r"class 1 has 3 of the 4 needed\. Take at most 6"):

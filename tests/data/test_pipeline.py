@@ -89,15 +89,6 @@ def test_affine_equals_keras_own_form(seed: int, shape: tuple[int, int]) -> None
             np.testing.assert_allclose(batch[i, colour].numpy() * 255, expected, atol=0.02)
 
 
-def test_affine_without_movement_keeps_the_image() -> None:
-    images = random_images(3)
-    still = pipeline(images, augment_of("affine", flip=False))
-    draws = epoch(still, 3)
-    x = still.gather(draws.index, draws.params)
-    expected = torch.from_numpy(images)[draws.index].permute(0, 3, 1, 2) / 255
-    torch.testing.assert_close(x, expected, atol=1e-5, rtol=0)
-
-
 def test_draws_fill_their_ranges_evenly() -> None:
     n = 90_000
     crop = draw(augment_of("crop_flip", pad_px=4), n, (32, 32), generator())

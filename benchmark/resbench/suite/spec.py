@@ -234,7 +234,7 @@ def settings() -> tuple[str, ...]:
 def _paths(kind: Any, prefix: str = "") -> Iterator[str]:
     for part in () if get_origin(kind) is tuple else get_args(kind):  # a list is one setting
         yield from _paths(part, prefix)
-    if isinstance(kind, msgspec.StructMeta):
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
         yield from [f"{prefix}family"] if issubclass(kind, Network) else []
         for field in msgspec.structs.fields(kind):
             yield f"{prefix}{field.name}"

@@ -119,7 +119,7 @@ def test_every_seed_is_shown_below_the_means_and_hidden_again(page: str, tmp_pat
 
 def test_claims_are_filtered_by_words_verdict_and_setting(tmp_path: Path) -> None:
     rows = tuple(
-        (claim, Effect("", 1.0, None, None, 2.0), Verdict(verdict), table)
+        (claim, Effect("", 1.0, None, None, (-2.0, 2.0)), Verdict(verdict), table)
         for claim, verdict, table in (
             ("a deeper one", "holds here", "one, tier cpu"),
             ("a wider one", "undecided", "one, tier cpu"),

@@ -17,6 +17,7 @@ from resbench.report.text import sentence
 from tests.factory import JPEG, plant, suite_under
 
 NOISE = "table4_noise"
+PER_TABLE = (figures.learning_curves, figures.noise, figures.confusions)
 SUITES = Path(__file__).parents[1] / "analysis" / "suites"
 
 
@@ -39,7 +40,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def drawn(results: Path) -> bytes:
     """Every kind of figure of the noise table, as SVG, one after the other."""
     table = judged(results, NOISE)
-    found = [draw(table, str(results)) for draw in (figures.learning_curves, figures.noise)]
+    found = [draw(table, str(results)) for draw in PER_TABLE]
     found.append(figures.claims({"tier cpu": [table]}))
     return b"".join(figures.svg(figure) for figure in found if figure is not None)
 
@@ -69,7 +70,7 @@ def test_a_figure_has_the_same_bytes_in_every_process_whatever_its_user_has_set(
     assert other.returncode == 0, other.stderr.decode()
     svg = drawn(results)
     assert svg == other.stdout
-    assert svg.count(b"</svg>") == 3
+    assert svg.count(b"</svg>") == 4
     assert b"dc:date" not in svg
     assert b"Matplotlib v" not in svg
 
@@ -94,6 +95,26 @@ def test_every_figure_names_its_tier_and_its_data_set(results: Path, kind: str) 
         assert "1 seed." in texts(figure)
         assert "±" not in texts(figure)
     ElementTree.fromstring(figures.svg(figure))
+
+
+@pytest.mark.parametrize("suite", ["table3_mask", NOISE])
+def test_nothing_leaves_a_figure_or_runs_into_its_title(results: Path, suite: str) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    table = judged(results, suite)
+    drawn = [draw(table, str(results)) for draw in PER_TABLE]
+    drawn += [figures.claims({"tier cpu": [table]}), figures.published_and_measured(table)]
+    assert sum(figure is not None for figure in drawn) >= 4
+    for figure in filter(None, drawn):
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        renderer = canvas.get_renderer()
+        left, low, right, high = figure.get_tightbbox(renderer).extents  # in inches
+        width, height = figure.get_size_inches()
+        assert min(left, low, width - right, height - high) >= -0.02
+        (title,) = (text for text in figure.texts if text.get_text() == figure.get_suptitle())
+        panels = list(filter(None, (axes.get_tightbbox(renderer) for axes in figure.axes)))
+        assert title.get_window_extent(renderer).count_overlaps(panels) == 0
 
 
 def test_nothing_run_is_nothing_drawn(tmp_path: Path) -> None:

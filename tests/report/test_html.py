@@ -182,7 +182,7 @@ def test_the_effect_of_a_claim_opens_its_runs(
 
 
 def test_claims_are_grouped_by_their_table() -> None:
-    effect = Effect("", 1.0, (0.5, 1.5), 9.0, 2.0)
+    effect = Effect("", 1.0, (0.5, 1.5), 9.0, (-2.0, 2.0))
     rows = tuple(
         (claim, effect, suite) for claim, suite in (("a", "one"), ("b", "two"), ("c", "one"))
     )
@@ -201,7 +201,7 @@ EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(1)> \"' & {{ 
 def test_no_text_becomes_markup_script_or_template() -> None:
     details = (Heading(5, EVIL), Paragraph(EVIL))
     cells = (Number(EVIL, 1.0, mark=EVIL, notes=(1,), details=details), Verdict(EVIL))
-    effect = Effect(EVIL, 1.0, (0.5, 1.5), 9.0, 2.0)
+    effect = Effect(EVIL, 1.0, (0.5, 1.5), 9.0, (-2.0, 2.0))
     text = page_of(
         Heading(2, EVIL), Paragraph((EVIL, Link(EVIL, EVIL))), Items((EVIL,), numbered=True),
         Table((EVIL, EVIL, EVIL, EVIL), ((EVIL, *cells, effect),), "lrlr"), Command(EVIL),
@@ -228,16 +228,17 @@ def test_a_link_that_could_run_something_leads_nowhere(target: str) -> None:
     assert link["href"] == "#"
 
 
-def test_an_effect_beyond_its_axis_is_an_arrow_and_squeezes_nothing() -> None:
-    def row(value: float, reach: float = 2.0) -> tuple[str, Effect]:
-        return "claim", Effect("", value, (value - 0.5, value + 0.5), None, reach)
+def test_an_interval_beyond_its_axis_ends_in_an_arrow() -> None:
+    def row(value: float, half: float) -> tuple[str, Effect]:
+        return "claim", Effect("", value, (value - half, value + half), None, (-1.0, 3.0))
 
-    text = page_of(Table(("claim", "interval"), (row(1.0), row(40.0)), "lr"))
+    text = page_of(Table(("claim", "interval"), (row(1.0, 0.5), row(2.0, 2.5)), "lr"))
     near, far = re.findall(r"<svg class=\"strip.*?</svg>", text, re.S)
-    assert 'cx="147.0"' in near
+    assert 'cx="100.0"' in near
+    assert 'd="M75.0 11H125.0"' in near
     assert "arrow" not in near
-    assert "arrow" in far
-    assert "circle" not in far
+    assert 'cx="150.0"' in far
+    assert far.count("arrow") == 1
 
 
 def test_groups_of_columns_have_a_title_above_them() -> None:

@@ -65,8 +65,8 @@ class Effect:
     value: float | None
     interval: tuple[float, float] | None
     published: float | None
-    reach: float
-    """The axis goes from -reach to +reach, in every row of a table; what lies beyond is clipped."""
+    axis: tuple[float, float]
+    """Its ends, the same in every row of a table; an interval beyond them is cut off."""
     tone: Tone = "open"
 
 

@@ -192,11 +192,11 @@ def confusions(judged: JudgedTable, results: str) -> Figure | None:
     red = sns.color_palette("colorblind")[3]
     colours = LinearSegmentedColormap.from_list("confused", [(*red, 0.0), (*red, 1.0)])
     down = -(-len(found) // across)
-    figure = _figure(1.1 + 1.95 * across, 1.3 + 2.0 * down, layout="compressed")
+    figure = _figure(1.1 + 1.95 * across, 1.4 + 2.3 * down)
     parts = _panels(figure, len(found), across, sharex=True, sharey=True)
     for i, (axes, (label, classes)) in enumerate(zip(parts, found.items(), strict=True), 1):
         axes.imshow(classes.confused, cmap=colours, vmin=0, vmax=most, interpolation="none",
-                    gid=f"confused-{i}")  # fmt: skip
+                    aspect="auto", gid=f"confused-{i}")  # fmt: skip
         axes.grid(visible=False)
         axes.set_title(_wrapped(_short(label), 30))
         at = range(len(classes.names))
@@ -205,8 +205,10 @@ def confusions(judged: JudgedTable, results: str) -> Figure | None:
         for truth, guess in np.argwhere(classes.confused >= max(1.0, most / 3)):
             number = f"{classes.confused[truth, guess]:.0f}"
             axes.text(guess, truth, number, ha="center", va="center", fontsize=6)
-    figure.supylabel("true class", fontsize=9)
-    figure.supxlabel("predicted class", fontsize=9)
+        lowest = i > len(found) - across
+        axes.tick_params(labelbottom=lowest)
+        axes.set_xlabel("predicted class" if lowest else "")
+        axes.set_ylabel("true class" if i % across == 1 % across else "")
     _title(figure, judged, "Percent of the images of a class that are taken for another")
     return figure
 
@@ -378,11 +380,11 @@ _PUBLISHED: Mapping[str, Any] = {
 }
 
 
-def _figure(width: float, height: float, layout: Any = "constrained") -> Any:
+def _figure(width: float, height: float) -> Any:
     """Return an empty figure; no window, no state of pyplot."""
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), layout=layout)
+    return Figure(figsize=(width, height), layout="constrained")
 
 
 def _panels(figure: Any, many: int, across: int, **shared: bool) -> list[Any]:

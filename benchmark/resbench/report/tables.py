@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import shlex
-import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -89,7 +88,7 @@ def claims_table(
 
     ``more`` has columns to add, ``runs`` is the path of the folder of runs from the document.
     """
-    reach = _reach([claim for _, claim in found])
+    axis = _axis([claim for _, claim in found])
     header = ("claim", "published\npp", "measured\npp", "interval\n95%", "verdict",
               "published\nevidence", "seeds", "p\nadjusted", *more)  # fmt: skip
     rows: list[list[Cell]] = []
@@ -107,7 +106,7 @@ def claims_table(
             f"{claim.claim.text}{ours}{step}",
             Number(text.signed(claim.published_pp), claim.published_pp),
             Number(text.amount(claim, claim.effect_pp), claim.effect_pp, details=details),
-            Effect(text.amounts(claim, claim.interval), *marks, reach, verdict.tone),
+            Effect(text.amounts(claim, claim.interval), *marks, axis, verdict.tone),
             verdict,
             text.published_evidence(claim),
             Number(str(seeds), seeds),
@@ -118,15 +117,18 @@ def claims_table(
     return Table(header, rows, align, groups, by_last="suite" in more)
 
 
-def _reach(claims: Sequence[JudgedClaim]) -> float:
-    """Return where an axis of effects ends, so that one outlier does not squeeze the others."""
+def _axis(claims: Sequence[JudgedClaim]) -> tuple[float, float]:
+    """Return the ends of an axis with every effect and zero on it.
+
+    Intervals are cut off where they are far wider than all effects, as those of two seeds may be.
+    """
     claims = [claim for claim in claims if claim.claim.metric not in SIGNAL_METRICS]
-    effects = [abs(v) for c in claims for v in (c.effect_pp, c.published_pp) if v is not None]
-    if not effects:
-        return 1.0
-    most = min(max(effects), 4 * statistics.median(effects))
-    ends = [abs(end) for claim in claims for end in claim.interval or ()]
-    return max(0.5, min(1.15 * max([*ends, *effects]), 1.6 * most))
+    effects = [v for c in claims for v in (c.effect_pp, c.published_pp, 0.0) if v is not None]
+    most = 1.8 * max([0.3, *map(abs, effects)])
+    ends = [max(-most, min(most, end)) for claim in claims for end in claim.interval or ()]
+    low, high = min([*effects, *ends]), max([*effects, *ends])
+    margin = max(0.25, 0.06 * (high - low))
+    return low - margin, high + margin
 
 
 def _runs_of(table: JudgedTable, claim: JudgedClaim, runs: str) -> Iterator[Block]:

@@ -152,28 +152,36 @@ def _titles(table: Table) -> tuple[list[tuple[str, int]], list[tuple[str, str]],
     )
 
 
-def _axis(table: Table, column: int) -> float | None:
-    """Return where the axis of a column of effects ends."""
+def _axis(table: Table, column: int) -> list[tuple[float, str]]:
+    """Return the labels of the axis above a column of effects, each with its place in percent."""
     found = (row[column] for row in table.rows)
-    return next((cell.reach for cell in found if isinstance(cell, Effect)), None)
+    effect = next((cell for cell in found if isinstance(cell, Effect)), None)
+    if effect is None:
+        return []
+    zero = _place(effect, 0.0) / 2
+    low, high = effect.axis
+    ends = ((0.0, low), (100.0, high))
+    far = [(place, f"{end:+.3g}") for place, end in ends if abs(place - zero) > 35]
+    return sorted([(zero, "0"), *far])
+
+
+def _place(effect: Effect, value: float) -> float:
+    """Return where a value is, 0 to 200 from end to end of the axis."""
+    low, high = effect.axis
+    return round(200 * (min(max(value, low), high) - low) / (high - low), 1)
 
 
 def _strip(effect: Effect) -> dict[str, Any]:
-    """Return where the marks of an effect are, 0 to 200 from end to end of its axis."""
-
-    def x(value: float) -> float:
-        return round(100 + 94 * max(-1.0, min(1.0, value / effect.reach)), 1)
-
-    low, high = effect.interval or (effect.value, effect.value)
-    ends = [value for value in (low, high, effect.value) if value is not None]
+    """Return where the marks of an effect are."""
+    low, high = effect.axis
+    ends = effect.interval and tuple(_place(effect, end) for end in effect.interval)
     return {
-        "line": None if low is None or high is None else (x(low), x(high)),
-        "dot": None
-        if effect.value is None or abs(effect.value) > effect.reach
-        else x(effect.value),
-        "published": None if effect.published is None else x(effect.published),
-        "left": any(value < -effect.reach for value in ends),
-        "right": any(value > effect.reach for value in ends),
+        "zero": _place(effect, 0.0),
+        "line": ends,
+        "dot": None if effect.value is None else _place(effect, effect.value),
+        "published": None if effect.published is None else _place(effect, effect.published),
+        "left": effect.interval and effect.interval[0] < low,
+        "right": effect.interval and effect.interval[1] > high,
     }
 
 

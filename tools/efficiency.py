@@ -10,16 +10,15 @@ from __future__ import annotations
 
 import argparse
 import os
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from resbench.store.metrics import EpochTiming, read_epochs
 from resbench.words import count
-from tests.mini import RESBENCH, own_environment, run_folders, suite_of, write_suite
+from tests.mini import run_folders, suite_of, write_suite
+from tools.scale import timed
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -33,13 +32,9 @@ def main(arguments: Sequence[str]) -> None:
         folder = Path(name)
         seeds = tuple(range(1, chosen.runs // 2 + 1))
         write_suite(folder, suite_of(total=chosen.epochs, seeds=seeds))
-        command = (RESBENCH, "run", "mini.yaml", "--no-mirror", f"--jobs={chosen.workers}")
-        started = time.perf_counter()
-        process = subprocess.Popen(command, cwd=folder, env=own_environment(folder))
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        wall_s = time.perf_counter() - started
-        if process.returncode:
+        options = ("--no-mirror", f"--jobs={chosen.workers}")
+        code, wall_s, cpu_s, _ = timed(folder, ("run", "mini.yaml", *options))
+        if code:
             sys.exit("a run failed")
         runs = run_folders(folder / "results")
         epochs = [row for run in runs for row in read_epochs(run.timing, EpochTiming)]
@@ -50,7 +45,7 @@ def main(arguments: Sequence[str]) -> None:
         f"{len(runs)} runs on {count(chosen.workers, 'worker')}: "
         f"{in_runs_s / of_workers_s:.3f} of {of_workers_s:.1f} s of workers in runs, "
         f"{in_epochs_s / of_workers_s:.3f} in epochs; "
-        f"CPU {usage.ru_utime + usage.ru_stime:.1f} s, load {os.getloadavg()[0]:.1f}"
+        f"CPU {cpu_s:.1f} s, load {os.getloadavg()[0]:.1f}"
     )
 
 

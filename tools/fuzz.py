@@ -22,8 +22,8 @@ import sys
 import tempfile
 import traceback
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from resbench.cli.main import main as resbench
@@ -157,21 +157,23 @@ def anything(_outcome: Outcome) -> str | None:
     return None
 
 
+def damage(files: Iterable[Path], rng: random.Random) -> Path:
+    """Damage one of some files; return it."""
+    path = rng.choice(sorted(files))
+    path.write_bytes(mutate(path.read_bytes(), rng))
+    return path
+
+
 def suite(folder: Path, rng: random.Random) -> Input:
     """A damaged suite."""
-    source = rng.choice(sorted((ROOT / "suites").glob("*.yaml")))
     shutil.copytree(ROOT / "suites", folder / "suites")
-    path = folder / "suites" / source.name
-    path.write_bytes(mutate(path.read_bytes(), rng))
-    return called("validate", str(path)), anything
+    return called("validate", str(damage((folder / "suites").glob("*.yaml"), rng))), anything
 
 
 def part(folder: Path, rng: random.Random) -> Input:
     """A damaged protocol, tier or list of sources below a suite that uses it."""
     shutil.copytree(ROOT / "suites", folder / "suites")
-    parts = [*(folder / "suites").glob("*/*.yaml"), folder / "suites" / "sources.yaml"]
-    path = rng.choice(sorted(parts))
-    path.write_bytes(mutate(path.read_bytes(), rng))
+    damage([*(folder / "suites").glob("*/*.yaml"), folder / "suites" / "sources.yaml"], rng)
     return called("validate", str(folder / "suites" / "table1_arl_vs_nal.yaml")), anything
 
 
@@ -221,6 +223,7 @@ class Undamaged:
 
 
 REPORT = ("report", "table1_arl_vs_nal", "mechanism", "--format", "json", "--results", "results")
+READERS = (REPORT, REPORT, ("verify", "--results", "results"), ("status",))
 undamaged = Undamaged(Path(), Path(), Path(), {}, {})
 
 
@@ -235,11 +238,9 @@ def same_numbers(outcome: Outcome) -> str | None:
 
 def run_file(folder: Path, rng: random.Random) -> Input:
     """A damaged file of a recorded run; its times decide no number."""
-    files = sorted(_results(folder).glob("runs/*/*"))
-    path = rng.choice([file for file in files if file.name != "timing.jsonl"])
-    path.write_bytes(mutate(path.read_bytes(), rng))
-    verb = rng.choice((REPORT, REPORT, ("verify", "--results", "results"), ("status",)))
-    return called(*verb), same_numbers
+    files = _results(folder).glob("runs/*/*")
+    damage([file for file in files if file.name != "timing.jsonl"], rng)
+    return called(*rng.choice(READERS)), same_numbers
 
 
 def results_folder(folder: Path, rng: random.Random) -> Input:
@@ -249,8 +250,7 @@ def results_folder(folder: Path, rng: random.Random) -> Input:
         paths = sorted(path for path in results.rglob("*") if not path.is_symlink())
         path, other = rng.choice(paths), rng.choice(paths)
         if path.is_dir():
-            away = folder / f"away-{rng.randrange(1 << 30)}"
-            path.rename(away)
+            path.rename(folder / f"away-{rng.randrange(1 << 30)}")
         else:
             path.unlink()
         match rng.randrange(5):
@@ -262,8 +262,7 @@ def results_folder(folder: Path, rng: random.Random) -> Input:
                 shutil.copy(other, path)
             case 3 if path.parent.is_dir():
                 os.mkfifo(path)
-    verb = rng.choice((REPORT, REPORT, ("verify", "--results", "results"), ("status",)))
-    return called(*verb), same_numbers
+    return called(*rng.choice(READERS)), same_numbers
 
 
 def pack(folder: Path, rng: random.Random) -> Input:
@@ -272,46 +271,40 @@ def pack(folder: Path, rng: random.Random) -> Input:
     path.write_bytes(mutate(undamaged.pack.read_bytes(), rng))
 
     def merge_and_report() -> None:
-        sys.argv = ["resbench", "merge", str(path), "--results", "results"]
         try:
-            resbench()
+            called("merge", str(path), "--results", "results")()
         except SystemExit as end:
             if end.code:
                 raise
         called(*REPORT)()
 
-    return merge_and_report, lambda outcome: same_numbers(
-        Outcome(outcome.code, outcome.output[outcome.output.find("{") :], "", 0)
-    )
+    def check(outcome: Outcome) -> str | None:
+        report = outcome.output[outcome.output.find("{") :]
+        return same_numbers(replace(outcome, output=report))
+
+    return merge_and_report, check
 
 
 SPEC = spec_of(data__train_images=16, data__test_images=10, training__batch_size=8)
 
 
-def _worker(results: Path) -> Callable[[], None]:
-    """Return an action that is a worker process with one job."""
+def _worker(results: Path, *, dies: bool = False) -> Callable[[], None]:
+    """Return an action that is a worker process with one job; it ``dies`` before its last epoch."""
     (results.parent / "stdin").write_bytes(encode([job_of(SPEC, results)]))
+    checkpoint, last = Attempt.checkpoint, SPEC.training.schedule.total - 1
+
+    def checkpoint_and_die(attempt: Attempt) -> None:
+        if attempt.counters.epoch == last:
+            checkpoint(attempt)
+            os._exit(0)
 
     def action() -> None:
+        if dies:
+            Attempt.checkpoint = checkpoint_and_die  # type: ignore[method-assign, assignment]
         sys.stdin = (results.parent / "stdin").open()
         serve.main()
 
     return action
-
-
-def _dies_before_the_last_epoch(action: Callable[[], None]) -> Callable[[], None]:
-    def died() -> None:
-        checkpoint = Attempt.checkpoint
-
-        def last(attempt: Attempt) -> None:
-            if attempt.done_epochs == SPEC.training.schedule.total - 1:
-                checkpoint(attempt)
-                os._exit(0)
-
-        Attempt.checkpoint = last  # type: ignore[method-assign, assignment]
-        action()
-
-    return died
 
 
 def checkpoint(folder: Path, rng: random.Random) -> Input:
@@ -319,15 +312,13 @@ def checkpoint(folder: Path, rng: random.Random) -> Input:
     results = shutil.copytree(undamaged.stopped, folder / "results")
     run = RunFolder(results, SPEC.key)
     shutil.copy(run.checkpoint, run.checkpoint_prev)
-    path = rng.choice((run.checkpoint, run.checkpoint_prev))
-    sealed = path.read_bytes()
-    forged = rng.random() < 0.5
+    path, forged = rng.choice((run.checkpoint, run.checkpoint_prev)), rng.random() < 0.5
     if forged:
-        payload = open_sealed(sealed)
+        payload = open_sealed(path.read_bytes())
         end = 8 + int.from_bytes(payload[:8], "little")
         path.write_bytes(seal(mutate(payload[:end], rng) + payload[end:]))
     else:
-        path.write_bytes(mutate(sealed, rng))
+        damage([path], rng)
 
     def check(_outcome: Outcome) -> str | None:
         if "Traceback" in run.log.read_text(errors="replace"):
@@ -342,8 +333,7 @@ def checkpoint(folder: Path, rng: random.Random) -> Input:
 def parquet(folder: Path, rng: random.Random) -> Input:
     """A damaged data set of Parquet files."""
     shutil.copytree(undamaged.parquet, folder / "data")
-    path = rng.choice(sorted((folder / "data").rglob("*.parquet")))
-    path.write_bytes(mutate(path.read_bytes(), rng))
+    damage((folder / "data").rglob("*.parquet"), rng)
     return called("data", "list", "--data", f"cifar10={folder / 'data'}"), anything
 
 
@@ -365,7 +355,7 @@ def campaign(folder: Path, inputs: int, seed: int, keep: Path | None) -> dict[st
     undamaged.stopped, whole = folder / "stopped" / "results", folder / "whole" / "results"
     undamaged.stopped.mkdir(parents=True)
     ResultsFolder(undamaged.stopped).open_for_writing()
-    _must(execute(_dies_before_the_last_epoch(_worker(undamaged.stopped)), folder))
+    _must(execute(_worker(undamaged.stopped, dies=True), folder))
     shutil.copytree(undamaged.stopped, whole)
     _must(execute(_worker(whole), folder))
     undamaged.outputs = outputs(whole)

@@ -30,8 +30,7 @@ from msgspec.structs import replace
 
 from resbench.runner.worker import worker_variables
 from resbench.suite.spec import RunSpec
-from resbench.train.determinism import find_device, set_up_device
-from resbench.train.environment import environment
+from resbench.train.environment import environment, find_device, set_up_device
 from tools.speed.comparisons import Bench
 from tools.speed.ours import ATTENTION_92, Ours, spec_of
 from tools.speed.peer import Peer

@@ -48,16 +48,23 @@ def fill(results: Path, runs: int) -> None:
         finish(results, expanded, cells[at], seed + 1, 5.0 + at + seed % 7 / 10)
 
 
-def timed(folder: Path, verb: Sequence[str]) -> tuple[int, str]:
-    """Run a verb; return exit code, and as a row: seconds, seconds of CPU, and MB at its peak."""
+def start(folder: Path, *words: str, **variables: str) -> subprocess.Popen[bytes]:
+    """Start resbench in ``folder``; what it prints goes into ``output.txt``."""
+    with (folder / "output.txt").open("ab") as output:
+        return subprocess.Popen(
+            [RESBENCH, *words], cwd=folder, env=own_environment(folder.parent, **variables),
+            stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+        )  # fmt: skip
+
+
+def timed(folder: Path, verb: Sequence[str]) -> tuple[int, float, float, float]:
+    """Run a verb; return exit code, seconds, seconds of CPU, and MB at its peak."""
     started = time.perf_counter()
-    with (folder / "output.txt").open("wb") as output:
-        process = subprocess.Popen([RESBENCH, *verb], cwd=folder, stdout=output, stderr=output)
-        _, status, usage = os.wait4(process.pid, 0)
+    process = start(folder, *verb)
+    _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - started
-    cpu_s, megabytes = usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
-    row = f"{seconds:.1f} | {cpu_s:.1f} | {megabytes:.0f}"
-    return os.waitstatus_to_exitcode(status), row
+    code = process.returncode = os.waitstatus_to_exitcode(status)
+    return code, seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
 
 
 def verbs(folder: Path, runs: int) -> list[str]:
@@ -66,22 +73,18 @@ def verbs(folder: Path, runs: int) -> list[str]:
     failed = []
     print("| verb | s | CPU s | MB |\n| --- | ---: | ---: | ---: |")
     for verb in VERBS:
-        code, row = timed(folder, verb)
+        code, seconds, cpu_s, megabytes = timed(folder, verb)
         words = f"resbench {' '.join(verb)}"
-        print(f"| `{words}` | {row} |", flush=True)
+        print(f"| `{words}` | {seconds:.1f} | {cpu_s:.1f} | {megabytes:.0f} |", flush=True)
         if code:
             failed.append(f"{words}: exit code {code}")
     return failed
 
 
-def start(folder: Path) -> psutil.Popen:
+def train(folder: Path) -> subprocess.Popen[bytes]:
     """Start a command that trains every run of the suite in ``folder``."""
-    with (folder / "output.txt").open("ab") as output:
-        return psutil.Popen(
-            [RESBENCH, "run", "many.yaml", "--jobs", "1", "--no-mirror"], cwd=folder,
-            env=own_environment(folder, TMPDIR=str(folder / "temporary")),
-            stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-        )  # fmt: skip
+    words = ("run", "many.yaml", "--jobs", "1", "--no-mirror")
+    return start(folder, *words, TMPDIR=str(folder / "temporary"))
 
 
 def prepare(folder: Path, runs: int, epochs: int) -> None:
@@ -95,7 +98,16 @@ def prepare(folder: Path, runs: int, epochs: int) -> None:
     write_suite(folder, changed(suite, small))
 
 
-def left_over(folder: Path, runs: int) -> list[str]:
+def left_over(folder: Path) -> list[str]:
+    """Return what commands have left in ``folder``: temporary files, and processes at work."""
+    faults = [f"left over: {path}" for path in folder.rglob(".tmp-*")]
+    for process in psutil.process_iter(["cwd", "cmdline"]):
+        if process.info["cwd"] == str(folder):
+            faults.append(f"still alive: {process.info['cmdline']}")
+    return faults
+
+
+def faults_of(folder: Path, runs: int) -> list[str]:
     """Return what must not be when all runs of ``folder`` are trained: each once, nothing else."""
     folders = run_folders(folder / "results")
     faults = [f"{len(folders)} runs, not {runs}"] if len(folders) != runs else []
@@ -103,31 +115,28 @@ def left_over(folder: Path, runs: int) -> list[str]:
         if (pieces := read_record(run).timing.pieces) != 1:
             faults.append(f"{run.key}: trained in {pieces} pieces")
     faults += [f"left over: {path}" for path in (folder / "temporary").iterdir()]
-    faults += [f"left over: {path}" for path in folder.rglob(".tmp-*")]
-    alive = [
-        each.cmdline() for each in psutil.process_iter(["cwd"]) if each.info["cwd"] == str(folder)
-    ]
-    return faults + [f"still alive: {command}" for command in alive]
+    return faults + left_over(folder)
 
 
 def runners(folder: Path, number: int) -> list[str]:
     """Let commands train two runs each in one folder; return what must not be."""
     prepare(folder, 2 * number, epochs=20)
-    commands = [start(folder) for _ in range(number)]
+    commands = [train(folder) for _ in range(number)]
     faults = [f"exit code {code}" for command in commands if (code := command.wait())]
     print(f"{number} commands trained {2 * number} runs", flush=True)
-    return faults + left_over(folder, 2 * number)
+    return faults + faults_of(folder, 2 * number)
 
 
 def tiny(folder: Path, runs: int) -> list[str]:
     """Train many runs in one command and watch it; return what must not be."""
     prepare(folder, runs, epochs=1)
-    command, seen = start(folder), {}
+    command, seen = train(folder), {}
     while command.poll() is None:
         time.sleep(1.0)
         done = len(list((folder / "results").glob("runs/*/record.json")))
         try:
-            family = [command, *command.children(recursive=True)]
+            process = psutil.Process(command.pid)
+            family = [process, *process.children(recursive=True)]
             if len(family) == 1:  # starting, or ending
                 continue
             seen[done] = (
@@ -142,7 +151,7 @@ def tiny(folder: Path, runs: int) -> list[str]:
         done = min(seen, key=lambda done: abs(done - share * runs))
         print(f"| {done} | " + " | ".join(map(str, seen[done])) + " |", flush=True)
     faults = [f"exit code {command.returncode}"] if command.returncode else []
-    return faults + left_over(folder, runs)
+    return faults + faults_of(folder, runs)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import random
 import shutil
 import sqlite3
@@ -28,17 +27,18 @@ from pathlib import Path
 
 import psutil
 
-from tests.mini import RESBENCH, changed, own_environment, suite_of, write_suite
+from resbench.store.records import read_record
+from tests.mini import changed, outputs, run_folders, suite_of, write_suite
+from tools.scale import left_over, start
 
+RUNS = 12
 SUITE = changed(
-    suite_of("soak", total=40, seeds=(1, 2, 3, 4, 5, 6)),
+    suite_of("soak", total=40, seeds=tuple(range(1, RUNS // 2 + 1))),
     {"base.data.train_images": 16, "base.data.test_images": 10, "base.training.batch_size": 8},
 )
 """Many short epochs: kills meet them everywhere, and most of a kill's cost is the next start."""
 RUN = ("run", "soak.yaml", "--jobs", "1")
 BUDGETS = ((), (), ("--budget", "20s"))
-OUTPUTS = ("spec.json", "metrics.jsonl", "predictions.npz")
-"""The files of a run that a repetition must give again, byte for byte."""
 PATIENCE_S = 900
 
 
@@ -54,23 +54,6 @@ class Tally:
     """Everything that must not be: runs lost, other bits, leftovers."""
 
 
-def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run resbench in ``folder`` to its end."""
-    return subprocess.run(
-        [RESBENCH, *arguments], cwd=folder, env=own_environment(folder.parent),
-        capture_output=True, text=True, timeout=PATIENCE_S,
-    )  # fmt: skip
-
-
-def start(folder: Path, rng: random.Random) -> subprocess.Popen[bytes]:
-    """Start a command that trains what is left, perhaps with a budget."""
-    with (folder / "output.txt").open("ab") as output:
-        return subprocess.Popen(
-            [RESBENCH, *RUN, *rng.choice(BUDGETS)], cwd=folder, env=own_environment(folder.parent),
-            stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-        )  # fmt: skip
-
-
 def prepare(folder: Path) -> Path:
     """Write the suite into a new folder; return the folder."""
     folder.mkdir(parents=True)
@@ -78,14 +61,11 @@ def prepare(folder: Path) -> Path:
     return folder
 
 
-def outputs(folder: Path) -> dict[str, bytes]:
-    """Return every output of the recorded runs of a folder by its path."""
-    recorded = (folder / "results" / "runs").glob("*/record.json")
-    return {
-        f"{record.parent.name}/{name}": (record.parent / name).read_bytes()
-        for record in recorded
-        for name in OUTPUTS
-    }
+def failed(folder: Path, *words: str) -> list[str]:
+    """Run resbench in ``folder`` to its end; return what went wrong."""
+    code = start(folder, *words).wait(PATIENCE_S)
+    said = (folder / "output.txt").read_text(errors="replace")[-1000:]
+    return [f"resbench {words[0]} ended with {code}: {said}"] if code else []
 
 
 def strike(runner: subprocess.Popen[bytes], rng: random.Random) -> str | None:
@@ -114,28 +94,26 @@ def strike(runner: subprocess.Popen[bytes], rng: random.Random) -> str | None:
 def disturb(folder: Path, kills: int, rng: random.Random) -> Counter[str]:
     """Train with two commands at once and kill, until all is recorded or the kills are used up."""
     struck: Counter[str] = Counter()
-    runners = [start(folder, rng) for _ in range(2)]
+
+    def train() -> subprocess.Popen[bytes]:
+        return start(folder, *RUN, *rng.choice(BUDGETS))
+
+    runners = [train(), train()]
     try:
         while struck.total() < kills and any(runner.poll() is None for runner in runners):
             await_moment(folder, rng)
-            which = rng.randrange(2)
-            if kind := strike(runners[which], rng):
+            if kind := strike(rng.choice(runners), rng):
                 struck[kind] += 1
+            recorded = len(list((folder / "results").glob("runs/*/record.json")))
             for i, runner in enumerate(runners):
-                if runner.poll() is not None and unfinished(folder):  # killed, or out of its budget
-                    runners[i] = start(folder, rng)
+                if runner.poll() is not None and recorded < RUNS:  # killed, or out of its budget
+                    runners[i] = train()
     finally:
         for runner in runners:
             runner.terminate()
         for runner in runners:
             runner.wait(PATIENCE_S)
     return struck
-
-
-def unfinished(folder: Path) -> bool:
-    """Say whether any run has no record yet."""
-    expected = len(SUITE["seeds"]) * len(SUITE["matrix"]["learning"])
-    return len(list((folder / "results").glob("runs/*/record.json"))) < expected
 
 
 def await_moment(folder: Path, rng: random.Random) -> None:
@@ -155,33 +133,18 @@ def epochs(folder: Path) -> int:
 
 
 def compared(undisturbed: dict[str, bytes], found: dict[str, bytes]) -> list[str]:
-    """Return where the outputs of a disturbed folder differ from those of a calm one."""
-    return [
-        *(f"lost: {name}" for name in undisturbed.keys() - found.keys()),
-        *(f"too many: {name}" for name in found.keys() - undisturbed.keys()),
-        *(
-            f"other bits: {name}"
-            for name in found
-            if undisturbed.get(name, found[name]) != found[name]
-        ),
-    ]
+    """Return the outputs that a disturbed folder has lost, has too many, or has other bits of."""
+    names = sorted(undisturbed.keys() | found.keys())
+    return [f"differs: {name}" for name in names if undisturbed.get(name) != found.get(name)]
 
 
 def inspect(folder: Path, undisturbed: dict[str, bytes]) -> list[str]:
     """Finish a disturbed folder and return everything about it that must not be."""
     faults = []
-    for arguments in ((*RUN, "--no-mirror"), ("verify",), ("sync",)):
-        done = command(folder, *arguments)
-        if done.returncode:
-            faults.append(f"resbench {arguments[0]} ended with {done.returncode}: {done.stderr}")
-    faults += compared(undisturbed, outputs(folder))
-    faults += [f"left over: {path.name}" for path in folder.rglob(".tmp-*")]
-    keys = {name.partition("/")[0] for name in undisturbed}
-    faults += mirror_faults(folder / "results" / "mlflow.db", len(keys))
-    for process in psutil.process_iter(["cwd", "cmdline"]):
-        if process.info["cwd"] == str(folder):
-            faults.append(f"still alive: {' '.join(process.info['cmdline'])}")
-    return faults
+    for words in ((*RUN, "--no-mirror"), ("verify",), ("sync",)):
+        faults += failed(folder, *words)
+    faults += compared(undisturbed, outputs(folder / "results"))
+    return faults + left_over(folder) + mirror_faults(folder / "results" / "mlflow.db", RUNS)
 
 
 def mirror_faults(database: Path, runs: int) -> list[str]:
@@ -195,29 +158,23 @@ def mirror_faults(database: Path, runs: int) -> list[str]:
     return [] if states == {"FINISHED": runs} else [f"MLflow: {states}, not {runs} finished runs"]
 
 
-def resumed(folder: Path) -> int:
-    """Return how many runs were trained in more than one piece."""
-    records = (folder / "results" / "runs").glob("*/record.json")
-    return sum(json.loads(record.read_text())["timing"]["pieces"] > 1 for record in records)
-
-
 def campaign(folder: Path, kills: int, seed: int) -> Tally:
     """Kill ``kills`` times, in as many rounds as that takes."""
-    rng, tally, number = random.Random(seed), Tally(), 0
+    rng, number = random.Random(seed), 0
     calm = prepare(folder / "undisturbed")
-    done = command(calm, "run", "soak.yaml", "--no-mirror")
-    if done.returncode:
-        tally.faults.append(done.stderr)
+    tally = Tally(faults=failed(calm, *RUN, "--no-mirror"))
+    if tally.faults:
         return tally
-    undisturbed = outputs(calm)
     while tally.kills.total() < kills:
         number += 1
         round_ = prepare(folder / f"round-{number}")
         struck = disturb(round_, kills - tally.kills.total(), rng)
-        faults = inspect(round_, undisturbed)
+        faults = inspect(round_, outputs(calm / "results"))
+        runs = run_folders(round_ / "results")
+        again = sum(run.record.exists() and read_record(run).timing.pieces > 1 for run in runs)
         tally.kills += struck
-        tally.runs += len(undisturbed) // len(OUTPUTS)
-        tally.resumed += (again := resumed(round_))
+        tally.runs += RUNS
+        tally.resumed += again
         tally.faults += faults
         said = f"{struck.total()} kills, {again} resumed, {len(faults)} faults"
         print("\n  ".join([f"round {number}: {said}", *faults]), flush=True)

@@ -13,8 +13,8 @@ import torch
 
 from resbench.data.sources import identify, load
 from resbench.suite.spec import RunSpec, plain_to
-from resbench.train.determinism import set_up_device
 from resbench.train.engine import make_engine
+from resbench.train.environment import set_up_device
 from resbench.train.lane import Lane
 from resbench.train.prepare import prepare_images
 
@@ -28,10 +28,8 @@ def main() -> None:
     assert source.id == spec.data.id, "another data set than the record's"
     images = prepare_images(spec, load(source))
     lane = Lane(spec, images, device)
-    lane.begin_epoch(1)
-    steps = lane.steps.in_epoch(1)
-    make_engine([lane]).run_epoch(steps, lambda _step: None)
-    loss, err, *_ = lane.epoch_totals(steps)
+    make_engine([lane]).run_epoch(1, lambda _step: None)
+    loss, err, *_ = lane.epoch_totals()
     test = lane.evaluate(images.test_images, images.test_labels)
     print(json.dumps([loss, err, test.loss, test.top1_err]))
 

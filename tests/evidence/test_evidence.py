@@ -97,7 +97,7 @@ def test_first_epoch_of_a_shipped_record_repeats_bit_for_bit(shared_data: Path) 
     environment = json.loads(record.read_text())["environment"]
     import torch
 
-    from resbench.train.determinism import signature
+    from resbench.train.environment import signature
 
     here = {k: v for k, v in signature(torch.device("cpu")).items() if k != "threads"}
     there = {name: environment.get(name) for name in here}

@@ -24,7 +24,7 @@ from resbench.protocol import End, Job
 from resbench.suite.spec import derive_seed
 from resbench.train import attempt, jobs, lane, serve
 from resbench.train.control import Control
-from resbench.train.determinism import signature
+from resbench.train.environment import signature
 
 STEP = 9
 """Counted from 0: within the third epoch."""
@@ -35,7 +35,7 @@ device_name = "cpu"
 before_step, run_group = Control.before_step, jobs.run_group
 
 
-def fail_at_step(control: Control, keys: list[str], step: int, total: int) -> None:
+def fail_at_step(control: Control, keys: list[str], total: int, step: int) -> None:
     fault = faults.get(keys[0]) if step >= STEP else None
     if fault == "abort":
         os.write(2, b"terminate called: native code gives up\n")
@@ -47,7 +47,7 @@ def fail_at_step(control: Control, keys: list[str], step: int, total: int) -> No
         os.kill(os.getpid(), signal.SIGKILL)
     elif step == STEP and (text := faults.get(device_name)):
         raise RuntimeError(text)
-    before_step(control, keys, step, total)
+    before_step(control, keys, total, step)
 
 
 def starve(jobs: list[Job], control: Control) -> list[End]:

@@ -12,15 +12,14 @@ import pytest
 import torch
 
 from resbench.suite.spec import RunSpec
-from resbench.train.determinism import find_device, set_up_device
-from resbench.train.engine import make_engine
+from resbench.train.environment import find_device, set_up_device
 from resbench.train.jobs import _out_of_memory
-from resbench.train.lane import Diverged
+from resbench.train.lane import EVAL_BATCH, Diverged
 
 from ..mini import REPORT
-from ..train.engines import Trained, assert_live_weights, first_gradients, lane_on
-from ..train.engines import gpu_spec as spec
-from ..train.engines import trained as trained_on
+from ..train.live import Trained, assert_live_weights, first_gradients, lane_of
+from ..train.live import gpu_spec as spec
+from ..train.live import trained as trained_on
 
 pytestmark = [
     pytest.mark.gpu,
@@ -120,22 +119,8 @@ def test_a_loss_that_is_not_finite_is_found_with_its_step() -> None:
         trained(spec(engine="graph", training__optim__lr=1e9), epochs=2)
 
 
-def test_captured_evaluation_equals_the_plain_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("resbench.train.lane.EVAL_BATCH", {"cuda": 100})
-    monkeypatch.setattr("resbench.train.engine.EVAL_BATCH", {"cuda": 100})
-    one = spec(engine="graph")
-    lane = lane_on(find_device("cuda"), one)
-    plain = lane.evaluate(lane.images.test_images, lane.images.test_labels)
-    lane.begin_epoch(1)
-    make_engine([lane])
-    captured = lane.evaluate(lane.images.test_images, lane.images.test_labels)
-    assert captured.loss == plain.loss
-    assert (captured.pred == plain.pred).all()
-
-
-def test_captured_evaluation_reads_the_weights_of_the_moment(
+def test_captured_evaluation_is_the_plain_one_with_the_weights_of_the_moment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("resbench.train.lane.EVAL_BATCH", {"cuda": 100})
-    monkeypatch.setattr("resbench.train.engine.EVAL_BATCH", {"cuda": 100})
-    assert_live_weights(lane_on(find_device("cuda"), spec(engine="graph")))
+    monkeypatch.setitem(EVAL_BATCH, "cuda", 100)
+    assert_live_weights(lane_of(spec(engine="graph"), device=find_device("cuda")))

@@ -1,4 +1,4 @@
-"""Both sides compute the same thing, and a comparison of them runs from end to end."""
+"""Both sides compute the same thing, take turns, and a comparison runs from end to end."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import json
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec import structs
 
 from resbench.data.digits import read_digits
@@ -19,7 +22,7 @@ from resbench.models import attention
 from resbench.suite.spec import RunSpec
 from resbench.train.prepare import prepare_images
 from tools.speed import __main__ as speed
-from tools.speed.comparisons import COMPARISONS, Bench, Comparison, starting
+from tools.speed.comparisons import COMPARISONS, Bench, Comparison, Contender, starting
 from tools.speed.ours import TINY, Ours, random_images, spec_of
 from tools.speed.peer import Peer, PilImages
 
@@ -135,6 +138,42 @@ def test_images_are_cropped_from_black_padding_and_mirrored_half_the_time() -> N
         found.add(next(i for i, a in enumerate(allowed) if torch.allclose(a, x_CHW, atol=1e-6)))
 
     assert found == set(range(18))
+
+
+def test_contenders_alternate_and_the_warm_up_is_not_counted() -> None:
+    calls: list[str] = []
+    contenders = [Contender(name, 10, partial(calls.append, name)) for name in "ab"]
+    times = speed.take_turns(contenders, 3, Bench(CPU))
+    assert "".join(calls) == "ba" + "ab" + "ba" + "ab"
+    assert [len(took) for took in times] == [3, 3]
+
+
+def test_the_device_is_waited_for_and_settings_hold_for_one_contender_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls: list[str] = []
+
+    @contextmanager
+    def on() -> Iterator[None]:
+        calls.append("on")
+        yield
+        calls.append("off")
+
+    monkeypatch.setattr(Bench, "synchronize", lambda _: calls.append("wait"))
+    with_, without = (partial(calls.append, name) for name in ("with", "without"))
+    speed.take_turns([Contender("with", 1, with_, on)], 1, Bench(CPU))
+    assert calls == ["on", "wait", "with", "wait", "off"]
+    calls.clear()
+    speed.take_turns([Contender("without", 1, without)], 1, Bench(CPU))
+    assert calls == ["wait", "without", "wait"]
+
+
+@given(st.lists(st.floats(0.1, 100), min_size=1, max_size=9), st.floats(0.1, 10))
+def test_a_constant_ratio_survives_rounds_of_any_speed(rounds: list[float], factor: float) -> None:
+    ours, other = [(s, s) for s in rounds], [(factor * s, s) for s in rounds]
+    for value in speed.times_as_fast(2, ours, other, 0).values():
+        assert value == pytest.approx(2 * factor)
+    assert speed.times_as_fast(1, ours, other, 1) == {"median": 1, "low": 1, "high": 1}
 
 
 def test_training_testing_and_loading_give_rows_with_ratios_in_a_table_and_in_files(

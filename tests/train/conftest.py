@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from resbench.train.determinism import set_up_device
+from resbench.train.environment import set_up_device
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""Lanes, and whole runs in this process."""
+"""Lanes, lanes under their engine on any device, and whole runs in this process."""
 
 from __future__ import annotations
 
@@ -6,30 +6,36 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from msgspec import structs
+from torch import Tensor
 
 from resbench.data.digits import read_digits
 from resbench.protocol import AtStep, Epoch, Event, Fault, Unfit, Warned
 from resbench.store.layout import ResultsFolder, RunFolder
 from resbench.store.metrics import EpochMetrics, read_epochs
 from resbench.suite.spec import RunSpec
+from resbench.train.checkpoint import dump
 from resbench.train.control import Control
+from resbench.train.engine import make_engine
 from resbench.train.jobs import run_group
-from resbench.train.lane import Lane
+from resbench.train.lane import Evaluation, Lane
 from resbench.train.prepare import Prepared, prepare_images
 
-from ..mini import job_of
+from ..mini import job_of, spec_of
 
 CPU = torch.device("cpu")
+Trained = tuple[bytes, list[tuple[float, float]]]
 
 
 def prepared(spec: RunSpec) -> Prepared:
     return prepare_images(spec, read_digits())
 
 
-def lane_of(spec: RunSpec, epoch: int | None = None) -> Lane:
+def lane_of(spec: RunSpec, epoch: int | None = None, device: torch.device = CPU) -> Lane:
     """A lane of a run on the digits, at the beginning of ``epoch``."""
-    lane = Lane(spec, prepared(spec), CPU)
+    lane = Lane(spec, prepared(spec), device)
     if epoch is not None:
         lane.begin_epoch(epoch)
     return lane
@@ -38,12 +44,69 @@ def lane_of(spec: RunSpec, epoch: int | None = None) -> Lane:
 def train_epoch(lane: Lane, epoch: int) -> list[float]:
     """Train one epoch; return the losses of its steps."""
     lane.begin_epoch(epoch)
-    batch, losses = lane.spec.training.batch_size, []
-    for position, step in enumerate(lane.steps.in_epoch(epoch)):
+    losses = []
+    for position, step in enumerate(lane.epoch_steps):
         lane.use_lr(step)
-        chosen = slice(position * batch, (position + 1) * batch)
-        losses.append(float(lane.train_step(lane.draws.index[chosen], lane.draws.params[chosen])))
+        losses.append(float(lane.train_step(*lane.batch(position))))
     return losses
+
+
+def evaluated(lane: Lane) -> Evaluation:
+    return lane.evaluate(lane.images.test_images, lane.images.test_labels)
+
+
+def state_of(lane: Lane) -> bytes:
+    """Weights, running statistics and the optimizer's state."""
+    return dump(lane.model, lane.optimizer, {})
+
+
+# -- under an engine -----------------------------------------------------------------------------
+
+
+def gpu_spec(**changes: Any) -> RunSpec:
+    """What the tests on a GPU train: wide enough for its kernels, and a partial test batch."""
+    return spec_of(**{
+        "model__width": 0.5, "data__image_px": 16, "data__train_images": 640,
+        "data__test_images": 210, "training__batch_size": 32, **changes,
+    })  # fmt: skip
+
+
+def trained(device: torch.device, *specs: RunSpec, epochs: int = 1) -> list[Trained]:
+    """Train lanes together; return each one's state and its loss and error per epoch."""
+    lanes = [lane_of(spec, device=device) for spec in specs]
+    totals: list[list[tuple[float, float]]] = [[] for _ in lanes]
+    engine = make_engine(lanes)
+    for epoch in range(1, epochs + 1):
+        engine.run_epoch(epoch, lambda _step: None)
+        for lane, total in zip(lanes, totals, strict=True):
+            total.append(lane.epoch_totals()[:2])
+    return [(state_of(lane), total) for lane, total in zip(lanes, totals, strict=True)]
+
+
+def first_gradients(device: torch.device, spec: RunSpec) -> dict[str, Tensor]:
+    """The gradients of a run's first step; of a graph's, as its replay leaves them."""
+    schedule = structs.replace(spec.training.schedule, unit="step", total=1, drops=())
+    training = structs.replace(spec.training, schedule=schedule)
+    lane = lane_of(structs.replace(spec, training=training), device=device)
+    make_engine([lane]).run_epoch(1, lambda _step: None)
+    grads = {name: p.grad for name, p in lane.model.named_parameters()}
+    return {name: grad.clone() for name, grad in grads.items() if grad is not None}
+
+
+def assert_live_weights(lane: Lane) -> None:
+    """Check that a captured evaluation is the plain one, also after an epoch has passed."""
+    first = evaluated(lane)
+    engine = make_engine([lane])
+    assert evaluated(lane).loss == first.loss
+    engine.run_epoch(1, lambda _step: None)
+    captured = evaluated(lane)
+    lane.eval_forward = lane.eval_logits
+    plain = evaluated(lane)
+    assert captured.loss == plain.loss != first.loss
+    assert np.array_equal(captured.pred, plain.pred)
+
+
+# -- whole runs ----------------------------------------------------------------------------------
 
 
 class Worker:

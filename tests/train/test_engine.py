@@ -6,6 +6,7 @@ What it cannot show, and `tests/gpu` does: that CUDA takes the capture, and the 
 from __future__ import annotations
 
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import pytest
@@ -16,13 +17,12 @@ from torch.utils._pytree import tree_leaves
 
 from resbench.suite.spec import RunSpec
 from resbench.train import engine
-from resbench.train.lane import Diverged, Lane
-from resbench.train.optim import Optimizer, build_optimizer
+from resbench.train.lane import EVAL_BATCH, Diverged, Lane
+from resbench.train.optim import Optimizer
 
 from ..mini import REPORT, spec_of
-from .engines import assert_live_weights, gpu_spec, lane_on, trained
+from .live import CPU, assert_live_weights, evaluated, gpu_spec, lane_of, trained
 
-CPU = torch.device("cpu")
 OF_THE_HOST = {torch.ops.aten._local_scalar_dense.default, torch.ops.aten.lift_fresh.default}
 """Reading a value on the host, and bringing one from there: no graph can hold these."""
 
@@ -63,19 +63,27 @@ class Stream:
 
 
 @pytest.fixture(autouse=True)
-def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
+def captures(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Stream, object]]:
+    """Put the stand-in in force; return the stream and the memory pool of each capture."""
+    captured: list[tuple[Stream, object]] = []
+
+    def capture(tape: Tape, stream: Stream, pool: object = None) -> Tape:
+        captured.append((stream, pool))
+        return tape
+
     monkeypatch.setattr(torch.cuda, "CUDAGraph", Tape)
-    monkeypatch.setattr(torch.cuda, "graph", lambda tape, stream, pool=None: tape)
+    monkeypatch.setattr(torch.cuda, "graph", capture)
     monkeypatch.setattr(torch.cuda, "graph_pool_handle", object)
     monkeypatch.setattr(torch.cuda, "Stream", Stream)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda _device: Stream())
     monkeypatch.setattr(torch.cuda, "stream", lambda _stream: nullcontext())
     # As on a GPU under either engine: in Adam's doubles a float32 tensor is another number.
-    monkeypatch.setattr("resbench.train.lane.build_optimizer", with_tensor_lr)
-
-
-def with_tensor_lr(*args: Any, **_: Any) -> Optimizer:
-    return build_optimizer(*args, tensor_lr=True)
+    with_tensor = partial(Optimizer, tensor_lr=True)
+    monkeypatch.setattr(
+        "resbench.train.lane.Optimizer", lambda model, optim, **_: with_tensor(model, optim)
+    )
+    monkeypatch.setitem(EVAL_BATCH, "cpu", 20)  # of 50 images: two captured batches and a rest
+    return captured
 
 
 def graph(**changes: Any) -> RunSpec:
@@ -99,17 +107,12 @@ def test_replays_are_the_eager_steps_bit_for_bit(changes: dict[str, Any]) -> Non
     assert trained(CPU, graph(**changes), epochs=3) == trained(CPU, eager(**changes), epochs=3)
 
 
-def test_a_drop_of_the_learning_rate_needs_no_new_capture(monkeypatch: pytest.MonkeyPatch) -> None:
-    tapes: list[Tape] = []
-
-    def keep(tape: Tape, stream: Stream) -> Tape:
-        tapes.append(tape)
-        return tape
-
-    monkeypatch.setattr(torch.cuda, "graph", keep)
+def test_a_drop_of_the_learning_rate_needs_no_new_capture(
+    captures: list[tuple[Stream, object]],
+) -> None:
     drop = {"training__schedule__drops": [{"at": 1, "factor": 1e-3}]}
     [(_, (first, second, _))] = trained(CPU, graph(**drop), epochs=3)
-    assert len(tapes) == 1
+    assert len(captures) == 1
     [(_, (same, other, _))] = trained(CPU, graph(training__schedule__drops=[]), epochs=3)
     assert first == same
     assert second != other
@@ -122,76 +125,41 @@ def test_packed_runs_are_the_runs_alone_bit_for_bit() -> None:
 
 
 def test_after_a_loss_that_is_not_finite_nothing_is_updated_and_the_step_is_named() -> None:
-    lane = lane_on(CPU, graph(training__optim__lr=1e18, training__schedule__drops=[]))
-    lane.begin_epoch(1)
-    driver = engine.make_engine([lane])
-    steps = lane.steps.in_epoch(1)
-    driver.run_epoch(steps, lambda _step: None)
+    wild = {"training__optim__lr": 1e18, "training__schedule__drops": []}
+    lane = lane_of(graph(**wild))
+    engine.make_engine([lane]).run_epoch(1, lambda _step: None)
     with pytest.raises(Diverged, match=r"at step [2-4]$") as diverged:
-        lane.epoch_totals(steps)
+        lane.epoch_totals()
     assert lane.not_finite.item() == 1
-    with pytest.raises(Diverged) as by_eager:
-        trained(CPU, eager(training__optim__lr=1e18, training__schedule__drops=[]))
-    assert str(diverged.value) == str(by_eager.value)
+    with pytest.raises(Diverged, match=f"^{diverged.value}$"):
+        trained(CPU, eager(**wild))
 
 
-def test_captured_evaluation_equals_the_plain_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("resbench.train.lane.EVAL_BATCH", {"cpu": 20})
-    monkeypatch.setattr("resbench.train.engine.EVAL_BATCH", {"cpu": 20})
-    lane = lane_on(CPU, graph())
-    plain = lane.evaluate(lane.images.test_images, lane.images.test_labels)
-    lane.begin_epoch(1)
-    engine.make_engine([lane])
-    captured = lane.evaluate(lane.images.test_images, lane.images.test_labels)
-    assert captured.loss == plain.loss
-    assert (captured.pred == plain.pred).all()
+def test_captured_evaluation_is_the_plain_one_with_the_weights_of_the_moment() -> None:
+    assert_live_weights(lane_of(graph()))
 
 
 def test_captured_evaluations_share_a_pool_on_a_stream_of_their_own(
-    monkeypatch: pytest.MonkeyPatch,
+    captures: list[tuple[Stream, object]],
 ) -> None:
     """The memory of one evaluation, not of one a lane; never that of the training step."""
-    captured: list[tuple[object, Stream]] = []
-
-    def keep(tape: Tape, stream: Stream, pool: object = None) -> Tape:
-        captured.append((pool, stream))
-        return tape
-
-    monkeypatch.setattr(torch.cuda, "graph", keep)
-    monkeypatch.setattr("resbench.train.lane.EVAL_BATCH", {"cpu": 25})
-    monkeypatch.setattr("resbench.train.engine.EVAL_BATCH", {"cpu": 25})
-    lanes = [lane_on(CPU, graph(seed=seed)) for seed in (1, 2, 3)]
-    plain = [lane.evaluate(lane.images.test_images, lane.images.test_labels) for lane in lanes]
-    for lane in lanes:
-        lane.begin_epoch(1)
-    driver = engine.make_engine(lanes)
-    assert isinstance(driver, engine.GraphEngine)
-    again = [lane.evaluate(lane.images.test_images, lane.images.test_labels) for lane in lanes]
-    assert [one.loss for one in again] == [one.loss for one in plain]
-    step, *evaluations = captured
+    lanes = [lane_of(graph(seed=seed)) for seed in (1, 2, 3)]
+    plain = [evaluated(lane).loss for lane in lanes]
+    driver = engine.GraphEngine(lanes, compile_units=False)
+    assert [evaluated(lane).loss for lane in lanes] == plain
+    step, *evaluations = captures
     assert len(evaluations) == 3
-    assert len(set(evaluations)) == 1
-    pool, stream = evaluations[0]
+    ((stream, pool),) = set(evaluations)
     assert pool is not None
-    assert step[0] is None
-    assert stream not in (step[1], *driver.streams)
-
-
-def test_captured_evaluation_reads_the_weights_of_the_moment(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("resbench.train.lane.EVAL_BATCH", {"cpu": 25})
-    monkeypatch.setattr("resbench.train.engine.EVAL_BATCH", {"cpu": 25})
-    assert_live_weights(lane_on(CPU, graph()))
+    assert step[1] is None
+    assert stream not in (step[0], *driver.streams)
 
 
 def test_a_step_that_fails_leaves_no_stream_of_the_capture_unjoined(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Else the capture cannot be ended and its memory stays lost to the runs one at a time."""
-    lanes = [lane_on(CPU, graph(seed=seed)) for seed in (1, 2, 3)]
-    for lane in lanes:
-        lane.begin_epoch(1)
+    lanes = [lane_of(graph(seed=seed)) for seed in (1, 2, 3)]
     driver = engine.GraphEngine(lanes, compile_units=False)
 
     def no_memory(*_: Tensor) -> Tensor:
@@ -205,25 +173,6 @@ def test_a_step_that_fails_leaves_no_stream_of_the_capture_unjoined(
     assert origin.joined == driver.streams
 
 
-def train_and_evaluate(lane: Lane) -> None:
-    lane.begin_epoch(1)
-    driver = engine.make_engine([lane])
-    driver.run_epoch(range(1), lambda _step: None)
-    lane.evaluate(lane.images.test_images, lane.images.test_labels)
-
-
-def allocations_fail(monkeypatch: pytest.MonkeyPatch, at: str) -> None:
-    """Count a failed allocation at each call of ``at``, and raise nothing."""
-    counted, real = {"num_ooms": 3}, getattr(Lane, at)
-
-    def call(lane: Lane, *arguments: Tensor) -> Tensor:
-        counted["num_ooms"] += 1
-        return real(lane, *arguments)
-
-    monkeypatch.setattr(Lane, at, call)
-    monkeypatch.setattr(engine, "_failed_allocations", lambda _device: counted["num_ooms"])
-
-
 @pytest.mark.parametrize(
     ("spec", "at"),
     [(graph(), "train_step"), (graph(), "eval_logits"), (eager(), "train_step")],
@@ -232,11 +181,22 @@ def test_steps_for_which_memory_hardly_suffices_are_out_of_memory(
     spec: RunSpec, at: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """cuDNN would take another plan without a word, and the run have other bits."""
-    monkeypatch.setattr("resbench.train.lane.EVAL_BATCH", {"cpu": 25})
-    monkeypatch.setattr("resbench.train.engine.EVAL_BATCH", {"cpu": 25})
-    allocations_fail(monkeypatch, at)
+    failed, real = 3, getattr(Lane, at)
+
+    def call(lane: Lane, *arguments: Tensor) -> Tensor:
+        nonlocal failed
+        failed += 1  # and nothing is raised
+        return real(lane, *arguments)
+
+    monkeypatch.setattr(Lane, at, call)
+    monkeypatch.setattr(engine, "_failed_allocations", lambda _device: failed)
+
+    def train_and_evaluate(lane: Lane) -> None:
+        engine.make_engine([lane]).run_epoch(1, lambda _step: None)
+        evaluated(lane)
+
     with pytest.raises(torch.OutOfMemoryError, match="none is left for cuDNN's workspace"):
-        train_and_evaluate(lane_on(CPU, spec))
+        train_and_evaluate(lane_of(spec))
 
 
 def test_failed_allocations_are_those_that_torch_counts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -261,30 +221,24 @@ def test_the_host_is_never_far_ahead_of_the_device(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(torch.cuda, "Event", Event)
     monkeypatch.setattr(engine, "AHEAD_STEPS", 1)
-    lane = lane_on(CPU, graph())
-    lane.begin_epoch(1)
-    driver = engine.make_engine([lane])
-    lane.begin_epoch(1)
 
     def count(_step: int) -> None:
         nonlocal done
         done += 1
 
-    driver.run_epoch(lane.steps.in_epoch(1), count)
+    engine.make_engine([lane_of(graph())]).run_epoch(1, count)
     assert recorded == [1, 2, 3, 4]
     assert waited == [1, 1, 1]  # each time for the event before the last: the queue never drains
 
 
 def test_what_the_gpu_tests_train_can_be_made() -> None:
     for spec in (gpu_spec(engine="eager"), gpu_spec(**{**REPORT, "engine": "eager"})):
-        lane = lane_on(CPU, spec)
-        lane.begin_epoch(1)
+        lane = lane_of(spec, 1)
         assert len(lane.images.test_labels) % 100  # a captured evaluation has a partial batch
 
 
 def test_a_step_that_looks_at_its_loss_is_refused_by_the_stand_in() -> None:
-    lane = lane_on(CPU, graph())
-    lane.begin_epoch(1)
+    lane = lane_of(graph())
     lane.waits_for_host = True
     with pytest.raises(AssertionError, match="_local_scalar_dense"):
         engine.make_engine([lane])

@@ -1,18 +1,81 @@
-"""The record names the code that made it, and nobody else's; the signature what decides bits."""
+"""Devices by name; the code that a record names; the signature of what decides bits."""
 
 from __future__ import annotations
 
-import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
 import resbench
-from resbench.train import determinism, environment
+from resbench.errors import EnvironmentFault, UsageError
+from resbench.train.environment import code_version, environment, find_device, signature
 
-PACKAGE = Path(resbench.__file__).parent
+CPU = torch.device("cpu")
+BUILT_FOR = ["sm_75", "sm_80", "sm_90a", "compute_90"]
+
+
+def a_gpu(monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int]) -> None:
+    """One GPU, and a torch that has code for some."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "Tesla")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: BUILT_FOR)
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:x", "meta", "mps", ""])
+def test_a_name_of_no_device_is_a_usage_error(name: str) -> None:
+    with pytest.raises(UsageError, match=f"^device {name}: unknown. Use cpu, cuda or cuda:N.$"):
+        find_device(name)
+
+
+def test_a_missing_gpu_is_reported_without_an_option_that_not_every_verb_has(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    a_gpu(monkeypatch, (8, 0))
+    with pytest.raises(EnvironmentFault, match="only 1 CUDA device") as few:
+        find_device("cuda:3")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(EnvironmentFault, match=r"device cuda:0: .* Use the CPU, or ins") as none:
+        find_device("cuda:0")
+    assert "--" not in f"{none.value}{few.value}"
+
+
+@pytest.mark.parametrize("capability", [(7, 5), (8, 6), (8, 9), (12, 0)])
+def test_a_gpu_that_this_torch_has_code_for_is_taken(
+    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int]
+) -> None:
+    a_gpu(monkeypatch, capability)
+    assert find_device("cuda:0") == torch.device("cuda", 0)
+
+
+@pytest.mark.parametrize(
+    ("capability", "precision", "fault"),
+    [
+        ((7, 0), "fp32", r"Tesla has compute capability 7\.0, .* built for sm_75, .*compute_90\."),
+        ((7, 5), "bf16", r"bf16 needs 8\.0 .* Use --precision fp32\."),
+        ((8, 0), "bf16", None),
+    ],
+)
+def test_a_gpu_too_old_for_this_torch_or_for_bf16_is_named_before_training(
+    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], precision: str, fault: str | None
+) -> None:
+    a_gpu(monkeypatch, capability)
+    if fault is None:
+        assert find_device("cuda", precision) == torch.device("cuda", 0)
+    else:
+        with pytest.raises(EnvironmentFault, match=fault):
+            find_device("cuda", precision)
+
+
+@pytest.fixture
+def fresh() -> Iterator[None]:
+    code_version.cache_clear()
+    yield
+    code_version.cache_clear()
 
 
 @pytest.fixture
@@ -24,45 +87,42 @@ def elsewhere(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_variables_that_git_sets_for_its_hooks_lead_to_no_other_repository(
+@pytest.mark.usefixtures("fresh")
+def test_a_checkout_is_named_by_digest_and_commit_and_not_by_variables_of_gits_hooks(
     elsewhere: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    environment.code_version.cache_clear()
-    own = environment.code_version()
+    own = code_version()
+    assert len(own.source_sha256) == 64
+    assert (own.commit is None) == (own.dirty is None)
     if own.commit is None:
         pytest.skip("not in a checkout")
     monkeypatch.setenv("GIT_DIR", str(elsewhere / ".git"))
     monkeypatch.setenv("GIT_WORK_TREE", str(elsewhere))
     monkeypatch.setenv("GIT_INDEX_FILE", str(elsewhere / "index"))
-    environment.code_version.cache_clear()
-    assert environment.code_version() == own
+    code_version.cache_clear()
+    assert code_version() == own
 
 
+@pytest.mark.usefixtures("fresh")
 def test_a_copy_in_somebodys_repository_has_no_commit(
     elsewhere: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     package = elsewhere / "vendored" / "benchmark" / "resbench"
     package.mkdir(parents=True)
     monkeypatch.setattr(resbench, "__file__", str(package / "__init__.py"))
-    environment.code_version.cache_clear()
-    try:
-        assert environment.code_version().commit is None
-    finally:
-        environment.code_version.cache_clear()
+    assert code_version().commit is None
 
 
 def test_the_signature_has_what_chooses_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MKL_CBWR", raising=False)
-    cpu = torch.device("cpu")
-    plain = determinism.signature(cpu)
+    plain = signature(CPU)
     assert plain["cpu_capability"] == torch.backends.cpu.get_cpu_capability()
     assert plain["cpu_model"]
     assert plain["cuda"] is None
     monkeypatch.setenv("MKL_CBWR", "COMPATIBLE")
-    monkeypatch.setenv("HOME", os.devnull)
-    changed = determinism.signature(cpu)
-    assert {name for name in plain if plain[name] != changed[name]} == {"kernel_variables"}
-    assert changed["kernel_variables"] == plain["kernel_variables"] | {"MKL_CBWR": "COMPATIBLE"}
+    monkeypatch.setenv("HOME", "/")
+    variables = plain["kernel_variables"] | {"MKL_CBWR": "COMPATIBLE"}
+    assert signature(CPU) == {**plain, "kernel_variables": variables}
 
 
 def test_on_a_gpu_the_versions_of_cuda_and_cudnn_count_and_the_processor_does_not(
@@ -72,9 +132,9 @@ def test_on_a_gpu_the_versions_of_cuda_and_cudnn_count_and_the_processor_does_no
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(torch.backends.cudnn, "version", lambda: 92301)
     gpu = torch.device("cuda")
-    found = determinism.signature(gpu)
+    found = signature(gpu)
     assert (found["device_name"], found["cuda"], found["cudnn"]) == ("a GPU", "13.0", 92301)
     assert "cpu_model" not in found
-    whole = environment.environment(gpu)
+    whole = environment(gpu)
     assert whole["cpu_model"], "which is in the record all the same"
     assert whole["cudnn"] == 92301

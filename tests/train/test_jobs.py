@@ -24,23 +24,16 @@ from resbench.store.locks import wait_lock
 from resbench.store.predictions import read_predictions
 from resbench.store.records import read_record, read_weights
 from resbench.store.state import Status, read_state
-from resbench.suite.spec import RunSpec
 from resbench.train import attempt, control, jobs, loop, recording
 from resbench.train.engine import OnStep
 from resbench.train.lane import Evaluation, Lane
 
 from ..mini import outputs, spec_of
-from .live import Worker, finished, lane_of
+from .live import Worker, evaluated, finished, lane_of
 
 SPEC = spec_of(training__schedule__total=2, training__batch_size=32)
 ECC = "CUDA error: uncorrectable ECC error encountered"
 SECOND = structs.replace(SPEC, seed=2)
-
-
-def state_of(worker: Worker, spec: RunSpec) -> tuple[Status, str | None]:
-    state = read_state(worker.folder(spec))
-    assert state is not None
-    return state.status, state.reason
 
 
 def raising(error: BaseException) -> Callable[..., Any]:
@@ -48,13 +41,6 @@ def raising(error: BaseException) -> Callable[..., Any]:
         raise error
 
     return raise_it
-
-
-def failing_capture() -> None:
-    try:
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
-    finally:
-        raise RuntimeError("CUDA error: operation failed due to a previous error during capture")
 
 
 @pytest.mark.parametrize(
@@ -88,7 +74,9 @@ def test_an_error_has_its_outcome_and_is_not_recorded(
     assert (key, ended) == (SPEC.key, outcome)
     assert said.startswith(text)
     assert "\n" not in said
-    assert state_of(worker, SPEC) == (Status(outcome), said)
+    state = read_state(worker.folder(SPEC))
+    assert state is not None
+    assert (state.status, state.reason) == (outcome, said)
     assert not worker.folder(SPEC).record.exists()
     assert "Traceback" in capsys.readouterr().err, "memory may not be the cause after all"
 
@@ -103,11 +91,30 @@ def test_a_device_without_a_context_loses_no_end(
     assert [end[1] for end in Worker(tmp_path).run(SPEC, SECOND)] == ["failed", "failed"]
 
 
-def test_memory_that_ran_out_inside_a_capture_is_seen_behind_the_captures_own_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("error", "outcome", "of_the_device"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), "oom", []),
+        (RuntimeError(f"{ECC}\nCUDA kernel errors might be reported later"), "failed", [ECC]),
+    ],
+)
+def test_what_went_wrong_inside_a_capture_is_seen_behind_the_captures_own_error(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    outcome: str,
+    of_the_device: list[str],
 ) -> None:
-    monkeypatch.setattr(jobs, "train", lambda *_: failing_capture())
-    assert Worker(tmp_path).run(SPEC)[0][1] == "oom"
+    def failing_capture(*_: Any) -> None:
+        try:
+            raise error
+        finally:
+            raise RuntimeError("CUDA error: operation failed due to a previous error")
+
+    monkeypatch.setattr(jobs, "train", failing_capture)
+    worker = Worker(tmp_path)
+    assert worker.run(SPEC)[0][1] == outcome
+    assert worker.said(Unfit) == of_the_device
 
 
 def test_a_failed_run_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,38 +144,28 @@ def test_a_recorded_run_is_not_trained_again(tmp_path: Path) -> None:
 
 
 def test_kept_weights_are_those_of_the_last_epoch_and_change_nothing_else(tmp_path: Path) -> None:
-    finished(tmp_path / "plain", SPEC)
-    worker = Worker(tmp_path / "kept").stop_after(1)
-    assert worker.run(SPEC, keep_weights=True)[0][1] == "interrupted"
-    folder = worker.folder(SPEC)
-    folder.weights.write_bytes(b"of an worker that was killed")
-    assert Worker(tmp_path / "kept").run(SPEC, keep_weights=True)[0][1] == "done"
-    record = read_record(folder)
-    kept = read_weights(folder, record)
-    assert kept is not None
+    plain, kept = Worker(tmp_path / "plain"), Worker(tmp_path / "kept")
+    for worker in (plain, kept):
+        worker.folder(SPEC).create()
+        worker.folder(SPEC).weights.write_bytes(b"of a worker that was killed")
+    assert plain.run(SPEC)[0][1] == kept.run(SPEC, keep_weights=True)[0][1] == "done"
+    assert not plain.folder(SPEC).weights.exists(), "unasked"
+    assert "weights.safetensors" not in read_record(plain.folder(SPEC)).files
+    folder = kept.folder(SPEC)
+    weights = read_weights(folder, read_record(folder))
+    assert weights is not None
     lane = lane_of(SPEC)
-    lane.model.load_state_dict(load(kept))
-    again = lane.evaluate(lane.images.test_images, lane.images.test_labels)
-    stored = read_predictions(folder.predictions)
+    lane.model.load_state_dict(load(weights))
+    again, stored = evaluated(lane), read_predictions(folder.predictions)
     assert np.array_equal(again.pred, stored.pred)
     assert np.allclose(again.prob_true, stored.prob_true, atol=1e-6)
-    assert outputs(tmp_path / "kept") == outputs(tmp_path / "plain")
-
-
-def test_no_weights_are_kept_unasked(tmp_path: Path) -> None:
-    worker = Worker(tmp_path)
-    worker.folder(SPEC).create()
-    worker.folder(SPEC).weights.write_bytes(b"of an worker that was killed")
-    assert worker.run(SPEC)[0][1] == "done"
-    assert not worker.folder(SPEC).weights.exists()
-    assert "weights.safetensors" not in read_record(worker.folder(SPEC)).files
+    assert outputs(kept.results) == outputs(plain.results)
 
 
 def test_a_fault_of_the_data_is_reported_to_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    jobs._load.cache_clear()
-    monkeypatch.setattr(jobs, "load", raising(EnvironmentFault("cifar10: MD5 is a, expected b.")))
+    monkeypatch.setattr(jobs, "_load", raising(EnvironmentFault("cifar10: MD5 is a, expected b.")))
     worker = Worker(tmp_path)
     assert worker.run(SPEC)[0][1:] == ("failed", "cifar10: MD5 is a, expected b.")
     assert worker.said(Fault) == ["cifar10: MD5 is a, expected b."]
@@ -182,13 +179,6 @@ def test_a_device_that_cannot_be_used_is_reported_and_stops_no_other(tmp_path: P
     assert outcome == "failed"
     assert "sees no CUDA device. Use the CPU" in text
     assert (worker.said(Fault), worker.said(Unfit)) == ([], [text])
-
-
-def failing_capture_on_a_lost_device() -> None:
-    try:
-        raise RuntimeError(f"{ECC}\nCUDA kernel errors might be reported later")
-    finally:
-        raise RuntimeError("CUDA error: operation failed due to a previous error during capture")
 
 
 @pytest.mark.parametrize(
@@ -216,15 +206,6 @@ def test_an_error_of_the_device_is_told_from_one_of_the_run(
     assert worker.said(Unfit) == ([text] if of_the_device else [])
 
 
-def test_an_error_of_the_device_is_seen_behind_the_captures_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(jobs, "train", lambda *_: failing_capture_on_a_lost_device())
-    worker = Worker(tmp_path)
-    worker.run(SPEC)
-    assert worker.said(Unfit) == [ECC]
-
-
 def test_a_mistake_of_the_suite_costs_its_own_run_only(tmp_path: Path) -> None:
     worker = Worker(tmp_path)
     too_many = spec_of(data__train_images=10_000)
@@ -234,13 +215,9 @@ def test_a_mistake_of_the_suite_costs_its_own_run_only(tmp_path: Path) -> None:
     assert worker.said(Fault) == []
 
 
-def test_the_most_memory_that_a_gpu_held_is_recorded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    finished(tmp_path, SPEC)
-    assert read_record(Worker(tmp_path).folder(SPEC)).timing.gpu_peak_bytes is None
+def test_the_most_memory_that_a_gpu_held_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     held = {torch.device("cuda:1"): 7}
-    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: held[device])
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", held.__getitem__)
     assert recording._gpu_peak_bytes(torch.device("cuda:1")) == 7
 
 
@@ -264,15 +241,6 @@ def test_another_thread_count_is_refused_unless_accepted_and_then_noted(tmp_path
     assert record.environment.threads == 2
 
 
-def test_an_edited_suite_is_another_run_and_the_old_one_stays(tmp_path: Path) -> None:
-    finished(tmp_path, SPEC)
-    before = outputs(tmp_path)
-    finished(tmp_path, structs.replace(SPEC, seed=7))
-    edited = outputs(tmp_path)
-    assert len(edited) == 2 * len(before)
-    assert before.items() <= edited.items()
-
-
 # -- packs ---------------------------------------------------------------------------------------
 
 
@@ -282,55 +250,54 @@ class Tandem:
     def __init__(self, lanes: list[Lane]) -> None:
         self.lanes = lanes
 
-    def run_epoch(self, steps: range, on_step: OnStep) -> None:
-        batch = self.lanes[0].spec.training.batch_size
-        for position, step in enumerate(steps):
+    def run_epoch(self, epoch: int, on_step: OnStep) -> None:
+        for lane in self.lanes:
+            lane.begin_epoch(epoch)
+        for position, step in enumerate(self.lanes[0].epoch_steps):
             on_step(step)
             for lane in self.lanes:
                 lane.use_lr(step)
-                chosen = slice(position * batch, (position + 1) * batch)
-                lane.train_step(lane.draws.index[chosen], lane.draws.params[chosen])
+                lane.train_step(*lane.batch(position))
 
 
 @pytest.fixture
-def tandem(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Packs on a CPU; the list has the number of lanes of each engine made."""
-    made: list[int] = []
+def tandem(monkeypatch: pytest.MonkeyPatch) -> list[Tandem]:
+    """Packs on a CPU; the list has each engine made."""
+    made: list[Tandem] = []
 
     def make(lanes: list[Lane]) -> Tandem:
-        made.append(len(lanes))
-        return Tandem(lanes)
+        made.append(Tandem(lanes))
+        return made[-1]
 
     monkeypatch.setattr(loop, "make_engine", make)
     return made
 
 
-def test_a_packed_run_is_what_it_would_be_alone(tmp_path: Path, tandem: list[int]) -> None:
+def packs(tandem: list[Tandem]) -> list[int]:
+    return [len(engine.lanes) for engine in tandem]
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> dict[str, bytes]:
+    """What both runs give one after the other."""
     for spec in (SPEC, SECOND):
         finished(tmp_path / "alone", spec)
-    tandem.clear()
-    packed = Worker(tmp_path / "packed")
-    assert [end[1] for end in packed.run(SPEC, SECOND)] == ["done", "done"]
-    assert tandem == [2]
-    assert outputs(tmp_path / "packed") == outputs(tmp_path / "alone")
+    return outputs(tmp_path / "alone")
 
 
-def test_the_runs_of_a_pack_share_their_images(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_packed_run_is_what_it_would_be_alone_and_shares_its_images(
+    tmp_path: Path, alone: dict[str, bytes], tandem: list[Tandem]
 ) -> None:
-    images: list[int] = []
-
-    def train(attempts: list[attempt.Attempt], _: control.Control) -> None:
-        images.extend(one.lane.pipeline._packed.data_ptr() for one in attempts)
-
-    monkeypatch.setattr(jobs, "train", train)
-    Worker(tmp_path).run(SPEC, SECOND)
-    assert len(images) == 2
-    assert len(set(images)) == 1
+    ends = Worker(tmp_path / "packed").run(SPEC, SECOND)
+    assert [end[1] for end in ends] == ["done", "done"]
+    assert packs(tandem) == [2]
+    first, second = tandem[0].lanes
+    assert first.pipeline._packed is second.pipeline._packed
+    assert outputs(tmp_path / "packed") == alone
 
 
 def test_a_run_that_ends_early_leaves_the_pack_and_the_rest_continues(
-    tmp_path: Path, tandem: list[int], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tandem: list[Tandem], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = Lane.evaluate
 
@@ -348,26 +315,22 @@ def test_a_run_that_ends_early_leaves_the_pack_and_the_rest_continues(
     assert [len(finished(tmp_path / "alone", spec).epochs()) for spec in pair] == [2, 4]
     tandem.clear()
     assert [end[1] for end in Worker(tmp_path / "packed").run(*pair)] == ["done", "done"]
-    assert tandem == [2, 1]
+    assert packs(tandem) == [2, 1]
     assert outputs(tmp_path / "packed") == outputs(tmp_path / "alone")
 
 
-def test_runs_of_a_pack_that_stand_at_different_epochs_go_on_apart(
-    tmp_path: Path, tandem: list[int]
+def test_runs_of_a_pack_that_stand_at_different_epochs_continue_apart(
+    tmp_path: Path, alone: dict[str, bytes], tandem: list[Tandem]
 ) -> None:
-    for spec in (SPEC, SECOND):
-        finished(tmp_path / "alone", spec)
     Worker(tmp_path / "packed").stop_after(1).run(SPEC)
     tandem.clear()
     ends = Worker(tmp_path / "packed").run(SPEC, SECOND)
     assert [end[1] for end in ends] == ["done", "done"]
-    assert tandem == [1, 1]
-    assert outputs(tmp_path / "packed") == outputs(tmp_path / "alone")
+    assert packs(tandem) == [1, 1]
+    assert outputs(tmp_path / "packed") == alone
 
 
-def test_one_run_of_a_pack_may_be_at_work_elsewhere_or_damaged(
-    tmp_path: Path, tandem: list[int]
-) -> None:
+def test_one_run_of_a_pack_may_be_at_work_elsewhere_or_damaged(tmp_path: Path) -> None:
     worker = Worker(tmp_path)
     third = structs.replace(SPEC, seed=3)
     for spec in (SECOND, third):
@@ -397,7 +360,9 @@ def test_a_budget_that_ends_anywhere_leaves_a_run_that_resumes_to_the_same_end(
         ((_, outcome, text),) = worker.run(spec, deadline=next(clock) + ticks)
         ends.append((outcome, text))
         if outcome == "interrupted":
-            assert state_of(worker, spec) == (Status.INTERRUPTED, text)
+            state = read_state(worker.folder(spec))
+            assert state is not None
+            assert (state.status, state.reason) == (Status.INTERRUPTED, text)
     assert ends[:2] == [("interrupted", "after epoch 0 of 4")] * 2
     assert [end[0] for end in ends[2:]] == ["interrupted"] * 3 + ["done"]
     assert 1 <= int(ends[4][1].split()[2]) < 4

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from resbench.train.lane import Lane
-from resbench.train.optim import build_optimizer
+from resbench.train.optim import Optimizer
 
 from ..mini import spec_of
 from .live import lane_of
@@ -125,7 +125,7 @@ def in_float64() -> Lane:
     """The lane with only its numbers made more precise."""
     lane = lane_of(RECIPE)
     lane.model.double()
-    lane.optimizer = build_optimizer(lane.model, RECIPE.training.optim, lane.device)
+    lane.optimizer = Optimizer(lane.model, RECIPE.training.optim)
     return lane
 
 

@@ -38,17 +38,12 @@ from resbench.train.prepare import prepare_images
 from ..mini import spec_of
 
 CUDA = torch.device("cuda:0")
+PARTS = ("kernels", "crossings", "syncs", "dtypes", "strides", "peak_bytes")
 HOST_SYNCS = ("_local_scalar_dense", "nonzero", "masked_select", "_unique2", "is_nonzero", "equal")
 FREE = (
-    "empty",
-    "empty_strided",
-    "empty_like",
-    "device",
-    "detach",
-    "alias",
-    "lift_fresh",
+    "empty", "empty_strided", "empty_like", "device", "detach", "alias", "lift_fresh",
     "_unsafe_view",
-)
+)  # fmt: skip
 """Operators that launch no kernel, next to views."""
 
 
@@ -151,7 +146,7 @@ def trace(changes: dict[str, Any]) -> dict[str, Any]:
     """Trace two lanes of a pack as they are made, a step and an evaluation of the first."""
     spec = spec_of(**{"engine": "graph", **changes})
     images = prepare_images(spec, read_digits())
-    real_build, batch = lane_module.build, spec.training.batch_size
+    real_build = lane_module.build
 
     def build(*args: Any, **options: Any) -> nn.Module:
         with unset_fake_temporarily():
@@ -169,11 +164,10 @@ def trace(changes: dict[str, Any]) -> dict[str, Any]:
         with Trace() as second:
             Lane(structs.replace(spec, seed=2), images, CUDA, like=lane)
         lane.begin_epoch(1)
-        index, params = lane.draws.index[:batch], lane.draws.params[:batch]
         with Trace():  # constants are made in a warm-up, as in the engine's
-            lane.train_step(index, params)
+            lane.train_step(*lane.batch(0))
         with Trace() as step:
-            lane.train_step(index, params)
+            lane.train_step(*lane.batch(0))
         lane.model.eval()
         x = torch.empty(EVAL_BATCH["cuda"], 3, *[spec.data.image_px or 32] * 2, device=CUDA)
         x = x.to(memory_format=torch.channels_last)
@@ -181,20 +175,9 @@ def trace(changes: dict[str, Any]) -> dict[str, Any]:
             lane.eval_logits(x)
             with Trace() as evaluation:
                 lane.eval_logits(x)
-    parts = {"first": first, "second": second, "step": step, "evaluation": evaluation}
-    return {name: _plain(one) for name, one in parts.items()}
-
-
-def _plain(one: Trace) -> dict[str, Any]:
-    return {name: value for name, value in vars(one).items() if name in PARTS}
-
-
-PARTS = ("kernels", "crossings", "syncs", "dtypes", "strides", "peak_bytes")
-
-
-def main() -> None:
-    print(json.dumps(trace(json.load(sys.stdin))))
+    traces = {"first": first, "second": second, "step": step, "evaluation": evaluation}
+    return {name: {part: getattr(one, part) for part in PARTS} for name, one in traces.items()}
 
 
 if __name__ == "__main__":
-    main()
+    print(json.dumps(trace(json.load(sys.stdin))))

@@ -1,30 +1,38 @@
-"""``python -m tools.speed``: every comparison of a device, one after the other, as one table."""
+"""``python -m tools.speed``: every comparison of a device, one after the other, as one table.
+
+Nothing here is a timed test. Contenders take turns in one process, and ratios come with their
+spread. Wall clocks decide; CPU time, of this process and of the children it has waited for, stands
+next to them, because it stays steady where other programs share the cores.
+"""
 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import re
+import resource
 import sys
+import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from resbench import __version__
 from resbench.machine import cores
 from resbench.runner.devices import gpus
 from resbench.runner.worker import worker_variables
-from resbench.train.determinism import find_device, set_up_device
-from resbench.train.environment import environment
-from tools.speed.comparisons import COMPARISONS, Bench, Comparison
-from tools.speed.turns import Spread, Timed, take_turns
+from resbench.train.environment import environment, find_device, set_up_device
+from tools.speed.comparisons import COMPARISONS, Bench, Comparison, Contender
 
 HEADER = ("what", "against", "ours / other", "times as fast (range)", "by CPU time", "load")
 BUSY = 0.3
 """A load average above this share of the cores is a machine that does something else too."""
+Seconds = tuple[float, float]
+"""By the wall clock, and of CPU."""
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -53,26 +61,66 @@ def measure(comparison: Comparison, bench: Bench) -> list[dict[str, Any]]:
     """Return a row for the first contender against each of the others."""
     load = os.getloadavg()[0]
     contenders = comparison.contenders(bench)
-    rounds = 1 if bench.quick else comparison.rounds
-    ours, *others = take_turns(contenders, rounds, bench.synchronize, warm_up=len(contenders) > 1)
-    facts = {"what": comparison.name, "unit": comparison.unit, "load": load}
-    if not others:
-        return [facts | {"ours": _rate(ours, comparison.unit)}]
-    return [
+    times = take_turns(contenders, 1 if bench.quick else comparison.rounds, bench)
+    sides = [
+        spread([wall if comparison.unit == "s" else side.units / wall for wall, _ in took])
+        for side, took in zip(contenders, times, strict=True)
+    ]
+    facts = {"what": comparison.name, "unit": comparison.unit, "load": load, "ours": sides[0]}
+    more = contenders[0].units
+    rows = [
         facts
         | {
             "against": other.name,
-            "ours": _rate(ours, comparison.unit),
-            "other": _rate(other, comparison.unit),
-            "ratio": asdict(ours.over(other)),
-            "ratio_by_cpu_time": asdict(ours.over_by_cpu_time(other)),
+            "other": side,
+            "ratio": times_as_fast(more / other.units, times[0], took, 0),
+            "ratio_by_cpu_time": times_as_fast(more / other.units, times[0], took, 1),
         }
-        for other in others
+        for other, side, took in zip(contenders[1:], sides[1:], times[1:], strict=True)
     ]
+    return rows or [facts]
 
 
-def _rate(timed: Timed, unit: str) -> dict[str, float]:
-    return asdict(Spread.of([1 / rate if unit == "s" else rate for rate in timed.wall]))
+def take_turns(contenders: Sequence[Contender], rounds: int, bench: Bench) -> list[list[Seconds]]:
+    """Time each contender once a round, in alternating order; return its seconds by round.
+
+    Of several contenders a first round is not counted.
+    """
+    times: dict[str, list[Seconds]] = {contender.name: [] for contender in contenders}
+    for number in range(-1 if len(contenders) > 1 else 0, rounds):
+        for contender in contenders if number % 2 == 0 else reversed(contenders):
+            took = _time(contender, bench)
+            if number >= 0:
+                times[contender.name].append(took)
+    return list(times.values())
+
+
+def _time(contender: Contender, bench: Bench) -> Seconds:
+    gc.collect()
+    with contender.settings():
+        bench.synchronize()
+        wall, cpu = time.perf_counter(), _cpu_seconds()
+        contender.work()
+        bench.synchronize()
+        return time.perf_counter() - wall, max(_cpu_seconds() - cpu, 1e-6)
+
+
+def _cpu_seconds() -> float:
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
+
+
+def times_as_fast(
+    units: float, ours: Sequence[Seconds], other: Sequence[Seconds], clock: int
+) -> dict[str, float]:
+    """Return the spread of the quotients of the rounds; ours does ``units`` times as much."""
+    rounds = zip(ours, other, strict=True)
+    return spread([units * theirs[clock] / mine[clock] for mine, theirs in rounds])
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """Return median and range."""
+    return {"median": median(values), "low": min(values), "high": max(values)}
 
 
 def markdown(rows: Sequence[dict[str, Any]], machine: dict[str, Any], bench: Bench) -> str:

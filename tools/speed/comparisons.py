@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -14,9 +15,8 @@ from typing import Any
 import torch
 
 from resbench.suite.spec import RunSpec
-from tools.speed.ours import ATTENTION_56, ATTENTION_92, TINY, Batches, Ours, random_images, spec_of
+from tools.speed.ours import ATTENTION_56, ATTENTION_92, TINY, Ours, spec_of
 from tools.speed.peer import Peer
-from tools.speed.turns import Contender
 
 Cell = tuple[str, str]
 GPU_STEPS = 400
@@ -43,6 +43,17 @@ class Bench:
         """Return a suite's run with the fastest engine and precision of the device."""
         fast = {"engine": "graph", "precision": "bf16"} if self.device.type == "cuda" else {}
         return spec_of(cell, quick=self.quick, **fast | changes)
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One side of a comparison; ``work`` does ``units`` images or commands a round."""
+
+    name: str
+    units: float
+    work: Callable[[], object]
+    settings: Callable[[], AbstractContextManager[object]] = nullcontext
+    """Settings of the whole process under which ``work`` runs; entering them is not timed."""
 
 
 Contenders = Callable[[Bench], Sequence[Contender]]
@@ -101,27 +112,22 @@ def _peers(
 def loading(bench: Bench) -> list[Contender]:
     """Make an epoch of CIFAR batches (pad, crop, flip, normalise) on one thread."""
     spec = bench.spec(ATTENTION_56)
-    images = random_images(spec, bench.steps(80) * spec.training.batch_size)
-    ours, peer = Batches(spec, images), Peer(spec, images, torch.device("cpu"))
-    count = len(images.train_images)
+    ours = Ours(spec, bench.device, bench.steps(80))
+    peer = Peer(spec, ours.lanes[0].images, bench.device)
     return [
-        Contender("ours", count, ours.epoch),
-        Contender("PIL, no workers", count, lambda: [None for _ in peer.train_loader]),
+        Contender("ours", ours.images, ours.load),
+        Contender("PIL, no workers", ours.images, lambda: [None for _ in peer.train_loader]),
     ]
 
 
-def ways(name: str, way: dict[str, Any], other: str, other_way: dict[str, Any]) -> Contenders:
-    """Train Attention-92 in two ways of ours: ``lanes`` seeds at once, or another engine."""
+def ways(*ways: tuple[str, int, dict[str, Any]]) -> Contenders:
+    """Train Attention-92 in ways of ours: so many seeds at once, another engine or precision."""
 
     def contenders(bench: Bench) -> Iterator[Contender]:
-        for label, changes in ((name, way), (other, other_way)):
-            lanes, spec = (
-                changes.get("lanes", 1),
-                {k: v for k, v in changes.items() if k != "lanes"},
-            )
-            steps = bench.steps(GPU_STEPS)
-            ours = Ours(bench.spec(ATTENTION_92, **spec), bench.device, steps, lanes=lanes)
-            yield Contender(label, ours.images, ours.epoch)
+        for name, lanes, changes in ways:
+            spec, steps = bench.spec(ATTENTION_92, **changes), bench.steps(GPU_STEPS)
+            ours = Ours(spec, bench.device, steps, lanes=lanes)
+            yield Contender(name, ours.images, ours.epoch)
 
     return lambda bench: list(contenders(bench))
 
@@ -157,11 +163,11 @@ COMPARISONS = (
                training(ATTENTION_92, GPU_STEPS, batch_size=128)),
     Comparison("train 4 x Attention-92", "cuda", training(ATTENTION_92, GPU_STEPS, lanes=4)),
     Comparison("test Attention-92", "cuda", testing(ATTENTION_92, 10_000)),
-    Comparison("seeds at once", "cuda", ways("4 seeds", {"lanes": 4}, "1 seed", {})),
-    Comparison("CUDA graph", "cuda", ways("graph", {}, "eager", {"engine": "eager"})),
+    Comparison("seeds at once", "cuda", ways(("4 seeds", 4, {}), ("1 seed", 1, {}))),
+    Comparison("CUDA graph", "cuda", ways(("graph", 1, {}), ("eager", 1, {"engine": "eager"}))),
     Comparison("compiled units", "cuda",
-               ways("graph+compile", {"engine": "graph+compile"}, "graph", {})),
-    Comparison("precision", "cuda", ways("bf16", {}, "fp32", {"precision": "fp32"})),
+               ways(("graph+compile", 1, {"engine": "graph+compile"}), ("graph", 1, {}))),
+    Comparison("precision", "cuda", ways(("bf16", 1, {}), ("fp32", 1, {"precision": "fp32"}))),
     Comparison("train Attention-56", "cpu", training(ATTENTION_56, 2)),
     Comparison("train smoke network", "cpu", training(TINY, 12)),
     Comparison("test smoke network", "cpu", testing(TINY, 720), rounds=7),

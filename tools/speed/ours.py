@@ -9,7 +9,6 @@ import torch
 from msgspec.structs import replace
 
 from resbench.analysis.declared import declared
-from resbench.data.pipeline import Pipeline
 from resbench.datasets import DATA_SETS
 from resbench.suite.load import load_suite
 from resbench.suite.spec import RunSpec, Schedule
@@ -53,7 +52,6 @@ def random_images(spec: RunSpec, n: int) -> Prepared:
         test_labels=labels,
         test_rows=np.arange(n, dtype=np.int32),
         num_classes=DATA_SETS[spec.data.name].classes,
-        augment=spec.training.augment,
         fingerprint="",
         noisy_labels=lambda _seed: labels,
     )
@@ -67,46 +65,25 @@ class Ours:
         images = random_images(spec, steps * spec.training.batch_size)
         seeds = range(1, lanes + 1)
         self.lanes = [Lane(replace(spec, seed=seed), images, device) for seed in seeds]
-        self.steps, self.epochs = range(steps), 0
-        self.images = len(images.train_images) * lanes
-        self._begin()
+        self.images, self.epochs = len(images.train_images) * lanes, 0
         self.engine = make_engine(self.lanes)
 
     def epoch(self) -> None:
         """Train for one epoch."""
-        self._begin()
-        self.engine.run_epoch(self.steps, lambda _step: None)
+        self.epochs += 1
+        self.engine.run_epoch(self.epochs, lambda _step: None)
         for lane in self.lanes:
-            lane.epoch_totals(self.steps)
+            lane.epoch_totals()
 
     def test(self) -> None:
         """Evaluate the first lane on its test images."""
         images = self.lanes[0].images
         self.lanes[0].evaluate(images.test_images, images.test_labels)
 
-    def _begin(self) -> None:
+    def load(self) -> None:
+        """Draw and gather the augmented batches of an epoch of the first lane; train on none."""
+        lane = self.lanes[0]
         self.epochs += 1
-        for lane in self.lanes:
-            lane.begin_epoch(self.epochs)
-
-
-class Batches:
-    """An epoch of augmented batches, drawn and gathered, without a network."""
-
-    def __init__(self, spec: RunSpec, images: Prepared) -> None:
-        self.batch = spec.training.batch_size
-        self.steps = len(images.train_images) // self.batch
-        self.generator = torch.Generator().manual_seed(1)
-        self.pipeline = Pipeline(
-            images.train_images,
-            images.train_labels,
-            augment=images.augment,
-            normalise=spec.training.normalise,
-        )
-
-    def epoch(self) -> None:
-        """Make every batch once."""
-        draws = self.pipeline.draw_epoch(self.steps, self.batch, self.generator, self.generator)
-        parts = (draws.index.split(self.batch), draws.params.split(self.batch))
-        for index_B, params_BK in zip(*parts, strict=True):
-            self.pipeline.gather(index_B, params_BK)
+        lane.begin_epoch(self.epochs)
+        for position in range(len(lane.epoch_steps)):
+            lane.pipeline.gather(*lane.batch(position))

@@ -93,7 +93,7 @@ class Peer:
             pin_memory=flags and on_gpu,
             persistent_workers=flags and workers > 0,
         )
-        train = PilImages(images.train_images, images.train_labels, images.augment)
+        train = PilImages(images.train_images, images.train_labels, spec.training.augment)
         self.train_loader = loader(train, spec.training.batch_size, shuffle=True, drop_last=True)
         test = PilImages(images.test_images, images.test_labels, None)
         self.test_loader = loader(test, EVAL_BATCH)

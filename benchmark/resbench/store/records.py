@@ -59,7 +59,7 @@ class StageSignals(Frozen):
 
 
 class Signals(Frozen):
-    """Sizes of features, masks and gradients; see :mod:`resbench.train.signals`."""
+    """Sizes of features, masks and gradients; see :mod:`resbench.train.masks`."""
 
     stem_grad_norm: NonNegative
     """Euclidean norm of the loss's gradient in the weights of the first convolution."""

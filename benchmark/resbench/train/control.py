@@ -6,7 +6,6 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from types import FrameType
 
 from resbench.process import STOP_SIGNALS
 from resbench.protocol import AtStep, Event
@@ -29,16 +28,13 @@ class Control:
     _last: float = field(default=float("-inf"))
 
     def install(self) -> None:
-        """Stop at the next step after a signal. More of them change nothing.
+        """Stop at the next step after a signal; more of them change nothing.
 
-        A scheduler may signal every process of a job, and the parent asks once more: what ends a
-        worker at once is the parent, which kills it.
+        A scheduler may signal every process of a job, and the parent asks once more. Only the
+        parent ends a worker at once: it kills it.
         """
         for number in STOP_SIGNALS:
-            signal.signal(number, self._on_signal)
-
-    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
-        self.stop = True
+            signal.signal(number, lambda *_: setattr(self, "stop", True))
 
     def check(self, expected_s: float = 0.0) -> None:
         """Raise Interrupted unless ``expected_s`` more seconds of work may begin."""
@@ -46,7 +42,7 @@ class Control:
         if self.stop or late:
             raise Interrupted
 
-    def before_step(self, keys: list[str], step: int, total: int) -> None:
+    def before_step(self, keys: list[str], total: int, step: int) -> None:
         """Check, and report progress now and then."""
         self.check()
         now = time.monotonic()

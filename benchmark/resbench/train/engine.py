@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,16 +19,10 @@ from resbench.train.checkpoint import dump, restore
 from resbench.train.lane import EVAL_BATCH, Lane, diverged_at
 
 OnStep = Callable[[int], None]
+"""Called with the 0-based number of each step before it."""
 WARMUP_STEPS = 3
 AHEAD_STEPS = 64
 """After this many replays the host waits for earlier ones, so that it reacts to signals in time."""
-
-
-class Engine(Protocol):
-    """Drives lanes through the steps of one epoch."""
-
-    def run_epoch(self, steps: range, on_step: OnStep) -> None:
-        """Run the 0-based ``steps``; every lane has started the epoch."""
 
 
 class EagerEngine:
@@ -37,19 +31,19 @@ class EagerEngine:
     def __init__(self, lane: Lane) -> None:
         self.lane = lane
 
-    def run_epoch(self, steps: range, on_step: OnStep) -> None:
-        """Run the steps; on a CPU a loss that is not finite ends the run before its update.
+    def run_epoch(self, epoch: int, on_step: OnStep) -> None:
+        """Train a 1-based epoch; on a CPU a loss that is not finite ends it before its update.
 
         Raises:
             Diverged: on a CPU, at once; on a GPU the totals of the epoch raise it.
         """
-        lane, draws, batch = self.lane, self.lane.draws, self.lane.spec.training.batch_size
+        lane = self.lane
+        lane.begin_epoch(epoch)
         with _without_fallbacks(lane.device):
-            for position, step in enumerate(steps):
+            for position, step in enumerate(lane.epoch_steps):
                 on_step(step)
                 lane.use_lr(step)
-                chosen = slice(position * batch, (position + 1) * batch)
-                loss = lane.train_step(draws.index[chosen], draws.params[chosen])
+                loss = lane.train_step(*lane.batch(position))
                 if lane.waits_for_host and not loss.isfinite():
                     raise diverged_at(step)
 
@@ -63,15 +57,12 @@ class GraphEngine:
 
     def __init__(self, lanes: Sequence[Lane], *, compile_units: bool) -> None:
         self.lanes = list(lanes)
-        first = self.lanes[0]
-        self.device = first.device
-        batch = first.spec.training.batch_size
+        for lane in self.lanes:
+            lane.begin_epoch(1)  # a whole one, for the warm-up
+        self.device = self.lanes[0].device
         self.position = torch.zeros((), dtype=torch.int64, device=self.device)
-        self.within_B = torch.arange(batch, device=self.device)
-        self.static = [
-            (torch.empty_like(lane.draws.index), torch.empty_like(lane.draws.params))
-            for lane in self.lanes
-        ]
+        self.within_B = torch.arange(self.lanes[0].spec.training.batch_size, device=self.device)
+        self.static = [(lane.draws.index.clone(), lane.draws.params.clone()) for lane in self.lanes]
         if compile_units:
             for lane in self.lanes:
                 _compile_units(lane.model)
@@ -84,14 +75,15 @@ class GraphEngine:
         for lane in self.lanes:
             lane.eval_forward = EvalGraph(lane, stream, pool)
 
-    def run_epoch(self, steps: range, on_step: OnStep) -> None:
-        """Replay the graph once a step."""
+    def run_epoch(self, epoch: int, on_step: OnStep) -> None:
+        """Train a 1-based epoch: replay the graph once a step."""
         for lane, (index, params) in zip(self.lanes, self.static, strict=True):
+            lane.begin_epoch(epoch)
             index[: len(lane.draws.index)].copy_(lane.draws.index)
             params[: len(lane.draws.params)].copy_(lane.draws.params)
         self.position.zero_()
         reached = None
-        for number, step in enumerate(steps, 1):
+        for number, step in enumerate(self.lanes[0].epoch_steps, 1):
             on_step(step)
             for lane in self.lanes:
                 lane.use_lr(step)
@@ -110,23 +102,15 @@ class GraphEngine:
         try:
             for lane, stream, static in zip(self.lanes, self.streams, self.static, strict=True):
                 with torch.cuda.stream(stream):
-                    self._lane_step(lane, offset_B, *static)
+                    lane.train_step(*(drawn.index_select(0, offset_B) for drawn in static))
         finally:  # a capture that ran out of memory ends, and frees its pool, only when joined
             for stream in self.streams:
                 origin.wait_stream(stream)
         self.position.add_(1)
 
-    @staticmethod
-    def _lane_step(lane: Lane, offset_B: Tensor, index: Tensor, params: Tensor) -> None:
-        lane.train_step(index.index_select(0, offset_B), params.index_select(0, offset_B))
-
     def _capture(self) -> None:
         """Warm up on a side stream, put every state back, then capture one step."""
         before = [dump(lane.model, lane.optimizer, {}) for lane in self.lanes]
-        for lane, (index, params) in zip(self.lanes, self.static, strict=True):
-            index.copy_(lane.draws.index)
-            params.copy_(lane.draws.params)
-            lane.use_lr(0)
         gc.collect()  # the graphs and memory of engines that are gone, which refer to themselves
         side = torch.cuda.Stream(self.device)
         side.wait_stream(torch.cuda.current_stream(self.device))
@@ -149,7 +133,7 @@ class EvalGraph:
     """A captured forward pass over one full test batch; a smaller last batch runs eagerly."""
 
     def __init__(self, lane: Lane, stream: torch.cuda.Stream, pool: Any) -> None:
-        """Take the stream and the memory pool that the lanes of an engine share."""
+        """Take the stream and the memory pool that the lanes share."""
         self.lane, self.stream, self.pool = lane, stream, pool
         self.batch = EVAL_BATCH[lane.device.type]
         self.graph: torch.cuda.CUDAGraph | None = None
@@ -211,11 +195,8 @@ def _compile_units(model: nn.Module) -> None:
             unit.compile(dynamic=False)
 
 
-def make_engine(lanes: Sequence[Lane]) -> Engine:
-    """Return the engine that the lanes' specification names; every lane has started an epoch.
-
-    The epoch must be started again before it runs: a warm-up uses its counters and random state.
-    """
+def make_engine(lanes: Sequence[Lane]) -> EagerEngine | GraphEngine:
+    """Return the engine that the lanes' specification names."""
     name = lanes[0].spec.engine
     if name == "eager":
         assert len(lanes) == 1, "the eager engine drives one run"

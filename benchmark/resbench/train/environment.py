@@ -1,23 +1,128 @@
-"""Where and with what code a run was made."""
+"""Where a run is made: a device that gives the same bits again, its signature, and the code."""
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
 import platform
-from functools import lru_cache
+import re
+import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 
 import resbench
-from resbench.machine import cpu_name
+from resbench.errors import EnvironmentFault, UsageError
+from resbench.machine import cpu_model, cpu_name
 from resbench.process import output_of
 from resbench.store.records import Code
-from resbench.train.determinism import cpu_facts, signature
 
+KERNEL_VARIABLES = (
+    "ONEDNN_DEFAULT_FPMATH_MODE",
+    "DNNL_DEFAULT_FPMATH_MODE",
+    "MKL_CBWR",
+    "MKL_ENABLE_INSTRUCTIONS",
+    "MKL_DEBUG_CPU_TYPE",
+    "OPENBLAS_CORETYPE",
+    "NVIDIA_TF32_OVERRIDE",
+    "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",
+)
+"""Variables that make libraries choose other kernels, and whose effect no query reports."""
 NUMERIC_PACKAGES = ("models", "data", "train", "suite")
+
+
+def set_up_device(device: torch.device, threads: int) -> None:
+    """Make the process deterministic: thread count, algorithms, no reduced-precision matmul."""
+    torch.set_num_threads(threads)
+    # As use_deterministic_algorithms(True), which imports the compiler to set its flag: seconds.
+    torch.set_deterministic_debug_mode("error")
+    # Filling new memory with NaN is a debugging aid of the deterministic mode; it costs a kernel an
+    # allocation and changes no result.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    if device.type == "cuda":
+        if os.environ.get("CUBLAS_WORKSPACE_CONFIG") is None:
+            raise EnvironmentFault(
+                "CUBLAS_WORKSPACE_CONFIG is not set in this process; cuBLAS would not be "
+                "deterministic. Set it to :4096:8."
+            )
+        torch.cuda.set_device(device)  # a graph is captured on a stream of the current device
+        torch.backends.cudnn.deterministic = True
+        torch.backends.cudnn.benchmark = False
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = False
+
+
+def find_device(name: str, precision: str = "fp32") -> torch.device:
+    """Return a usable device for ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Raises:
+        UsageError: another kind of name.
+        EnvironmentFault: no such device, or one too old for this build of torch.
+    """
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+        raise UsageError(f"device {name}: unknown. Use cpu, cuda or cuda:N.")
+    device = torch.device(name)
+    if device.type == "cpu":
+        return device
+    if not torch.cuda.is_available():
+        raise EnvironmentFault(
+            f"device {name}: this torch ({torch.__version__}) sees no CUDA device. "
+            "Use the CPU, or install a CUDA build of torch and a driver."
+        )
+    index = device.index or 0
+    if index >= torch.cuda.device_count():
+        raise EnvironmentFault(
+            f"device {name}: only {torch.cuda.device_count()} CUDA device(s) are visible. "
+            "Name one of them, or check CUDA_VISIBLE_DEVICES."
+        )
+    has, built_for = torch.cuda.get_device_capability(index), torch.cuda.get_arch_list()
+    version = "{}.{}".format(*has)
+    called = f"device {name}: {torch.cuda.get_device_name(index)} has compute capability {version}"
+    if not any(_runs_on(arch, has) for arch in built_for):
+        raise EnvironmentFault(
+            f"{called}, and this torch ({torch.__version__}) is built for "
+            f"{', '.join(built_for)}. Install a build of torch for it, or use another GPU or the "
+            "CPU."
+        )
+    if precision == "bf16" and has < (8, 0):
+        raise EnvironmentFault(
+            f"{called}, and bf16 needs 8.0 (Ampere) or newer; older GPUs only emulate it, slowly. "
+            "Use --precision fp32."
+        )
+    return torch.device("cuda", index)
+
+
+def _runs_on(arch: str, has: tuple[int, int]) -> bool:
+    """Say whether code for ``sm_86`` (this major version) or ``compute_90`` (any later) runs."""
+    found = re.fullmatch(r"(\w+)_(\d+)\D*", arch)
+    if found is None:
+        return False
+    built = divmod(int(found[2]), 10)
+    return built <= has and (found[1] == "compute" or built[0] == has[0])
+
+
+def signature(device: torch.device) -> dict[str, Any]:
+    """Return what must be equal for a resumed run to continue bit for bit.
+
+    Libraries choose their kernels by the instruction sets of the processor, and oneDNN and MKL
+    also by its vendor and model; every kernel rounds in its own order. On a GPU the processor only
+    draws orders and augmentations: of these, torch's own level decides the bits.
+    """
+    facts = cpu_facts()
+    on_cpu = device.type == "cpu"
+    return {
+        "torch": str(torch.__version__),  # it is a subclass
+        "device": device.type,
+        "device_name": cpu_name() if on_cpu else torch.cuda.get_device_name(device),
+        "threads": torch.get_num_threads(),
+        "cuda": None if on_cpu else torch.version.cuda,
+        "cudnn": None if on_cpu else torch.backends.cudnn.version(),
+        "kernel_variables": {k: v for k, v in os.environ.items() if k in KERNEL_VARIABLES},
+        **(facts if on_cpu else {"cpu_capability": facts["cpu_capability"]}),
+    }
 
 
 def environment(device: torch.device) -> dict[str, Any]:
@@ -31,7 +136,41 @@ def environment(device: torch.device) -> dict[str, Any]:
     }
 
 
-@lru_cache(maxsize=1)
+def cpu_facts() -> dict[str, str | None]:
+    """Return the processor's model and the instruction sets that torch and oneDNN use of it."""
+    return {
+        "cpu_model": cpu_model(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "onednn_isa": _onednn_isa(),
+    }
+
+
+@cache
+def _onednn_isa() -> str | None:
+    """Return the instruction sets that oneDNN limits itself to; None where it does not say.
+
+    torch has no function that reports them; oneDNN prints them to standard output, once a process,
+    in its verbose mode.
+    """
+    if not torch.backends.mkldnn.is_available():
+        return None
+    with tempfile.TemporaryFile() as log:
+        before = os.dup(1)
+        try:
+            os.dup2(log.fileno(), 1)
+            with torch.backends.mkldnn.verbose(torch.backends.mkldnn.VERBOSE_ON):
+                one = torch.ones(1, 1, 1, 1)
+                torch.mkldnn_convolution(one, one, None, [0, 0], [1, 1], [1, 1], 1)
+            ctypes.CDLL(None).fflush(None)
+        finally:
+            os.dup2(before, 1)
+            os.close(before)
+        log.seek(0)
+        found = re.search(rb"info,cpu,isa:(.+)", log.read())
+    return found[1].decode().strip() if found else None
+
+
+@cache
 def code_version() -> Code:
     """Return the package version, the checkout's commit where there is one, and a source digest.
 
@@ -43,7 +182,10 @@ def code_version() -> Code:
     for name in NUMERIC_PACKAGES:
         for path in sorted((package / name).rglob("*.py")):
             digest.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes())
-    commit = _git(package, "rev-parse", "HEAD") if _in_own_repository(package) else None
+    top = _git(package, "rev-parse", "--show-toplevel")
+    own = top is not None and os.path.realpath(top) == os.path.realpath(package.parents[1])
+    # A copy of the package in somebody's repository has no commit of resbench.
+    commit = _git(package, "rev-parse", "HEAD") if own else None
     changes = _git(package, "status", "--porcelain", "--", ".") if commit else None
     return Code(
         version=resbench.__version__,
@@ -51,12 +193,6 @@ def code_version() -> Code:
         dirty=None if changes is None else bool(changes),
         source_sha256=digest.hexdigest(),
     )
-
-
-def _in_own_repository(package: Path) -> bool:
-    """Say whether the package lies in a checkout of resbench, not in another repository."""
-    top = _git(package, "rev-parse", "--show-toplevel")
-    return top is not None and os.path.realpath(top) == os.path.realpath(package.parents[1])
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

@@ -14,8 +14,7 @@ from pathlib import Path
 
 import torch
 
-from resbench.data.images import Images
-from resbench.data.sources import Source, load
+from resbench.data.sources import load
 from resbench.errors import EnvironmentFault, ResbenchError, StorageFault, UsageError
 from resbench.protocol import DEVICE_FAULT, End, Fault, Job, Unfit
 from resbench.store.layout import RunFolder
@@ -26,7 +25,7 @@ from resbench.suite.load import load_networks
 from resbench.suite.spec import RunSpec, plain_to, specification
 from resbench.train.attempt import Attempt
 from resbench.train.control import Control, Interrupted
-from resbench.train.determinism import find_device, set_up_device
+from resbench.train.environment import find_device, set_up_device
 from resbench.train.lane import Lane
 from resbench.train.loop import train
 from resbench.train.prepare import prepare_images
@@ -39,14 +38,7 @@ NO_MEMORY = re.compile(
     r"|could not create a primitive$"  # oneDNN has no room for the code that it generates
 )
 """What libraries say, in a plain RuntimeError, when memory does not suffice."""
-
-
-class _NoData(EnvironmentFault):
-    """The data set: it would stop every run of the plan."""
-
-
-class _NoDevice(EnvironmentFault):
-    """The device: it would stop every run that is given to it."""
+_load = lru_cache(maxsize=2)(load)  # a data set, once for all jobs of this process
 
 
 def run_group(jobs: list[Job], control: Control) -> list[End]:
@@ -70,6 +62,7 @@ def run_group(jobs: list[Job], control: Control) -> list[End]:
 def _enter(job: Job, control: Control, held: ExitStack, like: Lane | None) -> Attempt | End:
     """Lock a run's folder, and start or resume the run, with the images of ``like``."""
     folder = RunFolder(job.results, job.key)
+    locked = False
     try:
         folder.create()
         lock = try_lock(folder.path)
@@ -77,35 +70,48 @@ def _enter(job: Job, control: Control, held: ExitStack, like: Lane | None) -> At
             return End(job.key, Status.RUNNING, "another process is training this run")
         held.enter_context(lock)
         held.enter_context(_log_to(folder.log))
-    except (ResbenchError, OSError) as error:
-        return End(job.key, *_cause(error, control))
-    try:
+        locked = True
         if folder.record.exists():
             status = Status(read_record(folder).status)
             folder.drop_checkpoints()  # a killed worker may not have come to it
             return End(job.key, status, "already recorded")
         return _resume(job, folder, control, like)
     except Exception as error:
-        status, text = _cause(error, control)
-        _note(folder, status, None, text)
-        return End(job.key, status, text)
+        end = End(job.key, *_cause(error, control))
+        if locked:
+            _note(folder, end, None)
+        return end
 
 
 def _resume(job: Job, folder: RunFolder, control: Control, like: Lane | None) -> Attempt:
-    device, spec = _device(job), _spec(job)
+    with _reported(Unfit, control):
+        device = _device(job)
+    spec = _spec(job)
     write_spec(folder, job.spec, job.context)
-    images = prepare_images(spec, _load(job.source))
-    attempt = Attempt(job, folder, Lane(spec, images, device, like), control.emit)
+    with _reported(Fault, control):
+        images = _load(job.source)
+    lane = Lane(spec, prepare_images(spec, images), device, like)
+    attempt = Attempt(job, folder, lane, control.emit)
     attempt.resume()
-    write_state(folder, Status.RUNNING, epoch=attempt.done_epochs)
+    write_state(folder, Status.RUNNING, epoch=attempt.counters.epoch)
     return attempt
+
+
+@contextmanager
+def _reported(what: type[Fault | Unfit], control: Control) -> Iterator[None]:
+    """Report to the parent what would stop every run, or every run on this device."""
+    try:
+        yield
+    except EnvironmentFault as error:
+        control.emit(what(str(error)))
+        raise
 
 
 def _train(attempts: list[Attempt], control: Control) -> list[End]:
     """Train to the end, together what starts at one epoch and can share a graph."""
     groups: dict[int, list[Attempt]] = {}
     for attempt in attempts:
-        groups.setdefault(attempt.done_epochs, []).append(attempt)
+        groups.setdefault(attempt.counters.epoch, []).append(attempt)
     ends: list[End] = []
     for together in groups.values():
         why = Status.FAILED, ""
@@ -119,23 +125,20 @@ def _train(attempts: list[Attempt], control: Control) -> list[End]:
 
 def _end(attempt: Attempt, status: Status, text: str) -> End:
     """Note how an attempt ended: as it says itself, or else as what stopped the training says."""
-    if attempt.status is not Status.RUNNING:
-        status, text = attempt.status, str(attempt.diverged or "")
-    elif status is Status.INTERRUPTED:
-        text = attempt.where
-    _note(attempt.folder, status, attempt.done_epochs, text)
-    return End(attempt.key, status, text)
+    epoch = attempt.counters.epoch
+    if status is Status.INTERRUPTED:
+        text = f"after epoch {epoch} of {attempt.lane.steps.epochs}"
+    end = attempt.end or End(attempt.key, status, text)
+    _note(attempt.folder, end, epoch)
+    return end
 
 
 def _device(job: Job) -> torch.device:
     """Return the job's device, with this process prepared for it."""
-    try:
-        device = find_device(job.device, job.spec["precision"])
-        set_up_device(device, job.threads)
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(device)  # what earlier runs of the process needed
-    except EnvironmentFault as error:
-        raise _NoDevice(str(error)) from error
+    device = find_device(job.device, job.spec["precision"])
+    set_up_device(device, job.threads)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)  # what earlier runs of the process needed
     return device
 
 
@@ -146,15 +149,6 @@ def _spec(job: Job) -> RunSpec:
     if family.code != job.spec["model"]["code"]:
         raise UsageError(f"{job.networks}: has changed since this run was planned. Run again.")
     return plain_to(specification(family.network), job.spec)
-
-
-@lru_cache(maxsize=2)
-def _load(source: Source) -> Images:
-    """Load a data set once for all jobs of this process."""
-    try:
-        return load(source)
-    except EnvironmentFault as error:
-        raise _NoData(str(error)) from error
 
 
 @contextmanager
@@ -173,20 +167,18 @@ def _log_to(path: Path) -> Iterator[None]:
         os.close(before)
 
 
-def _note(folder: RunFolder, status: Status, epoch: int | None, text: str) -> None:
+def _note(folder: RunFolder, end: End, epoch: int | None) -> None:
     """Write the state of a run whose lock is held."""
     with suppress(ResbenchError):  # the disk refuses; the parent hears of the end all the same
-        write_state(folder, status, epoch=epoch, reason=text or None)
+        write_state(folder, end.status, epoch=epoch, reason=end.text or None)
 
 
 def _cause(error: Exception, control: Control) -> tuple[Status, str]:
     """Return what an error makes of a run; report to the parent what would stop other runs."""
     if isinstance(error, Interrupted):
         return Status.INTERRUPTED, ""
-    if isinstance(error, StorageFault | _NoData):
+    if isinstance(error, StorageFault):
         control.emit(Fault(str(error)))
-    if isinstance(error, _NoDevice):
-        control.emit(Unfit(str(error)))
     if isinstance(error, ResbenchError):
         return Status.FAILED, str(error)
     name, line = type(error).__name__, next(iter(str(error).splitlines()), "")

@@ -8,21 +8,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from resbench.data.pipeline import Pipeline
 from resbench.models import build
 from resbench.models.layers import initialize
 from resbench.suite.schedule import Steps, resolve
 from resbench.suite.spec import RunSpec, derive_seed
-from resbench.train.casts import Bf16Forward
-from resbench.train.optim import build_optimizer, set_lr
+from resbench.train.optim import Optimizer
 from resbench.train.prepare import Prepared
 
 EVAL_BATCH = {"cpu": 250, "cuda": 1000}
@@ -67,16 +67,17 @@ class Lane:
         """Share the images on the device with ``like`` if they are the same."""
         self.spec, self.device, self.images = spec, device, images
         self.steps: Steps = resolve(spec, len(images.train_images))
+        self.epoch_steps = range(0)
+        """The steps of the epoch under way, counted from 0 at the run's start."""
         training = spec.training
         self.model = self.new_model()
-        self.forward: Callable[[Tensor], Tensor] = self.model
-        if spec.precision == "bf16":
-            self.forward = Bf16Forward(self.model)
+        bf16 = spec.precision == "bf16"
+        self.forward: Callable[[Tensor], Tensor] = Bf16Forward(self.model) if bf16 else self.model
+        self.eval_forward: Callable[[Tensor], Tensor] = self.eval_logits
+        """How a test batch goes through the network; the graph engine puts a captured pass here."""
         self.waits_for_host = device.type == "cpu" and spec.engine == "eager"
         """Whether a step may look at its loss; on a GPU or in a graph only the epoch's end does."""
-        self.optimizer = build_optimizer(
-            self.model, training.optim, device, tensor_lr=not self.waits_for_host
-        )
+        self.optimizer = Optimizer(self.model, training.optim, tensor_lr=not self.waits_for_host)
         same = (
             like is not None
             and like.spec.training == training
@@ -85,19 +86,16 @@ class Lane:
         self.pipeline: Pipeline = Pipeline(
             images.train_images,
             images.train_labels,
-            augment=images.augment,
+            augment=training.augment,
             normalise=training.normalise,
             device=device,
             like=like.pipeline if like and same else None,
         )
-        self.lr = float("nan")
-        self.eval_forward: Callable[[Tensor], Tensor] = self.eval_logits
-        """How a test batch goes through the network; the graph engine puts a captured pass here."""
+        self.noisy = spec.data.clean_ratio < 1
+        self.clean_labels = torch.tensor(images.clean_labels, device=device)
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=device)
         self.wrong = torch.zeros((), dtype=torch.int64, device=device)
-        self.noisy = spec.data.clean_ratio < 1
         self.wrong_corrupted = torch.zeros((), dtype=torch.int64, device=device)
-        self.clean_labels = torch.tensor(images.clean_labels, device=device)
         # Where no step waits for the host, a loss that is not finite is noted on the device and the
         # fused optimizer skips its step.
         self.not_finite = torch.zeros((), dtype=torch.float32, device=device)
@@ -129,8 +127,9 @@ class Lane:
         if self.spec.data.noise == "redrawn":
             noisy = self.images.noisy_labels(derive_seed(seed, "noise", epoch))
             self.pipeline.labels.copy_(torch.from_numpy(noisy))
+        self.epoch_steps = self.steps.in_epoch(epoch)
         self.draws = self.pipeline.draw_epoch(
-            len(self.steps.in_epoch(epoch)),
+            len(self.epoch_steps),
             self.spec.training.batch_size,
             torch.Generator().manual_seed(derive_seed(seed, "order", epoch)),
             torch.Generator().manual_seed(derive_seed(seed, "augment", epoch)),
@@ -144,10 +143,13 @@ class Lane:
 
     def use_lr(self, step: int) -> None:
         """Put the schedule's learning rate in force."""
-        lr = self.steps.lr(step)
-        if lr != self.lr:
-            set_lr(self.optimizer, lr)
-            self.lr = lr
+        self.optimizer.set_lr(self.steps.lr(step))
+
+    def batch(self, position: int) -> tuple[Tensor, Tensor]:
+        """Return what was drawn for the epoch's step at a 0-based position: see `train_step`."""
+        size = self.spec.training.batch_size
+        chosen = slice(position * size, (position + 1) * size)
+        return self.draws.index[chosen], self.draws.params[chosen]
 
     def train_step(self, index_B: Tensor, params_BP: Tensor) -> Tensor:
         """Do one optimizer step on the images ``index_B``; return the loss (a scalar tensor)."""
@@ -173,19 +175,20 @@ class Lane:
             self.wrong_corrupted.add_((wrong_B & corrupted_B).sum())
         return loss.detach()
 
-    def epoch_totals(self, steps: range) -> EpochTotals:
+    def epoch_totals(self) -> EpochTotals:
         """Return the epoch's mean training loss and errors; the only sync.
 
         Raises:
             Diverged: a loss of the epoch was not finite.
         """
+        steps = self.epoch_steps
         if self.not_finite.item():
             raise diverged_at(steps.start + int(self.finite_steps.item()))
         images, wrong = len(steps) * self.spec.training.batch_size, self.wrong.item()
         loss, top1_err = self.loss_sum.item() / len(steps), 100.0 * wrong / images
         if not self.noisy:
             return EpochTotals(loss, top1_err)
-        seen = self.draws.index[:images]
+        seen = self.draws.index
         corrupted = int((self.pipeline.labels[seen] != self.clean_labels[seen]).sum())
         wrong_corrupted = self.wrong_corrupted.item()
         return EpochTotals(
@@ -199,10 +202,8 @@ class Lane:
     def evaluate(self, images_NHWC: np.ndarray, labels: np.ndarray) -> Evaluation:
         """Evaluate uint8 images [N, H, W, 3], in order, without augmentation."""
         self.model.eval()
-        logits = []
-        for x_BCHW in self.pipeline.eval_batches(images_NHWC, EVAL_BATCH[self.device.type]):
-            logits.append(self.eval_forward(x_BCHW))
-        return score(torch.cat(logits).cpu(), labels)
+        batches = self.pipeline.eval_batches(images_NHWC, EVAL_BATCH[self.device.type])
+        return score(torch.cat([self.eval_forward(x_BCHW) for x_BCHW in batches]).cpu(), labels)
 
     def eval_logits(self, x_BCHW: Tensor) -> Tensor:
         """Return logits [B, K] of normalised images, as fp32."""
@@ -232,3 +233,49 @@ def score(logits_NK: Tensor, labels: np.ndarray) -> Evaluation:
         pred=pred.numpy().astype(np.int16),
         prob_true=log_p_true.exp().numpy().astype(np.float32),
     )
+
+
+class Bf16Forward:
+    """Calls a network with the weights of its convolutions and linear layers in bf16.
+
+    One kernel casts all of them, and one all their gradients; autocast takes a kernel each, a fifth
+    of a step's. The bits are the same. To be called under autocast, which finds nothing left to
+    cast in them. A subclass of a layer may compute with its weights before it casts them, so it is
+    left to autocast.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+        self.weights = {
+            f"{path}.{name}".lstrip("."): weight
+            for path, module in model.named_modules()
+            if type(module) in (nn.Conv2d, nn.Linear)
+            for name, weight in module.named_parameters()
+            if weight.requires_grad
+        }
+
+    def __call__(self, x_BCHW: Tensor) -> Tensor:
+        """Return the network's output."""
+        cast = dict(zip(self.weights, _Cast.apply(*self.weights.values()), strict=True))
+        logits_BK: Tensor = functional_call(self.model, cast, (x_BCHW,))
+        return logits_BK
+
+
+class _Cast(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, *weights: Tensor) -> tuple[Tensor, ...]:
+        ctx.set_materialize_grads(False)  # what a step does not use has no gradient
+        return _copies(weights, torch.bfloat16)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        some = tuple(gradient for gradient in gradients if gradient is not None)
+        copies = iter(_copies(some, torch.float32))
+        return tuple(None if gradient is None else next(copies) for gradient in gradients)
+
+
+def _copies(tensors: tuple[Tensor, ...], dtype: torch.dtype) -> tuple[Tensor, ...]:
+    copies = [torch.empty_like(tensor, dtype=dtype) for tensor in tensors]
+    if copies:  # torch takes no empty list
+        torch._foreach_copy_(copies, tensors)
+    return tuple(copies)

@@ -21,18 +21,27 @@ the bias is corrected, torch after.)"""
 
 
 class Optimizer:
-    """SGD or Adam by torch's fused kernels.
+    """SGD or Adam by torch's fused kernels; weight decay is coupled L2, ``g + weight_decay * w``.
 
     ``torch.optim``'s classes take the same steps, bit for bit, but import the compiler when they
     are first used: 1.7 s of processor time in every worker, as much as torch itself.
     """
 
-    def __init__(self, param_groups: list[dict[str, Any]], optim: Optim) -> None:
-        """Take groups with ``params``, ``weight_decay`` and ``lr``, as torch's optimizers do."""
-        self.param_groups, self.optim = param_groups, optim
-        self.state = {p: _zero_state(p, optim) for group in param_groups for p in group["params"]}
+    def __init__(self, model: nn.Module, optim: Optim, *, tensor_lr: bool = False) -> None:
+        """With ``tensor_lr`` the learning rate is on the device: a drop needs no new capture."""
+        self.optim, self.lr = optim, optim.lr
+        device = next(model.parameters()).device
+        self._lr = torch.tensor(optim.lr, device=device) if tensor_lr else None
+        self._groups = _groups(model, optim)
+        self.state = {p: _zero_state(p, optim) for group, _ in self._groups for p in group}
         self.found_inf: Tensor | None = None
         """Where it holds 1 a step changes nothing."""
+
+    def set_lr(self, lr: float) -> None:
+        """Use this learning rate from now on."""
+        if self._lr is not None and lr != self.lr:
+            self._lr.fill_(lr)
+        self.lr = lr
 
     def zero_grad(self) -> None:
         """Drop the gradients."""
@@ -42,14 +51,14 @@ class Optimizer:
     @torch.no_grad()
     def step(self) -> None:
         """Update every parameter that has a gradient."""
-        for group in self.param_groups:
-            params = [parameter for parameter in group["params"] if parameter.grad is not None]
+        for group, weight_decay in self._groups:
+            params = [parameter for parameter in group if parameter.grad is not None]
             if not params:
                 continue
-            grads = [parameter.grad for parameter in params]
-            common = {
-                "lr": group["lr"], "weight_decay": group["weight_decay"], "maximize": False,
-                "fused": True, "found_inf": self.found_inf,
+            grads: list[Any] = [parameter.grad for parameter in params]
+            common: dict[str, Any] = {
+                "lr": self.lr if self._lr is None else self._lr, "weight_decay": weight_decay,
+                "maximize": False, "fused": True, "found_inf": self.found_inf,
             }  # fmt: skip
             if self.optim.name == "sgd":
                 momentum, nesterov = self.optim.momentum, self.optim.nesterov
@@ -60,53 +69,25 @@ class Optimizer:
                 adam(params, grads, mean, square, [], self._states(params, "step"),
                      amsgrad=False, **ADAM, **common)  # fmt: skip
 
-    def _states(self, params: list[nn.Parameter], name: str) -> list[Any]:
+    def _states(self, params: list[Tensor], name: str) -> list[Any]:
         return [self.state[parameter].get(name) for parameter in params]
 
 
-def build_optimizer(
-    model: nn.Module, optim: Optim, device: torch.device, *, tensor_lr: bool = False
-) -> Optimizer:
-    """Return SGD or Adam over the groups that decay and that do not.
-
-    Weight decay is coupled L2: ``g + weight_decay * w``. With the learning rate as a tensor a drop
-    needs no new capture.
-    """
-    lr = torch.tensor(optim.lr, device=device) if tensor_lr else optim.lr
-    groups = [
-        {"params": params, "weight_decay": decay, "lr": lr}
-        for params, decay in _groups(model, optim)
-        if params
-    ]
-    return Optimizer(groups, optim)
-
-
-def set_lr(optimizer: Optimizer, lr: float) -> None:
-    """Set the learning rate of every group, in place where it is a tensor."""
-    for group in optimizer.param_groups:
-        if isinstance(group["lr"], Tensor):
-            group["lr"].fill_(lr)
-        else:
-            group["lr"] = lr
-
-
-def _groups(model: nn.Module, optim: Optim) -> list[tuple[list[nn.Parameter], float]]:
-    trained = [p for p in model.parameters() if p.requires_grad]
+def _groups(model: nn.Module, optim: Optim) -> list[tuple[list[Tensor], float]]:
+    """Return the parameters that decay and those that do not, each with its weight decay."""
+    trained: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
     if optim.decay == "all":
         return [(trained, optim.weight_decay)]
     layers = [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     last = [layer for layer in layers if isinstance(layer, nn.Linear)][-1:]
     kernels = {id(layer.weight) for layer in (last if optim.decay == "fc" else layers)}
     decayed = [p for p in trained if id(p) in kernels]
-    others = [p for p in trained if id(p) not in kernels]
-    return [(decayed, optim.weight_decay), (others, 0.0)]
+    return [(decayed, optim.weight_decay), ([p for p in trained if id(p) not in kernels], 0.0)]
 
 
-def _zero_state(parameter: nn.Parameter, optim: Optim) -> dict[str, Tensor]:
-    def zeros() -> Tensor:
-        return torch.zeros_like(parameter, memory_format=torch.preserve_format)
-
+def _zero_state(parameter: Tensor, optim: Optim) -> dict[str, Tensor]:
     if optim.name == "sgd":
-        return {"momentum_buffer": zeros()} if optim.momentum else {}
+        return {"momentum_buffer": torch.zeros_like(parameter)} if optim.momentum else {}
     step = torch.zeros((), dtype=torch.float32, device=parameter.device)
-    return {"step": step, "exp_avg": zeros(), "exp_avg_sq": zeros()}
+    moments = {name: torch.zeros_like(parameter) for name in ("exp_avg", "exp_avg_sq")}
+    return {"step": step, **moments}

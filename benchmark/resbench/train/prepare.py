@@ -17,7 +17,7 @@ from resbench.data.images import (
     transition_matrix,
 )
 from resbench.errors import UsageError
-from resbench.suite.spec import Augment, RunSpec, derive_seed
+from resbench.suite.spec import RunSpec, derive_seed
 
 SUBSET_SEED = 0
 """Subsets are part of the data, not of a seed: every seed and arm sees the same images."""
@@ -35,7 +35,6 @@ class Prepared:
     test_rows: np.ndarray
     """Which images of the test split these are: int32 [N], positions in its canonical order."""
     num_classes: int
-    augment: Augment
     fingerprint: str
     """Of the whole data set, before anything was selected."""
     noisy_labels: Callable[[int], np.ndarray]
@@ -83,7 +82,6 @@ def prepare_images(spec: RunSpec, images: Images) -> Prepared:
         test_rows=test_rows,
         num_classes=images.num_classes,
         fingerprint=images.fingerprint,
-        augment=spec.training.augment,
         noisy_labels=noisy,
     )
 

@@ -11,8 +11,9 @@ from safetensors.torch import save
 
 from resbench.models import Network, build
 from resbench.models.count import count_macs, count_parameters
+from resbench.protocol import End
 from resbench.store.atomic import write_atomic
-from resbench.store.metrics import EpochTiming, read_epochs
+from resbench.store.metrics import EpochMetrics, EpochTiming, read_epochs
 from resbench.store.predictions import Predictions, write_predictions
 from resbench.store.records import (
     DataFacts,
@@ -28,58 +29,65 @@ from resbench.suite.spec import derive_seed
 from resbench.train.attempt import Attempt
 from resbench.train.environment import code_version, environment
 from resbench.train.lane import Diverged
-from resbench.train.signals import measure_signals
+from resbench.train.masks import measure_signals
 
 PURPOSES = ("init", "order", "augment", "noise", "dropout")
 
 
-def diverge(attempt: Attempt, diverged: Diverged) -> None:
-    """End a run at a loss that was not finite."""
-    attempt.diverged = diverged
-    if not attempt.folder.metrics.exists():
-        write_atomic(attempt.folder.metrics, b"")
-    finish(attempt)
+def finish(attempt: Attempt, diverged: Diverged | None = None) -> None:
+    """Write predictions, kept weights and, last, the record; then drop the checkpoints.
+
+    A run that ``diverged`` has neither predictions nor final weights.
+    """
+    folder = attempt.folder
+    folder.weights.unlink(missing_ok=True)  # of an earlier attempt without a record
+    if diverged is None:
+        _write_outputs(attempt)
+    elif not folder.metrics.exists():
+        write_atomic(folder.metrics, b"")
+    write_record(folder, _record(attempt, diverged))
+    if diverged is None:
+        attempt.end = End(attempt.key, Status.DONE)
+    else:
+        attempt.end = End(attempt.key, Status.DIVERGED, str(diverged))
+    folder.drop_checkpoints()
 
 
-def finish(attempt: Attempt) -> None:
-    """Write predictions, kept weights and, last, the record; then drop the checkpoints."""
-    if attempt.diverged is None:
-        assert attempt.evaluation is not None
-        write_predictions(
-            attempt.folder.predictions,
-            Predictions(
-                attempt.evaluation.pred,
-                attempt.evaluation.prob_true,
-                attempt.lane.images.test_labels.astype(np.int16),
-                attempt.lane.images.test_rows,
-            ),
-        )
-    attempt.folder.weights.unlink(missing_ok=True)  # of an earlier attempt without a record
-    if attempt.job.keep_weights and attempt.diverged is None:
-        write_atomic(attempt.folder.weights, _weights(attempt))
-    write_record(attempt.folder, _record(attempt))
-    attempt.status = Status.DONE if attempt.diverged is None else Status.DIVERGED
-    attempt.folder.drop_checkpoints()
+def _write_outputs(attempt: Attempt) -> None:
+    evaluation, images, folder = attempt.evaluation, attempt.lane.images, attempt.folder
+    assert evaluation is not None
+    labels = images.test_labels.astype(np.int16)
+    predictions = Predictions(evaluation.pred, evaluation.prob_true, labels, images.test_rows)
+    write_predictions(folder.predictions, predictions)
+    if attempt.job.keep_weights:  # and running statistics, by their names in the network
+        state = attempt.lane.model.state_dict()
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+        write_atomic(folder.weights, save(tensors))
 
 
-def _weights(attempt: Attempt) -> bytes:
-    """Return weights and running statistics by their names in the network, as safetensors."""
-    state = attempt.lane.model.state_dict()
-    return save({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()})
-
-
-def _record(attempt: Attempt) -> RunRecord:
-    lane, job = attempt.lane, attempt.job
-    shape = lane.images.train_images.shape
+def _record(attempt: Attempt, diverged: Diverged | None) -> RunRecord:
+    lane, job, done = attempt.lane, attempt.job, diverged is None
+    images, source = lane.images, job.source
+    noise_hash, transition = images.noise
     return RunRecord(
         key=job.key,
         spec=job.spec,
         context=job.context,
-        status="done" if attempt.diverged is None else "diverged",
-        result=_result(attempt),
-        reason=None if attempt.diverged is None else str(attempt.diverged),
-        model=_model_facts(lane.spec.model, lane.images.num_classes, shape[1]),
-        data=_data_facts(attempt),
+        status="done" if done else "diverged",
+        result=_result(attempt, done),
+        reason=None if done else str(diverged),
+        model=_model_facts(lane.spec.model, images.num_classes, images.train_images.shape[1]),
+        data=DataFacts(
+            name=source.name,
+            label=source.label,
+            id=source.id,
+            fingerprint=images.fingerprint,
+            published=source.published,
+            train_images=len(images.train_images),
+            test_images=len(images.test_images),
+            noise_hash=noise_hash,
+            noise_transition=None if transition is None else tuple(transition),
+        ),
         environment=Environment(
             **environment(lane.device), engine_notes=tuple(attempt.counters.changes)
         ),
@@ -87,39 +95,19 @@ def _record(attempt: Attempt) -> RunRecord:
         seeds={purpose: derive_seed(lane.spec.seed, purpose) for purpose in PURPOSES},
         timing=_timing(attempt),
         signals_at_start=measure_signals(lane, lane.new_model()),
-        signals_at_end=measure_signals(lane, lane.model) if attempt.diverged is None else None,
+        signals_at_end=measure_signals(lane, lane.model) if done else None,
     )
 
 
-def _result(attempt: Attempt) -> Result:
-    last, counters = attempt.last_metrics, attempt.counters
-    done = attempt.diverged is None
+def _result(attempt: Attempt, done: bool) -> Result:
+    rows, counters = read_epochs(attempt.folder.metrics, EpochMetrics), attempt.counters
+    names = ("test_top1_err", "test_loss", "train_top1_err", "train_loss", "val_in_train_err")
     return Result(
         epoch=counters.epoch,
-        step=last.step if last else 0,
-        test_top1_err=last.test_top1_err if last and done else None,
-        test_loss=last.test_loss if last and done else None,
-        train_top1_err=last.train_top1_err if last and done else None,
-        train_loss=last.train_loss if last and done else None,
-        val_in_train_err=last.val_in_train_err if last and done else None,
-        best_test_top1_err=counters.best_test_top1_err if counters.best_epoch else None,
+        step=rows[-1].step if rows else 0,
+        best_test_top1_err=counters.best_test_top1_err,
         best_epoch=counters.best_epoch or None,
-    )
-
-
-def _data_facts(attempt: Attempt) -> DataFacts:
-    images, source = attempt.lane.images, attempt.job.source
-    noise_hash, transition = images.noise
-    return DataFacts(
-        name=source.name,
-        label=source.label,
-        id=source.id,
-        fingerprint=images.fingerprint,
-        published=source.published,
-        train_images=len(images.train_images),
-        test_images=len(images.test_images),
-        noise_hash=noise_hash,
-        noise_transition=None if transition is None else tuple(transition),
+        **{name: getattr(rows[-1], name) if done else None for name in names},
     )
 
 

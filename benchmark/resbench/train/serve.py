@@ -1,11 +1,8 @@
-"""The worker process: takes work on standard input, one line each, and answers with events.
+"""The worker process, ``python -m resbench.train.serve``: jobs in, events out, a line each.
 
-A line is a list of jobs that are trained together. ``ready`` says that it has started,
-``idle`` that it takes the next line.
-
-Started by the runner as ``python -m resbench.train.serve``. It ends when its input ends or its
-parent dies. Standard output carries events only; everything else goes to standard error, which the
-runner keeps in a log.
+A line of standard input is a list of jobs that are trained together. ``ready`` says that the
+process has started, ``idle`` that it takes the next line. It ends when its input ends or its parent
+dies. Standard output carries events only; all else goes to standard error, which is the run's log.
 """
 
 from __future__ import annotations

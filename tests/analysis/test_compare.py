@@ -18,7 +18,7 @@ from resbench.store.records import read_record, write_record
 from resbench.suite.expand import DataChoice, Expanded
 from resbench.suite.spec import NUMERICS
 from tests import factory
-from tests.cli.invoke import imported_by, invoke
+from tests.cli.invoke import invoke
 from tests.factory import plant, suite_under
 
 SUITE, CELL = "table3_mask", "encoder-decoder"
@@ -236,8 +236,3 @@ def test_cells_that_no_runner_noted_are_no_cells(
         write_record(run, structs.replace(record, context=context, files={}, record_hash=""))
     for verb in (["status"], ["report", SUITE], ["compare", "paper", "paper"]):
         assert invoke(capsys, *verb, "--results", tmp_path).code == 0
-
-
-def test_comparing_imports_neither_torch_nor_mlflow(sides: tuple[Path, Path]) -> None:
-    found = imported_by("compare", "a", "b", cwd=sides[0].parent)
-    assert not found & {"torch", "mlflow", "seaborn"}

@@ -16,7 +16,7 @@ from resbench.report.explain_page import finding_sentence
 from resbench.stats.spread import moderated
 from resbench.suite.load import load_suite, suite_folder
 from tests import factory
-from tests.cli.invoke import imported_by, invoke
+from tests.cli.invoke import invoke
 from tests.factory import JPEG, plant, suite_under
 
 Capture = pytest.CaptureFixture[str]
@@ -197,10 +197,6 @@ def test_json_has_every_finding_and_no_infinity(
     assert setting["setting"].startswith("tier cpu")
     assert setting["findings"][0]["points"] is None
     assert [found["code"] for found in setting["findings"]] == list(findings(tmp_path))
-
-
-def test_explaining_imports_neither_torch_nor_mlflow(tmp_path: Path) -> None:
-    assert not imported_by("explain", SUITE, CELL, cwd=tmp_path) & {"torch", "mlflow", "seaborn"}
 
 
 def test_symptoms_stand_under_a_heading_of_their_own(tmp_path: Path, capsys: Capture) -> None:

@@ -35,12 +35,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("report --help", HEAVY),
         ("plan", HEAVY),
         ("plan smoke", HEAVY | {"numpy", "pydantic"}),
+        ("plan table1_arl_vs_nal", HEAVY - {"scipy"}),
         ("validate smoke", HEAVY | {"numpy", "pydantic", "rich"}),
         ("status", HEAVY),
         ("models", HEAVY),
         ("data list", HEAVY),
         ("run table5_architecture", HEAVY),
         ("report table1_arl_vs_nal", HEAVY - {"scipy"}),
+        ("explain table1_arl_vs_nal attention-56/arl", HEAVY - {"scipy"}),
+        ("compare paper results", HEAVY - {"scipy"}),
     ],
 )
 def test_a_light_verb_imports_nothing_heavy(command: str, never: set[str], folder: Path) -> None:

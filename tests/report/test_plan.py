@@ -19,7 +19,7 @@ from resbench.runner.devices import Device
 from resbench.suite.expand import parsed_claims
 from resbench.suite.load import load_suite, suite_names
 from tests import factory
-from tests.cli.invoke import imported_by, invoke
+from tests.cli.invoke import invoke
 from tests.factory import JPEG, plant, suite_under
 from tests.mini import suite_of, write_suite
 from tests.stats.arms import arm, judged
@@ -190,10 +190,6 @@ def test_the_command_that_is_shown_runs_this_plan(tmp_path: Path, capsys: Captur
 
 def test_a_counted_table_has_nothing_to_plan(capsys: Capture) -> None:
     assert "Nothing to train" in invoke(capsys, "plan", "table5_architecture").out
-
-
-def test_a_plan_imports_neither_torch_nor_mlflow(tmp_path: Path) -> None:
-    assert not imported_by("plan", SUITE, cwd=tmp_path) & {"torch", "mlflow", "seaborn", "pandas"}
 
 
 def test_a_plan_for_other_data_names_it(tmp_path: Path) -> None:

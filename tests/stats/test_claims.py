@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from resbench.stats.claims import ClaimVerdict, judge_claims
+from resbench.stats.claims import ClaimVerdict
 from resbench.stats.spread import Arm
-from tests.stats.arms import SMALL, arm, judged, question
+from tests.stats.arms import SMALL, arm, judged
 
 ARL = (5.31, 5.62, 5.48)
 NAL = (6.95, 6.70, 6.99)
@@ -72,14 +72,6 @@ def test_a_family_of_declared_claims_asks_more_though_none_of_them_was_run() -> 
     assert (alone.verdict, one_of.verdict) == ("confirmed", "leans_for")
     assert alone.p == one_of.p
     assert one_of.p_adjusted == pytest.approx(12 * 3 * (one_of.p or 0))
-
-
-def test_claims_that_no_source_makes_are_a_family_of_their_own() -> None:
-    one = question("<", [arm("a", *ARL), arm("b", *NAL)])
-    both = judge_claims([one, replace(one, ours=True)])
-    together = judge_claims([one, one])
-    assert both[0].p_adjusted == both[1].p_adjusted == pytest.approx(3 * (both[0].p or 0))
-    assert together[0].p_adjusted == pytest.approx(6 * (both[0].p or 0))
 
 
 def test_a_difference_below_the_smallest_of_interest_is_never_confirmed() -> None:
@@ -313,13 +305,6 @@ def test_arms_are_not_alike_while_failures_may_be_hidden_in_either(like: str) ->
 
 
 # --------------------------------------------------------------------------- guard and images
-
-
-def test_networks_that_have_not_learnt_are_not_decided_about() -> None:
-    arms = [arm("a", *ARL), arm("b", *NAL)]
-    verdict = judged("<", arms, not_learnt=["b"])
-    assert (verdict.verdict, verdict.not_learnt) == ("not_learnt", ("b",))
-    assert verdict.p_adjusted is not None  # the numbers stay
 
 
 def predicted(name: str, rate: float, rng: np.random.Generator) -> Arm:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from resbench.stats.multiplicity import LOOKS, holm, times_looks
+from resbench.stats.multiplicity import holm
 from resbench.stats.textbook import mcnemar, rank_p, summarise, superiority
 
 few = st.lists(st.integers(0, 6).map(float), min_size=1, max_size=5)
@@ -83,13 +83,3 @@ def test_holm_is_monotone_in_each_p_value_and_never_below_it(
     smaller, larger = (np.array(holm([*ps, p]), dtype=float) for p in (low, high))
     assert (smaller <= larger).all()
     assert ([*ps, low] <= smaller).all()
-
-
-def test_a_claim_without_a_p_value_counts_in_the_family() -> None:
-    assert list(holm([0.01, None, None])) == pytest.approx([0.03, None, None])
-    assert holm([None]) == (None,)
-
-
-def test_a_look_costs_as_much_as_there_are_looks() -> None:
-    assert times_looks(0.01) == pytest.approx(0.01 * len(LOOKS))
-    assert (times_looks(0.5), times_looks(None)) == (1, None)

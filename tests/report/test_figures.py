@@ -143,16 +143,9 @@ def test_curves_show_every_epoch_of_test_and_training(results: Path) -> None:
     found = curves_of(curves)
     ends = {name: errors[-1] for name, errors in found.items()}
     assert {len(errors) for errors in found.values()} == {3}
-    assert [round(end, 1) for name, end in ends.items() if name.endswith("-test")] == [
-        60.2,
-        61.2,
-        62.2,
-    ]
-    assert [round(end, 1) for name, end in ends.items() if name.endswith("-augmented")] == [
-        58.2,
-        59.2,
-        60.2,
-    ]
+    for kind, expected in (("test", [60.2, 61.2, 62.2]), ("augmented", [58.2, 59.2, 60.2])):
+        found_ends = [end for name, end in ends.items() if name.endswith(f"-{kind}")]
+        assert found_ends == pytest.approx(expected, abs=0.05)
     assert len(curves.collections) == 3  # bands around the test errors alone
     legend = [text.get_text() for text in figure.legends[0].get_texts()]
     assert legend[-2:] == ["test", "training, augmented"]
@@ -239,12 +232,6 @@ def test_hostile_labels_are_drawn_as_text(tmp_path: Path) -> None:
     )
     assert figure is not None
     ElementTree.fromstring(figures.svg(figure))
-
-
-def test_importing_the_figures_imports_no_plotting() -> None:
-    code = "import sys, resbench.report.figures; print({'seaborn', 'matplotlib'} & {*sys.modules})"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "set()\n"
 
 
 def test_every_run_stands_next_to_the_published_numbers_of_its_table(results: Path) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import os
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 from resbench.store.layout import ResultsFolder, RunFolder
+from resbench.store.locks import try_lock
 from resbench.store.state import Status, write_state
 
 from ..factory import CELL, EPOCHS, complete, unfinished, work
@@ -42,6 +46,17 @@ def worked(run: RunFolder, first: int, last: int, *, seconds: float = 1.5) -> No
     """More epochs of the run of seed 0."""
     for epoch in range(first, last + 1):
         work(run, 0, epoch, seconds=seconds)
+
+
+@contextmanager
+def training(run: RunFolder) -> Iterator[None]:
+    """This process trains the run in the eyes of others."""
+    lock = try_lock(run.path)
+    assert lock is not None
+    with lock:
+        state = json.loads(run.state.read_text())
+        run.state.write_text(json.dumps({**state, "status": "running", "pid": os.getpid()}))
+        yield
 
 
 class Tables:

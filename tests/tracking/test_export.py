@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 from resbench.errors import EnvironmentFault, UsageError
-from resbench.store.locks import try_lock
 from resbench.store.metrics import rewind
 from resbench.store.state import Status
 from resbench.tracking.export import MLFLOW_STATUS, Exported, Exporter
@@ -23,7 +22,7 @@ from resbench.tracking.mirror import DIGEST
 from ..factory import CELL, EPOCHS, SUITE, complete, finish, suite_under
 from ..faults.storage_strike import refuse
 from ..mini import wait_until
-from .tables import NAME, Tables, finished, stopped, worked
+from .tables import NAME, Tables, finished, stopped, training, worked
 
 SYNC = [sys.executable, "-m", "resbench", "sync", "--results"]
 
@@ -128,20 +127,14 @@ def test_sync_puts_the_report_of_a_suite_into_one_run_and_renews_it(
     assert digest[0] not in tables.tags(DIGEST)
 
 
-def test_the_experiment_names_its_source_and_where_the_claims_are_judged(
+def test_an_experiment_names_its_source_and_has_a_view_that_mlflow_reads(
     results: Path, tables: Tables
 ) -> None:
     finished(results)
     sync(results)
-    note = dict(tables.query("SELECT key, value FROM experiment_tags"))["mlflow.note.content"]
-    assert "Wang et al. 2017, Table 3" in note
-    assert "`resbench report`" in note
-
-
-def test_the_saved_view_is_one_that_mlflow_reads(results: Path, tables: Tables) -> None:
-    finished(results)
-    sync(results)
     rows = dict(tables.query("SELECT key, value FROM experiment_tags"))
+    assert "Wang et al. 2017, Table 3" in rows["mlflow.note.content"]
+    assert "`resbench report`" in rows["mlflow.note.content"]
     view = json.loads(rows["mlflow.sharedViewState.resbench"])
     assert {name: type(value) for name, value in view.items()} == {
         "name": str, "createdAt": int, "state": str,
@@ -278,11 +271,7 @@ def test_epochs_that_were_trained_again_replace_the_lost_ones(
 
 def test_a_run_in_training_is_running_until_its_process_ends(results: Path, tables: Tables) -> None:
     run = stopped(results, epochs=1)
-    state = json.loads(run.state.read_text())
-    run.state.write_text(json.dumps({**state, "status": "running"}))
-    lock = try_lock(run.path)
-    assert lock is not None
-    with lock:
+    with training(run):
         report = sync(results)
         assert (report.written, report.running) == (1, 1)
         assert tables.runs() == [(SUITE, NAME, "RUNNING")]

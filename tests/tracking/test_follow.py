@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import signal
 import socket
@@ -17,25 +16,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from resbench.store.layout import RunFolder
-from resbench.store.locks import try_lock
 from resbench.tracking.export import Exporter
 from resbench.tracking.follow import Follower
 
 from ..factory import EPOCHS, SUITE, complete
 from ..mini import wait_until
-from .tables import NAME, Tables, finished, stopped, worked
-
-
-@contextmanager
-def training(run: RunFolder) -> Iterator[None]:
-    """This process trains the run in the eyes of others."""
-    lock = try_lock(run.path)
-    assert lock is not None
-    with lock:
-        state = json.loads(run.state.read_text())
-        run.state.write_text(json.dumps({**state, "status": "running", "pid": os.getpid()}))
-        yield
+from .tables import NAME, Tables, finished, stopped, training, worked
 
 
 def test_curves_grow_while_a_run_works_and_end_honestly(results: Path, tables: Tables) -> None:

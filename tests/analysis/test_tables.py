@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from resbench.analysis.declared import published
 from resbench.analysis.judge import report
@@ -17,7 +15,7 @@ from resbench.analysis.tables import TableRuns, fill, orphans
 from resbench.analysis.values import judge_values
 from resbench.store.layout import RunFolder
 from resbench.suite.load import load_suite
-from resbench.suite.spec import NUMERICS, key_of
+from resbench.suite.spec import NUMERICS
 from tests import factory
 from tests.factory import JPEG, suite_under
 
@@ -160,21 +158,6 @@ def test_a_run_of_another_numerics_version_is_in_no_table(tmp_path: Path) -> Non
     (table,) = fill(load_suite(SUITE), old)
     assert not table.keys
     assert [run.key for run in orphans([table], old)] == [record.key]
-
-
-@given(
-    a=st.fixed_dictionaries(
-        {"lr": st.sampled_from([1, 1.0, 0.1, True]), "seed": st.integers(1, 2)}
-    ),
-    b=st.fixed_dictionaries(
-        {"lr": st.sampled_from([1, 1.0, 0.1, True]), "seed": st.integers(1, 2)}
-    ),
-)
-def test_two_runs_share_a_cell_exactly_when_their_keys_agree_at_one_seed(
-    a: dict[str, Any], b: dict[str, Any]
-) -> None:
-    same_key = key_of(a | {"seed": 1}) == key_of(b | {"seed": 1})
-    assert (identity_of(a, NUMERICS) == identity_of(b, NUMERICS)) == same_key
 
 
 def forge_number(run: RunFolder) -> None:

@@ -1,15 +1,17 @@
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 
 from resbench.analysis.judge import judge
-from resbench.analysis.names import ORIGINS
 from resbench.analysis.tables import empty
 from resbench.models import FAMILIES, ZOO
 from resbench.report.document import Document
 from resbench.report.models_page import models_document
 from resbench.report.render import FORMATS, render
 from resbench.suite.load import load_suite
+from resbench.suite.schema import Origin
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +47,7 @@ def test_every_choice_in_every_network_stands_with_its_origin(page: Document) ->
     for family, declared in FAMILIES.items():
         shown = page.data["choices"][family]
         assert [mark.item for mark in shown] == [part.item for part in declared.provenance]
-        assert {mark.origin for mark in shown} <= set(ORIGINS)
+        assert {mark.origin for mark in shown} <= set(get_args(Origin))
 
 
 def test_table_5_stands_row_by_row_as_built_next_to_what_is_published(page: Document) -> None:

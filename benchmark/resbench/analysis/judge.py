@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import get_args
 
 from resbench import __version__
 from resbench.analysis import SCHEMA, names
@@ -28,7 +29,7 @@ from resbench.store.scan import scan
 from resbench.suite.expand import Context, DataChoice
 from resbench.suite.load import PAPER
 from resbench.suite.provenance import Entry
-from resbench.suite.schema import Column
+from resbench.suite.schema import Column, Origin
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,7 @@ class JudgedTable:
     def origins(self) -> dict[str, int]:
         """Number of hyperparameters by origin; one with two origins counts in both."""
         counts = Counter(origin for _, origin in {(e.path, e.origin) for e in self.settings})
-        return {origin: counts[origin] for origin in names.ORIGINS if counts[origin]}
+        return {origin: counts[origin] for origin in get_args(Origin) if counts[origin]}
 
     def label_of(self, value: JudgedValue) -> str:
         """Return the labels of a value's row and column."""

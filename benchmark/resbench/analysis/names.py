@@ -14,14 +14,11 @@ from resbench.store.records import RunRecord
 from resbench.suite.expand import DataChoice, Expanded
 from resbench.suite.load import PAPER, Loaded, suite_folder
 from resbench.suite.metrics import METRICS
-from resbench.suite.schema import Metric, Origin, Split
+from resbench.suite.schema import Metric, Split
 
 if TYPE_CHECKING:
     from resbench.analysis.tables import CellRuns, TableRuns
 
-ORIGINS: tuple[Origin, ...] = (
-    "paper", "paper-code", "report", "report-code", "inferred", "deviation",
-)  # fmt: skip
 OWN_SETTING = "own setting, not the published one"
 SPLITS: dict[Split, str] = {
     "test": "test error",

@@ -18,6 +18,7 @@ from resbench.store.scan import Scan, UnfinishedRun, scan
 from resbench.suite.expand import Context, DataChoice
 from resbench.suite.metrics import METRICS
 from resbench.suite.schema import Metric
+from resbench.suite.spec import key_of
 from resbench.words import one_line
 
 
@@ -39,7 +40,7 @@ class Results:
     scan: Scan
     settings: tuple[RunSetting, ...]
     runs: Mapping[str, Sequence[RunRecord | UnfinishedRun]] = field(repr=False)
-    """By their specification without its seed, in order of seeds."""
+    """By the key of the same run at seed 0, in order of seeds."""
     problems: tuple[str, ...] = ()
     """Everything that was refused, a line each, with its path."""
 
@@ -98,9 +99,8 @@ def all_measured(runs: Iterable[RunRecord], metric: Metric) -> list[float]:
 
 
 def identity_of(spec: Mapping[str, Any], numerics: int) -> str:
-    """Return what all seeds of a cell share: equal exactly when keys at one seed are equal."""
-    rest = {name: value for name, value in spec.items() if name != "seed"}
-    return json.dumps([numerics, rest], sort_keys=True, separators=(",", ":"))
+    """Return what all seeds of a cell share: the key of its run at seed 0."""
+    return key_of({**spec, "seed": 0}, numerics)
 
 
 def _context(spec: Mapping[str, Any], stored: Any) -> tuple[Context, DataChoice]:

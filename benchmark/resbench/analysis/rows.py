@@ -7,7 +7,7 @@ cell of it.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from msgspec.structs import asdict
@@ -19,6 +19,7 @@ from resbench.analysis.results import measured
 from resbench.analysis.values import JudgedValue
 from resbench.store.records import RunRecord
 from resbench.suite.schema import SIGNAL_METRICS
+from resbench.suite.spec import dotted
 from resbench.words import one_line
 
 Row = dict[str, Any]
@@ -61,6 +62,7 @@ def _where(table: JudgedTable) -> Row:
 
 def _run(record: RunRecord) -> Row:
     result, timing, environment = record.result, record.timing, record.environment
+    settings = {name: value for name, value in dotted(record.spec) if name != "seed"}
     return {
         "run": record.key[:16],
         "seed": record.spec["seed"],
@@ -81,17 +83,8 @@ def _run(record: RunRecord) -> Row:
         "device": one_line(environment.device_name),
         "torch": environment.torch,
         "code": code_label(record),
-        **{name: value for name, value in _flat(record.spec) if name != "seed"},
+        **{n: json.dumps(v) if isinstance(v, list) else v for n, v in settings.items()},
     }
-
-
-def _flat(spec: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the settings of a run by their dotted names; a list is one value, as JSON."""
-    for name, value in spec.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{above}{name}.")
-        else:
-            yield f"{above}{name}", json.dumps(value) if isinstance(value, list) else value
 
 
 def _value(table: JudgedTable, value: JudgedValue) -> Row:

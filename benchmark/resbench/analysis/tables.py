@@ -19,7 +19,7 @@ from typing import Any
 from msgspec import structs
 
 from resbench.analysis.declared import declared, departures, images_seen, ledgers_of, published
-from resbench.analysis.results import Results, RunSetting, identity_of, seed_of, setting_of
+from resbench.analysis.results import Results, RunSetting, seed_of, setting_of
 from resbench.errors import ResbenchError
 from resbench.store.layout import RESULTS, RunFolder
 from resbench.store.predictions import Predictions, read_predictions
@@ -28,7 +28,6 @@ from resbench.store.scan import UnfinishedRun
 from resbench.suite.expand import Cell, DataChoice, Expanded, data_names, expand
 from resbench.suite.load import PAPER, Loaded, load_suites, load_tier, suite_names
 from resbench.suite.provenance import Entry
-from resbench.suite.spec import NUMERICS
 
 
 @dataclass(frozen=True)
@@ -202,8 +201,7 @@ def _on(expanded: Expanded, data: Mapping[str, DataChoice]) -> Expanded:
 def _cell_runs(cell: Cell, seeds: Sequence[int], results: Results) -> CellRuns:
     if cell.spec is None:
         return CellRuns(cell, ())
-    identity = identity_of(cell.spec.canonical(), NUMERICS)
-    runs = results.runs.get(identity, ())
+    runs = results.runs.get(cell.at_seed(0).key, ())
     finished = [run for run in runs if isinstance(run, RunRecord)]
     return CellRuns(
         cell,

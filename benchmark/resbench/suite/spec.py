@@ -241,6 +241,15 @@ def _paths(kind: Any, prefix: str = "") -> Iterator[str]:
             yield from _paths(field.type, f"{prefix}{field.name}.")
 
 
+def dotted(values: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the settings of a canonical specification by the names that ``--set`` takes."""
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from dotted(value, f"{above}{name}.")
+        else:
+            yield f"{above}{name}", value
+
+
 def key_of(canonical: dict[str, Any], numerics: int = NUMERICS) -> str:
     """Return the run key of a canonical specification.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -21,6 +21,7 @@ from resbench.store.state import Status, read_state
 from resbench.suite.expand import cell_id
 from resbench.suite.load import load_suite, suite_folder
 from resbench.suite.schema import ERROR_METRICS, IDENTIFIER
+from resbench.suite.spec import dotted
 from resbench.words import one_line
 
 MAX_TEXT = 5000
@@ -123,7 +124,7 @@ def _facts(run: RunFolder, key: str, spec: Any, context: Any, record: RunRecord 
             cells=_cells(context),
             seed=int(spec["seed"]),
             status=status,
-            params=_texts(dict(_flat("", spec | size))),
+            params=_texts(dict(dotted(spec | size))),
             tags=_texts(tags | course),
             data=(one_line(label)[:200], one_line(data["id"]).rpartition(":")[2][:8], data),
             started_ms=int(started_s * 1000),
@@ -191,14 +192,6 @@ def _grouped(row: Struct) -> dict[str, float]:
 
 def _is_plain(path: Path) -> bool:
     return path.is_file() and not path.is_symlink()
-
-
-def _flat(prefix: str, value: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    for key, item in value.items():
-        if isinstance(item, dict):
-            yield from _flat(f"{prefix}{key}.", item)
-        else:
-            yield f"{prefix}{key}", item
 
 
 def _texts(values: Mapping[str, Any]) -> dict[str, str]:

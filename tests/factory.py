@@ -27,6 +27,8 @@ from resbench.store.records import (
     ModelFacts,
     Result,
     RunRecord,
+    Signals,
+    StageSignals,
     Timing,
     write_record,
     write_spec,
@@ -376,3 +378,14 @@ def completed(
         run.weights.write_bytes(weights)
     complete(run, seed)
     return run
+
+
+def with_signals(results: Path, cell: str, seed: int, value: float, gradient: float) -> None:
+    """Plant a run of the mechanism suite that measured these sizes in its network."""
+    stage = StageSignals(trunk_rms=1.0, mask_mean=0.5, mask_std=0.1, product_rms=value)
+    signals = Signals(stem_grad_norm=gradient, stages={"stage3_attention": stage})
+    record = finish(results, suite_under("mechanism"), cell, seed, 80.0)
+    run = RunFolder(results, record.key)
+    changed = structs.replace(record, signals_at_start=signals, signals_at_end=signals)
+    run.record.unlink()
+    write_record(run, changed)

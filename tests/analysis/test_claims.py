@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from msgspec import structs
 
 from resbench.analysis.claims import JudgedClaim, judge_claims
 from resbench.analysis.judge import report
@@ -13,7 +12,6 @@ from resbench.analysis.results import read_results
 from resbench.analysis.tables import fill
 from resbench.report.text import amount, claim_sentence
 from resbench.store.layout import RunFolder
-from resbench.store.records import Signals, StageSignals, write_record
 from resbench.suite.load import load_suite
 from tests import factory
 from tests.factory import JPEG, plant, suite_under
@@ -185,20 +183,12 @@ def test_claims_that_no_source_makes_cost_the_others_nothing(tmp_path: Path, mak
     assert first.p_adjusted == pytest.approx(min(1.0, 3 * of_sources * first.p))
 
 
-def with_signals(results: Path, cell: str, seed: int, value: float, gradient: float) -> None:
-    stage = StageSignals(trunk_rms=1.0, mask_mean=0.5, mask_std=0.1, product_rms=value)
-    signals = Signals(stem_grad_norm=gradient, stages={"stage3_attention": stage})
-    record = factory.finish(results, suite_under("mechanism"), cell, seed, 80.0)
-    run = RunFolder(results, record.key)
-    changed = structs.replace(record, signals_at_start=signals, signals_at_end=signals)
-    run.record.unlink()
-    write_record(run, changed)
-
-
 def test_sizes_within_networks_are_claims_about_factors(tmp_path: Path) -> None:
     for seed in (1, 2, 3, 4, 5):
-        with_signals(tmp_path, "attention-164/arl", seed, 10.0 + seed / 50, 20.0 + seed)
-        with_signals(tmp_path, "attention-164/nal", seed, 0.1 + seed / 5000, 20_000.0 + 50 * seed)
+        factory.with_signals(tmp_path, "attention-164/arl", seed, 10.0 + seed / 50, 20.0 + seed)
+        factory.with_signals(
+            tmp_path, "attention-164/nal", seed, 0.1 + seed / 5000, 20_000.0 + 50 * seed
+        )
     found = judged(tmp_path, "mechanism")
     fades = found["values-fade"]
     assert fades.effect_pp == pytest.approx(2.0, abs=0.01)  # a factor of 100
@@ -213,7 +203,7 @@ def test_sizes_within_networks_are_claims_about_factors(tmp_path: Path) -> None:
 def test_a_run_that_diverged_has_no_size_and_is_no_guess(tmp_path: Path) -> None:
     factory.diverge(tmp_path, suite_under("mechanism"), "attention-164/nal", 1)
     for seed in (1, 2, 3):
-        with_signals(tmp_path, "attention-164/arl", seed, 10.0, 20.0)
+        factory.with_signals(tmp_path, "attention-164/arl", seed, 10.0, 20.0)
     assert judged(tmp_path, "mechanism")["values-fade"].effect_pp is None
 
 

@@ -14,7 +14,7 @@ import pytest
 from resbench.analysis.judge import JudgedTable, report
 from resbench.report import figures
 from resbench.report.text import sentence
-from tests.factory import JPEG, plant, suite_under
+from tests.factory import JPEG, plant, suite_under, with_signals
 
 NOISE = "table4_noise"
 PER_TABLE = (figures.learning_curves, figures.noise, figures.confusions)
@@ -215,6 +215,28 @@ def test_claims_of_several_settings_share_a_figure_and_differ_in_marker(results:
     rows = range(1, 1 + sum(claim.has_runs for claim in noise.claims))
     assert at[1:] == [(marker, pytest.approx(i + y)) for i in rows for marker, y in pairs]
     assert [label.get_text() for label in figure.legends[0].get_texts()][-2:] == ["near", "far"]
+
+
+def test_sizes_within_networks_stand_at_their_means_with_every_run(tmp_path: Path) -> None:
+    for cell, size in (("attention-56/arl", 10.0), ("attention-92/arl", 100.0)):
+        for seed, factor in ((1, 1.0), (2, 10.0)):
+            with_signals(tmp_path, cell, seed, size * factor, 1.0)
+    table = judged(tmp_path, "mechanism")
+    figure = figures.signals(table)
+    assert figure is not None
+    assert len(figure.axes) == 4
+    (mean,) = (line for line in figure.axes[0].lines if line.get_gid() == "value_at_start-0")
+    assert np.asarray(mean.get_ydata()).tolist() == pytest.approx([1.5, 2.5])
+    runs = [
+        np.asarray(line.get_ydata()).tolist()
+        for line in figure.axes[0].lines
+        if line.get_marker() == "o"
+    ]
+    assert runs == [pytest.approx([1, 2]), pytest.approx([2, 3])]
+    assert [label.get_text() for label in figure.axes[2].get_xticklabels()] == [
+        "Attention-56", "Attention-92",
+    ]  # fmt: skip
+    assert figures.signals(judged(tmp_path, "table3_mask")) is None
 
 
 def test_hostile_labels_are_drawn_as_text(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from resbench.stats.claims import ClaimKind
 from resbench.stats.guard import guessing_error
 from resbench.stats.power import MIN_SEEDS
 from resbench.store.metrics import EpochMetrics
+from resbench.suite.metrics import METRICS
 from resbench.suite.schema import SIGNAL_METRICS
 
 if TYPE_CHECKING:
@@ -169,6 +170,38 @@ def noise(judged: JudgedTable, results: str) -> Figure | None:
     axes.set_ylim(0)
     axes.get_legend().remove()
     _legend_below(figure, axes, skip=("network", "whose"))
+    _title(figure, judged)
+    return figure
+
+
+@_grid()
+def signals(judged: JudgedTable) -> Figure | None:
+    """Draw sizes within networks, every run and the mean, a panel a metric; None without them."""
+    found = [v for v in judged.values if v.metric in SIGNAL_METRICS and v.values]
+    if not found:
+        return None
+    cells = {cell.cell: cell for cell in judged.cells}
+    rows, hues = (
+        list(dict.fromkeys(getattr(cells[value.cell], name) for value in found))
+        for name in ("row", "column")
+    )
+    shown = [metric for metric in METRICS if any(value.metric == metric for value in found)]
+    figure = _figure(WIDTH_IN, 0.9 + 2.3 * -(-len(shown) // 2))
+    parts = _panels(figure, len(shown), min(2, len(shown)), sharex=True, sharey="row")
+    for axes, metric in zip(parts, shown, strict=True):
+        for hue, colour in _colours(hues).items():
+            own = {
+                rows.index(cells[value.cell].row): value for value in found
+                if value.metric == metric and cells[value.cell].column == hue
+            }  # fmt: skip
+            at, means = list(own), [value.mean for value in own.values()]
+            axes.plot(at, means, "_-", color=colour, label=hue, gid=f"{metric}-{hues.index(hue)}")
+            for x, value in own.items():
+                axes.plot([x] * len(value.values), value.values, "o", color=colour, alpha=0.6)
+        axes.set_title(_wrapped(METRICS[metric].label, 60))
+        axes.set_xticks(range(len(rows)), [_wrapped(_short(row), 12) for row in rows])
+        axes.grid(axis="x", visible=False)
+    _legend_below(figure, parts[0])
     _title(figure, judged)
     return figure
 
@@ -387,7 +420,7 @@ def _figure(width: float, height: float) -> Any:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def _panels(figure: Any, many: int, across: int, **shared: bool) -> list[Any]:
+def _panels(figure: Any, many: int, across: int, **shared: Any) -> list[Any]:
     """Return the axes of some panels, row by row."""
     parts = figure.subplots(-(-many // across), across, squeeze=False, **shared).flatten()
     for axes in parts[many:]:

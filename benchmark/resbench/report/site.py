@@ -89,6 +89,7 @@ def draw(found: Report, *, claims: bool = True) -> dict[tuple[str, str], tuple[F
         kinds = {
             "curves": ("Errors over epochs and the time of a run", figures.learning_curves),
             "noise": ("Test error over label noise", figures.noise),
+            "signals": ("Sizes within the networks", lambda table, _: figures.signals(table)),
             "confusions": ("For which class each class is taken", figures.confusions),
         }
         drawn[table.suite, setting.id] = tuple(
@@ -98,7 +99,7 @@ def draw(found: Report, *, claims: bool = True) -> dict[tuple[str, str], tuple[F
                 figures.svg(figure),
             )
             for kind, (what, make) in kinds.items()
-            if (kind == "noise" or not shown_elsewhere)
+            if (kind in {"noise", "signals"} or not shown_elsewhere)
             and (figure := make(table, found.results)) is not None
         )
     if claims and (figure := figures.claims(found.by_setting)) is not None:

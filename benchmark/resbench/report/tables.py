@@ -222,7 +222,8 @@ def _legend(table: JudgedTable) -> Iterator[Block]:
     if numbers := [len(value.values) for value in table.values if value.values]:
         lacks = any(0 < len(value.values) < value.planned for value in table.values)
         many = " (2/3: one of three is missing)" if lacks else ""
-        legend.insert(0, f"Measured: {text.of_seeds(numbers)}{many}, last epoch")
+        when = ", last epoch" if any(value.is_error for value in table.values) else ""
+        legend.insert(0, f"Measured: {text.of_seeds(numbers)}{many}{when}")
     if legend:
         yield Paragraph(f"{' · '.join(legend)}.")
     compared = [v.reasons for v in table.values if v.verdict == "not_comparable"]

@@ -202,7 +202,7 @@ def measured(value: JudgedValue) -> str:
     """Return what was measured: mean, spread and number of runs, or what was built."""
     if value.verdict == "skipped":
         return "-"
-    if not value.is_error and value.metric != "train_time_min":
+    if METRICS[value.metric].kind in {"count", "text"}:
         return value.built or percent(value.mean, 3)
     shown = [f"{value.diverged} diverged"] if value.diverged else []
     if value.mean is not None:

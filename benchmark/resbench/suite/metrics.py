@@ -53,7 +53,9 @@ METRICS = {
         _signal("start", "value"),
     ),
     "value_at_end": MetricRow(
-        "size of features after the last mask, log10", "signal", _signal("end", "value")
+        "size of features after the last mask, final weights, log10",
+        "signal",
+        _signal("end", "value"),
     ),
     "gradient_at_start": MetricRow(
         "gradient at the first convolution, initial weights, log10",
@@ -61,7 +63,9 @@ METRICS = {
         _signal("start", "gradient"),
     ),
     "gradient_at_end": MetricRow(
-        "gradient at the first convolution, log10", "signal", _signal("end", "gradient")
+        "gradient at the first convolution, final weights, log10",
+        "signal",
+        _signal("end", "gradient"),
     ),
     "train_time_min": MetricRow(
         "training time in minutes", "number", lambda record: record.timing.train_s / 60

@@ -9,12 +9,16 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from resbench.data.sources import identify
 from resbench.protocol import Job
 from resbench.store.layout import RunFolder
+from resbench.suite.expand import Context, expand
+from resbench.suite.load import load_suite
 from resbench.suite.spec import Augment, RunSpec, plain_to
 
 RESBENCH = str(Path(sys.executable).with_name("resbench"))
@@ -91,66 +95,18 @@ def augment_of(kind: str, **changes: Any) -> Augment:
     return plain_to(Augment, {"kind": kind, **usual, **changes})
 
 
+@cache
+def _usual() -> dict[str, Any]:
+    with TemporaryDirectory() as folder:
+        loaded = load_suite(str(write_suite(Path(folder))))
+    context = Context("eager", "fp32", {"digits": identify("digits", {})})
+    return expand(loaded, context).cell("arl").at_seed(1).canonical()
+
+
 def spec_of(**changes: Any) -> RunSpec:
     """The specification of a run of the suite above; ``training__optim__lr=1`` changes a field."""
-    value: dict[str, Any] = {
-        "model": {
-            "family": "wang2017",
-            "name": "attention-56",
-            "learning": "arl",
-            "mask": "encoder-decoder",
-            "activation": "mixed",
-            "width": 0.125,
-        },
-        "data": {
-            "name": "digits",
-            "id": identify("digits", {}).id,
-            "image_px": 8,
-            "first": None,
-            "train_images": 64,
-            "test_images": 50,
-            "clean_ratio": 1.0,
-            "noise": "fixed",
-        },
-        "training": {
-            "batch_size": 16,
-            "augment": {
-                "kind": "crop_flip",
-                "pad_px": 1,
-                "flip": True,
-                "rotation_deg": 0.0,
-                "shift": 0.0,
-                "zoom": 0.0,
-            },
-            "normalise": "mean_image",
-            "init": "he",
-            "bn_eps": 1e-5,
-            "bn_momentum": 0.1,
-            "optim": {
-                "name": "sgd",
-                "lr": 0.05,
-                "momentum": 0.9,
-                "nesterov": True,
-                "weight_decay": 1e-4,
-                "decay": "all",
-            },
-            "schedule": {
-                "unit": "epoch",
-                "total": 4,
-                "drops": [{"at": 3, "factor": 0.1}],
-                "warmup": None,
-            },
-            "early_stopping": None,
-            "val_in_train": 0,
-        },
-        "tier": "paper",
-        "scale": 1.0,
-        "engine": "eager",
-        "precision": "fp32",
-        "seed": 1,
-    }
     dotted = {name.replace("__", "."): item for name, item in changes.items()}
-    value = changed(value, dotted)
+    value = changed(_usual(), dotted)
     schedule = value["training"]["schedule"]
     if "training.schedule.drops" not in dotted:
         schedule["drops"] = [drop for drop in schedule["drops"] if drop["at"] <= schedule["total"]]

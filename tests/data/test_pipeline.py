@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from resbench.data.pipeline import EpochDraws, Normalise, Pipeline, draw, fit_statistics
+from resbench.data.pipeline import EpochDraws, Pipeline, draw, fit_statistics
 from resbench.errors import UsageError
-from resbench.suite.spec import Augment
+from resbench.suite.spec import Augment, Normalise
 
 from ..mini import augment_of
 
@@ -209,7 +209,7 @@ def test_gather_on_cuda_equals_cpu_also_when_captured(augment: Augment) -> None:
     cpu = pipeline(images, augment, normalise="mean_image")
     cuda = pipeline(images, augment, normalise="mean_image", device="cuda")
     draws = cpu.draw_epoch(3, 64, generator(), generator(1))
-    on_cuda = draws.to("cuda")
+    on_cuda = cuda.draw_epoch(3, 64, generator(), generator(1))
     index, params = on_cuda.index[:64].clone(), on_cuda.params[:64].clone()
     cuda.gather(index, params)
     torch.cuda.synchronize()

@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,9 +20,7 @@ from torch import Tensor
 
 from resbench.data.images import Int64Array, UInt8Array
 from resbench.errors import UsageError
-from resbench.suite.spec import Augment
-
-Normalise = Literal["mean_image", "channel_mean_std", "channel_mean_std_per_split", "none"]
+from resbench.suite.spec import Augment, Normalise
 
 
 class Statistics(NamedTuple):
@@ -102,18 +99,13 @@ def _affine_parameters(
     return torch.cat([linear, offset], dim=2).view(n, 6).float()
 
 
-@dataclass(frozen=True, eq=False)
-class EpochDraws:
-    """Everything random in an epoch, in the order of its batches."""
+class EpochDraws(NamedTuple):
+    """Everything random in an epoch, in the order of its batches, on the pipeline's device."""
 
     index: Tensor
     """int64 ``[steps * B]``."""
     params: Tensor
     """``[steps * B, K]``, see :func:`draw`."""
-
-    def to(self, device: torch.device | str) -> EpochDraws:
-        """Return the same draws on ``device``."""
-        return EpochDraws(self.index.to(device), self.params.to(device))
 
 
 class Pipeline:
@@ -162,8 +154,8 @@ class Pipeline:
         """Draw an epoch on the CPU: a permutation, cut to ``n_steps`` batches, and parameters."""
         n = n_steps * batch_size
         index = torch.randperm(self._count, generator=order_generator)[:n]
-        side_px = (self._height, self._width)
-        return EpochDraws(index, draw(self.augment, n, side_px, augment_generator))
+        params = draw(self.augment, n, (self._height, self._width), augment_generator)
+        return EpochDraws(index.to(self.device), params.to(self.device))
 
     def gather(self, index_B: Tensor, params_BK: Tensor) -> Tensor:
         """Return the augmented, normalised batch: float32 ``[B, 3, H, W]`` in channels_last.

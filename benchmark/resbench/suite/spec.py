@@ -34,6 +34,7 @@ NUMERICS = 2
 
 Engine = Literal["eager", "graph", "graph+compile"]
 Precision = Literal["fp32", "bf16"]
+Normalise = Literal["mean_image", "channel_mean_std", "channel_mean_std_per_split", "none"]
 if TYPE_CHECKING:
     DataName = str
 else:
@@ -177,7 +178,7 @@ class Training(Frozen):
 
     batch_size: PositiveInt
     augment: Augment
-    normalise: Literal["mean_image", "channel_mean_std", "channel_mean_std_per_split", "none"]
+    normalise: Normalise
     init: Literal["he", "glorot"]
     bn_eps: Annotated[float, Meta(gt=0)]
     bn_momentum: Annotated[float, Meta(gt=0, le=1)]

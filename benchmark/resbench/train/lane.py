@@ -133,7 +133,7 @@ class Lane:
             self.spec.training.batch_size,
             torch.Generator().manual_seed(derive_seed(seed, "order", epoch)),
             torch.Generator().manual_seed(derive_seed(seed, "augment", epoch)),
-        ).to(self.device)
+        )
         torch.manual_seed(derive_seed(seed, "dropout", epoch))
         for counter in (
             self.loss_sum, self.wrong, self.wrong_corrupted, self.not_finite, self.finite_steps

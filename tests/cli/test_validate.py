@@ -32,7 +32,7 @@ def broken(tmp_path: Path, **changes: str) -> Path:
 def test_every_problem_of_every_suite_is_shown_with_its_position_and_exit_2(
     tmp_path: Path, capsys: Capture
 ) -> None:
-    path = broken(tmp_path, row_header="row_haeder", seeds="sedes", published="printed")
+    path = broken(tmp_path, row_header="row_haeder", seeds="sedes", published="publsihed")
     found = invoke(capsys, "validate", path, "smoke", "nothing")
     assert found.code == 2
     assert found.out.startswith("smoke:")

@@ -7,7 +7,6 @@ authors published with it: the network definitions of their ImageNet models and 
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from resbench.models.family import Family, Network, Part, ZooEntry
@@ -33,27 +32,15 @@ class Wang2017(Network, tag="wang2017", frozen=True):
     activation: Literal["mixed", "channel", "spatial"]
 
 
-@dataclass(frozen=True)
-class ModulePlan:
-    """How often a network repeats its parts (Wang et al. 2017, caption of Fig. 2)."""
-
-    m: int
-    """Attention Modules in each of the three stages."""
-    p: int = 1
-    """Units before and after each module's branches."""
-    t: int = 2
-    """Units in the trunk branch."""
-    r: int = 1
-    """Units between two poolings of the mask branch."""
-
-
+# m, p, t, r (section 4.1, caption of Fig. 2): Attention Modules in each of the three stages; units
+# before and after each module's branches, in its trunk, and between two poolings of its mask.
 PLANS = {
-    "attention-56": ModulePlan(m=1),
-    "attention-92": ModulePlan(m=2),
-    "attention-128": ModulePlan(m=3),
-    "attention-164": ModulePlan(m=4),
-    "attention-236": ModulePlan(m=6),
-    "attention-452": ModulePlan(m=6, p=2, t=4, r=3),
+    "attention-56": (1, 1, 2, 1),
+    "attention-92": (2, 1, 2, 1),
+    "attention-128": (3, 1, 2, 1),
+    "attention-164": (4, 1, 2, 1),
+    "attention-236": (6, 1, 2, 1),
+    "attention-452": (6, 2, 4, 3),
 }
 # Bottleneck width, output channels, stride of the first unit, poolings of the masks.
 # Inferred, the paper has none of them for CIFAR: widths and strides are ResNet's, and give the
@@ -73,8 +60,8 @@ def build(network: Wang2017, num_classes: int, settings: Settings) -> nn.Sequent
     for number, (mid_at_1, out_at_1, stride, poolings) in enumerate(STAGES, start=1):
         mid, out = settings.channels(mid_at_1), settings.channels(out_at_1)
         rows[f"stage{number}_in"] = PreActUnit(c, mid, out, stride, settings)
-        count = PLANS[network.name].m
-        modules = [attention_module(network, out, mid, poolings, settings) for _ in range(count)]
+        m = PLANS[network.name][0]
+        modules = [attention_module(network, out, mid, poolings, settings) for _ in range(m)]
         rows[f"stage{number}_attention"] = nn.Sequential(*modules)
         rows[f"stage{number}_out"] = PreActUnit(out, mid, out, 1, settings)
         c = out
@@ -90,23 +77,22 @@ def attention_module(
     """Return an Attention Module whose mask pools ``poolings`` times."""
     from resbench.models import attention
 
-    plan, activation = PLANS[network.name], attention.ACTIVATIONS[network.activation]
+    _, p, t, r = PLANS[network.name]
+    activation = attention.ACTIVATIONS[network.activation]
     mask: nn.Module
     if network.mask == "local":
         mask = attention.LocalMask(channels, mid, activation=activation, settings=settings)
     else:
         pooled = network.mask == "encoder-decoder"
         mask = attention.EncoderDecoderMask(
-            channels, mid, poolings=poolings, r=plan.r, activation=activation, settings=settings,
+            channels, mid, poolings=poolings, r=r, activation=activation, settings=settings,
             pooled=pooled,
         )  # fmt: skip
 
     def units(count: int) -> nn.Sequential:
         return attention.unit_chain(count, channels, mid, settings)
 
-    return attention.AttentionModule(
-        units(plan.p), units(plan.t), mask, units(plan.p), network.learning
-    )
+    return attention.AttentionModule(units(p), units(t), mask, units(p), network.learning)
 
 
 # fmt: off

@@ -29,8 +29,6 @@ _WORDS = {
     "null": "null",
 }
 """msgspec's names of JSON types."""
-_RENAMED = {"printed": "published"}
-"""Keys of earlier versions that spelling alone does not lead to the new one."""
 
 
 def validate(model: type[_Model], document: YamlDocument) -> _Model:
@@ -92,7 +90,6 @@ def _struct(structs: list[Any], value: Mapping[str, Any], path: Keys) -> Iterato
             yield from problems(fields[key].type, item, (*path, key))
         elif key != tag:
             name = key.partition(":")[0]  # {lr:0.1} is a key without its space
-            name = _RENAMED.get(name, name)
             unknown = f"unknown key {_subject((*path, key))}.{did_you_mean(name, names)}"
             yield (*path, key), unknown
     for name, field in fields.items():

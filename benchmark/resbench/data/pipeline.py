@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -99,7 +100,8 @@ def _affine_parameters(
     return torch.cat([linear, offset], dim=2).view(n, 6).float()
 
 
-class EpochDraws(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class EpochDraws:
     """Everything random in an epoch, in the order of its batches, on the pipeline's device."""
 
     index: Tensor

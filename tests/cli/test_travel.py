@@ -49,14 +49,23 @@ def test_a_conflict_is_refused_with_its_reason(tmp_path: Path, capsys: Capture) 
     assert summary == "1 added, 0 already here, 1 refused"
 
 
-def test_unfinished_runs_stay_and_are_named(tmp_path: Path, capsys: Capture) -> None:
+def test_only_sound_finished_runs_are_packed_and_the_others_named(
+    tmp_path: Path, capsys: Capture
+) -> None:
     here = results_of(tmp_path / "here", 1)
-    stopped = unfinished(here, 2)
+    bad, linked = completed(here, 2), completed(here, 3)
+    stopped = unfinished(here, 4)
+    bad.metrics.write_bytes(b"")
+    linked.path.rename(tmp_path / "elsewhere")
+    linked.path.symlink_to(tmp_path / "elsewhere")
     packed = invoke(capsys, "pack", tmp_path / "x.tar", "--results", here)
-    left_out, summary = packed.err.splitlines()
+    *left_out, summary = packed.err.splitlines()
     assert (packed.code, summary.startswith("1 run in ")) == (0, True)
-    assert left_out.startswith(f"left out {stopped.path.name}: ")
-    assert "the run is not finished" in left_out
+    whys = {bad: "metrics.jsonl next to it", linked: "a link", stopped: "is not finished"}
+    assert len(left_out) == len(whys)
+    for run, why in whys.items():
+        (line,) = (line for line in left_out if line.startswith(f"left out {run.path.name}: "))
+        assert why in line
 
 
 def test_an_empty_folder_has_nothing_to_pack_or_to_verify(tmp_path: Path, capsys: Capture) -> None:

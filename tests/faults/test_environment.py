@@ -11,7 +11,7 @@ from resbench.machine import cpu_model
 from ..mini import RESBENCH, changed, outputs, run_folders, suite_of, write_suite
 from .running import ARL, EPOCHS, copy_of, epochs_in, prepare, ran, record_in, run_in
 
-ODD = "a b %41 # \u00fc\u2603 'q' $x"
+ODD = "a b %41 # \u00fc\u2603 'q' $x *?["
 
 
 def test_odd_folders_and_another_working_directory_give_the_same_bits(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,10 +10,8 @@ import pytest
 
 from resbench.errors import EnvironmentFault
 from resbench.store.atomic import append_line, write_atomic
-from resbench.store.envelope import save_checkpoint
-from resbench.store.layout import ResultsFolder, RunFolder
+from resbench.store.layout import ResultsFolder
 
-from ..factory import loaded
 from .storage_strike import refuse
 from .test_storage_kills import prepare
 
@@ -79,38 +76,6 @@ def test_control_a_careless_writer_loses_the_old_file(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert "File too large" in done.stderr
     assert (tmp_path / "a.json").read_bytes() == bytes(1000)
-
-
-def test_full_disk_keeps_the_last_checkpoint_and_resumes_when_there_is_room(
-    small_disk: Path,
-) -> None:
-    run = RunFolder(small_disk, "ab" * 32)
-    run.create()
-    first, second = os.urandom(1 << 16), os.urandom(1 << 16)
-    save_checkpoint(run, first)
-    (small_disk / "filler").write_bytes(bytes(5 << 15))
-    with pytest.raises(EnvironmentFault, match=r"checkpoint\.bin: No space left on device\. Free"):
-        save_checkpoint(run, second)
-    assert sorted(path.name for path in run.path.iterdir()) == ["checkpoint.bin"]
-    assert loaded(run) == (first, [])
-    (small_disk / "filler").unlink()
-    save_checkpoint(run, second)
-    assert loaded(run) == (second, [])
-
-
-def test_line_on_a_full_disk_is_taken_back(small_disk: Path) -> None:
-    path = small_disk / "rows.jsonl"
-    append_line(path, {"text": "x" * 4000})
-    whole = path.read_bytes()
-    with (small_disk / "filler").open("wb", buffering=0) as filler:
-        try:
-            while True:
-                filler.write(bytes(4096))
-        except OSError:
-            pass
-    with pytest.raises(EnvironmentFault, match=r"rows\.jsonl: No space left on device"):
-        append_line(path, {"text": "y" * 8000})
-    assert path.read_bytes() == whole
 
 
 def test_full_disk_is_reported_before_training(small_disk: Path) -> None:

@@ -148,15 +148,6 @@ def test_sweep_takes_temporaries_only_and_no_target_of_a_link(tmp_path: Path) ->
     assert names(target) == ["precious"]
 
 
-@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
-def test_no_number_that_json_lacks_is_written(tmp_path: Path, number: float) -> None:
-    path = tmp_path / "metrics.jsonl"
-    append_line(path, ROWS[0])
-    with pytest.raises(ValueError, match="JSON"):
-        append_line(path, {"loss": number})
-    assert path.read_bytes() == b'{"epoch":1,"loss":0.5}\n'
-
-
 @pytest.mark.parametrize("text", ['{"a": NaN}', '{"a": -Infinity}', "[1]", "", "{", "[" * 100_000])
 def test_what_is_no_json_object_is_a_value_error(text: str) -> None:
     with pytest.raises(ValueError, match=r"\w"):

@@ -9,9 +9,7 @@ import pytest
 from resbench.errors import EnvironmentFault, UsageError
 from resbench.store.atomic import temporary_in
 from resbench.store.layout import ResultsFolder, RunFolder
-from resbench.store.locks import wait_lock
 from resbench.store.scan import scan
-from resbench.store.transfer import merge, pack
 from resbench.store.verify import verify_run
 from resbench.suite.schema import IDENTIFIER
 
@@ -116,24 +114,6 @@ def test_what_cannot_be_a_results_folder_is_named_with_its_user(tmp_path: Path) 
     for path in (tmp_path / "file" / "below", tmp_path / ("x" * 300)):
         with pytest.raises(EnvironmentFault, match=r"results folder, user '\w+': .*/(file|x+)"):
             ResultsFolder(path).open_for_writing()
-
-
-@pytest.mark.parametrize("name", ["plain", "a b", "é日本", "100%", "#1", "%2e%2e", "'\"", "*?["])
-def test_results_are_the_same_in_folders_of_any_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    results = Path(name) / "results"
-    ResultsFolder(results).open_for_writing()
-    run = completed(results)
-    with wait_lock(run.path):
-        assert verify_run(run) == ()
-    assert pack(results, tmp_path / "out.tar") == ([run.path.name], [])
-    report = merge(Path(name) / "merged", [tmp_path / "out.tar"])
-    assert (report.added, report.refused) == ([run.path.name], [])
-    copy = folder_of(Path(name) / "merged")
-    for path in (run.metrics, run.predictions, run.record):
-        assert path.read_bytes() == (copy.path / path.name).read_bytes()
 
 
 def test_no_decision_is_made_by_times_of_files(tmp_path: Path) -> None:

@@ -95,29 +95,6 @@ def test_forked_child_does_not_free_its_parents_lock(tmp_path: Path) -> None:
         assert is_locked(tmp_path)
 
 
-def test_of_many_processes_at_once_one_gets_the_run(tmp_path: Path) -> None:
-    race = """
-import sys, time
-from pathlib import Path
-from resbench.store.locks import try_lock
-print("ready", flush=True)
-sys.stdin.readline()
-lock = try_lock(Path(sys.argv[1]))
-print("won" if lock else "lost", flush=True)
-sys.stdin.readline()
-"""
-    runners = [start(race, tmp_path) for _ in range(6)]
-    assert all(line(runner) == "ready" for runner in runners)
-    for runner in runners:
-        assert runner.stdin is not None
-        runner.stdin.write("go\n")
-        runner.stdin.flush()
-    outcomes = [line(runner) for runner in runners]
-    for runner in runners:
-        runner.communicate("\n")
-    assert sorted(outcomes) == ["lost"] * 5 + ["won"]
-
-
 def test_lock_is_taken_again_after_release_and_sweeps_what_a_killed_writer_left(
     tmp_path: Path,
 ) -> None:

@@ -39,10 +39,12 @@ def test_epochs_follow_each_other(tmp_path: Path, epoch: int) -> None:
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
 def test_a_number_that_is_not_finite_makes_no_row(tmp_path: Path, number: float) -> None:
-    row = structs.replace(msgspec.json.decode(ROW, type=EpochMetrics), test_loss=number)
+    path = tmp_path / "metrics.jsonl"
+    append_epoch(path, metrics_of(0, 1))
+    before = path.read_bytes()
     with pytest.raises(ValueError, match="JSON"):
-        append_epoch(tmp_path / "metrics.jsonl", row)
-    assert not [*tmp_path.iterdir()]
+        append_epoch(path, structs.replace(metrics_of(0, 2), test_loss=number))
+    assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize(

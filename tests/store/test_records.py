@@ -86,12 +86,6 @@ def test_spec_is_written_first_and_keeps_its_first_context(tmp_path: Path) -> No
     assert (started["key"], started["spec"]) == (run.key, spec_of(0))
 
 
-def test_unfinished_run_has_no_record(tmp_path: Path) -> None:
-    run = unfinished(tmp_path)
-    with pytest.raises(EnvironmentFault, match=r"record\.json: missing; the run is not finished"):
-        read_record(run)
-
-
 @pytest.mark.parametrize("name", ["metrics", "predictions"])
 def test_record_is_not_written_before_its_files(tmp_path: Path, name: str) -> None:
     run = completed(tmp_path)
@@ -327,12 +321,6 @@ def test_scan_tells_finished_unfinished_and_bad_apart(tmp_path: Path) -> None:
     assert states == {running.key: None, killed.key: Status.INTERRUPTED, "0" * 16: None}
     (problem,) = found.problems
     assert problem.startswith(f"{bad.record}: refused, ")
-
-
-def test_scan_of_nothing_finds_nothing(tmp_path: Path) -> None:
-    for path in (tmp_path, tmp_path / "missing"):
-        found = scan(path)
-        assert (found.records, found.problems, found.incomplete) == ({}, (), ())
 
 
 def plant_pipe(run: RunFolder) -> None:

@@ -21,7 +21,7 @@ from resbench.store.locks import wait_lock
 from resbench.store.predictions import write_predictions
 from resbench.store.records import read_record, write_record
 from resbench.store.scan import scan
-from resbench.store.transfer import MANIFEST, MergeReport, merge, pack
+from resbench.store.transfer import MANIFEST, merge, pack
 from resbench.store.verify import verify_run
 
 from ..factory import complete, completed, folder_of, predictions_of, record_of, unfinished
@@ -74,20 +74,6 @@ def test_any_tar_program_reads_a_pack_whose_manifest_lists_each_file(packed: Pat
     assert manifest_of(files) == json.loads(manifest)
 
 
-def test_only_sound_finished_runs_are_packed(tmp_path: Path) -> None:
-    good, bad, linked = (completed(tmp_path, seed) for seed in range(3))
-    stopped = unfinished(tmp_path, 3)
-    bad.metrics.write_bytes(b"")
-    linked.path.rename(tmp_path / "elsewhere")
-    linked.path.symlink_to(tmp_path / "elsewhere")
-    packed, left_out = pack(tmp_path, tmp_path / "out.tar")
-    skipped = dict(left_out)
-    assert packed == [good.path.name]
-    assert "metrics.jsonl next to it" in skipped[bad.path.name]
-    assert "a link" in skipped[linked.path.name]
-    assert "is not finished" in skipped[stopped.path.name]
-
-
 def test_weights_and_links_stay_and_their_run_is_whole_without_them(tmp_path: Path) -> None:
     run = completed(tmp_path / "there", weights=b"precious")
     assert "weights.safetensors" in read_record(run).files
@@ -102,13 +88,6 @@ def test_weights_and_links_stay_and_their_run_is_whole_without_them(tmp_path: Pa
     assert run.weights.read_bytes() == b"precious"
 
 
-def test_nothing_to_pack_writes_nothing(tmp_path: Path) -> None:
-    ResultsFolder(tmp_path / "here").open_for_writing()
-    out = tmp_path / "out.tar"
-    assert pack(tmp_path / "here", out) == pack(tmp_path / "none", out) == ([], [])
-    assert not out.exists()
-
-
 # -- merging
 
 
@@ -121,13 +100,6 @@ def test_merged_runs_are_those_that_were_packed(packed: Path, here: ResultsFolde
     assert not run.checkpoint.exists()
     assert snapshot(here.runs) == snapshot(packed.with_name("there") / "runs")
     assert all(verify_run(folder_of(here.path, seed)) == () for seed in range(2))
-
-
-def test_merging_again_changes_nothing(tmp_path: Path, packed: Path) -> None:
-    first = merge(tmp_path / "here", [packed])
-    before = snapshot(tmp_path / "here")
-    assert merge(tmp_path / "here", [packed, packed]) == MergeReport([], first.added * 2, [])
-    assert snapshot(tmp_path / "here") == before
 
 
 def edit_predictions(run: RunFolder) -> None:

@@ -148,7 +148,7 @@ def test_processes_that_race_for_the_cache_agree(tmp_path: Path) -> None:
     printed = {racer.communicate()[0] for racer in racers}
     fingerprint = identify("cifar10", {"cifar10": folder}).id[7:]
     assert printed == {f"{fingerprint} {fingerprint}\n"}
-    assert not list((tmp_path / "user-cache").glob("*.tmp"))
+    assert not list((tmp_path / "user-cache").glob(".tmp-*"))
 
 
 def test_cache_that_cannot_be_written_costs_only_a_warning(

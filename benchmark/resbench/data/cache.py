@@ -1,9 +1,8 @@
 """The fingerprints and pixels of data sets that were decoded before.
 
-Two kinds of file, each written completely or not at all, so that processes may race: ``KEY.json``
-with the fingerprint of the files whose digest is KEY, and ``FINGERPRINT.npz`` with decoded arrays,
-which are hashed again whenever they are read. A cache that cannot be written costs time, never a
-run.
+``KEY.json`` has the fingerprint of the files whose digest is KEY, ``FINGERPRINT.npz`` the decoded
+arrays, which are hashed again whenever they are read. Processes may race for them. A cache that
+cannot be written costs time, never a run.
 """
 
 from __future__ import annotations
@@ -12,12 +11,14 @@ import json
 import logging
 import os
 import re
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, BinaryIO, Literal
+
+from resbench.errors import EnvironmentFault
+from resbench.store.atomic import atomic_file
 
 if TYPE_CHECKING:
     from resbench.data.images import Images
@@ -94,17 +95,12 @@ def write_images(images: Images) -> None:
     _write(cache_dir() / f"{images.fingerprint}.npz", lambda file: np.savez(file, **arrays))
 
 
-def _write(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Write next to ``path``, then rename; a failure is logged and leaves nothing behind."""
-    temporary = None
+def _write(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Write a file whole; a failure is logged and leaves nothing behind."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
-            temporary = Path(file.name)
+        with atomic_file(path) as file:
             write(file)
-        temporary.replace(path)
-    except OSError as error:
+    except (OSError, EnvironmentFault) as error:
         text = "%s: not cached: %s. It will be decoded again. Set RESBENCH_CACHE_DIR to a folder."
-        _log.warning(text, path, error.strerror)
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+        _log.warning(text, path, getattr(error.__cause__ or error, "strerror", error))

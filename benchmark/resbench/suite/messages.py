@@ -116,7 +116,8 @@ def _own(error: ValueError, declared: Any, value: Any, path: Keys) -> Found:
     due = " or ".join([", ".join(words[:-1]), words[-1]] if words[1:] else words)
     due = f"{due}{expected[2].removesuffix('.0')}"
     if " regex " in due:
-        due = next((m.description for m in _metas(declared) if m.description), due)
+        limits = (kind for kind in _types(declared) if isinstance(kind, Meta))
+        due = next((limit.description for limit in limits if limit.description), due)
     choices = f" Allowed: {', '.join(map(str, allowed))}." if allowed else ""
     return path, f"{subject} must be {due}, not {show(value)}.{_hint(declared, value)}{choices}"
 
@@ -134,17 +135,12 @@ def _hint(declared: Any, value: Any) -> str:
 
 
 def _types(declared: Any) -> Iterator[Any]:
-    """Yield the types that a declaration allows, without their limits."""
+    """Yield the types that a declaration allows, and their limits."""
     if get_origin(declared) in {Literal, list, tuple, dict, None}:
         yield declared
     else:
         for argument in get_args(declared):
-            yield from () if isinstance(argument, Meta) else _types(argument)
-
-
-def _metas(declared: Any) -> Iterator[Meta]:
-    for argument in get_args(declared):
-        yield from [argument] if isinstance(argument, Meta) else _metas(argument)
+            yield from _types(argument)
 
 
 def show(value: Any) -> str:

@@ -77,13 +77,6 @@ def test_a_claim_about_training_errors_is_judged_on_training_errors(
     assert item.p_images is None
 
 
-def test_claims_may_be_judged_in_any_one_setting(tmp_path: Path, make: Make) -> None:
-    arms = {"attention-56/arl": (15.0, 15.1, 15.3), "attention-56/nal": (21.0, 21.2, 21.2)}
-    make(context={"data": {"cifar10": JPEG}}, **arms)
-    found = judged(tmp_path)["arl-beats-nal-56"]
-    assert (found.verdict, found.at_published_setting) == ("holds_here", False)
-
-
 def test_arms_of_two_settings_do_not_meet(tmp_path: Path, make: Make) -> None:
     make(**{"attention-56/arl": (5.0, 5.1, 5.3)})
     make(context={"data": {"cifar10": JPEG}}, **{"attention-56/nal": (17.0, 17.2, 17.2)})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 from resbench.analysis.declared import declared, published_errors
@@ -65,22 +64,18 @@ def _check_cells(expanded: Expanded) -> None:
 
 def _check_claims(expanded: Expanded) -> None:
     problems = []
-    for i, parsed in enumerate(parsed_claims(expanded)):
-        at = expanded.loaded.document.at
-        claim = expanded.loaded.suite.claims[i]
-        problems += [Problem(at(("claims", i, "claim")), t) for t in _untestable(expanded, parsed)]
-        if (text := _unlike(expanded, claim, parsed)) is not None:
-            problems.append(Problem(at(("claims", i, "claim")), text))
-        if (text := _contradiction(expanded, claim, parsed)) is not None:
-            problems.append(Problem(at(("claims", i, "published_pp")), text))
+    at, claims = expanded.loaded.document.at, expanded.loaded.suite.claims
+    for i, (claim, parsed) in enumerate(zip(claims, parsed_claims(expanded), strict=True)):
+        said = at(("claims", i, "claim"))
+        for cell in (cell for cell in map(expanded.cell, parsed.cells) if cell.spec is None):
+            text = f"the claim is about cell '{cell.id}', which is not run: {cell.skip}"
+            problems.append(Problem(said, text))
+        if (unlike := _unlike(expanded, claim, parsed)) is not None:
+            problems.append(Problem(said, unlike))
+        if (contradiction := _contradiction(expanded, claim, parsed)) is not None:
+            problems.append(Problem(at(("claims", i, "published_pp")), contradiction))
     if problems:
         raise DocumentError(problems)
-
-
-def _untestable(expanded: Expanded, parsed: ParsedClaim) -> Iterator[str]:
-    for cell in map(expanded.cell, parsed.cells):
-        if cell.spec is None:
-            yield f"the claim is about cell '{cell.id}', which is not run: {cell.skip}"
 
 
 def _unlike(expanded: Expanded, claim: Claim, parsed: ParsedClaim) -> str | None:

@@ -41,8 +41,7 @@ class Frames:
     def cells(self) -> pd.DataFrame:
         """A row for each value of each table: the published number, the measured one, a verdict."""
         frame = pd.DataFrame(cell_rows(self._report))
-        if "published" in frame:
-            frame["published"] = pd.to_numeric(frame["published"], errors="coerce")
+        frame["published"] = pd.to_numeric(frame["published"], errors="coerce")
         return frame
 
     @cached_property

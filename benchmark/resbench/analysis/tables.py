@@ -29,6 +29,8 @@ from resbench.suite.expand import Cell, DataChoice, Expanded, data_names, expand
 from resbench.suite.load import PAPER, Loaded, load_suites, load_tier, suite_names
 from resbench.suite.provenance import Entry
 
+_load_tier = cache(load_tier)
+
 
 @dataclass(frozen=True)
 class CellRuns:
@@ -172,17 +174,12 @@ def _expansions(loaded: Loaded, results: Results) -> Iterator[tuple[RunSetting, 
             continue
         try:
             data = {name: published(name) for name in names}
-            tier = _tier(setting.context.tier, loaded.document.path)
+            tier = _load_tier(setting.context.tier, loaded.document.path)
             yield setting, expand(loaded, replace(setting.context, data=data), tier)
         except ResbenchError:
             # The tier is gone, or an override names nothing here: no run of this suite can have
             # this setting. Runs that fit nowhere are named by `status`.
             continue
-
-
-@cache
-def _tier(name: str, suite: Path) -> Any:
-    return load_tier(name, suite)
 
 
 def _on(expanded: Expanded, data: Mapping[str, DataChoice]) -> Expanded:

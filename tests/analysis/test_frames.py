@@ -24,7 +24,7 @@ ARL, NAL = "attention-56/arl", "attention-56/nal"
 
 @pytest.fixture
 def results(tmp_path: Path) -> tuple[Path, list[RunRecord]]:
-    """Two runs of an ARL that stands in two tables, one of NAL, one that diverged, one begun."""
+    """Two runs of an ARL that stands in two tables, one of NAL, one that diverged, one started."""
     folder, table = tmp_path / "results", suite_under(TABLE, tier="cpu")
     runs = [plant(folder, table, ARL, seed, test=[50.0, 40.0 + seed]) for seed in (1, 2)]
     runs += [plant(folder, table, NAL, 1, test=[60.0, 50.0]), diverge(folder, table, NAL, 2)]
@@ -51,7 +51,7 @@ def test_a_run_has_a_row_in_each_cell_that_it_serves(results: tuple[Path, list[R
     }
     assert own["test_top1_err"].unique().tolist() == [41.0]
     assert own["model.learning"].unique().tolist() == ["arl"]
-    assert runs["run"].nunique() == 4, "every finished run, and none that was only begun"
+    assert runs["run"].nunique() == 4, "every finished run, and none that has only started"
     lost = runs[runs["status"] == "diverged"]
     assert lost["test_top1_err"].isna().all()
     assert lost["reason"].unique().tolist() == ["the loss is nan at step 7"]

@@ -120,39 +120,30 @@ def test_a_claim_is_shown_in_every_setting_that_can_decide_it_the_closest_first(
     assert "26 runs in 2 settings." in page
 
 
-def test_runs_of_two_engines_are_two_settings_and_their_figures_their_own(tmp_path: Path) -> None:
-    engines: tuple[dict[str, Any], ...] = (
+def test_runs_of_other_settings_are_told_apart_and_have_figures_of_their_own(
+    tmp_path: Path,
+) -> None:
+    alike = (DataChoice("cifar10", "mine", f"sha256:{digit * 64}") for digit in "12")
+    settings: tuple[dict[str, Any], ...] = (
         {}, {"engine": "graph"}, {"engine": "graph+compile"},
         {"overrides": (("training.optim.lr", 0.05),)},
+        *({"data": {"cifar10": choice}} for choice in alike),
     )  # fmt: skip
-    for changes in engines:
-        expanded = suite_under("table3_mask", data={"cifar10": JPEG}, **changes)
-        for seed in (1, 2, 3):
+    for changes in settings:
+        expanded = suite_under("table3_mask", **{"data": {"cifar10": JPEG}, **changes})
+        for seed in (1, 2):
             for cell in ("encoder-decoder", "local"):
                 plant(tmp_path, expanded, cell, seed, test=[9.0, 5.0 + seed / 10])
     files = built(tmp_path, "table3_mask")[1]
     page = files["README.md"].decode()
-    assert "24 runs in 4 settings" in page
+    assert "24 runs in 6 settings" in page
     assert "graph+compile engine" in page
-    settings = [row for row in page.splitlines() if row.startswith("| [table3_mask]")]
-    assert len(set(settings)) == len(settings) == 4
+    rows = [row for row in page.splitlines() if row.startswith("| [table3_mask]")]
+    assert len(set(rows)) == len(rows) == 6
     sections = re.split(r"\n### Tier ", files["table3_mask.md"].decode(), flags=re.I)
     figures = [re.findall(r"\]\((figures/[^)]+-curves\.svg)\)", part) for part in sections]
-    assert sorted(len(found) for found in figures if found) == [1, 1, 1, 1]
-    assert len({name for found in figures for name in found}) == 4
-
-
-def test_two_data_sets_of_one_label_are_told_apart(tmp_path: Path) -> None:
-    for digit in "12":
-        data = DataChoice("cifar10", "mine", f"sha256:{digit * 64}")
-        expanded = suite_under("table3_mask", data={"cifar10": data})
-        for seed in (1, 2):
-            plant(tmp_path, expanded, "local", seed, test=[9.0, 5.0 + seed])
-    found, files = built(tmp_path, "table3_mask")
-    assert len({table.setting.id for table in found.tables}) == 2
-    assert len([name for name in files if "curves" in name]) == 2
-    names = list(map(found.name, found.tables))
-    assert len(set(names)) == 2
+    assert [len(found) for found in figures if found] == [1] * 6
+    assert len({name for found in figures for name in found}) == 6
 
 
 def test_no_page_has_a_time_a_path_or_an_empty_place(site: Site) -> None:

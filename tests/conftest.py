@@ -16,6 +16,19 @@ with suppress(ImportError):  # on a GPU machine where nothing can be installed
     settings.load_profile("repeatable")
 
 
+@pytest.fixture
+def nvidia_smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A tool of that name that lists two GPUs."""
+    tool = tmp_path / "bin" / "nvidia-smi"
+    tool.parent.mkdir()
+    rows = "'NVIDIA H100, GPU-8a1f-0' 'NVIDIA A100, GPU-9b2e-1'"
+    tool.write_text(f"#!/bin/sh\nprintf '%s\\n' {rows}\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tool.parent}:/usr/bin:/bin")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    return tool
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real CIFAR-10 images beside the checkout; skips where it is absent."""

@@ -16,16 +16,6 @@ ASSERT = "CUDA error: device-side assert triggered\nCompile with `TORCH_USE_CUDA
 LEFT_OUT = "warning: cuda:0 (NVIDIA H100) failed: CUDA error: uncorrectable ECC error encountered. "
 
 
-@pytest.fixture
-def nvidia_smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A tool of that name that lists two GPUs."""
-    tool = tmp_path / "bin" / "nvidia-smi"
-    tool.parent.mkdir()
-    tool.write_text("#!/bin/sh\nprintf '%s\\n' 'NVIDIA H100' 'NVIDIA H100'\n")
-    tool.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tool.parent}:/usr/bin:/bin")
-
-
 ran_with_gpus = partial(ran, CUDA_VISIBLE_DEVICES="0,1")
 
 

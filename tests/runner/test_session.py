@@ -72,6 +72,10 @@ class Stage:
         runs = planned(self.folder, suite_of(seeds=tuple(range(1, seeds + 1))) | suite)
         return [run for run in runs if run.cells[0][1] == "arl"]
 
+    def packable(self) -> list[PlannedRun]:
+        """Two cells with two seeds each, which a GPU trains in pairs."""
+        return planned(self.folder, suite_of(seeds=(1, 2)), engine="graph", precision="bf16")
+
     def work(
         self,
         runs: list[PlannedRun],
@@ -116,13 +120,6 @@ def test_every_run_ends_once_and_one_process_serves_them_all(stage: Stage) -> No
     heard = [line for line in stage.notes.lines if line[1] == runs[1].key]
     assert [line[0] for line in heard] == ["began", "AtStep", "Epoch", "ended"]
     assert heard[-1][2:] == ("diverged", "because diverged")
-
-
-def test_workers_share_a_plan(stage: Stage) -> None:
-    summary = stage.work(stage.plan(12), workers=2)
-    assert list(summary.ended.values()) == ["done"] * 12
-    assert len({key for *_, key in stage.attempts()}) == 12
-    assert len({pid for pid, *_ in stage.attempts()}) == 2
 
 
 @pytest.mark.parametrize(
@@ -223,23 +220,6 @@ def leap(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     return forward
 
 
-def test_a_worker_that_hangs_is_ended_and_the_rest_continues(
-    stage: Stage, leap: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    runs = stage.plan(2)
-    event = Notes.event
-
-    def hear(notes: Notes, run: PlannedRun, said: RunEvent) -> None:
-        event(notes, run, said)
-        if run is runs[0] and isinstance(said, Epoch):
-            leap(2000)
-
-    monkeypatch.setattr(Notes, "event", hear)
-    summary = stage.work(runs, "deaf")
-    assert list(summary.ended.values()) == ["timeout", "done"]
-    assert stage.ends()["timeout"] == "its worker gave no sign of life for 30 min"
-
-
 def stop_takes_long(leap: Callable[[float], None], monkeypatch: pytest.MonkeyPatch) -> None:
     """From the first request to stop on, the clock of limits runs fast."""
     stop = worker.Worker.stop
@@ -328,15 +308,9 @@ def test_the_speed_of_an_epoch_is_learnt_for_the_runs_that_follow(stage: Stage) 
 
 
 def test_a_pack_without_memory_is_handed_out_run_by_run_to_new_processes(stage: Stage) -> None:
-    suite = suite_of(seeds=(1, 2))
-    runs = planned(stage.folder, suite, engine="graph", precision="bf16")
-    command = (sys.executable, str(FAKE), str(stage.folder), "crowded")
-    stage.monkeypatch.setattr(worker, "COMMAND", command)
-    settings = SessionSettings(stage.results, [Device("cuda:0", "NVIDIA H100")], pack=2)
-    summary = Session(runs, settings, Throughput(), stage.notes).run()
+    summary = stage.work(stage.packable(), "crowded", devices=GPUS[:1], pack=2)
     assert list(summary.ended.values()) == ["done"] * 4
-    assert len(stage.attempts()) == 4
-    assert [line[0] for line in stage.notes.lines].count("Warned") == 4
+    assert (len(stage.attempts()), len(stage.warnings())) == (4, 4)
 
 
 def test_a_pack_that_the_kernel_kills_for_memory_is_handed_out_in_smaller_ones(
@@ -344,7 +318,7 @@ def test_a_pack_that_the_kernel_kills_for_memory_is_handed_out_in_smaller_ones(
 ) -> None:
     log = stage.folder / "attempts"
     monkeypatch.setattr(worker, "oom_kills", lambda: log.exists() and log.read_text().count("\n"))
-    runs = planned(stage.folder, suite_of(seeds=(1, 2)), engine="graph", precision="bf16")
+    runs = stage.packable()
     summary = stage.work(runs, "kill", devices=GPUS[:1], pack=2)  # seed 1, in a pack and alone
     ended = {run.label: summary.ended[run.key] for run in runs}
     assert [status for label, status in ended.items() if label.endswith("2")] == ["done"] * 2
@@ -374,7 +348,7 @@ def test_a_device_that_fails_is_left_out_and_its_run_goes_to_another(
 
 
 def test_every_run_of_a_pack_goes_to_another_device_with_one_line(stage: Stage) -> None:
-    runs = planned(stage.folder, suite_of(seeds=(1, 2)), engine="graph", precision="bf16")
+    runs = stage.packable()
     summary = stage.work(runs, "cuda:0=lost", devices=GPUS, pack=2)
     assert list(summary.ended.values()) == ["done"] * 4
     assert len(stage.warnings()) == 1
@@ -387,13 +361,6 @@ def test_without_a_device_that_works_the_plan_stops_and_nothing_has_failed(stage
     assert (summary.ended, len(summary.left)) == ({}, 4)
     assert len(summary.faults) == len(stage.warnings()) == 1
     assert summary.faults[0].endswith(f"{ECC}. No device is left.")
-
-
-def test_another_error_of_cuda_costs_its_run_and_no_device(stage: Stage) -> None:
-    """An assertion is what a kernel says of its numbers."""
-    summary = stage.work(stage.plan(3), "mute", devices=GPUS[:1])
-    assert list(summary.ended.values()) == ["failed", "done", "done"]
-    assert (stage.warnings(), summary.faults) == ([], [])
 
 
 def test_a_run_goes_back_to_the_kind_of_device_that_it_was_started_on(stage: Stage) -> None:
@@ -468,23 +435,6 @@ def test_a_signal_lets_workers_finish_their_write(stage: Stage) -> None:
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_a_second_signal_ends_everything_at_once(stage: Stage) -> None:
-    def send() -> None:
-        while not (stage.folder / "attempts").exists():
-            time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGINT)
-        while ("stopping", "") not in stage.notes.lines:
-            time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    threading.Thread(target=send).start()
-    with pytest.raises(SystemExit) as ended:
-        stage.work(stage.plan(2), "deaf")
-    assert ended.value.code == 130
-    pid = int(stage.attempts()[0][0])
-    assert not psutil.pid_exists(pid)
-
-
 def test_what_does_not_fit_in_the_time_is_left(stage: Stage) -> None:
     deadline = time.monotonic() + 60
     summary = stage.work(stage.plan(2), "interrupted", "done", deadline=deadline)
@@ -493,22 +443,14 @@ def test_what_does_not_fit_in_the_time_is_left(stage: Stage) -> None:
     assert summary.epoch_s == pytest.approx(64 / 100 * 1.5), "as of the epoch before"
 
 
-def test_nothing_is_started_after_the_deadline(stage: Stage) -> None:
-    summary = stage.work(stage.plan(2), deadline=time.monotonic() - 1)
-    assert (summary.ended, len(summary.left)) == ({}, 2)
-
-
-def test_memory_of_the_parent_is_flat_over_a_thousand_runs(stage: Stage) -> None:
-    runs = stage.plan(1000)
+def test_memory_of_the_parent_is_flat_over_a_thousand_runs(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     process, sizes = psutil.Process(), []
-
-    class Scales(Notes):
-        def ended(self, run: PlannedRun, status: Status, text: str) -> None:
-            sizes.append(process.memory_info().rss)
-
-    command = (sys.executable, str(FAKE), str(stage.folder))
-    stage.monkeypatch.setattr(worker, "COMMAND", command)
-    Session(runs, SessionSettings(stage.results, [CPU]), Throughput(), Scales()).run()
+    for event in ("began", "event"):  # else the notes would grow
+        monkeypatch.setattr(Notes, event, lambda *_: None)
+    monkeypatch.setattr(Notes, "ended", lambda *_: sizes.append(process.memory_info().rss))
+    stage.work(stage.plan(1000))
     assert len(sizes) == 1000
     # 10 KiB a run would show; the allocator of a process that ran other tests moves by some MiB.
     assert sizes[-1] - sizes[200] < 8 << 20

@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from resbench.data.pipeline import EpochDraws, Pipeline, draw, fit_statistics
 from resbench.errors import UsageError
-from resbench.suite.spec import Augment, Normalise
+from resbench.suite.spec import Augment
 
 from ..mini import augment_of
 
@@ -31,8 +31,7 @@ def random_images(
 
 def pipeline(images: npt.NDArray[np.uint8], augment: Augment, **options: str) -> Pipeline:
     labels = np.arange(len(images)) % 10
-    normalise: Normalise = "none"
-    return Pipeline(images, labels, augment=augment, **({"normalise": normalise} | options))  # type: ignore[arg-type]
+    return Pipeline(images, labels, augment=augment, **({"normalise": "none"} | options))  # type: ignore[arg-type]
 
 
 def epoch(made: Pipeline, n: int, seed: int = 0) -> EpochDraws:

@@ -13,7 +13,7 @@ from resbench.suite.expand import Context, DataChoice, Expanded, data_names, exp
 from resbench.suite.load import PAPER, Loaded
 from resbench.suite.provenance import Entry, ledger
 from resbench.suite.schedule import resolve
-from resbench.suite.schema import Claim, Metric
+from resbench.suite.schema import Claim, Metric, half_width
 from resbench.suite.spec import RunSpec
 
 
@@ -69,7 +69,7 @@ def published_errors(expanded: Expanded, metric: Metric) -> dict[str, tuple[floa
     """Return the published numbers of this metric by cell, with half a unit of the last digit."""
     suite = expanded.loaded.suite
     return {
-        expanded.cell_of(row, name).id: (float(published.value), published.half_width)
+        expanded.cell_of(row, name).id: (float(published.value), half_width(published.value))
         for row, columns in suite.published.items()
         for name, published in columns.items()
         if published.value is not None

@@ -21,7 +21,7 @@ from resbench.stats.textbook import summarise
 from resbench.suite.expand import Context
 from resbench.suite.load import Loaded
 from resbench.suite.metrics import METRICS
-from resbench.suite.schema import ERROR_METRICS, Metric, PaperValue
+from resbench.suite.schema import ERROR_METRICS, Metric, PaperValue, half_width
 from resbench.suite.spec import RunSpec
 
 ValueKind = CellKind | Literal["not_comparable", "equal", "differs", "shown", "skipped"]
@@ -108,7 +108,8 @@ def full_width(spec: RunSpec) -> int | None:
 
 def rounds_to(number: float, published: PaperValue) -> bool:
     """Whether a number rounds to the published one."""
-    return abs(number - float(published.value or "nan")) <= published.half_width + 1e-9
+    value = published.value or "nan"
+    return abs(number - float(value)) <= half_width(value) + 1e-9
 
 
 def _judge(

@@ -11,12 +11,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from resbench.suite.expand import Cell, Expanded, Leaf
+from resbench.suite.expand import Cell, Expanded, Leaf, Path_
 from resbench.suite.load import PAPER, Loaded
 from resbench.suite.schema import Mark, Origin
 from resbench.suite.spec import RunSpec
-
-Keys = tuple[str, ...]
 
 UNMARKED = "set here without saying where it comes from"
 """Reason of a value that no ``provenance`` covers; shipped suites have none."""
@@ -49,7 +47,7 @@ def ledger(expanded: Expanded, cell: Cell) -> list[Entry]:
     return entries
 
 
-def _leaves(value: Mapping[str, Any], path: Keys = ()) -> Iterator[tuple[Keys, Any]]:
+def _leaves(value: Mapping[str, Any], path: Path_ = ()) -> Iterator[tuple[Path_, Any]]:
     """Yield every value that is not a mapping; a list is one leaf."""
     for key, item in value.items():
         if isinstance(item, dict):
@@ -58,7 +56,7 @@ def _leaves(value: Mapping[str, Any], path: Keys = ()) -> Iterator[tuple[Keys, A
             yield (*path, key), item
 
 
-def _mark(expanded: Expanded, path: Keys, leaf: Leaf) -> Mark:
+def _mark(expanded: Expanded, path: Path_, leaf: Leaf) -> Mark:
     """Return the mark of what a file or the command line sets."""
     loaded = expanded.loaded
     mark: Mark | None
@@ -80,7 +78,7 @@ def _mark(expanded: Expanded, path: Keys, leaf: Leaf) -> Mark:
     return mark or _deviation(str(leaf.position), UNMARKED)
 
 
-def _covering(provenance: Mapping[str, Mark], path: Keys) -> Mark | None:
+def _covering(provenance: Mapping[str, Mark], path: Path_) -> Mark | None:
     """Return the mark of the longest dotted path that is the leaf or holds it."""
     prefixes = (".".join(path[:n]) for n in range(len(path), 0, -1))
     return next((provenance[prefix] for prefix in prefixes if prefix in provenance), None)
@@ -98,7 +96,7 @@ def _inferred(reason: str) -> Mark:
     return Mark(origin="inferred", place="not stated", reason=reason)
 
 
-def _context_mark(expanded: Expanded, path: Keys, spec: RunSpec) -> Mark:
+def _context_mark(expanded: Expanded, path: Path_, spec: RunSpec) -> Mark:
     """Return the mark of what no file sets: the images, and how the run is computed."""
     framework = expanded.loaded.sources[0].framework
     choice = expanded.context.data.get(spec.data.name)

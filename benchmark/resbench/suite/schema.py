@@ -131,11 +131,6 @@ class PaperValue(Frozen):
     """The runs that it is the median of; null where the source does not say."""
     note: Text | None = None
 
-    @property
-    def half_width(self) -> float:
-        """Half a unit of the last digit."""
-        return half_width(self.value or "")
-
 
 class Claim(Frozen):
     """A sentence of a source as an inequality over cells.

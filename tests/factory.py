@@ -380,12 +380,18 @@ def completed(
     return run
 
 
-def with_signals(results: Path, cell: str, seed: int, value: float, gradient: float) -> None:
+def with_signals(
+    results: Path, cell: str, seed: int, value: float, gradient: float, *, diverged: bool = False
+) -> None:
     """Plant a run of the mechanism suite that measured these sizes in its network."""
     stage = StageSignals(trunk_rms=1.0, mask_mean=0.5, mask_std=0.1, product_rms=value)
     signals = Signals(stem_grad_norm=gradient, stages={"stage3_attention": stage})
-    record = finish(results, suite_under("mechanism"), cell, seed, 80.0)
-    run = RunFolder(results, record.key)
-    changed = structs.replace(record, signals_at_start=signals, signals_at_end=signals)
+    suite = suite_under("mechanism")
+    made = (
+        diverge(results, suite, cell, seed) if diverged else finish(results, suite, cell, seed, 80)
+    )
+    run = RunFolder(results, made.key)
+    at_end = None if diverged else signals
+    changed = structs.replace(made, signals_at_start=signals, signals_at_end=at_end)
     run.record.unlink()
     write_record(run, changed)

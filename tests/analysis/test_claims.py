@@ -188,16 +188,36 @@ def test_sizes_within_networks_are_claims_about_factors(tmp_path: Path) -> None:
     assert fades.verdict == "holds_here"  # 100 steps are not the source's schedule
     assert "a factor of 1" in claim_sentence(fades)
     assert " pp" not in claim_sentence(fades)
-    assert amount(fades, 2.0) == "×100"
+    assert [amount(fades, log10) for log10 in (2.0, -0.0595, 3.3305)] == [
+        "×100",
+        "×0.872",
+        "×2,140",
+    ]
     assert found["gradient-grows"].verdict == "holds_here"
     assert not found["values-fade-with-depth"].has_runs
 
 
-def test_a_run_that_diverged_has_no_size_and_is_no_guess(tmp_path: Path) -> None:
-    factory.diverge(tmp_path, suite_under("mechanism"), "attention-164/nal", 1)
+def test_of_a_run_that_diverged_the_sizes_before_count_and_no_guess_stands_for_those_after(
+    tmp_path: Path,
+) -> None:
     for seed in (1, 2, 3):
-        factory.with_signals(tmp_path, "attention-164/arl", seed, 10.0, 20.0)
-    assert judged(tmp_path, "mechanism")["values-fade"].effect_pp is None
+        factory.with_signals(tmp_path, "attention-164/arl", seed, 10.0, 20.0 + seed)
+        factory.with_signals(
+            tmp_path, "attention-164/nal", seed, 1.0, 2e4 + seed, diverged=seed == 2
+        )
+    found = judged(tmp_path, "mechanism")
+    assert found["gradient-grows"].n == 3
+    assert found["gradient-grows"].verdict == "holds_here"
+    assert not found["gradient-grows"].diverged
+    assert found["values-recover"].n == 2
+    assert found["values-recover"].verdict == "undecided"
+    shown = {
+        (value.cell, value.metric): value
+        for value in report(["mechanism"], tmp_path).tables[0].values
+    }
+    start, end = (shown["attention-164/nal", f"value_at_{when}"] for when in ("start", "end"))
+    assert (len(start.values), start.diverged) == (3, 0)
+    assert (len(end.values), end.diverged) == (2, 1)
 
 
 def test_a_suite_that_departs_from_its_source_never_speaks_for_it(tmp_path: Path) -> None:

@@ -47,7 +47,8 @@ def arm_of(
 ) -> Arm:
     """Return the runs that have a number of this metric as an arm, in order of seeds.
 
-    A diverged run has the error of guessing. The images are there when every run has them ``kept``.
+    A diverged run has the error of guessing, and the sizes within its network that were measured
+    before. The images are there when every run has them ``kept``.
     """
     numbers = {
         seed_of(run): (run, number)
@@ -56,13 +57,15 @@ def arm_of(
     }
     if not numbers:
         return Arm(name, (), (), 1.0)
-    lost = frozenset(seed for seed, (run, _) in numbers.items() if run.status == "diverged")
+    sizes = metric in SIGNAL_METRICS
+    diverged = (seed for seed, (run, _) in numbers.items() if run.status == "diverged")
+    lost = frozenset[int]() if sizes else frozenset(diverged)
     finished = {run.key: number for run, number in numbers.values() if run.status == "done"}
     images = [kept[key] for key in finished if key in kept]
     tested = metric == "test_top1_err" and len(images) == len(finished) and same_images(images)
     correct = np.stack([each.pred == each.label for each in images]) if tested else None
     errors = tuple(number for _, number in numbers.values())
-    if metric in SIGNAL_METRICS:
+    if sizes:
         chance = NO_CHANCE
     else:
         first, _ = next(iter(numbers.values()))
@@ -73,9 +76,8 @@ def arm_of(
 
 def _number(run: RunRecord, metric: Metric) -> float | None:
     """Return a run's number, of a diverged run the error of guessing."""
-    if run.status == "diverged":
-        classes = DATA_SETS[run.data.name].classes
-        return None if metric in SIGNAL_METRICS else guessing_error(classes)
+    if run.status == "diverged" and metric not in SIGNAL_METRICS:
+        return guessing_error(DATA_SETS[run.data.name].classes)
     return measured(run, metric)
 
 

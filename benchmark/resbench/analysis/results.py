@@ -17,7 +17,7 @@ from resbench.store.records import RunRecord
 from resbench.store.scan import Scan, UnfinishedRun, scan
 from resbench.suite.expand import Context, DataChoice
 from resbench.suite.metrics import METRICS
-from resbench.suite.schema import Metric
+from resbench.suite.schema import SIGNAL_METRICS, Metric
 from resbench.suite.spec import key_of
 from resbench.words import one_line
 
@@ -93,8 +93,12 @@ def measured(run: RunRecord, metric: Metric) -> float | None:
 
 
 def all_measured(runs: Iterable[RunRecord], metric: Metric) -> list[float]:
-    """Return the numbers of the runs that ended with a result, where their protocol has them."""
-    found = [measured(run, metric) for run in runs if run.status == "done"]
+    """Return the numbers of finished runs, where their protocol has them.
+
+    A run that diverged has no error, but the sizes within its network that were measured before.
+    """
+    sizes = metric in SIGNAL_METRICS
+    found = [measured(run, metric) for run in runs if run.status == "done" or sizes]
     return [value for value in found if value is not None]
 
 

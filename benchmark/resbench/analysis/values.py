@@ -42,10 +42,11 @@ class JudgedValue:
     reasons: tuple[str, ...] = ()
     """What makes the two not comparable, or why the cell is not trained; a phrase each."""
     values: tuple[float, ...] = ()
-    """One for each finished run, in order of seeds."""
+    """One for each run that has one, in the order of the cell's runs."""
     planned: int = 0
     """Runs that the suite or its tier asks for, and any others that were run."""
     diverged: int = 0
+    """Runs that diverged before this was measured."""
     look: int = 0
     """Seeds that the verdict stands on; 0 while there are too few."""
     built: str | None = None
@@ -115,14 +116,16 @@ def rounds_to(number: float, published: PaperValue) -> bool:
 def _judge(
     table: TableRuns, cell: CellRuns, value: JudgedValue, arms: Mapping[str, Arm]
 ) -> JudgedValue:
-    value = replace(value, planned=len(cell.seeds), diverged=len(cell.diverged))
+    value = replace(value, planned=len(cell.seeds))
     if cell.cell.spec is None:
         return replace(value, verdict="skipped", reasons=(cell.cell.skip or "",))
     if value.metric == "params_m":
         return _judge_size(value, parameters(cell), cell, table.expanded.context)
-    values = tuple(all_measured(cell.done, value.metric))
-    found = summarise(values)
-    value = replace(value, values=values, mean=_finite(found.mean), sd=_finite(found.sd))
+    values = tuple(all_measured(cell.records, value.metric))
+    found, without = summarise(values), len(cell.records) - len(values)
+    lost = min(len(cell.diverged), without)
+    mean, sd = _finite(found.mean), _finite(found.sd)
+    value = replace(value, values=values, mean=mean, sd=sd, diverged=lost)
     if value.is_error:
         return _judge_error(table, cell, value, arms)
     return replace(value, verdict="shown" if values else "not_run")

@@ -123,8 +123,8 @@ def _axis(claims: Sequence[JudgedClaim]) -> tuple[float, float]:
     Intervals are cut off where they are far wider than all effects, as those of two seeds may be.
     """
     claims = [claim for claim in claims if claim.claim.metric not in SIGNAL_METRICS]
-    effects = [v for c in claims for v in (c.effect_pp, c.published_pp, 0.0) if v is not None]
-    most = 1.8 * max([0.3, *map(abs, effects)])
+    effects = [0.0, *(v for c in claims for v in (c.effect_pp, c.published_pp) if v is not None)]
+    most = 1.8 * max(0.3, *map(abs, effects))
     ends = [max(-most, min(most, end)) for claim in claims for end in claim.interval or ()]
     low, high = min([*effects, *ends]), max([*effects, *ends])
     margin = max(0.25, 0.06 * (high - low))
@@ -207,7 +207,7 @@ def _measured(table: JudgedTable, value: JudgedValue, runs: str) -> Number:
     said = (text.value_sentence(value), *text.notes_of(value))
     details: list[Block] = [Heading(5, table.label_of(value)), Items(said)]
     if cell.runs:
-        numbers = dict(zip((run.key for run in cell.done), value.values, strict=False))
+        numbers = dict(zip((run.key for run in cell.runs), value.values, strict=False))
         rows = [_run_cells(run, value.metric, numbers.get(run.key), runs) for run in cell.runs]
         details += [
             Table(("seed", METRICS[value.metric].label, "run"), rows, "lrl"),

@@ -126,7 +126,7 @@ def _cautions(claim: JudgedClaim) -> Iterator[str]:
 def _size(claim: JudgedClaim, effect: float) -> str:
     """Return an effect without its sign: points, or the factor between two sizes."""
     if claim.claim.metric in SIGNAL_METRICS:
-        return f"a factor of {10 ** abs(effect):.3g}"
+        return f"a factor of {factor(abs(effect))}"
     return f"{abs(effect):.2f} pp"
 
 
@@ -244,7 +244,13 @@ def amount(claim: JudgedClaim, value: float | None) -> str:
     """Return an effect: points with their sign, or the factor between two sizes."""
     if claim.claim.metric not in SIGNAL_METRICS or value is None:
         return signed(value)
-    return f"×{10**value:.3g}"
+    return f"×{factor(value)}"
+
+
+def factor(log10: float) -> str:
+    """Return a power of ten in three digits: ``0.872``, ``12.3``, ``2,140``."""
+    rounded = float(f"{10**log10:.3g}")
+    return f"{rounded:,.0f}" if rounded >= 1000 else f"{rounded:.3g}"
 
 
 def amounts(claim: JudgedClaim, interval: tuple[float, float] | None) -> str:

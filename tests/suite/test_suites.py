@@ -10,7 +10,6 @@ from decimal import Decimal
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -30,6 +29,8 @@ from resbench.suite.provenance import ledger
 from resbench.suite.schedule import resolve
 from resbench.suite.schema import ERROR_METRICS, Claim, PaperValue, Suite
 from tools.schemas import FILES, schema
+
+from ..mini import leaves
 
 NAMES = suite_names()
 DATA = {row.name: DataChoice(row.name, row.name, row.id) for row in DATA_SETS.values()}
@@ -125,24 +126,20 @@ def test_every_published_value_is_the_value_of_its_facts(name: str) -> None:
             assert facts()[fact]["value"] == (value.value or ""), f"{name} {row}/{column}"
 
 
-def test_every_fact_with_a_home_is_published_there_and_nowhere_else() -> None:
+HOMELESS = [row for row in facts().values() if re.match(r"\w+: ", row["home"])]
+
+
+def test_every_fact_is_published_where_it_says_and_nowhere_else_or_has_another_use() -> None:
     homes = defaultdict(set)
     for name in NAMES:
         for row, column, value in published(name):
             for fact in value.facts:
                 homes[fact].add(f"{name}:{row}/{column}")
+    assert homes.keys() | {row["id"] for row in HOMELESS} == facts().keys()
     for fact, entry in facts().items():
-        stated = set(entry["home"].split()) if fact in homes else set()
+        stated = set() if entry in HOMELESS else set(entry["home"].split())
         assert stated == homes[fact], fact
-
-
-HOMELESS = [row for row in facts().values() if re.match(r"\w+: ", row["home"])]
-
-
-def test_every_fact_has_a_home_or_a_use() -> None:
     assert len(facts()) == 247
-    housed = {fact for name in NAMES for *_, value in published(name) for fact in value.facts}
-    assert housed | {row["id"] for row in HOMELESS} == set(facts())
 
 
 @pytest.mark.parametrize("row", HOMELESS, ids=lambda row: row["id"])
@@ -160,9 +157,7 @@ def test_a_fact_outside_the_tables_is_used_where_it_says(row: dict[str, str]) ->
         assert not value or {claims[claim_id].published_pp for claim_id in ids} == {value}
     elif kind == "setting":
         name, cell, path = rest.split()
-        setting: Any = expanded(name).cell(cell).at_seed(1).canonical()
-        for key in path.split("."):
-            setting = setting[key]
+        setting = dict(leaves(expanded(name).cell(cell).at_seed(1).canonical()))[path]
         if isinstance(setting, list) and is_number(value):
             assert float(value) in {drop["at"] for drop in setting}
         elif isinstance(setting, int | float) and is_number(value):
@@ -193,25 +188,16 @@ def test_no_error_that_the_report_publishes_is_ranked_as_a_test_error(name: str)
     assert all(value.really not in {None, "test"} for value in errors)
 
 
-def paper_error(name: str, claim: Claim, cell: str) -> Decimal | None:
-    """Return the published error of a cell in the claim's metric, if there is one."""
-    for row, column, value in published(name):
-        is_it = expanded(name).cell_of(row, column).id == cell
-        if is_it and value.value is not None and metric_of(name, column, value) == claim.metric:
-            return Decimal(value.value)
-    return None
-
-
 def paper_terms(name: str, claim: Claim, parsed: ParsedClaim) -> list[Decimal] | None:
     """Return the published value of each term; None where one is not published."""
-    values = []
-    for term in parsed.terms:
-        errors = [paper_error(name, claim, cell) for cell in term]
-        if None in errors:
-            return None
-        *rest, last = [error for error in errors if error is not None]
-        values.append(last - sum(rest))
-    return values
+    errors = {
+        expanded(name).cell_of(row, column).id: Decimal(value.value)
+        for row, column, value in published(name)
+        if value.value is not None and metric_of(name, column, value) == claim.metric
+    }
+    if not errors.keys() >= {*parsed.cells}:
+        return None
+    return [errors[last] - sum(errors[cell] for cell in rest) for *rest, last in parsed.terms]
 
 
 @pytest.mark.parametrize(
@@ -246,10 +232,8 @@ def test_tier_tiny_is_two_short_epochs_of_a_narrow_network(name: str) -> None:
 
 
 def test_tier_tiny_keeps_cells_apart() -> None:
-    for name in set(NAMES) - {
-        "ladder",
-        "report_choices",
-    }:  # axes of what a tier sets: width, length, batch
+    # Those two have axes of what a tier sets: width, length, batch.
+    for name in set(NAMES) - {"ladder", "report_choices"}:
         tiny, paper = trained(name, "tiny"), trained(name)
         keys = {cell.spec.key for cell in [*tiny, *paper] if cell.spec}
         assert len(keys) == len(tiny) + len(paper), name

@@ -17,14 +17,7 @@ import tools.facts
 from resbench.datasets import DATA_SETS
 from resbench.suite.claims import ParsedClaim
 from resbench.suite.expand import Cell, Context, DataChoice, Expanded, expand, parsed_claims
-from resbench.suite.load import (
-    SOURCES,
-    Loaded,
-    load_suite,
-    load_tier,
-    suite_folder,
-    suite_names,
-)
+from resbench.suite.load import SOURCES, Loaded, load_suite, load_tier, suite_folder, suite_names
 from resbench.suite.provenance import ledger
 from resbench.suite.schedule import resolve
 from resbench.suite.schema import ERROR_METRICS, Claim, PaperValue, Suite

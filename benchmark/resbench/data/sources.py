@@ -219,10 +219,10 @@ def _search(known: DataSet, folder: Path) -> Path | None:
 
 
 def _search_archive(archive: Archive | None, folder: Path) -> Path | None:
-    if archive is None or folder.name == archive.folder:
-        return folder if archive is not None and folder.is_dir() else None
-    here = (folder / archive.folder, folder / archive.filename)
-    return next((path for path in here if path.exists()), None)
+    if archive is None:
+        return None
+    unpacked = folder if folder.name == archive.folder else folder / archive.folder
+    return next((path for path in (unpacked, folder / archive.filename) if path.exists()), None)
 
 
 def _is_archive(known: DataSet, path: Path) -> bool:

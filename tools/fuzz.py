@@ -29,7 +29,7 @@ from pathlib import Path
 from resbench.cli.main import main as resbench
 from resbench.protocol import encode
 from resbench.store.envelope import open_sealed, seal
-from resbench.store.layout import ResultsFolder, RunFolder
+from resbench.store.layout import RunFolder, open_for_writing
 from resbench.train import serve
 from resbench.train.attempt import Attempt
 from tests.data.archives import make_parquet_folder
@@ -354,7 +354,7 @@ def campaign(folder: Path, inputs: int, seed: int, keep: Path | None) -> dict[st
     undamaged.parquet = make_parquet_folder(folder / "parquet")
     undamaged.stopped, whole = folder / "stopped" / "results", folder / "whole" / "results"
     undamaged.stopped.mkdir(parents=True)
-    ResultsFolder(undamaged.stopped).open_for_writing()
+    open_for_writing(undamaged.stopped)
     _must(execute(_worker(undamaged.stopped, dies=True), folder))
     shutil.copytree(undamaged.stopped, whole)
     _must(execute(_worker(whole), folder))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from resbench.cli import doctor
-from resbench.store.layout import ResultsFolder
+from resbench.store.layout import open_for_writing
 
 from ..mini import resbench
 from .invoke import Outcome, invoke
@@ -53,7 +53,7 @@ def test_a_command_that_sweeps_the_results_leaves_the_checks_their_folder(
     there = []
 
     def train(folder: Path, *_: str) -> list[bytes]:
-        ResultsFolder(tmp_path).open_for_writing()
+        open_for_writing(tmp_path)
         there.append(folder.parent.is_dir())
         return []
 

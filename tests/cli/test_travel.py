@@ -8,7 +8,7 @@ import fsspec
 import pytest
 
 from resbench.data.sources import identify
-from resbench.store.layout import ResultsFolder
+from resbench.store.layout import open_for_writing
 from tests.data.archives import make_parquet_folder
 
 from ..factory import completed, unfinished
@@ -19,7 +19,7 @@ Capture = pytest.CaptureFixture[str]
 
 def results_of(folder: Path, *seeds: int, shift: float = 0.0) -> Path:
     """A results folder with finished runs."""
-    ResultsFolder(folder).open_for_writing()
+    open_for_writing(folder)
     for seed in seeds:
         completed(folder, seed, shift=shift)
     return folder

@@ -13,7 +13,7 @@ import pytest
 from msgspec import to_builtins
 
 from resbench.store.atomic import dump_json
-from resbench.store.layout import ResultsFolder, RunFolder
+from resbench.store.layout import RunFolder, is_marked, open_for_writing
 from resbench.store.records import read_record
 from resbench.store.scan import scan
 from resbench.store.verify import verify_run
@@ -65,8 +65,8 @@ def _as_stored(fields: dict[str, Any], stored: dict[str, Any]) -> bytes:
 
 
 def test_shipped_results_are_a_results_folder_like_any_other(shipped: Path) -> None:
-    assert ResultsFolder(shipped).is_marked()
-    ResultsFolder(shipped).open_for_writing()
+    assert is_marked(shipped)
+    open_for_writing(shipped)
 
 
 @pytest.mark.parametrize(

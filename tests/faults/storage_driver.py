@@ -17,7 +17,7 @@ from pathlib import Path
 
 from resbench.errors import ResbenchError
 from resbench.store.atomic import write_atomic
-from resbench.store.layout import ResultsFolder
+from resbench.store.layout import open_for_writing
 from resbench.store.transfer import merge
 
 from ..factory import EPOCHS, complete, folder_of, predictions_of, work
@@ -56,7 +56,7 @@ def sync(folder: Path) -> None:
 
 
 def mark(folder: Path) -> None:
-    ResultsFolder(folder / "results").open_for_writing()
+    open_for_writing(folder / "results")
 
 
 def warm_up(template: Path) -> None:
@@ -78,7 +78,9 @@ ACTIONS: dict[str, Callable[[Path], None]] = {
 
 def main() -> None:
     action = ACTIONS[sys.argv[1]]
-    predictions_of(0)  # numpy imports parts of itself on first use: not what is struck here
+    # What is done once a process, reads files and is not what is struck here:
+    predictions_of(0)  # numpy imports parts of itself
+    folder_of(Path())  # the suite behind the specification is loaded
     for number, line in enumerate(sys.stdin):
         folder = Path(line.removesuffix("\n"))
         if action is sync and number == 0:

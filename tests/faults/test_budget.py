@@ -8,7 +8,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from resbench.machine import cpu_name
-from resbench.store.layout import ResultsFolder, RunFolder
+from resbench.store.layout import RunFolder, open_for_writing
 from resbench.store.predictions import write_predictions
 from resbench.store.records import RunRecord, write_record, write_spec
 from resbench.store.state import Status, read_state
@@ -82,7 +82,7 @@ def test_budgets_stop_runs_that_resume_and_n_grows_evenly(unbroken: Path, tmp_pa
 def test_a_budget_shorter_than_an_epoch_says_so_and_starts_nothing(tmp_path: Path) -> None:
     """As the record of another seed shows."""
     results = prepare(tmp_path) / "results"
-    ResultsFolder(results).open_for_writing()
+    open_for_writing(results)
     slow = spec(seed=99)
     run = RunFolder(results, slow.key)
     write_spec(run, slow.canonical(), {})

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from resbench.store.layout import ResultsFolder
+from resbench.store.layout import open_for_writing
 
 from ..factory import complete, unfinished
 
@@ -21,7 +21,7 @@ OPEN = """
 import os, sys
 from pathlib import Path
 from resbench.errors import ResbenchError
-from resbench.store.layout import ResultsFolder, RunFolder
+from resbench.store.layout import open_for_writing, RunFolder
 from resbench.store.locks import try_lock
 from resbench.store.scan import scan
 if os.geteuid() == 0:  # only now: the interpreter itself may be root's alone
@@ -43,7 +43,7 @@ def results() -> Iterator[Path]:
     parent = Path(tempfile.mkdtemp())
     parent.chmod(0o755)
     folder = parent / "results"
-    ResultsFolder(folder).open_for_writing()
+    open_for_writing(folder)
     complete(unfinished(folder))
     yield folder
     for path in [folder, *folder.rglob("*")]:
@@ -67,7 +67,7 @@ def set_modes(folder: Path, mode: int) -> None:
 
 def test_read_only_results_are_reported_and_still_read(results: Path) -> None:
     set_modes(results, 0o555)
-    counts, said = as_nobody(results, "ResultsFolder(folder).open_for_writing()")
+    counts, said = as_nobody(results, "open_for_writing(folder)")
     assert counts == "1 0"
     assert said.startswith("results folder, user ")
     assert f"{results}: Permission denied. Change its permissions or choose another" in said
@@ -78,7 +78,7 @@ def test_read_only_results_are_reported_and_still_read(results: Path) -> None:
 @pytest.mark.parametrize("name", ["new", "new/deeper"])
 def test_folder_that_cannot_be_made_is_reported(results: Path, name: str) -> None:
     set_modes(results, 0o555)
-    _, said = as_nobody(results, f"ResultsFolder(folder / {name!r}).open_for_writing()")
+    _, said = as_nobody(results, f"open_for_writing(folder / {name!r})")
     assert f"{results / name}: Permission denied" in said
 
 
@@ -100,5 +100,5 @@ def test_unreadable_run_is_one_problem(results: Path) -> None:
 
 def test_control_the_same_folder_is_taken_when_it_can_be_written(results: Path) -> None:
     set_modes(results, 0o777)
-    _, said = as_nobody(results, "ResultsFolder(folder).open_for_writing()")
+    _, said = as_nobody(results, "open_for_writing(folder)")
     assert said == "no fault"

@@ -10,7 +10,7 @@ import pytest
 
 from resbench.errors import EnvironmentFault
 from resbench.store.atomic import append_line, write_atomic
-from resbench.store.layout import ResultsFolder
+from resbench.store.layout import open_for_writing
 
 from .storage_strike import refuse
 from .test_storage_kills import prepare
@@ -81,5 +81,5 @@ def test_control_a_careless_writer_loses_the_old_file(tmp_path: Path) -> None:
 def test_full_disk_is_reported_before_training(small_disk: Path) -> None:
     (small_disk / "filler").write_bytes(bytes((256 << 10) - 8192))
     with pytest.raises(EnvironmentFault, match=r"user '\w+': .*results: No space left on device"):
-        ResultsFolder(small_disk / "results").open_for_writing()
+        open_for_writing(small_disk / "results")
     assert list((small_disk / "results").iterdir()) == []

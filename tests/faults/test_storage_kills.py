@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from resbench.errors import ResbenchError
-from resbench.store.layout import ResultsFolder
+from resbench.store.layout import is_marked, open_for_writing
 from resbench.store.locks import wait_lock
 from resbench.store.metrics import rewind
 from resbench.store.scan import scan
@@ -108,7 +108,7 @@ def differs(folder: Path) -> list[str]:
 
 def merges(folder: Path) -> list[str]:
     """Each run is wholly in or wholly out, none is lost, and merging again brings all in."""
-    ResultsFolder(folder).open_for_writing()
+    open_for_writing(folder)
     before = scan(folder)
     complaints = list(before.problems)
     run = folder_of(folder, 0)
@@ -127,12 +127,11 @@ def merges(folder: Path) -> list[str]:
 
 
 def opens(folder: Path) -> list[str]:
-    results = ResultsFolder(folder / "results")
     try:
-        results.open_for_writing()
+        open_for_writing(folder / "results")
     except ResbenchError as error:
         return [str(error)]
-    return [] if results.is_marked() else ["not marked"]
+    return [] if is_marked(folder / "results") else ["not marked"]
 
 
 def prepare(action: str, template: Path) -> Check:
@@ -152,7 +151,7 @@ def prepare(action: str, template: Path) -> Check:
     if action == "merge":
         for seed in range(2):
             completed(template.with_name("there"), seed)
-        ResultsFolder(template).open_for_writing()
+        open_for_writing(template)
         unfinished(template, 0, epochs=1)
         pack(template.with_name("there"), template / "packed.tar")
         return merges

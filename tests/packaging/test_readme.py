@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from resbench.analysis.declared import declared
-from resbench.store.layout import ResultsFolder
+from resbench.store.layout import open_for_writing
 from resbench.suite.load import load_suite, suite_names
 
 README = Path(__file__).resolve().parents[2] / "README.md"
@@ -98,7 +98,7 @@ def test_commands_end_as_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     folder = tmp_path / "work folder"
     run = Path("results") / "runs" / RECORDED
     shutil.copytree(README.parent / run, folder / run)
-    ResultsFolder(folder / "results").open_for_writing()
+    open_for_writing(folder / "results")
     for command in commands(README.read_text()):
         if command in EXECUTED:
             code, output = execute(command, folder)

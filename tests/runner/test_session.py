@@ -22,7 +22,7 @@ from resbench.runner.plan import PlannedRun
 from resbench.runner.progress import Progress
 from resbench.runner.session import PlanEnd, Session, SessionSettings
 from resbench.runner.throughput import Throughput
-from resbench.store.layout import ResultsFolder, RunFolder
+from resbench.store.layout import RunFolder, open_for_writing
 from resbench.store.state import Status, read_state
 
 from ..faults.running import gone
@@ -64,7 +64,7 @@ class Stage:
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder, self.monkeypatch = folder, monkeypatch
         self.results = folder / "results"
-        ResultsFolder(self.results).open_for_writing()
+        open_for_writing(self.results)
         self.notes = Notes()
 
     def plan(self, seeds: int, **suite: Any) -> list[PlannedRun]:

@@ -16,7 +16,7 @@ from resbench.errors import UsageError
 from resbench.machine import cpu_name
 from resbench.runner.devices import Device
 from resbench.runner.throughput import Speed, Throughput, expected
-from resbench.store.layout import ResultsFolder
+from resbench.store.layout import open_for_writing
 from resbench.store.records import RunRecord
 from resbench.suite.load import load_suite, suite_names
 
@@ -29,7 +29,7 @@ CPU, GPU = Device("cpu", cpu_name()), Device("cuda:0", "NVIDIA H100")
 
 def record_of(folder: Path, started: str, images_per_s: float, device: str) -> RunRecord:
     """A record of a run of the mini suite."""
-    ResultsFolder(folder / "results").open_for_writing()
+    open_for_writing(folder / "results")
     record = complete(unfinished(folder / "results"))
     timing = {"started": started, "images_per_s": images_per_s, "train_s": 10.0, "eval_s": 2.0}
     record = altered(record, environment={"device_name": device}, timing=timing)

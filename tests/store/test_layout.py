@@ -8,7 +8,7 @@ import pytest
 
 from resbench.errors import EnvironmentFault, UsageError
 from resbench.store.atomic import temporary_in
-from resbench.store.layout import ResultsFolder, RunFolder
+from resbench.store.layout import RunFolder, is_marked, open_for_writing
 from resbench.store.scan import scan
 from resbench.store.verify import verify_run
 from resbench.suite.schema import IDENTIFIER
@@ -61,40 +61,40 @@ def test_planted_link_leads_nothing_out_of_the_results(tmp_path: Path, planted: 
         run.create()
     if planted == "runs":
         with pytest.raises(EnvironmentFault, match="runs: a link; "):
-            ResultsFolder(results).open_for_writing()
+            open_for_writing(results)
     assert list(outside.iterdir()) == []
     assert len(scan(results).problems) == 1
     assert not scan(results).incomplete
 
 
 def test_new_folder_is_marked_with_its_format(tmp_path: Path) -> None:
-    folder = ResultsFolder(tmp_path / "a" / "b")
-    assert not folder.is_marked()
+    results = tmp_path / "a" / "b"
+    assert not is_marked(results)
     for _ in range(2):
-        folder.open_for_writing()
-        assert folder.is_marked()
-    assert folder.marker.read_text() == '{"format":1}\n'
-    assert sorted(path.name for path in folder.path.iterdir()) == [".lock", "resbench.json", "runs"]
+        open_for_writing(results)
+        assert is_marked(results)
+    assert (results / "resbench.json").read_text() == '{"format":1}\n'
+    assert sorted(path.name for path in results.iterdir()) == [".lock", "resbench.json", "runs"]
 
 
 def test_what_a_command_killed_in_its_probe_left_is_swept_by_the_next(tmp_path: Path) -> None:
-    ResultsFolder(tmp_path).open_for_writing()
+    open_for_writing(tmp_path)
     left = temporary_in(tmp_path)
     left.write_bytes(bytes(100))
-    ResultsFolder(tmp_path).open_for_writing()
+    open_for_writing(tmp_path)
     assert not left.exists()
 
 
 def test_runs_that_lost_their_marker_get_it_back(tmp_path: Path) -> None:
     run = completed(tmp_path)
-    ResultsFolder(tmp_path).open_for_writing()
-    assert ResultsFolder(tmp_path).is_marked()
+    open_for_writing(tmp_path)
+    assert is_marked(tmp_path)
     assert verify_run(run) == ()
 
 
 def test_a_marker_of_an_earlier_resbench_is_read(tmp_path: Path) -> None:
     (tmp_path / "resbench.json").write_text('{"format":1,"kind":"user"}\n')
-    ResultsFolder(tmp_path).open_for_writing()
+    open_for_writing(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -104,16 +104,16 @@ def test_a_marker_of_an_earlier_resbench_is_read(tmp_path: Path) -> None:
 def test_unreadable_marker_is_named(tmp_path: Path, content: str, said: str) -> None:
     (tmp_path / "resbench.json").write_text(content)
     with pytest.raises(EnvironmentFault, match=rf"resbench\.json: .*{said}"):
-        ResultsFolder(tmp_path).open_for_writing()
+        open_for_writing(tmp_path)
 
 
 def test_what_cannot_be_a_results_folder_is_named_with_its_user(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(EnvironmentFault, match=r"/file: a file, not a results folder\. Choose"):
-        ResultsFolder(tmp_path / "file").open_for_writing()
+        open_for_writing(tmp_path / "file")
     for path in (tmp_path / "file" / "below", tmp_path / ("x" * 300)):
         with pytest.raises(EnvironmentFault, match=r"results folder, user '\w+': .*/(file|x+)"):
-            ResultsFolder(path).open_for_writing()
+            open_for_writing(path)
 
 
 def test_no_decision_is_made_by_times_of_files(tmp_path: Path) -> None:

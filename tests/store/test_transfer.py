@@ -16,7 +16,7 @@ import pytest
 
 from resbench.errors import EnvironmentFault
 from resbench.store import locks
-from resbench.store.layout import ResultsFolder, RunFolder
+from resbench.store.layout import RunFolder, open_for_writing
 from resbench.store.locks import wait_lock
 from resbench.store.predictions import write_predictions
 from resbench.store.records import read_record, write_record
@@ -51,11 +51,10 @@ def packed(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def here(tmp_path: Path) -> ResultsFolder:
+def here(tmp_path: Path) -> Path:
     """A results folder without runs."""
-    folder = ResultsFolder(tmp_path / "here")
-    folder.open_for_writing()
-    return folder
+    open_for_writing(tmp_path / "here")
+    return tmp_path / "here"
 
 
 # -- packing
@@ -91,15 +90,15 @@ def test_weights_and_links_stay_and_their_run_is_whole_without_them(tmp_path: Pa
 # -- merging
 
 
-def test_merged_runs_are_those_that_were_packed(packed: Path, here: ResultsFolder) -> None:
+def test_merged_runs_are_those_that_were_packed(packed: Path, here: Path) -> None:
     """In the place of unfinished ones too."""
-    run = unfinished(here.path, 0, epochs=1)
-    report = merge(here.path, [packed])
+    run = unfinished(here, 0, epochs=1)
+    report = merge(here, [packed])
     assert len(report.added) == 2
     assert (report.identical, report.refused) == ([], [])
     assert not run.checkpoint.exists()
-    assert snapshot(here.runs) == snapshot(packed.with_name("there") / "runs")
-    assert all(verify_run(folder_of(here.path, seed)) == () for seed in range(2))
+    assert snapshot(here / "runs") == snapshot(packed.with_name("there") / "runs")
+    assert all(verify_run(folder_of(here, seed)) == () for seed in range(2))
 
 
 def edit_predictions(run: RunFolder) -> None:
@@ -126,71 +125,71 @@ def edit_predictions(run: RunFolder) -> None:
     ids=["identical", "metrics", "shorter", "predictions"],
 )
 def test_of_two_runs_of_a_key_the_one_here_stays_and_every_other_number_is_named(
-    tmp_path: Path, here: ResultsFolder, changes: dict[str, Any], said: Sequence[str]
+    tmp_path: Path, here: Path, changes: dict[str, Any], said: Sequence[str]
 ) -> None:
     """Another machine and time are no difference."""
-    run = completed(here.path)
-    before = snapshot(here.path)
+    run = completed(here)
+    before = snapshot(here)
     edit = changes.pop("edit", None)
     theirs = unfinished(tmp_path / "there", **changes)
     complete(theirs, device_name="another CPU")
     if edit is not None:
         edit(theirs)
     pack(tmp_path / "there", tmp_path / "out.tar")
-    report = merge(here.path, [tmp_path / "out.tar"])
+    report = merge(here, [tmp_path / "out.tar"])
     assert report.identical == ([] if said else [run.path.name])
     assert [name for name, _ in report.refused] == ([run.path.name] if said else [])
     assert all(words in report.refused[0][1] for words in said)
-    assert snapshot(here.path) == before
+    assert snapshot(here) == before
 
 
-def test_run_being_trained_here_is_left_alone(packed: Path, here: ResultsFolder) -> None:
-    run = unfinished(here.path, 0, epochs=1)
+def test_run_being_trained_here_is_left_alone(packed: Path, here: Path) -> None:
+    run = unfinished(here, 0, epochs=1)
     before = snapshot(run.path)
     with wait_lock(run.path):
-        report = merge(here.path, [packed])
+        report = merge(here, [packed])
     ((name, reason),) = report.refused
     assert (name, "being trained here now" in reason) == (run.path.name, True)
     assert len(report.added) == 1
     assert snapshot(run.path) == before
 
 
-def test_damaged_record_here_is_named_not_overwritten(packed: Path, here: ResultsFolder) -> None:
-    merge(here.path, [packed])
-    run = folder_of(here.path, 0)
+def test_damaged_record_here_is_named_not_overwritten(packed: Path, here: Path) -> None:
+    merge(here, [packed])
+    run = folder_of(here, 0)
     run.metrics.write_bytes(b"")
-    before = snapshot(here.path)
-    ((name, reason),) = merge(here.path, [packed]).refused
+    before = snapshot(here)
+    ((name, reason),) = merge(here, [packed]).refused
     assert name == run.path.name
     assert reason.startswith(f"{run.record}: refused")
-    assert snapshot(here.path) == before
+    assert snapshot(here) == before
 
 
-def test_two_merges_at_once_are_one_after_the_other(packed: Path, here: ResultsFolder) -> None:
-    with wait_lock(here.runs), pytest.raises(EnvironmentFault, match="another merge works"):
-        merge(here.path, [packed])
+def test_two_merges_at_once_are_one_after_the_other(packed: Path, here: Path) -> None:
+    with wait_lock(here / "runs"), pytest.raises(EnvironmentFault, match="another merge works"):
+        merge(here, [packed])
 
 
 def test_a_merge_waits_for_a_run_that_starts(
-    packed: Path, here: ResultsFolder, monkeypatch: pytest.MonkeyPatch
+    packed: Path, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    starting, pauses = wait_lock(here.runs), itertools.count(1)
+    starting, pauses = wait_lock(here / "runs"), itertools.count(1)
 
     def sleep(_: float) -> None:
         if next(pauses) == 100:
             starting.release()
 
     monkeypatch.setattr(locks, "time", SimpleNamespace(sleep=sleep))
-    assert len(merge(here.path, [packed]).added) == 2
+    assert len(merge(here, [packed]).added) == 2
 
 
-def test_what_a_killed_merge_set_aside_is_put_back(here: ResultsFolder) -> None:
-    run = unfinished(here.path, 5, epochs=1)
+def test_what_a_killed_merge_set_aside_is_put_back(here: Path) -> None:
+    run = unfinished(here, 5, epochs=1)
     before = snapshot(run.path)
-    run.path.rename(here.runs / f".aside-{run.path.name}")
-    leftover = here.runs / ".tmp-1-abcd" / "runs"
+    run.path.rename(here / "runs" / f".aside-{run.path.name}")
+    leftover = here / "runs" / ".tmp-1-abcd" / "runs"
     leftover.mkdir(parents=True)
-    here.open_for_writing()
+    open_for_writing(here)
     assert snapshot(run.path) == before
     assert not leftover.exists()
 
@@ -291,14 +290,14 @@ UNLISTED: dict[str, tuple[Edit, str]] = {
 
 @pytest.mark.parametrize("case", [*HOSTILE, *UNLISTED])
 def test_hostile_archive_is_refused_and_changes_nothing(
-    tmp_path: Path, packed: Path, here: ResultsFolder, case: str
+    tmp_path: Path, packed: Path, here: Path, case: str
 ) -> None:
     edit, said = (HOSTILE | UNLISTED)[case]
     members = members_of(packed)
     edit(members)
     rebuild(packed, members, relist=case in HOSTILE)
     before = snapshot(tmp_path)
-    report = merge(here.path, [packed])
+    report = merge(here, [packed])
     assert (report.added, report.identical) == ([], [])
     ((name, reason),) = report.refused
     assert name == str(packed)
@@ -358,14 +357,14 @@ def test_hostile_header_is_refused_at_once(tmp_path: Path, data: bytes) -> None:
     assert report.added == []
 
 
-def test_archive_cut_anywhere_adds_nothing(packed: Path, here: ResultsFolder) -> None:
+def test_archive_cut_anywhere_adds_nothing(packed: Path, here: Path) -> None:
     whole = packed.read_bytes()
-    before = snapshot(here.path)
+    before = snapshot(here)
     last = len(whole.rstrip(b"\0"))
     for cut in [*range(0, last, 1009), last - 1]:
         packed.write_bytes(whole[:cut])
-        assert len(merge(here.path, [packed]).refused) == 1
-        assert snapshot(here.path) == before
+        assert len(merge(here, [packed]).refused) == 1
+        assert snapshot(here) == before
 
 
 def test_of_80_bit_flips_none_changes_what_is_merged(tmp_path: Path, packed: Path) -> None:

@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from resbench.store.layout import ResultsFolder, RunFolder
+from resbench.store.layout import RunFolder, open_for_writing
 from resbench.store.locks import try_lock
 from resbench.store.state import Status, write_state
 
@@ -28,7 +28,7 @@ def stopped(
     **context: Any,
 ) -> RunFolder:
     """A run that stopped after some epochs."""
-    ResultsFolder(results).open_for_writing()
+    open_for_writing(results)
     run = unfinished(results, seed, epochs, **context)
     write_state(run, status, epoch=epochs)
     run.log.write_text("epoch 1\n")

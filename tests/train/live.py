@@ -13,7 +13,7 @@ from torch import Tensor
 
 from resbench.data.digits import read_digits
 from resbench.protocol import AtStep, Epoch, Event, Fault, Unfit, Warned
-from resbench.store.layout import ResultsFolder, RunFolder
+from resbench.store.layout import RunFolder, open_for_writing
 from resbench.store.metrics import EpochMetrics, read_epochs
 from resbench.suite.spec import RunSpec
 from resbench.train.checkpoint import dump
@@ -114,7 +114,7 @@ class Worker:
 
     def __init__(self, results: Path) -> None:
         self.results = results
-        ResultsFolder(results).open_for_writing()
+        open_for_writing(results)
         self.events: list[Event] = []
         self.on_event: Callable[[Event], None] | None = None
         self.control = Control(self._emit, heartbeat_s=0.0)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from resbench.protocol import AtStep, End, Epoch, Idle, Ready, decode_event, encode
 from resbench.runner.worker import COMMAND
-from resbench.store.layout import ResultsFolder
+from resbench.store.layout import open_for_writing
 from resbench.store.state import Status
 
 from ..mini import job_of, own_environment, spec_of
@@ -25,7 +25,7 @@ def serve(folder: Path, parent: int, lines: bytes) -> subprocess.CompletedProces
 
 def test_a_worker_serves_lines_until_its_input_ends(tmp_path: Path) -> None:
     results = tmp_path / "results"
-    ResultsFolder(results).open_for_writing()
+    open_for_writing(results)
     job = job_of(spec_of(training__schedule__total=1), results)
     done = serve(tmp_path, os.getpid(), 2 * encode([job]))
     events = [decode_event(line) for line in done.stdout.splitlines()]

@@ -64,9 +64,9 @@ def command(results: Path, data: tuple[str, ...], device: str) -> int:
 
 
 def _disk(folder: Path) -> str:
-    from resbench.store.layout import ResultsFolder
+    from resbench.store.layout import open_for_writing
 
-    ResultsFolder(folder).open_for_writing()
+    open_for_writing(folder)
     free = shutil.disk_usage(folder).free / 2**30
     if free < ROOM_GIB:
         raise EnvironmentFault(

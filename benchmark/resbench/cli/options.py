@@ -60,13 +60,13 @@ def results_to_read_option(*, needed: bool = False) -> Callable[[_F], _F]:
     """
 
     def found(context: click.Context, _: click.Parameter, value: Path) -> Path:
-        from resbench.store.layout import ResultsFolder, what_is
+        from resbench.store.layout import is_marked, what_is
 
         named = context.get_parameter_source("results") is not ParameterSource.DEFAULT
         if not os.path.isdir(value) and (named or needed or os.path.lexists(value)):
             why = f", but {what_is(value)}" if os.path.islink(value) else ""
             raise EnvironmentFault(f"{value}: no such results folder{why}. Name it with --results.")
-        ResultsFolder(value).is_marked()  # refuses the format of another resbench
+        is_marked(value)  # refuses the format of another resbench
         return value
 
     return _results(found)

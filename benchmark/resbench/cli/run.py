@@ -58,7 +58,7 @@ def command(
     from resbench.cli.planning import plan_request
     from resbench.runner.cluster import note_signals
     from resbench.runner.session import SessionSettings
-    from resbench.store.layout import ResultsFolder
+    from resbench.store.layout import open_for_writing
     from resbench.store.scan import scan
 
     deadline = None if budget is None else time.monotonic() + budget
@@ -81,7 +81,7 @@ def command(
     if submitted:
         work.check_submitted(submitted, runs, folder)
         deadline = work.job_deadline()
-    ResultsFolder(folder).open_for_writing()
+    open_for_writing(folder)
     need_temporary_files(folder)
     found = scan(folder)
     todo = work.not_recorded(runs, found, folder, keep_weights=keep_weights)

@@ -18,7 +18,7 @@ from resbench.runner.plan import PlannedRun
 from resbench.runner.progress import Progress
 from resbench.runner.session import PlanEnd, Session, SessionSettings
 from resbench.runner.throughput import Throughput
-from resbench.store.layout import ResultsFolder, RunFolder
+from resbench.store.layout import RunFolder, is_marked
 from resbench.store.locks import is_locked
 from resbench.store.scan import Scan
 from resbench.store.state import Status
@@ -150,7 +150,7 @@ def job_deadline() -> float | None:
 
 def check_submitted(submitted: str, runs: Sequence[PlannedRun], results: Path) -> None:
     """Refuse to train anything but what was submitted, where it was to be trained."""
-    if not ResultsFolder(results).is_marked():
+    if not is_marked(results):
         raise EnvironmentFault(
             f"{results}: not on this machine. Choose a results folder that all nodes share."
         )

@@ -32,6 +32,9 @@ from resbench.store.locks import try_lock, wait_lock
 FORMAT = 1
 """Version of everything below a results folder."""
 
+MARKER = "resbench.json"
+"""The small file that says which format the folder has."""
+
 ASIDE = ".aside-"
 """Start of the name of an unfinished run while a merge puts the finished one in its place."""
 
@@ -128,83 +131,68 @@ class RunFolder:
                 raise fault(folder, error) from error
 
 
-@dataclass(frozen=True)
-class ResultsFolder:
-    """A folder of runs."""
-
-    path: Path
-
-    @property
-    def runs(self) -> Path:
-        """The folder of run folders."""
-        return self.path / "runs"
-
-    @property
-    def marker(self) -> Path:
-        """The small file that says which format the folder has."""
-        return self.path / "resbench.json"
-
-    def is_marked(self) -> bool:
-        """Say whether the folder has its marker; a fault if damaged or of an unknown format."""
-        there = os.path.lexists(self.marker)  # not where the folder itself is none
-        data = read_file(self.marker, limit=1 << 16) if there else None
-        if data is None:
-            return False
-        try:
-            marker = load_object(data)
-        except ValueError as error:
-            raise EnvironmentFault(
-                f"{self.marker}: damaged ({error}). Restore it, or write "
-                f'{{"format": {FORMAT}}} into it.'
-            ) from error
-        found = marker.get("format")
-        if found == FORMAT:
-            return True
-        newer = isinstance(found, int) and found > FORMAT
-        remedy = "Update resbench" if newer else "Use the resbench that wrote it"
+def is_marked(results: Path) -> bool:
+    """Say whether a folder has the marker of this format; another or a damaged one is a fault."""
+    marker = results / MARKER
+    there = os.path.lexists(marker)  # not where the folder itself is none
+    data = read_file(marker, limit=1 << 16) if there else None
+    if data is None:
+        return False
+    try:
+        found = load_object(data).get("format")
+    except ValueError as error:
         raise EnvironmentFault(
-            f"{self.marker}: format {found!r}; this resbench knows format {FORMAT}. {remedy}, or "
-            "choose another results folder."
-        )
+            f'{marker}: damaged ({error}). Restore it, or write {{"format": {FORMAT}}} into it.'
+        ) from error
+    if found == FORMAT:
+        return True
+    newer = isinstance(found, int) and found > FORMAT
+    remedy = "Update resbench" if newer else "Use the resbench that wrote it"
+    raise EnvironmentFault(
+        f"{marker}: format {found!r}; this resbench knows format {FORMAT}. {remedy}, or choose "
+        "another results folder."
+    )
 
-    def open_for_writing(self) -> None:
-        """Make and mark the folder, and show that it can be written, before any training.
 
-        Where it cannot (not a folder, read-only, no space), the fault names the path and the user.
-        """
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            marked = self.is_marked()  # nothing is written into the folder of another format
-            with tempfile.TemporaryFile(dir=self.path, prefix=TEMPORARY) as file:
-                file.write(_PROBE)
-                file.flush()
-                os.fsync(file.fileno())
-            with wait_lock(self.path):
-                if not marked:
-                    write_atomic(self.marker, f"{dump_json({'format': FORMAT})}\n".encode())
-            self.runs.mkdir(exist_ok=True)
-            require_folder(self.runs)
-            self._recover()
-        except FileExistsError as error:
-            raise EnvironmentFault(
-                f"{self.path}: {what_is(self.path)}, not a results folder. Choose another with "
-                "--results."
-            ) from error
-        except OSError as error:
-            reason = fault(self.path, error)
-            raise EnvironmentFault(f"results folder, user {_user()!r}: {reason}") from error
+def open_for_writing(results: Path) -> None:
+    """Make and mark a folder, and show that it can be written, before any training.
 
-    def _recover(self) -> None:
-        """Put back what a killed merge had set aside, or finish removing it."""
-        if (lock := try_lock(self.runs)) is None:
-            return  # a merge is at work
-        with lock:
-            for aside in self.runs.glob(f"{ASIDE}*"):
-                target = self.runs / aside.name.removeprefix(ASIDE)
-                if os.path.lexists(target):
-                    shutil.rmtree(aside)
-                else:
-                    aside.rename(target)
+    Where it cannot (not a folder, read-only, no space), the fault names the path and the user.
+    """
+    runs = results / "runs"
+    try:
+        results.mkdir(parents=True, exist_ok=True)
+        marked = is_marked(results)  # nothing is written into the folder of another format
+        with tempfile.TemporaryFile(dir=results, prefix=TEMPORARY) as file:
+            file.write(_PROBE)
+            file.flush()
+            os.fsync(file.fileno())
+        with wait_lock(results):
+            if not marked:
+                write_atomic(results / MARKER, f"{dump_json({'format': FORMAT})}\n".encode())
+        runs.mkdir(exist_ok=True)
+        require_folder(runs)
+        _recover(runs)
+    except FileExistsError as error:
+        raise EnvironmentFault(
+            f"{results}: {what_is(results)}, not a results folder. Choose another with --results."
+        ) from error
+    except OSError as error:
+        reason = fault(results, error)
+        raise EnvironmentFault(f"results folder, user {_user()!r}: {reason}") from error
+
+
+def _recover(runs: Path) -> None:
+    """Put back what a killed merge had set aside, or finish removing it."""
+    if (lock := try_lock(runs)) is None:
+        return  # a merge is at work
+    with lock:
+        for aside in runs.glob(f"{ASIDE}*"):
+            target = runs / aside.name.removeprefix(ASIDE)
+            if os.path.lexists(target):
+                shutil.rmtree(aside)
+            else:
+                aside.rename(target)
 
 
 def _user() -> str:

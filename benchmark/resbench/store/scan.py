@@ -9,7 +9,7 @@ from typing import Any
 
 from resbench.errors import ResbenchError
 from resbench.store.atomic import fault
-from resbench.store.layout import RUN_NAME, ResultsFolder, RunFolder, require_folder
+from resbench.store.layout import RUN_NAME, RunFolder, is_marked, require_folder
 from resbench.store.records import RunRecord, read_record, read_spec
 from resbench.store.state import RunState, read_state
 from resbench.words import one_line
@@ -42,7 +42,7 @@ class Scan:
 
 def scan(results: Path) -> Scan:
     """Read every run of ``results``; no bad one hides the others, a missing folder holds none."""
-    ResultsFolder(results).is_marked()
+    is_marked(results)
     records: dict[str, RunRecord] = {}
     problems: list[str] = []
     incomplete: list[UnfinishedRun] = []

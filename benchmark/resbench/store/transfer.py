@@ -30,7 +30,7 @@ from resbench.store.atomic import (
     load_object,
     temporary_in,
 )
-from resbench.store.layout import ASIDE, FORMAT, RUN_NAME, ResultsFolder, RunFolder
+from resbench.store.layout import ASIDE, FORMAT, RUN_NAME, RunFolder, is_marked, open_for_writing
 from resbench.store.locks import try_lock
 from resbench.store.metrics import EpochTiming, read_epochs
 from resbench.store.records import read_record
@@ -65,7 +65,7 @@ def pack(results: Path, out: Path) -> tuple[list[str], list[tuple[str, str]]]:
     Returns the names of the runs in it, and the other runs with the reason. Without a finished run
     nothing is written; an EnvironmentFault leaves an older file of that name.
     """
-    ResultsFolder(results).is_marked()
+    is_marked(results)
     packed, skipped = [], []
     for name in run_names(results):
         try:
@@ -111,9 +111,9 @@ def merge(results: Path, archives: Sequence[Path]) -> MergeReport:
     an EnvironmentFault (a pack that cannot be opened, another merge) stays added.
     """
     report = MergeReport()
-    folder, is_new = ResultsFolder(results), not os.path.lexists(results)
-    folder.open_for_writing()
-    lock = try_lock(folder.runs, tries=200)  # a `run` that starts holds it for a moment
+    is_new = not os.path.lexists(results)
+    open_for_writing(results)
+    lock = try_lock(results / "runs", tries=200)  # a `run` that starts holds it for a moment
     if lock is None:
         raise EnvironmentFault(f"{results}: another merge works here. Wait for its end.")
     with lock:

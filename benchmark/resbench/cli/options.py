@@ -30,17 +30,6 @@ class NamedPath(click.Path):
         return super().convert(value, param, ctx)
 
 
-def options(*given: Callable[[Any], Any]) -> Callable[[_F], _F]:
-    """Return a decorator that adds several options, in this order."""
-
-    def add(function: _F) -> _F:
-        for option in reversed(given):
-            function = option(function)
-        return function
-
-    return add
-
-
 def _results(callback: Callable[..., Path] | None = None) -> Callable[[_F], _F]:
     return click.option(
         "--results", type=NamedPath(path_type=Path), default=Path("results"), show_default=True,
@@ -124,7 +113,7 @@ def parse_budget(text: str) -> float:
     return float(total)
 
 
-planning_options = options(
+_PLANNING = (
     click.option("--tier", default="paper", metavar="NAME",
                  help="Scale of the experiment: paper, tiny, cpu, ..."),
     click.option("--seeds", metavar="LIST", help="'3' for seeds 1 to 3, or '1,5,9'."),
@@ -146,4 +135,10 @@ planning_options = options(
     click.option("--budget", type=parse_budget, metavar="TIME",
                  help="Stop cleanly within this time: 9m, 1h30m."),
 )  # fmt: skip
-"""What `run` and `plan` have in common."""
+
+
+def planning_options(function: _F) -> _F:
+    """Add what `run` and `plan` have in common."""
+    for option in reversed(_PLANNING):
+        function = option(function)
+    return function

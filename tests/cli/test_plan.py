@@ -116,3 +116,12 @@ def test_a_plan_of_some_cells_is_the_run_of_these(tmp_path: Path, capsys: Captur
     wrong = invoke(capsys, "plan", path, "--cell", "nall")
     assert wrong.code == 2
     assert "Did you mean 'nal'?" in wrong.err
+
+
+def test_a_level_names_all_its_cells(capsys: Capture, tmp_path: Path) -> None:
+    options = ("table1_arl_vs_nal", "--tier", "tiny", "--seeds", "1", "--results", tmp_path)
+    found = invoke(capsys, "plan", *options, "--cell", "attention-56", "--cell", "attention-92/nal")
+    assert "3 runs to do" in found.out
+    shown = re.findall(r"^attention-\S+", found.out, re.M)
+    assert shown == ["attention-56/arl", "attention-56/nal", "attention-92/nal"]
+    assert "8 runs to do" in invoke(capsys, "plan", *options).out

@@ -77,13 +77,17 @@ def plan_request(
     for suite in expanded:
         check_fit(suite.cells)
     runs = plan(expanded, sources)
-    known = dict.fromkeys(cell for run in runs for _, cell in run.cells)
-    for cell in cells:
-        if cell not in known:
+    return expanded, _of_cells(runs, cells) if cells else runs, chosen
+
+
+def _of_cells(runs: Sequence[PlannedRun], wanted: Sequence[str]) -> list[PlannedRun]:
+    """Return the runs of some cells; a level, like ``arl``, names all its cells."""
+    named = {run.key: {n for _, c in run.cells for n in (c, *c.split("/"))} for run in runs}
+    for cell in wanted:
+        if not any(cell in names for names in named.values()):
+            known = dict.fromkeys(cell for run in runs for _, cell in run.cells)
             raise UsageError(f"--cell {cell}: unknown cell.{did_you_mean(cell, known)}")
-    if cells:
-        runs = [run for run in runs if any(cell in cells for _, cell in run.cells)]
-    return expanded, runs, chosen
+    return [run for run in runs if not named[run.key].isdisjoint(wanted)]
 
 
 def _choose(names: str, jobs: int | None, engine: Engine, precision: Precision) -> list[Device]:

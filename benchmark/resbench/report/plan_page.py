@@ -143,6 +143,7 @@ def _bought(budget_s: float, finished: int, started: int, groups: Sequence[Cells
         sum(run.record is not None or run.bought == "whole" for run in own)
         for cells in groups
         for own in cells.values()
+        if own
     ]
     fewest, most = min(counts), max(counts)
     seeds = count(most, "seed") if fewest == most else f"{fewest} to {count(most, 'seed')}"
@@ -178,7 +179,7 @@ def _suite_blocks(
     yield Paragraph(f"{sentence(setting_label(expanded))} · seeds {listed(expanded.seeds)}.")
     header = ["cell", "done", "to do", "one run", "left on\none worker"]
     header += ["in budget"] if budget else []
-    rows = [_row(id_, runs)[: len(header)] for id_, runs in cells.items()]
+    rows = [_row(id_, runs)[: len(header)] for id_, runs in cells.items() if runs]
     yield Table(header, rows, "l" + "r" * (len(header) - 1))
     serves = {name for runs in cells.values() for run in runs for name, _ in run.cells}
     if shared := serves - {suite.name}:

@@ -111,6 +111,13 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
     return Stage(tmp_path, monkeypatch)
 
 
+def test_workers_share_a_plan(stage: Stage) -> None:
+    summary = stage.work(stage.plan(12), workers=2)
+    assert list(summary.ended.values()) == ["done"] * 12
+    assert len({key for *_, key in stage.attempts()}) == 12
+    assert len({pid for pid, *_ in stage.attempts()}) == 2
+
+
 def test_every_run_ends_once_and_one_process_serves_them_all(stage: Stage) -> None:
     runs = stage.plan(5)
     summary = stage.work(runs, "done", "diverged", "oom", "failed")

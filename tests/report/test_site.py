@@ -196,6 +196,31 @@ def test_the_readme_is_refreshed_between_its_marks_alone(site: Site) -> None:
     assert "(reports/figures/headline.svg)" in block
 
 
+def test_sizes_within_networks_never_take_the_place_of_errors(tmp_path: Path) -> None:
+    expanded = suite_under("table3_mask", tier="cpu")
+    for cell, error in (("local", 30.0), ("encoder-decoder", 20.0)):
+        for seed in (1, 2, 3):
+            plant(tmp_path, expanded, cell, seed, test=[error, error + seed / 10])
+    for cell, size in (("attention-164/arl", 10.0), ("attention-164/nal", 1.0)):
+        for seed in (1, 2, 3, 4):  # more runs than the table of errors has
+            factory.with_signals(tmp_path, cell, seed, size, 20.0 / size)
+    found = report(["mechanism", "table3_mask"], tmp_path)
+    assert found.headline is not None
+    assert found.headline.suite == "table3_mask"
+    text = render(Document(readme_blocks(found, draw(found), "reports")), "markdown")
+    assert "figures/headline.svg" in text
+    first, second, *rest = re.findall(r"^- (.*?)\.?: \*\*", text, re.M)
+    assert {first, second} == {
+        "The encoder-decoder mask beats local convolutions",
+        "Under naive attention the features of the deepest stage are smaller than under ARL",
+    }
+    assert "Under naive attention the gradient at the first convolution is larger than" in rest[0]
+    assert text.count("; a claim of ours.") == len(rest)
+    (far,) = re.findall(r"Test errors of these networks are .*", text)
+    assert "in tier cpu; the published ones" in far
+    assert "mechanism" not in far
+
+
 def test_pages_and_figures_that_are_no_longer_made_go_away(tmp_path: Path) -> None:
     folder = tmp_path / "reports"
     (folder / "figures").mkdir(parents=True)

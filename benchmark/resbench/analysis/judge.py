@@ -198,15 +198,20 @@ class Report:
 
     @property
     def headline(self) -> JudgedTable | None:
-        """The table with most runs of claims about published test errors; the first of equals."""
-        of_errors = [table for table in self.with_runs if any(c.has_runs for c in table.claims)]
-        return max(of_errors, key=lambda table: len(table.runs), default=None)
+        """Of the tables with claims and published test errors that has most runs; or the first."""
+        found = [
+            table
+            for table in self.with_runs
+            if any(claim.has_runs for claim in table.claims)
+            and any(v.metric == "test_top1_err" and v.number and v.values for v in table.values)
+        ]
+        return max(found, key=lambda table: len(table.runs), default=None)
 
     def name(self, table: JudgedTable) -> str:
         """Return what tells a table's setting from the others here: its tier if that suffices."""
         setting, others = table.setting, [other.setting for other in self.with_runs]
         if setting.tier == "own":
-            return f"own setting of {table.suite}"
+            return f"the setting of {table.suite}"
         if len({other.id for other in others if other.schedule == setting.schedule}) == 1:
             return setting.schedule
         same = {other.id for other in others if other.label == setting.label}

@@ -94,7 +94,8 @@ def readme_blocks(report: Report, figures: Figures, folder: str) -> list[Block]:
     said += f" and {ours} of our own, {len(claims)} have runs so far"
     said += f": {_verdicts(claim for _, claim in claims)}." if claims else "."
     blocks: list[Block] = [Paragraph([Strong("What the runs show."), said, _elsewhere(report)])]
-    claims.sort(key=lambda pair: (pair[1].verdict in (*text.UNDECIDED, "not_learnt"), -pair[1].n))
+    unsure = (*text.UNDECIDED, "not_learnt")
+    claims.sort(key=lambda pair: (pair[1].verdict in unsure, pair[1].claim.ours, -pair[1].n))
     blocks += [Items([_claim_line(report, *pair) for pair in claims[:5]])] if claims else []
     blocks += _how_far(report, claims)
     for drawn in figures.get(README, ()):
@@ -122,12 +123,14 @@ def _claim_line(report: Report, table: JudgedTable, claim: JudgedClaim) -> Prose
     known = f", 95 % interval {text.amounts(claim, claim.interval)}" if claim.look else ""
     unit = "" if claim.claim.metric in SIGNAL_METRICS else " pp"
     published = text.signed(claim.published_pp)
+    source = f"published {published} pp" if published else "published without a number"
+    source = "a claim of ours" if claim.claim.ours else source
     seeds = count(claim.look or claim.n, "seed")
     return (
         f"{claim.claim.text.rstrip('.')}: ",
         Strong(text.CLAIMS[claim.verdict].text),
         f" in {report.name(table)}. Measured {text.amount(claim, claim.effect_pp)}{unit}{known}, "
-        f"{seeds}; published {published or 'without a number'}{' pp' if published else ''}.",
+        f"{seeds}; {source}.",
     )
 
 
@@ -206,7 +209,11 @@ def _claims(
     report: Report, claims: Sequence[tuple[JudgedTable, JudgedClaim]], runs: str = ""
 ) -> list[Block]:
     several = len(report.by_setting) > 1
-    suites = [f"{t.suite}, {report.name(t)}" if several else t.suite for t, _ in claims]
+    suites = [
+        f"{table.suite}, {report.name(table)}" if several and table.setting.tier != "own"
+        else table.suite
+        for table, _ in claims
+    ]  # fmt: skip
     return [claims_table(claims, {"suite": suites}, runs), Paragraph(EFFECTS)] if claims else []
 
 
@@ -214,7 +221,11 @@ def _how_far(
     report: Report, claims: Iterable[tuple[JudgedTable, JudgedClaim]]
 ) -> Iterator[Paragraph]:
     """Yield how far the networks behind claims have come, away from the published setting."""
-    far = dict.fromkeys(report.name(table) for table, _ in claims if not table.setting.published)
+    far = dict.fromkeys(
+        report.name(table)
+        for table, claim in claims
+        if not table.setting.published and claim.claim.metric not in SIGNAL_METRICS
+    )
     if ranges := [f"{_error_range(report.by_setting[name])} in {name}" for name in far]:
         yield Paragraph(
             f"Test errors of these networks are {listed(ranges)}; the published ones are of "

@@ -241,6 +241,13 @@ def test_an_interval_beyond_its_axis_ends_in_an_arrow() -> None:
     assert far.count("arrow") == 1
 
 
+def test_an_effect_that_no_axis_can_show_is_text_alone() -> None:
+    factor = Effect("×2 to ×3", None, None, None, (-1.0, 3.0))
+    text = page_of(Table(("claim", "interval"), (("claim", factor),), "lr"))
+    assert "×2 to ×3" in text
+    assert 'class="strip' not in text
+
+
 def test_groups_of_columns_have_a_title_above_them() -> None:
     header = ("network", "ARL\npublished", "measured", "NAL\npublished", "measured")
     text = page_of(Table(header, (("a", "1", "2", "3", "4"),), "lrrrr", (2, 2)))

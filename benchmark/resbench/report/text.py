@@ -202,7 +202,8 @@ def measured(value: JudgedValue) -> str:
     """Return what was measured: mean, spread and number of runs, or what was built."""
     if value.verdict == "skipped":
         return "-"
-    if METRICS[value.metric].kind in {"count", "text"}:
+    spreads = value.is_error or value.metric in {*SIGNAL_METRICS, "train_time_min"}
+    if not spreads:
         return value.built or percent(value.mean, 3)
     shown = [f"{value.diverged} diverged"] if value.diverged else []
     if value.mean is not None:

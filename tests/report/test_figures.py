@@ -222,7 +222,7 @@ def test_sizes_within_networks_stand_at_their_means_with_every_run(tmp_path: Pat
         for seed, factor in ((1, 1.0), (2, 10.0)):
             with_signals(tmp_path, cell, seed, size * factor, 1.0)
     table = judged(tmp_path, "mechanism")
-    figure = figures.signals(table)
+    figure = figures.signals(table, str(tmp_path))
     assert figure is not None
     assert len(figure.axes) == 4
     (mean,) = (line for line in figure.axes[0].lines if line.get_gid() == "value_at_start-0")
@@ -236,7 +236,7 @@ def test_sizes_within_networks_stand_at_their_means_with_every_run(tmp_path: Pat
     assert [label.get_text() for label in figure.axes[2].get_xticklabels()] == [
         "Attention-56", "Attention-92",
     ]  # fmt: skip
-    assert figures.signals(judged(tmp_path, "table3_mask")) is None
+    assert figures.signals(judged(tmp_path, "table3_mask"), str(tmp_path)) is None
 
 
 def test_hostile_labels_are_drawn_as_text(tmp_path: Path) -> None:

@@ -148,6 +148,11 @@ class JudgedTable:
         return any(cell.runs for cell in self.cells)
 
     @property
+    def published_test_errors(self) -> list[JudgedValue]:
+        """The values whose published number is a test error, with and without runs."""
+        return [v for v in self.values if v.metric == "test_top1_err" and v.number]
+
+    @property
     def origins(self) -> dict[str, int]:
         """Number of hyperparameters by origin; one with two origins counts in both."""
         counts = Counter(origin for _, origin in {(e.path, e.origin) for e in self.settings})
@@ -203,7 +208,7 @@ class Report:
             table
             for table in self.with_runs
             if any(claim.has_runs for claim in table.claims)
-            and any(v.metric == "test_top1_err" and v.number and v.values for v in table.values)
+            and any(value.values for value in table.published_test_errors)
         ]
         return max(found, key=lambda table: len(table.runs), default=None)
 

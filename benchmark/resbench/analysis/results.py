@@ -87,18 +87,19 @@ def seed_of(run: RunRecord | UnfinishedRun) -> int:
 
 
 def measured(run: RunRecord, metric: Metric) -> float | None:
-    """Return one run's number; None where its protocol does not measure it."""
+    """Return one run's number; None where its protocol does not measure it.
+
+    A run that diverged has no error, but the sizes within its network that were measured before.
+    """
+    if run.status == "diverged" and metric not in SIGNAL_METRICS:
+        return None
     value = METRICS[metric].read(run)
     return None if value is None else float(value)
 
 
 def all_measured(runs: Iterable[RunRecord], metric: Metric) -> list[float]:
-    """Return the numbers of finished runs, where their protocol has them.
-
-    A run that diverged has no error, but the sizes within its network that were measured before.
-    """
-    sizes = metric in SIGNAL_METRICS
-    found = [measured(run, metric) for run in runs if run.status == "done" or sizes]
+    """Return the numbers of the runs that have one."""
+    found = [measured(run, metric) for run in runs]
     return [value for value in found if value is not None]
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from resbench.analysis.arms import arms_of, seeds_in_order
 from resbench.analysis.declared import as_declared
 from resbench.analysis.names import SAME_SPLIT, SPLITS, data_label, listed, set_label
-from resbench.analysis.results import all_measured
+from resbench.analysis.results import all_measured, measured
 from resbench.analysis.tables import CellRuns, TableRuns
 from resbench.datasets import DATA_SETS
 from resbench.errors import UsageError
@@ -122,8 +122,7 @@ def _judge(
     if value.metric == "params_m":
         return _judge_size(value, parameters(cell), cell, table.expanded.context)
     values = tuple(all_measured(cell.records, value.metric))
-    found, without = summarise(values), len(cell.records) - len(values)
-    lost = min(len(cell.diverged), without)
+    found, lost = summarise(values), sum(measured(r, value.metric) is None for r in cell.diverged)
     mean, sd = _finite(found.mean), _finite(found.sd)
     value = replace(value, values=values, mean=mean, sd=sd, diverged=lost)
     if value.is_error:

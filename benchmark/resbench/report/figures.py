@@ -175,7 +175,7 @@ def noise(judged: JudgedTable, results: str) -> Figure | None:
 
 
 @_grid()
-def signals(judged: JudgedTable) -> Figure | None:
+def signals(judged: JudgedTable, results: str) -> Figure | None:
     """Draw sizes within networks, every run and the mean, a panel a metric; None without them."""
     found = [v for v in judged.values if v.metric in SIGNAL_METRICS and v.values]
     if not found:
@@ -253,7 +253,7 @@ def published_and_measured(judged: JudgedTable) -> Figure | None:
     The two are of different settings, so that a common axis would hide both orders. None without
     a run of a published test error.
     """
-    errors = [value for value in judged.values if value.metric == "test_top1_err" and value.number]
+    errors = judged.published_test_errors
     measured = [value for value in errors if value.values]
     if not measured:
         return None

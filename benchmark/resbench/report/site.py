@@ -89,7 +89,7 @@ def draw(found: Report, *, claims: bool = True) -> dict[tuple[str, str], tuple[F
         kinds = {
             "curves": ("Errors over epochs and the time of a run", figures.learning_curves),
             "noise": ("Test error over label noise", figures.noise),
-            "signals": ("Sizes within the networks", lambda table, _: figures.signals(table)),
+            "signals": ("Sizes within the networks", figures.signals),
             "confusions": ("For which class each class is taken", figures.confusions),
         }
         drawn[table.suite, setting.id] = tuple(

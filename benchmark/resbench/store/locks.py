@@ -119,7 +119,7 @@ def is_locked(folder: Path) -> bool:
         return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError as error:  # with any other error nobody can hold a lock here
+    except OSError as error:  # with any other error no process can hold a lock here
         return isinstance(error, BlockingIOError)
     finally:
         os.close(descriptor)

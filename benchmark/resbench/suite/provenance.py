@@ -7,14 +7,14 @@ table's own variables and come from its first source. Tier and command line alwa
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from resbench.suite.expand import Cell, Expanded, Leaf, Path_
 from resbench.suite.load import PAPER, Loaded
 from resbench.suite.schema import Mark, Origin
-from resbench.suite.spec import RunSpec
+from resbench.suite.spec import RunSpec, dotted
 
 UNMARKED = "set here without saying where it comes from"
 """Reason of a value that no ``provenance`` covers; shipped suites have none."""
@@ -39,21 +39,13 @@ def ledger(expanded: Expanded, cell: Cell) -> list[Entry]:
     if cell.spec is None:
         return []
     entries = []
-    for path, value in _leaves(cell.spec.canonical()):
+    for name, value in dotted(cell.spec.canonical()):
+        path = tuple(name.split("."))
         leaf = cell.leaves.get(path)
         mark = _mark(expanded, path, leaf) if leaf else _context_mark(expanded, path, cell.spec)
         layer = leaf.layer if leaf else "context"
-        entries.append(Entry(".".join(path), value, mark.origin, mark.place, mark.reason, layer))
+        entries.append(Entry(name, value, mark.origin, mark.place, mark.reason, layer))
     return entries
-
-
-def _leaves(value: Mapping[str, Any], path: Path_ = ()) -> Iterator[tuple[Path_, Any]]:
-    """Yield every value that is not a mapping; a list is one leaf."""
-    for key, item in value.items():
-        if isinstance(item, dict):
-            yield from _leaves(item, (*path, key))
-        else:
-            yield (*path, key), item
 
 
 def _mark(expanded: Expanded, path: Path_, leaf: Leaf) -> Mark:

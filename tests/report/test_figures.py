@@ -17,7 +17,7 @@ from resbench.report.text import sentence
 from tests.factory import JPEG, plant, suite_under, with_signals
 
 NOISE = "table4_noise"
-PER_TABLE = (figures.learning_curves, figures.noise, figures.confusions)
+PER_TABLE = (figures.learning_curves, figures.noise, figures.signals, figures.confusions)
 SUITES = Path(__file__).parents[1] / "analysis" / "suites"
 
 
@@ -34,6 +34,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for number, cell in enumerate(expanded.cells):
             for seed in seeds:
                 plant(folder, expanded, cell.id, seed, test=[80.0, 70.0, 60.0 + number + seed / 10])
+    for cell in suite_under("mechanism").cells:
+        with_signals(folder, cell.id, 1, 10.0, 1.0)
     return folder
 
 
@@ -97,14 +99,14 @@ def test_every_figure_names_its_tier_and_its_data_set(results: Path, kind: str) 
     ElementTree.fromstring(figures.svg(figure))
 
 
-@pytest.mark.parametrize("suite", ["table3_mask", NOISE])
+@pytest.mark.parametrize("suite", ["table3_mask", NOISE, "mechanism"])
 def test_nothing_leaves_a_figure_or_runs_into_its_title(results: Path, suite: str) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     table = judged(results, suite)
     drawn = [draw(table, str(results)) for draw in PER_TABLE]
     drawn += [figures.claims({"tier cpu": [table]}), figures.published_and_measured(table)]
-    assert sum(figure is not None for figure in drawn) >= 4
+    assert sum(figure is not None for figure in drawn) >= (1 if suite == "mechanism" else 4)
     for figure in filter(None, drawn):
         canvas = FigureCanvasAgg(figure)
         canvas.draw()

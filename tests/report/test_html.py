@@ -30,7 +30,7 @@ from resbench.report.document import (
 )
 from resbench.report.render import render
 from tests.cli.invoke import invoke
-from tests.factory import JPEG, diverge, plant, suite_under
+from tests.factory import JPEG, diverge, plant, suite_under, with_signals
 
 SUITE = "table3_mask"
 VOID = {"meta", "link", "br", "path", "circle", "use", "input"}
@@ -179,6 +179,20 @@ def test_the_effect_of_a_claim_opens_its_runs(
     assert opened is not None
     assert [f"results/runs/{run.key[:16]}/" in opened[0] for run in runs] == [True, True]
     assert other.key[:16] not in opened[0]
+
+
+def test_the_effect_of_a_claim_about_sizes_opens_the_size_of_every_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with_signals(tmp_path / "results", "attention-164/arl", 1, 1000.0, 1.0)
+    with_signals(tmp_path / "results", "attention-164/nal", 1, 100.0, 1.0, diverged=True)
+    page = tmp_path / "page.html"
+    command = ("report", "mechanism", "--results", tmp_path / "results", "--output", page)
+    assert invoke(capsys, *command).code == 0
+    opened = re.search(r">×10</button>\s*<div popover.*?</table>", page.read_text(), re.S)
+    assert opened is not None
+    rows = re.findall(r'<tr>\s*<th scope="row">.*?</tr>', opened[0], re.S)
+    assert [re.findall(r'data-value="([0-9.]+)"', row) for row in rows] == [["3.0"], ["2.0"]]
 
 
 def test_claims_are_grouped_by_their_table() -> None:

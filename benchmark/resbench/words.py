@@ -13,7 +13,7 @@ def count(number: int, noun: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a duration in readable units: 42 s, 7 min, 3 h 20 min, 4.5 days."""
+    """Return a duration in readable units: 42 s, 7 min, 3 h 20 min, 4.5 days, 767 days."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
@@ -21,7 +21,8 @@ def duration(seconds: float) -> str:
         return f"{minutes} min"
     if minutes < 48 * 60:
         return f"{minutes // 60} h {minutes % 60:02d} min"
-    return f"{minutes / 1440:.1f} days"
+    days = minutes / 1440
+    return f"{days:,.0f} days" if days >= 100 else f"{days:.1f} days"
 
 
 def invocation(verb: str, results: Path, arguments: Iterable[str] = ()) -> str:

@@ -96,15 +96,17 @@ def test_with_nothing_run_a_named_suite_shows_what_is_published_and_says_not_run
 def test_the_format_follows_the_output_and_the_file_is_whole(
     tmp_path: Path, capsys: Capture
 ) -> None:
-    for name in ("report.json", "report.csv", "report.md", "report.txt"):
+    for name in ("report.json", "report.csv", "report.md", "report.txt", "report.markdown"):
         path = tmp_path / "a folder" / name
         path.parent.mkdir(exist_ok=True)
-        assert invoke(capsys, "report", "table3_mask", "--output", path).out == ""
+        named = ("--format", "markdown") if path.suffix == ".markdown" else ()
+        assert invoke(capsys, "report", "table3_mask", "--output", path, *named).out == ""
     assert json.loads((path.parent / "report.json").read_text())["schema"] == SCHEMA
     rows = list(csv.DictReader(io.StringIO((path.parent / "report.csv").read_text())))
     assert {row["row"] for row in rows} == {"local", "encoder-decoder", "local-same-units"}
     assert (path.parent / "report.md").read_text().startswith("# Replication report\n")
-    assert "Replication report" in path.read_text()
+    assert path.read_text() == (path.parent / "report.md").read_text()
+    assert "Replication report" in (path.parent / "report.txt").read_text()
 
 
 def test_strict_is_exit_4_until_every_claim_is_confirmed(tmp_path: Path, capsys: Capture) -> None:

@@ -68,6 +68,29 @@ def test_with_nothing_run_a_table_shows_what_is_published_and_what_would_train_i
     assert text.count("$ resbench run") == text.count(f"$ resbench run {SUITE}\n") == 1
 
 
+def test_a_claim_about_several_networks_says_which_of_them_still_lack_runs() -> None:
+    factory.finish(RESULTS, suite_under("table1_arl_vs_nal"), ARL, 1, 6.0)
+    text = shown(report_document(report(["table1_arl_vs_nal"], RESULTS)))
+    assert "1.21 pp; without runs: attention-164/arl, attention-128/arl, attention-92/arl)" in text
+    assert "Attention-164. (Table 3; published 2.87 pp)" in text  # it has none at all
+
+
+def test_an_undecided_effect_the_other_way_shows_the_p_against_the_claim() -> None:
+    suite = suite_under("table3_mask")
+    for seed in (1, 2, 3):
+        factory.finish(RESULTS, suite, "encoder-decoder", seed, 6.0 + seed / 10)
+        factory.finish(RESULTS, suite, "local", seed, 5.9 + seed / 10)
+    found = report(["table3_mask"], RESULTS)
+    (claim,) = (claim for claim in found.tables[0].claims if claim.has_runs)
+    assert claim.verdict == "undecided"
+    assert claim.p_against is not None
+    assert claim.p is not None
+    assert claim.p > 0.5 > claim.p_against
+    assert f"p = {claim.p_against:.2g} ({claim.p_against_adjusted:.2g} for all" in shown(
+        report_document(found)
+    )
+
+
 def test_every_note_number_leads_to_a_note() -> None:
     blocks = document().blocks
     rows = [row for block in blocks if isinstance(block, Table) for row in block.rows]

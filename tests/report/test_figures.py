@@ -220,23 +220,24 @@ def test_claims_of_several_settings_share_a_figure_and_differ_in_marker(results:
 
 
 def test_sizes_within_networks_stand_at_their_means_with_every_run(tmp_path: Path) -> None:
-    for cell, size in (("attention-56/arl", 10.0), ("attention-92/arl", 100.0)):
+    sizes = {"attention-56/arl": 10.0, "attention-92/arl": 100.0, "attention-236/arl": 1000.0}
+    for cell, size in sizes.items():
         for seed, factor in ((1, 1.0), (2, 10.0)):
             with_signals(tmp_path, cell, seed, size * factor, 1.0)
     table = judged(tmp_path, "mechanism")
     figure = figures.signals(table, str(tmp_path))
     assert figure is not None
     assert len(figure.axes) == 4
-    (mean,) = (line for line in figure.axes[0].lines if line.get_gid() == "value_at_start-0")
-    assert np.asarray(mean.get_ydata()).tolist() == pytest.approx([1.5, 2.5])
-    runs = [
-        np.asarray(line.get_ydata()).tolist()
-        for line in figure.axes[0].lines
-        if line.get_marker() == "o"
-    ]
-    assert runs == [pytest.approx([1, 2]), pytest.approx([2, 3])]
+    lines = [(line, np.asarray(line.get_ydata()).tolist()) for line in figure.axes[0].lines]
+    means = {line.get_gid(): values for line, values in lines if line.get_marker() == "_"}
+    assert means == {  # no line joins networks after other numbers of steps
+        "value_at_start-0": pytest.approx([1.5, 2.5]),
+        "value_at_start-0(1 step)": pytest.approx([3.5]),
+    }
+    runs = [values for line, values in lines if line.get_marker() == "o" and values]
+    assert runs == [pytest.approx([1, 2]), pytest.approx([2, 3]), pytest.approx([3, 4])]
     assert [label.get_text() for label in figure.axes[2].get_xticklabels()] == [
-        "Attention-56", "Attention-92",
+        "Attention-56", "Attention-92", "Attention-236\n(1 step)",
     ]  # fmt: skip
     assert figures.signals(judged(tmp_path, "table3_mask"), str(tmp_path)) is None
 

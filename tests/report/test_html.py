@@ -156,7 +156,7 @@ def test_the_data_inside_are_the_json_report(made: tuple[Path, str]) -> None:
 
 
 def test_curves_are_text_and_marks_with_names(made: tuple[Path, str]) -> None:
-    figure, confusions = re.findall(r"<figure.*?</figure>", made[1], re.S)
+    _, figure, confusions = re.findall(r"<figure.*?</figure>", made[1], re.S)
     assert re.search(r"<text[^>]*>predicted class</text>", confusions)
     assert re.search(r"<text[^>]*>epoch</text>", figure)
     assert re.search(r'id="f\d+-curve-1-1-test"', figure)
@@ -193,6 +193,9 @@ def test_the_effect_of_a_claim_about_sizes_opens_the_size_of_every_run(
     assert opened is not None
     rows = re.findall(r'<tr>\s*<th scope="row">.*?</tr>', opened[0], re.S)
     assert [re.findall(r'data-value="([0-9.]+)"', row) for row in rows] == [["3.0"], ["2.0"]]
+    strip = page.read_text()
+    assert re.search(r'class="dot hollow".*?<title>measured ×10</title>', strip, re.S)
+    assert re.search(r'class="axis".*?>×1</span>', strip)
 
 
 def test_claims_are_grouped_by_their_table() -> None:

@@ -21,7 +21,7 @@ VERBS = {
     "cancel": "End the Slurm jobs of a results folder.",
     "new": "Start a paper of your own.",
     "validate": "Check suite files.",
-    "verify": "Recompute every record's numbers from its predictions.",
+    "verify": "Recompute every record's errors from its predictions.",
     "masks": "Draw what the soft masks of trained networks do to images.",
     "explain": "Say why a measured error differs from the published one.",
     "compare": "Compare two results folders, run by run.",

@@ -81,9 +81,12 @@ def _format(given: str | None, output: Path | None) -> str:
         return given or "text"
     suffixes = {row.suffix: name for name, row in FORMATS.items()}
     known = suffixes.get(output.suffix)
-    if known is None and output.suffix:
+    if known is None and output.suffix and not given:
         allowed = ", ".join(suffixes)
-        raise UsageError(f"--output {output}: unknown format {output.suffix}. Use {allowed}.")
+        raise UsageError(
+            f"--output {output}: unknown format {output.suffix}. Use {allowed}, or name one with "
+            "--format."
+        )
     if given and known and given != known and output.suffix != ".txt":
         raise UsageError(
             f"--output {output}: the suffix means {known}, but --format is {given}. Leave --format "

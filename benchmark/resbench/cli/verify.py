@@ -1,4 +1,4 @@
-"""``resbench verify``: recompute every record's numbers from its predictions."""
+"""``resbench verify``: recompute every record's errors from its predictions."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from resbench.words import count
 @click.command("verify")
 @results_to_read_option(needed=True)
 def command(results: Path) -> int:
-    """Recompute every record's numbers from its predictions.
+    """Recompute every record's errors from its predictions.
 
     Checks the digests of spec.json, metrics.jsonl, predictions.npz, record.json and any
     weights.safetensors, the run key, and every error and loss, computed again; so it finds a record
-    that was edited, copied or forged. Not timing.jsonl, which holds only the times that reports
-    show. Exit 1 if a record does not fit.
+    that was edited or copied, and a forged error. Sizes of features and gradients are as the run
+    measured them: only training it again repeats them. Not checked: timing.jsonl, which holds only
+    the times that reports show. Exit 1 if a record does not fit.
     """
     from resbench.store.layout import RunFolder
     from resbench.store.scan import scan

@@ -68,6 +68,8 @@ class Effect:
     axis: tuple[float, float]
     """Its ends, the same in every row of a table; an interval beyond them is cut off."""
     tone: Tone = "open"
+    power: bool = False
+    """Whether numbers are powers of ten, and to be read as factors."""
 
 
 Cell = str | Number | Link | Verdict | Effect

@@ -194,15 +194,20 @@ def signals(judged: JudgedTable, results: str) -> Figure | None:
                 rows.index(cells[value.cell].row): value for value in found
                 if value.metric == metric and cells[value.cell].column == hue
             }  # fmt: skip
-            at, means = list(own), [value.mean for value in own.values()]
-            axes.plot(at, means, "_-", color=colour, label=hue, gid=f"{metric}-{hues.index(hue)}")
+            # a line joins what is alike, not networks after 100 steps with others after one
+            for alike in dict.fromkeys(map(_bracketed, rows)):
+                at = [x for x in own if _bracketed(rows[x]) == alike]
+                axes.plot(at, [own[x].mean for x in at], "_-", color=colour,
+                          gid=f"{metric}-{hues.index(hue)}{alike}")  # fmt: skip
             for x, value in own.items():
                 axes.plot([x] * len(value.values), value.values, "o", color=colour, alpha=0.6)
+            axes.plot([], [], "o-", color=colour, label=hue)
         axes.set_title(_wrapped(METRICS[metric].label, 60))
-        axes.set_xticks(range(len(rows)), [_wrapped(_short(row), 12) for row in rows])
+        axes.set_ylabel("powers of ten")
+        axes.set_xticks(range(len(rows)), [_wrapped(row, 13) for row in rows], fontsize=7)
         axes.grid(axis="x", visible=False)
     _legend_below(figure, parts[0])
-    _title(figure, judged)
+    _title(figure, judged, seeds="every run, and the mean")
     return figure
 
 
@@ -242,7 +247,10 @@ def confusions(judged: JudgedTable, results: str) -> Figure | None:
         axes.tick_params(labelbottom=lowest)
         axes.set_xlabel("predicted class" if lowest else "")
         axes.set_ylabel("true class" if i % across == 1 % across else "")
-    _title(figure, judged, "Percent of the images of a class that are taken for another")
+    _title(
+        figure, judged, "Percent of the images of a class that are taken for another",
+        seeds=of_seeds((len(cell.done) for cell in judged.cells if cell.done), "mean"),
+    )  # fmt: skip
     return figure
 
 
@@ -260,12 +268,9 @@ def published_and_measured(judged: JudgedTable) -> Figure | None:
     import seaborn as sns
 
     columns = [name for name in judged.columns if any(value.column == name for value in errors)]
-    rows, run = (
-        [name for name in judged.rows if any(value.row == name for value in own)]
-        for own in (errors, measured)
-    )
+    rows = [name for name in judged.rows if any(value.row == name for value in errors)]
     figure = _figure(WIDTH_IN, 3.2)
-    left, right = figure.subplots(1, 2, width_ratios=(len(rows) + 1, len(run) + 1))
+    left, right = figure.subplots(1, 2)
     colours = sns.color_palette("colorblind", len(columns))
     for i, (column, colour) in enumerate(zip(columns, colours, strict=True)):
         shift = 0.12 * (2 * i - len(columns) + 1)
@@ -275,7 +280,7 @@ def published_and_measured(judged: JudgedTable) -> Figure | None:
         numbers = [float(value.number) for value in own]
         left.plot(at, numbers, "D", color=colour, gid=f"published-{i}", **open_)
         own = [value for value in measured if value.column == column]
-        at = [run.index(value.row) + shift for value in own]
+        at = [rows.index(value.row) + shift for value in own]
         for x, value in zip(at, own, strict=True):
             dots = [x] * len(value.values)
             right.plot(dots, value.values, "o", color=colour, alpha=0.6, markersize=5)
@@ -283,17 +288,20 @@ def published_and_measured(judged: JudgedTable) -> Figure | None:
         look = {"color": colour, "linewidth": 1.5, "markersize": 10, "markeredgewidth": 1.5}
         means = [value.mean for value in own]
         right.plot(at, means, marker="_", label=label, gid=f"measured-{i}", **look)
-    for axes, shown in ((left, rows), (right, run)):
-        labels = [_wrapped(_short(judged.rows[row]), 14) for row in shown]
-        axes.set_xticks(range(len(shown)), labels)
-        axes.set_xlim(-0.5, len(shown) - 0.5)
+    run = {value.row for value in measured}
+    for axes, there in ((left, set(rows)), (right, run)):
+        labels = [_wrapped(_short(judged.rows[row]), 14) for row in rows]
+        lacking = [label if row in there else f"{label}\n(not run)"
+                   for row, label in zip(rows, labels, strict=True)]  # fmt: skip
+        axes.set_xticks(range(len(rows)), lacking)
+        axes.set_xlim(-0.5, len(rows) - 0.5)
         axes.grid(axis="x", visible=False)
         axes.margins(y=0.15)
     setting = judged.setting.changes or judged.setting.schedule
     cited = f"{judged.sources[0].title}, {judged.sources[0].where}"
-    where = _wrapped(sentence(setting), 120 * (len(run) + 1) // (len(rows) + len(run) + 2))
-    left.set(title=f"Published\n{_wrapped(cited, 66)}", ylabel="test error (%)")
-    right.set(title=f"Measured: every run, and the mean\n{where}")
+    left.set(title=f"Published\n{_wrapped(cited, 60)}", ylabel="test error (%)")
+    right.set(title=f"Measured, on a scale of its own: every run, and the mean\n"
+                    f"{_wrapped(sentence(setting), 60)}")  # fmt: skip
     _legend_below(figure, right)
     _head(figure, judged.title)
     return figure
@@ -382,7 +390,8 @@ def picture(figure: Figure, suffix: str, **options: Any) -> bytes:
     return buffer.getvalue()
 
 
-# Places in the colour-blind palette, in which 2 is green, 9 sky blue, 3 vermilion, 7 grey.
+# Places in the colour-blind palette: 0 blue, 1 orange, 2 green, 3 vermilion, 4 purple, 7 grey,
+# 9 sky blue; not 8, the yellow, which is hardly seen on white.
 _COLOURS: Mapping[ClaimKind, int] = {
     "confirmed": 2,
     "holds_here": 2,
@@ -392,7 +401,7 @@ _COLOURS: Mapping[ClaimKind, int] = {
     "leans_for": 9,
     "leans_against": 4,
     "undecided": 7,
-    "not_learnt": 8,
+    "not_learnt": 0,
 }
 TEST = "test"
 _CURVES: Mapping[str, Mapping[str, Any]] = {
@@ -482,11 +491,11 @@ def _draw_times(axes: Axes, runs: pd.DataFrame, hues: Sequence[str]) -> None:
     axes.set(xlabel=_wrapped(f"minutes of a run, wall clock, on {devices}", 110))
 
 
-def _title(figure: Figure, judged: JudgedTable, *more: str) -> None:
+def _title(figure: Figure, judged: JudgedTable, *more: str, seeds: str = "") -> None:
     """Name the table, its setting, its data set, and what the marks are made of."""
     setting = judged.setting
     overrides = set_label(setting.context.overrides)
-    seeds = of_seeds(len(cell.done) for cell in judged.cells if cell.done)
+    seeds = seeds or of_seeds(len(cell.done) for cell in judged.cells if cell.done)
     where = f"{setting.schedule}, data {listed(map(data_label, setting.data))}"
     said = (sentence(part) for part in (where, overrides, seeds, *more) if part)
     _head(figure, judged.title, f"{'. '.join(said)}.")
@@ -518,6 +527,11 @@ def as_text(text: str) -> str:
 
 def _wrapped(text: str, width: int) -> str:
     return textwrap.fill(as_text(text), width)
+
+
+def _bracketed(label: str) -> str:
+    """Return the parts of a label in brackets."""
+    return "".join(re.findall(r"\(.*?\)", label))
 
 
 def _short(label: str) -> str:

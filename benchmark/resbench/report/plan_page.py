@@ -11,10 +11,11 @@ from resbench.analysis import SCHEMA
 from resbench.analysis.names import listed, setting_label
 from resbench.analysis.plan import PlannedTime, Power, buy, claim_powers, total_s
 from resbench.report.document import Block, Command, Document, Heading, Items, Paragraph, Table
-from resbench.report.text import percent, sentence
+from resbench.report.text import factor, percent, sentence
 from resbench.runner.devices import Device, like_the_first
 from resbench.stats.multiplicity import ALPHA
 from resbench.suite.expand import Expanded
+from resbench.suite.schema import SIGNAL_METRICS
 from resbench.words import count, duration
 
 ESTIMATED = "~"
@@ -206,22 +207,30 @@ def _row(cell: str, runs: Sequence[PlannedTime]) -> tuple[str, ...]:
 def _power_blocks(powers: Sequence[Power]) -> Iterator[Block]:
     yield Paragraph("What the claims can decide, before anything more is trained:")
     rows = [
-        (p.claim.text, percent(p.published_pp), str(p.seeds), percent(p.spread.sd_pp),
-         percent(p.detectable_pp) if math.isfinite(p.detectable_pp) else "nothing", answer(p))
+        (p.claim.text, _size(p, p.published_pp), str(p.seeds), _size(p, p.spread.sd_pp),
+         _size(p, p.detectable_pp) if math.isfinite(p.detectable_pp) else "nothing", answer(p))
         for p in powers
     ]  # fmt: skip
-    header = ("claim", "published\npp", "seeds", "sd\npp", "detects\npp", "seeds to decide")
+    header = ("claim", "published", "seeds", "sd", "detects", "seeds for\nthe published")
     yield Table(header, rows, "lrrrrl")
-    sources = listed(dict.fromkeys(f"{p.spread.sd_pp:.2f} {p.spread.source}" for p in powers))
+    sources = listed(dict.fromkeys(f"{_size(p, p.spread.sd_pp)} {p.spread.source}" for p in powers))
     family = max(Counter(power.claim.ours for power in powers).values())
     few = "; fewer than 3 seeds decide nothing" if powers[0].seeds < 3 else ""
     yield Paragraph(
         "Detects: the smallest true difference that these seeds find with probability 0.8 at "
         f"{ALPHA:.0%}, after Holm's correction for {count(family, 'claim')}{few}. Claims are "
-        "judged at 3, 5 and 8 seeds. Seeds to decide: of these, the number that finds the "
-        "published difference; in a chain, every step of it. Published: in a chain, the smallest "
-        f"step. Sd of one run: {sources}."
+        "judged at 3, 5 and 8 seeds. Seeds for the published: of these, the number that finds a "
+        "difference as large as the published one; in a chain, every step of it; fewer may find a "
+        "larger one. Published: in a chain, the smallest step. Differences are in percentage "
+        f"points, of sizes within a network factors. Sd of one run: {sources}."
     )
+
+
+def _size(power: Power, value: float | None) -> str:
+    """Return points, or the factor that they are of a size within a network."""
+    if value is None or power.claim.metric not in SIGNAL_METRICS:
+        return percent(value)
+    return f"×{factor(value)}"
 
 
 def _suite_data(expanded: Expanded, cells: Cells, powers: Sequence[Power]) -> dict[str, Any]:

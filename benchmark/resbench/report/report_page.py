@@ -13,6 +13,7 @@ from resbench.analysis.claims import JudgedClaim
 from resbench.analysis.judge import JudgedTable, Report
 from resbench.analysis.names import SPLITS, data_label, listed
 from resbench.analysis.rows import cell_rows
+from resbench.analysis.values import ValueKind
 from resbench.datasets import DATA_SETS
 from resbench.report import text
 from resbench.report.document import (
@@ -40,6 +41,8 @@ from resbench.words import count
 Figures = Mapping[tuple[str, str], tuple[Figure, ...]]
 """By suite and id of the setting; those of all suites have neither."""
 ALL, README, MASKS = ("", ""), ("", "README"), ("", "masks")
+MOST_CLAIMS = 6
+"""Listed in a README."""
 JUDGED = ("replicated", "better", "worse", "undecided")
 """Verdicts on a published error at its own setting."""
 
@@ -59,15 +62,15 @@ def report_document(
     """
     figures = figures or {}
     blocks: list[Block] = [Heading(1, "Replication report"), *_finding(report), _sources(report)]
-    blocks += figures.get(README, ()) if index else ()
-    if index or len(report.by_suite) > 1:
+    blocks += figures.get(README, ())
+    several = index or len(report.by_suite) > 1
+    if several:
         shown = list(report.claims())
-        # a page that draws the claims in their table has its picture below it
-        drawn = figures.get(ALL if index else README, ())
-        claims = [*_claims(report, shown, runs), *_how_far(report, shown), *drawn]
+        claims = [*_claims(report, shown, runs), *_how_far(report, shown)]
+        claims += figures.get(ALL, ()) if index else ()  # elsewhere the table itself draws them
         blocks += _section("Claims", [*claims, _method(report, method)])
         blocks += _section("Suites", [_suites_table(report, links=index)])
-    blocks += _suites(report, figures, runs) if not index else ()
+    blocks += _suites(report, figures, runs, legend=not several) if not index else ()
     blocks += _section("What the masks do", _masks(figures))
     blocks += _section("Published errors", [*_published(report), *_mislabelled(report)])
     blocks += _section("Where the runs come from", _provenance(report))
@@ -79,13 +82,14 @@ def suite_document(report: Report, suite: str, figures: Figures) -> Document:
     """Return the page of one suite."""
     heading = Heading(1, f"{suite}: {report.by_suite[suite][0].title}")
     way = Paragraph([Link("All tables", "README.md")])
-    return Document([heading, way, *_suite(report, suite, figures, "")], report.by_suite[suite])
+    blocks = _suite(report, suite, figures, "", legend=True)
+    return Document([heading, way, *blocks], report.by_suite[suite])
 
 
 def readme_blocks(report: Report, figures: Figures, folder: str) -> list[Block]:
     """Return what was found, in words and in one picture, for a README above the pages' ``folder``.
 
-    The claims that are decided come first, then those with most seeds.
+    What is decided comes first, of that the claims of the sources.
     """
     claims = list(report.claims(closest=True))
     asked = [claim.claim for tables in report.by_suite.values() for claim in tables[0].claims]
@@ -94,17 +98,28 @@ def readme_blocks(report: Report, figures: Figures, folder: str) -> list[Block]:
     said += f" and {ours} of our own, {len(claims)} have runs so far"
     said += f": {_verdicts(claim for _, claim in claims)}." if claims else "."
     blocks: list[Block] = [Paragraph([Strong("What the runs show."), said, _elsewhere(report)])]
-    unsure = (*text.UNDECIDED, "not_learnt")
-    claims.sort(key=lambda pair: (pair[1].verdict in unsure, pair[1].claim.ours, -pair[1].n))
-    blocks += [Items([_claim_line(report, *pair) for pair in claims[:5]])] if claims else []
+    claims.sort(key=_interest)
+    blocks += (
+        [Items([_claim_line(report, *pair) for pair in claims[:MOST_CLAIMS]])] if claims else []
+    )
+    blocks += _settings(report, [table for table, _ in claims])
     blocks += _how_far(report, claims)
     for drawn in figures.get(README, ()):
         blocks.append(replace(drawn, path=f"{folder}/{drawn.path}"))
-    if claims:
-        blocks.append(Fold(f"All claims with runs ({len(claims)})", _claims(report, claims)))
     way = Link(f"{folder}/", f"{folder}/README.md")
-    more = " has the tables, what differs from the published setting, and the runs behind it all."
+    more = (
+        " has every claim and table, what differs from the published setting, and the runs behind "
+        "it all."
+    )
     return [*blocks, Paragraph([way, more])]
+
+
+def _interest(pair: tuple[JudgedTable, JudgedClaim]) -> tuple[bool, bool, bool, bool, int]:
+    """Sort key: what is decided, what a source claims, and errors before sizes come first."""
+    verdict, claim = pair[1].verdict, pair[1].claim
+    about_sizes = claim.metric in SIGNAL_METRICS
+    unsure = verdict in text.UNDECIDED
+    return unsure, claim.ours, verdict == "not_learnt", about_sizes, -pair[1].n
 
 
 def _section(title: str, blocks: Iterable[Block]) -> list[Block]:
@@ -115,7 +130,8 @@ def _section(title: str, blocks: Iterable[Block]) -> list[Block]:
 
 def _verdicts(claims: Iterable[JudgedClaim]) -> str:
     kinds = Counter(text.CLAIMS[claim.verdict].text for claim in claims)
-    return listed(f"{n} {words}" for words, n in kinds.items())
+    words = dict.fromkeys(verdict.text for verdict in text.CLAIMS.values())
+    return listed(f"{word} {kinds[word]}" for word in words if kinds[word])
 
 
 def _claim_line(report: Report, table: JudgedTable, claim: JudgedClaim) -> Prose:
@@ -152,9 +168,17 @@ def _elsewhere(report: Report) -> str:
     if any(table.setting.published for table in report.with_runs):
         return ""
     return (
-        " No run is at the published setting: nothing here confirms or refutes a published "
-        "number, and a verdict on a claim holds for its setting only."
+        " No run is at the published setting: nothing here confirms or refutes any of "
+        f"{count(len(_errors(report)), 'published error')}, and a verdict on a claim holds for its "
+        "setting only."
     )
+
+
+def _settings(report: Report, tables: Iterable[JudgedTable]) -> Iterator[Paragraph]:
+    """Yield what the settings of these tables are, away from the published one."""
+    changes = {report.name(table): table.setting.changes for table in tables}
+    if said := [f"{text.sentence(name)}: {what}." for name, what in changes.items() if what]:
+        yield Paragraph(" ".join(said))
 
 
 def _setting_line(name: str, tables: Sequence[JudgedTable]) -> Prose:
@@ -238,8 +262,9 @@ def _masks(figures: Figures) -> Iterator[Block]:
     for figure in figures.get(MASKS, ()):
         yield Paragraph(
             "Trunk, soft mask and output of every stage for test images, averaged over channels. "
-            "Drawn by `resbench masks` from the final weights, which are not kept here; each block "
-            "names its run."
+            "Every column has a scale of its own, with its ends below it, so a mask that hardly "
+            "varies looks as strong as one that does. Drawn by `resbench masks` from the final "
+            "weights, which are not kept here; each block names its run."
         )
         yield figure
 
@@ -271,13 +296,7 @@ def _error_range(tables: Sequence[JudgedTable]) -> str:
 
 def _published(report: Report) -> Iterator[Block]:
     """Yield what became of the published numbers."""
-    errors = [
-        [value.verdict for value in values]
-        for tables in report.by_suite.values()
-        for values in zip(*(table.values for table in tables), strict=True)
-        if values[0].is_error and values[0].number and values[0].verdict != "skipped"
-    ]
-    if errors:
+    if errors := _errors(report):
         # in the judged setting that is closest to the source's
         judged = [next((kind for kind in kinds if kind in JUDGED), None) for kinds in errors]
         verdicts = listed(f"{judged.count(kind)} {kind}" for kind in JUDGED if kind in judged)
@@ -296,6 +315,16 @@ def _published(report: Report) -> Iterator[Block]:
             f"{same} of {same + other} published sizes, layers and depths are those of the "
             "networks as built, after rounding."
         )
+
+
+def _errors(report: Report) -> list[list[ValueKind]]:
+    """Return the verdicts on each published error, one for each setting of its suite."""
+    return [
+        [value.verdict for value in values]
+        for tables in report.by_suite.values()
+        for values in zip(*(table.values for table in tables), strict=True)
+        if values[0].is_error and values[0].number and values[0].verdict != "skipped"
+    ]
 
 
 def _mislabelled(report: Report) -> Iterator[Block]:
@@ -334,7 +363,7 @@ def _provenance(report: Report) -> Iterator[Block]:
     yield Paragraph(
         "The tables of each suite name the run keys behind every number. `results/runs/KEY/` holds "
         "the specification, the metrics of every epoch and the prediction for every test image; "
-        "`resbench verify` recomputes every record from them."
+        "`resbench verify` recomputes every error and loss from them."
     )
 
 
@@ -351,11 +380,12 @@ def _again(report: Report) -> Iterator[Block]:
         yield from map(Command, [*commands, *(f"{line}{option}{folder}" for line in last)])
 
 
-def _suites(report: Report, figures: Figures, runs: str) -> Iterator[Block]:
+def _suites(report: Report, figures: Figures, runs: str, *, legend: bool) -> Iterator[Block]:
     """Yield the tables of every suite; those without runs are folded where others have some."""
     waiting = list[Block]()
     for suite, tables in report.by_suite.items():
-        title, own = f"{suite}: {tables[0].title}", list(_suite(report, suite, figures, runs))
+        title = f"{suite}: {tables[0].title}"
+        own = list(_suite(report, suite, figures, runs, legend=legend))
         if report.with_runs and tables[0].trained and not tables[0].has_runs:
             waiting.append(Fold(title, own))
         else:
@@ -363,8 +393,13 @@ def _suites(report: Report, figures: Figures, runs: str) -> Iterator[Block]:
     yield from _section("Without runs", waiting)
 
 
-def _suite(report: Report, suite: str, figures: Figures, runs: str) -> Iterator[Block]:
-    """Yield the tables of a suite with their figures, and the runs that are in none of them."""
+def _suite(
+    report: Report, suite: str, figures: Figures, runs: str, *, legend: bool
+) -> Iterator[Block]:
+    """Yield the tables of a suite with their figures, and the runs that are in none of them.
+
+    The ``legend`` says what effects are, where nothing before it does.
+    """
     tables = report.by_suite[suite]
     cited = "; ".join(f"{source.title}, {source.where}" for source in tables[0].sources)
     yield Paragraph(f"{text.sentence(cited)}.")
@@ -379,3 +414,5 @@ def _suite(report: Report, suite: str, figures: Figures, runs: str) -> Iterator[
         results = report.results if runs else ""
         yield from table_blocks(table, first=table is tables[0], results=results, runs=runs)
         yield from figures.get((suite, table.setting.id), ())
+    if legend and any(claim.has_runs for table in tables for claim in table.claims):
+        yield Paragraph(EFFECTS)

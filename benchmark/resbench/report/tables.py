@@ -35,8 +35,9 @@ EFFECTS = (
     "Effects are in percentage points (sizes within a network: factors, ×); positive, or above ×1, "
     "means as claimed. For a chain of networks, the numbers are those of one step, the one that "
     "decides or the weakest; for a growing gap, the rise of a fitted line from the first level to "
-    "the last. If no seed failed, the true rate of failures may still be up to 63 % with three "
-    "seeds, 45 % with five and 31 % with eight."
+    "the last. Published evidence: the published difference over the usual sd of the difference of "
+    "two single runs. With no failure in 3, 5 or 8 seeds, up to 63, 45 or 31 % of runs may still "
+    "fail."
 )
 
 
@@ -62,9 +63,9 @@ def table_blocks(
         yield Items(table.footnotes)
     if table.claims:
         yield Heading(4, "Claims")
-        yield from _claims(table, runs, first=first)
+        yield from _claims(table, runs)
     if table.has_runs:
-        yield Heading(4, "Every cell, last epoch")
+        yield Heading(4, "Every cell, at the end of training")
         yield _cells_table(table)
         hours = sum(run.total_s for run in table.runs.values()) / 3600
         yield Paragraph(f"Cost: {count(len(table.runs), 'run')}, {hours:.2f} device hours.")
@@ -88,8 +89,11 @@ def claims_table(
 
     ``more`` has columns to add, ``runs`` is the path of the folder of runs from the document.
     """
-    axis = _axis([claim for _, claim in found])
-    header = ("claim", "published\npp", "measured\npp", "interval\n95%", "verdict",
+    # factors and percentage points have no axis in common: then only the latter are drawn
+    sizes = all(claim.claim.metric in SIGNAL_METRICS for _, claim in found)
+    axis = _axis([c for _, c in found if (c.claim.metric in SIGNAL_METRICS) == sizes])
+    unit = "factor" if sizes else "pp"
+    header = ("claim", f"published\n{unit}", f"measured\n{unit}", "interval\n95%", "verdict",
               "published\nevidence", "seeds", "p\nadjusted", *more)  # fmt: skip
     rows: list[list[Cell]] = []
     for i, (table, claim) in enumerate(found):
@@ -99,14 +103,13 @@ def claims_table(
         said = Heading(5, claim.claim.text), Paragraph(text.claim_sentence(claim))
         details = (*said, *_runs_of(table, claim, runs))
         seeds, (_, p) = claim.look or claim.n, text.deciding_p(claim)
-        # factors cannot be drawn on an axis of percentage points
-        points = claim.claim.metric not in SIGNAL_METRICS
-        marks = (claim.effect_pp, claim.interval, claim.published_pp) if points else (None,) * 3
+        drawn = (claim.claim.metric in SIGNAL_METRICS) == sizes
+        marks = (claim.effect_pp, claim.interval, claim.published_pp) if drawn else (None,) * 3
         rows.append([
             f"{claim.claim.text}{ours}{step}",
             Number(text.signed(claim.published_pp), claim.published_pp),
             Number(text.amount(claim, claim.effect_pp), claim.effect_pp, details=details),
-            Effect(text.amounts(claim, claim.interval), *marks, axis, verdict.tone),
+            Effect(text.amounts(claim, claim.interval), *marks, axis, verdict.tone, sizes),
             verdict,
             text.published_evidence(claim),
             Number(str(seeds), seeds),
@@ -122,7 +125,6 @@ def _axis(claims: Sequence[JudgedClaim]) -> tuple[float, float]:
 
     Intervals are cut off where they are far wider than all effects, as those of two seeds may be.
     """
-    claims = [claim for claim in claims if claim.claim.metric not in SIGNAL_METRICS]
     effects = [0.0, *(v for c in claims for v in (c.effect_pp, c.published_pp) if v is not None)]
     most = 1.8 * max(0.3, *map(abs, effects))
     ends = [max(-most, min(most, end)) for claim in claims for end in claim.interval or ()]
@@ -232,8 +234,9 @@ def _legend(table: JudgedTable) -> Iterator[Block]:
     seen = {value.verdict for value in table.values}
     legend = [" ".join(words) for kind, words in text.VALUES.items() if kind in seen]
     if numbers := [len(value.values) for value in table.values if value.values]:
-        lacks = any(0 < len(value.values) < value.planned for value in table.values)
-        many = " (2/3: one of three is missing)" if lacks else ""
+        lacking = ((len(v.values), v.planned) for v in table.values)
+        n, planned = next(((n, of) for n, of in lacking if 0 < n < of), (0, 0))
+        many = f" ({n}/{planned}: {n} of the {planned} planned)" if planned else ""
         when = ", last epoch" if any(value.is_error for value in table.values) else ""
         legend.insert(0, f"Measured: {text.of_seeds(numbers)}{many}{when}")
     if legend:
@@ -243,21 +246,24 @@ def _legend(table: JudgedTable) -> Iterator[Block]:
         yield Paragraph(f"Not comparable here: {' | '.join(reasons)}.")
 
 
-def _claims(table: JudgedTable, runs: str, *, first: bool) -> Iterator[Block]:
+def _claims(table: JudgedTable, runs: str) -> Iterator[Block]:
     """Yield the claims that have runs as a table, and name the others."""
     judged = [claim for claim in table.claims if claim.has_runs]
     if judged:
         paired = [text.amounts(claim, claim.paired_interval) for claim in judged]
         more = {"paired by\nseed, 95%": paired, "source": [c.claim.place for c in judged]}
         yield claims_table([(table, claim) for claim in judged], more, runs)
-        yield from [Paragraph(EFFECTS)] if first else []
-    waiting = [
-        f"{claim.text} ({'ours, ' if claim.ours else ''}{claim.place}"
-        + (f"; published {claim.published_pp} pp)" if claim.published_pp else ")")
-        for claim in (judged.claim for judged in table.claims if not judged.has_runs)
-    ]
-    if waiting:
+    if waiting := [_waiting(claim) for claim in table.claims if not claim.has_runs]:
         yield Fold(f"Claims without runs here ({len(waiting)})", [Items(waiting)])
+
+
+def _waiting(judged: JudgedClaim) -> str:
+    """Return a claim that lacks runs, its source, and which runs where it has some."""
+    claim, own = judged.claim, "ours, " if judged.claim.ours else ""
+    published = f"published {claim.published_pp} pp" if claim.published_pp else ""
+    some = len(judged.missing) < len(judged.cells)
+    lacking = f"without runs: {listed(judged.missing)}" if some else ""
+    return f"{claim.text} ({'; '.join(filter(None, (f'{own}{claim.place}', published, lacking)))})"
 
 
 def _cells_table(table: JudgedTable) -> Table:
@@ -279,11 +285,17 @@ def _cells_table(table: JudgedTable) -> Table:
             "; ".join(filter(None, seeds)),
             *(_mean(getattr(run.result, name) for run in cell.done) for name in errors.values()),
             f"{cell.runs[0].parameters:,}",
-            f"{sum(run.images_per_s for run in cell.runs) / len(cell.runs):,.0f}",
+            _speed(run.images_per_s for run in cell.runs),
             f"{sum(run.total_s for run in cell.runs) / 3600:.2f}",
         ])  # fmt: skip
     header = ("cell", "seeds", *errors, "parameters", "images/s", "hours")
     return Table(header, rows, "ll" + "r" * (len(header) - 2), (1,) * (len(header) - 1))
+
+
+def _speed(images_per_s: Iterable[float]) -> str:
+    """Return the mean; a run that diverged in its first epoch has no speed."""
+    known = list(filter(None, images_per_s))
+    return f"{math.fsum(known) / len(known):,.0f}" if known else ""
 
 
 def _mean(values: Iterable[float | None]) -> Number:

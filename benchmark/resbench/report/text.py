@@ -85,6 +85,8 @@ def deciding_p(claim: JudgedClaim) -> tuple[float | None, float | None]:
     """Return the p that the verdict rests on, alone and adjusted: for, against, or smaller."""
     if claim.verdict in ("contradicted", "reversed_here", "leans_against"):
         return claim.p_against, claim.p_against_adjusted
+    if claim.verdict == "undecided" and (claim.effect_pp or 0.0) < 0:
+        return claim.p_against, claim.p_against_adjusted  # of the two, what is nearer to a verdict
     if claim.verdict == "smaller":
         return claim.p_smaller, claim.p_smaller_adjusted
     return claim.p, claim.p_adjusted
@@ -228,12 +230,12 @@ def mean_sd(mean: float, sd: float | None, n: int, planned: int) -> str:
     return f"{mean:.2f}{spread} ({count})"
 
 
-def of_seeds(numbers: Iterable[int]) -> str:
+def of_seeds(numbers: Iterable[int], what: str = "mean ± sd") -> str:
     """Return ``mean ± sd of 3 seeds``; one seed has no standard deviation."""
     low, high = min(numbers := list(numbers)), max(numbers)
     if high == 1:
         return "1 seed"
-    return f"mean ± sd of {high if low == high else f'{low} to {high}'} seeds"
+    return f"{what} of {high if low == high else f'{low} to {high}'} seeds"
 
 
 def signed(value: float | None) -> str:

@@ -61,6 +61,7 @@ def render(document: Document) -> str:
         "titles": _titles,
         "tone": lambda mark: _TONES.get(mark, "open"),
         "strip": _strip,
+        "amount": _amount,
         "axis": _axis,
         "is_forest": lambda table: any(_axis(table, i) for i in range(len(table.header))),
         "grouped": _grouped,
@@ -161,8 +162,21 @@ def _axis(table: Table, column: int) -> list[tuple[float, str]]:
     zero = _place(effect, 0.0) / 2
     low, high = effect.axis
     ends = ((0.0, low), (100.0, high))
-    far = [(place, f"{end:+.3g}") for place, end in ends if abs(place - zero) > 35]
-    return sorted([(zero, "0"), *far])
+    far = [(place, _short(effect, end)) for place, end in ends if abs(place - zero) > 35]
+    return sorted([(zero, "×1" if effect.power else "0"), *far])
+
+
+def _short(effect: Effect, value: float) -> str:
+    """Return a number on an axis in few characters."""
+    if not effect.power:
+        return f"{value:+.3g}"
+    factor = 10**value
+    return f"×{factor:.2g}" if factor < 100 else f"×{float(f'{factor:.1g}'):,.0f}"
+
+
+def _amount(effect: Effect, value: float) -> str:
+    """Return an effect with its unit."""
+    return f"×{10**value:.3g}" if effect.power else f"{value:+.2f} pp"
 
 
 def _place(effect: Effect, value: float) -> float:

@@ -22,7 +22,7 @@ from resbench.stats.cells import judge_cell
 from resbench.stats.claims import ClaimVerdict, Question, judge_claims
 from resbench.stats.contrasts import estimate, other_images_p
 from resbench.stats.multiplicity import LOOKS
-from resbench.stats.spread import Arm, chance_variance, reference_variance
+from resbench.stats.spread import Arm, reference_variance
 from resbench.suite.claims import Operator, ParsedClaim
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "statistics.md"
@@ -44,8 +44,7 @@ def arm(name: str, errors: Errors, *, n_test: int = 10_000) -> Arm:
     """An arm without predictions; an error of guessing is a diverged run."""
     values = tuple(float(error) for error in errors)
     lost = frozenset(s for s, error in zip(SEEDS, values, strict=True) if error == GUESSING)
-    kept = [error for error in values if error != GUESSING] or [GUESSING]
-    return Arm(name, SEEDS, values, chance_variance(kept, n_test), lost)
+    return Arm(name, SEEDS, values, n_test, lost)
 
 
 def predicted(rng: Rng, name: str, mean: float, seed_sd: float, images: int = 2000) -> Arm:
@@ -57,8 +56,8 @@ def predicted(rng: Rng, name: str, mean: float, seed_sd: float, images: int = 20
     chance = np.clip(rates + shifts * doubt / doubt.mean(), 0, 1)
     correct = rng.random((len(SEEDS), images)) >= chance
     errors = 100 * (1 - correct.mean(axis=1))
-    flips = chance_variance(list(errors), images, correct)
-    return Arm(name, SEEDS, tuple(map(float, errors)), flips, correct=correct)
+    kept = dict(zip(SEEDS, correct, strict=True))
+    return Arm(name, SEEDS, tuple(map(float, errors)), images, kept=kept)
 
 
 def ask(arms: Sequence[Arm], pairs: Sequence[tuple[int, int]], claims: int = 0) -> list[Question]:
@@ -66,7 +65,7 @@ def ask(arms: Sequence[Arm], pairs: Sequence[tuple[int, int]], claims: int = 0) 
     suite = {a.cell: a for a in arms}
     found = [Question(less(arms[i].cell, arms[j].cell), suite, SEEDS) for i, j in pairs]
     # A declared claim whose cells have no run takes its part of the correction.
-    empty = {name: Arm(name, (), (), 1.0) for name in "01"}
+    empty = {name: Arm(name, (), ()) for name in "01"}
     rest = Question(less("0", "1"), {**suite, **empty}, SEEDS)
     return found + [rest] * (claims - len(found))
 
@@ -121,9 +120,12 @@ def _suite(rng: Rng, noisy: bool) -> list[Question]:
     return pairs([normal(rng, 5.0, 1.0 if noisy and i % 2 else 0.2) for i in range(8)], 7)
 
 
-def unreliable(rng: Rng, levels: int) -> list[Question]:
-    """Of each pair the first arm fails with one seed in five, and is no better on average."""
-    kinds = ((0.2, 3.0), (0.0, 0.0))
+def unreliable(rng: Rng, levels: int, *, lucky: bool = False) -> list[Question]:
+    """Of each pair the first arm fails with one seed in five, and is no better on average.
+
+    Or the second is ``lucky`` with one in five.
+    """
+    kinds = ((0.0, 0.0), (0.2, -3.0)) if lucky else ((0.2, 3.0), (0.0, 0.0))
     return pairs([failing(rng, 5, 0.2, *kinds[i % 2]) for i in range(2 * levels)])
 
 
@@ -169,6 +171,13 @@ EQUAL: Mapping[str, Draw] = {
     "equal means, first arm: 1 seed in 5 fails by 3 points": lambda rng: unreliable(rng, 1),
     "equal means, first arms of two pairs: the same way": lambda rng: unreliable(rng, 2),
     "equal means, first arms of four pairs: the same way": lambda rng: unreliable(rng, 4),
+    "equal means, second arm: 1 seed in 5 is better by 3 points": lambda rng: unreliable(
+        rng, 1, lucky=True
+    ),
+    "equal means, second arms of four pairs: the same way": lambda rng: unreliable(
+        rng, 4, lucky=True
+    ),
+    "14 arms of sd 0.2 and 1.0 in turn, family of 7": spreads(*[0.2, 1.0] * 7),
 }
 """Arms without a true difference in their mean error: any decided verdict is wrong."""
 
@@ -292,7 +301,8 @@ def other_images(repetitions: int, seed: int) -> float:
         arms = []
         for name, correct in zip("ab", pair, strict=True):
             errors = [float(e) for e in 100 * (1 - correct.mean(axis=1))]
-            arms.append(Arm(name, (1, 2, 3), tuple(errors), chance_variance(errors, 2000, correct)))
+            kept = dict(enumerate(correct, 1))
+            arms.append(Arm(name, (1, 2, 3), tuple(errors), 2000, kept=kept))
         found = estimate(arms, (-1, 1), [a.chance_variance for a in arms])
         wrong += other_images_p(found, pair[0], pair[1]) <= 0.05
     return 100 * wrong / repetitions

@@ -160,6 +160,35 @@ def test_networks_that_have_not_learnt_get_no_verdict_on_the_claim(
     assert found.p_adjusted is not None
 
 
+def test_a_run_after_the_look_makes_no_arm_learnt(tmp_path: Path) -> None:
+    context: dict[str, Any] = {"tier": "cpu", "data": {"cifar10": JPEG}}
+    for nal in ((46.0, 46.0), (30.0, 45.5)):  # near guessing; still falling
+        for later in (30.0, 45.0):
+            folder = tmp_path / f"{nal} {later}"
+            found = planted(
+                folder, context, **{"attention-56/arl": (10, 10), "attention-56/nal": nal}
+            )
+            test = [90.0] * 8 + [later, later]
+            plant(folder, suite_under(SUITE, **context), "attention-56/nal", 4, test=test)
+            again = judged(folder)["arl-beats-nal-56"]
+            assert found.not_learnt == again.not_learnt == ("attention-56/nal",)
+            assert (again.look, again.verdict) == (3, "not_learnt")
+
+
+def test_a_setting_whose_seeds_complete_no_look_does_not_speak_for_the_others(
+    tmp_path: Path,
+) -> None:
+    for tier, seeds in (("cpu", (2, 3, 4)), ("tiny", (1, 2, 3))):
+        for cell, error in (("local", 40.0), ("encoder-decoder", 30.0)):
+            for seed in seeds:
+                expanded = suite_under("table3_mask", tier=tier)
+                plant(tmp_path, expanded, cell, seed, test=[error, error + seed / 10])
+    found = report(["table3_mask"], tmp_path)
+    assert [table.setting.tier for table in found.tables] == ["cpu", "tiny"]
+    shown = [(table.setting.tier, claim.look) for table, claim in found.claims(closest=True)]
+    assert shown == [("tiny", 3)]
+
+
 def test_at_the_sources_own_schedule_what_was_reached_is_the_outcome(tmp_path: Path) -> None:
     arms = {"attention-56/arl": (10.0, 10.0), "attention-56/nal": (60.0, 60.0)}
     found = planted(tmp_path, {}, **arms)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from collections import namedtuple
 from pathlib import Path
@@ -92,6 +93,22 @@ def test_a_full_disk_is_a_fault(
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(1, 1, 2**28))
     assert "0.2 GiB are free, too little" in faulty(capsys, tmp_path)["disk"]
+
+
+def test_a_results_folder_that_cannot_be_one_is_a_fault_and_the_rest_is_checked(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    found = faulty(capsys, tmp_path / "file")
+    assert "file: a file, not a folder. Choose another results folder" in found.pop("disk")
+    assert found == {}
+
+    def refuse(**_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(doctor.tempfile, "TemporaryDirectory", refuse)
+    assert list(found := faulty(capsys, tmp_path)) == ["disk"]
+    assert found["disk"].startswith(f"{tmp_path}: Permission denied. Change its permissions")
 
 
 def test_a_gpu_that_is_not_there_is_a_fault_and_nothing_is_trained_on_it(

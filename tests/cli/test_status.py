@@ -95,6 +95,21 @@ def test_runs_of_an_edited_suite_are_counted_as_strays_unless_that_suite_is_name
     assert named["tables"][0]["runs"]["done"] == 1
 
 
+def test_a_named_suite_shows_its_own_runs_that_an_edit_has_made_strays(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    path = tmp_path / "mine.yaml"
+    text = (suite_folder() / "table3_mask.yaml").read_text()
+    path.write_text(text.replace("name: table3_mask", "name: mine"))
+    edited = tmp_path / "edited.yaml"
+    edited.write_text(path.read_text().replace(
+        "model: {name: attention-56}", "model: {name: attention-92}"))  # fmt: skip
+    factory.finish(tmp_path / "r", suite_under("table3_mask"), "local", 1, 6.0)
+    record = factory.finish(tmp_path / "r", suite_under(str(path)), "encoder-decoder", 2, 6.0)
+    stray = f"mine encoder-decoder seed 2 ({record.key[:16]})"
+    assert status(capsys, tmp_path / "r", edited)["orphans"] == [stray]
+
+
 def test_problems_are_named_and_status_still_ends_well(tmp_path: Path, capsys: Capture) -> None:
     record = factory.finish(tmp_path, suite_under("table3_mask"), "local", 1, 6.0)
     (tmp_path / "runs" / record.key[:16] / "record.json").write_text("{}")

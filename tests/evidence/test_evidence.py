@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +41,38 @@ def test_every_shipped_record_is_verified_from_its_predictions(shipped: Path) ->
     assert (found.problems, found.incomplete) == ((), ())
     for key in found.records:
         assert verify_run(RunFolder(shipped, key)) == ()
+
+
+def test_the_table_of_what_masks_do_is_what_the_records_say(shipped: Path) -> None:
+    page = (ROOT / "docs" / "evidence.md").read_text().partition("## What the masks do")[2]
+    rows = re.findall(r"^\| (Attention-\d+) \| (.*) \|$", page.partition("\n## ")[0], re.M)
+    assert len(rows) == 6
+    runs = [run for run in scan(shipped).records.values() if run.spec["seed"] <= 3]
+    for network, cells in rows:
+        told = []
+        for learning in ("arl", "nal"):
+            name = ["mechanism", f"{network.lower()}/{learning}"]
+            own = [run for run in runs if name in run.context["cells"]]
+            assert len(own) == 3
+            starts = [run.signals_at_start for run in own]
+            ends = [run.signals_at_end for run in own if run.status == "done"]
+            told.append((
+                _mean(s.stages["stage3_attention"].product_rms for s in starts if s),
+                _mean(s.stem_grad_norm for s in starts if s),
+                _mean(s.stages["stage1_attention"].product_rms for s in ends if s),
+            ))  # fmt: skip
+        expected = [text for pair in zip(*told, strict=True) for text in pair]
+        if network in ("Attention-236", "Attention-452"):  # after one step alone
+            assert expected[-1] == ""
+            expected[-2:] = ["", "diverged"]
+        assert [cell.strip() for cell in cells.split("|")] == expected
+
+
+def _mean(sizes: Iterable[float]) -> str:
+    """The geometric mean in three digits."""
+    found = list(sizes)
+    mean = float(f"{math.exp(sum(map(math.log, found)) / len(found)):.3g}") if found else 0.0
+    return f"{mean:,.0f}" if mean >= 100 else f"{mean:#.3g}" if found else ""
 
 
 def test_every_shipped_record_has_the_key_and_the_bytes_that_this_version_gives_it(

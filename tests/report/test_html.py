@@ -144,7 +144,7 @@ def test_the_last_commands_are_about_the_folder_of_the_report(made: tuple[Path, 
     _, text = made
     last = text[text.index('id="run-it-again"') :]
     assert re.search(r"resbench verify --results \S*results\b", last)
-    assert re.search(r"--output report\.html --results \S*results\b", last)
+    assert re.search(rf"report {SUITE} --output report\.html --results \S*results\b", last)
 
 
 def test_the_data_inside_are_the_json_report(made: tuple[Path, str]) -> None:

@@ -14,10 +14,12 @@ SMALL = 1e-6
 USUAL = 0.04
 
 
-def arm(cell: str, *errors: float, chance: float = USUAL, diverged: Sequence[int] = ()) -> Arm:
-    """An arm with seeds from 1; ``diverged`` are seeds."""
-    seeds = tuple(range(1, len(errors) + 1))
-    return Arm(cell, seeds, errors, chance, frozenset(diverged))
+def arm(
+    cell: str, *errors: float, chance: float = USUAL, at: float = 5.0, diverged: Sequence[int] = ()
+) -> Arm:
+    """An arm with seeds from 1; ``chance`` is its variance at an error, ``diverged`` are seeds."""
+    images = at * (100 - at) / chance
+    return Arm(cell, tuple(range(1, len(errors) + 1)), errors, images, frozenset(diverged))
 
 
 def question(operator: Operator, terms: Sequence[Arm | tuple[Arm, Arm]], **more: Any) -> Question:
@@ -29,7 +31,7 @@ def question(operator: Operator, terms: Sequence[Arm | tuple[Arm, Arm]], **more:
     return Question(claim, arms, seeds, **more)
 
 
-NEVER_RUN = question("<", [Arm("x", (), (), 1.0), Arm("y", (), (), 1.0)])
+NEVER_RUN = question("<", [Arm("x", (), ()), Arm("y", (), ())])
 """A claim that a suite declares, and that counts in its family."""
 
 

@@ -16,7 +16,7 @@ SEEDS = tuple(range(1, 9))
 
 
 def judge(published: str | None, *errors: float, reference: float = USUAL) -> CellVerdict:
-    return judge_cell(arm("a", *errors, chance=reference), SEEDS, published)
+    return judge_cell(arm("a", *errors, chance=reference, at=5.5), SEEDS, published)
 
 
 def half(found: CellVerdict) -> float:
@@ -54,6 +54,14 @@ def test_a_published_number_is_replicated_better_or_worse(
     if errors[:3] == NEAR:
         assert found.difference == pytest.approx(difference, nan_ok=True)
         assert math.isfinite(half(found))
+
+
+def test_a_run_that_diverges_after_the_look_leaves_a_published_number_undecided() -> None:
+    whole = arm("a", 5.0, 5.1, 4.9, 90.0, diverged=[4])
+    assert judge_cell(whole.only([1, 2, 3]), SEEDS, "5.00").kind == "replicated"
+    found = judge_cell(whole, SEEDS, "5.00")
+    assert (found.kind, found.look) == ("undecided", 3)
+    assert math.isinf(half(found))
 
 
 def test_without_a_prior_the_interval_is_that_for_one_new_run_of_hahn_and_meeker() -> None:

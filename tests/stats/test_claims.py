@@ -131,7 +131,7 @@ def test_fewer_than_three_seeds_decide_nothing_and_lean_nowhere(n: int) -> None:
 
 
 def test_an_arm_without_a_run_is_named() -> None:
-    verdict = judged("<", [arm("a", *ARL), Arm("b", (), (), 1.0)])
+    verdict = judged("<", [arm("a", *ARL), Arm("b", (), ())])
     assert (verdict.verdict, verdict.missing) == ("not_run", ("b",))
     assert verdict.effect_pp is None
 
@@ -256,6 +256,30 @@ def test_a_chain_holds_when_its_weakest_step_does() -> None:
     assert (waits.n, waits.look, waits.verdict) == (2, 0, "undecided")
 
 
+def test_no_step_of_a_chain_may_be_smaller_than_what_a_single_claim_needs() -> None:
+    quiet = [arm("a", *[5.0] * 5, chance=SMALL), arm("b", *[5.02] * 5, chance=SMALL)]
+    noisy = arm("c", 6.0, 6.2, 6.4, 6.6, 6.8)
+    assert judged("<", [quiet[1], noisy]).verdict == "confirmed"
+    assert judged("<", quiet).verdict == "leans_for"
+    found = judged("monotone_increasing", [*quiet, noisy])
+    assert (found.verdict, found.step) == ("leans_for", "b < c")
+
+
+def test_a_later_run_is_in_none_of_the_numbers_of_a_look() -> None:
+    b = Arm("b", (1, 2, 3), (34.1, 34.3, 34.4), 1000)
+    looks = [
+        judged("<", [Arm("a", (1, 2, 3, 4)[:n], (32.0, 32.2, 31.8, last)[:n], 1000, lost), b])
+        for n, last, lost in (
+            (3, 0.0, frozenset[int]()),
+            (4, 80.0, frozenset[int]()),
+            (4, 10.0, frozenset[int]()),
+            (4, 90.0, frozenset({4})),
+        )
+    ]
+    assert len({(found.p, found.se_pp, found.effect_pp, found.interval) for found in looks}) == 1
+    assert [found.look for found in looks] == [3] * 4
+
+
 def test_one_reversed_step_contradicts_a_chain_at_the_price_of_its_steps() -> None:
     verdict = chain(5.0, 7.0, 5.0)
     assert (verdict.verdict, verdict.step) == ("contradicted", "a1 < a2")
@@ -310,7 +334,7 @@ def test_arms_are_not_alike_while_failures_may_be_hidden_in_either(like: str) ->
 def predicted(name: str, rate: float, rng: np.random.Generator) -> Arm:
     correct = rng.random((3, 2000)) >= rate
     found = tuple(float(e) for e in 100 * (1 - correct.mean(axis=1)))
-    return Arm(name, (1, 2, 3), found, 0.25, correct=correct)
+    return Arm(name, (1, 2, 3), found, 2000, kept=dict(enumerate(correct, 1)))
 
 
 def test_other_test_images_are_asked_about_where_predictions_are_kept() -> None:
@@ -318,7 +342,7 @@ def test_other_test_images_are_asked_about_where_predictions_are_kept() -> None:
     arms = [predicted("a", 0.05, rng), predicted("b", 0.09, rng)]
     verdict = judged("<", arms)
     assert (verdict.p or 1) <= (verdict.p_images or 0) < 0.01
-    assert judged("<", [arms[0], replace(arms[1], correct=None)]).p_images is None
+    assert judged("<", [arms[0], replace(arms[1], kept={})]).p_images is None
 
 
 def test_the_look_that_finds_the_published_difference_is_named() -> None:

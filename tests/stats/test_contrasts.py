@@ -54,6 +54,13 @@ def test_a_growing_gap_is_the_rise_of_its_fitted_line() -> None:
     assert trend_weights(2) == (-1, 1)
 
 
+def test_an_arm_that_is_in_two_gaps_is_one_arm() -> None:
+    (step,) = steps_of(ParsedClaim("gap_grows", (("b", "a"), ("c", "b"))))
+    assert dict(zip(step.arms, step.weights, strict=True)) == {"a": -1, "b": 2, "c": -1}
+    (step,) = steps_of(ParsedClaim("gap_grows", (("b", "a"), ("a", "b"))))
+    assert (step.arms, step.weights) == (("a", "b"), (-2, 2))
+
+
 def test_without_a_prior_it_is_welchs_test() -> None:
     expected = stats.ttest_ind(B, A, equal_var=False, alternative="greater")
     found = apart()
@@ -110,6 +117,16 @@ def test_arms_of_the_contrast_itself_are_no_reference_for_it() -> None:
     wide = arm("c", 1.0, 5.0, 9.0)
     alone, among = put_to_test(arms, (-1, 1), arms), put_to_test(arms, (-1, 1), [*arms, wide])
     assert alone.estimate.se < among.estimate.se
+
+
+def test_a_lucky_seed_of_the_other_arm_does_not_make_an_arm_better() -> None:
+    better = arm("a", 5.0, 5.1, 5.2, 5.0, 5.1)
+    worse = arm("b", 5.4, 5.5, 5.3, 5.4, 2.4)  # works once, and is better on average
+    found = put_to_test([better, worse], (-1, 1), [])
+    assert found.uneven == ("b",)
+    assert rank_p(better.errors, worse.errors) < 0.2
+    assert found.p == found.estimate.p_above()
+    assert (found.p or 0) > 0.5
 
 
 def test_a_worse_arm_with_a_failing_seed_is_tested_by_ranks_alone() -> None:

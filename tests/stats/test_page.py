@@ -57,10 +57,11 @@ def test_no_false_verdict_is_more_frequent_than_the_page_promises() -> None:
     found = measured()
     noise = 3 * math.sqrt(5 * 95 / 1000)  # of a rate of 5 % in 1,000 studies, at least as many
     for label in simulate.EQUAL:
-        if not label.startswith("equal means"):  # named under Limits
-            assert found[label][3] <= 5 + noise, label
+        most = 10 if label.startswith("14 arms of") else 5  # named under Limits, as are these:
+        if not label.startswith("equal means"):
+            assert found[label][3] <= most + noise, label
         if not label.startswith("first arm diverges"):  # then it is worse indeed
-            assert found[label][4] <= 5 + noise, label
+            assert found[label][4] <= most + noise, label
     for label in simulate.PUBLISHED:
         assert max(found[label][:2]) <= 5 + noise, label
 

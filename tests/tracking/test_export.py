@@ -16,7 +16,7 @@ import pytest
 from resbench.errors import EnvironmentFault, UsageError
 from resbench.store.metrics import rewind
 from resbench.store.state import Status
-from resbench.tracking.export import MLFLOW_STATUS, Exported, Exporter
+from resbench.tracking.export import MLFLOW_STATUS, Exported, Exporter, _make
 from resbench.tracking.mirror import DIGEST
 
 from ..factory import CELL, EPOCHS, SUITE, complete, finish, suite_under
@@ -408,13 +408,38 @@ def test_two_exports_at_once_from_nothing_make_no_duplicates(tmp_path: Path) -> 
 
 def test_a_kill_while_the_database_is_made_does_no_harm(tmp_path: Path) -> None:
     finished(tmp_path)
-    unfinished = tmp_path / "mlflow.db-new"
+
+    def unfinished() -> list[Path]:
+        return list(tmp_path.glob("mlflow.db-new*"))
+
     with subprocess.Popen([*SYNC, str(tmp_path)]) as process:
-        wait_until(lambda: unfinished.exists() and unfinished.stat().st_size > 100_000, "tables")
+        wait_until(lambda: any(file.stat().st_size > 100_000 for file in unfinished()), "tables")
         process.kill()
     assert not (tmp_path / "mlflow.db").exists()
+    assert unfinished()
     assert sync(tmp_path).written == 1
-    assert not unfinished.exists()
+    assert not unfinished()
+
+
+def test_a_store_that_cannot_be_made_leaves_nothing_and_is_made_under_a_new_name(
+    tmp_path: Path,
+) -> None:
+    names = []
+
+    def client(uri: str) -> None:
+        path = Path(uri.removeprefix("sqlite:///"))
+        names.append(path.name)
+        Path(f"{path}-journal").touch()
+        if len(names) < 3:
+            raise OSError("database or disk is full")
+
+    for _ in range(2):
+        with pytest.raises(OSError, match="disk is full"):
+            _make(tmp_path / "mlflow.db", client)
+        assert list(tmp_path.iterdir()) == []
+    _make(tmp_path / "mlflow.db", client)
+    assert len(set(names)) == 3
+    assert (tmp_path / "mlflow.db").exists()
 
 
 def test_a_kill_at_any_time_is_made_good(results: Path, tables: Tables) -> None:

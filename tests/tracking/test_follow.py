@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from threading import Timer
 
 import psutil
 import pytest
@@ -78,6 +79,21 @@ def test_a_follower_that_is_killed_is_made_good_by_sync(results: Path, tables: T
     assert tables.runs() == [(SUITE, NAME, "FINISHED")]
     steps = [step for _, step, _ in tables.points("key = 'loss/test_loss'")]
     assert steps == [1, 2, 3]
+
+
+def test_a_person_who_does_not_wait_gets_the_warning_and_no_follower_stays(
+    results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finished(results)
+    with silent_server(results) as uri:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        follower = Follower(results)
+        assert follower.process is not None
+        Timer(1, os.kill, (os.getpid(), signal.SIGINT)).start()
+        warning = follower.close(120)
+    assert warning is not None
+    assert warning.endswith("completes that. Ctrl-C ended it.")
+    assert follower.process.returncode == -signal.SIGKILL
 
 
 @contextmanager

@@ -5,20 +5,15 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Mapping
 
-import numpy as np
-
 from resbench.analysis.results import measured, seed_of
 from resbench.analysis.tables import TableRuns
 from resbench.datasets import DATA_SETS
 from resbench.stats.guard import guessing_error
 from resbench.stats.multiplicity import LOOKS
-from resbench.stats.spread import Arm, chance_variance
+from resbench.stats.spread import Arm
 from resbench.store.predictions import Predictions
 from resbench.store.records import RunRecord
 from resbench.suite.schema import SIGNAL_METRICS, Metric
-
-NO_CHANCE = 1e-12
-"""Variance of a number that no images were counted for: the spread comes from other arms alone."""
 
 
 def arms_of(table: TableRuns, metric: Metric) -> Mapping[str, Arm]:
@@ -48,30 +43,22 @@ def arm_of(
     """Return the runs that have a number of this metric as an arm, in order of seeds.
 
     A diverged run has the error of guessing, and the sizes within its network that were measured
-    before. The images are there when every run has them ``kept``.
+    before.
     """
     numbers = {
         seed_of(run): (run, number)
         for run in sorted(runs, key=seed_of)
         if (number := _number(run, metric)) is not None
     }
-    if not numbers:
-        return Arm(name, (), (), 1.0)
-    sizes = metric in SIGNAL_METRICS
-    diverged = (seed for seed, (run, _) in numbers.items() if run.status == "diverged")
-    lost = frozenset[int]() if sizes else frozenset(diverged)
-    finished = {run.key: number for run, number in numbers.values() if run.status == "done"}
-    images = [kept[key] for key in finished if key in kept]
-    tested = metric == "test_top1_err" and len(images) == len(finished) and same_images(images)
-    correct = np.stack([each.pred == each.label for each in images]) if tested else None
-    errors = tuple(number for _, number in numbers.values())
-    if sizes:
-        chance = NO_CHANCE
-    else:
-        first, _ = next(iter(numbers.values()))
-        even = list(finished.values()) or list(errors)
-        chance = chance_variance(even, _images(first, metric), correct)
-    return Arm(name, tuple(numbers), errors, chance, lost, None if lost else correct)
+    seeds, errors = tuple(numbers), tuple(number for _, number in numbers.values())
+    if metric in SIGNAL_METRICS or not numbers:
+        return Arm(name, seeds, errors)
+    runs = [run for run, _ in numbers.values()]
+    lost = frozenset(seed_of(run) for run in runs if run.status == "diverged")
+    seen = {seed_of(run): kept[run.key] for run in runs if run.key in kept}
+    tested = metric == "test_top1_err" and same_images(seen.values())
+    correct = {seed: each.pred == each.label for seed, each in seen.items()} if tested else {}
+    return Arm(name, seeds, errors, _images(runs[0], metric), lost, correct)
 
 
 def _number(run: RunRecord, metric: Metric) -> float | None:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from resbench.analysis.arms import arms_of, same_images, seeds_in_order
 from resbench.analysis.declared import as_declared, as_published, published_steps
-from resbench.analysis.tables import CellRuns, TableRuns
+from resbench.analysis.results import seed_of
+from resbench.analysis.tables import TableRuns
 from resbench.datasets import DATA_SETS
 from resbench.errors import ResbenchError
 from resbench.stats.claims import ClaimVerdict, Question
 from resbench.stats.claims import judge_claims as judged
 from resbench.stats.guard import last_fall, near_guessing, still_falling
+from resbench.stats.multiplicity import complete_look
 from resbench.stats.spread import USUAL_SD_PP, Arm
 from resbench.store.layout import RunFolder
 from resbench.store.metrics import EpochMetrics, read_epochs
+from resbench.store.records import RunRecord
 from resbench.suite.expand import parsed_claims
 from resbench.suite.schema import SIGNAL_METRICS, Claim, Metric
 
@@ -47,11 +50,13 @@ def _questions(table: TableRuns) -> list[Question]:
         own: Mapping[str, Arm] = arms[claim.metric]
         runs = (run.key for name in one.cells for run in table.cells[name].done)
         if not same_images(table.predictions[key] for key in runs if key in table.predictions):
-            own = {name: replace(arm, correct=None) for name, arm in own.items()}
+            own = {name: replace(arm, kept={}) for name, arm in own.items()}
         keeps = not any(table.departures(name) for name in one.cells)
         # At the source's own schedule what training reaches is what the claim is about.
         whole = keeps and as_declared(context)
         guarded = () if whole or claim.metric in SIGNAL_METRICS else one.cells
+        look, _ = complete_look([own[name] for name in one.cells], seeds)
+        counted = seeds[:look] or seeds  # what a look is read from decides whether arms have learnt
         questions.append(
             Question(
                 one,
@@ -61,7 +66,9 @@ def _questions(table: TableRuns) -> list[Question]:
                 published=published_steps(table.expanded, claim, one),
                 at_published_setting=keeps and as_published(context),
                 not_learnt=[
-                    name for name in guarded if not _has_learnt(table, name, claim.metric, own)
+                    name
+                    for name in guarded
+                    if not _has_learnt(table, claim.metric, own[name].only(counted))
                 ],
                 ours=claim.ours,
                 planning_sd=USUAL_SD_PP if as_declared(context) else None,
@@ -70,23 +77,23 @@ def _questions(table: TableRuns) -> list[Question]:
     return questions
 
 
-def _has_learnt(table: TableRuns, name: str, metric: Metric, arms: Mapping[str, Arm]) -> bool:
-    """Whether an arm got well below guessing, and its error had stopped falling."""
-    cell, arm = table.cells[name], arms[name]
-    if not cell.done:
+def _has_learnt(table: TableRuns, metric: Metric, arm: Arm) -> bool:
+    """Whether these runs of an arm got well below guessing, and their error had stopped falling."""
+    runs = [run for run in table.cells[arm.cell].done if seed_of(run) in arm.seeds]
+    if not runs:
         return True  # the claim is not run, or all its runs diverged
-    falls = _falls(table, cell, metric)
+    falls = _falls(table, runs, metric)
     errors = [error for seed, error in zip(arm.seeds, arm.errors, strict=True)
               if seed not in arm.diverged]  # fmt: skip
-    classes = DATA_SETS[cell.done[0].data.name].classes
+    classes = DATA_SETS[runs[0].data.name].classes
     near = bool(errors) and near_guessing(math.fsum(errors) / len(errors), classes)
     return not near and not still_falling(falls, arm.chance_variance)
 
 
-def _falls(table: TableRuns, cell: CellRuns, metric: Metric) -> list[float]:
+def _falls(table: TableRuns, runs: Iterable[RunRecord], metric: Metric) -> list[float]:
     """Return how far each run's error fell over the last tenth of its epochs, where it is known."""
     found = []
-    for run in cell.done:
+    for run in runs:
         try:
             epochs = read_epochs(RunFolder(table.results, run.key).metrics, EpochMetrics)
         except ResbenchError:

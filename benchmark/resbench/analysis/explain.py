@@ -218,7 +218,8 @@ def _runs(subject: _Subject) -> Iterator[Finding]:
     """Find how runs differ from each other, and how far apart their errors are."""
     records, lost = subject.cell.records, subject.cell.diverged
     images = [f"images {run.data.fingerprint[:16]}" for run in records]
-    for kinds in (dict.fromkeys(images), dict.fromkeys(map(code_label, records))):
+    codes = [f"code {code_label(run)}" for run in records]
+    for kinds in (dict.fromkeys(images), dict.fromkeys(codes)):
         if len(kinds) > 1:
             yield Finding("unlike_runs", None, {"kinds": list(kinds)})
     if lost:

@@ -21,7 +21,6 @@ from resbench.analysis.declared import as_published, departures, images_seen, ke
 from resbench.analysis.results import read_results, seed_of
 from resbench.analysis.tables import CellRuns, TableRuns, chosen, empty, fill, orphans
 from resbench.analysis.values import JudgedValue, judge_values
-from resbench.stats.power import MIN_SEEDS
 from resbench.store.layout import RESULTS, RunFolder
 from resbench.store.metrics import EpochMetrics, read_epochs
 from resbench.store.records import Result, RunRecord
@@ -231,7 +230,7 @@ class Report:
         for tables in self.by_suite.values():
             for i in range(len(tables[0].claims)):
                 judged = [(table, table.claims[i]) for table in tables if table.claims[i].has_runs]
-                enough = [pair for pair in judged if pair[1].n >= MIN_SEEDS]
+                enough = [pair for pair in judged if pair[1].look]
                 # max keeps the first of equals, and the tables are sorted
                 most = judged and [max(judged, key=lambda pair: pair[1].n)]
                 yield from enough[: 1 if closest else None] or most

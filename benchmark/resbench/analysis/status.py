@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from resbench.analysis import SCHEMA
-from resbench.analysis.names import rerun_command, run_label, setting_label
+from resbench.analysis.names import cells_of, rerun_command, run_label, setting_label
 from resbench.analysis.results import Results
 from resbench.analysis.tables import TableRuns, fill, orphans
 from resbench.data.fit import train_images
@@ -75,7 +75,7 @@ class FolderStatus:
     tables: tuple[TableStatus, ...]
     unfinished: tuple[StoppedRun, ...]
     orphans: tuple[str, ...]
-    """Finished runs in no cell of any suite, each with the cell that it was made for."""
+    """Finished runs in no cell of these suites, each with the cell that it was made for."""
     problems: tuple[str, ...]
     jobs: tuple[SlurmJob, ...] = ()
     """Submitted workers that wait or run."""
@@ -95,13 +95,19 @@ def folder_status(
     tables = [table for loaded in suites for table in fill(loaded, results)]
     trained = (table for table in tables if table.expanded.loaded.suite.train)
     stopped = (run for run in _stopped(tables, results) if whole or run.cells)
+    named = {loaded.suite.name for loaded in suites}
+    strays = (
+        run
+        for run in orphans(tables, results)
+        if whole or any(cell.partition(" ")[0] in named for cell in cells_of(run))
+    )
     return FolderStatus(
         SCHEMA,
         str(results.path),
         len(results.scan.records),
         tuple(map(table_status, trained)),
         tuple(stopped),
-        tuple(sorted(map(run_label, orphans(tables, results)))) if whole else (),
+        tuple(sorted(map(run_label, strays))),
         results.problems,
         tuple(jobs),
     )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import tempfile
 import urllib.request
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import click
@@ -39,22 +41,20 @@ def command(results: Path, data: tuple[str, ...], device: str) -> int:
 
     Trains for some seconds in a folder of its own, which it removes. Exit 3 if a check fails.
     """
-    place = next(p for p in (results.absolute(), *results.absolute().parents) if p.is_dir())
-    code = ExitCode.OK
-    with tempfile.TemporaryDirectory(prefix=".doctor-", dir=place) as name:  # not .tmp-: no sweep
-        folder = Path(name)
+    code, made = ExitCode.OK, list[Path]()
+    with ExitStack() as held:
         checks: dict[str, Callable[[], str]] = {
-            "disk": lambda: _disk(folder),
-            "locks": lambda: _locks(folder),
+            "disk": lambda: _disk(held, results, made),
+            "locks": lambda: _locks(made[0]),
             "device": lambda: _device(device),
-            "training": lambda: _training(folder, device),
+            "training": lambda: _training(made[0], device),
             "data": lambda: _data(data),
             "MLflow": lambda: _mlflow(results),
             "Slurm": _slurm,
         }
         for check, run in checks.items():
-            if check == "training" and code:  # it would fail for the same reason
-                continue
+            if (check == "training" and code) or (check in ("locks", "MLflow") and not made):
+                continue  # it would fail for the same reason
             try:
                 mark, text = "ok", run()
             except ResbenchError as error:
@@ -63,10 +63,24 @@ def command(results: Path, data: tuple[str, ...], device: str) -> int:
     return code
 
 
-def _disk(folder: Path) -> str:
-    from resbench.store.layout import open_for_writing
+def _disk(held: ExitStack, results: Path, made: list[Path]) -> str:
+    """Make a folder for the checks where the results are or will be, and add it to ``made``."""
+    from resbench.store.atomic import fault
+    from resbench.store.layout import open_for_writing, what_is
 
+    place = next(p for p in (results.absolute(), *results.absolute().parents) if os.path.lexists(p))
+    if not place.is_dir():
+        raise EnvironmentFault(
+            f"{place}: {what_is(place)}, not a folder. Choose another results folder with "
+            "--results."
+        )
+    try:  # not .tmp-: no sweep
+        temporary = tempfile.TemporaryDirectory(prefix=".doctor-", dir=place)
+    except OSError as error:
+        raise fault(place, error) from error
+    folder = Path(held.enter_context(temporary))
     open_for_writing(folder)
+    made.append(folder)
     free = shutil.disk_usage(folder).free / 2**30
     if free < ROOM_GIB:
         raise EnvironmentFault(

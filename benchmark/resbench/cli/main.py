@@ -92,7 +92,8 @@ def main() -> None:
         sys.exit(ExitCode.USAGE)
     except click.ClickException as error:
         at = getattr(error, "ctx", None)
-        where = at.command_path if at else "resbench"
+        verb = [word for word in sys.argv[1:2] if word in VERBS]
+        where = at.command_path if at else " ".join(["resbench", *verb])
         print(f"{where}: {_sentence(error)} See `{where} --help`.", file=sys.stderr)
         sys.exit(ExitCode.USAGE)
     except ResbenchError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import click
@@ -40,7 +41,7 @@ def command(folder: Path, networks: bool) -> None:
         raise UsageError(f"{folder}: exists and is not empty. Choose another name.")
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    from resbench.store.atomic import fault
+    from resbench.store.atomic import fault, temporary_in
     from resbench.suite.load import suite_folder
 
     templates = Environment(
@@ -48,17 +49,26 @@ def command(folder: Path, networks: bool) -> None:
         undefined=StrictUndefined,
         keep_trailing_newline=True,
     )
-    for template, place in (PLACES | (OWN_NETWORKS if networks else {})).items():
-        path = folder / place.format(paper=paper)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            schemas = os.path.relpath(suite_folder() / "schema", path.parent.resolve())
-            text = templates.get_template(f"{template}.j2").render(
-                paper=paper, schemas=schemas, networks=networks
+    places = [
+        (template, place.format(paper=paper))
+        for template, place in (PLACES | (OWN_NETWORKS if networks else {})).items()
+    ]
+    made = temporary_in(folder.absolute().parent)  # a full disk must leave no half of a paper
+    try:
+        for template, place in places:
+            schemas = os.path.relpath(suite_folder() / "schema", (folder / place).parent.resolve())
+            (made / place).parent.mkdir(parents=True, exist_ok=True)
+            (made / place).write_text(
+                templates.get_template(f"{template}.j2").render(
+                    paper=paper, schemas=schemas, networks=networks
+                ),
+                "utf-8",
             )
-            path.write_text(text, "utf-8")
-        except OSError as error:
-            raise fault(path, error) from error
-        click.echo(path)
+        os.rename(made, folder)
+    except OSError as error:
+        shutil.rmtree(made, ignore_errors=True)
+        raise fault(folder, error) from error
+    for _, place in places:
+        click.echo(folder / place)
     table = shlex.quote(str(folder / "table1.yaml"))
     click.echo(f"Next: `resbench validate {table}`, `resbench run {table}`.", err=True)

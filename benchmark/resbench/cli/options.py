@@ -116,7 +116,8 @@ def parse_budget(text: str) -> float:
 _PLANNING = (
     click.option("--tier", default="paper", metavar="NAME",
                  help="Scale of the experiment: paper, tiny, cpu, ..."),
-    click.option("--seeds", metavar="LIST", help="'3' for seeds 1 to 3, or '1,5,9'."),
+    click.option("--seeds", metavar="LIST",
+                 help="'3' for seeds 1 to 3, '3,' for seed 3, or '1,5,9'."),
     click.option("--cell", "cells", multiple=True, metavar="CELL",
                  help="Only this cell, or those of a level. Repeatable."),
     click.option("--set", "set_", multiple=True, metavar="KEY=VALUE",

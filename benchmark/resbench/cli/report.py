@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,7 +65,7 @@ def command(
     if rows and format_ != "csv":
         raise UsageError(f"--rows {rows}: only csv has rows. Add --format csv.")
     found = report(suites, results)
-    document = _document(found, results, format_, output)
+    document = _document(found, suites, results, format_, output)
     if rows:
         document = replace(document, rows=_rows(rows, found, results, strays=not suites))
     text = render(document, format_)
@@ -95,16 +96,19 @@ def _format(given: str | None, output: Path | None) -> str:
     return given or known or "text"
 
 
-def _document(found: Report, results: Path, format_: str, output: Path | None) -> Document:
+def _document(
+    found: Report, suites: Sequence[str], results: Path, format_: str, output: Path | None
+) -> Document:
     from resbench.report.report_page import report_document
 
     if not FORMATS[format_].figures:
-        return report_document(found)
+        return report_document(found, suites=suites)
     from resbench.report.site import draw
 
     start = Path(os.path.realpath(output)).parent if output else Path.cwd()
     runs = os.path.relpath(os.path.realpath(results / "runs"), start)
-    return report_document(found, draw(found, claims=False), runs=quote(Path(runs).as_posix()))
+    drawn, link = draw(found, claims=False), quote(Path(runs).as_posix())
+    return report_document(found, drawn, runs=link, suites=suites)
 
 
 def _rows(kind: str, found: Report, results: Path, *, strays: bool) -> list[dict[str, Any]]:

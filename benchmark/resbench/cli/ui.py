@@ -113,8 +113,8 @@ def _wait(server: subprocess.Popen[bytes], port: int, log: IO[bytes], mirror: Mi
         time.sleep(0.1)
     log.seek(0)
     lines = log.read().decode(errors="replace").strip().splitlines() or ["it wrote no log"]
-    why = one_line(lines[-1]).rstrip(".")
-    raise EnvironmentFault(f"the MLflow UI did not start: {why}. {mirror.remedy}")
+    why = one_line(next((line for line in reversed(lines) if "Error" in line), lines[-1]))
+    raise EnvironmentFault(f"the MLflow UI did not start: {why.rstrip('.')}. {mirror.remedy}")
 
 
 def _end(server: subprocess.Popen[bytes]) -> None:

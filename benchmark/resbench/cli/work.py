@@ -215,7 +215,8 @@ def train(
         with Progress(runs, settings.devices[: len(runs)], throughput) as progress:
             summary = Session(runs, settings, throughput, progress).run()
             # A new store takes seconds to make, and the first runs may be shorter than that.
-            patience_s = 30.0 if settings.deadline is None else 5.0
+            hurried = settings.deadline is not None or summary.signal is not None
+            patience_s = 5.0 if hurried else 30.0
             return summary
     finally:
         if follower is not None and (warning := follower.close(patience_s)):
@@ -230,8 +231,9 @@ def conclude(summary: PlanEnd, suites: Sequence[str], results: Path) -> int:
     say(", ".join([f"{done} done", *(f"{n} {word}" for word, n in counts.items() if n)]))
     if failed:
         logs = [RunFolder(results, key).log for key in failed]
-        some = any(log.is_file() and log.stat().st_size for log in logs)
-        where = f"; logs: {results}/runs/*/worker.log" if some else "."
+        some = [str(log) for log in logs if log.is_file() and log.stat().st_size]
+        more = f" and {len(some) - 3} more" if len(some) > 3 else ""
+        where = f"; logs: {', '.join(some[:3])}{more}" if some else "."
         say(f"Failed runs are tried again next time{where}")
     for fault in summary.faults:
         say(fault)
@@ -274,8 +276,8 @@ def _say_what_is_left(summary: PlanEnd) -> None:
     """List the runs that can resume; if no epoch fitted the budget, say how long one takes."""
     if not (summary.epochs or summary.faults or summary.signal):
         epoch_s = summary.epoch_s
-        takes = "" if epoch_s is None else f", the shortest about {duration(epoch_s)}"
-        say(f"The budget is too short for one epoch of any of these runs{takes}.")
+        takes = "" if epoch_s is None else f"; the shortest takes about {duration(epoch_s)}"
+        say(f"The budget is too short to start and to train one epoch of any of these runs{takes}.")
     labels = [run.label for run in summary.left]
     more = f"; and {len(labels) - 5} more" if len(labels) > 5 else ""
     say(f"Left: {'; '.join(labels[:5])}{more}. Run the same command to resume.")

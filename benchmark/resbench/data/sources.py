@@ -129,14 +129,14 @@ def fetch(name: str, directory: Path | None = None) -> Path:
 
     Raises UsageError for a data set that is not published as an archive.
     """
-    if name not in DATA_SETS:
-        raise UsageError(_unknown(name))
-    archive = DATA_SETS[name].archive
-    if archive is None:
-        raise UsageError(f"{name}: is not published as an archive, so it cannot be fetched.")
+    archives = {row.name: row.archive for row in DATA_SETS.values() if row.archive is not None}
+    if name not in archives:
+        if name in DATA_SETS:
+            raise UsageError(f"{name}: is not published as an archive, so it cannot be fetched.")
+        raise UsageError(f"unknown data set '{name}'.{did_you_mean(name, archives)}")
     from resbench.data.archives import download
 
-    return download(archive, directory or data_dir())
+    return download(archives[name], directory or data_dir())
 
 
 def how_to_get(name: str) -> str:

@@ -81,7 +81,8 @@ def build(
     ``bn_momentum`` see :class:`resbench.models.layers.Settings`.
 
     Raises:
-        ValueError: unknown family, name or option, or a value out of range.
+        ValueError: unknown family, name or option, or a value out of range; a user's network that
+            ignores ``bn_eps`` or ``bn_momentum``.
     """
     from resbench.models.layers import Settings
 
@@ -90,7 +91,22 @@ def build(
         raise ValueError(f"unknown family '{family}'. Allowed: {', '.join(known)}.")
     network = known[family].of(name, width, options)
     settings = Settings(width=width, bn_eps=bn_eps, bn_momentum=bn_momentum)
-    return known[family].build(network, num_classes, settings)
+    model = known[family].build(network, num_classes, settings)
+    if known[family].code:
+        _check_norms(model, bn_eps, bn_momentum)
+    return model
+
+
+def _check_norms(model: nn.Module, eps: float, momentum: float) -> None:
+    """Refuse a user's network that normalises otherwise than its runs say."""
+    from torch.nn.modules.batchnorm import _BatchNorm
+
+    for name, part in model.named_modules():
+        if isinstance(part, _BatchNorm) and (part.eps, part.momentum) != (eps, momentum):
+            raise ValueError(
+                f"networks.py: '{name}' has eps {part.eps} and momentum {part.momentum}, the run "
+                f"{eps} and {momentum}. Build it with settings.bn_eps and settings.bn_momentum"
+            )
 
 
 def zoo_entry(network: Network) -> ZooEntry | None:

@@ -5,6 +5,7 @@ All are made of the same sections, so that they cannot contradict each other.
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -54,11 +55,13 @@ def report_document(
     runs: str = "",
     method: str = "",
     index: bool = False,
+    suites: Sequence[str] = (),
 ) -> Document:
     """Return everything, or an ``index`` with links to the pages of the suites.
 
-    ``runs`` is the path of the folder of runs from the document, for formats with links to runs;
-    ``method`` that of the page on statistics.
+    ``suites`` are those that were asked for, none for all. ``runs`` is the path of the folder of
+    runs from the document, for formats with links to runs; ``method`` that of the page on
+    statistics.
     """
     figures = figures or {}
     blocks: list[Block] = [Heading(1, "Replication report"), *_finding(report), _sources(report)]
@@ -74,7 +77,7 @@ def report_document(
     blocks += _section("What the masks do", _masks(figures))
     blocks += _section("Published errors", [*_published(report), *_mislabelled(report)])
     blocks += _section("Where the runs come from", _provenance(report))
-    blocks += _section("Run it again", _again(report)) if not index else ()
+    blocks += _section("Run it again", _again(report, suites)) if not index else ()
     return Document(blocks, report, cell_rows(report))
 
 
@@ -167,9 +170,10 @@ def _elsewhere(report: Report) -> str:
     """Return the caution where no run is at the published setting."""
     if any(table.setting.published for table in report.with_runs):
         return ""
+    errors = count(len(_errors(report)), "published error")
+    nothing = f": nothing here confirms or refutes any of {errors}" if _errors(report) else ""
     return (
-        " No run is at the published setting: nothing here confirms or refutes any of "
-        f"{count(len(_errors(report)), 'published error')}, and a verdict on a claim holds for its "
+        f" No run is at the published setting{nothing}, and a verdict on a claim holds for its "
         "setting only."
     )
 
@@ -191,7 +195,8 @@ def _setting_line(name: str, tables: Sequence[JudgedTable]) -> Prose:
     judged = [claim for table in tables for claim in table.claims if claim.has_runs]
     with_runs = f"none of {count(asked, 'claim')} has runs in all its cells"
     if judged or not asked:
-        with_runs = f"{len(judged)} of {count(asked, 'claim')} have runs" if asked else "no claims"
+        known = f"{len(judged)} of {count(asked, 'claim')} {'has' if asked == 1 else 'have'} runs"
+        with_runs = known if asked else "no claims"
     said: list[Part] = [
         f"{text.sentence(name)}, on {data}: {count(len(runs), 'run')}, {hours:.1f} device hours; "
         f"{with_runs}"
@@ -361,13 +366,14 @@ def _provenance(report: Report) -> Iterator[Block]:
         each = [f"{name} ({count(n, 'run')})" for name, n in sorted(found.items())]
         yield Paragraph(f"{what}: {'; '.join(each)}.")
     yield Paragraph(
-        "The tables of each suite name the run keys behind every number. `results/runs/KEY/` holds "
-        "the specification, the metrics of every epoch and the prediction for every test image; "
+        "The tables of each suite name the run keys behind every number. In the results folder, "
+        "`runs/KEY/` holds the specification, the metrics of every epoch and the prediction for "
+        "every test image; "
         "`resbench verify` recomputes every error and loss from them."
     )
 
 
-def _again(report: Report) -> Iterator[Block]:
+def _again(report: Report, suites: Sequence[str]) -> Iterator[Block]:
     commands = dict.fromkeys(table.command for table in report.with_runs)
     if commands:
         yield Paragraph(
@@ -376,7 +382,8 @@ def _again(report: Report) -> Iterator[Block]:
         )
         # the folder is the last of a command's words
         _, option, folder = next(iter(commands)).partition(" --results ")
-        last = ("resbench verify", "resbench report --output report.html")
+        again = shlex.join(["resbench", "report", *suites, "--output", "report.html"])
+        last = ("resbench verify", again)
         yield from map(Command, [*commands, *(f"{line}{option}{folder}" for line in last)])
 
 

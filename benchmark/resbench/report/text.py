@@ -103,7 +103,7 @@ def _cautions(claim: JudgedClaim) -> Iterator[str]:
         yield f"the runs of {listed(claim.uneven)} spread too far for a t-test: {decides}"
     if claim.hidden_pp:
         yield (
-            "a seed failed in a similar cell; failures that these seeds did not show may explain "
+            "a seed ended far off in a similar cell; such seeds, unseen here, may explain "
             f"{_size(claim, claim.hidden_pp)} of the effect"
         )
     if claim.not_learnt:

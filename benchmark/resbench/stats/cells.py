@@ -57,6 +57,7 @@ def judge_cell(
     """
     number, rounding = (float(published), half_width(published)) if published else (math.nan, 0.0)
     look, _ = complete_look([arm], seeds)
+    lost = bool(arm.diverged)  # also after the look: a known failure is not passed over
     if look:
         arm, others = arm.only(seeds[:look]), [other.only(seeds[:look]) for other in others]
     variance, df = math.inf, math.nan
@@ -66,9 +67,9 @@ def judge_cell(
     # The published number spreads as these runs do.
     se = math.sqrt(variance * (1 / max(arm.n, 1) + median_variance(median_of)))
     found = Estimate(arm.mean - number, math.sqrt(variance), se, df, arm.n)
-    reach = math.inf if arm.diverged else replace(found, effect=0.0).interval()[1] + rounding
+    reach = math.inf if lost else replace(found, effect=0.0).interval()[1] + rounding
     interval = (arm.mean - reach, arm.mean + reach)
-    if not arm.n or not look or published is None or arm.diverged:
+    if not arm.n or not look or published is None or lost:
         return CellVerdict("undecided" if arm.n else "not_run", look, found.effect, interval)
     within = times_looks(found.p_within(MARGIN_PP - rounding))
     # The rounding may have moved the number by as much towards ours or away from it.

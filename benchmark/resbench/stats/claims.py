@@ -113,7 +113,7 @@ class ClaimVerdict:
     uneven: tuple[str, ...]
     """Cells that were tested by ranks, or kept a trend from being tested."""
     hidden_pp: float
-    """Points by which the effect must be larger, as seeds failed in arms like its better ones."""
+    """Points by which the effect must be larger, as seeds ended far off in arms like these."""
     not_learnt: tuple[str, ...]
     """Cells whose networks had not learnt when training ended."""
 
@@ -260,8 +260,8 @@ def _kind(e: _Evidence, adjusted: Sequence[float | None]) -> tuple[ClaimKind, _S
         enough = [not e.hidden] * 2
     else:
         least = SMALLEST_PP + e.hidden
-        effects = [e.tests[side.step].estimate.effect for side in (pro, against)]
-        enough = [effects[0] >= least, effects[1] <= -least]
+        effects = [test.estimate.effect for test in e.tests]
+        enough = [min(effects) >= least, effects[against.step] <= -least]
     here = e.question.at_published_setting
     if not e.later:
         if shown(adjusted[0]) and enough[0]:

@@ -12,7 +12,14 @@ from dataclasses import dataclass
 from itertools import chain, pairwise
 from typing import TYPE_CHECKING
 
-from resbench.stats.spread import Arm, hidden_loss, moderated, reference_variance, uneven
+from resbench.stats.spread import (
+    Arm,
+    hidden_shift,
+    moderated,
+    reference_variance,
+    strangers,
+    uneven,
+)
 from resbench.stats.textbook import Interval, cdf, interval_of, rank_p, summarise
 from resbench.suite.claims import ParsedClaim
 
@@ -34,7 +41,10 @@ def steps_of(claim: ParsedClaim) -> list[Step]:
     arms = tuple(chain.from_iterable(claim.terms))
     if claim.operator == "gap_grows":
         rises = trend_weights(len(claim.terms))
-        return [Step(arms, tuple(rise * sign for rise in rises for sign in (-1.0, 1.0)))]
+        weights = dict.fromkeys(arms, 0.0)  # an arm may be in two gaps
+        for arm, weight in zip(arms, (r * s for r in rises for s in (-1.0, 1.0)), strict=True):
+            weights[arm] += weight
+        return [Step(*zip(*sorted(weights.items(), key=lambda pair: pair[1]), strict=True))]
     falls = claim.operator in (">", "monotone_decreasing")
     pairs = ((b, a) if falls else (a, b) for a, b in pairwise(arms))
     return [Step(pair, (-1.0, 1.0)) for pair in pairs]
@@ -99,7 +109,7 @@ class Tested:
     uneven: tuple[str, ...] = ()
     """Arms that a t-test of means cannot be trusted with; two arms are then tested by ranks."""
     hidden: float = 0.0
-    """Points of the effect that failures may take which the arms' runs did not show."""
+    """Points of the effect that seeds may take which the arms' runs did not show."""
 
 
 def estimate(
@@ -127,8 +137,8 @@ def put_to_test(
 ) -> Tested:
     """Test one contrast; the arms of ``suite`` outside it say how far runs spread there.
 
-    Failures that did not show count where they are in the better arms, or in any of them where the
-    arms are claimed to be ``alike``.
+    Failures that did not show count where they are in the better arms, lucky seeds where they are
+    in the worse ones, and both in any arm where the arms are claimed to be ``alike``.
     """
     cells = {arm.cell for arm in arms}
     others = [arm for arm in suite if arm.cell not in cells]
@@ -138,9 +148,9 @@ def put_to_test(
         arm.cell for arm, reference in zip(arms, references, strict=True) if uneven(arm, reference)
     )
     hidden = math.fsum(
-        abs(w) * hidden_loss(arm, others)
+        abs(w) * hidden_shift(arm, others, better=alike or w * found.effect < 0)
         for w, arm in zip(weights, arms, strict=True)
-        if arm.n and (alike or w * found.effect < 0)
+        if arm.n
     )
     if not odd:
         return Tested(found, found.p_above(), found.p_below(), odd, hidden)
@@ -148,10 +158,15 @@ def put_to_test(
         return Tested(found, None, None, odd, hidden)
     better, worse = arms
     p, opposite_p = rank_p(better.ranked, worse.ranked), rank_p(worse.ranked, better.ranked)
-    # Ranks do not see how bad a failure is: an arm that fails must be better on average too.
-    if better.cell in odd:
+    # Ranks do not see how bad a failure is, nor how good a lucky seed: then an arm that is to be
+    # better must be so on average too.
+    lucky = [
+        min(strangers(arm, reference), default=0.0) < 0
+        for arm, reference in zip(arms, references, strict=True)
+    ]
+    if better.cell in odd or lucky[1]:
         p = max(p, found.p_above() or 0.0)
-    if worse.cell in odd:
+    if worse.cell in odd or lucky[0]:
         opposite_p = max(opposite_p, found.p_below() or 0.0)
     return Tested(found, p, opposite_p, odd, hidden)
 

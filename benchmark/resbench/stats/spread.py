@@ -10,8 +10,8 @@ arm that spreads five times as far as the others would be found different far to
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from statistics import median
 from typing import TYPE_CHECKING
@@ -28,7 +28,9 @@ PRIOR_DF = 2.0
 FADE = 4
 """How fast the prior fades above the reference: at twice the reference 2 degrees are 1/8."""
 STRANGER_P = 0.01
-"""Below this a seed is a stranger to its arm: 1 in 100 arms has one by chance."""
+"""Below this seeds are strangers to their arm: 1 in 100 arms has some by chance."""
+NO_CHANCE = 1e-12
+"""Variance of a number that no images were counted for: the spread comes from other arms alone."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,19 +42,16 @@ class Arm:
     """In the order in which looks take them."""
     errors: tuple[float, ...]
     """In percent, one per seed; of a diverged run the error of guessing."""
-    chance_variance: float
-    """Of one run, by chance flips of the test images alone: see `chance_variance`."""
+    images: float | None = None
+    """How many images an error is a share of; None for a number that is no share of images."""
     diverged: frozenset[int] = frozenset()
     """Seeds."""
-    correct: NDArray[np.bool_] | None = None
-    """[seeds, images], whether each test image was classified correctly; None if not kept."""
+    kept: Mapping[int, NDArray[np.bool_]] = field(default_factory=dict, repr=False)
+    """By seed, whether each test image was classified correctly, where that was kept."""
 
     def __post_init__(self) -> None:
-        lengths = {len(self.seeds), len(set(self.seeds)), len(self.errors)}
-        if self.correct is not None:
-            lengths.add(len(self.correct))
-        if len(lengths) > 1:
-            raise ValueError(f"{self.cell}: seeds {self.seeds} do not fit the other parts")
+        if len({len(self.seeds), len(set(self.seeds)), len(self.errors)}) > 1:
+            raise ValueError(f"{self.cell}: seeds {self.seeds} do not fit errors {self.errors}")
 
     @property
     def n(self) -> int:
@@ -69,6 +68,24 @@ class Arm:
         """Measured variance between runs; NaN below two."""
         return summarise(self.errors).sd ** 2
 
+    @cached_property
+    def chance_variance(self) -> float:
+        """The variance of one of these runs by chance flips of the images alone."""
+        if self.images is None or not self.errors:
+            return NO_CHANCE
+        ended = [seed for seed in self.seeds if seed not in self.diverged]
+        errors = [e for seed, e in zip(self.seeds, self.errors, strict=True) if seed in ended]
+        rows = [self.kept[seed] for seed in ended if seed in self.kept]
+        return chance_variance(errors or self.errors, self.images, rows)
+
+    @property
+    def correct(self) -> NDArray[np.bool_] | None:
+        """[seeds, images], whether each was classified correctly; None unless all runs say it."""
+        import numpy as np
+
+        rows = [self.kept[seed] for seed in self.seeds if seed in self.kept]
+        return np.stack(rows) if rows and len(rows) == self.n else None
+
     @property
     def ranked(self) -> tuple[tuple[bool, float], ...]:
         """What runs are ranked by: diverged ones come last."""
@@ -78,16 +95,11 @@ class Arm:
     def only(self, seeds: Sequence[int]) -> Arm:
         """Return the runs of these seeds, of those that it has, in this order."""
         seeds = tuple(seed for seed in seeds if seed in self.seeds)
-        rows = [self.seeds.index(seed) for seed in seeds]
-        errors = tuple(self.errors[row] for row in rows)
-        correct, chance = None, self.chance_variance
-        if rows and self.correct is not None:
-            correct = self.correct[rows]
-            chance = chance_variance(errors, correct.shape[1], correct)
-        return Arm(self.cell, seeds, errors, chance, self.diverged.intersection(seeds), correct)
+        errors = tuple(self.errors[self.seeds.index(seed)] for seed in seeds)
+        return replace(self, seeds=seeds, errors=errors, diverged=self.diverged.intersection(seeds))
 
 
-def sampling_sd(error: float, n_test: int) -> float:
+def sampling_sd(error: float, n_test: float) -> float:
     """Return the binomial sd of an error rate in percent on n_test images, in points.
 
     Counts one more error and one more success than were seen (Laplace), so that an error of 0 %
@@ -98,17 +110,21 @@ def sampling_sd(error: float, n_test: int) -> float:
 
 
 def chance_variance(
-    errors: Sequence[float], n_test: int, correct: NDArray[np.bool_] | None = None
+    errors: Sequence[float],
+    n_test: float,
+    correct: Sequence[NDArray[np.bool_]] | NDArray[np.bool_] = (),
 ) -> float:
     """Return the variance of a run's error if every test image flipped by itself.
 
-    From the predictions [runs, images], each image's own variance over two runs or more; else, or
-    where no image ever flips, binomial, which is larger as it takes all images to be alike.
+    From what runs got ``correct``, each image's own variance over two runs or more; else, or where
+    no image ever flips, binomial, which is larger as it takes all images to be alike.
     """
-    if correct is not None and len(correct) > 1:
+    if (n := len(correct)) > 1:
         # For 0/1 values the variance (n - 1) is n/(n-1) p(1-p): one pass over the images.
-        n, p = len(correct), correct.mean(axis=0)
-        flips = 1e4 * float((p * (1 - p)).sum()) * n / (n - 1) / correct.shape[1] ** 2
+        import numpy as np
+
+        p = np.mean(correct, axis=0)
+        flips = 1e4 * float((p * (1 - p)).sum()) * n / (n - 1) / p.size**2
         if flips > 0:
             return flips
     return sampling_sd(math.fsum(errors) / len(errors), n_test) ** 2
@@ -136,39 +152,44 @@ def moderated(variance: float, n: int, reference: float) -> tuple[float, float]:
 
 
 def uneven(arm: Arm, reference: float) -> bool:
-    """Whether a run diverged, or one seed lies too far from the others for a t-test of means."""
-    return bool(arm.diverged) or stranger(arm, reference) != 0
+    """Whether a run diverged, or some seeds lie too far from the others for a t-test of means."""
+    return bool(arm.diverged) or bool(strangers(arm, reference))
 
 
-def stranger(arm: Arm, reference: float) -> float:
-    """Return by how many points a seed lies off the mean of the others; 0 if it is no stranger.
+def strangers(arm: Arm, reference: float) -> list[float]:
+    """Return by how many points seeds lie off the mean of the others, where that is too far.
 
-    The farthest of those that did not diverge.
+    Of those that did not diverge: the most, fewer than half, that are all too far together. One by
+    one, each would hide the others.
     """
-    errors = [error for diverged, error in arm.ranked if not diverged]
-    if len(errors) < 3:
-        return 0.0
-    mean = summarise(errors).mean
-    # Without the farthest seed the others spread least, so that no other seed has a smaller p.
-    farthest = max(range(len(errors)), key=lambda i: abs(errors[i] - mean))
-    rest = summarise(errors[:farthest] + errors[farthest + 1 :])
-    n = len(errors) - 1
-    variance, df = moderated(rest.sd**2, n, reference)
-    distance = abs(errors[farthest] - rest.mean)
-    t = distance / math.sqrt(variance * (1 + 1 / n))
-    return distance if 2 * cdf(-t, df) * len(errors) < STRANGER_P else 0.0
+    errors = sorted(error for diverged, error in arm.ranked if not diverged)
+    middle = median(errors) if errors else 0.0
+    by_distance = sorted(errors, key=lambda error: abs(error - middle))
+    most = (len(errors) - 1) // 2
+    for apart in range(most, 0, -1):
+        rest = by_distance[:-apart]
+        mean, sd = summarise(rest)
+        variance, df = moderated(sd**2, len(rest), reference)
+        distances = [error - mean for error in by_distance[-apart:]]
+        t = min(map(abs, distances)) / math.sqrt(variance * (1 + 1 / len(rest)))
+        if 2 * cdf(-t, df) * len(errors) * most < STRANGER_P:
+            return distances
+    return []
 
 
-def hidden_loss(arm: Arm, others: Sequence[Arm]) -> float:
-    """Return how many points an arm's mean may lose by failures that its runs did not show.
+def hidden_shift(arm: Arm, others: Sequence[Arm], *, better: bool) -> float:
+    """Return by how many points seeds that an arm's runs did not show may move its mean.
 
-    0 unless an arm of its kind has a stranger, one of ``others`` that shares a level with it. Then
-    as many failures of that size as its own runs leave possible at 95 %.
+    0 unless an arm of its kind has strangers, one of ``others`` that shares a level with it. Then
+    as many seeds like the farthest of them as its own runs leave possible at 95 %. A ``better`` arm
+    is suspected of whatever strangers there are, a worse one only of those that err less.
     """
     levels = set(arm.cell.split("/"))
     worst = 0.0
     for other in others:
         if levels & set(other.cell.split("/")):
             rest = (a for a in others if a is not other)
-            worst = max(worst, stranger(other, reference_variance(other.chance_variance, rest)))
+            reference = reference_variance(other.chance_variance, rest)
+            found = strangers(other, reference)
+            worst = max([worst, *(abs(d) if better else -d for d in found)])
     return worst * (1 - 0.05 ** (1 / arm.n))

@@ -170,7 +170,8 @@ def open_for_writing(results: Path) -> None:
         with wait_lock(results):
             if not marked:
                 write_atomic(results / MARKER, f"{dump_json({'format': FORMAT})}\n".encode())
-        runs.mkdir(exist_ok=True)
+        with suppress(FileExistsError):  # also where a link leads nowhere
+            runs.mkdir()
         require_folder(runs)
         _recover(runs)
     except FileExistsError as error:

@@ -55,6 +55,10 @@ def find_suite(name: str) -> Path:
     if is_path and path.is_file():
         return path
     shipped = suite_names()
+    if path.is_dir() and name not in shipped:
+        inside = sorted(each.name for each in path.glob("*.yaml") if each.name != SOURCES)
+        what = f"Name a suite in it: {', '.join(inside)}" if inside else "It holds no suite"
+        raise UsageError(f"{name}: a folder. {what}.")
     if is_path:
         raise UsageError(f"{name}: no such suite file. Shipped suites: {', '.join(shipped)}.")
     if name not in shipped:

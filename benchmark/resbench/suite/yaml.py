@@ -8,6 +8,7 @@ or a truth value, it refuses text such as ``010``, ``0x1F``, ``.nan``, ``yes`` a
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
@@ -148,8 +149,9 @@ def plain_value(text: str) -> str | int | float | bool | None:
         return text == "true"
     if not (number := _NUMBER.fullmatch(text)):
         return text
-    is_whole = number[1] and not number[2] and not number[3]
-    return int(text) if is_whole else float(text)
+    if number[1] and not number[2] and not number[3]:
+        return int(text)
+    return float(text) if math.isfinite(float(text)) else text
 
 
 class _Reader:

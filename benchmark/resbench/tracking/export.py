@@ -409,12 +409,21 @@ def _mlflow() -> Any:
 
 def _make(database: Path, client: Any) -> None:
     """Make an empty MLflow database, whole or not at all: a half-migrated one is of no use."""
-    unfinished = Path(f"{database}-new")
-    for left in (unfinished, Path(f"{unfinished}-journal")):  # a stale journal would be replayed
-        left.unlink(missing_ok=True)
-    unfinished.touch(0o666)  # SQLite's own mode leaves the group out whatever the umask
-    client(f"sqlite:///{unfinished}")
-    unfinished.replace(database)
+
+    def tidy() -> None:
+        for left in database.parent.iterdir():
+            if left.name.startswith(f"{database.name}-new-"):
+                left.unlink()
+
+    tidy()  # what a killed process has left
+    # A name of its own each time: MLflow keeps what it opened, even a file that is gone.
+    unfinished = Path(f"{database}-new-{os.urandom(4).hex()}")
+    try:
+        unfinished.touch(0o666)  # SQLite's own mode leaves the group out whatever the umask
+        client(f"sqlite:///{unfinished}")
+        unfinished.replace(database)
+    finally:
+        tidy()
 
 
 def _stamp(run: RunFolder) -> tuple[object, ...]:

@@ -61,12 +61,15 @@ class Follower:
             try:
                 output, _ = self.process.communicate(timeout=patience_s)
                 code = self.process.returncode
-                ended = f"it ended with exit code {code}." if code else ""
+                ended = f"It ended with exit code {code}." if code else ""
                 self._warning = next(reversed(output.splitlines()), ended)
-            except subprocess.TimeoutExpired:
+            except (subprocess.TimeoutExpired, KeyboardInterrupt) as error:
                 self.process.kill()
                 self.process.communicate()
-                self._warning = f"it took longer than {patience_s:g} s."
+                interrupted = isinstance(error, KeyboardInterrupt)
+                self._warning = (
+                    "Ctrl-C ended it." if interrupted else f"It took longer than {patience_s:g} s."
+                )
         if not self._warning:
             return None
         sync = invocation("sync", self.results)

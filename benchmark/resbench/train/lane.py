@@ -114,7 +114,17 @@ class Lane:
         )
         init = torch.Generator().manual_seed(derive_seed(self.spec.seed, "init"))
         initialize(model, training.init, init)
+        if hasattr(self.spec.model, "code"):
+            self._check_logits(model)
         return model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def _check_logits(self, model: nn.Module) -> None:
+        """Refuse a user's network whose logits are not one for each class."""
+        px, due = self.images.test_images.shape[1], (2, self.images.num_classes)
+        with torch.inference_mode():
+            found = tuple(model.eval()(torch.zeros(2, 3, px, px)).shape)
+        if found != due:
+            raise ValueError(f"networks.py: for 2 images it returns {found}, not logits of {due}")
 
     def autocast(self) -> AbstractContextManager[None]:
         """Return the run's precision: bf16 autocast over fp32 weights, or nothing."""

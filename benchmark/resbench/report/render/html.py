@@ -56,6 +56,7 @@ def render(document: Document) -> str:
         "kind": lambda value: type(value).__name__,
         "number": lambda: next(numbers),
         "parts": parts,
+        "shown": shown,
         "coded": _coded,
         "href": _href,
         "titles": _titles,

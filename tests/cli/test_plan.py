@@ -99,12 +99,12 @@ def test_the_page_says_what_a_budget_is_enough_for(tmp_path: Path, capsys: Captu
     path = write_suite(tmp_path, suite_of(seeds=(1, 2, 3)))
     arguments = ("plan", path, "--results", tmp_path / "results", "-j", "1")
     enough = invoke(capsys, *arguments, "--budget", "9h").out
-    assert "9 h 00 min are enough for 6 runs: each cell then has 3 seeds." in enough
+    assert "9 h 00 min is enough for 6 runs: each cell then has 3 seeds." in enough
     assert "--budget 9h" in enough, "the command to run has it too"
     data = json.loads(invoke(capsys, *arguments, "--budget", "9h", "--format", "json").out)
     assert data["budget"] == {"budget_s": 32400.0, "finished": 6, "started": 0}
     short = invoke(capsys, *arguments, "--set", "model.width=4", "--budget", "1s").out
-    assert "1 s finish no run; 1 run would be started." in short
+    assert "In 1 s no run would finish; 1 run would start." in short
     assert "in budget" not in invoke(capsys, *arguments).out
 
 

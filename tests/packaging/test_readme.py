@@ -31,6 +31,7 @@ EXECUTED = {
     "resbench plan": 0,
     "resbench plan table4_noise": 0,
     "resbench report smoke": 0,
+    "resbench report table1_arl_vs_nal": 0,
     "resbench report --output report.html": 0,
     "resbench explain table1_arl_vs_nal attention-56/arl": 0,
     "resbench status": 0,

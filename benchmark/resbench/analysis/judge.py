@@ -215,7 +215,7 @@ class Report:
         """Return what tells a table's setting from the others here: its tier if that suffices."""
         setting, others = table.setting, [other.setting for other in self.with_runs]
         if setting.tier == "own":
-            return f"the setting of {table.suite}"
+            return f"suite {table.suite}'s own setting"
         if len({other.id for other in others if other.schedule == setting.schedule}) == 1:
             return setting.schedule
         same = {other.id for other in others if other.label == setting.label}

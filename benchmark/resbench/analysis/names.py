@@ -1,4 +1,4 @@
-"""How settings, cells, runs and sources are called, wherever a person reads about them."""
+"""The names that people read for settings, cells, runs and sources."""
 
 from __future__ import annotations
 

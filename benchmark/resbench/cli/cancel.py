@@ -13,7 +13,7 @@ from resbench.words import count
 @click.command("cancel")
 @results_to_read_option(needed=True)
 def command(results: Path) -> None:
-    """End the Slurm jobs of a results folder.
+    """Cancel your Slurm jobs for a results folder.
 
     What they had trained is kept; `resbench run` resumes it.
     """

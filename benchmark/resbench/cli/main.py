@@ -18,7 +18,7 @@ VERBS = {
     "report": "Compare the published numbers with the measured ones.",
     "plan": "Show what would run, how long it takes, and what it can decide.",
     "status": "Show the runs of a results folder and their progress.",
-    "cancel": "End the Slurm jobs of a results folder.",
+    "cancel": "Cancel your Slurm jobs for a results folder.",
     "new": "Start a paper of your own.",
     "validate": "Check suite files.",
     "verify": "Recompute every record's errors from its predictions.",

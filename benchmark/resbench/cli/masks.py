@@ -10,7 +10,7 @@ import click
 
 from resbench.cli.options import NamedPath, data_option, results_to_read_option, write_output
 from resbench.errors import UsageError
-from resbench.words import count
+from resbench.words import count, invocation
 
 if TYPE_CHECKING:
     from resbench.data.images import Images
@@ -70,7 +70,8 @@ def _find(results: Path, name: str) -> tuple[RunFolder, RunRecord]:
     found = [run for run in run_names(results) if name and run.startswith(name[:16])]
     if len(found) != 1:
         what = f"{len(found)} runs begin so: {', '.join(found[:3])}" if found else "no such run"
-        raise UsageError(f"run '{name}': {what} in {results}. `resbench status` lists them.")
+        every = invocation("report", results, ("--format", "csv", "--rows", "runs"))
+        raise UsageError(f"run '{name}': {what} in {results}. {every} lists them.")
     folder = RunFolder(results, found[0])
     folder.require()
     record = read_record(folder)

@@ -24,7 +24,7 @@ OWN_NETWORKS = {"networks.py": "networks.py", "tiny.yaml": "tiers/tiny.yaml"}
 
 @click.command("new")
 @click.argument("folder", type=NamedPath(path_type=Path), metavar="FOLDER")
-@click.option("--networks", is_flag=True, help="With a file for networks of your own.")
+@click.option("--networks", is_flag=True, help="Also write networks.py, for networks of your own.")
 def command(folder: Path, networks: bool) -> None:
     """Write the files of a new paper to FOLDER: its source, its protocol and one table.
 

@@ -1,4 +1,4 @@
-"""Options that several verbs share, and where the output goes that they ask for."""
+"""Options that several verbs share, and where their output goes."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ _PLANNING = (
     click.option("--tier", default="paper", metavar="NAME",
                  help="Scale of the experiment: paper, tiny, cpu, ..."),
     click.option("--seeds", metavar="LIST",
-                 help="'3' for seeds 1 to 3, '3,' for seed 3, or '1,5,9'."),
+                 help="'3' is seeds 1 to 3, '3,' is seed 3; or '1,5,9'."),
     click.option("--cell", "cells", multiple=True, metavar="CELL",
                  help="Only this cell, or those of a level. Repeatable."),
     click.option("--set", "set_", multiple=True, metavar="KEY=VALUE",
@@ -134,7 +134,7 @@ _PLANNING = (
     click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32",
                  metavar="NAME", help="fp32, or bf16 on a GPU."),
     click.option("--budget", type=parse_budget, metavar="TIME",
-                 help="Stop cleanly within this time: 9m, 1h30m."),
+                 help="Time available, like 9m or 1h30m; the rest resumes."),
 )  # fmt: skip
 
 

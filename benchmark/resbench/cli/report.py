@@ -26,12 +26,14 @@ if TYPE_CHECKING:
 @results_to_read_option()
 @format_option
 @click.option("--rows", type=click.Choice(["cells", "runs", "claims"]), metavar="NAME",
-              help="Of csv: cells, runs or claims; by default cells.")  # fmt: skip
+              help="Rows of csv: cells, runs or claims; by default cells.")  # fmt: skip
 @click.option("--output", type=NamedPath(path_type=Path), metavar="FILE",
               help="Write to this file, in the format of its suffix.")  # fmt: skip
 @click.option("--site", type=NamedPath(path_type=Path), metavar="DIR",
               help="Write pages and figures to this folder instead.")  # fmt: skip
-@click.option("--strict", is_flag=True, help="Exit 4 when a claim is not shown.")
+@click.option(
+    "--strict", is_flag=True, help="Exit 4 unless every claim is confirmed or holds here."
+)
 def command(
     suites: tuple[str, ...],
     results: Path,

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
               help="Store final weights too, for `resbench masks`.")  # fmt: skip
 @click.option("--no-mirror", is_flag=True, help="Do not export to MLflow.")
 @click.option("--executor", type=click.Choice(["slurm", "local"]), metavar="NAME",
-              help="slurm submits workers (--print-script shows how).")  # fmt: skip
+              help="slurm submits workers; local starts them here.")  # fmt: skip
 @click.option("--workers", type=click.IntRange(min=1), metavar="N",
               help="How many workers to submit.")  # fmt: skip
 @click.option("--slurm", "sbatch", multiple=True, metavar="KEY=VALUE",

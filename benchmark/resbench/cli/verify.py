@@ -16,9 +16,8 @@ from resbench.words import count
 def command(results: Path) -> int:
     """Recompute every record's errors from its predictions.
 
-    Checks the digests of spec.json, metrics.jsonl, predictions.npz, record.json and any
-    weights.safetensors, the run key, and every error and loss, computed again; so it finds a record
-    that was edited or copied, and a forged error. Sizes of features and gradients are as the run
+    Checks every digest and run key, and computes every error and loss again. This finds edited or
+    copied records and forged errors. Sizes of features and gradients are as the run
     measured them: only training it again repeats them. Not checked: timing.jsonl, which holds only
     the times that reports show. Exit 1 if a record does not fit.
     """

@@ -139,7 +139,7 @@ def _time(runs: Sequence[PlannedTime], workers: int = 1) -> str:
 
 def _bought(budget_s: float, finished: int, started: int, groups: Sequence[Cells]) -> str:
     if not finished:
-        return f"{duration(budget_s)} finish no run; {count(started, 'run')} would be started."
+        return f"In {duration(budget_s)} no run would finish; {count(started, 'run')} would start."
     counts = [
         sum(run.record is not None or run.bought == "whole" for run in own)
         for cells in groups
@@ -150,7 +150,7 @@ def _bought(budget_s: float, finished: int, started: int, groups: Sequence[Cells
     seeds = count(most, "seed") if fewest == most else f"{fewest} to {count(most, 'seed')}"
     more = f", {started} more in part" if started else ""
     return (
-        f"{duration(budget_s)} are enough for {count(finished, 'run')}{more}: each cell then has "
+        f"{duration(budget_s)} is enough for {count(finished, 'run')}{more}: each cell then has "
         f"{seeds}."
     )
 

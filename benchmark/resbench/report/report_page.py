@@ -97,8 +97,8 @@ def readme_blocks(report: Report, figures: Figures, folder: str) -> list[Block]:
     claims = list(report.claims(closest=True))
     asked = [claim.claim for tables in report.by_suite.values() for claim in tables[0].claims]
     ours = sum(claim.ours for claim in asked)
-    said = f" Of {count(len(asked) - ours, 'claim')} of the sources"
-    said += f" and {ours} of our own, {len(claims)} have runs so far"
+    said = f" The sources make {count(len(asked) - ours, 'claim')} and we add {ours}"
+    said += f"; {len(claims)} have runs so far"
     said += f": {_verdicts(claim for _, claim in claims)}." if claims else "."
     blocks: list[Block] = [Paragraph([Strong("What the runs show."), said, _elsewhere(report)])]
     claims.sort(key=_interest)
@@ -258,8 +258,7 @@ def _how_far(
     if ranges := [f"{_error_range(report.by_setting[name])} in {name}" for name in far]:
         yield Paragraph(
             f"Test errors of these networks are {listed(ranges)}; the published ones are of "
-            "networks trained to their end. An order here may only show which network learns "
-            "faster."
+            "fully trained networks. The order here may only show which network learns faster."
         )
 
 

@@ -26,8 +26,8 @@ def status_document(status: FolderStatus) -> Document:
         blocks.append(Paragraph(f"Not run yet, with the number of runs: {listed(waiting)}."))
     jobs, stopped = map(_job_line, status.jobs), map(stopped_line, status.unfinished)
     strays = (
-        f"{count(len(status.orphans), 'finished run')} in no cell of these suites, from an edited "
-        "or another suite, another version or --set; the cells they were run for:"
+        f"{count(len(status.orphans), 'finished run')} in no cell of these suites: a suite was "
+        "edited, or they are of another suite or version, or of --set. They were run for:"
     )
     refused = f"{count(len(status.problems), 'folder')} refused, counted nowhere:"
     blocks += items_below("Slurm jobs, each a worker that takes what is free:", list(jobs))

@@ -1,6 +1,6 @@
 """What stands in textbooks: means, intervals by Student's t, ranks, and McNemar's test.
 
-Of scipy only its special functions: scipy.stats takes them from there, and seconds to import.
+Uses only scipy.special: scipy.stats is built on it, and takes seconds to import.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""The results folder: atomic files, locks, checkpoints, records, archives. Files are the truth."""
+"""The results folder: atomic files, locks, checkpoints, records, packs. Files are the truth."""

@@ -88,7 +88,9 @@ def first_gradients(device: torch.device, spec: RunSpec) -> dict[str, Tensor]:
     schedule = structs.replace(spec.training.schedule, unit="step", total=1, drops=())
     training = structs.replace(spec.training, schedule=schedule)
     lane = lane_of(structs.replace(spec, training=training), device=device)
-    make_engine([lane]).run_epoch(1, lambda _step: None)
+    engine = make_engine([lane])
+    engine.run_epoch(1, lambda _step: None)
+    lane.epoch_totals()  # waits for the replay, which the engine's end would not
     grads = {name: p.grad for name, p in lane.model.named_parameters()}
     return {name: grad.clone() for name, grad in grads.items() if grad is not None}
 

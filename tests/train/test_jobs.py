@@ -81,6 +81,16 @@ def test_an_error_has_its_outcome_and_is_not_recorded(
     assert "Traceback" in capsys.readouterr().err, "memory may not be the cause after all"
 
 
+@pytest.mark.parametrize(("free", "oom"), [(1 << 30, True), (100 << 30, False)])
+def test_a_library_that_finds_no_kernel_next_to_much_free_memory_does_not_lack_it(
+    monkeypatch: pytest.MonkeyPatch, free: int, oom: bool
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (free, 140 << 30))
+    assert jobs._out_of_memory(RuntimeError("Unable to find an engine to execute")) == oom
+    assert jobs._out_of_memory(RuntimeError("CUBLAS_STATUS_ALLOC_FAILED"))
+
+
 def test_a_device_without_a_context_loses_no_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

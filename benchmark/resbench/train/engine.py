@@ -123,7 +123,10 @@ class GraphEngine:
             lane.optimizer.zero_grad()  # the captured step makes its own gradients
         # On the stream of the warm-up, whose cuBLAS workspace no other graph shares: torch 2.13
         # frees a capture stream's workspaces with any graph captured there (pytorch#193402).
-        with torch.cuda.graph(self.graph, stream=side):
+        with (
+            _without_fallbacks(self.device),
+            torch.cuda.graph(self.graph, stream=side),
+        ):
             self._step()
         for lane, payload in zip(self.lanes, before, strict=True):
             restore(payload, lane.model, lane.optimizer)
@@ -157,7 +160,10 @@ class EvalGraph:
         torch.cuda.current_stream(self.lane.device).wait_stream(self.stream)
         self.graph = torch.cuda.CUDAGraph()
         # On the stream of its warm-up, as in GraphEngine.
-        with torch.cuda.graph(self.graph, pool=self.pool, stream=self.stream):
+        with (
+            _without_fallbacks(self.lane.device),
+            torch.cuda.graph(self.graph, pool=self.pool, stream=self.stream),
+        ):
             self.logits_BK = self.lane.eval_logits(self.x_BCHW)
 
 

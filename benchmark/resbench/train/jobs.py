@@ -32,12 +32,16 @@ from resbench.train.prepare import prepare_images
 
 NO_MEMORY = re.compile(
     r"can't allocate memory|out of memory|ALLOC_FAILED|std::bad_alloc"
-    # What CUDA's libraries say when they find no room for their own workspaces.
-    r"|[Uu]nable to find an engine|CUBLAS_STATUS_NOT_INITIALIZED"
-    r"|CUDNN_STATUS_(NOT_INITIALIZED|INTERNAL_ERROR)"
     r"|could not create a primitive$"  # oneDNN has no room for the code that it generates
 )
 """What libraries say, in a plain RuntimeError, when memory does not suffice."""
+NO_ROOM = re.compile(
+    r"[Uu]nable to find an engine|CUBLAS_STATUS_NOT_INITIALIZED"
+    r"|CUDNN_STATUS_(NOT_INITIALIZED|INTERNAL_ERROR)"
+)
+"""What CUDA's libraries say when they find no room for their workspaces, and at other times."""
+ROOM_BYTES = 2 << 30
+"""With more than this free on the GPU, memory is not what they lack."""
 _load = lru_cache(maxsize=2)(load)  # a data set, once for all jobs of this process
 
 
@@ -210,8 +214,17 @@ def _out_of_memory(error: BaseException) -> bool:
         isinstance(one, MemoryError | torch.OutOfMemoryError)
         or (isinstance(one, OSError) and one.errno == errno.ENOMEM)
         or (isinstance(one, RuntimeError) and NO_MEMORY.search(str(one)))
+        or (isinstance(one, RuntimeError) and NO_ROOM.search(str(one)) and _little_is_free())
         for one in _chain(error)
     )
+
+
+def _little_is_free() -> bool:
+    if not torch.cuda.is_initialized():
+        return True
+    with suppress(RuntimeError):  # an error before has left no context to ask
+        return torch.cuda.mem_get_info()[0] < ROOM_BYTES
+    return True
 
 
 def _free_memory() -> None:

@@ -85,12 +85,17 @@ def test_a_person_who_does_not_wait_gets_the_warning_and_no_follower_stays(
     results: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     finished(results)
-    with silent_server(results) as uri:
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-        follower = Follower(results)
-        assert follower.process is not None
-        Timer(1, os.kill, (os.getpid(), signal.SIGINT)).start()
-        warning = follower.close(120)
+    # a test run in the background has its Ctrl-C ignored
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with silent_server(results) as uri:
+            monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+            follower = Follower(results)
+            assert follower.process is not None
+            Timer(1, os.kill, (os.getpid(), signal.SIGINT)).start()
+            warning = follower.close(120)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert warning is not None
     assert warning.endswith("completes that. Ctrl-C ended it.")
     assert follower.process.returncode == -signal.SIGKILL

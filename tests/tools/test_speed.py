@@ -53,7 +53,7 @@ def tiny_spec(lr: float = 0.1, **data: Any) -> RunSpec:
     return structs.replace(spec, **changes)
 
 
-@pytest.mark.parametrize("flags", [False, True])
+@pytest.mark.parametrize("flags", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_the_peer_learns_the_digits(flags: bool) -> None:
     torch.manual_seed(1)
     random.seed(1)
@@ -68,7 +68,7 @@ def test_the_peer_learns_the_digits(flags: bool) -> None:
     assert error < 80
 
 
-@pytest.mark.parametrize("flags", [False, True])
+@pytest.mark.parametrize("flags", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_both_loops_see_the_same_number_of_images(flags: bool) -> None:
     spec = tiny_spec()
     ours = Ours(spec, CPU, 3)

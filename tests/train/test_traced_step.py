@@ -55,7 +55,13 @@ def fake_cuda(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return library
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(kind, marks=[pytest.mark.slow] if kind in ("channel", "spatial") else [])
+        for kind in KINDS
+    ],
+)
 def test_a_step_keeps_to_the_gpu_to_one_precision_and_to_its_budgets(
     fake_cuda: Path, kind: str
 ) -> None:

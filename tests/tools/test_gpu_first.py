@@ -114,16 +114,16 @@ def test_gradients_that_differ_between_engines_or_from_the_cpu_are_a_fault(
     monkeypatch.setattr(gpu_first, "_first_gradients", gradients)
     found = list(gpu_first.kinds(Bench(here)))
     assert len(found) == 3 * len(gpu_first.KINDS)
+    assert [one["kind"].split() for one in found[::3]] == [list(kind) for kind in gpu_first.KINDS]
     faults = {(one["precision"], one["against"]) for one in found if "fault" in one}
     expected = {"graph": ("fp32", "graph"), "bf16": ("bf16", "graph"), "cuda": ("fp32", "cpu")}
     assert faults == ({expected[wrong]} if wrong else set())
 
 
 def test_gradients_that_are_no_numbers_are_a_fault() -> None:
-    spec = gpu_first.spec_of(gpu_first.KINDS[0])
     whole, broken = {"w": torch.ones(2)}, {"w": torch.tensor([1.0, float("nan")])}
-    assert "fault" not in gpu_first._apart(spec, "cpu", whole, whole)
-    assert "fault" in gpu_first._apart(spec, "cpu", whole, broken, most=1.0)
+    assert "fault" not in gpu_first._apart("cpu", whole, whole)
+    assert "fault" in gpu_first._apart("cpu", whole, broken, most=1.0)
 
 
 def test_a_way_that_cannot_train_is_a_fault_and_the_others_are_timed(

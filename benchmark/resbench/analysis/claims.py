@@ -83,8 +83,7 @@ def _has_learnt(table: TableRuns, metric: Metric, arm: Arm) -> bool:
     if not runs:
         return True  # the claim is not run, or all its runs diverged
     falls = _falls(table, runs, metric)
-    errors = [error for seed, error in zip(arm.seeds, arm.errors, strict=True)
-              if seed not in arm.diverged]  # fmt: skip
+    errors = arm.ended.values()
     classes = DATA_SETS[runs[0].data.name].classes
     near = bool(errors) and near_guessing(math.fsum(errors) / len(errors), classes)
     return not near and not still_falling(falls, arm.chance_variance)

@@ -229,7 +229,7 @@ def _pair(cell: str, *sides: tuple[Side, Mapping[int, RunRecord]]) -> CellPair:
 
 
 def _arm(arm: Arm, setting: str) -> CellArm:
-    done = {s: e for s, e in zip(arm.seeds, arm.errors, strict=True) if s not in arm.diverged}
+    done = arm.ended
     found = summarise(tuple(done.values()))
     return CellArm(
         setting, tuple(done), tuple(done.values()), found.mean, found.sd, len(arm.diverged)

@@ -247,10 +247,7 @@ def report(suites: Sequence[str], path: Path, *, to_keep: bool = False) -> Repor
     for loaded in chosen(suites, results):
         name, every = loaded.suite.name, fill(loaded, results)
         started = {run.key for t in every for cell in t.cells.values() for run in cell.unfinished}
-        strays = [
-            run for run in orphans(every, results)
-            if any(cell.startswith(f"{name} ") for cell in names.cells_of(run))
-        ]  # fmt: skip
+        strays = [run for run in orphans(every, results) if name in names.suites_of(run)]
         unfinished |= {name: len(started)} if started else {}
         outdated |= {name: len(strays)} if strays else {}
         shown = [table for table in every if table.records] or [empty(loaded, path)]

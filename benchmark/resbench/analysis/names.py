@@ -137,6 +137,11 @@ def cells_of(run: RunRecord) -> list[str]:
     return [" ".join(map(str, cell)) for cell in named]
 
 
+def suites_of(run: RunRecord) -> set[str]:
+    """Return the suites that a run was made for."""
+    return {cell.partition(" ")[0] for cell in cells_of(run)}
+
+
 def _value(value: object) -> str:
     """Return a value so that ``--set`` reads the same again: JSON where it can be, else text."""
     if isinstance(value, str):

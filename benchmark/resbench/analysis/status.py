@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from resbench.analysis import SCHEMA
-from resbench.analysis.names import cells_of, rerun_command, run_label, setting_label
+from resbench.analysis.names import rerun_command, run_label, setting_label, suites_of
 from resbench.analysis.results import Results
 from resbench.analysis.tables import TableRuns, fill, orphans
 from resbench.data.fit import train_images
@@ -96,11 +96,7 @@ def folder_status(
     trained = (table for table in tables if table.expanded.loaded.suite.train)
     stopped = (run for run in _stopped(tables, results) if whole or run.cells)
     named = {loaded.suite.name for loaded in suites}
-    strays = (
-        run
-        for run in orphans(tables, results)
-        if whole or any(cell.partition(" ")[0] in named for cell in cells_of(run))
-    )
+    strays = (run for run in orphans(tables, results) if whole or named & suites_of(run))
     return FolderStatus(
         SCHEMA,
         str(results.path),

@@ -170,11 +170,11 @@ def _elsewhere(report: Report) -> str:
     """Return the caution where no run is at the published setting."""
     if any(table.setting.published for table in report.with_runs):
         return ""
-    errors = count(len(_errors(report)), "published error")
-    nothing = f": nothing here confirms or refutes any of {errors}" if _errors(report) else ""
+    n = len(_errors(report))
+    nothing = f": nothing here confirms or refutes any of {count(n, 'published error')}"
     return (
-        f" No run is at the published setting{nothing}, and a verdict on a claim holds for its "
-        "setting only."
+        f" No run is at the published setting{nothing if n else ''}, and a verdict on a claim "
+        "holds for its setting only."
     )
 
 

@@ -68,15 +68,20 @@ class Arm:
         """Measured variance between runs; NaN below two."""
         return summarise(self.errors).sd ** 2
 
+    @property
+    def ended(self) -> dict[int, float]:
+        """The errors of the runs that did not diverge, by seed."""
+        pairs = zip(self.seeds, self.errors, strict=True)
+        return {seed: error for seed, error in pairs if seed not in self.diverged}
+
     @cached_property
     def chance_variance(self) -> float:
         """The variance of one of these runs by chance flips of the images alone."""
         if self.images is None or not self.errors:
             return NO_CHANCE
-        ended = [seed for seed in self.seeds if seed not in self.diverged]
-        errors = [e for seed, e in zip(self.seeds, self.errors, strict=True) if seed in ended]
+        ended = self.ended
         rows = [self.kept[seed] for seed in ended if seed in self.kept]
-        return chance_variance(errors or self.errors, self.images, rows)
+        return chance_variance(list(ended.values()) or self.errors, self.images, rows)
 
     @property
     def correct(self) -> NDArray[np.bool_] | None:
@@ -162,7 +167,7 @@ def strangers(arm: Arm, reference: float) -> list[float]:
     Of those that did not diverge: the most, fewer than half, that are all too far together. One by
     one, each would hide the others.
     """
-    errors = sorted(error for diverged, error in arm.ranked if not diverged)
+    errors = sorted(arm.ended.values())
     middle = median(errors) if errors else 0.0
     by_distance = sorted(errors, key=lambda error: abs(error - middle))
     most = (len(errors) - 1) // 2

@@ -33,6 +33,7 @@ from resbench.report.document import (
     shown,
 )
 from resbench.report.render import column_groups
+from resbench.report.text import factor
 from resbench.words import one_line
 
 _HERE = Path(__file__).parent
@@ -169,15 +170,12 @@ def _axis(table: Table, column: int) -> list[tuple[float, str]]:
 
 def _short(effect: Effect, value: float) -> str:
     """Return a number on an axis in few characters."""
-    if not effect.power:
-        return f"{value:+.3g}"
-    factor = 10**value
-    return f"×{factor:.2g}" if factor < 100 else f"×{float(f'{factor:.1g}'):,.0f}"
+    return f"×{factor(value)}" if effect.power else f"{value:+.3g}"
 
 
 def _amount(effect: Effect, value: float) -> str:
     """Return an effect with its unit."""
-    return f"×{10**value:.3g}" if effect.power else f"{value:+.2f} pp"
+    return f"×{factor(value)}" if effect.power else f"{value:+.2f} pp"
 
 
 def _place(effect: Effect, value: float) -> float:

@@ -150,6 +150,8 @@ def test_a_stated_difference_that_the_published_numbers_bear_out_is_valid(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({f"matrix.axis{i}": {f"level{j}": {"label": "a"} for j in range(9)} for i in range(99)},
+         "the levels make more than 1,000 cells. Split the suite."),
         ({"matrix.learning.nal": {"label": "NAL"}},
          "cell 'nal' is the same experiment as 'arl'"),
         ({"skips": [{"where": {"learning": "nal"}, "reason": "too slow"}],
@@ -203,3 +205,26 @@ def test_a_folder_stands_for_the_files_in_it(tmp_path: Path, capsys: Capture) ->
     assert done.code == 0
     assert "sources.yaml: 1 source: ok" in done.out
     assert "table1.yaml: 2 cells" in done.out
+
+
+def test_options_of_slurm_may_lie_next_to_a_suite(tmp_path: Path, capsys: Capture) -> None:
+    path, options = write_suite(tmp_path), tmp_path / "executors.yaml"
+    options.write_text("slurm: {partition: a, time: 10}\n")
+    done = invoke(capsys, "validate", tmp_path)
+    assert (done.code, done.err) == (0, "")
+    assert f"{options}: 2 options of sbatch: ok\n" in done.out
+    assert f"Name a suite in it: {path.name}.\n" in invoke(capsys, "plan", tmp_path).err
+    options.write_text("slurm: {partition: [a]}\n")
+    assert f"{options}:1:" in invoke(capsys, "validate", tmp_path).err
+
+
+def test_a_claim_about_sizes_may_stand_next_to_a_published_error(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    suite = suite_of() | {
+        "published": {"arl": {"err": {"value": "5.5"}}},
+        "claims": [{"id": "a", "text": "b", "place": "c", "metric": "value_at_end",
+                    "claim": "error(nal) < error(arl)"}],
+    }  # fmt: skip
+    done = invoke(capsys, "validate", write_suite(tmp_path, suite))
+    assert (done.code, done.err) == (0, "")

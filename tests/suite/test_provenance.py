@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from resbench.analysis.names import source_label
 from resbench.datasets import DATA_SETS
 from resbench.errors import UsageError
 from resbench.suite.expand import Context, DataChoice, Expanded, expand
@@ -183,9 +182,9 @@ def test_a_suites_own_source_gives_its_mark_and_its_framework(tmp_path: Path) ->
     found = entries(path, "arl")
     assert (found["tier"].origin, found["tier"].place) == ("report", "Table 3")
     assert found["precision"].reason == "the default of JAX at the time"
-    assert source_label(load_suite(path)) == "Smith et al. 2024, Table 3"
+    assert load_suite(path).cited == "Smith et al. 2024, Table 3"
     path = write(tmp_path, "wang2017", {}, {"wang2017": OWN["smith2024"]})
-    assert source_label(load_suite(path)) == "Smith et al. 2024, Table 3"  # own before shipped
+    assert load_suite(path).cited == "Smith et al. 2024, Table 3"  # own before shipped
 
 
 def test_a_source_that_no_file_describes_is_refused_with_those_known(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from resbench.analysis.names import SAME_SPLIT, SPLITS
 from resbench.data.fit import check_fit
 from resbench.models import FAMILIES
 from resbench.suite.claims import ParsedClaim
-from resbench.suite.expand import Expanded, expand, parsed_claims
+from resbench.suite.expand import Expanded, expand, parsed_claims, published_values
 from resbench.suite.load import load_suite, load_tier, tier_files
 from resbench.suite.schema import Claim, Metric, Split, half_width
 from resbench.suite.yaml import DocumentError, Problem
@@ -40,10 +40,8 @@ def check_suite(name: str) -> dict[str, int]:
     return {
         "cells": len(expanded.cells),
         "skipped": len(expanded.cells) - len(trained),
-        "runs": len({cell.at_seed(seed).key for cell in trained for seed in expanded.seeds}),
-        "published": sum(
-            cell.value is not None for row in suite.published.values() for cell in row.values()
-        ),
+        "runs": len(trained) * len(expanded.seeds),
+        "published": sum(value.value is not None for *_, value in published_values(suite)),
         "claims": len(suite.claims),
     }
 
@@ -80,15 +78,12 @@ def _check_claims(expanded: Expanded) -> None:
 
 def _unlike(expanded: Expanded, claim: Claim, parsed: ParsedClaim) -> str | None:
     """Return which published errors of a claim are errors of different splits."""
-    suite, splits = expanded.loaded.suite, dict[Split, str]()
-    for row, columns in suite.published.items():
-        for name, published in columns.items():
-            cell = expanded.cell_of(row, name).id
-            metric = published.metric or suite.table.columns[name].metric
-            split = published.really or published.claims or _USUAL[claim.metric]
-            known = split not in ("unspecified", "unknown")
-            if known and metric == claim.metric and cell in parsed.cells:
-                splits.setdefault(split, cell)
+    splits = dict[Split, str]()
+    for cell, metric, published in published_values(expanded.loaded.suite):
+        split = published.really or published.claims or _USUAL.get(metric, "unspecified")
+        known = split not in ("unspecified", "unknown")
+        if known and metric == claim.metric and cell in parsed.cells:
+            splits.setdefault(split, cell)
     if len(splits) < 2:
         return None
     kinds = (f"{SPLITS[split]} ({cell})" for split, cell in splits.items())

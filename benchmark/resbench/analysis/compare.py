@@ -16,7 +16,7 @@ from typing import Literal
 
 from resbench.analysis import SCHEMA
 from resbench.analysis.arms import arm_of, same_images
-from resbench.analysis.names import cells_of, code_label, listed, run_label
+from resbench.analysis.names import cells_of, listed, run_label
 from resbench.analysis.results import identity_of, seed_of
 from resbench.analysis.tables import predictions_of
 from resbench.errors import UsageError
@@ -165,8 +165,8 @@ def _same_key(a: Side, b: Side, key: str) -> SameKey:
 
 def _conditions(a: RunRecord, b: RunRecord) -> Iterator[str]:
     """Yield how two runs of one key were made differently."""
-    if code_label(a) != code_label(b):
-        yield f"code {code_label(a)} against {code_label(b)}"
+    if a.code.label != b.code.label:
+        yield f"code {a.code.label} against {b.code.label}"
     for name, x, y in unequal(a.environment, b.environment):
         yield f"{name} {x} against {y}"
 

@@ -9,7 +9,14 @@ from resbench.datasets import DATA_SETS
 from resbench.errors import UsageError
 from resbench.stats.contrasts import steps_of
 from resbench.suite.claims import ParsedClaim
-from resbench.suite.expand import Context, DataChoice, Expanded, data_names, expand
+from resbench.suite.expand import (
+    Context,
+    DataChoice,
+    Expanded,
+    data_names,
+    expand,
+    published_values,
+)
 from resbench.suite.load import PAPER, Loaded
 from resbench.suite.provenance import Entry, ledger
 from resbench.suite.schedule import resolve
@@ -67,13 +74,10 @@ def images_seen(spec: RunSpec) -> int:
 
 def published_errors(expanded: Expanded, metric: Metric) -> dict[str, tuple[float, float]]:
     """Return the published numbers of this metric by cell, with half a unit of the last digit."""
-    suite = expanded.loaded.suite
     return {
-        expanded.cell_of(row, name).id: (float(published.value), half_width(published.value))
-        for row, columns in suite.published.items()
-        for name, published in columns.items()
-        if published.value is not None
-        and (published.metric or suite.table.columns[name].metric) == metric
+        cell: (float(published.value), half_width(published.value))
+        for cell, own, published in published_values(expanded.loaded.suite)
+        if published.value is not None and own == metric
     }
 
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from resbench.analysis.arms import arm_of
 from resbench.analysis.declared import declared, images_seen
-from resbench.analysis.names import cell_labels, code_label, listed, rerun_command, setting_label
+from resbench.analysis.names import cell_labels, listed, rerun_command, setting_label
 from resbench.analysis.results import Results
 from resbench.analysis.tables import CellRuns, TableRuns, empty, fill
 from resbench.analysis.values import JudgedValue, full_width, judge_values, parameters
@@ -218,7 +218,7 @@ def _runs(subject: _Subject) -> Iterator[Finding]:
     """Find how runs differ from each other, and how far apart their errors are."""
     records, lost = subject.cell.records, subject.cell.diverged
     images = [f"images {run.data.fingerprint[:16]}" for run in records]
-    codes = [f"code {code_label(run)}" for run in records]
+    codes = [f"code {run.code.label}" for run in records]
     for kinds in (dict.fromkeys(images), dict.fromkeys(codes)):
         if len(kinds) > 1:
             yield Finding("unlike_runs", None, {"kinds": list(kinds)})

@@ -350,7 +350,7 @@ def _run(record: RunRecord) -> Run:
         record.model.parameters,
         data.label,
         data.fingerprint,
-        names.code_label(record),
+        record.code.label,
         machine.device_name,
         machine.torch,
         timing.images_per_s,

@@ -74,25 +74,11 @@ def setting_label(expanded: Expanded, seen: Iterable[DataChoice] = ()) -> str:
     return " · ".join(filter(None, parts))
 
 
-def source_label(loaded: Loaded) -> str:
-    """Return where the sources publish the table."""
-    cited = zip(loaded.sources, loaded.suite.sources, strict=True)
-    return "; ".join(f"{source.title}, {where.place}" for source, where in cited)
-
-
 def cell_labels(loaded: Loaded, cell: CellRuns) -> dict[str, str]:
     """Return the labels of a cell's levels by axis, the row's first."""
     suite, levels = loaded.suite, cell.cell.levels
     axes = sorted(suite.matrix, key=lambda axis: axis != suite.table.rows)
     return {axis: suite.matrix[axis][levels[axis]].label for axis in axes}
-
-
-def code_label(run: RunRecord) -> str:
-    """Return the version of resbench that made a run, with its commit or its source's digest."""
-    code = run.code
-    if code.commit is None:
-        return f"{code.version} source {code.source_sha256[:10]}"
-    return f"{code.version} {code.commit[:10]}{' and changes' if code.dirty else ''}"
 
 
 def rerun_command(

@@ -14,7 +14,6 @@ from msgspec.structs import asdict
 
 from resbench.analysis.claims import JudgedClaim
 from resbench.analysis.judge import JudgedTable, Report
-from resbench.analysis.names import code_label
 from resbench.analysis.results import measured
 from resbench.analysis.values import JudgedValue
 from resbench.store.records import RunRecord
@@ -82,7 +81,7 @@ def _run(record: RunRecord) -> Row:
         "started": timing.started,
         "device": one_line(environment.device_name),
         "torch": environment.torch,
-        "code": code_label(record),
+        "code": record.code.label,
         **{n: json.dumps(v) if isinstance(v, list) else v for n, v in settings.items()},
     }
 

@@ -44,10 +44,16 @@ def _files(names: Iterable[str]) -> list[str]:
 def _contents(name: str) -> str:
     """Check a file and return what it holds."""
     from resbench.analysis.checks import check_suite
-    from resbench.suite.load import SOURCES, check_sources
+    from resbench.suite.load import EXECUTORS, SOURCES
+    from resbench.suite.messages import validate
+    from resbench.suite.schema import Executors, Sources
+    from resbench.suite.yaml import load_document
 
-    if Path(name).name == SOURCES:  # lies among the suites, so a shell's * names it too
-        return count(check_sources(Path(name)), "source")
+    path = Path(name)
+    if path.name == SOURCES:
+        return count(len(validate(Sources, load_document(path)).sources), "source")
+    if path.name == EXECUTORS:
+        return f"{count(len(validate(Executors, load_document(path)).slurm), 'option')} of sbatch"
     found = check_suite(name)
     skipped = f" ({found['skipped']} skipped)" if found["skipped"] else ""
     return (

@@ -22,22 +22,16 @@ from resbench.store.layout import RunFolder, is_marked
 from resbench.store.locks import is_locked
 from resbench.store.scan import Scan
 from resbench.store.state import Status
+from resbench.suite.load import EXECUTORS
 from resbench.suite.messages import validate
-from resbench.suite.spec import Frozen
+from resbench.suite.schema import Executors
 from resbench.suite.yaml import load_document
 from resbench.words import count, duration, invocation
 
-FILE = "executors.yaml"
 OWN = ("executor", "workers", "sbatch", "print_script", "submitted")
 """The options of `run` that say who trains; ``--submitted`` makes a worker."""
 RESULT_LINES = 8
 """What a plan's end shows of its tables; the report has the rest."""
-
-
-class Executors(Frozen):
-    """What the file holds: options of sbatch."""
-
-    slurm: dict[str, str | int | float | None]
 
 
 def say(line: str) -> None:
@@ -112,8 +106,8 @@ def worker_script(
     given: dict[str, str | int | float | None] = {}
     folders = [user_folder("RESBENCH_CONFIG_DIR", "config"), *(file.parent for file in suites)]
     for folder in dict.fromkeys(folders):
-        if (folder / FILE).is_file():
-            given |= validate(Executors, load_document(folder / FILE)).slurm
+        if (folder / EXECUTORS).is_file():
+            given |= validate(Executors, load_document(folder / EXECUTORS)).slurm
     for pair in sbatch:
         name, equals, value = pair.partition("=")
         given[name] = value if equals else None

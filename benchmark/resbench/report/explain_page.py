@@ -9,7 +9,7 @@ from typing import Any
 
 from resbench.analysis import SCHEMA
 from resbench.analysis.explain import Code, Explanation, Finding
-from resbench.analysis.names import listed, source_label
+from resbench.analysis.names import listed
 from resbench.analysis.values import JudgedValue
 from resbench.report import text
 from resbench.report.document import Block, Command, Document, Heading, Items, Paragraph
@@ -21,7 +21,7 @@ def explain_document(loaded: Loaded, name: str, found: Sequence[Explanation]) ->
     """Return the answer for all settings."""
     blocks: list[Block] = [
         Heading(1, f"{loaded.suite.name} {name}: {found[0].label}"),
-        Paragraph(f"{text.sentence(source_label(loaded))}."),
+        Paragraph(f"{text.sentence(loaded.cited)}."),
     ]
     if found[0].setting and not found[0].runs:
         blocks.append(Paragraph("Not run yet. What is known before:"))

@@ -36,6 +36,7 @@ from resbench.report.document import (
     items_below,
 )
 from resbench.report.tables import EFFECTS, claims_table, table_blocks
+from resbench.stats.guard import guessing_error
 from resbench.suite.schema import SIGNAL_METRICS
 from resbench.words import count
 
@@ -292,7 +293,7 @@ def _error_range(tables: Sequence[JudgedTable]) -> str:
         errors.setdefault(cell.data or "", []).extend(known)
     return " and ".join(
         f"{min(found):.1f} to {max(found):.1f} % (guessing gives "
-        f"{100 * (1 - 1 / DATA_SETS[name].classes):.0f} %)"
+        f"{guessing_error(DATA_SETS[name].classes):.0f} %)"
         for name, found in errors.items()
         if found
     )

@@ -116,6 +116,13 @@ class Code(Frozen):
     source_sha256: Sha256
     """Digest of the modules that can change a number."""
 
+    @property
+    def label(self) -> str:
+        """The version, with the commit or the digest of the source."""
+        if self.commit is None:
+            return f"{self.version} source {self.source_sha256[:10]}"
+        return f"{self.version} {self.commit[:10]}{' and changes' if self.dirty else ''}"
+
 
 class Timing(Frozen):
     """Cost; durations in seconds of a monotonic clock, summed over all pieces."""

@@ -7,6 +7,7 @@ what is wrong between the others.
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
@@ -20,6 +21,8 @@ from resbench.suite.spec import plain_to, settings
 from resbench.suite.yaml import Found, Keys
 
 Matrix = Mapping[str, Mapping[str, Level]]
+MAX_CELLS = 1000
+"""Thirty times the largest suite; a small file could ask for more than fit into memory."""
 _TYPES = {field.name: field.type for field in msgspec.structs.fields(Suite)}
 
 
@@ -35,6 +38,9 @@ def unconnected(value: Mapping[str, Any]) -> Iterator[Found]:
     """Yield every name in a suite's plain values that the rest of the suite does not know."""
     matrix, table = sound_part(value, "matrix"), sound_part(value, "table")
     if matrix is None:
+        return
+    if math.prod(map(len, matrix.values())) > MAX_CELLS:
+        yield ("matrix",), f"the levels make more than {MAX_CELLS:,} cells. Split the suite."
         return
     for i, skip in enumerate(sound_part(value, "skips") or ()):
         yield from _levels(matrix, skip.where, ("skips", i, "where"))

@@ -23,7 +23,7 @@ from resbench.models import FAMILIES, Network
 from resbench.suite.claims import ParsedClaim, parse_claim
 from resbench.suite.load import PAPER, Loaded, load_networks
 from resbench.suite.messages import problems
-from resbench.suite.schema import Shrunk, Suite, Tier
+from resbench.suite.schema import Metric, PaperValue, Shrunk, Suite, Tier
 from resbench.suite.spec import Engine, Precision, RunSpec, Schedule, plain_to, specification
 from resbench.suite.yaml import DocumentError, Keys, Position, Problem, YamlDocument
 
@@ -113,6 +113,14 @@ def cell_id(suite: Suite, row: str, column: str) -> str:
     """Return the id of the cell in a row and a column of the table."""
     levels = {suite.table.rows: row, **suite.table.columns[column].where}
     return "/".join(levels[axis] for axis in suite.matrix)
+
+
+def published_values(suite: Suite) -> Iterator[tuple[str, Metric, PaperValue]]:
+    """Yield what the source publishes with its cell and the metric that it is compared with."""
+    for row, columns in suite.published.items():
+        for name, value in columns.items():
+            metric = value.metric or suite.table.columns[name].metric
+            yield cell_id(suite, row, name), metric, value
 
 
 def expand(

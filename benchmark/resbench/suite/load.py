@@ -16,8 +16,9 @@ from resbench.suite.schema import Protocol, Publication, Sources, Suite, Tier
 from resbench.suite.yaml import DocumentError, Problem, YamlDocument, load_document
 from resbench.words import one_line
 
-SOURCES = "sources.yaml"
-"""The one file in the folder of suites that is not a suite."""
+SOURCES, EXECUTORS = "sources.yaml", "executors.yaml"
+NOT_SUITES = {SOURCES, EXECUTORS}
+"""The files next to suites that are none."""
 PAPER = Tier(version=1, name="paper", title="Paper", description="As the source declares it.")
 
 
@@ -34,6 +35,12 @@ class Loaded:
     networks: Path | None
     """The user's ``networks.py`` next to the suite's file, where there is one."""
 
+    @property
+    def cited(self) -> str:
+        """Where the sources publish the table, in words."""
+        cited = zip(self.sources, self.suite.sources, strict=True)
+        return "; ".join(f"{source.title}, {where.place}" for source, where in cited)
+
 
 def suite_folder() -> Path:
     """Return the shipped suites: ``suites/`` of a checkout, or the copy inside the wheel."""
@@ -45,7 +52,7 @@ def suite_folder() -> Path:
 
 def suite_names() -> list[str]:
     """Return the names of the shipped suites."""
-    return sorted({path.stem for path in suite_folder().glob("*.yaml")} - {Path(SOURCES).stem})
+    return [path.stem for path in _suites_in(suite_folder())]
 
 
 def find_suite(name: str) -> Path:
@@ -56,7 +63,7 @@ def find_suite(name: str) -> Path:
         return path
     shipped = suite_names()
     if path.is_dir() and name not in shipped:
-        inside = sorted(each.name for each in path.glob("*.yaml") if each.name != SOURCES)
+        inside = [each.name for each in _suites_in(path)]
         what = f"Name a suite in it: {', '.join(inside)}" if inside else "It holds no suite"
         raise UsageError(f"{name}: a folder. {what}.")
     if is_path:
@@ -123,11 +130,6 @@ def load_networks(file: Path) -> Family:
         kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
         text = f"{file}:{line}: cannot use these networks: {kind}{error}."
         raise UsageError(one_line(text)) from None
-
-
-def check_sources(path: Path) -> int:
-    """Check a file of sources and return how many it has; errors as of :func:`load_suite`."""
-    return len(validate(Sources, load_document(path)).sources)
 
 
 def tier_files(suite: Path | None = None) -> dict[str, Path]:
@@ -200,6 +202,10 @@ def _cited(
             if key not in known
         ]
     return tuple(known[source.key] for source in listed if source.key in known)
+
+
+def _suites_in(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("*.yaml") if path.name not in NOT_SUITES)
 
 
 def _files(kind: str, suite: Path | None) -> dict[str, Path]:

@@ -78,6 +78,12 @@ class Sources(Frozen):
     sources: Annotated[dict[Identifier, Publication], Meta(min_length=1)]
 
 
+class Executors(Frozen):
+    """Options of sbatch for every submitted worker."""
+
+    slurm: dict[str, str | int | float | None]
+
+
 class Level(Frozen):
     """One value of a matrix axis: a row or a column of the table."""
 

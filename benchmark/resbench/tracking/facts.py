@@ -18,7 +18,7 @@ from resbench.store.layout import RunFolder
 from resbench.store.metrics import EpochMetrics, EpochTiming, read_epochs
 from resbench.store.records import RunRecord, read_record, read_spec
 from resbench.store.state import Status, read_state
-from resbench.suite.expand import cell_id
+from resbench.suite.expand import published_values
 from resbench.suite.load import load_suite, suite_folder
 from resbench.suite.schema import ERROR_METRICS, IDENTIFIER
 from resbench.suite.spec import dotted
@@ -76,16 +76,11 @@ def published_by(suite: str, results: Path) -> Published:
         loaded = load_suite(str(next(filter(Path.is_file, files))))
     except (StopIteration, ResbenchError):  # `validate` reports it; a run is exported all the same
         return Published()
-    table, values = loaded.suite.table, dict[str, dict[str, float]]()
-    for row, columns in loaded.suite.published.items():
-        for column, cell in columns.items():
-            metric = cell.metric or table.columns[column].metric
-            if cell.value and metric in ERROR_METRICS:
-                of_cell = values.setdefault(cell_id(loaded.suite, row, column), {})
-                of_cell.setdefault(metric, float(cell.value))
-    pairs = zip(loaded.sources, loaded.suite.sources, strict=True)
-    cites = "; ".join(f"{document.title}, {source.place}" for document, source in pairs)
-    return Published(loaded.suite.title, cites, values, str(loaded.document.path))
+    values = dict[str, dict[str, float]]()
+    for cell, metric, published in published_values(loaded.suite):
+        if published.value and metric in ERROR_METRICS:
+            values.setdefault(cell, {}).setdefault(metric, float(published.value))
+    return Published(loaded.suite.title, loaded.cited, values, str(loaded.document.path))
 
 
 def read_facts(run: RunFolder) -> Facts | None:
@@ -158,11 +153,10 @@ def _course(run: RunFolder, record: RunRecord | None) -> tuple[Status, float, di
     else:
         status, reason = Status(record.status), record.reason
         started_s = datetime.fromisoformat(record.timing.started).timestamp()
-        code, commit = record.code, record.code.commit or ""
         tags = {
             "resbench.device": record.environment.device_name,
             "resbench.torch": record.environment.torch,
-            "resbench.code": f"{code.version} {commit[:12]}{' changed' * bool(code.dirty)}".strip(),
+            "resbench.code": record.code.label,
             "resbench.resumed": record.timing.resumed,
         }
     return status, started_s, tags | {"resbench.status": status, "resbench.reason": reason or ""}

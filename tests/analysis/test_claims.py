@@ -183,7 +183,7 @@ def test_a_setting_whose_seeds_complete_no_look_does_not_speak_for_the_others(
             for seed in seeds:
                 expanded = suite_under("table3_mask", tier=tier)
                 plant(tmp_path, expanded, cell, seed, test=[error, error + seed / 10])
-    found = report(["table3_mask"], tmp_path)
+    found = report(["table3_mask"], read_results(tmp_path))
     assert [table.setting.tier for table in found.tables] == ["cpu", "tiny"]
     shown = [(table.setting.tier, claim.look) for table, claim in found.claims(closest=True)]
     assert shown == [("tiny", 3)]
@@ -242,7 +242,7 @@ def test_of_a_run_that_diverged_the_sizes_before_count_and_no_guess_stands_for_t
     assert found["values-recover"].verdict == "undecided"
     shown = {
         (value.cell, value.metric): value
-        for value in report(["mechanism"], tmp_path).tables[0].values
+        for value in report(["mechanism"], read_results(tmp_path)).tables[0].values
     }
     start, end = (shown["attention-164/nal", f"value_at_{when}"] for when in ("start", "end"))
     assert (len(start.values), start.diverged) == (3, 0)
@@ -257,7 +257,7 @@ def test_a_suite_that_departs_from_its_source_never_speaks_for_it(tmp_path: Path
     claim = judged(tmp_path, "ladder")["arl-beats-nal-5"]
     assert not claim.at_published_setting
     assert claim.not_learnt  # errors above half of guessing: the guard holds in such a suite too
-    (table,) = report(("ladder",), tmp_path).tables
+    (table,) = report(("ladder",), read_results(tmp_path)).tables
     assert not table.setting.published
     assert table.setting.label.startswith("own setting, not the published one")
     assert "half the padding at half the size" in table.setting.changes

@@ -132,7 +132,7 @@ def test_unfinished_runs_are_known_but_make_no_table_of_a_report(tmp_path: Path)
     factory.begin(tmp_path, suite_under(SUITE, tier="tiny"), CELL, 1)
     (table,) = fill(load_suite(SUITE), read_results(tmp_path))
     assert [run.seed for run in table.cells[CELL].unfinished] == [1]
-    found = report([SUITE], tmp_path)
+    found = report([SUITE], read_results(tmp_path))
     (shown,) = found.tables
     assert (shown.setting.context.tier, len(shown.runs)) == ("paper", 0)
     assert found.unfinished == {SUITE: 1}

@@ -54,7 +54,7 @@ def half() -> None:
 
 
 def document() -> Document:
-    return report_document(report([SUITE], RESULTS))
+    return report_document(report([SUITE], read_results(RESULTS)))
 
 
 def shown(found: Document) -> str:
@@ -70,7 +70,7 @@ def test_with_nothing_run_a_table_shows_what_is_published_and_what_would_train_i
 
 def test_a_claim_about_several_networks_says_which_of_them_still_lack_runs() -> None:
     factory.finish(RESULTS, suite_under("table1_arl_vs_nal"), ARL, 1, 6.0)
-    text = shown(report_document(report(["table1_arl_vs_nal"], RESULTS)))
+    text = shown(report_document(report(["table1_arl_vs_nal"], read_results(RESULTS))))
     assert "1.21 pp; without runs: attention-164/arl, attention-128/arl, attention-92/arl)" in text
     assert text.count("; without runs: ") == 2  # the others have none at all
 
@@ -80,7 +80,7 @@ def test_an_undecided_effect_the_other_way_shows_the_p_against_the_claim() -> No
     for seed in (1, 2, 3):
         factory.finish(RESULTS, suite, "encoder-decoder", seed, 6.0 + seed / 10)
         factory.finish(RESULTS, suite, "local", seed, 5.9 + seed / 10)
-    found = report(["table3_mask"], RESULTS)
+    found = report(["table3_mask"], read_results(RESULTS))
     (claim,) = (claim for claim in found.tables[0].claims if claim.has_runs)
     assert claim.verdict == "undecided"
     assert claim.p_against is not None
@@ -228,6 +228,6 @@ def test_reports_of_many_runs_read_each_record_once(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(scan, "read_record", counted)
     names = ("table1_arl_vs_nal", "table2_depth", "table3_mask", "table4_noise")
-    found = report(names, RESULTS)
+    found = report(names, read_results(RESULTS))
     assert "(25)" in render(report_document(found), "markdown")
     assert found.recorded == len(found.runs) == len(read) == len(set(read)) == 200

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from resbench.analysis.judge import JudgedTable, report
+from resbench.analysis.results import read_results
 from resbench.report import figures
 from resbench.report.text import sentence
 from tests.factory import JPEG, plant, suite_under, with_signals
@@ -22,7 +23,7 @@ SUITES = Path(__file__).parents[1] / "analysis" / "suites"
 
 
 def judged(results: Path, suite: str) -> JudgedTable:
-    return report([suite], results).tables[0]
+    return report([suite], read_results(results)).tables[0]
 
 
 @pytest.fixture(scope="module")
@@ -267,6 +268,6 @@ def test_every_run_stands_next_to_the_published_numbers_of_its_table(results: Pa
     shown = [float(y) for line in published.lines for y in np.asarray(line.get_ydata())]
     assert sorted(shown) == sorted(float(value.number) for value in table.values if value.number)
     dots = [line for line in measured.lines if line.get_marker() == "o"]
-    errors = [error for value in table.values if value.number for error in value.values]
+    errors = [error for value in table.values if value.number for error in value.values.values()]
     assert sorted(float(y) for line in dots for y in np.asarray(line.get_ydata())) == sorted(errors)
     assert len(errors) == 6

@@ -198,6 +198,22 @@ def test_the_effect_of_a_claim_about_sizes_opens_the_size_of_every_run(
     assert re.search(r'class="axis".*?>×1</span>', strip)
 
 
+def test_a_size_that_was_not_finite_stands_empty_in_the_row_of_its_own_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for seed, size in ((1, 0.0), (2, 100.0), (3, 1000.0)):  # no power of ten is 0
+        with_signals(tmp_path / "results", "attention-164/arl", seed, size, 0.0)
+    page = tmp_path / "page.html"
+    command = ("report", "mechanism", "--results", tmp_path / "results", "--output", page)
+    assert invoke(capsys, *command).code == 0
+    opened = re.search(r">2\.50 ± 0\.71 \(2/\d\)</button>\s*<div popover.*?</table>",
+                       page.read_text(), re.S)  # fmt: skip
+    assert opened is not None
+    rows = re.findall(r'<tr>\s*<th scope="row">.*?</tr>', opened[0], re.S)
+    assert [re.findall(r'data-value="([0-9.]+)"', row) for row in rows] == [[], ["2.0"], ["3.0"]]
+    assert "not measured" in page.read_text()  # the gradients
+
+
 def test_claims_are_grouped_by_their_table() -> None:
     effect = Effect("", 1.0, (0.5, 1.5), 9.0, (-2.0, 2.0))
     rows = tuple(

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from resbench.analysis.judge import Report, report
+from resbench.analysis.results import read_results
 from resbench.report.document import Document
 from resbench.report.render import render
 from resbench.report.report_page import readme_blocks
@@ -45,7 +46,7 @@ def shipped() -> list[str]:
 
 
 def built(results: Path, *suites: str) -> tuple[Report, dict[str, bytes]]:
-    found = report(suites, results, to_keep=True)
+    found = report(suites, read_results(results, finished=True), folder=Path("results"))
     return found, build_site(found, draw(found))
 
 
@@ -202,7 +203,7 @@ def test_sizes_within_networks_never_take_the_place_of_errors(tmp_path: Path) ->
     for cell, size in (("attention-164/arl", 10.0), ("attention-164/nal", 1.0)):
         for seed in (1, 2, 3, 4):  # more runs than the table of errors has
             factory.with_signals(tmp_path, cell, seed, size, 20.0 / size)
-    found = report(["mechanism", "table3_mask"], tmp_path)
+    found = report(["mechanism", "table3_mask"], read_results(tmp_path))
     assert found.headline is not None
     assert found.headline.suite == "table3_mask"
     text = render(Document(readme_blocks(found, draw(found), "reports")), "markdown")

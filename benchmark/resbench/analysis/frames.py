@@ -11,13 +11,13 @@ import pandas as pd
 from msgspec.structs import asdict
 
 from resbench.analysis.judge import Report, report
+from resbench.analysis.results import Results, read_results
 from resbench.analysis.rows import Row, cell_rows, claim_rows, run_rows
 from resbench.errors import EnvironmentFault, UsageError
 from resbench.store.layout import RunFolder
 from resbench.store.metrics import EpochMetrics, EpochTiming, read_epochs
 from resbench.store.predictions import read_predictions
 from resbench.store.records import RunRecord
-from resbench.store.scan import scan
 
 
 @dataclass(frozen=True)
@@ -70,12 +70,16 @@ class Frames:
         return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
     @cached_property
-    def _report(self) -> Report:
-        return report(self.suites, self.results)
+    def _results(self) -> Results:
+        return read_results(self.results)
 
     @cached_property
+    def _report(self) -> Report:
+        return report(self.suites, self._results)
+
+    @property
     def _records(self) -> dict[str, RunRecord]:
-        return scan(self.results).records
+        return self._results.scan.records
 
     def _epochs_of(self, key: str) -> Iterable[Row]:
         run = RunFolder(self.results, key)

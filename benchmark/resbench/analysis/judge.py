@@ -10,7 +10,7 @@ import hashlib
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
@@ -18,13 +18,12 @@ from resbench import __version__
 from resbench.analysis import SCHEMA, names
 from resbench.analysis.claims import JudgedClaim, judge_claims
 from resbench.analysis.declared import as_published, departures, images_seen, keeps_to_source
-from resbench.analysis.results import read_results, seed_of
+from resbench.analysis.results import Results, seed_of
 from resbench.analysis.tables import CellRuns, TableRuns, chosen, empty, fill, orphans
 from resbench.analysis.values import JudgedValue, judge_values
-from resbench.store.layout import RESULTS, RunFolder
+from resbench.store.layout import RunFolder
 from resbench.store.metrics import EpochMetrics, read_epochs
 from resbench.store.records import Result, RunRecord
-from resbench.store.scan import scan
 from resbench.suite.expand import Context, DataChoice
 from resbench.suite.load import PAPER
 from resbench.suite.provenance import Entry
@@ -236,13 +235,9 @@ class Report:
                 yield from enough[: 1 if closest else None] or most
 
 
-def report(suites: Sequence[str], path: Path, *, to_keep: bool = False) -> Report:
-    """Judge the named suites, or all shipped ones, on a results folder.
-
-    In a report ``to_keep`` finished runs alone count, and commands name the default folder.
-    """
-    found = scan(path)
-    results = read_results(path, replace(found, incomplete=()) if to_keep else found)
+def report(suites: Sequence[str], results: Results, *, folder: Path | None = None) -> Report:
+    """Judge the named suites, or all shipped ones; commands name this ``folder``, or their own."""
+    folder = folder or results.path
     tables, unfinished, outdated = list[JudgedTable](), dict[str, int](), dict[str, int]()
     for loaded in chosen(suites, results):
         name, every = loaded.suite.name, fill(loaded, results)
@@ -250,12 +245,12 @@ def report(suites: Sequence[str], path: Path, *, to_keep: bool = False) -> Repor
         strays = [run for run in orphans(every, results) if name in names.suites_of(run)]
         unfinished |= {name: len(started)} if started else {}
         outdated |= {name: len(strays)} if strays else {}
-        shown = [table for table in every if table.records] or [empty(loaded, path)]
-        tables += [judge(table, RESULTS if to_keep else path) for table in shown]
+        shown = [table for table in every if table.records] or [empty(loaded, results.path)]
+        tables += [judge(table, folder) for table in shown]
     return Report(
         SCHEMA,
         __version__,
-        str(path),
+        str(results.path),
         len(results.scan.records),
         results.problems,
         tuple(tables),

@@ -137,7 +137,7 @@ def _power(expanded: Expanded, claim: Claim, parsed: ParsedClaim, runs: Runs, cl
 def _spread(expanded: Expanded, claim: Claim, parsed: ParsedClaim, runs: Runs) -> Spread:
     own, every = (parsed.cells, "the claim's cells", OWN_DF), (runs, "this table's cells", 1)
     for cells, whose, enough in (own, every):
-        measured = (all_measured(runs.get(cell, ()), claim.metric) for cell in cells)
+        measured = (all_measured(runs.get(cell, ()), claim.metric).values() for cell in cells)
         groups = [errors for errors in measured if len(errors) > 1]
         n = sum(map(len, groups))
         df, squares = n - len(groups), math.fsum((len(g) - 1) * variance(g) for g in groups)

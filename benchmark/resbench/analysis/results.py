@@ -45,9 +45,11 @@ class Results:
     """Everything that was refused, a line each, with its path."""
 
 
-def read_results(path: Path, found: Scan | None = None) -> Results:
-    """Scan a results folder, unless it was just ``found``; a missing one counts as empty."""
-    found = found or scan(path)
+def read_results(path: Path, *, finished: bool = False) -> Results:
+    """Scan a results folder, on demand for ``finished`` runs alone; a missing one is empty."""
+    found = scan(path)
+    if finished:
+        found = replace(found, incomplete=())
     problems = list(found.problems)
     settings: dict[str, tuple[Context, dict[str, dict[str, DataChoice]]]] = {}
     runs: dict[str, list[RunRecord | UnfinishedRun]] = {}
@@ -97,10 +99,10 @@ def measured(run: RunRecord, metric: Metric) -> float | None:
     return None if value is None else float(value)
 
 
-def all_measured(runs: Iterable[RunRecord], metric: Metric) -> list[float]:
-    """Return the numbers of the runs that have one."""
-    found = [measured(run, metric) for run in runs]
-    return [value for value in found if value is not None]
+def all_measured(runs: Iterable[RunRecord], metric: Metric) -> dict[str, float]:
+    """Return the numbers of the runs that have one, by their keys."""
+    found = {run.key: measured(run, metric) for run in runs}
+    return {key: number for key, number in found.items() if number is not None}
 
 
 def identity_of(spec: Mapping[str, Any], numerics: int) -> str:

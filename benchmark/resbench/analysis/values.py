@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from resbench.analysis.arms import arms_of, seeds_in_order
@@ -41,8 +41,8 @@ class JudgedValue:
     verdict: ValueKind
     reasons: tuple[str, ...] = ()
     """What makes the two not comparable, or why the cell is not trained; a phrase each."""
-    values: tuple[float, ...] = ()
-    """One for each run that has one, in the order of the cell's runs."""
+    values: Mapping[str, float] = field(default_factory=dict)
+    """Of each run that has one, by its key."""
     planned: int = 0
     """Runs that the suite or its tier asks for, and any others that were run."""
     diverged: int = 0
@@ -77,7 +77,7 @@ def judge_values(table: TableRuns) -> tuple[JudgedValue, ...]:
     """Judge every value of a table, row by row."""
     suite = table.expanded.loaded.suite
     found = []
-    arms = {metric: arms_of(table, metric) for metric in set(SAME_SPLIT.values())}
+    arms = {metric: arms_of(table, metric) for metric in ERROR_METRICS}
     for row in suite.matrix[suite.table.rows]:
         for name, column in suite.table.columns.items():
             published = suite.published.get(row, {}).get(name)
@@ -121,13 +121,16 @@ def _judge(
         return replace(value, verdict="skipped", reasons=(cell.cell.skip or "",))
     if value.metric == "params_m":
         return _judge_size(value, parameters(cell), cell, table.expanded.context)
-    values = tuple(all_measured(cell.records, value.metric))
-    found, lost = summarise(values), sum(measured(r, value.metric) is None for r in cell.diverged)
+    values = all_measured(cell.records, value.metric)
+    found, lost = (
+        summarise(tuple(values.values())),
+        sum(measured(r, value.metric) is None for r in cell.diverged),
+    )
     mean, sd = _finite(found.mean), _finite(found.sd)
     value = replace(value, values=values, mean=mean, sd=sd, diverged=lost)
     if value.is_error:
         return _judge_error(table, cell, value, arms)
-    return replace(value, verdict="shown" if values else "not_run")
+    return replace(value, verdict="shown" if values or cell.done else "not_run")
 
 
 def _judge_size(

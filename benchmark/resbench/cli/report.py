@@ -18,6 +18,7 @@ from resbench.words import count
 
 if TYPE_CHECKING:
     from resbench.analysis.judge import Report
+    from resbench.analysis.results import Results
     from resbench.report.document import Document
 
 
@@ -62,14 +63,16 @@ def command(
         click.echo(f"{count(len(changed), 'file')} changed for {site}", err=True)
         return ExitCode.OK
     from resbench.analysis.judge import report
+    from resbench.analysis.results import read_results
 
     format_ = _format(format_, output)
     if rows and format_ != "csv":
         raise UsageError(f"--rows {rows}: only csv has rows. Add --format csv.")
-    found = report(suites, results)
+    whole = read_results(results)
+    found = report(suites, whole)
     document = _document(found, suites, results, format_, output)
     if rows:
-        document = replace(document, rows=_rows(rows, found, results, strays=not suites))
+        document = replace(document, rows=_rows(rows, found, whole, strays=not suites))
     text = render(document, format_)
     if output is None:
         click.echo(text, nl=False)
@@ -113,12 +116,11 @@ def _document(
     return report_document(found, drawn, runs=link, suites=suites)
 
 
-def _rows(kind: str, found: Report, results: Path, *, strays: bool) -> list[dict[str, Any]]:
+def _rows(kind: str, found: Report, results: Results, *, strays: bool) -> list[dict[str, Any]]:
     from resbench.analysis import rows
-    from resbench.store.scan import scan
 
     if kind == "runs":
-        return rows.run_rows(found, scan(results).records, strays=strays)
+        return rows.run_rows(found, results.scan.records, strays=strays)
     return rows.claim_rows(found) if kind == "claims" else rows.cell_rows(found)
 
 

@@ -39,9 +39,10 @@ def command(results: Path) -> int:
 
 def _page(suite: str, results: Path) -> str:
     from resbench.analysis.judge import report
+    from resbench.analysis.results import read_results
     from resbench.report.render import render
     from resbench.report.report_page import report_document
     from resbench.report.site import draw
 
-    found = report((suite,), results)
+    found = report((suite,), read_results(results))
     return render(report_document(found, draw(found, claims=False)), "html")

@@ -248,10 +248,11 @@ def _say_results(summary: PlanEnd, suites: Sequence[str], results: Path) -> None
     from tabulate import tabulate
 
     from resbench.analysis.judge import report
+    from resbench.analysis.results import read_results
     from resbench.report.text import measured
 
     lines = []
-    for table in report(suites, results).tables:
+    for table in report(suites, read_results(results)).tables:
         own = {cell.cell for cell in table.cells if any(r.key in summary.ended for r in cell.runs)}
         for value in table.values:
             if value.is_error and value.cell in own:

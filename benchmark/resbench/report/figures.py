@@ -200,7 +200,8 @@ def signals(judged: JudgedTable, results: str) -> Figure | None:
                 axes.plot(at, [own[x].mean for x in at], "_-", color=colour,
                           gid=f"{metric}-{hues.index(hue)}{alike}")  # fmt: skip
             for x, value in own.items():
-                axes.plot([x] * len(value.values), value.values, "o", color=colour, alpha=0.6)
+                dots = list(value.values.values())
+                axes.plot([x] * len(dots), dots, "o", color=colour, alpha=0.6)
             axes.plot([], [], "o-", color=colour, label=hue)
         axes.set_title(_wrapped(METRICS[metric].label, 60))
         axes.set_ylabel("powers of ten")
@@ -282,8 +283,8 @@ def published_and_measured(judged: JudgedTable) -> Figure | None:
         own = [value for value in measured if value.column == column]
         at = [rows.index(value.row) + shift for value in own]
         for x, value in zip(at, own, strict=True):
-            dots = [x] * len(value.values)
-            right.plot(dots, value.values, "o", color=colour, alpha=0.6, markersize=5)
+            dots = list(value.values.values())
+            right.plot([x] * len(dots), dots, "o", color=colour, alpha=0.6, markersize=5)
         label = _short(judged.columns[column].label)
         look = {"color": colour, "linewidth": 1.5, "markersize": 10, "markeredgewidth": 1.5}
         means = [value.mean for value in own]
@@ -594,7 +595,7 @@ def _noise_rows(judged: JudgedTable) -> Iterator[dict[str, Any]]:
         if value.metric != "test_top1_err" or not cell.label_noise:
             continue
         point = {"network": _wrapped(cell.network, 30), "noise": round(100 * cell.label_noise, 6)}
-        for error in value.values:
+        for error in value.values.values():
             yield {**point, "whose": "measured", "error": error}
         if value.number:
             yield {**point, "whose": "published", "error": float(value.number)}

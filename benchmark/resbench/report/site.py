@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from resbench.analysis.judge import Report, report
+from resbench.analysis.results import read_results
 from resbench.errors import EnvironmentFault, UsageError
 from resbench.report import figures
 from resbench.report.document import Document, Figure
@@ -50,7 +51,8 @@ def write_site(suites: Iterable[str], results: Path, folder: Path) -> list[Path]
         UsageError: a file that this did not write is in the way.
         EnvironmentFault: the folder cannot be written.
     """
-    found = report(tuple(suites), results, to_keep=True)
+    kept = read_results(results, finished=True)
+    found = report(tuple(suites), kept, folder=RESULTS)
     drawn = draw(found)
     if folder.is_dir() and (masks := read_file(folder / DRAWN_BY_HAND)):
         alt = "What the soft masks of trained networks do to the features of test images"

@@ -139,23 +139,14 @@ def _runs_of(table: JudgedTable, claim: JudgedClaim, runs: str) -> Iterator[Bloc
         return
     metric = claim.claim.metric
     errors = {key: getattr(run.result, metric, None) for key, run in table.runs.items()}
-    numbers = errors | _by_run(table, metric)
+    for value in table.values:
+        errors |= value.values if value.metric == metric else {}
     rows = [
-        (cell.label, *_run_cells(run, metric, numbers[run.key], runs))
+        (cell.label, *_run_cells(run, metric, errors[run.key], runs))
         for cell in table.cells if cell.cell in claim.cells for run in cell.runs
     ]  # fmt: skip
     if rows:
         yield Table(("cell", "seed", METRICS[metric].label, "run"), rows, "llrl")
-
-
-def _by_run(table: JudgedTable, metric: Metric) -> dict[str, float]:
-    """Return what each run measured of a metric that is in the table, by its key."""
-    cells = {cell.cell: cell.runs for cell in table.cells}
-    return {
-        run.key: number
-        for value in table.values if value.metric == metric
-        for run, number in zip(cells[value.cell], value.values, strict=False)
-    }  # fmt: skip
 
 
 def _run_cells(run: Run, metric: Metric, number: float | None, runs: str) -> tuple[Cell, ...]:
@@ -221,8 +212,7 @@ def _measured(table: JudgedTable, value: JudgedValue, runs: str) -> Number:
     said = (text.value_sentence(value), *text.notes_of(value))
     details: list[Block] = [Heading(5, table.label_of(value)), Items(said)]
     if cell.runs:
-        numbers = _by_run(table, value.metric)
-        rows = [_run_cells(run, value.metric, numbers.get(run.key), runs) for run in cell.runs]
+        rows = [_run_cells(run, value.metric, value.values.get(run.key), runs) for run in cell.runs]
         details += [
             Table(("seed", METRICS[value.metric].label, "run"), rows, "lrl"),
             Command(f"{table.command} --cell {shlex.quote(cell.cell)}"),

@@ -210,7 +210,7 @@ def measured(value: JudgedValue) -> str:
     shown = [f"{value.diverged} diverged"] if value.diverged else []
     if value.mean is not None:
         shown.insert(0, mean_sd(value.mean, value.sd, len(value.values), value.planned))
-    return ", ".join(shown) or "not run"
+    return ", ".join(shown) or ("not run" if value.verdict == "not_run" else "not measured")
 
 
 def mark(value: JudgedValue) -> str:

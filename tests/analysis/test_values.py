@@ -13,6 +13,7 @@ from resbench.analysis.tables import TableRuns, empty, fill
 from resbench.analysis.values import JudgedValue, judge_values, rounds_to
 from resbench.errors import UsageError
 from resbench.report.text import notes_of, value_sentence
+from resbench.store.predictions import Predictions
 from resbench.suite.expand import Expanded
 from resbench.suite.load import load_suite, suite_folder
 from resbench.suite.schema import PaperValue
@@ -248,6 +249,20 @@ def test_errors_by_class_add_up_to_the_test_error_and_name_the_confusion(bench: 
     truth, guess, share = found.worst
     assert found.names.index(guess) == (found.names.index(truth) + 1) % 10  # predictions are so
     assert share == pytest.approx(max(found.errors))
+
+
+def test_a_forged_class_that_the_data_set_lacks_counts_for_no_class(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forged(error: float, seed: int) -> Predictions:
+        made = made_predictions(error, seed)
+        made.pred[made.pred != made.label] = 10
+        return made
+
+    made_predictions = factory.made_predictions
+    monkeypatch.setattr(factory, "made_predictions", forged)
+    bench.make(ARL, 5.4)
+    assert errors_by_class(str(bench.results), judge(bench.table())) == {}
 
 
 def test_every_setting_of_a_table_is_marked_and_deviations_are_named(bench: Bench) -> None:

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resbench.analysis.judge import JudgedTable
+from resbench.analysis.tables import predictions_of
 from resbench.datasets import DATA_SETS
 from resbench.store.layout import RunFolder
-from resbench.store.predictions import read_predictions
 
 CLASSES = 10
 """A data set with more has no table that anyone would read."""
@@ -45,9 +45,10 @@ def errors_by_class(results: str, table: JudgedTable) -> dict[str, ClassErrors]:
     found = {}
     for cell in table.cells:
         counts = np.zeros((CLASSES, CLASSES), np.int64)  # true class, predicted class
-        for run in cell.done if cell.data and DATA_SETS[cell.data].classes == CLASSES else ():
-            kept = read_predictions(RunFolder(Path(results), run.key).predictions)
-            np.add.at(counts, (kept.label, kept.pred), 1)
+        runs = cell.done if cell.data and DATA_SETS[cell.data].classes == CLASSES else ()
+        for kept in predictions_of(RunFolder(Path(results), run.key) for run in runs).values():
+            if max(kept.label.max(), kept.pred.max()) < CLASSES:
+                np.add.at(counts, (kept.label, kept.pred), 1)
         if counts.any():
             images = np.maximum(counts.sum(axis=1, keepdims=True), 1)
             np.fill_diagonal(counts, 0)

@@ -48,6 +48,8 @@ class Predictions:
                 )
         if not len(self.label):
             raise ValueError("no images")
+        if min(self.label.min(), self.pred.min()) < 0:
+            raise ValueError("a class is negative")
         if not np.all((self.prob_true >= 0) & (self.prob_true <= 1)):
             raise ValueError("prob_true is not between 0 and 1 everywhere")
         if self.index is not None and not np.all(np.diff(self.index, prepend=-1) > 0):

@@ -7,6 +7,7 @@ is an EnvironmentFault; its numbers are recomputed by :mod:`resbench.store.verif
 from __future__ import annotations
 
 import hashlib
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,7 +18,7 @@ from resbench.errors import EnvironmentFault
 from resbench.store.atomic import dump_json, load_object, read_file, write_atomic
 from resbench.store.layout import FORMAT, RunFolder
 from resbench.store.metrics import NonNegative, Percent, Positive, first_error
-from resbench.suite.spec import NUMERICS, Frozen, key_of, plain_to
+from resbench.suite.spec import NUMERICS, Frozen, Seed, key_of, plain_to
 
 Count = Annotated[int, Meta(ge=0)]
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
@@ -142,6 +143,26 @@ class Timing(Frozen):
     gpu_peak_bytes: Count | None = None
     """The most memory that torch held on the GPU at once, for all runs of a pack."""
 
+    def __post_init__(self) -> None:
+        started = datetime.fromisoformat(self.started)
+        if started.tzinfo is None or started.timestamp() < 0:
+            raise ValueError("started is no time in UTC since 1970")
+
+
+class _SpecData(msgspec.Struct):
+    name: str
+    id: str
+
+
+class _Spec(msgspec.Struct):
+    """What is read of the specification of any version; the rest may differ between them."""
+
+    data: _SpecData
+    tier: str
+    engine: str
+    precision: str
+    seed: Seed
+
 
 class RunRecord(Frozen):
     """One finished run. ``files`` and ``record_hash`` are filled in by :func:`write_record`."""
@@ -150,7 +171,7 @@ class RunRecord(Frozen):
     key: Sha256
     numerics: Positive = NUMERICS
     spec: dict[str, Any]
-    """Canonical run specification."""
+    """Canonical run specification; it has at least the fields of :class:`_Spec`."""
     context: dict[str, Any]
     """Who asked for the run (suite, cell, ...); no part of its identity."""
     status: Literal["done", "diverged"]
@@ -198,13 +219,13 @@ def read_spec(run: RunFolder) -> dict[str, Any] | None:
         stored = load_object(data)
         if not all(isinstance(stored[name], dict) for name in ("spec", "context")):
             raise TypeError
-        _check_key(run, run.spec, stored["key"], stored["spec"], stored["numerics"])
+        _check_spec(run, run.spec, stored["key"], stored["spec"], stored["numerics"])
     except KeyError as error:
         raise _refused(run.spec, f"it has no {error}") from error
     except TypeError as error:
         raise _refused(run.spec, "a value in it has another type") from error
     except ValueError as error:
-        raise _refused(run.spec, str(error)) from error
+        raise _refused(run.spec, first_error(error)) from error
     return stored
 
 
@@ -220,7 +241,7 @@ def write_record(run: RunFolder, record: RunRecord) -> RunRecord:
     fields = msgspec.to_builtins(checked)
     fields["record_hash"] = _record_hash(fields)
     written = plain_to(RunRecord, fields)
-    _check_key(run, run.record, written.key, written.spec, written.numerics)
+    _check_spec(run, run.record, written.key, written.spec, written.numerics)
     _check_files(run, written)
     write_atomic(run.record, _pretty(fields))
     return written
@@ -236,7 +257,7 @@ def read_record(run: RunFolder) -> RunRecord:
         if fields.get("record_hash") != _record_hash(fields):
             raise ValueError("its content does not fit its record_hash: it was edited or damaged")
         record = msgspec.json.decode(data, type=RunRecord)
-        _check_key(run, run.record, record.key, record.spec, record.numerics)
+        _check_spec(run, run.record, record.key, record.spec, record.numerics)
         _check_files(run, record)
     except ValueError as error:
         raise _refused(run.record, first_error(error)) from error
@@ -274,7 +295,8 @@ def _record_hash(fields: dict[str, Any]) -> str:
     return _sha256(dump_json(rest, sort_keys=True).encode())
 
 
-def _check_key(run: RunFolder, path: Path, key: str, spec: dict[str, Any], numerics: int) -> None:
+def _check_spec(run: RunFolder, path: Path, key: str, spec: dict[str, Any], numerics: int) -> None:
+    msgspec.convert(spec, _Spec)
     if key_of(spec, numerics) != key:
         raise ValueError("its key is not the key of its specification")
     if not key.startswith(run.key):

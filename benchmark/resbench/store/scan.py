@@ -28,7 +28,7 @@ class UnfinishedRun:
     @property
     def seed(self) -> int:
         """The seed that it was started with; -1 where nothing says."""
-        return self.started["spec"].get("seed", -1) if self.started else -1
+        return self.started["spec"]["seed"] if self.started else -1
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,18 @@ with suppress(ImportError):  # on a GPU machine where nothing can be installed
     settings.load_profile("repeatable")
 
 
+@pytest.fixture(autouse=True)
+def nothing_of_the_user(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No data, no cache, no MLflow store and no GPU, but for what a test asks for."""
+    monkeypatch.setenv("RESBENCH_DATA_DIR", str(tmp_path / "user-data"))
+    monkeypatch.setenv("RESBENCH_CACHE_DIR", str(tmp_path / "user-cache"))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    if request.node.get_closest_marker("gpu") is None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+
+
 @pytest.fixture
 def nvidia_smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A tool of that name that lists two GPUs."""

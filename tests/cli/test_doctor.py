@@ -28,12 +28,9 @@ def lines(outcome: Outcome) -> dict[str, tuple[str, str]]:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No training in this process, and nothing of the user's."""
+    """No training in this process, and no tools but what a test makes."""
     monkeypatch.setattr(doctor, "_short_run", lambda *_: [b"the same bits"])
-    monkeypatch.setenv("RESBENCH_DATA_DIR", str(tmp_path / "archives"))
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
 
 def test_a_sound_machine_trains_and_nothing_is_left_behind(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ Capture = pytest.CaptureFixture[str]
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory with the mini suite, and nothing of the user's."""
+    """A working directory with the mini suite."""
     write_suite(tmp_path)
     (tmp_path / "tiers").mkdir()
     (tmp_path / "tiers" / "large.yaml").write_text(
@@ -25,9 +25,6 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "families: {wang2017: {}, he2016: {}, report2019: {}}\n"
     )
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("RESBENCH_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setenv("RESBENCH_DATA_DIR", str(tmp_path / "archives"))
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     return tmp_path
 
 

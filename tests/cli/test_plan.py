@@ -19,11 +19,6 @@ from .invoke import invoke
 Capture = pytest.CaptureFixture[str]
 
 
-@pytest.fixture(autouse=True)
-def without_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-
-
 def times(*left_s: float) -> list[PlannedTime]:
     return [PlannedTime((("s", f"c{i}"),), 1, None, 0, s) for i, s in enumerate(left_s)]
 

@@ -101,7 +101,6 @@ def test_data_sets_are_listed_with_where_they_are_or_what_is_wrong_with_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     monkeypatch.setenv("RESBENCH_DATA_DIR", str(tmp_path))
-    monkeypatch.setenv("RESBENCH_CACHE_DIR", str(tmp_path / "cache"))
     made = make_parquet_folder(tmp_path / "made")
     listed = invoke(capsys, "data", "list", "--data", f"cifar10={made}")
     ten, hundred, digits = listed.out.splitlines()

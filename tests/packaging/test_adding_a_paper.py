@@ -40,7 +40,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         path.write_text(text, encoding="utf-8")
     (tmp_path / "resbench").symlink_to(ROOT)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("RESBENCH_CACHE_DIR", str(tmp_path / "cache"))
     return tmp_path
 
 

@@ -29,13 +29,6 @@ CPU = Device("cpu", "CPU")
 Capture = pytest.CaptureFixture[str]
 
 
-@pytest.fixture(autouse=True)
-def _no_rates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No rate is known but those in records, and no data set is available."""
-    monkeypatch.setenv("RESBENCH_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setenv("RESBENCH_DATA_DIR", str(tmp_path / "data"))
-
-
 def powers(suite: str = SUITE) -> dict[str, Power]:
     return {power.claim.id: power for power in claim_powers(declared(load_suite(suite)), {})}
 

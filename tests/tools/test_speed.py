@@ -181,7 +181,6 @@ def test_training_testing_and_loading_give_rows_with_ratios_in_a_table_and_in_fi
 ) -> None:
     chosen = [item for item in COMPARISONS if "smoke network" in item.name or "CIFAR" in item.name]
     monkeypatch.setattr(speed, "COMPARISONS", chosen)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     with restored():
         speed.main(["--quick", "--output", str(tmp_path)])
     shown = capsys.readouterr().out

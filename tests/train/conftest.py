@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import torch
@@ -12,8 +11,7 @@ from resbench.train.environment import set_up_device
 
 
 @pytest.fixture(autouse=True)
-def as_in_a_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("RESBENCH_CACHE_DIR", str(tmp_path / "cache"))
+def as_in_a_worker() -> Iterator[None]:
     threads = torch.get_num_threads()
     set_up_device(torch.device("cpu"), 1)
     torch.manual_seed(0)

@@ -45,7 +45,7 @@ def queue_of(
     """The queue of runs that are known, if ``measured``, to train 10 images a second."""
     throughput = Throughput()
     for run in runs if measured else ():
-        throughput.learn(run.spec, CPU, Speed(10.0, 0.0))
+        throughput.learn(run.spec, CPU, Speed(10.0, 0.0), 4)
     deadline = None if budget_s is None else time.monotonic() + budget_s
     return Queue(runs, throughput, deadline=deadline, pack=pack)
 

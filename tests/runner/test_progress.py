@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 from rich.console import Console
 
 from resbench.protocol import AtStep, Epoch, Warned
@@ -40,7 +41,7 @@ def progress_of(
     """Of runs that take 4 s each."""
     throughput = Throughput()
     for run in runs:
-        throughput.learn(run.spec, CPU, Speed(64.0, 0.0))
+        throughput.learn(run.spec, CPU, Speed(64.0, 0.0), 4)
     progress = Progress(runs, [CPU] * workers, throughput)
     out = io.StringIO()
     progress.console = Console(file=out, force_terminal=terminal, width=120, highlight=False)
@@ -99,6 +100,9 @@ def test_a_terminal_shows_what_is_under_way_and_when_it_ends(tmp_path: Path) -> 
     shown = " ".join(written(progress).split())
     assert "mini arl seed 1 75 % epoch 2 of 4 test error 12.35 % cpu 64 images/s" in shown
     assert "0 of 2 runs, 0 s, about 5 s left" in shown
+    evaluated = structs.replace(EPOCH, timing=structs.replace(TIMING, eval_s=2.0))
+    progress.event(arl, evaluated)
+    assert progress.remaining_s() == pytest.approx(3 * 2 + 4), "evaluation takes time too"
 
 
 def test_a_run_is_one_line_of_a_narrow_terminal(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from resbench.store.layout import RunFolder, open_for_writing
 from resbench.store.state import Status, read_state
 
 from ..faults.running import gone
-from ..mini import suite_of, wait_until
+from ..mini import changed, suite_of, wait_until
 from .planning import planned
 
 FAKE = Path(__file__).with_name("fake_worker.py")
@@ -312,6 +312,14 @@ def test_the_speed_of_an_epoch_is_learnt_for_the_runs_that_follow(stage: Stage) 
     stage.work(runs[:1], throughput=throughput)
     assert throughput.is_measured(runs[1].spec, CPU)
     assert throughput.epoch_seconds(runs[1].spec, CPU) == pytest.approx(64 / 100 * 1.5)
+
+
+def test_no_speed_is_learnt_of_a_run_shorter_than_an_epoch(stage: Stage) -> None:
+    one_step = {"base.training.schedule": {"unit": "step", "total": 1, "drops": []}}
+    base = changed(suite_of(), one_step)["base"]
+    runs, throughput = stage.plan(1, base=base), Throughput()
+    stage.work(runs, throughput=throughput)
+    assert throughput.measured == {}
 
 
 def test_a_pack_without_memory_is_handed_out_run_by_run_to_new_processes(stage: Stage) -> None:

@@ -22,6 +22,7 @@ from resbench.suite.load import load_suite, suite_names
 
 from ..factory import altered, complete, unfinished
 from ..mini import REPORT, spec_of
+from ..suite.test_own_networks import TOY, expanded, toy_suite
 
 SPEC = spec_of()
 CPU, GPU = Device("cpu", cpu_name()), Device("cuda:0", "NVIDIA H100")
@@ -38,7 +39,7 @@ def record_of(folder: Path, started: str, images_per_s: float, device: str) -> R
 
 def test_time_left_is_images_over_speed_plus_evaluation() -> None:
     throughput = Throughput()
-    throughput.learn(SPEC, CPU, Speed(32.0, 0.25))
+    throughput.learn(SPEC, CPU, Speed(32.0, 0.25), 4)
     assert throughput.epoch_seconds(SPEC, CPU) == pytest.approx(64 / 32 * 1.25)
     assert throughput.seconds(SPEC, CPU) == pytest.approx(4 * 2.5)
     assert throughput.seconds(SPEC, CPU, done_epochs=3) == pytest.approx(2.5)
@@ -47,7 +48,7 @@ def test_time_left_is_images_over_speed_plus_evaluation() -> None:
 
 def test_what_a_speed_depends_on_is_measured_and_all_else_is_expected() -> None:
     throughput = Throughput()
-    throughput.learn(SPEC, CPU, Speed(32.0, 0.25))
+    throughput.learn(SPEC, CPU, Speed(32.0, 0.25), 4)
     same = spec_of(seed=5, data__clean_ratio=0.7, training__optim__lr=1.0)
     assert throughput.is_measured(same, CPU)
     assert throughput.seconds(same, CPU) == throughput.seconds(SPEC, CPU)
@@ -61,13 +62,37 @@ def test_the_newest_record_of_a_device_wins(tmp_path: Path) -> None:
     old = record_of(tmp_path / "old", "2026-01-01T00:00:00+00:00", 100.0, cpu_name())
     new = record_of(tmp_path / "new", "2026-02-01T00:00:00+00:00", 50.0, cpu_name())
     other = record_of(tmp_path / "other", "2026-03-01T00:00:00+00:00", 9000.0, "another CPU")
-    packed = replace(new, timing=replace(new.timing, started="2026-04-01", packed=4))
+    packed = replace(new, timing=replace(new.timing, started="2026-04-01T00:00:00+00:00", packed=4))
     for records in ([old, new, other, packed], [packed, other, new, old]):
         found = Throughput.of(records)
         assert found.speed(SPEC, CPU) == Speed(50.0, 0.2)
         assert found.speed(SPEC, Device("cpu", "another CPU")) == Speed(9000.0, 0.2)
     of_another_version = replace(old, spec={"model": "unheard of"})
     assert Throughput.of([of_another_version]).measured == {}
+
+
+def test_a_run_shorter_than_an_epoch_is_no_measure() -> None:
+    throughput = Throughput()
+    throughput.learn(SPEC, CPU, Speed(3.0, 5.0), 3)
+    assert (throughput.measured, throughput.corrections) == ({}, {})
+
+
+def test_native_images_of_two_data_sets_are_two_kinds() -> None:
+    throughput = Throughput()
+    throughput.learn(spec_of(data__image_px=None), CPU, Speed(32.0, 0.25), 4)
+    assert throughput.is_measured(spec_of(data__image_px=16), CPU), "those of digits have 16 px"
+    assert not throughput.is_measured(spec_of(data__image_px=None, data__name="cifar10"), CPU)
+
+
+def test_a_record_of_a_user_s_network_measures_its_kind_and_corrects_no_other(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "networks.py").write_text(TOY)
+    spec = expanded(tmp_path, toy_suite()).cell("wide").at_seed(1)
+    record = record_of(tmp_path, "2026-01-01T00:00:00+00:00", 100.0, cpu_name())
+    found = Throughput.of([replace(record, spec=spec.canonical())])
+    assert found.speed(spec, CPU) == Speed(100.0, 0.2)
+    assert found.speed(SPEC, CPU) == Throughput().speed(SPEC, CPU)
 
 
 def test_every_run_of_every_suite_has_a_time_where_nothing_was_measured() -> None:
@@ -113,7 +138,7 @@ def test_what_was_measured_corrects_what_is_expected_of_the_same_device() -> Non
     throughput, wider = Throughput(), spec_of(model__width=0.5)
     before = throughput.speed(wider, CPU).images_per_s
     slow = expected(SPEC, CPU).images_per_s / 3
-    throughput.learn(SPEC, CPU, Speed(slow, 0.1))
+    throughput.learn(SPEC, CPU, Speed(slow, 0.1), 4)
     assert throughput.speed(wider, CPU).images_per_s == pytest.approx(before / 3)
     assert throughput.speed(wider, GPU) == Throughput().speed(wider, GPU)
 

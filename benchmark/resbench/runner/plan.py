@@ -94,7 +94,7 @@ class Queue:
         self.throughput, self.deadline, self.pack = throughput, deadline, pack
         self._order = {run.key: run for run in runs}
         self._left = set(self._order)
-        self._at_most: dict[tuple[str, ...], int] = {}
+        self._at_most: dict[str, int] = {}
         """What runs of a pack share -> how many of them memory may suffice for."""
         self._refused: set[tuple[str, str]] = set()
 
@@ -140,11 +140,10 @@ class Queue:
         return left_s > (self.throughput.measured_epoch_s(run.spec, device) or 0)
 
 
-def _pack_kind(run: PlannedRun) -> tuple[str, ...]:
+def _pack_kind(run: PlannedRun) -> str:
     """Return what runs must share to be trained in one step: all but seed and label noise."""
     data = replace(run.spec.data, clean_ratio=1.0, noise="fixed")
-    spec = replace(run.spec, seed=0, data=data)
-    return (msgspec.json.encode(spec).decode(), run.source.id)
+    return msgspec.json.encode(replace(run.spec, seed=0, data=data)).decode()
 
 
 def packable(run: PlannedRun) -> bool:

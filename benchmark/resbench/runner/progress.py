@@ -96,9 +96,10 @@ class Progress:
             shown.epoch = event
             event = AtStep(event.key, event.metrics.step, event.steps)
         shown.step = event
-        if shown.epoch and shown.epoch.timing.images_per_s:
+        if shown.epoch and (timing := shown.epoch.timing).images_per_s:
             images = (event.steps - event.step) * run.spec.training.batch_size
-            self.left_s[run.key] = images / shown.epoch.timing.images_per_s
+            evaluation = 1 + timing.eval_s / timing.duration_s
+            self.left_s[run.key] = images / timing.images_per_s * evaluation
 
     def put_back(self, run: PlannedRun) -> None:
         """Show a run as under way no more."""

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
+from resbench.data.fit import train_images
 from resbench.errors import ResbenchError
 from resbench.process import STOP_SIGNALS
 from resbench.protocol import DEVICE_FAULT, AtStep, End, Epoch, Event, Fault, Job, Unfit, Warned
@@ -25,8 +26,8 @@ from resbench.runner.throughput import Speed, Throughput
 from resbench.runner.worker import Worker
 from resbench.store.layout import RunFolder
 from resbench.store.locks import is_locked, try_lock
-from resbench.store.metrics import EpochTiming
 from resbench.store.state import Status, write_state
+from resbench.suite.schedule import resolve
 from resbench.words import duration
 
 POLL_S = 0.2
@@ -193,18 +194,19 @@ class Session:
                 return
             if isinstance(event, Epoch):
                 self.summary.epochs += 1
-                self._learn(run, worker.device, event.timing)
+                self._learn(run, worker.device, event)
             self.progress.event(run, event)
 
     def _fault(self, text: str) -> None:
         if text not in self.summary.faults:
             self.summary.faults.append(text)
 
-    def _learn(self, run: PlannedRun, device: Device, timing: EpochTiming) -> None:
+    def _learn(self, run: PlannedRun, device: Device, event: Epoch) -> None:
         """Note how fast an epoch was; packed runs are no measure of one."""
+        timing, steps = event.timing, resolve(run.spec, train_images(run.spec.data))
         if timing.images_per_s > 0 and timing.duration_s > 0 and timing.packed == 1:
-            share = timing.eval_s / timing.duration_s
-            self.throughput.learn(run.spec, device, Speed(timing.images_per_s, share))
+            speed = Speed(timing.images_per_s, timing.eval_s / timing.duration_s)
+            self.throughput.learn(run.spec, device, speed, len(steps.in_epoch(timing.epoch)))
 
     def _in_use(self) -> list[Device]:
         return [device for device in self.settings.devices if device.name not in self.left_out]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 
@@ -24,8 +26,8 @@ server processors: a quarter, a half and all of the channels, 16 and 32 px."""
 GPU_MACS_PER_S = 2e13
 GPU_LAYER_S = {"eager": 2.5e-4, "graph": 6e-5, "graph+compile": 6e-5}
 """Seconds that a layer of the trunk adds to a step; assumed, never measured."""
-UNKNOWN_MACS, UNKNOWN_DEPTH = 200e6, 100
-"""Assumed for a network whose size is not listed."""
+UNKNOWN_SIZE = 200e6, 100
+"""MACs and depth assumed for a network that is not listed."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,12 @@ class Speed:
     images_per_s: float
     eval_share: float
     """Evaluation time for each second of training."""
+
+
+class _OwnSpec(RunSpec):
+    """The specification of a run whose network only its user's file declares."""
+
+    model: dict[str, Any]  # type: ignore[assignment]
 
 
 @dataclass
@@ -53,23 +61,20 @@ class Throughput:
             timing = record.timing
             # A run that shared a GPU is no measure of one that has it alone.
             if timing.train_s > 0 and timing.images_per_s > 0 and timing.packed == 1:
-                try:
-                    spec = plain_to(RunSpec, record.spec)
-                except ValueError:  # of another version of resbench
-                    continue
-                if record.result.step < resolve(spec, train_images(spec.data)).per_epoch:
-                    continue  # most of such a short run is its start
                 device = Device(record.environment.device, record.environment.device_name)
-                known.learn(
-                    spec, device, Speed(timing.images_per_s, timing.eval_s / timing.train_s)
-                )
+                speed = Speed(timing.images_per_s, timing.eval_s / timing.train_s)
+                if spec := _spec_of(record):
+                    known.learn(spec, device, speed, record.result.step)
         return known
 
-    def learn(self, spec: RunSpec, device: Device, speed: Speed) -> None:
-        """Note a measured speed."""
+    def learn(self, spec: RunSpec, device: Device, speed: Speed, steps: int) -> None:
+        """Note the speed of ``steps``; less than an epoch of them are mostly the run's start."""
+        if steps < resolve(spec, train_images(spec.data)).per_epoch:
+            return
         self.measured[kind_of(spec, device)] = speed
-        ratio = speed.images_per_s / expected(spec, device).images_per_s
-        self.corrections.setdefault((device.kind, spec.engine), []).append(ratio)
+        if _size(spec):
+            ratio = speed.images_per_s / expected(spec, device).images_per_s
+            self.corrections.setdefault((device.kind, spec.engine), []).append(ratio)
 
     def is_measured(self, spec: RunSpec, device: Device) -> bool:
         """Return whether the speed of a kind of run has been measured on a device."""
@@ -105,9 +110,8 @@ class Throughput:
 def kind_of(spec: RunSpec, device: Device) -> str:
     """Return what a speed depends on: device, engine, precision, network, image size and batch."""
     model = msgspec.json.encode(spec.model).decode()
-    size = spec.data.image_px or "native"
     where = f"{device.kind} {spec.engine} {spec.precision}"
-    return f"{where} {model} {size} {spec.training.batch_size}"
+    return f"{where} {model} {_px(spec)} {spec.training.batch_size}"
 
 
 def expected(spec: RunSpec, device: Device) -> Speed:
@@ -115,9 +119,8 @@ def expected(spec: RunSpec, device: Device) -> Speed:
 
     Training counts as three times the forward pass.
     """
-    macs, depth = _size(spec)
-    px = spec.data.image_px or DATA_SETS[spec.data.name].px
-    macs *= 3 * spec.model.width**2 * (px / 32) ** 2
+    (macs, depth), px = _size(spec) or UNKNOWN_SIZE, _px(spec)
+    macs *= 3 * (px / 32) ** 2
     if device.is_gpu:
         layers_s = depth * GPU_LAYER_S[spec.engine] / spec.training.batch_size
         image_s = macs / GPU_MACS_PER_S + layers_s
@@ -127,8 +130,23 @@ def expected(spec: RunSpec, device: Device) -> Speed:
     return Speed(1 / image_s, tested / 3 / train_images(spec.data))
 
 
-def _size(spec: RunSpec) -> tuple[float, int]:
-    """Return MACs of a 32 px image at full width, and depth; those of a near variant if need be."""
-    near = (row for row in ZOO if (row.family, row.name) == (spec.model.family, spec.model.name))
-    entry = zoo_entry(spec.model) or next(near, None)
-    return (entry.macs_m * 1e6, entry.trunk_depth) if entry else (UNKNOWN_MACS, UNKNOWN_DEPTH)
+def _spec_of(record: RunRecord) -> RunSpec | None:
+    """Return a record's specification; None where another version of resbench wrote it."""
+    for kind in (RunSpec, _OwnSpec):
+        with suppress(ValueError):
+            return plain_to(kind, record.spec)
+    return None
+
+
+def _px(spec: RunSpec) -> int:
+    return spec.data.image_px or DATA_SETS[spec.data.name].px
+
+
+def _size(spec: RunSpec) -> tuple[float, int] | None:
+    """Return MACs of a 32 px image and depth, if need be of a near variant; None if not listed."""
+    if isinstance(spec, _OwnSpec):
+        return None
+    model = spec.model
+    near = (row for row in ZOO if (row.family, row.name) == (model.family, model.name))
+    entry = zoo_entry(model) or next(near, None)
+    return (entry.macs_m * 1e6 * model.width**2, entry.trunk_depth) if entry else None

@@ -11,11 +11,13 @@ import signal
 import subprocess
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from resbench.cli.work import not_taken, requeue_for_rest
 from resbench.errors import EnvironmentFault
+from resbench.process import STOP_SIGNALS
 from resbench.runner import cluster
 from resbench.runner.session import PlanEnd
 from resbench.store.layout import RunFolder
@@ -350,3 +352,28 @@ def test_a_signal_to_local_workers_stops_them_cleanly(tmp_path: Path) -> None:
     assert state is not None
     assert state.status is Status.INTERRUPTED
     assert "Left: mini arl seed 1." in (tmp_path / "results/jobs/local_0.log").read_text()
+
+
+def test_a_signal_while_local_workers_start_reaches_each_once_and_starts_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = subprocess.Popen
+
+    def start_and_stop(command: tuple[str, ...], **options: Any) -> subprocess.Popen[bytes]:
+        process = start(command, **options)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return process
+
+    monkeypatch.setattr(subprocess, "Popen", start_and_stop)
+    cluster.jobs_folder(tmp_path).mkdir()
+    before = {number: signal.signal(number, _fail) for number in STOP_SIGNALS}
+    try:
+        assert cluster.run_here("exec sleep 60", 2, tmp_path) == 128 + signal.SIGTERM
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert len(list(cluster.jobs_folder(tmp_path).iterdir())) == 1
+
+
+def _fail(number: int, _frame: object) -> None:
+    raise AssertionError(f"signal {number} ended the starter")

@@ -16,8 +16,8 @@ import pytest
 from resbench.errors import EnvironmentFault, UsageError
 from resbench.store.metrics import rewind
 from resbench.store.state import Status
-from resbench.tracking.export import MLFLOW_STATUS, Exported, Exporter, _make
-from resbench.tracking.mirror import DIGEST
+from resbench.tracking.export import MLFLOW_STATUS, Exported, Exporter, _make, _mlflow
+from resbench.tracking.mirror import DIGEST, Mirror
 
 from ..factory import CELL, EPOCHS, SUITE, complete, finish, suite_under
 from ..faults.storage_strike import refuse
@@ -384,6 +384,25 @@ def test_a_forged_record_is_named_and_the_others_are_exported(
     assert (report.written, report.unchanged, len(report.problems)) == (1, 0, 1)
     assert str(forged.record) in report.problems[0]
     assert [name for _, name, _ in tables.runs()] == [f"s2 {CELL}"]
+
+
+def test_what_a_server_refuses_is_tried_and_named_every_time(
+    results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def say_no(*_: object) -> None:
+        raise _mlflow().exceptions.MlflowException.invalid_parameter_value("not this one")
+
+    finished(results)
+    monkeypatch.setattr(Mirror, "held", lambda _: None)  # a server cannot say what it holds
+    exporter = Exporter(results)
+    with monkeypatch.context() as refusing:
+        refusing.setattr(Exporter, "_create", say_no)
+        for _ in range(2):
+            assert ["not this one" in line for line in exporter.export().problems] == [True]
+    assert [(done.written, done.problems) for done in (exporter.export(), exporter.export())] == [
+        (1, ()),
+        (0, ()),
+    ]
 
 
 def test_any_folder_name_will_do(tmp_path: Path, empty_database: Path) -> None:

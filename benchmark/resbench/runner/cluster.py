@@ -125,7 +125,7 @@ def submit(text: str, workers: int) -> list[str]:
 
 def run_here(text: str, workers: int, results: Path) -> int:
     """Run a script's jobs on this machine without Slurm; return the worst exit code."""
-    processes = []
+    processes, noted = [], note_signals()
     for i in range(workers):
         with open(jobs_folder(results) / f"local_{i}.log", "ab") as log:
             # In a session of its own: a second signal ends a worker at once.
@@ -133,6 +133,8 @@ def run_here(text: str, workers: int, results: Path) -> int:
                 ("bash", "-c", text), stdout=log, stderr=subprocess.STDOUT, start_new_session=True
             )
             processes.append(process)
+        if noted:  # before they all are there to pass it on to
+            break
 
     def pass_on(number: int, _frame: object) -> None:
         for process in processes:
@@ -140,6 +142,8 @@ def run_here(text: str, workers: int, results: Path) -> int:
 
     for number in STOP_SIGNALS:
         signal.signal(number, pass_on)
+    if noted:
+        pass_on(noted[0], None)
     codes = [process.wait() for process in processes]
     return max(128 - code if code < 0 else code for code in codes)
 

@@ -179,7 +179,8 @@ class Exporter:
                 self._end_lost(known, {facts.key for facts in runs})
                 for suite, digest in stale.items():
                     self._put_page(experiments[suite], known, suite, digest)
-        self._exported = {*wanted, *pages}
+        done = (digest for digest, run in wanted.items() if run.facts.key not in refused)
+        self._exported = {*done, *pages}
         return Exported(
             written=len(written - refused.keys()),
             unchanged=len(runs) - len(written | refused.keys()),

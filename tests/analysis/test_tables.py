@@ -11,9 +11,10 @@ from resbench.analysis.judge import report
 from resbench.analysis.results import Results, identity_of, read_results
 from resbench.analysis.tables import TableRuns, fill, orphans
 from resbench.analysis.values import judge_values
-from resbench.suite.load import load_suite
+from resbench.suite.expand import Context, expand
+from resbench.suite.load import load_suite, load_tier
 from resbench.suite.spec import NUMERICS
-from tests import factory
+from tests import factory, mini
 from tests.factory import JPEG, suite_under
 
 SUITE = "table3_mask"
@@ -198,3 +199,31 @@ def test_an_override_of_the_data_set_moves_the_whole_suite_to_it(tmp_path: Path)
     (table,) = tables(tmp_path)
     assert errors(table) == [30.0]
     assert list(table.expanded.context.data) == ["cifar100"]
+
+
+@pytest.mark.parametrize(
+    ("tier", "override"),
+    [
+        ("set: {data.name: cifar100}", ()),
+        ("families: {wang2017: {data.name: cifar100}, report2019: {}}", ()),
+        ("set: {}", (("data", {"name": "cifar100"}),)),
+    ],
+)
+def test_every_layer_may_choose_the_data_set(
+    tmp_path: Path, tier: str, override: tuple[tuple[str, Any], ...]
+) -> None:
+    suite = mini.suite_of()
+    suite["matrix"]["learning"]["nal"]["set"] = {"model": mini.REPORT["model"]}
+    suite_file = mini.write_suite(tmp_path, suite)
+    (tmp_path / "tiers").mkdir()
+    head = "version: 1\nname: mine\ntitle: Mine\ndescription: Mine.\n"
+    (tmp_path / "tiers" / "mine.yaml").write_text(head + tier)
+    data = {name: published(name) for name in ("cifar100", "digits")}
+    context = Context("eager", "fp32", data, "mine", override)
+    mine = expand(load_suite(str(suite_file)), context, load_tier("mine", suite_file))
+    for cell in mine.cells:
+        factory.finish(tmp_path / "results", mine, cell.id, 1, 5.0)
+    (table,) = tables(tmp_path / "results", str(suite_file))
+    assert [errors(table, cell.id) for cell in mine.cells] == [[5.0], [5.0]]
+    used = {cell.spec.data.name for cell in mine.cells if cell.spec}
+    assert table.expanded.context.data.keys() == used

@@ -168,18 +168,19 @@ def orphans(tables: Iterable[TableRuns], results: Results) -> list[RunRecord]:
 def _expansions(loaded: Loaded, results: Results) -> Iterator[tuple[RunSetting, Expanded]]:
     """Expand the suite under each setting that it can have been run in."""
     for setting in results.settings:
-        named = [value for key, value in setting.context.overrides if key == "data.name"]
-        names = dict.fromkeys(named or data_names(loaded))
-        if not names.keys() & setting.choices.keys():
-            continue
+        context = setting.context
         try:
+            tier = _load_tier(context.tier, loaded.document.path)
+            names = data_names(loaded, tier[0], context.overrides)
             data = {name: published(name) for name in names}
-            tier = _load_tier(setting.context.tier, loaded.document.path)
-            yield setting, expand(loaded, replace(setting.context, data=data), tier)
+            expanded = expand(loaded, replace(context, data=data), tier)
         except ResbenchError:
             # The tier is gone, or an override names nothing here: no run of this suite can have
             # this setting. Runs that fit nowhere are named by `status`.
             continue
+        used = {cell.spec.data.name for cell in expanded.cells if cell.spec is not None}
+        if used & setting.choices.keys():
+            yield setting, _on(expanded, {name: data[name] for name in names if name in used})
 
 
 def _on(expanded: Expanded, data: Mapping[str, DataChoice]) -> Expanded:

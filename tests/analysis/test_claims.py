@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from resbench.analysis.claims import JudgedClaim, judge_claims
 from resbench.analysis.judge import report
@@ -98,6 +100,36 @@ def test_one_seed_plans_others_only_where_the_assumed_spread_is_the_suites(
     make(context=context, **{"attention-128/arl": (5.0,), "attention-128/nal": (12.0,)})
     found = judged(tmp_path)["arl-beats-nal-128"]  # 1.13 points, as published
     assert (found.seeds_needed is not None) == planned
+
+
+@pytest.mark.parametrize(
+    ("context", "margin", "said"),
+    [
+        ({}, None, "if the true difference is the published one"),
+        ({"tier": "cpu"}, None, "if the true difference is the measured one"),
+        ({}, 0.7, "if there is no true difference"),
+    ],
+)
+def test_seeds_are_planned_for_the_difference_that_is_named(
+    tmp_path: Path,
+    make: Make,
+    monkeypatch: pytest.MonkeyPatch,
+    context: dict[str, Any],
+    margin: float | None,
+    said: str,
+) -> None:
+    monkeypatch.setattr(factory, "IMAGES", 10_000)
+    arl, nal = "attention-128/arl", "attention-128/nal"
+    make(context=context, **{arl: (4.8, 5.1, 5.5), nal: (5.6, 6.0, 6.3)})
+    (table,) = fill(load_suite(SUITE), read_results(tmp_path))
+    loaded = table.expanded.loaded
+    (claim,) = (each for each in loaded.suite.claims if each.id == "arl-beats-nal-128")
+    if margin:
+        claim = structs.replace(claim, claim=f"error({arl}) ~ error({nal})", margin_pp=margin)
+    loaded = replace(loaded, suite=structs.replace(loaded.suite, claims=(claim,)))
+    table = replace(table, expanded=replace(table.expanded, loaded=loaded))
+    (found,) = judge_claims(table)
+    assert f" seeds per arm would probably decide it, {said}." in claim_sentence(found)
 
 
 def test_arms_on_other_images_are_compared_by_their_errors_alone(

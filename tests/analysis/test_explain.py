@@ -95,6 +95,14 @@ def test_seeds_explain_as_much_as_one_more_run_may_differ(tmp_path: Path) -> Non
     assert seeds.points == pytest.approx(most, rel=0.05)
 
 
+def test_the_luck_of_a_median_is_compared_with_a_median(tmp_path: Path) -> None:
+    suite, cell = "resnet164_he2016", "resnet-164/cifar10"
+    for seed, error in enumerate((5.4, 5.6, 5.8), 1):
+        plant(tmp_path, suite_under(suite), cell, seed, test=[9.0, error])
+    said = finding_sentence(findings(tmp_path, suite, cell)["seeds"])
+    assert "; the median of 5 more runs is expected within ±" in said
+
+
 def test_one_seed_has_no_spread_and_a_diverged_one_is_counted(tmp_path: Path) -> None:
     plant(tmp_path, suite_under(SUITE), CELL, 1, test=[9.0, 6.0])
     factory.diverge(tmp_path, suite_under(SUITE), CELL, 2)

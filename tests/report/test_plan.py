@@ -11,10 +11,11 @@ from resbench.analysis.claims import judge_claims
 from resbench.analysis.declared import declared, published_steps
 from resbench.analysis.plan import PlannedTime, Power, claim_powers
 from resbench.analysis.results import read_results
-from resbench.analysis.tables import fill
+from resbench.analysis.tables import empty, fill
 from resbench.cli.planning import plan_request
 from resbench.machine import cpu_name
 from resbench.report.plan_page import answer, plan_document
+from resbench.report.render import render
 from resbench.runner.devices import Device
 from resbench.suite.expand import parsed_claims
 from resbench.suite.load import load_suite, suite_names
@@ -142,6 +143,24 @@ def test_an_assumed_sd_says_so_and_grows_with_a_small_test_set() -> None:
     assert small.sd_pp == pytest.approx(100 * 0.5 / math.sqrt(128), rel=0.01)
     assert "assumed" in paper.source
     assert "assumed, the most that chance flips of 128 test images give" in small.source
+
+
+@pytest.mark.parametrize("tier", ["paper", "tiny"])
+def test_how_far_sizes_spread_is_not_known_before_it_is_measured(tmp_path: Path, tier: str) -> None:
+    claim = {"id": "a", "text": "Fades.", "place": "b", "claim": "error(nal) < error(arl)"}
+    sizes = [claim | {"metric": "value_at_end", "published_pp": "1.5"}]
+    path = str(write_suite(tmp_path, suite_of(seeds=(1, 2, 3)) | {"claims": sizes}))
+    expanded = suite_under(path, tier=tier)
+    (power,) = claim_powers(expanded, {})
+    assert (power.spread.measured, answer(power)) == (False, "not known yet")
+    page = render(plan_document([expanded], [], [CPU], {}, ""), "markdown")
+    row = next(line for line in page.splitlines() if line.startswith("| Fades."))
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells == ["Fades.", "×31.6", "3" if tier == "paper" else "2", "unknown", "unknown",
+                     "not known yet"]  # fmt: skip
+    assert "Sd of one run: unknown before two runs of a cell measure it." in page
+    (judged,) = judge_claims(empty(load_suite(path)))
+    assert (judged.published_pp, judged.published_z) == (1.5, None)
 
 
 def test_a_run_that_serves_two_tables_is_counted_and_timed_once() -> None:

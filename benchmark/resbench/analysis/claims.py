@@ -56,6 +56,7 @@ def _questions(table: TableRuns) -> list[Question]:
         whole = keeps and as_declared(context)
         guarded = () if whole or claim.metric in SIGNAL_METRICS else one.cells
         look, _ = complete_look([own[name] for name in one.cells], seeds)
+        usual_sd = None if claim.metric in SIGNAL_METRICS else USUAL_SD_PP
         counted = seeds[:look] or seeds  # what a look is read from decides whether arms have learnt
         questions.append(
             Question(
@@ -71,7 +72,8 @@ def _questions(table: TableRuns) -> list[Question]:
                     if not _has_learnt(table, claim.metric, own[name].only(counted))
                 ],
                 ours=claim.ours,
-                planning_sd=USUAL_SD_PP if as_declared(context) else None,
+                usual_sd=usual_sd,
+                planning_sd=usual_sd if as_declared(context) else None,
             )
         )
     return questions

@@ -20,7 +20,7 @@ from resbench.stats.spread import USUAL_SD_PP, sampling_sd
 from resbench.store.records import RunRecord
 from resbench.suite.claims import ParsedClaim
 from resbench.suite.expand import Expanded, parsed_claims
-from resbench.suite.schema import Claim
+from resbench.suite.schema import SIGNAL_METRICS, Claim
 
 Runs = Mapping[str, Sequence[RunRecord]]
 """Finished runs by cell id."""
@@ -73,6 +73,7 @@ class Spread:
     """The sd of one cell's errors between seeds, in percentage points."""
 
     sd_pp: float
+    """Infinite while it is unknown."""
     source: str
     """Where the number comes from, a phrase."""
     measured: bool
@@ -101,8 +102,8 @@ class Power:
 def claim_powers(expanded: Expanded, runs: Runs) -> tuple[Power, ...]:
     """Return what each claim of a suite can detect at its planned seeds.
 
-    The sd is measured in ``runs`` of this setting where a cell has two of them, else assumed. A
-    claim about a cell that this setting does not train is left out.
+    The sd is measured in ``runs`` of this setting where a cell has two of them; else it is assumed,
+    that of sizes unknown. A claim about a cell that this setting does not train is left out.
     """
     claims = expanded.loaded.suite.claims
     sizes = Counter(claim.ours for claim in claims)  # claims of ours are a family of their own
@@ -143,6 +144,8 @@ def _spread(expanded: Expanded, claim: Claim, parsed: ParsedClaim, runs: Runs) -
         df, squares = n - len(groups), math.fsum((len(g) - 1) * variance(g) for g in groups)
         if squares > 0 and df >= enough:
             return Spread(math.sqrt(squares / df), f"measured, {n} runs of {whose}", True)
+    if claim.metric in SIGNAL_METRICS:
+        return Spread(math.inf, "before two runs of a cell measure it", False)
     if as_declared(expanded.context):
         return Spread(USUAL_SD_PP, "assumed, the usual sd at the paper's schedule", False)
     specs = (expanded.cell(cell).spec for cell in parsed.cells)

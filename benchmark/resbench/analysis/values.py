@@ -56,7 +56,8 @@ class JudgedValue:
     difference: float | None = None
     """Of the runs of the look, where there is one."""
     interval: tuple[float, float] | None = None
-    """For one new run, at 95 %, widened by the rounding of the published number."""
+    """At 95 %, for what is published: one new run, or the median of as many as its source took.
+    Widened by the rounding of the published number."""
     p_within: float | None = None
     """For a difference below the margin, adjusted for the looks."""
     p_differs: float | None = None

@@ -103,7 +103,8 @@ def _words(code: Code, f: Mapping[str, Any]) -> str:
             said, luck = runs, "counts as one run; its luck is unknown"
             if f["reach"] is not None:
                 reach = f"±{f['reach']:.2f} pp"
-                said += f", sd {f['sd']:.2f} pp; one more run is expected within {reach}"
+                more = text.more_runs(f["median_of"])
+                said += f", sd {f['sd']:.2f} pp; {more} is expected within {reach}"
             if f["median_of"]:
                 luck = f"is a median of {f['median_of']}, so that luck moves it less"
             return f"seeds: {said}. The published number {luck}."

@@ -93,6 +93,8 @@ def answer(power: Power) -> str:
         return "no published size"
     if power.sought_pp <= 0:
         return "not in the published numbers"
+    if math.isinf(power.spread.sd_pp):
+        return "not known yet"
     if power.seeds_needed is None:
         return "more than 8 seeds"
     enough = power.seeds_needed <= power.seeds
@@ -208,7 +210,7 @@ def _power_blocks(powers: Sequence[Power]) -> Iterator[Block]:
     yield Paragraph("What the claims can decide, before anything more is trained:")
     rows = [
         (p.claim.text, _size(p, p.published_pp), str(p.seeds), _size(p, p.spread.sd_pp),
-         _size(p, p.detectable_pp) if math.isfinite(p.detectable_pp) else "nothing", answer(p))
+         _detects(p), answer(p))
         for p in powers
     ]  # fmt: skip
     header = ("claim", "published", "seeds", "sd", "detects", "seeds for\nthe published")
@@ -226,8 +228,15 @@ def _power_blocks(powers: Sequence[Power]) -> Iterator[Block]:
     )
 
 
+def _detects(power: Power) -> str:
+    known = math.isfinite(power.detectable_pp) or math.isinf(power.spread.sd_pp)
+    return _size(power, power.detectable_pp) if known else "nothing"
+
+
 def _size(power: Power, value: float | None) -> str:
     """Return points, or the factor that they are of a size within a network."""
+    if value == math.inf:
+        return "unknown"
     if value is None or power.claim.metric not in SIGNAL_METRICS:
         return percent(value)
     return f"×{factor(value)}"

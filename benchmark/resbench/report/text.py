@@ -118,11 +118,11 @@ def _cautions(claim: JudgedClaim) -> Iterator[str]:
         more = f" and {len(claim.waiting) - 3} more" if len(claim.waiting) > 3 else ""
         yield f"the next look waits for {lacking}{more}"
     if (claim.seeds_needed or 0) > claim.look and not claim.not_learnt:
-        source = "published" if claim.published_pp is not None else "measured"
-        yield (
-            f"{claim.seeds_needed} seeds per arm would probably decide it, if the true difference "
-            f"is the {source} one"
-        )
+        published = claim.at_published_setting and claim.published_pp is not None
+        true = f"the true difference is the {'published' if published else 'measured'} one"
+        if claim.claim.margin_pp is not None:
+            true = "there is no true difference"
+        yield f"{claim.seeds_needed} seeds per arm would probably decide it, if {true}"
 
 
 def _size(claim: JudgedClaim, effect: float) -> str:
@@ -158,13 +158,14 @@ def value_sentence(value: JudgedValue) -> str:
 
 def _comparison(value: JudgedValue, interval: tuple[float, float]) -> str:
     """Return what enough runs show about a published error."""
-    certain, another = "counts as one run, as no source states more", "one more run"
-    if runs := value.published.median_of if value.published else None:
-        certain, another = f"is the median of {runs} runs", f"the median of {runs} more runs"
+    runs = value.published.median_of if value.published else None
+    certain = (
+        f"is the median of {runs} runs" if runs else "counts as one run, as no source states more"
+    )
     within = f", within {MARGIN_PP:g} pp" if value.verdict == "replicated" else ""
     said = (
         f"{sentence(value.verdict)}{within} at {value.look} seeds: measured minus published is "
-        f"{signed(value.difference)} pp, {another} would lie between {interval[0]:.2f} and "
+        f"{signed(value.difference)} pp, {more_runs(runs)} would lie between {interval[0]:.2f} and "
         f"{interval[1]:.2f}. The published number {certain}."
     )
     if value.verdict == "replicated" and value.p_differs is not None and value.p_differs <= ALPHA:
@@ -173,6 +174,11 @@ def _comparison(value: JudgedValue, interval: tuple[float, float]) -> str:
     if later := len(value.values) - value.look:
         said += f" Not counted: {count(later, 'run')} after this look."
     return said
+
+
+def more_runs(median_of: int | None) -> str:
+    """Return what would have to lie in the interval of a published error."""
+    return f"the median of {median_of} more runs" if median_of else "one more run"
 
 
 def _built(value: JudgedValue) -> str:

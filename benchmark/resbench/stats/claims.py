@@ -57,6 +57,8 @@ class Question:
     """Cells of the claim that the learning guard keeps from being decided about."""
     ours: bool = False
     """Whether no source makes the claim; such claims are a family of their own."""
+    usual_sd: float | None = USUAL_SD_PP
+    """Of one run at the source's setting, while none is measured; None where none is known."""
     planning_sd: float | None = None
     """A guess of one run's sd for the seeds needed, while none is measured."""
 
@@ -100,7 +102,8 @@ class ClaimVerdict:
     step: str | None
     """Of a chain, the step that the numbers are about."""
     seeds_needed: int | None
-    """The look that finds the published (else: the measured) difference with power 0.8."""
+    """The look that finds a true difference with power 0.8: as large as published at the source's
+    setting, else as measured; of an equivalence, that shows it where there is none."""
     cells: tuple[str, ...]
     """Every cell that it compares."""
     missing: tuple[str, ...]
@@ -294,7 +297,7 @@ def _verdict(e: _Evidence, adjusted: Sequence[float | None], claims: int) -> Cla
         n=min(q.arms[cell].n for cell in cells),
         look=e.look,
         published_pp=published,
-        published_z=None if published is None else published / _published_sd(q, step, found),
+        published_z=_published_z(q, step, found, published),
         effect_pp=_finite(found.effect),
         se_pp=_finite(found.se),
         df=_finite(found.df),
@@ -335,14 +338,15 @@ def _p_images(e: _Evidence) -> float | None:
     return max(found)
 
 
-def _published_sd(q: Question, step: Step, found: Estimate) -> float:
-    """Return the sd of a published difference: as measured at its own setting, else the usual."""
+def _published_z(q: Question, step: Step, found: Estimate, published: float | None) -> float | None:
+    """Return a published difference over its sd: as measured at its own setting, else the usual."""
     sd = found.sd if math.isfinite(found.sd) and q.at_published_setting else 0.0
-    return sd or USUAL_SD_PP * math.hypot(*step.weights)
+    sd = sd or (q.usual_sd or 0.0) * math.hypot(*step.weights)
+    return published / sd if published is not None and sd else None
 
 
 def _seeds_needed(e: _Evidence, step: Step, found: Estimate, claims: int) -> int | None:
-    """Return the look that finds the published (else: the measured) size, or shows equivalence."""
+    """Return the look of ``ClaimVerdict.seeds_needed``; None where none does, or it is unknown."""
     q, delta, sd, tests = e.question, found.effect, found.sd, len(e.steps)
     if q.margin is not None:
         delta, tests = q.margin, 2

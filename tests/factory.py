@@ -384,8 +384,9 @@ def with_signals(
     results: Path, cell: str, seed: int, value: float, gradient: float, *, diverged: bool = False
 ) -> None:
     """Plant a run of the mechanism suite that measured these sizes in its network."""
-    stage = StageSignals(trunk_rms=1.0, mask_mean=0.5, mask_std=0.1, product_rms=value)
-    signals = Signals(stem_grad_norm=gradient, stages={"stage3_attention": stage})
+    last = StageSignals(trunk_rms=1.0, mask_mean=0.5, mask_std=0.1, product_rms=value)
+    stages = {"stage9": structs.replace(last, product_rms=9 * value), "stage10": last}
+    signals = Signals(stem_grad_norm=gradient, stages=stages)
     suite = suite_under("mechanism")
     made = (
         diverge(results, suite, cell, seed) if diverged else finish(results, suite, cell, seed, 80)

@@ -30,8 +30,8 @@ def _signal(when: str, what: str) -> Callable[[Any], float | None]:
         signals = getattr(record, f"signals_at_{when}")
         if signals is None:  # a network without attention
             return None
-        last = signals.stages[max(signals.stages)]
-        size = signals.stem_grad_norm if what == "gradient" else last.product_rms
+        sizes = [stage.product_rms for stage in signals.stages.values()]  # in their own order
+        size = signals.stem_grad_norm if what == "gradient" else sizes[-1] if sizes else 0.0
         return math.log10(size) if size > 0 else None
 
     return read

@@ -256,6 +256,16 @@ def altered(record: RunRecord, **parts: Mapping[str, Any]) -> RunRecord:
     return structs.replace(record, **changed)
 
 
+class Hostile:
+    """Unpickling it makes a file."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[object, tuple[Path]]:
+        return Path.touch, (self.marker,)
+
+
 # -- small runs -----------------------------------------------------------------------------------
 
 EPOCHS, SMALL_IMAGES = 3, 40

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -35,18 +35,9 @@ from tests.data.archives import (
     write_batches,
     write_parquet,
 )
+from tests.factory import Hostile
 
 FILENAME, FOLDER = "cifar-10-python.tar.gz", "cifar-10-batches-py"
-
-
-class Executed:
-    """Unpickling it makes a folder."""
-
-    def __init__(self, marker: Path) -> None:
-        self.marker = marker
-
-    def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
-        return os.mkdir, (str(self.marker),)
 
 
 def splits(name: str = "cifar10") -> tuple[Split, Split]:
@@ -138,7 +129,7 @@ def test_nothing_is_unpickled_unless_it_is_official(
     published: Path, tmp_path: Path, where: str
 ) -> None:
     marker = tmp_path / "executed"
-    bomb = pickle.dumps(Executed(marker))
+    bomb = pickle.dumps(Hostile(marker))
     (tmp_path / "unpacked" / FOLDER / "data_batch_3").write_bytes(bomb)
     pack(tmp_path / "unpacked" / FOLDER, published / FILENAME)
     with pytest.raises(EnvironmentFault) as caught:

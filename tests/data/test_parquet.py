@@ -22,6 +22,8 @@ from tests.data.archives import (
 )
 
 HEAD_FINGERPRINT = "278bb5b3ff2db3ad2537b5f35aead325f6c6cdfd1ac59e0e60c9c92d32ed975c"
+IMAGES, LABELS = make_images(10, 1)
+GOOD = [png(image) for image in IMAGES]
 TRAIN_0, TRAIN_1 = "train-00000-of-00002.parquet", "train-00001-of-00002.parquet"
 
 
@@ -147,12 +149,10 @@ def test_cifar10_given_as_cifar100_is_refused(tmp_path: Path) -> None:
 
 
 def test_undecodable_image_names_its_row(tmp_path: Path) -> None:
-    images, labels = make_images(10, 1)
-    good = [png(image) for image in images]
     gif = io.BytesIO()
-    Image.fromarray(images[0]).save(gif, format="GIF")
-    for bad in (b"", b"not an image", good[3][:60], good[3][:-40], gif.getvalue()):
-        path = one_file(tmp_path / "made", [*good[:3], bad, *good[4:]], labels)
+    Image.fromarray(IMAGES[0]).save(gif, format="GIF")
+    for bad in (b"", b"not an image", GOOD[3][:60], GOOD[3][:-40], gif.getvalue()):
+        path = one_file(tmp_path / "made", [*GOOD[:3], bad, *GOOD[4:]], LABELS)
         assert f"{path}: row 3: the image cannot be decoded: " in problem(tmp_path / "made")
 
 
@@ -173,28 +173,20 @@ def test_missing_image_and_missing_label_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("image", "found"),
+    ("first", "labels", "text"),
     [
-        (np.zeros((32, 31, 3), np.uint8), "31x32 RGB"),
-        (np.zeros((32, 32), np.uint8), "32x32 L"),
-        (np.zeros((32, 32, 4), np.uint8), "32x32 RGBA"),
+        (np.zeros((32, 31, 3), np.uint8), LABELS, "row 0: the image is 31x32 RGB, expected 32x32"),
+        (np.zeros((32, 32), np.uint8), LABELS, "row 0: the image is 32x32 L, expected 32x32 RGB"),
+        (np.zeros((32, 32, 4), np.uint8), LABELS, "row 0: the image is 32x32 RGBA, expected 32x32"),
+        (IMAGES[0], np.where(np.arange(10) == 6, 10, LABELS), "row 6: label 10 is outside 0..9"),
+        (IMAGES[0], np.minimum(LABELS, 8), "9 classes among the training images"),
     ],
 )
-def test_image_of_another_size_or_mode_is_refused(
-    tmp_path: Path, image: np.ndarray, found: str
+def test_rows_of_another_size_mode_or_class_are_refused(
+    tmp_path: Path, first: np.ndarray, labels: np.ndarray, text: str
 ) -> None:
-    images, labels = make_images(10, 1)
-    one_file(tmp_path, [png(image), *(png(x) for x in images[1:])], labels)
-    assert f"row 0: the image is {found}, expected 32x32 RGB" in problem(tmp_path)
-
-
-def test_labels_out_of_range_and_absent_classes_are_refused(tmp_path: Path) -> None:
-    images, labels = make_images(10, 1)
-    encoded = [png(image) for image in images]
-    one_file(tmp_path, encoded, np.where(np.arange(10) == 6, 10, labels))
-    assert "row 6: label 10 is outside 0..9" in problem(tmp_path)
-    one_file(tmp_path, encoded, np.minimum(labels, 8))
-    assert "9 classes among the training images" in problem(tmp_path)
+    one_file(tmp_path, [png(first), *GOOD[1:]], labels)
+    assert text in problem(tmp_path)
 
 
 def test_damaged_file_is_refused_or_another_data_set(tmp_path: Path) -> None:

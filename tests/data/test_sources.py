@@ -41,13 +41,6 @@ def test_telling_data_sets_apart_imports_nothing_heavy(tmp_path: Path) -> None:
     assert python(code).stdout == "[]\n"
 
 
-@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
-def test_published_archive_needs_no_file_to_be_planned_with(name: str) -> None:
-    source = identify(name, {})
-    assert source.id == f"sha256:{DATA_SETS[name].fingerprint}"
-    assert (source.label, source.published, source.path) == (name, True, None)
-
-
 def test_absent_archive_says_what_to_download_and_where_to_put_it(tmp_path: Path) -> None:
     with pytest.raises(EnvironmentFault) as caught:
         load(identify("cifar10", {}))

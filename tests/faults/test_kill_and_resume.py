@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import random
 import time
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from resbench.store.envelope import seal
 
+from ..factory import Hostile
 from ..mini import outputs, started
 from .running import (
     ARL,
@@ -81,23 +81,16 @@ def test_control_a_resumed_run_that_forgets_its_epoch_ends_differently(
     assert different == {"metrics.jsonl", "predictions.npz"}
 
 
-class Hostile:
-    """What runs a command when it is unpickled."""
-
-    def __reduce__(self) -> tuple[object, tuple[str]]:
-        return os.system, ("touch executed",)
-
-
 def test_damaged_and_hostile_checkpoints_are_set_aside_and_change_nothing(
     unbroken: Path, killed: Path, tmp_path: Path
 ) -> None:
     run = run_in(copy_of(killed, tmp_path))
     run.checkpoint_prev.write_bytes(run.checkpoint.read_bytes()[:-100])
-    run.checkpoint.write_bytes(seal(pickle.dumps(Hostile())))
+    run.checkpoint.write_bytes(seal(pickle.dumps(Hostile(tmp_path / "executed"))))
     done = ran(tmp_path, *ARL)
     assert done.returncode == 0, done.stderr
     for path in (run.checkpoint, run.checkpoint_prev):
         assert f"warning: {path}: " in done.stderr
         assert path.with_name(f"{path.name}.corrupt").exists()
-    assert list(tmp_path.rglob("executed")) == []
+    assert not (tmp_path / "executed").exists()
     assert outputs(tmp_path / "results") == outputs(unbroken / "results")

@@ -12,9 +12,11 @@ import pytest
 import torch
 
 from resbench.suite.spec import RunSpec
+from resbench.train.engine import _failed_allocations
 from resbench.train.environment import find_device, set_up_device
 from resbench.train.jobs import _out_of_memory
 from resbench.train.lane import EVAL_BATCH, Diverged
+from resbench.train.recording import _gpu_peak_bytes
 
 from ..mini import REPORT
 from ..train.live import Trained, assert_live_weights, first_gradients, lane_of
@@ -77,6 +79,7 @@ def test_graph_and_eager_are_equal_step_by_step_where_their_first_gradients_are(
 
 def test_memory_that_runs_out_is_recognised() -> None:
     device = find_device("cuda")
+    failed = _failed_allocations(device)
     torch.cuda.set_per_process_memory_fraction(1e-4, device)
     try:
         with pytest.raises(RuntimeError) as error:
@@ -84,6 +87,8 @@ def test_memory_that_runs_out_is_recognised() -> None:
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0, device)
     assert _out_of_memory(error.value)
+    assert _failed_allocations(device) > failed
+    assert (_gpu_peak_bytes(device) or 0) > 0
 
 
 def test_bf16_is_close_to_fp32() -> None:

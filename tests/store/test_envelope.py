@@ -12,7 +12,7 @@ from resbench.errors import EnvironmentFault
 from resbench.store.envelope import load_checkpoint, open_sealed, save_checkpoint, seal
 from resbench.store.layout import RunFolder
 
-from ..factory import loaded
+from ..factory import Hostile, loaded
 
 FIRST, SECOND = b"first " * 200, b"second " * 300
 
@@ -99,16 +99,6 @@ def test_disk_that_is_full_when_synced_costs_neither_generation(
 
 def test_without_checkpoints_nothing_is_loaded(tmp_path: Path) -> None:
     assert loaded(RunFolder(tmp_path, "ab" * 32)) == (None, [])
-
-
-class Hostile:
-    """Unpickling it makes a file."""
-
-    def __init__(self, marker: Path) -> None:
-        self.marker = marker
-
-    def __reduce__(self) -> tuple[object, tuple[Path]]:
-        return (Path.touch, (self.marker,))
 
 
 def test_hostile_pickle_is_never_executed(run: RunFolder) -> None:

@@ -19,8 +19,7 @@ from resbench.store.predictions import (
     write_predictions,
 )
 
-from ..factory import predictions_of
-from .test_envelope import Hostile
+from ..factory import Hostile, predictions_of
 
 FIXED = Predictions(
     np.arange(10, dtype=np.int16),

@@ -19,19 +19,13 @@ def steps_of(train_images: int = 64, **schedule: Any) -> Steps:
     return resolve(spec_of(**changes), train_images)
 
 
-def test_the_learning_rate_drops_at_the_exact_step() -> None:
+def test_the_learning_rate_warms_up_until_its_step_and_drops_at_the_exact_ones() -> None:
     drops = [{"at": 64_000, "factor": 0.1}, {"at": 96_000, "factor": 0.1}]
-    steps = steps_of(50_000, unit="step", total=160_000, drops=drops)
-    lr = [steps.lr(step) for step in (0, 63_999, 64_000, 95_999, 96_000, 159_999)]
-    assert lr == pytest.approx([0.05, 0.05, 0.005, 0.005, 0.0005, 0.0005], rel=1e-12)
-
-
-def test_warm_up_holds_its_rate_until_its_step() -> None:
-    drops = [{"at": 32_000, "factor": 0.1}]
     warmup = {"until": 400, "lr": 0.01}
-    steps = steps_of(50_000, unit="step", total=64_000, drops=drops, warmup=warmup)
-    lr = [steps.lr(step) for step in (0, 399, 400, 31_999, 32_000)]
-    assert lr == pytest.approx([0.01, 0.01, 0.05, 0.05, 0.005], rel=1e-12)
+    steps = steps_of(50_000, unit="step", total=160_000, drops=drops, warmup=warmup)
+    rates = {0: 0.01, 399: 0.01, 400: 0.05, 63_999: 0.05, 64_000: 0.005, 95_999: 0.005,
+             96_000: 0.0005, 159_999: 0.0005}  # fmt: skip
+    assert [steps.lr(step) for step in rates] == pytest.approx([*rates.values()], rel=1e-12)
 
 
 def test_epochs_count_full_batches() -> None:

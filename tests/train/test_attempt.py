@@ -216,17 +216,6 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_it_gives_the_same_
     assert worker.epochs() == [2, 3]
 
 
-def test_with_both_checkpoints_damaged_the_run_starts_anew_to_the_same_end(
-    stopped: Worker, unbroken: dict[str, bytes]
-) -> None:
-    other_network(stopped.folder(SPEC).checkpoint)
-    cut(stopped.folder(SPEC).checkpoint_prev)
-    worker = finished(stopped.results, SPEC)
-    assert outputs(stopped.results) == unbroken
-    assert len(worker.said(Warned)) == 2
-    assert worker.epochs() == [1, 2, 3]
-
-
 def test_metrics_that_were_lost_are_named_and_nothing_is_made_up(stopped: Worker) -> None:
     stopped.folder(SPEC).metrics.write_bytes(b"")
     ((_, outcome, text),) = stopped.run(SPEC)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import time
 
 import pytest
 
@@ -28,16 +27,6 @@ def test_a_signal_stops_at_the_next_step_and_more_of_them_change_nothing(
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
-
-
-def test_work_that_would_end_after_the_deadline_does_not_begin() -> None:
-    control = Control(print, deadline=time.monotonic() + 60)
-    control.check(50)
-    with pytest.raises(Interrupted):
-        control.check(70)
-    control.deadline = time.monotonic()
-    with pytest.raises(Interrupted):
-        control.check()
 
 
 def test_progress_is_reported_now_and_then() -> None:

@@ -199,13 +199,6 @@ def test_steps_for_which_memory_hardly_suffices_are_out_of_memory(
         train_and_evaluate(lane_of(spec))
 
 
-def test_failed_allocations_are_those_that_torch_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    stats = {torch.device("cuda:1"): {"num_ooms": 2}}
-    monkeypatch.setattr(torch.cuda, "memory_stats", stats.__getitem__)
-    assert engine._failed_allocations(torch.device("cuda:1")) == 2
-    assert engine._failed_allocations(CPU) == 0
-
-
 def test_the_host_is_never_far_ahead_of_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     recorded: list[int] = []
     waited: list[int] = []

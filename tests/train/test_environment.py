@@ -44,23 +44,16 @@ def test_a_missing_gpu_is_reported_without_an_option_that_not_every_verb_has(
     assert "--" not in f"{none.value}{few.value}"
 
 
-@pytest.mark.parametrize("capability", [(7, 5), (8, 6), (8, 9), (12, 0)])
-def test_a_gpu_that_this_torch_has_code_for_is_taken(
-    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int]
-) -> None:
-    a_gpu(monkeypatch, capability)
-    assert find_device("cuda:0") == torch.device("cuda", 0)
-
-
 @pytest.mark.parametrize(
     ("capability", "precision", "fault"),
     [
+        *((capability, "fp32", None) for capability in ((7, 5), (8, 6), (8, 9), (12, 0))),
         ((7, 0), "fp32", r"Tesla has compute capability 7\.0, .* built for sm_75, .*compute_90\."),
         ((7, 5), "bf16", r"bf16 needs 8\.0 .* Use --precision fp32\."),
         ((8, 0), "bf16", None),
     ],
 )
-def test_a_gpu_too_old_for_this_torch_or_for_bf16_is_named_before_training(
+def test_a_gpu_is_taken_or_named_as_too_old_for_this_torch_or_for_bf16_before_training(
     monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], precision: str, fault: str | None
 ) -> None:
     a_gpu(monkeypatch, capability)

@@ -24,7 +24,7 @@ from resbench.store.locks import wait_lock
 from resbench.store.predictions import read_predictions
 from resbench.store.records import read_record, read_weights
 from resbench.store.state import Status, read_state
-from resbench.train import attempt, control, jobs, loop, recording
+from resbench.train import attempt, control, jobs, loop
 from resbench.train.engine import OnStep
 from resbench.train.lane import Evaluation, Lane
 
@@ -43,30 +43,59 @@ def raising(error: BaseException) -> Callable[..., Any]:
     return raise_it
 
 
+def behind_a_capture(error: Exception) -> Exception:
+    """The end of a capture in which an error was raised, which hides it."""
+    end = RuntimeError("CUDA error: operation failed due to a previous error")
+    end.__context__ = error
+    return end
+
+
 @pytest.mark.parametrize(
-    ("error", "outcome", "text"),
+    ("error", "outcome", "text", "of_the_device"),
     [
-        (MemoryError(), "oom", "MemoryError"),
-        (RuntimeError("alloc_cpu.cpp: can't allocate memory\nmore"), "oom", "alloc_cpu.cpp: can't"),
-        (torch.OutOfMemoryError("CUDA out of memory."), "oom", "CUDA out of memory."),
-        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling"), "oom", "CUDA error"),
-        (OSError(errno.ENOMEM, "Cannot allocate memory"), "oom", "[Errno 12]"),
-        (RuntimeError("Unable to find an engine to execute this computation"), "oom", "Unable"),
-        (RuntimeError("CUDA error: CUBLAS_STATUS_NOT_INITIALIZED"), "oom", "CUDA error"),
-        (RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR"), "oom", "cuDNN error"),
-        (RuntimeError("CUDA error: an illegal memory access"), "failed", "RuntimeError: CUDA"),
-        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), "failed", "RuntimeError: mat1"),
-        (ValueError("images are too small."), "failed", "images are too small. (see its log)"),
-        (ZeroDivisionError(), "failed", "ZeroDivisionError (see its log)"),
+        (MemoryError(), "oom", "MemoryError", ""),
+        (RuntimeError("alloc_cpu.cpp: can't allocate memory"), "oom", "alloc_cpu.cpp: can't", ""),
+        (torch.OutOfMemoryError("CUDA out of memory."), "oom", "CUDA out of memory.", ""),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling"), "oom", "CUDA", ""),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "oom", "[Errno 12]", ""),
+        (RuntimeError("Unable to find an engine to execute this computation"), "oom", "Unable", ""),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_NOT_INITIALIZED"), "oom", "CUDA error", ""),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR"), "oom", "cuDNN error", ""),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), "failed", "RuntimeError", ""),
+        (ValueError("images are too small."), "failed", "images are too small. (see its log)", ""),
+        (ZeroDivisionError(), "failed", "ZeroDivisionError (see its log)", ""),
+        (behind_a_capture(torch.OutOfMemoryError("CUDA out of memory.")), "oom", "CUDA error", ""),
+        (behind_a_capture(RuntimeError(f"{ECC}\nmore")), "failed", "RuntimeError: CUDA err", ECC),
+        # who corrupts numbers or addresses is the run: it would take out one GPU after the other
+        *(
+            (RuntimeError(f"CUDA error: {why}\nmore"), "failed", "RuntimeError: CUDA error: ", "")
+            for why in (
+                "device-side assert triggered",
+                "an illegal memory access was encountered",
+                "unspecified launch failure",
+            )
+        ),
+        *(
+            (RuntimeError(f"{text}\nmore"), "failed", f"RuntimeError: {text}", text)
+            for text in (
+                ECC,
+                "CUDA error: no CUDA-capable device is detected",
+                "CUDA error: CUDA-capable device(s) is/are busy or unavailable",
+                "CUDA error: device is lost",
+                "CUDA driver initialization failed, you might not have a CUDA gpu.",
+                "CUDA unknown error - this may be due to an incorrectly set up environment",
+            )
+        ),
     ],
 )  # fmt: skip
-def test_an_error_has_its_outcome_and_is_not_recorded(
+def test_an_error_has_its_outcome_is_told_from_one_of_the_device_and_is_not_recorded(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     error: Exception,
     outcome: str,
     text: str,
+    of_the_device: str,
 ) -> None:
     monkeypatch.setattr(jobs, "train", raising(error))
     worker = Worker(tmp_path)
@@ -74,6 +103,7 @@ def test_an_error_has_its_outcome_and_is_not_recorded(
     assert (key, ended) == (SPEC.key, outcome)
     assert said.startswith(text)
     assert "\n" not in said
+    assert worker.said(Unfit) == ([of_the_device] if of_the_device else [])
     state = read_state(worker.folder(SPEC))
     assert state is not None
     assert (state.status, state.reason) == (outcome, said)
@@ -99,32 +129,6 @@ def test_a_device_without_a_context_loses_no_end(
     monkeypatch.setattr(torch.cuda, "empty_cache", raising(lost))
     monkeypatch.setattr(jobs, "train", raising(lost))
     assert [end[1] for end in Worker(tmp_path).run(SPEC, SECOND)] == ["failed", "failed"]
-
-
-@pytest.mark.parametrize(
-    ("error", "outcome", "of_the_device"),
-    [
-        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), "oom", []),
-        (RuntimeError(f"{ECC}\nCUDA kernel errors might be reported later"), "failed", [ECC]),
-    ],
-)
-def test_what_went_wrong_inside_a_capture_is_seen_behind_the_captures_own_error(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    error: Exception,
-    outcome: str,
-    of_the_device: list[str],
-) -> None:
-    def failing_capture(*_: Any) -> None:
-        try:
-            raise error
-        finally:
-            raise RuntimeError("CUDA error: operation failed due to a previous error")
-
-    monkeypatch.setattr(jobs, "train", failing_capture)
-    worker = Worker(tmp_path)
-    assert worker.run(SPEC)[0][1] == outcome
-    assert worker.said(Unfit) == of_the_device
 
 
 def test_a_failed_run_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,31 +195,6 @@ def test_a_device_that_cannot_be_used_is_reported_and_stops_no_other(tmp_path: P
     assert (worker.said(Fault), worker.said(Unfit)) == ([], [text])
 
 
-@pytest.mark.parametrize(
-    ("text", "of_the_device"),
-    [
-        (ECC, True),
-        ("CUDA error: no CUDA-capable device is detected", True),
-        ("CUDA error: CUDA-capable device(s) is/are busy or unavailable", True),
-        ("CUDA error: device is lost", True),
-        ("CUDA driver initialization failed, you might not have a CUDA gpu.", True),
-        ("CUDA unknown error - this may be due to an incorrectly set up environment", True),
-        ("CUDA error: device-side assert triggered", False),
-        ("CUDA error: an illegal memory access was encountered", False),
-        ("CUDA error: unspecified launch failure", False),
-        ("CUDA out of memory.", False),
-    ],
-)
-def test_an_error_of_the_device_is_told_from_one_of_the_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, of_the_device: bool
-) -> None:
-    """Who corrupts numbers or addresses is the run: it would take out one GPU after the other."""
-    monkeypatch.setattr(jobs, "train", raising(RuntimeError(f"{text}\nmore")))
-    worker = Worker(tmp_path)
-    worker.run(SPEC)
-    assert worker.said(Unfit) == ([text] if of_the_device else [])
-
-
 def test_a_mistake_of_the_suite_costs_its_own_run_only(tmp_path: Path) -> None:
     worker = Worker(tmp_path)
     too_many = spec_of(data__train_images=10_000)
@@ -223,12 +202,6 @@ def test_a_mistake_of_the_suite_costs_its_own_run_only(tmp_path: Path) -> None:
     assert outcome == "failed"
     assert "10000" in text
     assert worker.said(Fault) == []
-
-
-def test_the_most_memory_that_a_gpu_held_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
-    held = {torch.device("cuda:1"): 7}
-    monkeypatch.setattr(torch.cuda, "max_memory_allocated", held.__getitem__)
-    assert recording._gpu_peak_bytes(torch.device("cuda:1")) == 7
 
 
 # -- environment ---------------------------------------------------------------------------------

@@ -127,22 +127,6 @@ def test_one_purpose_draws_from_its_own_seed() -> None:
     assert torch.equal(plain.draws.params, noisy.draws.params)
 
 
-def test_an_epoch_does_not_depend_on_the_way_there() -> None:
-    walked, jumped = lane_of(spec_of()), lane_of(spec_of())
-    for epoch in (1, 2):
-        train_epoch(walked, epoch)
-    torch.rand(1000)
-    walked.begin_epoch(3)
-    jumped.begin_epoch(3)
-    assert torch.equal(walked.draws.index, jumped.draws.index)
-    assert torch.equal(walked.draws.params, jumped.draws.params)
-
-
-def test_an_epoch_shows_every_image_at_most_once_in_full_batches() -> None:
-    lane = lane_of(spec_of(training__batch_size=24), 1)
-    assert len(lane.draws.index) == len(lane.draws.index.unique()) == 48
-
-
 def test_dropout_repeats_at_an_epoch_and_not_at_another() -> None:
     def loss(before: int, after: int | None = None) -> float:
         lane = lane_of(spec_of(**REPORT))
@@ -261,17 +245,6 @@ def test_a_score_is_cross_entropy_and_error_of_the_logits() -> None:
     assert result.pred.tolist() == [0, 2, 1, 0]
     expected = torch.softmax(exact, 1)[torch.arange(4), torch.tensor(labels)]
     np.testing.assert_allclose(result.prob_true, expected, rtol=1e-6)
-
-
-def test_the_learning_rate_of_each_step_is_in_force() -> None:
-    drops = [{"at": 5, "factor": 0.1}]
-    schedule = {"unit": "step", "total": 8, "drops": drops, "warmup": {"until": 2, "lr": 0.01}}
-    lane = lane_of(spec_of(training__schedule=schedule))
-    rates = []
-    for step in range(8):
-        lane.use_lr(step)
-        rates.append(lane.optimizer.lr)
-    assert rates == pytest.approx([0.01] * 2 + [0.05] * 3 + [0.005] * 3)
 
 
 @pytest.mark.parametrize("kind", [{}, REPORT])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from resbench.suite.load import suite_folder
 from tests import factory
 from tests.cli.invoke import invoke
 from tests.factory import JPEG, suite_under
+from tests.mini import write_suite
 
 Capture = pytest.CaptureFixture[str]
 
@@ -64,9 +66,13 @@ def test_named_suites_are_shown_and_no_others(tmp_path: Path, capsys: Capture) -
     assert [run["cells"] for run in data["unfinished"]] == [[["table3_mask", "local"]]]
     assert (data["orphans"], len(data["problems"])) == ([], 1)
     words = ("status", "table3_mask", "--results", tmp_path, "--format", "markdown")
-    shown = invoke(capsys, *words).out
+    shown = re.sub("[ \xa0]+", " ", invoke(capsys, *words).out)
     assert "table4_noise" not in shown
     assert "- table3_mask local seed 2: started, no state (" in shown
+    assert re.search(
+        r"^\| suite \| setting \| done \| diverged \| running \| interrupt", shown, re.M
+    )
+    assert re.search(r"^\| table3_mask \| .* \| 1 \| \| \| 1 \|", shown, re.M)
 
 
 def test_settings_are_listed_apart_with_the_command_that_resumes(
@@ -110,7 +116,9 @@ def test_a_named_suite_shows_its_own_runs_that_an_edit_has_made_strays(
     assert status(capsys, tmp_path / "r", edited)["orphans"] == [stray]
 
 
-def test_problems_are_named_and_status_still_ends_well(tmp_path: Path, capsys: Capture) -> None:
+def test_problems_and_strays_are_named_and_status_still_ends_well(
+    tmp_path: Path, capsys: Capture
+) -> None:
     record = factory.finish(tmp_path, suite_under("table3_mask"), "local", 1, 6.0)
     (tmp_path / "runs" / record.key[:16] / "record.json").write_text("{}")
     for name in ("e" * 16, "what is this"):
@@ -118,6 +126,11 @@ def test_problems_are_named_and_status_still_ends_well(tmp_path: Path, capsys: C
     problems = status(capsys, tmp_path)["problems"]
     assert len(problems) == 3
     assert any("spec.json" in problem for problem in problems)
+    factory.finish(tmp_path, suite_under(str(write_suite(tmp_path))), "arl", 1, 6.0)
+    shown = invoke(capsys, "status", "--results", tmp_path, "--format", "markdown").out
+    for line in ("3 folders refused, counted nowhere", record.key[:16],
+                 "1 finished run in no cell of these suites", "mini arl seed 1 ("):  # fmt: skip
+        assert line in shown
 
 
 def test_a_missing_folder_that_was_not_named_is_an_empty_one(

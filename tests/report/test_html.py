@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -296,11 +295,3 @@ def test_own_script_is_small_and_the_policy_allows_it_alone() -> None:
     assert len(script) <= 10_000
     digest = base64.b64encode(hashlib.sha256(script).digest()).decode()
     assert f"script-src 'sha256-{digest}'" in page_of()
-
-
-def test_without_runs_the_page_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "results").mkdir()
-    done = invoke(capsys, "report", SUITE, "--results", tmp_path / "results", "--format", "html")
-    assert done.code == 0, done.err
-    assert "No run is recorded yet." in done.out
-    assert os.listdir(tmp_path / "results") == []

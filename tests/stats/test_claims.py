@@ -84,13 +84,6 @@ def test_a_difference_below_the_smallest_of_interest_is_never_confirmed() -> Non
 # ---------------------------------------------------------------------------------------- looks
 
 
-def test_a_look_takes_the_first_seeds_and_ignores_what_came_after() -> None:
-    three = [arm("a", *ARL), arm("b", *NAL)]
-    four = [arm("a", *ARL, 50.0), arm("b", *NAL, 1.0)]
-    one, two = judged("<", three), judged("<", four)
-    assert (two.look, two.n, two.effect_pp, two.verdict) == (3, 4, one.effect_pp, one.verdict)
-
-
 def test_a_look_stays_what_it_was_while_other_arms_go_on() -> None:
     arms = [arm("a", 5.0, 5.1, 5.2), arm("b", 5.5, 5.6, 5.9)]
     early = {name: arm(name, 5.0, 5.4, 5.8) for name in "cd"}

@@ -10,30 +10,23 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from resbench.datasets import DATA_SETS
 from resbench.errors import UsageError
-from resbench.suite.expand import Context, DataChoice, Expanded, expand
-from resbench.suite.load import load_suite, load_tier, suite_names
+from resbench.suite.expand import DataChoice
+from resbench.suite.load import load_suite, suite_names
 from resbench.suite.provenance import UNMARKED, Entry, ledger
 
 from .. import mini
-
-DATA = {row.name: DataChoice(row.name, row.name, row.id) for row in DATA_SETS.values()}
-
-
-def expanded(name: str, **context: Any) -> Expanded:
-    made = Context(**{"engine": "eager", "precision": "fp32", "data": DATA, **context})
-    return expand(load_suite(name), made, load_tier(made.tier))
+from ..factory import suite_under
 
 
 def entries(name: str, cell: str, **context: Any) -> dict[str, Entry]:
-    made = expanded(name, **context)
+    made = suite_under(name, **context)
     return {entry.path: entry for entry in ledger(made, made.cell(cell))}
 
 
 @pytest.mark.parametrize("name", suite_names())
 def test_no_hyperparameter_of_any_run_lacks_its_mark(name: str) -> None:
-    made = expanded(name)
+    made = suite_under(name)
     for cell in made.cells:
         found = ledger(made, cell)
         leaves = dict(mini.leaves(cell.spec.canonical())) if cell.spec else {}
@@ -45,7 +38,7 @@ def test_no_hyperparameter_of_any_run_lacks_its_mark(name: str) -> None:
 
 
 def test_a_protocol_of_another_document_departs_from_the_table_s_own() -> None:
-    borrowed = expanded("resnet164_he2016")
+    borrowed = suite_under("resnet164_he2016")
     own = {e.path: e.origin for e in ledger(borrowed, borrowed.cells[0])}
     loaded = borrowed.loaded
     sources = load_suite("table1_arl_vs_nal").suite.sources
@@ -59,7 +52,7 @@ def test_a_protocol_of_another_document_departs_from_the_table_s_own() -> None:
 def test_no_mark_is_about_nothing() -> None:
     marks, covered = set(), set()
     for name in suite_names():
-        made = expanded(name)
+        made = suite_under(name)
         suite, protocol = made.loaded.suite, made.loaded.protocol
         if not suite.train:
             continue
@@ -134,7 +127,7 @@ def test_what_no_file_sets_has_its_mark(
 
 
 def test_a_skipped_cell_has_no_hyperparameters() -> None:
-    made = expanded("depth")
+    made = suite_under("depth")
     assert ledger(made, made.cell("wrn-28-10/cifar10")) == []
 
 

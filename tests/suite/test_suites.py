@@ -14,19 +14,18 @@ from pathlib import Path
 import pytest
 
 import tools.facts
-from resbench.datasets import DATA_SETS
 from resbench.suite.claims import ParsedClaim
-from resbench.suite.expand import Cell, Context, DataChoice, Expanded, expand, parsed_claims
-from resbench.suite.load import SOURCES, Loaded, load_suite, load_tier, suite_folder, suite_names
+from resbench.suite.expand import Cell, parsed_claims
+from resbench.suite.load import SOURCES, Loaded, load_suite, suite_folder, suite_names
 from resbench.suite.provenance import ledger
 from resbench.suite.schedule import resolve
 from resbench.suite.schema import ERROR_METRICS, Claim, PaperValue, Suite
 from tools.schemas import FILES, schema
 
+from ..factory import suite_under
 from ..mini import leaves
 
 NAMES = suite_names()
-DATA = {row.name: DataChoice(row.name, row.name, row.id) for row in DATA_SETS.values()}
 YAML_FILES = sorted(suite_folder().rglob("*.yaml"))
 MEASURED = {
     "train_aug": "train_top1_err",
@@ -41,10 +40,7 @@ def loaded(name: str) -> Loaded:
     return load_suite(name)
 
 
-@cache
-def expanded(name: str, tier: str = "paper") -> Expanded:
-    context = Context("eager", "fp32", DATA, tier)
-    return expand(loaded(name), context, load_tier(tier))
+expanded = cache(suite_under)
 
 
 @cache
@@ -55,7 +51,7 @@ def facts() -> dict[str, dict[str, str]]:
 
 
 def trained(name: str, tier: str = "paper") -> list[Cell]:
-    return [cell for cell in expanded(name, tier).cells if cell.spec is not None]
+    return [cell for cell in expanded(name, tier=tier).cells if cell.spec is not None]
 
 
 def published(name: str) -> Iterator[tuple[str, str, PaperValue]]:

@@ -341,6 +341,13 @@ def test_a_pack_that_the_kernel_kills_for_memory_is_handed_out_in_smaller_ones(
     assert sum("not enough memory for 2 runs at once" in line for line in stage.warnings()) == 4
 
 
+def test_a_run_that_a_failed_one_of_its_pack_interrupts_is_handed_out_again(stage: Stage) -> None:
+    summary = stage.work(stage.packable(), "failed", "interrupted", devices=GPUS[:1], pack=2)
+    assert sorted(seed for _, seed, _ in stage.attempts()) == ["1", "1", "2", "2", "2", "2"]
+    assert sorted(summary.ended.values()) == ["failed"] * 2 + ["interrupted"] * 2
+    assert len(summary.left) == 2, "alone, nothing failed next to them"
+
+
 def test_gpus_and_cpu_workers_take_runs_from_one_queue(stage: Stage) -> None:
     summary = stage.work(stage.plan(20), devices=[*GPUS, CPU, CPU])
     assert list(summary.ended.values()) == ["done"] * 20

@@ -313,6 +313,18 @@ def test_runs_of_a_pack_that_stand_at_different_epochs_continue_apart(
     assert outputs(tmp_path / "packed") == alone
 
 
+def test_what_a_pack_has_not_started_when_a_run_fails_is_left_to_a_new_process(
+    tmp_path: Path, alone: dict[str, bytes], tandem: list[Tandem], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Worker(tmp_path / "packed").stop_after(1).run(SPEC)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "make_engine", raising(RuntimeError("operation not permitted")))
+        ends = Worker(tmp_path / "packed").run(SPEC, SECOND)
+    assert [end[1] for end in ends] == ["failed", "interrupted"]
+    Worker(tmp_path / "packed").run(SPEC, SECOND)
+    assert outputs(tmp_path / "packed") == alone
+
+
 def test_one_run_of_a_pack_may_be_at_work_elsewhere_or_damaged(tmp_path: Path) -> None:
     worker = Worker(tmp_path)
     third = structs.replace(SPEC, seed=3)

@@ -226,18 +226,18 @@ class Session:
         self.progress.event(worker.runs[0], Warned(worker.runs[0].key, text))
 
     def _ended(self, run: PlannedRun, worker: Worker, status: Status, text: str) -> None:
-        """End an attempt, or hand the run out again: in a smaller pack, or to another device."""
+        """End an attempt, or hand the run out again: in a smaller pack, to another worker."""
         elsewhere = worker.device.name in self.left_out
         if run.key in worker.refused:
             self.queue.refuse(run, worker.device)
             elsewhere = any(not self.queue.refuses(run, device) for device in self._in_use())
-        packed = worker.packed
+        packed, unsound = worker.packed, worker.failed and status is Status.INTERRUPTED
         if status is Status.OOM and packed > 1:
             text = f"{run.label}: not enough memory for {packed} runs at once; tried with fewer"
             self.progress.event(run, Warned(run.key, text))
             self.progress.put_back(run)
             self.queue.put_back(run, at_most=packed // 2)
-        elif status is Status.FAILED and elsewhere:
+        elif unsound or (status is Status.FAILED and elsewhere):
             self.progress.put_back(run)
             self.queue.put_back(run)
         else:

@@ -16,6 +16,7 @@ from resbench.process import PYTHON, STOP_SIGNALS
 from resbench.protocol import (
     DEVICE_FAULT,
     AtStep,
+    End,
     Event,
     Idle,
     Job,
@@ -64,6 +65,8 @@ class Worker:
         """Whether it has started up."""
         self.training = False
         """Whether it has taken a step of its group, and looks for stops and deadlines itself."""
+        self.failed = False
+        """Whether a run of its group has failed: it may leave the others to a new process."""
         self.stopped_at: float | None = None
         """When it was asked to stop."""
         self.refused: set[str] = set()
@@ -95,7 +98,8 @@ class Worker:
     def start(self, runs: Sequence[PlannedRun], jobs: list[Job]) -> None:
         """Hand over a group of runs."""
         self.runs, self.packed = list(runs), len(runs)
-        self.heard_at, self._idle, self.training = time.monotonic(), False, False
+        self.heard_at, self._idle = time.monotonic(), False
+        self.training = self.failed = False
         self._oom_kills = oom_kills()
         logs = {job.key: RunFolder(job.results, job.key).log for job in jobs}
         self._logs = {k: (at, at.stat().st_size if at.exists() else 0) for k, at in logs.items()}
@@ -119,6 +123,7 @@ class Worker:
         self.ready = self.ready or isinstance(event, Ready)
         self.training = self.training or isinstance(event, AtStep)
         self._idle = self._idle or isinstance(event, Idle)
+        self.failed = self.failed or (isinstance(event, End) and event.status.is_failure)
         if isinstance(event, Unfit) and event.key is not None:
             self.refused.add(event.key)
 

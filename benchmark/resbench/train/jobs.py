@@ -112,17 +112,22 @@ def _reported(what: type[Fault | Unfit], control: Control) -> Iterator[None]:
 
 
 def _train(attempts: list[Attempt], control: Control) -> list[End]:
-    """Train to the end, together what starts at one epoch and can share a graph."""
+    """Train to the end, together what starts at one epoch and can share a graph.
+
+    After an error no CUDA context is sound: what has not started by then is left to a new process.
+    """
     groups: dict[int, list[Attempt]] = {}
     for attempt in attempts:
         groups.setdefault(attempt.counters.epoch, []).append(attempt)
-    ends: list[End] = []
+    ends, is_sound = list[End](), True
     for together in groups.values():
-        why = Status.FAILED, ""
+        why = Status.INTERRUPTED, ""
         try:
-            train(together, control)
+            if is_sound:
+                train(together, control)
         except Exception as error:
             why = _cause(error, control)
+            is_sound = not why[0].is_failure
         ends += [_end(attempt, *why) for attempt in together]
     return ends
 

@@ -106,6 +106,21 @@ def test_a_copy_in_somebodys_repository_has_no_commit(
     assert code_version().commit is None
 
 
+@pytest.mark.usefixtures("fresh")
+@pytest.mark.parametrize(
+    ("name", "counts"), [("train/lane.py", True), ("datasets.py", True), ("words.py", False)]
+)
+def test_the_digest_is_of_the_modules_that_can_change_a_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, counts: bool
+) -> None:
+    monkeypatch.setattr(resbench, "__file__", str(tmp_path / "__init__.py"))
+    before = code_version().source_sha256
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("changed = True\n")
+    code_version.cache_clear()
+    assert (code_version().source_sha256 != before) == counts
+
+
 def test_the_signature_has_what_chooses_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MKL_CBWR", raising=False)
     plain = signature(CPU)

@@ -1,7 +1,7 @@
 """Judged tables as flat rows, one value a field: runs, cells, claims. For CSV and for pandas.
 
-The first columns of all three are the same: ``suite`` and ``setting`` name a table, and ``cell`` a
-cell of it.
+The first columns of all three, ``suite`` and ``setting``, name a table; ``cell``, the next of runs
+and cells, a cell of it.
 """
 
 from __future__ import annotations

@@ -35,9 +35,9 @@ EFFECTS = (
     "Effects are in percentage points (sizes within a network: factors, ×); positive, or above ×1, "
     "means as claimed. For a chain of networks, the numbers are those of one step, the one that "
     "decides or the weakest; for a growing gap, the rise of a fitted line from the first level to "
-    "the last. Published evidence: the published difference over the usual sd of the difference of "
-    "two single runs. With no failure in 3, 5 or 8 seeds, up to 63, 45 or 31 % of runs may still "
-    "fail."
+    "the last. Published evidence: the published difference over the sd of the difference of two "
+    "single runs, as measured at the published setting, else the usual one. With no failure in 3, "
+    "5 or 8 seeds, up to 63, 45 or 31 % of runs may still fail."
 )
 
 

@@ -46,7 +46,7 @@ class SessionSettings:
     results: Path
     devices: Sequence[Device]
     deadline: float | None = None
-    """Monotonic time at which everything must have stopped."""
+    """Monotonic time at which training stops; a worker that starts then has GRACE_S to stop."""
     pack: int = 1
     accept_environment: bool = False
     keep_weights: bool = False

@@ -94,7 +94,7 @@ class RunFolder:
     # A line for each epoch: numbers that a repetition reproduces, and measured times.
     metrics = _File("metrics.jsonl")
     timing = _File("timing.jsonl")
-    # Per test image: predicted class, probability of the true class, label.
+    # Per test image: predicted class, probability of the true class, label, which image it is.
     predictions = _File("predictions.npz")
     # The final weights, where they were kept; no pack, commit or report needs them.
     weights = _File("weights.safetensors")

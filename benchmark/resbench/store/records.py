@@ -81,8 +81,9 @@ class DataFacts(Frozen):
     train_images: Positive
     test_images: Positive
     noise_hash: str | None
+    """Of the labels corrupted with the run's seed; ``noise: redrawn`` draws others every epoch."""
     noise_transition: tuple[NonNegative, ...] | None
-    """Measured label transition matrix, row by row (true class), num_classes**2 values."""
+    """Measured transition matrix of those labels, by row (true class), num_classes**2 values."""
 
 
 class Environment(Frozen):
@@ -186,7 +187,7 @@ class RunRecord(Frozen):
     """Derived seed of each purpose."""
     timing: Timing
     signals_at_start: Signals | None = None
-    """With the initial weights; None for a network without attention."""
+    """With the initial weights; None without attention, or where a number was not finite."""
     signals_at_end: Signals | None = None
     files: dict[RecordedFile, Sha256] = msgspec.field(default_factory=dict)
     record_hash: str = ""

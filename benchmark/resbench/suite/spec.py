@@ -1,8 +1,9 @@
 """What decides a result: the run specification and its key.
 
-A :class:`RunSpec` has no defaults. Every number that can change a result is written in a suite, a
-protocol or a tier file, arrives here, and enters the key; nothing else does. The same run asked for
-by two tables therefore has one key and is trained once.
+A :class:`RunSpec` has no defaults. Every setting that can change a result is written in a suite, a
+protocol or a tier file, arrives here, and enters the key; what the code fixes, such as Adam's
+betas, enters it by NUMERICS. The same run asked for by two tables therefore has one key and is
+trained once.
 """
 
 from __future__ import annotations

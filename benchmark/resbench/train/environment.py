@@ -31,7 +31,7 @@ KERNEL_VARIABLES = (
     "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",
 )
 """Variables that make libraries choose other kernels, and whose effect no query reports."""
-NUMERIC_PACKAGES = ("models", "data", "train", "suite")
+NUMERIC_PARTS = ("models", "data", "datasets.py", "train", "suite")
 
 
 def set_up_device(device: torch.device, threads: int) -> None:
@@ -179,9 +179,10 @@ def code_version() -> Code:
     """
     package = Path(resbench.__file__).parent
     digest = hashlib.sha256()
-    for name in NUMERIC_PACKAGES:
-        for path in sorted((package / name).rglob("*.py")):
-            digest.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes())
+    for path in sorted(package.rglob("*.py")):
+        name = path.relative_to(package)
+        if name.parts[0] in NUMERIC_PARTS:
+            digest.update(name.as_posix().encode() + b"\0" + path.read_bytes())
     top = _git(package, "rev-parse", "--show-toplevel")
     own = top is not None and os.path.realpath(top) == os.path.realpath(package.parents[1])
     # A copy of the package in somebody's repository has no commit of resbench.

@@ -42,7 +42,7 @@ class Prepared:
 
     @property
     def noise(self) -> tuple[str | None, list[float] | None]:
-        """Hash of the corrupted labels and their measured transition matrix, row by row."""
+        """Hash of the labels corrupted with the run's seed, and their transition matrix by row."""
         if np.array_equal(self.train_labels, self.clean_labels):
             return None, None
         matrix = transition_matrix(self.clean_labels, self.train_labels, self.num_classes)

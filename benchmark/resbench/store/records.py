@@ -165,7 +165,7 @@ class _Spec(msgspec.Struct):
     seed: Seed
 
 
-class RunRecord(Frozen):
+class RunRecord(Frozen, kw_only=True):
     """One finished run. ``files`` and ``record_hash`` are filled in by :func:`write_record`."""
 
     format: Literal[1] = 1

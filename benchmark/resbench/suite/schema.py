@@ -158,7 +158,7 @@ class Claim(Frozen):
     """No source makes this claim; it is counted separately."""
 
 
-class Suite(Frozen):
+class Suite(Frozen, kw_only=True):
     """One file, one table."""
 
     version: Literal[1]

@@ -49,16 +49,8 @@ Seed = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 _Kind = TypeVar("_Kind")
 
 
-class _FrozenMeta(msgspec.StructMeta):
-    """Repeats the options for every subclass, which would lose ``kw_only``."""
-
-    def __new__(mcls, *parts: Any, **options: Any) -> Any:
-        options |= {"frozen": True, "kw_only": True, "forbid_unknown_fields": True}
-        return super().__new__(mcls, *parts, **options)
-
-
-@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(msgspec.field,))
-class Frozen(msgspec.Struct, metaclass=_FrozenMeta, frozen=True):
+@dataclass_transform(frozen_default=True, field_specifiers=(msgspec.field,))  # what mypy misses
+class Frozen(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Base of every specification: immutable, no unknown keys. :func:`plain_to` checks values."""
 
 
@@ -222,9 +214,9 @@ class RunSpec(Frozen):
 @cache
 def specification(own: type[Network]) -> type[RunSpec]:
     """Return :class:`RunSpec` with one more kind of network, that of a user's ``networks.py``."""
-    fields = {"model": Union[Model, own]}  # noqa: UP007
-    namespace = {"__module__": __name__, "__qualname__": "RunSpec", "__annotations__": fields}
-    return _FrozenMeta("RunSpec", (RunSpec,), namespace)
+    model = ("model", Union[Model, own])  # noqa: UP007
+    kind: Any = msgspec.defstruct("RunSpec", [model], bases=(RunSpec,), module=__name__)
+    return kind
 
 
 @cache

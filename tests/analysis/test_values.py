@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -283,3 +284,15 @@ def test_an_unknown_network_of_a_counted_table_is_named_with_its_file(tmp_path: 
     path.write_text(text.replace("{model.name: attention-56}", "{model.name: attention-57}"))
     with pytest.raises(UsageError, match=r"table5_architecture.yaml: cannot count this network"):
         judge_values(empty(load_suite(str(path))))
+
+
+def test_a_counted_network_is_the_one_that_would_be_trained(tmp_path: Path) -> None:
+    paper = json.dumps(load_suite("table3_mask").protocol.model | {"name": "attention-56"})
+    path = tmp_path / "table5_architecture.yaml"
+    text = (suite_folder() / path.name).read_text()
+    text = text.replace("\nmatrix:", "skips: [{where: {layer: fc}, reason: not ours}]\nmatrix:")
+    path.write_text(text.replace("base:\n", f"base:\n  model: {paper}\n"))
+    values = judge_values(empty(load_suite(str(path))))
+    judged = {v.row: v for v in values if v.column == "attention-56"}
+    assert judged["params"].mean == pytest.approx(1.03, abs=0.01)  # whatever the protocol's options
+    assert (judged["fc"].verdict, judged["fc"].reasons) == ("skipped", ("not ours",))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Literal
 
 from resbench.analysis.arms import arms_of, seeds_in_order
 from resbench.analysis.declared import as_declared
@@ -18,7 +18,7 @@ from resbench.models import FAMILIES, ZooEntry, zoo_entry
 from resbench.stats.cells import CellKind, judge_cell
 from resbench.stats.spread import Arm
 from resbench.stats.textbook import summarise
-from resbench.suite.expand import Context
+from resbench.suite.expand import Cell, Context, nested
 from resbench.suite.load import Loaded
 from resbench.suite.metrics import METRICS
 from resbench.suite.schema import ERROR_METRICS, Metric, PaperValue, half_width
@@ -221,7 +221,9 @@ def _setting_reasons(context: Context) -> list[str]:
 
 def _count(table: TableRuns, cell: CellRuns, value: JudgedValue) -> JudgedValue:
     """Fill a value of a table that is counted, from the network that its cell describes."""
-    entry, layers = _network_of(table.expanded.loaded, cell.cell.levels)
+    if not cell.cell.leaves:
+        return replace(value, verdict="skipped", reasons=(cell.cell.skip or "",))
+    entry, layers = _network_of(table.expanded.loaded, cell.cell)
     if value.metric == "params_m":
         # The report counted as Keras does, with the running statistics.
         counted = (entry.with_bn_statistics_10 or entry.parameters_10) if entry else None
@@ -236,17 +238,11 @@ def _count(table: TableRuns, cell: CellRuns, value: JudgedValue) -> JudgedValue:
 
 
 def _network_of(
-    loaded: Loaded, levels: Mapping[str, str]
+    loaded: Loaded, cell: Cell
 ) -> tuple[ZooEntry | None, Mapping[str, tuple[str, str]]]:
-    """Look the network up that a suite's model settings and the levels of a cell describe."""
-    model: dict[str, Any] = {**loaded.protocol.model, **loaded.suite.base.get("model", {})}
-    for axis, level in levels.items():
-        for key, value in loaded.suite.matrix[axis][level].set.items():
-            if key == "model":
-                model = {**value} if "family" in value else {**model, **value}
-            elif key.startswith("model."):
-                model[key.removeprefix("model.")] = value
+    """Look the network up that the settings of a counted cell describe."""
     try:
+        model = nested(cell.leaves)["model"]
         width, family = model.pop("width", 1), FAMILIES[model.pop("family")]
         network = family.of(model.pop("name"), width, model)
     except (ValueError, TypeError, KeyError) as error:

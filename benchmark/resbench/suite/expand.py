@@ -138,20 +138,18 @@ def expand(
     suite = loaded.suite
     chosen = seeds or tier[0].seeds or suite.seeds
     cells, found, shared = [], list[Problem](), _shared(loaded)
+    counted = None if suite.train else "this table is counted, not trained"
     for combination in itertools.product(*suite.matrix.values()):
         levels = dict(zip(suite.matrix, combination, strict=True))
         name = "/".join(combination)
-        skip = next(
-            (s.reason for s in suite.skips if s.where.items() <= levels.items()),
-            None if suite.train else "this table is counted, not trained",
-        )
+        skip = next((s.reason for s in suite.skips if s.where.items() <= levels.items()), None)
         if skip:
             cells.append(Cell(name, levels, None, skip))
             continue
         try:
             leaves = _layered(dict(shared), loaded, levels, context, tier)
-            spec = _checked(leaves, loaded, context, chosen[0])
-            cells.append(Cell(name, levels, spec, None, leaves))
+            spec = _checked(leaves, loaded, context, chosen[0]) if suite.train else None
+            cells.append(Cell(name, levels, spec, counted, leaves))
         except DocumentError as error:
             found += error.problems
     if found:
@@ -270,7 +268,7 @@ def _resized(leaves: Mapping[Path_, Leaf], to: Shrunk) -> dict[Path_, Any]:
     """Return a schedule of another length, with drops, warm-up and patience at their fractions."""
     root, patience = ("training", "schedule"), ("training", "early_stopping", "patience")
     own = {path: leaf for path, leaf in leaves.items() if path[:2] == root}
-    old = plain_to(Schedule, _nested(own)["training"]["schedule"])
+    old = plain_to(Schedule, nested(own)["training"]["schedule"])
     factor = to.total / old.total
 
     def length(value: float) -> int | float:
@@ -292,7 +290,7 @@ def _resized(leaves: Mapping[Path_, Leaf], to: Shrunk) -> dict[Path_, Any]:
     return resized
 
 
-def _nested(leaves: Mapping[Path_, Leaf]) -> dict[str, Any]:
+def nested(leaves: Mapping[Path_, Leaf]) -> dict[str, Any]:
     """Return the values of leaves as nested mappings."""
     value: dict[str, Any] = {}
     for path, leaf in leaves.items():
@@ -316,7 +314,7 @@ def _checked(leaves: Mapping[Path_, Leaf], loaded: Loaded, context: Context, see
         "engine": context.engine,
         "precision": context.precision,
         "seed": seed,
-        **_nested(leaves),
+        **nested(leaves),
     }
     data = value.get("data")
     if isinstance(data, dict):

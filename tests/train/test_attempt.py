@@ -216,6 +216,22 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_it_gives_the_same_
     assert worker.epochs() == [2, 3]
 
 
+def test_a_checkpoint_of_an_earlier_version_counted_more_and_gives_the_same_end(
+    stopped: Worker, unbroken: dict[str, bytes]
+) -> None:
+    counted = {
+        "best_test_top1_err": 1.0,
+        "best_epoch": 1,
+        "stopping_best": None,
+        "stopping_wait": 2,
+    }
+    forge(stopped.folder(SPEC).checkpoint, lambda _, counters: counters.update(counted))
+    worker = finished(stopped.results, SPEC)
+    assert (worker.epochs(), worker.said(Warned)) == ([3], [])
+    assert outputs(stopped.results) == unbroken
+    assert record_of(worker, SPEC).result.best_test_top1_err != 1.0
+
+
 def test_metrics_that_were_lost_are_named_and_nothing_is_made_up(stopped: Worker) -> None:
     stopped.folder(SPEC).metrics.write_bytes(b"")
     ((_, outcome, text),) = stopped.run(SPEC)

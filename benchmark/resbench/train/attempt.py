@@ -15,7 +15,7 @@ from resbench.errors import EnvironmentFault
 from resbench.protocol import End, Epoch, Job, Unfit, Warned
 from resbench.store.envelope import load_checkpoint, save_checkpoint
 from resbench.store.layout import RunFolder
-from resbench.store.metrics import EpochMetrics, EpochTiming, append_epoch, rewind
+from resbench.store.metrics import EpochMetrics, EpochTiming, append_epoch, read_epochs, rewind
 from resbench.train.checkpoint import dump, read_meta, restore
 from resbench.train.control import Emit
 from resbench.train.environment import signature
@@ -31,10 +31,6 @@ class Counters:
 
     epoch: int = 0
     """Whole epochs behind the run."""
-    best_test_top1_err: float | None = None
-    best_epoch: int = 0
-    stopping_best: float | None = None
-    stopping_wait: int = 0
     pieces: int = 0
     """Attempts that contributed epochs."""
     signature: dict[str, Any] = field(default_factory=dict)
@@ -52,6 +48,8 @@ class Attempt:
         self.key = job.key
         now = datetime.now(UTC).isoformat(timespec="seconds")
         self.counters = Counters(started=now, signature=signature(lane.device))
+        self.rows: list[EpochMetrics] = []
+        """Of the epochs behind the run, as metrics.jsonl has them."""
         self.evaluation: Evaluation | None = None
         """Of the last epoch."""
         self.end: End | None = None
@@ -73,6 +71,7 @@ class Attempt:
         self._saved_epoch = self.counters.epoch
         for path in (self.folder.metrics, self.folder.timing):
             rewind(path, self.counters.epoch)
+        self.rows = read_epochs(self.folder.metrics, EpochMetrics)
 
     def _restore(self, payload: bytes) -> None:
         try:
@@ -103,8 +102,10 @@ class Attempt:
     def finished(self) -> bool:
         """Whether the schedule or early stopping has ended the run."""
         stopping = self.lane.spec.training.early_stopping
-        stopped = stopping is not None and self.counters.stopping_wait >= stopping.patience
-        return stopped or self.counters.epoch >= self.lane.steps.epochs
+        errors = [e for row in self.rows if (e := row.val_in_train_err) is not None]
+        if stopping and errors and len(errors) - 1 - errors.index(min(errors)) >= stopping.patience:
+            return True
+        return self.counters.epoch >= self.lane.steps.epochs
 
     def end_epoch(self, totals: EpochTotals, *, duration_s: float, packed: int) -> None:
         """Evaluate, append the epoch's lines, and write a checkpoint when it is time.
@@ -131,7 +132,6 @@ class Attempt:
             val_in_train_loss=val.loss if val else None,
             val_in_train_err=val.top1_err if val else None,
         )
-        self._count(metrics)
         timing = EpochTiming(
             epoch=metrics.epoch,
             duration_s=round(duration_s, 4),
@@ -141,22 +141,12 @@ class Attempt:
         )
         append_epoch(self.folder.timing, timing)
         append_epoch(self.folder.metrics, metrics)
+        self.rows.append(metrics)
+        self.counters.epoch = metrics.epoch
         self.emit(Epoch(self.key, lane.steps.epochs, lane.steps.total, metrics, timing))
         age = time.monotonic() - self._saved_at
         if not self.finished and age * CHECKPOINT_SHARE >= self._save_cost_s:
             self.checkpoint()
-
-    def _count(self, metrics: EpochMetrics) -> None:
-        counters = self.counters
-        counters.epoch = metrics.epoch
-        best, watched = counters.best_test_top1_err, metrics.val_in_train_err
-        if best is None or metrics.test_top1_err < best:
-            counters.best_test_top1_err, counters.best_epoch = metrics.test_top1_err, metrics.epoch
-        best = counters.stopping_best
-        if watched is not None and (best is None or watched < best):
-            counters.stopping_best, counters.stopping_wait = watched, 0
-        else:
-            counters.stopping_wait += 1
 
     def checkpoint(self) -> None:
         """Write the state of the last whole epoch, unless it is written already.

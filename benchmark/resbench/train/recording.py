@@ -13,7 +13,7 @@ from resbench.models import Network, build
 from resbench.models.count import count_macs, count_parameters
 from resbench.protocol import End
 from resbench.store.atomic import write_atomic
-from resbench.store.metrics import EpochMetrics, EpochTiming, read_epochs
+from resbench.store.metrics import EpochTiming, read_epochs
 from resbench.store.predictions import Predictions, write_predictions
 from resbench.store.records import (
     DataFacts,
@@ -100,13 +100,14 @@ def _record(attempt: Attempt, diverged: Diverged | None) -> RunRecord:
 
 
 def _result(attempt: Attempt, done: bool) -> Result:
-    rows, counters = read_epochs(attempt.folder.metrics, EpochMetrics), attempt.counters
+    rows = attempt.rows
+    best = min(rows, key=lambda row: row.test_top1_err, default=None)  # the first of equals
     names = ("test_top1_err", "test_loss", "train_top1_err", "train_loss", "val_in_train_err")
     return Result(
-        epoch=counters.epoch,
+        epoch=len(rows),
         step=rows[-1].step if rows else 0,
-        best_test_top1_err=counters.best_test_top1_err,
-        best_epoch=counters.best_epoch or None,
+        best_test_top1_err=best and best.test_top1_err,
+        best_epoch=best and best.epoch,
         **{name: getattr(rows[-1], name) if done else None for name in names},
     )
 

@@ -125,8 +125,13 @@ def test_a_server_of_mlflow_that_does_not_answer_is_a_fault(
     assert "secret" not in found
 
 
-def test_a_slurm_that_does_not_answer_is_a_fault(tmp_path: Path, capsys: Capture) -> None:
+def test_a_slurm_that_does_not_answer_is_a_fault_and_one_without_a_cluster_is_none(
+    tmp_path: Path, capsys: Capture
+) -> None:
     for name in ("sbatch", "scontrol"):
         (tmp_path / name).write_text("#!/bin/sh\necho 'no controller' >&2; exit 1\n")
         (tmp_path / name).chmod(0o755)
     assert faulty(capsys, tmp_path)["Slurm"] == "no controller (scontrol)."
+    no_cluster = "scontrol: fatal: Could not establish a configuration source"  # its words
+    (tmp_path / "scontrol").write_text(f"#!/bin/sh\necho '{no_cluster}' >&2; exit 1\n")
+    assert faulty(capsys, tmp_path) == {}

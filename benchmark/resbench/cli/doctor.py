@@ -175,6 +175,5 @@ def _mlflow(results: Path) -> str:
 def _slurm() -> str:
     from resbench.runner.cluster import ping
 
-    if shutil.which("sbatch") is None:
-        return "not here, so `resbench run --executor slurm` cannot be used"
-    return ping()
+    answer = ping() if shutil.which("sbatch") else None
+    return answer or "no cluster here, so `resbench run --executor slurm` cannot be used"

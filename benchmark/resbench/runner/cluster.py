@@ -40,6 +40,8 @@ SIGNAL_S = 30
 PAUSES_S = (2, 4, 8, 16, 32)
 _BUSY = re.compile(r"busy|temporar|timed? ?out|try again|unable to contact|refused", re.IGNORECASE)
 """What commands of Slurm say while its controller restarts or has too much to do."""
+_UNCONFIGURED = re.compile(r"configuration (source|file)|slurm\.conf")
+"""What they say where Slurm's package is installed, but no cluster."""
 
 
 @dataclass(frozen=True)
@@ -168,9 +170,14 @@ def cancel(results: Path) -> list[SlurmJob]:
     return jobs
 
 
-def ping() -> str:
-    """Return what says that a controller answers."""
-    return one_line(_slurm("scontrol", "ping", patient=False).strip())
+def ping() -> str | None:
+    """Return what says that a controller answers; None where no cluster is configured."""
+    try:
+        return one_line(_slurm("scontrol", "ping", patient=False).strip())
+    except EnvironmentFault as fault:
+        if _UNCONFIGURED.search(str(fault)):
+            return None
+        raise
 
 
 # -- from inside a job -----------------------------------------------------------------------------

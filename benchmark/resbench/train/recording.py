@@ -106,8 +106,8 @@ def _result(attempt: Attempt, done: bool) -> Result:
     return Result(
         epoch=len(rows),
         step=rows[-1].step if rows else 0,
-        best_test_top1_err=best and best.test_top1_err,
-        best_epoch=best and best.epoch,
+        best_test_top1_err=best.test_top1_err if best else None,
+        best_epoch=best.epoch if best else None,
         **{name: getattr(rows[-1], name) if done else None for name in names},
     )
 

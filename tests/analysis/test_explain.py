@@ -15,7 +15,7 @@ from resbench.errors import UsageError
 from resbench.report.explain_page import finding_sentence
 from resbench.stats.spread import moderated
 from resbench.suite.load import load_suite, suite_folder
-from tests import factory
+from tests import factory, mini
 from tests.cli.invoke import invoke
 from tests.factory import JPEG, plant, suite_under
 
@@ -277,3 +277,11 @@ def test_a_cell_that_is_never_trained_says_so_once(tmp_path: Path, capsys: Captu
     text = " ".join(shown.split())
     assert "Not run yet" not in text
     assert text.count("no network here") == 1
+
+
+def test_what_a_suite_cites_of_its_source_is_no_tier_of_ours(tmp_path: Path) -> None:
+    mark = {"origin": "deviation", "place": "tier 1 of Table 2", "reason": "fewer images"}
+    suite = mini.write_suite(tmp_path, mini.suite_of() | {"provenance": {"data": mark}})
+    (found,) = explain(load_suite(str(suite)), "arl", read_results(tmp_path / "results"))
+    cited = [f for f in found.findings if f.facts.get("where") == "tier 1 of Table 2"]
+    assert [(finding.code, finding.points) for finding in cited] == [("deviation", None)]

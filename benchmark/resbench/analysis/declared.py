@@ -53,9 +53,7 @@ def ledgers_of(expanded: Expanded) -> Mapping[str, list[Entry]]:
 
 def departures(entries: Iterable[Entry]) -> list[Entry]:
     """Return the settings of suite and protocol that depart from the source."""
-    layers = ("protocol", "suite", "matrix")
-    found = (entry for entry in entries if entry.origin == "deviation")
-    return [entry for entry in found if entry.layer.split()[0] in layers]
+    return [entry for entry in entries if entry.origin == "deviation" and entry.of_suite]
 
 
 def keeps_to_source(ledgers: Mapping[str, list[Entry]]) -> bool:

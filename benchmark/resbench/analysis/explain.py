@@ -179,7 +179,7 @@ def _settings(subject: _Subject) -> Iterator[Finding]:
         }
         if own[0].path == "data.id":
             yield Finding("other_data", math.inf, facts)
-        elif where.startswith(("tier ", "--set")):
+        elif any(e.path == "tier" or e.layer.startswith(("tier ", "command line")) for e in own):
             declared = images_seen(source.spec) if source.spec is not None else seen
             facts |= {"images": seen, "source_images": declared}
             yield Finding("other_setting", math.inf, facts)
@@ -198,7 +198,7 @@ def _changes(entries: Sequence[Entry], source: Cell) -> list[list[Any]]:
     values = {".".join(path): leaf.value for path, leaf in source.leaves.items()}
     found: list[list[Any]] = []
     for entry in (entry for entry in entries if not isinstance(entry.value, list)):
-        if entry.layer.split()[0] in ("protocol", "suite", "matrix"):
+        if entry.of_suite:
             found.append([entry.path, entry.value])
         elif (other := values.get(entry.path, entry.value)) != entry.value:
             found.append([entry.path, entry.value, other])

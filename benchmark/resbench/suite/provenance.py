@@ -33,6 +33,11 @@ class Entry:
     layer: str
     """What set it: ``protocol NAME``, ``suite``, ``matrix AXIS``, ``tier NAME``, ..."""
 
+    @property
+    def of_suite(self) -> bool:
+        """Whether the suite or its protocol set it."""
+        return self.layer.split()[0] in ("protocol", "suite", "matrix")
+
 
 def ledger(expanded: Expanded, cell: Cell) -> list[Entry]:
     """Return an entry for every leaf of a cell's specification; none for a skipped cell."""

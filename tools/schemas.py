@@ -13,7 +13,7 @@ import msgspec
 from resbench.suite.expand import PARTS
 from resbench.suite.load import suite_folder
 from resbench.suite.schema import Protocol, Sources, Suite, Tier
-from resbench.suite.spec import RunSpec, settings
+from resbench.suite.spec import RunSpec, setting_paths
 
 FILES: dict[str, type[msgspec.Struct]] = {
     "suite": Suite,
@@ -36,7 +36,7 @@ def schema(model: type[msgspec.Struct]) -> dict[str, Any]:
     definitions["Data"]["properties"].pop("id")  # known from the images, never set
     parts = {part: _any_of(run["properties"][part]) for part in PARTS}
     mapping = {"type": "object", "additionalProperties": False, "properties": parts}
-    paths = sorted(p for p in settings() if p.split(".")[0] in PARTS and p != "data.id")
+    paths = sorted(p for p in setting_paths() if p.split(".")[0] in PARTS and p != "data.id")
     set_ = {"type": "object", "propertyNames": {"enum": paths}}
 
     properties = result["properties"]

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resbench.stats.cells import judge_cell
-from resbench.stats.claims import ClaimVerdict, Question, judge_claims
+from resbench.stats.claims import ClaimVerdict, Question, judge_questions
 from resbench.stats.contrasts import estimate, other_images_p
 from resbench.stats.multiplicity import LOOKS
 from resbench.stats.spread import Arm, reference_variance
@@ -207,7 +207,7 @@ def at_look(questions: Sequence[Question], look: int) -> tuple[ClaimVerdict, ...
     """Judge a study when it has this many seeds."""
     seeds = SEEDS[:look]
     suites = {id(q.arms): {cell: a.only(seeds) for cell, a in q.arms.items()} for q in questions}
-    return judge_claims([replace(q, arms=suites[id(q.arms)], seeds=seeds) for q in questions])
+    return judge_questions([replace(q, arms=suites[id(q.arms)], seeds=seeds) for q in questions])
 
 
 def rates(draw: Draw, repetitions: int, seed: int) -> Rates:

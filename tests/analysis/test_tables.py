@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from resbench.analysis.declared import published
+from resbench.analysis.declared import published_choice
 from resbench.analysis.judge import report
 from resbench.analysis.results import Results, identity_of, read_results
 from resbench.analysis.tables import TableRuns, fill, orphans
@@ -124,9 +124,9 @@ def test_several_versions_of_two_data_sets_give_few_tables_and_show_every_run(
 
 
 def test_a_data_set_is_the_published_one_by_its_identity() -> None:
-    assert published("cifar10").published
+    assert published_choice("cifar10").published
     assert not JPEG.published
-    assert not published("digits").published
+    assert not published_choice("digits").published
 
 
 def test_unfinished_runs_are_known_but_make_no_table_of_a_report(tmp_path: Path) -> None:
@@ -193,7 +193,9 @@ def test_runs_of_a_tier_that_is_gone_are_orphans_and_break_nothing(
 
 def test_an_override_of_the_data_set_moves_the_whole_suite_to_it(tmp_path: Path) -> None:
     moved = suite_under(
-        SUITE, overrides=(("data.name", "cifar100"),), data={"cifar100": published("cifar100")}
+        SUITE,
+        overrides=(("data.name", "cifar100"),),
+        data={"cifar100": published_choice("cifar100")},
     )
     factory.finish(tmp_path, moved, CELL, 1, 30.0)
     (table,) = tables(tmp_path)
@@ -218,7 +220,7 @@ def test_every_layer_may_choose_the_data_set(
     (tmp_path / "tiers").mkdir()
     head = "version: 1\nname: mine\ntitle: Mine\ndescription: Mine.\n"
     (tmp_path / "tiers" / "mine.yaml").write_text(head + tier)
-    data = {name: published(name) for name in ("cifar100", "digits")}
+    data = {name: published_choice(name) for name in ("cifar100", "digits")}
     context = Context("eager", "fp32", data, "mine", override)
     mine = expand(load_suite(str(suite_file)), context, load_tier("mine", suite_file))
     for cell in mine.cells:

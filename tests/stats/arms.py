@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from resbench.stats.claims import ClaimVerdict, Question, judge_claims
+from resbench.stats.claims import ClaimVerdict, Question, judge_questions
 from resbench.stats.spread import Arm
 from resbench.suite.claims import Operator, ParsedClaim
 
@@ -39,4 +39,4 @@ def judged(
     operator: Operator, terms: Sequence[Arm | tuple[Arm, Arm]], family: int = 1, **more: Any
 ) -> ClaimVerdict:
     """Return the verdict on one claim, the first of ``family`` that the suite declares."""
-    return judge_claims([question(operator, terms, **more), *[NEVER_RUN] * (family - 1)])[0]
+    return judge_questions([question(operator, terms, **more), *[NEVER_RUN] * (family - 1)])[0]

@@ -13,7 +13,7 @@ import pytest
 from resbench.analysis.arms import arm_of
 from resbench.analysis.results import seed_of
 from resbench.analysis.tables import predictions_of
-from resbench.stats.claims import ClaimVerdict, Question, judge_claims
+from resbench.stats.claims import ClaimVerdict, Question, judge_questions
 from resbench.stats.guard import fall_limit, last_fall
 from resbench.stats.power import detectable
 from resbench.stats.spread import Arm, sampling_sd
@@ -96,7 +96,7 @@ def judge_example(seeds: Sequence[int]) -> tuple[ClaimVerdict, dict[str, Arm]]:
     arms = {name: arm_of(name, own, "test_top1_err", kept) for name, own in runs.items()}
     less = simulate.less("ARL", "NAL")
     claim = Question(less, arms, (1, 2, 3), published=[0.37], at_published_setting=False)
-    return judge_claims([claim, *[NEVER_RUN] * 4])[0], arms
+    return judge_questions([claim, *[NEVER_RUN] * 4])[0], arms
 
 
 def said(*sentences: str) -> None:

@@ -11,7 +11,7 @@ from scipy import stats
 from resbench.stats.guard import guessing_error, near_guessing, still_falling
 from resbench.stats.spread import (
     Arm,
-    chance_variance,
+    flip_variance,
     hidden_shift,
     moderated,
     reference_variance,
@@ -59,7 +59,7 @@ def test_chance_flips_are_the_variance_of_runs_whose_images_flip_by_themselves()
     rates = rng.beta(0.2, 2.0, size=2000)
     runs = rng.random((4000, rates.size)) >= rates
     errors = 100 * (1 - runs.mean(axis=1))
-    found = [chance_variance(errors[i : i + 3], 2000, runs[i : i + 3]) for i in range(0, 300, 3)]
+    found = [flip_variance(errors[i : i + 3], 2000, runs[i : i + 3]) for i in range(0, 300, 3)]
     assert np.mean(found) == pytest.approx(errors.var(), rel=0.06)
     assert np.std(found) / np.mean(found) < 0.1  # known far better than from three errors
 
@@ -67,9 +67,9 @@ def test_chance_flips_are_the_variance_of_runs_whose_images_flip_by_themselves()
 def test_without_predictions_or_flips_chance_is_binomial() -> None:
     binomial = sampling_sd(5.0, 1000) ** 2
     same = np.tile(np.arange(1000) >= 50, (2, 1))
-    assert chance_variance([4.0, 6.0], 1000) == pytest.approx(binomial)
-    assert chance_variance([5.0, 5.0], 1000, same) == pytest.approx(binomial)
-    assert chance_variance([5.0], 1000, same[:1]) == pytest.approx(binomial)
+    assert flip_variance([4.0, 6.0], 1000) == pytest.approx(binomial)
+    assert flip_variance([5.0, 5.0], 1000, same) == pytest.approx(binomial)
+    assert flip_variance([5.0], 1000, same[:1]) == pytest.approx(binomial)
 
 
 def test_sampling_sd_is_the_binomial_one_and_never_zero() -> None:

@@ -12,8 +12,7 @@ from resbench.analysis.results import seed_of
 from resbench.analysis.tables import TableRuns
 from resbench.datasets import DATA_SETS
 from resbench.errors import ResbenchError
-from resbench.stats.claims import ClaimVerdict, Question
-from resbench.stats.claims import judge_claims as judged
+from resbench.stats.claims import ClaimVerdict, Question, judge_questions
 from resbench.stats.guard import last_fall, near_guessing, still_falling
 from resbench.stats.multiplicity import complete_look
 from resbench.stats.spread import USUAL_SD_PP, Arm
@@ -34,7 +33,7 @@ class JudgedClaim(ClaimVerdict):
 def judge_claims(table: TableRuns) -> tuple[JudgedClaim, ...]:
     """Judge the suite's claims on the runs of this table alone."""
     questions = _questions(table)
-    found = judged(questions) if questions else ()
+    found = judge_questions(questions) if questions else ()
     pairs = zip(table.expanded.loaded.suite.claims, found, strict=True)
     return tuple(JudgedClaim(claim=claim, **vars(verdict)) for claim, verdict in pairs)
 

@@ -171,13 +171,13 @@ def _conditions(a: RunRecord, b: RunRecord) -> Iterator[str]:
         yield f"{name} {x} against {y}"
 
 
-Runs = dict[str, dict[int, RunRecord]]
-"""By specification without its seed, and seed."""
+BySpec = dict[str, dict[int, RunRecord]]
+"""Runs by specification without its seed, and by seed."""
 
 
-def _by_cell(side: Side, without: set[str]) -> dict[str, Runs]:
+def _by_cell(side: Side, without: set[str]) -> dict[str, BySpec]:
     """Return the runs of a side by cell; runs of two specifications are never one arm."""
-    found: dict[str, Runs] = {}
+    found: dict[str, BySpec] = {}
     for run in (run for key, run in side.records.items() if key not in without):
         for cell in cells_of(run):
             arms = found.setdefault(cell, {})
@@ -196,7 +196,7 @@ def _setting(runs: Mapping[int, RunRecord]) -> str:
     return " ".join([*parts, f"numerics {run.numerics}"])
 
 
-def _partners(a: Runs, b: Runs) -> Iterator[tuple[str, str]]:
+def _partners(a: BySpec, b: BySpec) -> Iterator[tuple[str, str]]:
     """Yield the arms of a cell that belong together: of one specification, else the only two."""
     yield from ((arm, arm) for arm in sorted(a.keys() & b.keys()))
     rest = [sorted(x.keys() - y.keys()) for x, y in ((a, b), (b, a))]

@@ -26,11 +26,11 @@ from resbench.suite.spec import RunSpec
 
 def declared(loaded: Loaded) -> Expanded:
     """Expand the suite as declared; engine and precision are the plain ones."""
-    data = {name: published(name) for name in data_names(loaded)}
+    data = {name: published_choice(name) for name in data_names(loaded)}
     return expand(loaded, Context("eager", "fp32", data))
 
 
-def published(name: str) -> DataChoice:
+def published_choice(name: str) -> DataChoice:
     """Return the data set that published numbers are about, on this machine or not."""
     known = DATA_SETS[name]
     return DataChoice(name, name, known.id)

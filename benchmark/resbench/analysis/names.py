@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from resbench.analysis.declared import as_declared, keeps_to_source, ledgers_of
+from resbench.datasets import DATA_SETS
 from resbench.store.layout import RESULTS
 from resbench.store.records import RunRecord
 from resbench.suite.expand import DataChoice, Expanded
@@ -99,7 +100,7 @@ def rerun_command(
     for key, value in context.overrides:
         words += ["--set", f"{key}={_value(value)}"]
     for choice in context.data.values():
-        if not choice.published and choice.name != "digits":
+        if not choice.published and DATA_SETS[choice.name].reader is None:
             words += ["--data", f"{choice.name}=FOLDER_OF_{choice.label}"]
     cells = [cell] if cell else table.cells.values()
     extra = {seed for one in cells for seed in one.missing} - set(expanded.seeds)

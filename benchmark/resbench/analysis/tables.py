@@ -18,7 +18,13 @@ from typing import Any
 
 from msgspec import structs
 
-from resbench.analysis.declared import declared, departures, images_seen, ledgers_of, published
+from resbench.analysis.declared import (
+    declared,
+    departures,
+    images_seen,
+    ledgers_of,
+    published_choice,
+)
 from resbench.analysis.results import Results, RunSetting, seed_of, setting_of
 from resbench.errors import ResbenchError
 from resbench.store.layout import RESULTS, RunFolder
@@ -117,7 +123,7 @@ def fill(loaded: Loaded, results: Results) -> list[TableRuns]:
     candidates = []
     for setting, expanded in _expansions(loaded, results):
         names = expanded.context.data
-        available = [setting.choices.get(name) or (published(name),) for name in names]
+        available = [setting.choices.get(name) or (published_choice(name),) for name in names]
         for combination in itertools.product(*available):
             data = dict(zip(names, combination, strict=True))
             candidates.append(filled(_on(expanded, data), results))
@@ -172,7 +178,7 @@ def _expansions(loaded: Loaded, results: Results) -> Iterator[tuple[RunSetting, 
         try:
             tier = _load_tier(context.tier, loaded.document.path)
             names = data_names(loaded, tier[0], context.overrides)
-            data = {name: published(name) for name in names}
+            data = {name: published_choice(name) for name in names}
             expanded = expand(loaded, replace(context, data=data), tier)
         except ResbenchError:
             # The tier is gone, or an override names nothing here: no run of this suite can have

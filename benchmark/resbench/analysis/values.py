@@ -19,7 +19,7 @@ from resbench.stats.cells import CellKind, judge_cell
 from resbench.stats.spread import Arm
 from resbench.stats.textbook import summarise
 from resbench.suite.expand import Cell, Context, nested
-from resbench.suite.load import Loaded
+from resbench.suite.load import PAPER, Loaded
 from resbench.suite.metrics import METRICS
 from resbench.suite.schema import ERROR_METRICS, Metric, PaperValue, half_width
 from resbench.suite.spec import RunSpec
@@ -216,7 +216,7 @@ def _setting_reasons(context: Context) -> list[str]:
     if as_declared(context):
         return []
     changed = [f"changed by {set_label(context.overrides)}"] if context.overrides else []
-    return [*([f"tier {context.tier}"] if context.tier != "paper" else []), *changed]
+    return [*([f"tier {context.tier}"] if context.tier != PAPER.name else []), *changed]
 
 
 def _count(table: TableRuns, cell: CellRuns, value: JudgedValue) -> JudgedValue:

@@ -165,7 +165,7 @@ class _Evidence:
         return {cell: runs for cell, runs in late.items() if runs}
 
 
-def judge_claims(questions: Sequence[Question]) -> tuple[ClaimVerdict, ...]:
+def judge_questions(questions: Sequence[Question]) -> tuple[ClaimVerdict, ...]:
     """Judge all claims that a suite declares, corrected for looks and for their number.
 
     The claims of the sources are one family, those of ours another, and in each there are three:

@@ -81,7 +81,7 @@ class Arm:
             return NO_CHANCE
         ended = self.ended
         rows = [self.kept[seed] for seed in ended if seed in self.kept]
-        return chance_variance(list(ended.values()) or self.errors, self.images, rows)
+        return flip_variance(list(ended.values()) or self.errors, self.images, rows)
 
     @property
     def correct(self) -> NDArray[np.bool_] | None:
@@ -114,7 +114,7 @@ def sampling_sd(error: float, n_test: float) -> float:
     return 100 * math.sqrt(rate * (1 - rate) / n_test)
 
 
-def chance_variance(
+def flip_variance(
     errors: Sequence[float],
     n_test: float,
     correct: Sequence[NDArray[np.bool_]] | NDArray[np.bool_] = (),

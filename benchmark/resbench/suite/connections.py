@@ -17,7 +17,7 @@ import msgspec
 from resbench.errors import did_you_mean
 from resbench.suite.claims import parse_claim
 from resbench.suite.schema import ERROR_METRICS, TEXT_METRICS, Layout, Level, PaperValue, Suite
-from resbench.suite.spec import plain_to, settings
+from resbench.suite.spec import plain_to, setting_paths
 from resbench.suite.yaml import Found, Keys
 
 Matrix = Mapping[str, Mapping[str, Level]]
@@ -57,8 +57,8 @@ def unmarked(value: Mapping[str, Any], own_networks: bool = False) -> Iterator[F
     """
     marks = value.get("provenance")
     for path in marks if isinstance(marks, dict) else ():
-        if path not in settings() and not (own_networks and path.startswith("model.")):
-            hint = did_you_mean(path, settings())
+        if path not in setting_paths() and not (own_networks and path.startswith("model.")):
+            hint = did_you_mean(path, setting_paths())
             yield ("provenance", path), f"unknown setting '{path}'.{hint}"
 
 

@@ -31,7 +31,7 @@ else:
     Metric = Literal[tuple(METRICS)]
     ClaimMetric = Literal[of_kind("error", "signal")]
 Split = Literal["test", "val", "train", "train_aug", "val_in_train", "unspecified", "unknown"]
-Settings = dict[str, Any]
+Changes = dict[str, Any]
 """Dotted paths of the run specification and their values, for example ``model.width: 0.25``."""
 
 ERROR_METRICS = frozenset(of_kind("error"))
@@ -88,7 +88,7 @@ class Level(Frozen):
     """One value of a matrix axis: a row or a column of the table."""
 
     label: Text
-    set: Settings = {}
+    set: Changes = {}
 
 
 class Skip(Frozen):
@@ -214,8 +214,8 @@ class Tier(Frozen):
     name: Identifier
     title: Text
     description: Text
-    set: Settings = {}
-    families: dict[Identifier, Settings] = {}
+    set: Changes = {}
+    families: dict[Identifier, Changes] = {}
     schedule: Shrunk | None = None
     schedules: dict[Identifier, Shrunk] = {}
     """For families that need another length than ``schedule``."""

@@ -220,7 +220,7 @@ def specification(own: type[Network]) -> type[RunSpec]:
 
 
 @cache
-def settings() -> tuple[str, ...]:
+def setting_paths() -> tuple[str, ...]:
     """Return the dotted path of every setting, with those of all families of networks."""
     return tuple(dict.fromkeys(_paths(RunSpec)))
 

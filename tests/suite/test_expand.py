@@ -207,6 +207,9 @@ def test_data_sets_are_found_in_every_layer(tmp_path: Path) -> None:
     ]
     both = expanded(tmp_path, with_level({"data": {"name": "cifar10"}}))
     assert spec(both, "nal").data.id == "md5:cifar10"
+    moved = expanded(tmp_path, overrides=(("data.name", "cifar10"),))
+    used = [list(each.context.data) for each in (both, expanded(tmp_path), moved)]
+    assert used == [["cifar10", "digits"], ["digits"], ["cifar10"]]
 
 
 @pytest.mark.parametrize(

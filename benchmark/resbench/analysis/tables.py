@@ -184,9 +184,8 @@ def _expansions(loaded: Loaded, results: Results) -> Iterator[tuple[RunSetting, 
             # The tier is gone, or an override names nothing here: no run of this suite can have
             # this setting. Runs that fit nowhere are named by `status`.
             continue
-        used = {cell.spec.data.name for cell in expanded.cells if cell.spec is not None}
-        if used & setting.choices.keys():
-            yield setting, _on(expanded, {name: data[name] for name in names if name in used})
+        if expanded.context.data.keys() & setting.choices.keys():
+            yield setting, expanded
 
 
 def _on(expanded: Expanded, data: Mapping[str, DataChoice]) -> Expanded:

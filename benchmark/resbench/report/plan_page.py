@@ -72,9 +72,10 @@ def plan_document(
             blocks += _suite_blocks(*each, budget=budget_s is not None)
     if estimated:
         blocks.append(Paragraph(ESTIMATES))
-    data = {
+    data = dict.fromkeys(choice for each in suites for choice in each.context.data.values())
+    fields = {
         "schema": SCHEMA,
-        "setting": setting_label(suites[0]),
+        "setting": setting_label(suites[0], data),
         "device": device.label,
         "workers": workers,
         "data_missing": dict(missing),
@@ -84,7 +85,7 @@ def plan_document(
         "budget": budget_s and {"budget_s": budget_s, "finished": finished, "started": started},
         "suites": list(map(_suite_data, suites, groups, powers)),
     }
-    return Document(blocks, data)
+    return Document(blocks, fields)
 
 
 def answer(power: Power) -> str:

@@ -88,7 +88,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Expanded:
-    """A suite with the settings of one context."""
+    """A suite with the settings of one context; of data sets, with those that its cells use."""
 
     loaded: Loaded
     tier: Tier
@@ -156,7 +156,10 @@ def expand(
         raise DocumentError(found)
     if context.tier != PAPER.name or context.overrides:
         cells = list(_each_once(cells))
-    return Expanded(loaded, tier[0], context, tuple(cells), chosen)
+    used = {cell.spec.data.name for cell in cells if cell.spec is not None}
+    data = {name: choice for name, choice in context.data.items() if name in used}
+    own = with_changes(context, data=data or context.data)  # a counted table has those it names
+    return Expanded(loaded, tier[0], own, tuple(cells), chosen)
 
 
 def _each_once(cells: Sequence[Cell]) -> Iterator[Cell]:

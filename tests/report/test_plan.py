@@ -63,8 +63,11 @@ def test_an_equivalence_is_planned_for_its_margin_whatever_is_published(
     suite["claims"] = [claim | {"margin_pp": 0.5}]
     if published:
         suite["published"] = {"arl": {"err": {"value": "5.5"}}, "nal": {"err": {"value": "5.9"}}}
-    (power,) = claim_powers(declared(load_suite(str(write_suite(tmp_path, suite)))), {})
+    expanded = declared(load_suite(str(write_suite(tmp_path, suite))))
+    (power,) = claim_powers(expanded, {})
     assert answer(power) == "8 seeds"
+    page = render(plan_document([expanded], [], [CPU], {}, ""), "markdown")
+    assert "; of a claim that two are alike, that shows it where they are." in page
 
 
 def test_a_difference_stated_without_its_cells_is_taken_as_stated() -> None:

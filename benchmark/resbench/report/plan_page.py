@@ -219,13 +219,15 @@ def _power_blocks(powers: Sequence[Power]) -> Iterator[Block]:
     sources = listed(dict.fromkeys(f"{_size(p, p.spread.sd_pp)} {p.spread.source}" for p in powers))
     family = max(Counter(power.claim.ours for power in powers).values())
     few = "; fewer than 3 seeds decide nothing" if powers[0].seeds < 3 else ""
+    alike = any(power.claim.margin_pp is not None for power in powers)
+    shown = "; of a claim that two are alike, that shows it where they are" if alike else ""
     yield Paragraph(
         "Detects: the smallest true difference that these seeds find with probability 0.8 at "
         f"{ALPHA:.0%}, after Holm's correction for {count(family, 'claim')}{few}. Claims are "
         "judged at 3, 5 and 8 seeds. Seeds for the published: of these, the number that finds a "
         "difference as large as the published one; in a chain, every step of it; fewer may find a "
-        "larger one. Published: in a chain, the smallest step. Differences are in percentage "
-        f"points, of sizes within a network factors. Sd of one run: {sources}."
+        f"larger one{shown}. Published: in a chain, the smallest step. Differences are in "
+        f"percentage points, of sizes within a network factors. Sd of one run: {sources}."
     )
 
 

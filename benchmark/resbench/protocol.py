@@ -23,7 +23,6 @@ class Job(Struct, frozen=True):
     source: Source
     results: Path
     device: str
-    threads: int = 1
     deadline: float | None = None
     epoch_s: float | None = None
     """Expected seconds an epoch, where measured; decides whether the first epoch may start."""

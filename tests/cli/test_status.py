@@ -42,12 +42,13 @@ def test_every_run_of_a_suite_is_in_exactly_one_state(tmp_path: Path, capsys: Ca
     ("state", "epoch", "reason", "said"),
     [
         (Status.FAILED, 4, "No space left", "failed after epoch 4 of 205, No space left"),
-        (Status.INTERRUPTED, 1, "after epoch 1 of 205", "interrupted after epoch 1 of 205"),
-        (Status.INTERRUPTED, 0, "after epoch 0 of 205", "interrupted before the end of epoch 1"),
+        (Status.INTERRUPTED, 1, None, "interrupted after epoch 1 of 205"),
+        (Status.INTERRUPTED, 0, None, "interrupted before the end of epoch 1"),
+        (Status.INTERRUPTED, 0, "killed", "interrupted before the end of epoch 1, killed"),
     ],
 )
 def test_unfinished_runs_are_named_with_their_epoch_and_reason(
-    tmp_path: Path, capsys: Capture, state: Status, epoch: int, reason: str, said: str
+    tmp_path: Path, capsys: Capture, state: Status, epoch: int, reason: str | None, said: str
 ) -> None:
     run = factory.begin(tmp_path, suite_under("table3_mask"), "local", 1)
     write_state(run, state, epoch=epoch, reason=reason)

@@ -207,21 +207,26 @@ def test_a_mistake_of_the_suite_costs_its_own_run_only(tmp_path: Path) -> None:
 # -- environment ---------------------------------------------------------------------------------
 
 
-def test_another_thread_count_is_refused_unless_accepted_and_then_noted(tmp_path: Path) -> None:
+def test_another_environment_is_refused_unless_accepted_and_then_noted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MKL_CBWR", raising=False)
     started = Worker(tmp_path).stop_after(1)
     assert started.run(SPEC)[0][1] == "interrupted"
+    monkeypatch.setenv("MKL_CBWR", "COMPATIBLE")
     refused = Worker(tmp_path)
-    ((_, outcome, text),) = refused.run(SPEC, threads=2)
+    ((_, outcome, text),) = refused.run(SPEC)
     assert outcome == "failed"
-    assert "threads: 1 -> 2" in text
+    assert "kernel_variables: {" in text
     assert "--accept-environment" in text
     assert refused.said(Unfit) == [text], "another device may take it"
     assert started.folder(SPEC).checkpoint.exists()
-    ((_, outcome, _),) = Worker(tmp_path).run(SPEC, threads=2, accept_environment=True)
+    ((_, outcome, _),) = Worker(tmp_path).run(SPEC, accept_environment=True)
     assert outcome == "done"
     record = read_record(started.folder(SPEC))
-    assert record.environment.engine_notes == ("epoch 1: threads: 1 -> 2",)
-    assert record.environment.threads == 2
+    assert record.environment.kernel_variables["MKL_CBWR"] == "COMPATIBLE"
+    (note,) = record.environment.engine_notes
+    assert note.startswith("epoch 1: kernel_variables: {")
 
 
 # -- packs ---------------------------------------------------------------------------------------
@@ -357,7 +362,7 @@ def test_a_budget_that_ends_anywhere_leaves_a_run_that_resumes_to_the_same_end(
         if outcome == "interrupted":
             state = read_state(worker.folder(spec))
             assert state is not None
-            assert (state.status, state.reason) == (Status.INTERRUPTED, text)
+            assert (state.status, state.reason) == (Status.INTERRUPTED, None)
     assert ends[:2] == [("interrupted", "after epoch 0 of 4")] * 2
     assert [end[0] for end in ends[2:]] == ["interrupted"] * 3 + ["done"]
     assert 1 <= int(ends[4][1].split()[2]) < 4

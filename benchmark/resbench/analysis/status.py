@@ -53,6 +53,7 @@ class StoppedRun:
     cells: tuple[tuple[str, str], ...]
     """Suite and cell; none where it belongs to none of these suites."""
     state: str
+    """What it counts as, one of ``STATES``."""
     status: str | None
     """As its folder records it; None where the folder does not say."""
     epoch: int

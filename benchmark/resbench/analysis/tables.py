@@ -126,19 +126,15 @@ def fill(loaded: Loaded, results: Results) -> list[TableRuns]:
         available = [setting.choices.get(name) or (published_choice(name),) for name in names]
         for combination in itertools.product(*available):
             data = dict(zip(names, combination, strict=True))
-            candidates.append(filled(_on(expanded, data), results))
+            on = _on(expanded, data)
+            cells = {cell.id: _cell_runs(cell, on.seeds, results) for cell in on.cells}
+            candidates.append(TableRuns(on, cells, results.path))
     tables, shown = [], set[str]()
     for table in sorted(candidates, key=lambda table: closeness(table.expanded)):
         if not table.keys <= shown:
             shown |= table.keys
             tables.append(table)
     return tables or [empty(loaded, results.path)]
-
-
-def filled(expanded: Expanded, results: Results) -> TableRuns:
-    """Return the suite's table in the one setting that it is expanded in."""
-    cells = {cell.id: _cell_runs(cell, expanded.seeds, results) for cell in expanded.cells}
-    return TableRuns(expanded, cells, results.path)
 
 
 def chosen(names: Sequence[str], results: Results) -> list[Loaded]:

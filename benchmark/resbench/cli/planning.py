@@ -16,7 +16,7 @@ from resbench.runner.plan import PlannedRun, plan
 from resbench.runner.throughput import Throughput
 from resbench.store.scan import Scan
 from resbench.suite.expand import Context, DataChoice, Expanded, data_names, expand
-from resbench.suite.load import load_suites, load_tier
+from resbench.suite.load import PAPER, load_suites, load_tier
 from resbench.suite.spec import Engine, Precision
 from resbench.suite.yaml import plain_value
 
@@ -47,7 +47,7 @@ def plan_request(
     suites: Iterable[str],
     *,
     data: Sequence[str] = (),
-    tier: str = "paper",
+    tier: str = PAPER.name,
     seeds: str | None = None,
     cells: Sequence[str] = (),
     set_: Sequence[str] = (),

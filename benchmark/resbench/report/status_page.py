@@ -46,8 +46,7 @@ def stopped_line(run: StoppedRun) -> str:
         return f"{where}: started, no state ({run.key[:16]})"
     of = "" if run.epochs is None else f" of {run.epochs}"
     far = f"after epoch {run.epoch}{of}" if run.epoch else "before the end of epoch 1"
-    # Of an orderly stop the reason says how far, which stands here already.
-    why = "" if (run.reason or "after ").startswith("after ") else f", {run.reason}"
+    why = f", {run.reason}" if run.reason else ""
     if run.state == "running":
         why += "" if run.silent_s is None else f", last heard of {duration(run.silent_s)} ago"
         why += "" if run.job is None else f", job {run.job}"

@@ -145,7 +145,7 @@ def _end(attempt: Attempt, status: Status, text: str) -> End:
 def _device(job: Job) -> torch.device:
     """Return the job's device, with this process prepared for it."""
     device = find_device(job.device, job.spec["precision"])
-    set_up_device(device, job.threads)
+    set_up_device(device, threads=1)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)  # what earlier runs of the process needed
     return device
@@ -177,9 +177,10 @@ def _log_to(path: Path) -> Iterator[None]:
 
 
 def _note(folder: RunFolder, end: End, epoch: int | None) -> None:
-    """Write the state of a run whose lock is held."""
+    """Write the state of a run whose lock is held; an orderly stop needs no reason."""
+    reason = None if end.status is Status.INTERRUPTED else end.text or None
     with suppress(ResbenchError):  # the disk refuses; the parent hears of the end all the same
-        write_state(folder, end.status, epoch=epoch, reason=end.text or None)
+        write_state(folder, end.status, epoch=epoch, reason=reason)
 
 
 def _cause(error: Exception, control: Control) -> tuple[Status, str]:

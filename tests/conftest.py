@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from .committed import copy_of
+
 with suppress(ImportError):  # on a GPU machine where nothing can be installed
     from hypothesis import settings
 
@@ -39,6 +41,12 @@ def nvidia_smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PATH", f"{tool.parent}:/usr/bin:/bin")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     return tool
+
+
+@pytest.fixture(scope="session")
+def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the committed results, without the runs that a checkout may have of its own."""
+    return copy_of("results", tmp_path_factory.mktemp("shipped"))
 
 
 @pytest.fixture(scope="session")

@@ -225,7 +225,7 @@ def test_runs_of_two_data_sets_with_one_label_are_kept_apart(tmp_path: Path) -> 
     assert [line.count("(3 runs)") for line in found.left_out] == [1, 1, 1]
 
 
-def test_cells_that_no_runner_noted_are_no_cells(
+def test_cells_that_no_runner_noted_are_no_cells_and_the_run_counts_by_its_key(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     odd: tuple[Any, ...] = (5, [5], [[]], {"a": 1}, None)
@@ -234,5 +234,11 @@ def test_cells_that_no_runner_noted_are_no_cells(
         run = RunFolder(tmp_path, record.key)
         context = {**record.context, "cells": cells}
         write_record(run, structs.replace(record, context=context, files={}, record_hash=""))
-    for verb in (["status"], ["report", SUITE], ["compare", "paper", "paper"]):
-        assert invoke(capsys, *verb, "--results", tmp_path).code == 0
+    for words, said in (
+        ("status", "5 finished runs."),
+        (f"report {SUITE}", "8.00 ± 0.00 (5)"),
+        ("compare paper paper", "5 runs of equal key: identical"),
+    ):
+        found = invoke(capsys, *words.split(), "--results", tmp_path, "--format", "markdown")
+        assert (found.code, found.err) == (0, "")
+        assert said in found.out.replace("\xa0", " ")

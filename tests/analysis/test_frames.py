@@ -12,6 +12,7 @@ import pytest
 import resbench
 from resbench.errors import EnvironmentFault, ResbenchError, UsageError
 from resbench.store.records import RunRecord
+from resbench.suite.load import load_suite
 
 from ..cli.invoke import invoke
 from ..factory import begin, diverge, plant, suite_under
@@ -111,10 +112,11 @@ def test_epochs_and_predictions_are_those_of_the_runs(
 def test_claims_have_a_row_each(results: tuple[Path, list[RunRecord]]) -> None:
     folder, _ = results
     claims = resbench.load(folder, TABLE).claims
-    judged = claims[claims["n"] > 0]
-    assert not judged.empty
-    assert judged["effect"].abs().min() > 0
-    assert claims["text"].str.len().min() > 10
+    declared = [(claim.id, claim.text) for claim in load_suite(TABLE).suite.claims]
+    assert [*zip(claims["claim"], claims["text"], strict=True)] == declared
+    (judged,) = claims[claims["n"] > 0].to_dict("records")
+    assert judged["claim"] == "arl-beats-nal-56"
+    assert judged["effect"] == pytest.approx((50.0 + 90.0) / 2 - (41.0 + 42.0) / 2), "90: guessing"
 
 
 @pytest.mark.parametrize("kind", ["runs", "cells", "claims"])

@@ -22,17 +22,11 @@ from resbench.store.scan import scan
 from resbench.store.verify import verify_run
 from resbench.suite.spec import RunSpec, plain_to
 
-from ..committed import ROOT, committed, copy_of
+from ..committed import ROOT, committed
 
 RESULTS = ROOT / "results"
 REPLAYED = "14201862db3dcdd4"
 """Attention-56 ARL, tier cpu, seed 1: the cheapest of the recorded networks."""
-
-
-@pytest.fixture(scope="module")
-def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the committed results, without the runs that a checkout may have of its own."""
-    return copy_of("results", tmp_path_factory.mktemp("shipped"))
 
 
 def test_every_shipped_record_is_verified_from_its_predictions(shipped: Path) -> None:
@@ -66,6 +60,29 @@ def test_the_table_of_what_masks_do_is_what_the_records_say(shipped: Path) -> No
             assert expected[-1] == ""
             expected[-2:] = ["", "diverged"]
         assert [cell.strip() for cell in cells.split("|")] == expected
+
+
+SHARE = "share of time in which workers had a run, 12 runs of 20 s"
+
+
+def test_the_table_of_speeds_is_what_was_measured(shipped: Path) -> None:
+    page = (ROOT / "docs" / "speed.md").read_text().partition("## Measured")[2]
+    rows = re.findall(
+        r"^\| (.+?) \| ([\d.]+)(?: \S+)?(?: \(([\d.]+)-([\d.]+)\))? \|$",
+        page.partition("\n## ")[0], re.M,
+    )  # fmt: skip
+    measured: dict[str, dict[str, float]] = {}
+    for path in sorted(shipped.glob("bench/*.json")):
+        for row in json.loads(path.read_text())["rows"]:
+            measured.setdefault(row["metric"], row["reading"]["value"])
+    assert {what for what, *_ in rows} - measured.keys() == {SHARE}, "its tool keeps no file"
+    assert len(rows) == 14
+    for what, *numbers in rows:
+        if what == SHARE:
+            continue
+        for name, number in zip(("median", "low", "high"), numbers, strict=True):
+            places = len(number.partition(".")[2])
+            assert number in ("", f"{measured[what][name]:.{places}f}"), what
 
 
 def _mean(sizes: Iterable[float]) -> str:

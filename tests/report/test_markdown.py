@@ -18,6 +18,7 @@ from resbench.report.document import (
     Link,
     Number,
     Paragraph,
+    Strong,
     Table,
     plain,
 )
@@ -113,12 +114,15 @@ def test_a_cell_shows_its_number_its_verdict_and_its_notes_on_one_line() -> None
 def test_a_link_or_strong_text_says_its_text_and_leads_where_it_says(text: str) -> None:
     if not plain(text):
         return
-    tokens = parse(markdown(Paragraph(("see ", Link(text, "a b(1).md"), "."))))
+    parts = ("see ", Link(text, "a b(1).md"), " and ", Strong(text), ".")
+    tokens = parse(markdown(Paragraph(parts)))
     (inline,) = [token for token in tokens if token.type == "inline"]
     opened = [child for child in inline.children or [] if child.type == "link_open"]
     assert [child.attrs["href"] for child in opened] == ["a%20b%281%29.md"]
     found = "".join(child.content for child in inline.children or [])
-    assert found == f"see {meant(text)}."
+    assert found == f"see {meant(text)} and {meant(text)}."
+    kinds = [child.type for child in inline.children or []]
+    assert (kinds.count("strong_open"), kinds[-2:]) == (1, ["strong_close", "text"])
 
 
 @pytest.mark.parametrize("line", ["resbench run x", "a ``` b", "a\n```\n# b", "````"])

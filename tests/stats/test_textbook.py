@@ -70,7 +70,7 @@ def test_mcnemar_is_the_binomial_mid_p_and_symmetric(b: int, c: int) -> None:
 
 
 @given(pvalues)
-@settings(max_examples=25)  # the reference takes 0.1 s a call
+@settings(max_examples=10)  # the reference takes 0.1 s a call
 def test_holm_equals_statsmodels(ps: list[float]) -> None:
     assert holm(ps) == pytest.approx(tuple(multipletests(ps, method="holm")[1]))
 

@@ -119,7 +119,7 @@ def test_a_drop_of_the_learning_rate_needs_no_new_capture(
 
 
 def test_packed_runs_are_the_runs_alone_bit_for_bit() -> None:
-    seeds = [graph(seed=seed) for seed in (1, 2, 3)]
+    seeds = [graph(seed=seed) for seed in (1, 2)]
     alone = [trained(CPU, one, epochs=2)[0] for one in seeds]
     assert trained(CPU, *seeds, epochs=2) == alone
 

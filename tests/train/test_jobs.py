@@ -33,6 +33,7 @@ from .live import Worker, evaluated, finished, lane_of
 
 SPEC = spec_of(training__schedule__total=2, training__batch_size=32)
 ECC = "CUDA error: uncorrectable ECC error encountered"
+TORCH = str(torch.__version__)
 SECOND = structs.replace(SPEC, seed=2)
 
 
@@ -207,16 +208,18 @@ def test_a_mistake_of_the_suite_costs_its_own_run_only(tmp_path: Path) -> None:
 # -- environment ---------------------------------------------------------------------------------
 
 
-def test_another_environment_is_refused_unless_accepted_and_then_noted(
+def test_another_torch_or_choice_of_kernels_is_refused_unless_accepted_and_then_noted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("MKL_CBWR", raising=False)
     started = Worker(tmp_path).stop_after(1)
     assert started.run(SPEC)[0][1] == "interrupted"
     monkeypatch.setenv("MKL_CBWR", "COMPATIBLE")
+    monkeypatch.setattr(torch, "__version__", "9.9")
     refused = Worker(tmp_path)
     ((_, outcome, text),) = refused.run(SPEC)
     assert outcome == "failed"
+    assert f"torch: {TORCH} -> 9.9" in text
     assert "kernel_variables: {" in text
     assert "--accept-environment" in text
     assert refused.said(Unfit) == [text], "another device may take it"
@@ -225,8 +228,9 @@ def test_another_environment_is_refused_unless_accepted_and_then_noted(
     assert outcome == "done"
     record = read_record(started.folder(SPEC))
     assert record.environment.kernel_variables["MKL_CBWR"] == "COMPATIBLE"
+    assert record.environment.torch == "9.9"
     (note,) = record.environment.engine_notes
-    assert note.startswith("epoch 1: kernel_variables: {")
+    assert note.startswith(f"epoch 1: torch: {TORCH} -> 9.9, kernel_variables: {{")
 
 
 # -- packs ---------------------------------------------------------------------------------------

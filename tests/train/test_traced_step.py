@@ -10,6 +10,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,43 +56,44 @@ def fake_cuda(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return library
 
 
+SLOW = ("spatial", "channel")
+
+
 @pytest.mark.parametrize(
-    "kind",
-    [
-        pytest.param(kind, marks=[pytest.mark.slow] if kind in ("channel", "spatial") else [])
-        for kind in KINDS
-    ],
+    "kinds",
+    [[kind for kind in KINDS if kind not in SLOW], pytest.param(SLOW, marks=pytest.mark.slow)],
 )
 def test_a_step_keeps_to_the_gpu_to_one_precision_and_to_its_budgets(
-    fake_cuda: Path, kind: str
+    fake_cuda: Path, kinds: Sequence[str]
 ) -> None:
     """An arm in another precision differs from its rivals in more than its table compares."""
-    changes, kernels, peak_bytes = KINDS[kind]
     done = subprocess.run(
         [sys.executable, "-m", "tests.train.traced", str(fake_cuda)],
-        input=json.dumps({"precision": "bf16", **changes}),
+        input=json.dumps([{"precision": "bf16", **KINDS[kind][0]} for kind in kinds]),
         capture_output=True,
         text=True,
         cwd=ROOT,
     )
     assert done.returncode == 0, done.stderr
-    trace = json.loads(done.stdout)
-    for part in (trace["step"], trace["evaluation"]):
-        assert part["kernels"] > 100
-        assert (part["crossings"], part["syncs"], part["strides"]) == ([], [], [])
-        found = {
-            dtype
-            for name in OF_THE_NETWORK
-            for dtype in part["dtypes"].get(name, {})
-            if "int" not in dtype
-        }
-        assert found == {"float32" if kind == "arl, fp32" else "bfloat16"}
-        if kind != "arl, fp32":  # cuDNN's waits for the whole GPU: in a pack, perhaps forever
-            assert "cudnn_batch_norm" not in part["dtypes"]
-    casts = trace["step"]["dtypes"].get("_foreach_copy_", {"none": 0})
-    assert casts["none"] == (0 if kind == "arl, fp32" else 2), "weights there, gradients back"
-    assert sum(trace["step"]["dtypes"]["_to_copy"].values()) < 30, "of activations"
-    assert trace["step"]["kernels"] <= kernels
-    assert trace["step"]["peak_bytes"] <= peak_bytes
-    saved = trace["first"]["peak_bytes"] - trace["second"]["peak_bytes"]
-    assert saved >= IMAGES_BYTES, "the second lane of a pack has the images of the first"
+    for kind, trace in zip(kinds, json.loads(done.stdout), strict=True):
+        _, kernels, peak_bytes = KINDS[kind]
+        for part in (trace["step"], trace["evaluation"]):
+            assert part["kernels"] > 100, kind
+            assert (part["crossings"], part["syncs"], part["strides"]) == ([], [], []), kind
+            found = {
+                dtype
+                for name in OF_THE_NETWORK
+                for dtype in part["dtypes"].get(name, {})
+                if "int" not in dtype
+            }
+            assert found == {"float32" if kind == "arl, fp32" else "bfloat16"}, kind
+            if kind != "arl, fp32":  # cuDNN's waits for the whole GPU: in a pack, perhaps forever
+                assert "cudnn_batch_norm" not in part["dtypes"], kind
+        casts = trace["step"]["dtypes"].get("_foreach_copy_", {"none": 0})
+        there_and_back = 0 if kind == "arl, fp32" else 2
+        assert casts["none"] == there_and_back, f"{kind}: weights there, gradients back"
+        assert sum(trace["step"]["dtypes"]["_to_copy"].values()) < 30, f"{kind}: of activations"
+        assert trace["step"]["kernels"] <= kernels, kind
+        assert trace["step"]["peak_bytes"] <= peak_bytes, kind
+        saved = trace["first"]["peak_bytes"] - trace["second"]["peak_bytes"]
+        assert saved >= IMAGES_BYTES, f"{kind}: lanes of a pack share their images"

@@ -1,7 +1,7 @@
-"""``python -m tests.train.traced FAKE_CUDA.so``: a step traced without a GPU.
+"""``python -m tests.train.traced FAKE_CUDA.so``: steps traced without a GPU.
 
-Standard input holds changes to a run's specification, as JSON; what its training step and its
-evaluation would ask of a GPU comes out as JSON.
+Standard input holds, as JSON, a list of changes to a run's specification; what the training step
+and the evaluation of each would ask of a GPU comes out as JSON.
 """
 
 from __future__ import annotations
@@ -180,4 +180,4 @@ def trace(changes: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(trace(json.load(sys.stdin))))
+    print(json.dumps([trace(changes) for changes in json.load(sys.stdin)]))

@@ -229,8 +229,9 @@ def test_another_torch_or_choice_of_kernels_is_refused_unless_accepted_and_then_
     record = read_record(started.folder(SPEC))
     assert record.environment.kernel_variables["MKL_CBWR"] == "COMPATIBLE"
     assert record.environment.torch == "9.9"
-    (note,) = record.environment.engine_notes
-    assert note.startswith(f"epoch 1: torch: {TORCH} -> 9.9, kernel_variables: {{")
+    other_torch, other_kernels = record.environment.engine_notes
+    assert other_torch == f"epoch 1: torch: {TORCH} -> 9.9"
+    assert other_kernels.startswith("epoch 1: kernel_variables: {")
 
 
 # -- packs ---------------------------------------------------------------------------------------

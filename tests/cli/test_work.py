@@ -107,7 +107,7 @@ def test_the_script_has_the_options_of_user_suite_and_command_line_in_this_order
     }  # fmt: skip
     assert cd == f"cd {tmp_path} || exit"
     assert command.startswith("exec ")
-    assert " run mini.yaml --no-mirror --cell=arl --jobs=1 --results=" in command
+    assert " run mini.yaml --cell arl --jobs 1 --no-mirror --results=" in command
 
 
 @pytest.mark.parametrize(

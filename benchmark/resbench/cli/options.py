@@ -133,7 +133,7 @@ _PLANNING = (
                  help="eager; on a GPU also graph or graph+compile."),
     click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32",
                  metavar="NAME", help="fp32, or bf16 on a GPU."),
-    click.option("--budget", type=parse_budget, metavar="TIME",
+    click.option("--budget", metavar="TIME",
                  help="Time available, like 9m or 1h30m; the rest resumes."),
 )  # fmt: skip
 
@@ -143,3 +143,18 @@ def planning_options(function: _F) -> _F:
     for option in reversed(_PLANNING):
         function = option(function)
     return function
+
+
+def this_command(verb: str, *left_out: str) -> list[str]:
+    """Return the words that call a verb with this call's suites and options, but for some."""
+    context = click.get_current_context()
+    words = [verb, *context.params["suites"]]
+    for parameter in context.command.params:
+        name = str(parameter.name)
+        default = context.get_parameter_source(name) is ParameterSource.DEFAULT
+        if default or name in ("suites", *left_out):
+            continue
+        value, flag = context.params[name], parameter.opts[-1]
+        for item in value if parameter.multiple else [value]:
+            words += [flag] if item is True else [flag, str(item)]
+    return words

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
-from resbench.cli.options import format_option, planning_options, show
+from resbench.cli.options import format_option, parse_budget, planning_options, show, this_command
 
 
 @click.command("plan")
@@ -20,7 +18,7 @@ from resbench.cli.options import format_option, planning_options, show
 def command(
     suites: tuple[str, ...],
     results: Path,
-    budget: float | None,
+    budget: str | None,
     format_: str | None,
     **options: Any,
 ) -> None:
@@ -43,15 +41,8 @@ def command(
         planned_times(runs, found, devices[0]),
         devices,
         missing_data(runs),
-        _run_command(),
-        budget,
+        shlex.join(["resbench", *this_command("run", "format_")]),
+        None if budget is None else parse_budget(budget),
         overview=not suites,
     )
     show(document, format_)
-
-
-def _run_command() -> str:
-    """Return the command line that runs this very plan."""
-    words = sys.argv[1:]
-    words[words.index("plan")] = "run"
-    return re.sub(r" --format[ =]\w+", "", shlex.join(["resbench", *words]))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from resbench.cli.options import planning_options
+from resbench.cli.options import parse_budget, planning_options
 from resbench.errors import ExitCode, UsageError
 from resbench.process import need_temporary_files
 from resbench.words import count, invocation
@@ -41,7 +41,7 @@ def command(
     suites: tuple[str, ...],
     results: Path,
     devices: str,
-    budget: float | None,
+    budget: str | None,
     pack: int,
     accept_environment: bool,
     keep_weights: bool,
@@ -61,7 +61,7 @@ def command(
     from resbench.store.layout import open_for_writing
     from resbench.store.scan import scan
 
-    deadline = None if budget is None else time.monotonic() + budget
+    deadline = None if budget is None else time.monotonic() + parse_budget(budget)
     elsewhere = print_script or executor is not None
     if not elsewhere and (workers or sbatch):
         raise UsageError("--workers and --slurm: need --executor slurm.")

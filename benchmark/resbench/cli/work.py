@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import click
-from click.core import ParameterSource
 
+from resbench.cli.options import this_command
 from resbench.cli.planning import missing_data
 from resbench.data.cache import user_folder
 from resbench.errors import EnvironmentFault, ExitCode
@@ -112,25 +112,10 @@ def worker_script(
         name, equals, value = pair.partition("=")
         given[name] = value if equals else None
     options = {name: None if value is None else str(value) for name, value in given.items()}
-    command = [*_this_command(), f"--results={results}", f"--submitted={cluster.fingerprint(runs)}"]
+    command = this_command("run", *OWN, "results", "no_mirror")
+    command += ["--no-mirror"]  # SQLite on network disks is unsafe
+    command += [f"--results={results}", f"--submitted={cluster.fingerprint(runs)}"]
     return cluster.script(command, results, workers, options)
-
-
-def _this_command() -> list[str]:
-    """Return the words that call `run` again as it was called, less the executor and the folder."""
-    context = click.get_current_context()
-    words = ["run", *context.params["suites"], "--no-mirror"]  # SQLite on network disks is unsafe
-    for parameter in context.command.params:
-        name = str(parameter.name)
-        default = context.get_parameter_source(name) is ParameterSource.DEFAULT
-        if default or name in (*OWN, "suites", "results", "no_mirror"):
-            continue
-        value, flag = context.params[name], parameter.opts[-1]
-        if value is True:
-            words.append(flag)
-        else:
-            words += [f"{flag}={item}" for item in (value if parameter.multiple else [value])]
-    return words
 
 
 # -- in a worker -----------------------------------------------------------------------------------

@@ -204,7 +204,8 @@ def test_the_command_that_is_shown_runs_this_plan(tmp_path: Path, capsys: Captur
 
 
 def test_a_counted_table_has_nothing_to_plan(capsys: Capture) -> None:
-    assert "Nothing to train" in invoke(capsys, "plan", "table5_architecture").out
+    for words in ((), ("--cell", "attention-56")):
+        assert "Nothing to train" in invoke(capsys, "plan", "table5_architecture", *words).out
 
 
 def test_a_plan_for_other_data_names_it(tmp_path: Path) -> None:

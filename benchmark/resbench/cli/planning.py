@@ -77,7 +77,7 @@ def plan_request(
     for suite in expanded:
         check_fit(suite.cells)
     runs = plan(expanded, sources)
-    return expanded, _of_cells(runs, cells) if cells else runs, chosen
+    return expanded, _of_cells(runs, cells) if cells and runs else runs, chosen
 
 
 def _of_cells(runs: Sequence[PlannedRun], wanted: Sequence[str]) -> list[PlannedRun]:

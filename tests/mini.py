@@ -17,11 +17,13 @@ from typing import Any
 from resbench.data.sources import identify
 from resbench.protocol import Job
 from resbench.store.layout import RunFolder
+from resbench.store.state import RunState, read_state
 from resbench.suite.expand import Context, expand
-from resbench.suite.load import load_suite
+from resbench.suite.load import load_suite, suite_folder
 from resbench.suite.spec import Augment, RunSpec, plain_to
 
 RESBENCH = str(Path(sys.executable).with_name("resbench"))
+Done = subprocess.CompletedProcess[str]
 PATIENCE_S = 120
 """For anything that a loaded machine may be slow at."""
 
@@ -66,6 +68,16 @@ def write_suite(folder: Path, suite: Mapping[str, Any] | None = None) -> Path:
     suite = suite or suite_of()
     path = folder / f"{suite['name']}.yaml"
     path.write_text(json.dumps(suite, indent=1), encoding="utf-8")
+    return path
+
+
+def edited_suite(path: Path, name: str, changes: Mapping[str, str]) -> Path:
+    """Write the shipped suite of this name to ``path``, with texts in it replaced."""
+    text = (suite_folder() / f"{name}.yaml").read_text(encoding="utf-8")
+    for old, new in changes.items():
+        assert old in text
+        text = text.replace(old, new)
+    path.write_text(text, encoding="utf-8")
     return path
 
 
@@ -158,6 +170,13 @@ def run_folders(results: Path) -> list[RunFolder]:
     return [RunFolder(results, name) for name in names if not name.startswith(".")]
 
 
+def state_of(run: RunFolder) -> RunState:
+    """What a run says of itself, which must be there."""
+    state = read_state(run)
+    assert state is not None
+    return state
+
+
 def outputs(results: Path) -> dict[str, bytes]:
     """What a repetition of the runs must give again, byte by byte."""
     kept = ("spec.json", "metrics.jsonl", "predictions.npz")
@@ -181,16 +200,35 @@ def own_environment(folder: Path, **variables: str) -> dict[str, str]:
     }
 
 
-def resbench(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run the installed command in ``folder`` to its end."""
+def ran(folder: Path, *command: str, **variables: str) -> Done:
+    """Run a command in ``folder`` to its end."""
     return subprocess.run(
-        [RESBENCH, *arguments],
+        command,
         cwd=folder,
         env=own_environment(folder, **variables),
         capture_output=True,
         text=True,
         timeout=PATIENCE_S,
     )
+
+
+def resbench(folder: Path, *arguments: str, **variables: str) -> Done:
+    """Run the installed command in ``folder`` to its end."""
+    return ran(folder, RESBENCH, *arguments, **variables)
+
+
+def python(folder: Path, code: str, *arguments: str, **variables: str) -> str:
+    """Return what a program of Python prints, which must end well."""
+    done = ran(folder, sys.executable, "-c", code, *arguments, **variables)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def executable(path: Path, body: str) -> Path:
+    """Write a shell script that stands for a tool."""
+    path.write_text(f"#!/bin/sh\n{body}\n", encoding="utf-8")
+    path.chmod(0o755)
+    return path
 
 
 @contextmanager

@@ -4,7 +4,7 @@ Numbers of other processors are rounded otherwise: torch, oneDNN, MKL and OpenBL
 by what the processor can do, and each can be told to do without. A test that passes by the luck of
 one processor's rounding fails under one of these settings.
 
-Usage: ``python -m tools.cpus [PYTEST ARGUMENT...]``, by default the folders of ``TESTS``. Exit code
+Usage: ``python -m tools.cpus [PYTEST ARGUMENT...]``, by default those of ``TESTS``. Exit code
 1 where a setting fails.
 """
 
@@ -16,7 +16,14 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-TESTS = ("tests/models", "tests/train", "tests/data", "tests/stats")
+TESTS = (
+    "tests/models",
+    "tests/train",
+    "tests/data",
+    "tests/stats",
+    "tests/tools/test_speed.py",
+    "tests/packaging/test_readme.py",
+)
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 SETTINGS: dict[str, dict[str, str]] = {
     "this processor": {},

@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import pytest
 from resbench.report.document import Document, Effect, Heading, Table, Verdict
 from resbench.report.render import render
 from tests.factory import JPEG, plant, suite_under
+from tests.mini import resbench
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 SUITE = "table3_mask"
@@ -38,8 +38,8 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> str:
         for seed in (1, 2, 3):
             plant(folder / "results", expanded, cell.id, seed, test=[70.0, 20 + i + seed / 10])
     path = folder / "report.html"
-    command = [sys.executable, "-m", "resbench", "report", SUITE, "--output", str(path)]
-    subprocess.run([*command, "--results", str(folder / "results")], check=True)
+    done = resbench(folder, "report", SUITE, "--output", str(path))
+    assert done.returncode == 0, done.stderr
     return path.read_text()
 
 

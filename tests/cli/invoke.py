@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from resbench.cli import main as entry
+
+from ..mini import python
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,4 @@ def imported_by(*arguments: object, cwd: Path) -> set[str]:
         "from resbench.cli.main import main\n"
         "main()\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)],
-        cwd=cwd, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return set(done.stdout.splitlines()[-1].split())
+    return set(python(cwd, code, *map(str, arguments)).splitlines()[-1].split())

@@ -12,7 +12,7 @@ import pytest
 from resbench.cli import doctor
 from resbench.store.layout import open_for_writing
 
-from ..mini import resbench
+from ..mini import executable, resbench
 from .invoke import Outcome, invoke
 
 Capture = pytest.CaptureFixture[str]
@@ -129,8 +129,7 @@ def test_a_slurm_that_does_not_answer_is_a_fault_and_one_without_a_cluster_is_no
     tmp_path: Path, capsys: Capture
 ) -> None:
     for name in ("sbatch", "scontrol"):
-        (tmp_path / name).write_text("#!/bin/sh\necho 'no controller' >&2; exit 1\n")
-        (tmp_path / name).chmod(0o755)
+        executable(tmp_path / name, "echo 'no controller' >&2; exit 1")
     assert faulty(capsys, tmp_path)["Slurm"] == "no controller (scontrol)."
     no_cluster = "scontrol: fatal: Could not establish a configuration source"  # its words
     (tmp_path / "scontrol").write_text(f"#!/bin/sh\necho '{no_cluster}' >&2; exit 1\n")

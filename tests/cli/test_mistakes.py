@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ..mini import changed, resbench, suite_of, write_suite
+from ..mini import changed, suite_of, write_suite
 from .invoke import Outcome, invoke
 
 Capture = pytest.CaptureFixture[str]
@@ -179,6 +180,18 @@ def test_a_path_that_no_system_can_look_up_is_one_line(
     check(outcome, outcome.code)
 
 
+def test_a_file_system_without_locks_is_refused(
+    here: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("resbench.store.locks.fcntl.flock", refuse)
+    said = ("this file system cannot lock files", "Choose a results folder on a local disk")
+    check(invoke(capsys, "run", "mini.yaml"), 3, *said)
+    assert not list(here.glob("results/runs/[0-9a-f]*"))
+
+
 def test_a_link_to_nothing_is_named(here: Path, capsys: Capture) -> None:
     (here / "results").symlink_to("/gone")
     for words in ("run mini.yaml", "status", "report"):
@@ -195,11 +208,6 @@ def test_suites_that_need_no_configuration_work_without_a_home_that_can_be_read(
     monkeypatch.setenv("HOME", str(here / home))
     assert invoke(capsys, "plan", "smoke").code == 0
     assert invoke(capsys, "data", "list").code == (3 if len(home) > 255 else 0)
-
-
-def test_the_installed_command_says_the_same(here: Path) -> None:
-    done = resbench(here, "run", "smok")
-    check(Outcome(done.returncode, done.stdout, done.stderr), 2, "unknown suite 'smok'. Did you")
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from resbench.runner.devices import Device
 from resbench.suite.load import suite_names
 
 from ..factory import complete, unfinished
-from ..mini import resbench, suite_of, write_suite
+from ..mini import suite_of, write_suite
 from .invoke import invoke
 
 Capture = pytest.CaptureFixture[str]
@@ -35,24 +35,6 @@ def test_without_a_suite_every_one_has_a_line_and_a_time_on_a_fresh_machine(
     assert re.search(r"\d runs to do, 0 recorded; .* Time: ~[\d.]+ days in all\.", total)
     assert "estimated" in found.out
     assert "resbench run" not in found.out, "nobody means all of it"
-
-
-def test_a_cell_has_an_estimate_until_such_a_run_is_recorded(
-    tmp_path: Path, capsys: Capture
-) -> None:
-    path = write_suite(tmp_path, suite_of(total=1, seeds=(1, 2)))
-    arguments = (path, "--results", tmp_path / "results", "--format", "json")
-    fresh = json.loads(invoke(capsys, "plan", *arguments).out)
-    runs = [run for cell in fresh["suites"][0]["cells"] for run in cell["todo"]]
-    assert len(runs) == 4
-    assert all(run["estimated"] and run["left_s"] > 0 for run in runs)
-    assert fresh["estimated_runs"] == 4
-    done = resbench(tmp_path, "run", "mini.yaml", "--cell", "arl", "--seeds", "1", "--no-mirror")
-    assert done.returncode == 0, done.stderr
-    later = json.loads(invoke(capsys, "plan", *arguments).out)
-    arl, nal = later["suites"][0]["cells"]
-    assert (arl["done"], [run["estimated"] for run in arl["todo"]]) == ([1], [False])
-    assert [run["estimated"] for run in nal["todo"]] == [True, True]
 
 
 def test_on_a_gpu_one_line_says_what_is_expected_and_unproven(

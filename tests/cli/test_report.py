@@ -5,7 +5,6 @@ import io
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -63,24 +62,6 @@ def test_a_report_says_what_its_tables_leave_out(tmp_path: Path, capsys: Capture
     factory.begin(tmp_path / "new", tiny, "arl", 1)
     found = invoke(capsys, "report", path, "--results", tmp_path / "new").out
     assert "1 unfinished run: `resbench status` lists them." in found
-
-
-def test_a_seed_that_one_arm_has_and_no_look_takes_changes_no_verdict(
-    tmp_path: Path, capsys: Capture
-) -> None:
-    expanded = suite_under("table3_mask")
-    for cell, error in (("encoder-decoder", 5.0), ("local", 9.0)):
-        for seed in (1, 2, 3):
-            plant(tmp_path, expanded, cell, seed, test=[error + seed / 10])
-    report = ("report", "table3_mask", "--format", "json", "--results", tmp_path)
-
-    def claim() -> tuple[Any, ...]:
-        (found,) = json.loads(invoke(capsys, *report).out)["tables"][0]["claims"]
-        return found["verdict"], found["look"], round(found["effect_pp"], 6), found["superiority"]
-
-    assert claim() == ("confirmed", 3, 4.0, 1.0)
-    plant(tmp_path, expanded, "local", 9, test=[1.0])
-    assert claim() == ("confirmed", 3, 4.0, 1.0)
 
 
 def test_with_nothing_run_a_named_suite_shows_what_is_published_and_says_not_run(

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
+from resbench.data.sources import identify
+
+from ..data.archives import make_parquet_folder
 from ..mini import changed, resbench, run_folders, suite_of, write_suite
 
 CIFAR = {"data.name": "cifar10", "data.image_px": 32}
@@ -42,6 +46,9 @@ def test_a_first_run_a_failed_one_and_a_second_call(tmp_path: Path) -> None:
     assert again.stderr == (
         "Nothing to do: 1 run recorded in results. See `resbench report mini.yaml`.\n"
     )
+    plan = resbench(tmp_path, "plan", "mini.yaml", "--seeds", "2", "--format", "json").stdout
+    assert [cell["done"] for cell in json.loads(plan)["suites"][0]["cells"]] == [[1], []]
+    assert json.loads(plan)["estimated_runs"] == 0, "such a run was measured"
     runs = run_folders(tmp_path / "results")
     assert [run.record.exists() != run.checkpoint_prev.exists() for run in runs] == [True, True]
 
@@ -71,6 +78,21 @@ def test_what_lacks_its_data_set_is_left_out_and_the_rest_is_trained(tmp_path: P
     assert begin == "1 run to do, 0 recorded in results; 1 worker on CPU"
     assert re.fullmatch(r"\[1/1\] done  mini arl seed 1  .*", trained)
     assert (done.returncode, summary) == (3, "1 done"), "not all of it is done"
+
+
+def test_data_of_the_users_own_is_trained_on_and_reported_under_its_label(tmp_path: Path) -> None:
+    made = make_parquet_folder(tmp_path / "mine")
+    data = {"name": "cifar10", "image_px": 8, "train_images": 40, "test_images": 10}
+    write_suite(tmp_path, changed(suite_of(total=1), {"base.data": data}))
+    given = ("--data", f"cifar10={made}", "--cell", "arl", "--no-mirror", "-j1")
+    done = resbench(tmp_path, "run", "mini.yaml", *given)
+    assert done.returncode == 0, done.stderr
+    label = identify("cifar10", {"cifar10": made}).label
+    shown = json.loads(resbench(tmp_path, "report", "mini.yaml", "--format", "json").stdout)
+    (own,) = shown["tables"]
+    assert f"data {label} (not the published data set)" in own["setting"]["label"]
+    assert len(own["values"][0]["values"]) == 1
+    assert f"--data cifar10=FOLDER_OF_{label}" in own["command"]
 
 
 def test_a_damaged_archive_is_refused_before_training_with_both_digests(tmp_path: Path) -> None:

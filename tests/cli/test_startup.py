@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import subprocess
+import re
 import sys
 from pathlib import Path
 
 import pytest
 
+from resbench.cli.main import VERBS
+
 from ..factory import finish, suite_under
-from ..mini import resbench
+from ..mini import ran, resbench
 from .invoke import imported_by, invoke
 
 HEAVY = {"torch", "torchvision", "mlflow", "sklearn", "scipy", "pandas", "matplotlib", "seaborn"}
@@ -60,8 +62,8 @@ def test_a_help_page_fits_on_a_terminal(verb: str, tmp_path: Path) -> None:
 def test_help_names_every_verb_in_a_line(tmp_path: Path) -> None:
     done = resbench(tmp_path, "--help")
     assert (done.returncode, done.stderr) == (0, "")
-    for verb in ("run", "report", "plan", "status", "validate", "verify", "pack", "merge", "data"):
-        assert f"\n  {verb} " in done.stdout
+    for verb, line in VERBS.items():
+        assert re.search(rf"^  {verb} +{re.escape(line)}$", done.stdout, re.M)
 
 
 @pytest.mark.parametrize("command", [[], ["data"]])
@@ -76,8 +78,6 @@ def test_without_a_verb_the_help_page_is_shown(
 
 def test_on_windows_one_line_says_what_to_do(tmp_path: Path) -> None:
     code = "import sys; sys.platform = 'win32'; import resbench.cli.main"
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
-    )
+    done = ran(tmp_path, sys.executable, "-c", code)
     assert (done.returncode, done.stdout) == (3, "")
     assert done.stderr == "resbench: Windows lacks file locks and signals it needs. Use WSL.\n"

@@ -8,11 +8,10 @@ from typing import Any
 import pytest
 
 from resbench.store.state import Status, write_state
-from resbench.suite.load import suite_folder
 from tests import factory
 from tests.cli.invoke import invoke
 from tests.factory import JPEG, suite_under
-from tests.mini import write_suite
+from tests.mini import edited_suite, executable, write_suite
 
 Capture = pytest.CaptureFixture[str]
 
@@ -87,34 +86,18 @@ def test_settings_are_listed_apart_with_the_command_that_resumes(
     assert "--data cifar10=FOLDER_OF_cifar10-jpeg75" in rows[1]["command"]
 
 
-def test_runs_of_an_edited_suite_are_counted_as_strays_unless_that_suite_is_named(
-    tmp_path: Path, capsys: Capture
-) -> None:
-    path = tmp_path / "mine.yaml"
-    text = (suite_folder() / "table3_mask.yaml").read_text()
-    path.write_text(text.replace("name: table3_mask", "name: mine").replace(
-        "model: {name: attention-56}", "model: {name: attention-92}"))  # fmt: skip
-    record = factory.finish(tmp_path / "r", suite_under(str(path)), "local", 1, 6.0)
-    stray = f"mine local seed 1 ({record.key[:16]})"
-    assert status(capsys, tmp_path / "r")["orphans"] == [stray]
-    named = status(capsys, tmp_path / "r", path)
-    assert named["orphans"] == []
-    assert named["tables"][0]["runs"]["done"] == 1
-
-
-def test_a_named_suite_shows_its_own_runs_that_an_edit_has_made_strays(
-    tmp_path: Path, capsys: Capture
-) -> None:
-    path = tmp_path / "mine.yaml"
-    text = (suite_folder() / "table3_mask.yaml").read_text()
-    path.write_text(text.replace("name: table3_mask", "name: mine"))
-    edited = tmp_path / "edited.yaml"
-    edited.write_text(path.read_text().replace(
-        "model: {name: attention-56}", "model: {name: attention-92}"))  # fmt: skip
+def test_runs_of_a_suite_that_was_edited_since_are_strays(tmp_path: Path, capsys: Capture) -> None:
+    changes = {"name: table3_mask": "name: mine"}
+    now = edited_suite(tmp_path / "mine.yaml", "table3_mask", changes)
+    changes["model: {name: attention-56}"] = "model: {name: attention-92}"
+    before = edited_suite(tmp_path / "before.yaml", "table3_mask", changes)
     factory.finish(tmp_path / "r", suite_under("table3_mask"), "local", 1, 6.0)
-    record = factory.finish(tmp_path / "r", suite_under(str(path)), "encoder-decoder", 2, 6.0)
-    stray = f"mine encoder-decoder seed 2 ({record.key[:16]})"
-    assert status(capsys, tmp_path / "r", edited)["orphans"] == [stray]
+    record = factory.finish(tmp_path / "r", suite_under(str(before)), "local", 2, 6.0)
+    stray = f"mine local seed 2 ({record.key[:16]})"
+    for named, strays in ((), [stray]), ((now,), [stray]), ((before,), []):
+        found = status(capsys, tmp_path / "r", *named)
+        assert found["orphans"] == strays
+    assert found["tables"][0]["runs"]["done"] == 1
 
 
 def test_problems_and_strays_are_named_and_status_still_ends_well(
@@ -148,9 +131,7 @@ def test_a_missing_folder_that_was_not_named_is_an_empty_one(
 def test_slurm_is_asked_only_where_workers_were_submitted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture, submitted: bool
 ) -> None:
-    squeue = tmp_path / "squeue"
-    squeue.write_text("#!/bin/sh\necho no controller >&2; exit 1\n")
-    squeue.chmod(0o755)
+    executable(tmp_path / "squeue", "echo no controller >&2; exit 1")
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     factory.finish(tmp_path, suite_under("table3_mask"), "local", 1, 6.0)
     if submitted:

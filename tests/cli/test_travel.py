@@ -9,7 +9,13 @@ import pytest
 
 from resbench.data.sources import identify
 from resbench.store.layout import open_for_writing
-from tests.data.archives import make_parquet_folder
+from tests.data.archives import (
+    archive_of,
+    make_images,
+    make_parquet_folder,
+    take_for_published,
+    write_batches,
+)
 
 from ..factory import completed, unfinished
 from .invoke import invoke
@@ -78,13 +84,6 @@ def test_an_empty_folder_has_nothing_to_pack_or_to_verify(tmp_path: Path, capsys
     assert (checked.code, checked.out) == (0, f"{here}: no finished run, nothing to verify.\n")
 
 
-def test_a_file_that_cannot_be_written_is_named(tmp_path: Path, capsys: Capture) -> None:
-    here = results_of(tmp_path / "here", 1)
-    packed = invoke(capsys, "pack", tmp_path / "none" / "x.tar", "--results", here)
-    assert packed.code == 3
-    assert f"{tmp_path / 'none' / 'x.tar'}: No such file or directory." in packed.err
-
-
 def test_an_edited_record_is_found(tmp_path: Path, capsys: Capture) -> None:
     here = results_of(tmp_path / "here", 1, 2)
     record = next(here.glob("runs/*/record.json"))
@@ -114,6 +113,21 @@ def test_data_sets_are_listed_with_where_they_are_or_what_is_wrong_with_them(
     ten, *others = listed.out.splitlines()
     assert (listed.code, others) == (3, [hundred, digits]), "the others are listed all the same"
     assert "cifar-10-python.tar.gz: not the published cifar10" in ten
+
+
+def test_an_archive_is_fetched_to_a_folder_and_is_the_published_data_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    """It lies there already, so that no network is needed: it is checked and unpacked."""
+    to, folder = tmp_path / "to", archive_of("cifar10").folder
+    write_batches(tmp_path / "made" / folder, "cifar10", make_images(10, 5), make_images(10, 1, 1))
+    packed = take_for_published(monkeypatch, "cifar10", tmp_path / "made" / folder)
+    to.mkdir()
+    packed.rename(to / packed.name)
+    fetched = invoke(capsys, "data", "fetch", "cifar10", "--to", to)
+    assert (fetched.code, fetched.out) == (0, f"cifar10: {to / folder}\n")
+    ten, *_ = invoke(capsys, "data", "list", "--data", f"cifar10={to}").out.splitlines()
+    assert "(the published data set, 50 + 10 images, " in ten
 
 
 def test_packs_travel_by_url(tmp_path: Path, capsys: Capture) -> None:

@@ -6,27 +6,49 @@ Slurm's commands are stand-ins here; tests/slurm asks a real one.
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import signal
 import subprocess
-from datetime import datetime, timedelta
+import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from resbench.cli import work
 from resbench.cli.work import not_taken, requeue_for_rest
 from resbench.errors import EnvironmentFault
-from resbench.process import STOP_SIGNALS
+from resbench.process import PYTHON, STOP_SIGNALS
 from resbench.runner import cluster
-from resbench.runner.session import PlanEnd
+from resbench.runner.session import PlanEnd, SessionSettings
 from resbench.store.layout import RunFolder
 from resbench.store.locks import wait_lock
-from resbench.store.state import Status, read_state
+from resbench.store.state import Status
 
-from ..faults.running import epochs_in, prepare, run_in, wait_for_epochs, workers_of
-from ..mini import PATIENCE_S, RESBENCH, resbench, run_folders, started, suite_of, write_suite
+from ..faults.running import (
+    epochs_in,
+    failing,
+    prepare,
+    run_in,
+    spec,
+    wait_for_epochs,
+    workers_of,
+)
+from ..mini import (
+    PATIENCE_S,
+    RESBENCH,
+    executable,
+    resbench,
+    run_folders,
+    started,
+    state_of,
+    suite_of,
+    write_suite,
+)
 from ..runner.planning import planned
+from .invoke import invoke
 
 RUN = ("run", "mini.yaml", "-j1", "--executor")
 
@@ -39,9 +61,7 @@ class Slurm:
         self.bin.mkdir()
 
     def answer(self, name: str, body: str = "") -> None:
-        path = self.bin / name
-        path.write_text(f'#!/bin/sh\necho "{name} $*" >> {self.bin}/asked\n{body}\n')
-        path.chmod(0o755)
+        executable(self.bin / name, f'echo "{name} $*" >> {self.bin}/asked\n{body}')
 
     def show_job(self, *, end: str = "Unknown", state: str = "RUNNING") -> None:
         text = f"JobId=7 JobState={state} Requeue=1 StartTime=2026-01-01T00:00:00 EndTime={end} X=1"
@@ -62,7 +82,7 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Slurm:
 
 def soon(seconds: float) -> str:
     """A time as Slurm writes it."""
-    return (datetime.now() + timedelta(seconds=seconds)).isoformat(timespec="seconds")
+    return datetime.fromtimestamp(time.time() + seconds).isoformat(timespec="seconds")
 
 
 def script_for_arl(folder: Path) -> str:
@@ -192,6 +212,53 @@ def test_variables_for_slurm_change_neither_the_jobs_nor_the_answers(
     assert not [line for line in seen if line.endswith("=relative")]
 
 
+def test_workers_are_submitted_shown_and_cancelled(slurm: Slurm, tmp_path: Path) -> None:
+    write_suite(tmp_path, suite_of(seeds=(1, 2)))
+    slurm.answer("scontrol", "echo 'MaxArraySize = 5'")
+    slurm.answer("sbatch", "cat > $0.script; echo '7;cluster'")
+    words = (*RUN, "slurm", "--workers", "2")
+    done = resbench(tmp_path, *words)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr == (
+        f"2 workers submitted to Slurm as 7; logs: {tmp_path}/results/jobs/. "
+        "`resbench status` shows them, `resbench cancel` ends them.\n"
+    )
+    script = (slurm.bin / "sbatch.script").read_text()
+    assert script == resbench(tmp_path, *words, "--print-script").stdout
+    place = (tmp_path / "results").resolve()
+    slurm.answer("squeue", f"echo '7_0|RUNNING|1:00:00|node3|None|{place}'")
+    slurm.answer("scancel")
+    status = resbench(tmp_path, "status", "mini.yaml", "--format", "markdown")
+    assert "- 7_0: running on node3" in status.stdout
+    assert resbench(tmp_path, "cancel").stdout == "1 job cancelled: 7_0\n"
+    assert slurm.asked[-1] == "scancel 7_0"
+
+
+@pytest.mark.parametrize(("limit_s", "before_s"), [(7200.0, 90.0), (200.0, 50.0)])
+def test_a_worker_stops_90_s_or_a_quarter_of_the_time_before_the_limit_of_its_job(
+    limit_s: float,
+    before_s: float,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write_suite(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    *_, submitted = invoke(capsys, "run", "mini.yaml", "--print-script").out.split()
+    deadlines: list[float] = []
+
+    def train(runs: object, settings: SessionSettings, *_: object, **__: object) -> PlanEnd:
+        assert settings.deadline is not None
+        deadlines.append(settings.deadline)
+        return PlanEnd()
+
+    monkeypatch.setattr(work, "train", train)
+    monkeypatch.setattr(cluster, "job_left_s", lambda: limit_s)
+    earliest = time.monotonic() + limit_s - before_s
+    assert invoke(capsys, "run", "mini.yaml", submitted).code == 0
+    assert earliest <= deadlines[0] <= time.monotonic() + limit_s - before_s
+
+
 def test_only_the_jobs_of_this_results_folder_are_its_own(slurm: Slurm, tmp_path: Path) -> None:
     place = tmp_path.resolve()
     rows = (
@@ -250,8 +317,6 @@ def test_a_worker_makes_no_results_folder_where_the_shared_one_is_missing(tmp_pa
     ("number", "state", "code", "requeued"),
     [
         (signal.SIGUSR1, "RUNNING", 0, 1),
-        (signal.SIGUSR2, "RUNNING", 0, 1),
-        (signal.SIGTERM, "RUNNING", 0, 1),
         (signal.SIGTERM, "COMPLETING", 143, 0),  # cancelled, or preempted: then Slurm requeues it
     ],
 )
@@ -260,14 +325,15 @@ def test_a_signal_stops_a_worker_cleanly_and_it_is_requeued_unless_slurm_ends_it
 ) -> None:
     prepare(tmp_path)
     slurm.show_job(state=state)
-    with started(tmp_path, "bash", "-c", script_for_arl(tmp_path)) as process:
+    plain, dawdling = (*PYTHON, "-m", "resbench"), failing({spec().key: "dawdle"}, ())
+    script = script_for_arl(tmp_path).replace(shlex.join(plain), shlex.join(dawdling))
+    with started(tmp_path, "bash", "-c", script) as process:
         wait_for_epochs(tmp_path, process, 1)
         process.send_signal(number)
         _, said = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == code, said
     assert slurm.asked.count("scontrol requeue 7") == requeued
-    assert not run_in(tmp_path).record.exists()
-    assert epochs_in(run_in(tmp_path))
+    assert epochs_in(run_in(tmp_path)) == [1, 2]
 
 
 def test_a_worker_with_nothing_left_to_take_is_not_requeued_and_does_not_wait(
@@ -348,9 +414,7 @@ def test_a_signal_to_local_workers_stops_them_cleanly(tmp_path: Path) -> None:
         os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does
         process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130
-    state = read_state(run_in(tmp_path))
-    assert state is not None
-    assert state.status is Status.INTERRUPTED
+    assert state_of(run_in(tmp_path)).status is Status.INTERRUPTED
     assert "Left: mini arl seed 1." in (tmp_path / "results/jobs/local_0.log").read_text()
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ..mini import started
-from .running import ARL, kill_parent, prepare, ran, wait_for_epochs
+from ..mini import ran, started
+from .running import ARL, failing, kill_parent, prepare, spec, wait_for_epochs
 
 
 @pytest.fixture(scope="session")
@@ -24,10 +24,10 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which the command was killed when the ARL run had three epochs behind it."""
+    """A folder in which the command was killed when the ARL run had two epochs behind it."""
     folder = prepare(tmp_path_factory.mktemp("killed"))
-    with started(folder, *ARL) as process:
-        wait_for_epochs(folder, process, 3)
+    with started(folder, *failing({spec().key: "dawdle"}, ARL)) as process:
+        wait_for_epochs(folder, process, 1)
         kill_parent(process)
     return folder
 

@@ -1,7 +1,8 @@
 """``python failing_worker.py FAULTS``: the real worker, except for what happens to certain runs.
 
-FAULTS is a JSON object: run key -> ``abort``, ``hang``, ``kill`` (at a step), ``starve`` (from the
-beginning); ``{"*": "forget"}``: epochs are seeded by their number in this process, not in the run;
+FAULTS is a JSON object: run key -> ``abort``, ``hang`` (at a step), ``starve`` (from the
+beginning), ``dawdle`` (trains two epochs in this process, then waits to be stopped);
+``{"*": "forget"}``: epochs are seeded by their number in this process, not in the run;
 ``{"cuda:0": TEXT}``: CUDA devices are a CPU that goes by their name, and this one raises TEXT at a
 step.
 """
@@ -11,7 +12,6 @@ from __future__ import annotations
 import json
 import os
 import resource
-import signal
 import sys
 import time
 from typing import Any
@@ -33,9 +33,12 @@ SPARE = 8 << 20
 faults: dict[str, str] = json.loads(sys.argv[1])
 device_name = "cpu"
 before_step, run_group = Control.before_step, jobs.run_group
+steps_here = 0
 
 
 def fail_at_step(control: Control, keys: list[str], total: int, step: int) -> None:
+    global steps_here
+    steps_here += 1
     fault = faults.get(keys[0]) if step >= STEP else None
     if fault == "abort":
         os.write(2, b"terminate called: native code gives up\n")
@@ -43,8 +46,10 @@ def fail_at_step(control: Control, keys: list[str], total: int, step: int) -> No
     elif fault == "hang":
         while True:
             time.sleep(60)
-    elif fault == "kill":
-        os.kill(os.getpid(), signal.SIGKILL)
+    elif faults.get(keys[0]) == "dawdle" and steps_here > STEP:
+        while True:
+            control.check()
+            time.sleep(0.01)
     elif step == STEP and (text := faults.get(device_name)):
         raise RuntimeError(text)
     before_step(control, keys, total, step)

@@ -20,9 +20,7 @@ from resbench.store.records import RunRecord, read_record
 from resbench.suite.spec import RunSpec
 
 from ..mini import (
-    PATIENCE_S,
     RESBENCH,
-    own_environment,
     spec_of,
     suite_of,
     wait_until,
@@ -34,8 +32,6 @@ EPOCHS = 12
 RUN = (RESBENCH, "run", "mini.yaml", "--no-mirror")
 ARL = (*RUN, "--cell", "arl")
 """The command that trains one run."""
-
-Done = subprocess.CompletedProcess[str]
 
 
 def spec(learning: str = "arl", seed: int = 1) -> RunSpec:
@@ -76,14 +72,6 @@ def epochs_in(run: RunFolder) -> list[int]:
         return []
     whole = run.metrics.read_bytes().rpartition(b"\n")[0]
     return [json.loads(line)["epoch"] for line in whole.splitlines()]
-
-
-def ran(folder: Path, *command: str, **variables: str) -> Done:
-    """Run a command in ``folder`` to its end."""
-    return subprocess.run(
-        command, cwd=folder, env=own_environment(folder, **variables),
-        capture_output=True, text=True, timeout=PATIENCE_S,
-    )  # fmt: skip
 
 
 def wait_for_epochs(folder: Path, process: subprocess.Popen[str], more_than: int) -> None:

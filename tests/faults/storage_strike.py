@@ -64,7 +64,6 @@ def driver(action: str) -> Iterator[Driver]:
         stdout=subprocess.PIPE,
         text=True,
         cwd=ROOT,
-        env={name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"},
     )
     try:
         yield Driver(process)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ..mini import outputs
-from .running import ARL, epochs_in, nobody_at_work, prepare, ran, run_in, temporaries
+from ..mini import outputs, ran
+from .running import ARL, epochs_in, nobody_at_work, prepare, run_in, temporaries
 
 LIMIT_KIB = 128
 """More than all files of a run except its checkpoints."""

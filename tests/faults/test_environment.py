@@ -8,8 +8,9 @@ import pytest
 
 from resbench.machine import cpu_model
 
-from ..mini import RESBENCH, changed, outputs, run_folders, suite_of, write_suite
-from .running import ARL, EPOCHS, copy_of, epochs_in, prepare, ran, record_in, run_in
+from ..mini import RESBENCH, changed, outputs, python, ran, run_folders, suite_of, write_suite
+from ..tracking.tables import Tables
+from .running import ARL, EPOCHS, copy_of, epochs_in, prepare, record_in, run_in
 
 ODD = "a b %41 # \u00fc\u2603 'q' $x *?["
 
@@ -79,5 +80,8 @@ def test_modules_in_the_working_directory_are_not_imported(unbroken: Path, tmp_p
     mirrored = (word for word in ARL if word != "--no-mirror")
     done = ran(tmp_path, *mirrored)
     assert done.returncode == 0, done.stderr
-    assert not (tmp_path / "I_WAS_RUN").exists()
     assert outputs(tmp_path / "results") == outputs(unbroken / "results")
+    assert [status for *_, status in Tables(tmp_path / "results/mlflow.db").runs()] == ["FINISHED"]
+    assert not (tmp_path / "I_WAS_RUN").exists()
+    python(tmp_path, "import mlflow")
+    assert (tmp_path / "I_WAS_RUN").exists(), "what would be imported otherwise"

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
-import subprocess
 from pathlib import Path
 
-from ..mini import PATIENCE_S, own_environment
+from ..mini import ran
 from .running import ARL, prepare
 
 
@@ -16,10 +15,7 @@ def test_every_file_of_a_results_folder_can_be_written_by_its_group(tmp_path: Pa
     results = tmp_path / "results"
     results.mkdir()
     results.chmod(0o2775)
-    done = subprocess.run(
-        ["bash", "-c", 'umask 002; "$@"', "sh", *ARL],
-        cwd=tmp_path, env=own_environment(tmp_path), timeout=PATIENCE_S, capture_output=True,
-    )  # fmt: skip
+    done = ran(tmp_path, "bash", "-c", 'umask 002; "$@"', "sh", *ARL)
     assert done.returncode == 0, done.stderr
     modes = {path.relative_to(results): path.stat().st_mode for path in results.rglob("*")}
     assert Path("resbench.json") in modes

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ..mini import PATIENCE_S, outputs, own_environment
+from ..mini import PATIENCE_S, outputs, own_environment, ran
 from .running import ARL, prepare, wait_for_epochs
 
 
@@ -19,10 +19,7 @@ def test_a_run_that_cannot_show_its_progress_is_trained(
     if where.endswith("/dev/full") and not Path("/dev/full").exists():
         pytest.skip("no /dev/full here")
     prepare(tmp_path)
-    done = subprocess.run(
-        ["bash", "-c", f'set -o pipefail; "$@" {where}', "sh", *ARL],
-        cwd=tmp_path, env=own_environment(tmp_path), timeout=PATIENCE_S, check=False,
-    )  # fmt: skip
+    done = ran(tmp_path, "bash", "-c", f'set -o pipefail; "$@" {where}', "sh", *ARL)
     assert done.returncode == 0
     assert outputs(tmp_path / "results") == outputs(unbroken / "results")
 

@@ -6,9 +6,9 @@ import os
 import signal
 from pathlib import Path
 
-from resbench.store.state import Status, read_state
+from resbench.store.state import Status
 
-from ..mini import PATIENCE_S, outputs, started
+from ..mini import PATIENCE_S, outputs, ran, started, state_of
 from .running import (
     ARL,
     epochs_in,
@@ -16,7 +16,6 @@ from .running import (
     gone,
     nobody_at_work,
     prepare,
-    ran,
     record_in,
     run_in,
     spec,
@@ -30,8 +29,9 @@ def test_signals_stop_a_run_and_it_resumes_to_the_same_end(unbroken: Path, tmp_p
     """Ctrl-C reaches the whole process group, SIGTERM the command alone, SIGUSR1 every process."""
     run = run_in(prepare(tmp_path))
     for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 138)):
-        with started(tmp_path, "setsid", *ARL) as process:
-            wait_for_epochs(tmp_path, process, len(epochs_in(run)) + 1)
+        dawdling = failing({spec().key: "dawdle"}, ARL)
+        with started(tmp_path, "setsid", *dawdling) as process:
+            wait_for_epochs(tmp_path, process, len(epochs_in(run)))
             (worker,) = workers_of(process)
             (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
             if number == signal.SIGUSR1:  # as a scheduler signals all that a job has started
@@ -40,10 +40,8 @@ def test_signals_stop_a_run_and_it_resumes_to_the_same_end(unbroken: Path, tmp_p
         assert process.returncode == code, said
         assert "Left: mini arl seed 1. Run the same command to resume." in said
         assert "Traceback" not in said
-        state = read_state(run)
-        assert state is not None
-        assert state.status is Status.INTERRUPTED
-        assert state.epoch == epochs_in(run)[-1]
+        state = state_of(run)
+        assert (state.status, state.epoch) == (Status.INTERRUPTED, epochs_in(run)[-1])
         assert gone(worker)
         assert nobody_at_work(tmp_path)
         assert temporaries(tmp_path) == []

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +13,7 @@ import pytest
 from resbench.store.layout import open_for_writing
 
 from ..factory import complete, unfinished
+from ..mini import python
 
 NOBODY = 65534
 OPEN = """
@@ -54,9 +53,7 @@ def results() -> Iterator[Path]:
 def as_nobody(folder: Path, action: str) -> tuple[str, str]:
     """What an unprivileged user sees: counts of a scan, and the fault."""
     code = OPEN.format(nobody=NOBODY, action=action)
-    command = [sys.executable, "-c", code, str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    counts, said = done.stdout.splitlines()
+    counts, said = python(Path.cwd(), code, str(folder)).splitlines()
     return counts, said
 
 
@@ -75,20 +72,19 @@ def test_read_only_results_are_reported_and_still_read(results: Path) -> None:
         assert "user 'nobody'" in said
 
 
-@pytest.mark.parametrize("name", ["new", "new/deeper"])
-def test_folder_that_cannot_be_made_is_reported(results: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("action", "place"),
+    [
+        ("open_for_writing(folder / 'new')", "/results/new"),
+        ("open_for_writing(folder / 'new/deeper')", "/results/new/deeper"),
+        ("try_lock(next((folder / 'runs').glob('[0-9a-f]*')))", "/.lock"),
+        ("RunFolder(folder, '0' * 64).create()", "/runs/0000000000000000"),
+    ],
+)
+def test_what_cannot_be_made_or_written_is_named(results: Path, action: str, place: str) -> None:
     set_modes(results, 0o555)
-    _, said = as_nobody(results, f"open_for_writing(folder / {name!r})")
-    assert f"{results / name}: Permission denied" in said
-
-
-def test_run_folder_that_cannot_be_written_is_reported(results: Path) -> None:
-    set_modes(results, 0o555)
-    action = "try_lock(next((folder / 'runs').glob('[0-9a-f]*')))"
     _, said = as_nobody(results, action)
-    assert "/.lock: Permission denied" in said
-    _, said = as_nobody(results, "RunFolder(folder, '0' * 64).create()")
-    assert "/runs/0000000000000000: Permission denied" in said
+    assert f"{place}: Permission denied" in said
 
 
 def test_unreadable_run_is_one_problem(results: Path) -> None:

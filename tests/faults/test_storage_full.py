@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from resbench.errors import EnvironmentFault
 from resbench.store.atomic import append_line, write_atomic
 from resbench.store.layout import open_for_writing
 
+from ..mini import python, ran
 from .storage_strike import refuse
 from .test_storage_kills import prepare
 
@@ -63,17 +63,14 @@ def test_file_beyond_the_limit_is_refused_whole(tmp_path: Path, action: str, nam
     append_line(tmp_path / "rows.jsonl", {"epoch": 1})
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     code = LIMITED.format(action=action.format())
-    command = [sys.executable, "-c", code, str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout.startswith(f"{tmp_path / name}: File too large. ")
+    assert python(tmp_path, code, str(tmp_path)).startswith(f"{tmp_path / name}: File too large. ")
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_control_a_careless_writer_loses_the_old_file(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_bytes(b"old" * 500)
     code = LIMITED.format(action='(folder / "a.json").write_bytes(bytes(5000))')
-    command = [sys.executable, "-c", code, str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = ran(tmp_path, sys.executable, "-c", code, str(tmp_path))
     assert "File too large" in done.stderr
     assert (tmp_path / "a.json").read_bytes() == bytes(1000)
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import shutil
-import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,7 @@ import resbench
 
 from ..cli.invoke import invoke
 from ..factory import plant, suite_under
-from ..mini import RESBENCH
+from ..mini import RESBENCH, ran
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKFLOW = ROOT / ".github" / "workflows" / "replication.yml"
@@ -36,15 +34,12 @@ def test_citation_and_package_name_the_same_version_licence_and_authors() -> Non
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_the_line_of_the_page_makes_a_script_for_each_shell(shell: str) -> None:
+def test_the_line_of_the_page_makes_a_script_for_each_shell(shell: str, tmp_path: Path) -> None:
     if shell == "bash" and shutil.which("bash") is None:
         pytest.skip("NOT CHECKED: click asks bash for its version, and there is none")
     page = (ROOT / "docs" / "automation.md").read_text("utf-8")
     assert f"_RESBENCH_COMPLETE={shell}_source resbench" in page
-    done = subprocess.run(
-        [RESBENCH], env=os.environ | {"_RESBENCH_COMPLETE": f"{shell}_source"},
-        capture_output=True, text=True,
-    )  # fmt: skip
+    done = ran(tmp_path, RESBENCH, _RESBENCH_COMPLETE=f"{shell}_source")
     assert (done.returncode, done.stderr) == (0, "")
     assert "_resbench_completion" in done.stdout
 
@@ -54,12 +49,11 @@ def test_the_line_of_the_page_makes_a_script_for_each_shell(shell: str) -> None:
     [("resbench re", "report"), ("resbench run --keep", "--keep-weights"),
      ("resbench report --format la", "latex")],
 )  # fmt: skip
-def test_commands_options_and_choices_are_completed(words: str, expected: str) -> None:
+def test_commands_options_and_choices_are_completed(
+    words: str, expected: str, tmp_path: Path
+) -> None:
     asked = {"COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
-    done = subprocess.run(
-        [RESBENCH], env=os.environ | asked | {"_RESBENCH_COMPLETE": "bash_complete"},
-        capture_output=True, text=True,
-    )  # fmt: skip
+    done = ran(tmp_path, RESBENCH, **asked, _RESBENCH_COMPLETE="bash_complete")
     assert f"plain,{expected}" in done.stdout.splitlines()
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.mini import executable
+
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 
@@ -44,16 +46,8 @@ def stamp(checkout: Path) -> None:
         (checkout / ".venv" / name).touch()
 
 
-def interpreter(folder: Path, name: str, body: str) -> Path:
-    """Write an executable that stands for an interpreter."""
-    path = folder / name
-    path.write_text(f"#!/bin/sh\n{body}\n")
-    path.chmod(0o755)
-    return path
-
-
 def test_too_old_a_python_is_refused_in_one_line_that_says_what_to_do(checkout: Path) -> None:
-    old = interpreter(checkout, "python3.9", "exit 1")
+    old = executable(checkout / "python3.9", "exit 1")
     result = make(checkout, "demo", f"PYTHON={old} no-such-python")
     assert result.returncode == 2
     message = result.stderr.splitlines()[0]
@@ -64,9 +58,9 @@ def test_too_old_a_python_is_refused_in_one_line_that_says_what_to_do(checkout: 
 
 
 def test_a_broken_python_is_passed_over_for_the_next_one(checkout: Path) -> None:
-    broken = interpreter(checkout, "python3.11", "exit 127")
+    broken = executable(checkout / "python3.11", "exit 127")
     body = f'case "$1" in -c) exec "{sys.executable}" "$@";; *) echo "chosen: $*"; exit 3;; esac'
-    good = interpreter(checkout, "python3", body)
+    good = executable(checkout / "python3", body)
     result = make(checkout, "demo", f"PYTHON={broken} {good}")
     assert "chosen: -m venv .venv" in result.stdout
 
@@ -89,7 +83,7 @@ def test_changed_requirements_are_installed(checkout: Path, changed: str) -> Non
 
 def test_wheel_folders_of_pip_are_handed_to_uv(checkout: Path) -> None:
     stamp(checkout)
-    interpreter(checkout, ".venv/bin/pip", "echo wheels-of-pip")
+    executable(checkout / ".venv/bin/pip", "echo wheels-of-pip")
     (checkout / ".venv" / "installed").unlink()
     output = make(checkout, "--dry-run", "demo", PIP_FIND_LINKS="wheels-a wheels-b").stdout
     for folder in ("wheels-a", "wheels-b", "wheels-of-pip"):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.mini import python
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "python.md"
@@ -28,9 +28,8 @@ def test_every_block_of_the_page_runs_and_shows_something(monkeypatch: pytest.Mo
         assert len(eval(shown, names)), block
 
 
-def test_importing_resbench_imports_neither_pandas_nor_torch() -> None:
+def test_importing_resbench_imports_neither_pandas_nor_torch(tmp_path: Path) -> None:
     code = (
         "import sys, resbench; resbench.load; print({'pandas', 'torch', 'click'} & {*sys.modules})"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "set()\n"
+    assert python(tmp_path, code) == "set()\n"

@@ -38,6 +38,16 @@ def test_no_file_names_a_path_of_a_machine_or_a_registry(files: list[Path]) -> N
     assert found == []
 
 
+def test_every_link_and_every_test_that_a_page_names_is_there() -> None:
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/**/*.md")]
+    for page in pages:
+        text = page.read_text("utf-8")
+        named = {page.parent / link for link in re.findall(r"\]\((?!https?:|#)([^)#\s]+)", text)}
+        named |= {ROOT / path for path in re.findall(r"`((?:tests|tools)/[\w/.]+)`", text)}
+        assert named or page.name != "reliability.md"
+        assert [str(path) for path in named if not path.exists()] == [], page.name
+
+
 def test_no_file_is_larger_than_2_mib(files: list[Path]) -> None:
     assert (ROOT / "pyproject.toml") in files
     assert [str(path) for path in files if path.stat().st_size > LIMIT_BYTES] == []

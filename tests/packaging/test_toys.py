@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import pytest
 
 import resbench
 
-from ..mini import PATIENCE_S, changed, own_environment, run_folders, suite_of, write_suite
+from ..mini import changed, python, ran, run_folders, suite_of, write_suite
 from ..suite.test_own_networks import TOY
 
 READER = """
@@ -61,7 +60,7 @@ def extended(tmp_path: Path) -> Path:
     (package / "data" / "squares.py").write_text(READER)
     (package / "report" / "render" / "shout.py").write_text(RENDERER)
     fingerprint = "from resbench.data.squares import read_squares as r; print(r().fingerprint)"
-    shown = python(tmp_path, "-c", fingerprint).stdout.strip()
+    shown = python(tmp_path, fingerprint, PYTHONPATH=str(tmp_path / "code")).strip()
     for file, end, row in (
         ("datasets.py", ")\nDATA_SETS", DATA_SET.format(fingerprint=shown)),
         ("suite/metrics.py", "}\n\n\ndef of_kind", METRIC),
@@ -76,21 +75,10 @@ def extended(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def python(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    path = os.pathsep.join([str(folder / "code"), os.environ.get("PYTHONPATH", "")])
-    return subprocess.run(
-        [sys.executable, *arguments],
-        cwd=folder,
-        env=own_environment(folder, PYTHONPATH=path),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-    )
-
-
 def resbench_of(folder: Path, *words: str) -> str:
-    command = "import sys; from resbench.cli.main import main; sys.exit(main())"
-    done = python(folder, "-c", command, *words)
+    """Run a command of the copy; return all that it prints."""
+    path = os.pathsep.join([str(folder / "code"), os.environ.get("PYTHONPATH", "")])
+    done = ran(folder, sys.executable, "-m", "resbench", *words, PYTHONPATH=path)
     assert done.returncode == 0, done.stderr
     return done.stdout + done.stderr
 

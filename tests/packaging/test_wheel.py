@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
 import pytest
+
+from tests.mini import python, ran
 
 ROOT = Path(__file__).resolve().parents[2]
 FIND_SUITES = """
@@ -17,26 +17,18 @@ print(load.__file__, load.suite_folder(), sep="\\n")
 """
 
 
-def run(*command: str | Path, cwd: Path, **env: str) -> str:
-    """Run a command to its end in ``cwd`` and return its standard output."""
-    result = subprocess.run(
-        command,
-        cwd=cwd,
-        env={**os.environ, **env},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert result.returncode == 0, f"{command}\n{result.stdout}{result.stderr}"
-    return result.stdout
+def run(folder: Path, *command: str | Path, **variables: str) -> str:
+    """Return what a command prints, which must end well."""
+    done = ran(folder, *map(str, command), **variables)
+    assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+    return done.stdout
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a wheel built from this checkout."""
     folder = tmp_path_factory.mktemp("dist")
-    run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder, cwd=ROOT)
+    run(ROOT, sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder)
     return next(folder.glob("resbench-*.whl"))
 
 
@@ -45,7 +37,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder into which pip has installed the wheel without its dependencies."""
     target = tmp_path_factory.mktemp("installed")
     pip = (sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index")
-    run(*pip, "--target", target, wheel, cwd=target)
+    run(target, *pip, "--target", target, wheel)
     return target
 
 
@@ -63,9 +55,7 @@ def test_wheel_ships_package_suites_licence_and_type_marker_and_nothing_else(whe
 
 
 def test_wheel_installed_elsewhere_finds_its_own_suites(installed: Path, tmp_path: Path) -> None:
-    code, suites = run(
-        sys.executable, "-c", FIND_SUITES, cwd=tmp_path, PYTHONPATH=str(installed)
-    ).splitlines()
+    code, suites = python(tmp_path, FIND_SUITES, PYTHONPATH=str(installed)).splitlines()
     assert Path(code).is_relative_to(installed)
     assert Path(suites) == installed / "resbench" / "_suites"
     assert (Path(suites) / "smoke.yaml").is_file()
@@ -73,9 +63,9 @@ def test_wheel_installed_elsewhere_finds_its_own_suites(installed: Path, tmp_pat
 
 def test_wheel_installed_elsewhere_validates_smoke_by_name(installed: Path, tmp_path: Path) -> None:
     command = installed / "bin" / "resbench"
-    run(command, "validate", "smoke", cwd=tmp_path, PYTHONPATH=str(installed))
+    run(tmp_path, command, "validate", "smoke", PYTHONPATH=str(installed))
 
 
 def test_editable_install_finds_the_suites_of_the_checkout(tmp_path: Path) -> None:
-    output = run(sys.executable, "-c", FIND_SUITES, cwd=tmp_path, PYTHONPATH="")
+    output = python(tmp_path, FIND_SUITES, PYTHONPATH="")
     assert Path(output.splitlines()[1]) == ROOT / "suites"

@@ -13,6 +13,8 @@ from resbench.runner import devices
 from resbench.runner.devices import Device, choose, gpus, like_the_first, need_compiler, unused_gpu
 from resbench.runner.worker import worker_variables
 
+from ..mini import executable
+
 H100, A100 = "NVIDIA H100", "NVIDIA A100"
 CPU = Device("cpu", cpu_name())
 
@@ -58,7 +60,7 @@ def test_only_visible_gpus_are_found(
 
 
 def test_a_tool_that_fails_finds_no_gpu(nvidia_smi: Path) -> None:
-    nvidia_smi.write_text("#!/bin/sh\necho 'no driver' >&2\nexit 9\n")
+    executable(nvidia_smi, "echo 'no driver' >&2; exit 9")
     assert gpus() == []
     assert {device.name for device in choose("auto", None)} == {"cpu"}
 
@@ -74,7 +76,7 @@ def test_a_tool_that_fails_finds_no_gpu(nvidia_smi: Path) -> None:
 def test_a_job_with_a_gpu_that_cannot_be_used_is_not_trained_on_the_cpu_unasked(
     nvidia_smi: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
-    nvidia_smi.write_text("#!/bin/sh\nexit 9\n")
+    executable(nvidia_smi, "exit 9")
     monkeypatch.setenv(name, value)
     with pytest.raises(EnvironmentFault, match=r"pass --devices cpu to train on the CPU\.") as said:
         choose("auto", None)
@@ -123,9 +125,7 @@ def test_what_compiles_kernels_is_asked_for_before_training(
     monkeypatch.setenv("CC", "no-such-compiler -m64")
     with pytest.raises(EnvironmentFault, match="needs a C compiler"):
         need_compiler()
-    compiler = tmp_path / "no-such-compiler"
-    compiler.write_text("#!/bin/sh\n")
-    compiler.chmod(0o755)
+    executable(tmp_path / "no-such-compiler", "")
     monkeypatch.setattr(sysconfig, "get_path", lambda _: str(tmp_path))
     with pytest.raises(EnvironmentFault, match=r"needs Python\.h in "):
         need_compiler()

@@ -69,6 +69,20 @@ def test_plain_lines_say_how_each_run_ended(tmp_path: Path) -> None:
     ]
 
 
+def test_a_log_gets_no_cursor_codes_even_where_it_gets_colours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    runs = planned(tmp_path)
+    with Progress(runs, [CPU], Throughput()) as progress:
+        progress.began(runs[0], "cpu")
+        progress.ended(runs[0], Status.DONE, "")
+    said = capsys.readouterr().err
+    assert "\x1b[32mdone" in said
+    for code in ("\x1b[?25l", "\x1b[2K", "\x1b[1A", "\r"):
+        assert code not in said
+
+
 @pytest.mark.parametrize(
     ("status", "line", "left_s"),
     [

@@ -23,10 +23,10 @@ from resbench.runner.progress import Progress
 from resbench.runner.session import PlanEnd, Session, SessionSettings
 from resbench.runner.throughput import Throughput
 from resbench.store.layout import RunFolder, open_for_writing
-from resbench.store.state import Status, read_state
+from resbench.store.state import Status
 
 from ..faults.running import gone
-from ..mini import changed, suite_of, wait_until
+from ..mini import changed, state_of, suite_of, wait_until
 from .planning import planned
 
 FAKE = Path(__file__).with_name("fake_worker.py")
@@ -111,13 +111,6 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
     return Stage(tmp_path, monkeypatch)
 
 
-def test_workers_share_a_plan(stage: Stage) -> None:
-    summary = stage.work(stage.plan(12), workers=2)
-    assert list(summary.ended.values()) == ["done"] * 12
-    assert len({key for *_, key in stage.attempts()}) == 12
-    assert len({pid for pid, *_ in stage.attempts()}) == 2
-
-
 def test_every_run_ends_once_and_one_process_serves_them_all(stage: Stage) -> None:
     runs = stage.plan(5)
     summary = stage.work(runs, "done", "diverged", "oom", "failed")
@@ -135,6 +128,7 @@ def test_every_run_ends_once_and_one_process_serves_them_all(stage: Stage) -> No
         ("abort", "failed", "the worker ended with signal 6 (Aborted)"),
         ("exit", "failed", "the worker ended with exit code 1: cannot go on"),
         ("kill", "failed", KILLED),
+        ("terminated", "failed", "the worker ended with signal 15 (Terminated)"),
     ],
 )
 def test_a_death_costs_only_its_own_run(stage: Stage, death: str, outcome: str, text: str) -> None:
@@ -142,9 +136,9 @@ def test_a_death_costs_only_its_own_run(stage: Stage, death: str, outcome: str, 
     RunFolder(stage.results, runs[1].key).create()
     summary = stage.work(runs, "done", death)
     assert list(summary.ended.values()) == ["done", outcome, "done"]
+    assert summary.left == []
     assert stage.ends()[outcome] == text
-    state = read_state(RunFolder(stage.results, runs[1].key))
-    assert state is not None
+    state = state_of(RunFolder(stage.results, runs[1].key))
     assert (state.status, state.reason) == (Status(outcome), text)
 
 
@@ -164,13 +158,6 @@ def test_a_kill_that_the_kernel_counted_is_out_of_memory(
 def test_a_worker_killed_while_it_starts_does_not_stop_the_plan(stage: Stage) -> None:
     summary = stage.work(stage.plan(2), "kill at start")
     assert (summary.faults, list(summary.ended.values())) == ([], ["failed", "done"])
-
-
-def test_a_worker_that_another_hand_terminates_has_failed_and_not_stopped(stage: Stage) -> None:
-    summary = stage.work(stage.plan(2), "terminated")
-    assert list(summary.ended.values()) == ["failed", "done"]
-    assert stage.ends()["failed"] == "the worker ended with signal 15 (Terminated)"
-    assert summary.left == []
 
 
 def logged(stage: Stage, words: str) -> list[PlannedRun]:
@@ -238,16 +225,22 @@ def stop_takes_long(leap: Callable[[float], None], monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(worker.Worker, "stop", stop_and_leap)
 
 
+@pytest.mark.parametrize("why", ["signal", "deadline"])
 def test_a_worker_that_does_not_train_yet_is_ended_soon_after_a_stop(
-    stage: Stage, leap: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
+    stage: Stage, leap: Callable[[float], None], monkeypatch: pytest.MonkeyPatch, why: str
 ) -> None:
     """It may be capturing or compiling, and nothing is lost."""
-    stop_takes_long(leap, monkeypatch)
-    signal_at_first_attempt(stage)
-    summary = stage.work(stage.plan(2), "captures")
+    deadline = None
+    if why == "signal":
+        stop_takes_long(leap, monkeypatch)
+        signal_at_first_attempt(stage)
+    else:
+        deadline = time.monotonic() + 60
+        monkeypatch.setattr(Notes, "began", lambda *_: leap(2000))
+    summary = stage.work(stage.plan(1), "captures", deadline=deadline)
     assert list(summary.ended.values()) == ["interrupted"]
     assert stage.ends()["interrupted"] == "stopped while it was starting"
-    assert [run.spec.seed for run in summary.left] == [1, 2]
+    assert (summary.faults, len(summary.left)) == ([], 1)
 
 
 def test_a_worker_that_trains_ends_its_epoch_after_a_stop(
@@ -262,16 +255,6 @@ def test_a_worker_that_trains_ends_its_epoch_after_a_stop(
     monkeypatch.setattr(Notes, "event", event)
     stage.work(stage.plan(1), "obedient")
     assert stage.ends()["interrupted"] == "after epoch 1 of 2"
-
-
-def test_a_worker_that_does_not_train_yet_is_ended_soon_after_the_deadline(
-    stage: Stage, leap: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Notes, "began", lambda *_: leap(2000))
-    summary = stage.work(stage.plan(1), "captures", deadline=time.monotonic() + 60)
-    assert list(summary.ended.values()) == ["interrupted"]
-    assert stage.ends()["interrupted"] == "stopped while it was starting"
-    assert (summary.faults, len(summary.left)) == ([], 1)
 
 
 def test_a_worker_that_is_killed_while_it_is_idle_costs_no_run(

@@ -13,15 +13,17 @@ import psutil
 import pytest
 
 from resbench.store.layout import RunFolder
-from resbench.store.state import RunState, Status, read_state
+from resbench.store.state import RunState, Status
 
-from ..faults.running import EPOCHS, epochs_in, prepare, ran, record_in, run_in
+from ..faults.running import EPOCHS, epochs_in, prepare, record_in, run_in
 from ..mini import (
     RESBENCH,
     outputs,
+    ran,
     resbench,
     run_folders,
     started,
+    state_of,
     suite_of,
     wait_until,
     write_suite,
@@ -64,9 +66,7 @@ def at_work(folder: Path, more_than: int = 0) -> RunState:
     """Wait until the ARL run has some epochs; return its state."""
     run = run_in(folder)
     wait_until(lambda: len(epochs_in(run)) > more_than, f"epoch {more_than + 1}")
-    state = read_state(run)
-    assert state is not None
-    return state
+    return state_of(run)
 
 
 def all_ended() -> None:
@@ -144,9 +144,7 @@ def test_status_joins_the_queue_with_the_runs_and_cancel_ends_the_jobs_for_good(
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("3 jobs cancelled: ")
     all_ended()
-    state = read_state(run)
-    assert state is not None
-    assert state.status is Status.INTERRUPTED
+    assert state_of(run).status is Status.INTERRUPTED
     assert resbench(folder, "cancel").stdout == "0 jobs cancelled.\n"
 
 
@@ -218,9 +216,7 @@ def test_a_worker_ends_before_its_limit_and_is_requeued_while_work_is_left(folde
     wait_until(lambda: any(map(epochs_in, runs_of(folder))), "the first epoch")
     wait_until(lambda: restarts(job) == 1, "the worker to be requeued")
     (run,) = run_folders(folder / "results")
-    state = read_state(run)
-    assert state is not None
-    assert state.epoch > 0
+    assert state_of(run).epoch > 0
     assert "TIME LIMIT" not in logs(folder)
     assert "stopping at the next step" not in logs(folder)
     assert "1 run left for the job that Slurm requeues." in logs(folder)

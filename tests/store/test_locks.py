@@ -20,7 +20,7 @@ from resbench.store.locks import is_locked, try_lock
 from resbench.store.state import Status, read_state, write_state
 
 from ..factory import unfinished
-from ..mini import wait_until
+from ..mini import state_of, wait_until
 
 HOLD = """
 import os, subprocess, sys, time
@@ -165,11 +165,9 @@ def test_state_tells_who_runs_and_that_it_is_gone(tmp_path: Path) -> None:
     run = unfinished(tmp_path, epochs=0)
     with locks.wait_lock(run.path):
         write_state(run, Status.RUNNING, epoch=7)
-        written = read_state(run)
-        assert written is not None
+        written = state_of(run)
         assert (written.status, written.pid) == (Status.RUNNING, os.getpid())
-    state = read_state(run)
-    assert state is not None
+    state = state_of(run)
     assert (state.status, state.epoch) == (Status.INTERRUPTED, 7)
     assert state.reason == f"process {os.getpid()} on {written.host} is gone"
 

@@ -55,10 +55,10 @@ def ends_oddly() -> None:
 def test_what_must_not_be_is_noticed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, action: Callable[[], None], fault: str
 ) -> None:
+    base = fuzz.execute(lambda: None, tmp_path)
     if action is sleeps:
         monkeypatch.setattr(fuzz, "LIMIT_S", 1)
     monkeypatch.setattr(fuzz, "LIMIT_CPU_S", 2)
-    base = fuzz.execute(lambda: None, tmp_path)
     assert fuzz.judged(base, base.peak_bytes) is None
     assert fault in str(fuzz.judged(fuzz.execute(action, tmp_path), base.peak_bytes))
 

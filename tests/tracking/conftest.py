@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
@@ -11,11 +10,6 @@ import pytest
 from resbench.tracking.export import _make, _mlflow
 
 from .tables import Tables
-
-
-@pytest.fixture(scope="session", autouse=True)
-def no_store_of_the_user() -> None:
-    os.environ.pop("MLFLOW_TRACKING_URI", None)
 
 
 @pytest.fixture(scope="session")

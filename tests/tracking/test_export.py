@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import stat
 import subprocess
 import sys
@@ -19,9 +20,10 @@ from resbench.store.state import Status
 from resbench.tracking.export import MLFLOW_STATUS, Exported, Exporter, _make, _mlflow
 from resbench.tracking.mirror import DIGEST, Mirror
 
+from ..cli.invoke import invoke
 from ..factory import CELL, EPOCHS, SUITE, complete, finish, suite_under
 from ..faults.storage_strike import refuse
-from ..mini import wait_until
+from ..mini import edited_suite, python, ran, wait_until
 from .tables import NAME, Tables, finished, stopped, training, worked
 
 SYNC = [sys.executable, "-m", "resbench", "sync", "--results"]
@@ -92,8 +94,7 @@ def test_the_published_value_is_that_of_the_suite_next_to_the_results(
     shutil.copytree(suite_folder(), results.parent / "suites")
     suite = results.parent / "suites" / f"{SUITE}.yaml"
     text = suite.read_text()
-    assert '"5.52"' in text
-    suite.write_text(text.replace('"5.52"', '"5.25"'))
+    edited_suite(suite, SUITE, {'"5.52"': '"5.25"'})
     sync(results)
     assert [v for *_, v in tables.points("key LIKE '%_published'")] == [5.25]
     suite.write_text(text)
@@ -105,10 +106,10 @@ def test_the_published_value_is_that_of_the_suite_next_to_the_results(
 
 
 def test_sync_puts_the_report_of_a_suite_into_one_run_and_renews_it(
-    results: Path, tables: Tables
+    results: Path, tables: Tables, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def page() -> str:
-        subprocess.run([*SYNC, str(results)], check=True)
+        assert invoke(capsys, "sync", "--results", results).code == 0
         [path] = (results / "mlartifacts").rglob("report.html")
         return path.read_text()
 
@@ -198,10 +199,8 @@ def test_where_nothing_has_changed_mlflow_is_not_even_imported(results: Path) ->
         "report = Exporter(Path(sys.argv[1])).export()\n"
         "print(report.written, report.unchanged, 'mlflow' in sys.modules)"
     )
-    command = [sys.executable, "-c", code, str(results)]
     for expected in ("0 1 False\n", "1 1 True\n"):
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        assert done.stdout == expected
+        assert python(results, code, str(results)) == expected
         if "False" in expected:
             stopped(results, seed=2)
 
@@ -375,15 +374,17 @@ def test_a_store_is_the_groups_where_the_folder_is(tmp_path: Path, group_writabl
 
 
 def test_a_forged_record_is_named_and_the_others_are_exported(
-    results: Path, tables: Tables
+    results: Path, tables: Tables, capsys: pytest.CaptureFixture[str]
 ) -> None:
     forged = finished(results, seed=1)
     finished(results, seed=2)
     forged.record.write_text(forged.record.read_text().replace('"done"', '"diverged"'))
-    report = sync(results)
-    assert (report.written, report.unchanged, len(report.problems)) == (1, 0, 1)
-    assert str(forged.record) in report.problems[0]
-    assert [name for _, name, _ in tables.runs()] == [f"s2 {CELL}"]
+    found = invoke(capsys, "sync", "--results", results)
+    assert found.code == 1
+    assert found.out.endswith("mlflow.db: 1 written, 0 unchanged, 1 not exported.\n")
+    (problem,) = found.err.splitlines()
+    assert str(forged.record) in problem
+    assert [name for _, name, _ in tables.runs()] == ["report", f"s2 {CELL}"]
 
 
 def test_what_a_server_refuses_is_tried_and_named_every_time(
@@ -425,15 +426,29 @@ def test_two_exports_at_once_from_nothing_make_no_duplicates(tmp_path: Path) -> 
     assert len(tables.points()) == len(set(tables.query("SELECT run_uuid, key, step FROM metrics")))
 
 
+KILLED_IN_A_MIGRATION = """
+import os, signal, sys
+from sqlalchemy import Engine, event
+from resbench.cli.main import main
+
+def strike(connection, cursor, statement, *rest):
+    if "CREATE TABLE model_versions" in " ".join(statement.split()):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+event.listen(Engine, "before_cursor_execute", strike)
+main()
+"""
+
+
 def test_a_kill_while_the_database_is_made_does_no_harm(tmp_path: Path) -> None:
     finished(tmp_path)
 
     def unfinished() -> list[Path]:
         return list(tmp_path.glob("mlflow.db-new*"))
 
-    with subprocess.Popen([*SYNC, str(tmp_path)]) as process:
-        wait_until(lambda: any(file.stat().st_size > 100_000 for file in unfinished()), "tables")
-        process.kill()
+    words = ("sync", "--results", str(tmp_path))
+    done = ran(tmp_path, sys.executable, "-c", KILLED_IN_A_MIGRATION, *words)
+    assert done.returncode == -signal.SIGKILL
     assert not (tmp_path / "mlflow.db").exists()
     assert unfinished()
     assert sync(tmp_path).written == 1

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -20,6 +20,7 @@ from resbench.errors import EnvironmentFault, UsageError
 from resbench.tracking.export import Exporter
 
 from ..factory import EPOCHS, SUITE, complete
+from ..mini import resbench
 from .tables import NAME, Tables, finished, stopped, worked
 
 UI = [sys.executable, "-m", "resbench", "ui"]
@@ -40,19 +41,14 @@ def free_port() -> int:
 class Running:
     """A `resbench ui` that has said where it answers."""
 
-    def __init__(self, results: Path, process: subprocess.Popen[str], url: str) -> None:
+    def __init__(self, process: subprocess.Popen[str], url: str) -> None:
         assert process.stdout is not None
-        self.results, self.process, self.url = results, process, url
+        self.process, self.url = process, url
         self.lines = [process.stdout.readline(), process.stdout.readline()]
 
 
-@pytest.fixture(scope="module")
-def ui(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Iterator[Running]:
-    results = tmp_path_factory.mktemp("ui") / "results"
-    finished(results, seed=7)
-    shutil.copy(empty_database, results / "mlflow.db")
-    Exporter(results).export()
-    (results.parent / "random.py").write_text("open('I_WAS_RUN', 'w')")
+@contextmanager
+def serving(results: Path) -> Iterator[Running]:
     port = free_port()
     # As a shell without job control starts a background job: its SIGINT is ignored.
     command = ["sh", "-c", 'trap "" INT; exec "$@"', "sh", *UI]
@@ -63,13 +59,31 @@ def ui(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Iterat
         command, stdout=subprocess.PIPE, text=True, env=environment, cwd=results.parent
     ) as process:
         try:
-            yield Running(results, process, f"http://127.0.0.1:{port}")
+            yield Running(process, f"http://127.0.0.1:{port}")
         finally:
             process.terminate()
             process.wait(120)
 
 
-def test_the_ui_answers_on_loopback_under_the_variables_of_another_server(ui: Running) -> None:
+def test_the_ui_answers_on_loopback_is_filled_like_a_file_and_ends_quietly(
+    results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also under the variables of another server."""
+    finished(results, seed=7)
+    Exporter(results).export()
+    (tmp_path / "random.py").write_text("open('I_WAS_RUN', 'w')")
+    with serving(results) as ui:
+        answers(ui)
+        # Nothing of the working directory is run, and nothing is left in it.
+        assert {path.name for path in tmp_path.iterdir()} == {"results", "random.py"}
+        is_filled(ui, Tables(results / "mlflow.db"), tmp_path / "other", monkeypatch)
+        processes = psutil.Process(ui.process.pid).children(recursive=True)
+        ui.process.send_signal(signal.SIGINT)
+        assert ui.process.wait(120) == 0
+        assert psutil.wait_procs(processes, timeout=120)[1] == []
+
+
+def answers(ui: Running) -> None:
     view = "viewStateShareKey=resbench&workflowType=machine_learning"
     assert ui.lines == [
         f"{SUITE}  {ui.url}/#/experiments/1/runs?{view}\n",
@@ -84,14 +98,9 @@ def test_the_ui_answers_on_loopback_under_the_variables_of_another_server(ui: Ru
         if connection.status == psutil.CONN_LISTEN
     }
     assert listening == {"127.0.0.1"}
-    # Nothing of the working directory is run, and nothing is left in it.
-    assert {path.name for path in ui.results.parent.iterdir()} == {"results", "random.py"}
 
 
-def test_a_server_is_filled_like_a_file_and_ctrl_c_ends_it_quietly(
-    ui: Running, results: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    served = Tables(ui.results / "mlflow.db")
+def is_filled(ui: Running, served: Tables, results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", ui.url)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "120")
     monkeypatch.setenv("MLFLOW_ARTIFACT_UPLOAD_DOWNLOAD_TIMEOUT", "120")
@@ -107,10 +116,6 @@ def test_a_server_is_filled_like_a_file_and_ctrl_c_ends_it_quietly(
     assert (SUITE, NAME, "FINISHED") in served.runs()
     steps = [step for _, step, _ in served.points("key = 'loss/test_loss'")]
     assert steps == [1, 1, 2, 2, 3, 3]  # of two runs
-    processes = psutil.Process(ui.process.pid).children(recursive=True)
-    ui.process.send_signal(signal.SIGINT)
-    assert ui.process.wait(120) == 0
-    assert psutil.wait_procs(processes, timeout=10)[1] == []
 
 
 def test_a_taken_port_is_named(results: Path) -> None:
@@ -124,8 +129,7 @@ def test_tables_of_another_mlflow_are_one_line_with_the_remedy(
     results: Path, tables: Tables
 ) -> None:
     tables.query("UPDATE alembic_version SET version_num = 'cc1f77228345'")
-    command = [*UI, "--results", str(results), "--port", str(free_port())]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = resbench(results, "ui", "--results", str(results), "--port", str(free_port()))
     assert done.returncode == 3
     line = done.stderr.splitlines()[-1]
     assert line.startswith("the MLflow UI did not start: ")

@@ -23,12 +23,12 @@ from resbench.protocol import AtStep, Fault, Unfit
 from resbench.store.locks import wait_lock
 from resbench.store.predictions import read_predictions
 from resbench.store.records import read_record, read_weights
-from resbench.store.state import Status, read_state
+from resbench.store.state import Status
 from resbench.train import attempt, control, jobs, loop
 from resbench.train.engine import OnStep
 from resbench.train.lane import Evaluation, Lane
 
-from ..mini import outputs, spec_of
+from ..mini import outputs, spec_of, state_of
 from .live import Worker, evaluated, finished, lane_of
 
 SPEC = spec_of(training__schedule__total=2, training__batch_size=32)
@@ -105,8 +105,7 @@ def test_an_error_has_its_outcome_is_told_from_one_of_the_device_and_is_not_reco
     assert said.startswith(text)
     assert "\n" not in said
     assert worker.said(Unfit) == ([of_the_device] if of_the_device else [])
-    state = read_state(worker.folder(SPEC))
-    assert state is not None
+    state = state_of(worker.folder(SPEC))
     assert (state.status, state.reason) == (outcome, said)
     assert not worker.folder(SPEC).record.exists()
     assert "Traceback" in capsys.readouterr().err, "memory may not be the cause after all"
@@ -365,8 +364,7 @@ def test_a_budget_that_ends_anywhere_leaves_a_run_that_resumes_to_the_same_end(
         ((_, outcome, text),) = worker.run(spec, deadline=next(clock) + ticks)
         ends.append((outcome, text))
         if outcome == "interrupted":
-            state = read_state(worker.folder(spec))
-            assert state is not None
+            state = state_of(worker.folder(spec))
             assert (state.status, state.reason) == (Status.INTERRUPTED, None)
     assert ends[:2] == [("interrupted", "after epoch 0 of 4")] * 2
     assert [end[0] for end in ends[2:]] == ["interrupted"] * 3 + ["done"]

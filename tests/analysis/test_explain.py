@@ -14,10 +14,11 @@ from resbench.analysis.results import read_results
 from resbench.errors import UsageError
 from resbench.report.explain_page import finding_sentence
 from resbench.stats.spread import moderated
-from resbench.suite.load import load_suite, suite_folder
+from resbench.suite.load import load_suite
 from tests import factory, mini
 from tests.cli.invoke import invoke
 from tests.factory import JPEG, plant, suite_under
+from tests.mini import edited_suite
 
 Capture = pytest.CaptureFixture[str]
 SUITE, CELL = "table3_mask", "encoder-decoder"
@@ -236,9 +237,8 @@ def test_a_narrow_network_is_compared_with_the_one_of_full_width(tmp_path: Path,
 
 
 def test_an_unmarked_setting_is_named(tmp_path: Path) -> None:
-    path = tmp_path / f"{SUITE}.yaml"
-    text = (suite_folder() / path.name).read_text()
-    path.write_text(text.replace("{name: attention-56}", "{name: attention-56, width: 0.5}"))
+    changes = {"{name: attention-56}": "{name: attention-56, width: 0.5}"}
+    path = edited_suite(tmp_path / f"{SUITE}.yaml", SUITE, changes)
     plant(tmp_path / "results", suite_under(str(path)), CELL, 1, test=FLAT)
     (setting,) = explain(load_suite(str(path)), CELL, read_results(tmp_path / "results"))
     wheres = {finding.facts.get("where", ""): finding for finding in setting.findings}

@@ -16,10 +16,11 @@ from resbench.errors import UsageError
 from resbench.report.text import notes_of, value_sentence
 from resbench.store.predictions import Predictions
 from resbench.suite.expand import Expanded
-from resbench.suite.load import load_suite, suite_folder
+from resbench.suite.load import load_suite
 from resbench.suite.schema import PaperValue
 from tests import factory
 from tests.factory import JPEG, suite_under
+from tests.mini import edited_suite
 
 ARL, NAL = "attention-56/arl", "attention-56/nal"
 
@@ -279,19 +280,19 @@ def test_every_setting_of_a_table_is_marked_and_deviations_are_named(bench: Benc
 
 
 def test_an_unknown_network_of_a_counted_table_is_named_with_its_file(tmp_path: Path) -> None:
-    path = tmp_path / "table5_architecture.yaml"
-    text = (suite_folder() / path.name).read_text()
-    path.write_text(text.replace("{model.name: attention-56}", "{model.name: attention-57}"))
+    changes = {"{model.name: attention-56}": "{model.name: attention-57}"}
+    path = edited_suite(tmp_path / "table5_architecture.yaml", "table5_architecture", changes)
     with pytest.raises(UsageError, match=r"table5_architecture.yaml: cannot count this network"):
         judge_values(empty(load_suite(str(path))))
 
 
 def test_a_counted_network_is_the_one_that_would_be_trained(tmp_path: Path) -> None:
     paper = json.dumps(load_suite("table3_mask").protocol.model | {"name": "attention-56"})
-    path = tmp_path / "table5_architecture.yaml"
-    text = (suite_folder() / path.name).read_text()
-    text = text.replace("\nmatrix:", "skips: [{where: {layer: fc}, reason: not ours}]\nmatrix:")
-    path.write_text(text.replace("base:\n", f"base:\n  model: {paper}\n"))
+    changes = {
+        "\nmatrix:": "skips: [{where: {layer: fc}, reason: not ours}]\nmatrix:",
+        "base:\n": f"base:\n  model: {paper}\n",
+    }
+    path = edited_suite(tmp_path / "table5_architecture.yaml", "table5_architecture", changes)
     values = judge_values(empty(load_suite(str(path))))
     judged = {v.row: v for v in values if v.column == "attention-56"}
     assert judged["params"].mean == pytest.approx(1.03, abs=0.01)  # whatever the protocol's options

@@ -137,10 +137,15 @@ def test_a_table_for_each_setting_the_source_s_own_first_and_the_ledger_once() -
 def test_hostile_words_of_suites_and_records_do_nothing_in_any_format() -> None:
     evil = "</td><script>alert(1)</script> | [x](http://evil) **b** `a|b` $x$ <!-- &lt; _i_ \\"
     quoted = {mark: json.dumps(f"{mark}{evil}") for mark in ("", "# ", "1. ", "- ")}
-    text = Path(SUITE).read_text().replace("Error (%) of two arms", quoted[""])
-    text = text.replace("{label: Attention-56,", f"{{label: {quoted['# ']},")
-    text = text.replace("note: From a log.", f"note: {quoted['1. ']}")
-    text = text.replace("text: One arm beats the other.", f"text: {quoted['- ']}")
+    text = Path(SUITE).read_text()
+    for old, new in {
+        "Error (%) of two arms": quoted[""],
+        "{label: Attention-56,": f"{{label: {quoted['# ']},",
+        "note: From a log.": f"note: {quoted['1. ']}",
+        "text: One arm beats the other.": f"text: {quoted['- ']}",
+    }.items():
+        assert old in text
+        text = text.replace(old, new)
     Path(SUITE).write_text(text)
     choice = DataChoice("cifar10", f"{evil}\nnext \x1b[31m\u202e", f"sha256:{'6' * 64}")
     suite = suite_under(SUITE, data={"cifar10": choice})

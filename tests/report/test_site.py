@@ -17,11 +17,12 @@ from resbench.report.render import render
 from resbench.report.report_page import readme_blocks
 from resbench.report.site import BEGIN, DRAWN, END, GENERATED, build_site, draw, write_site
 from resbench.suite.expand import DataChoice
-from resbench.suite.load import load_tier, suite_folder, suite_names
+from resbench.suite.load import load_tier, suite_names
 from tests import factory
 from tests.cli.invoke import invoke
 from tests.committed import changed, copy_of
 from tests.factory import JPEG, plant, suite_under
+from tests.mini import edited_suite
 
 SUITE = "table4_noise"
 README = f"# Ours\n\n{BEGIN}\nstale words\n{END}\n\nrest\n"
@@ -285,9 +286,8 @@ def test_nothing_outside_the_folder_is_touched_but_a_readme_with_marks(
 def test_a_site_of_named_suites_has_their_pages_and_counts_their_runs_alone(
     site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = tmp_path / "own.yaml"
-    text = (suite_folder() / f"{SUITE}.yaml").read_text()
-    path.write_text(text.replace(f"name: {SUITE}\n", "name: own\n").replace("30%", "30 %"))
+    changes = {f"name: {SUITE}\n": "name: own\n", "30%": "30 %"}
+    path = edited_suite(tmp_path / "own.yaml", SUITE, changes)
     pages = tmp_path / "pages"
     where = ("--results", site.results, "--site", pages)
     assert invoke(capsys, "report", path, "table3_mask", *where).code == 0

@@ -207,6 +207,25 @@ def test_a_claim_stands_at_its_effect_with_its_interval(results: Path) -> None:
     assert list(published) == [pytest.approx(0.96)]  # type: ignore[arg-type]
 
 
+def test_a_claim_of_ours_says_so_and_sizes_are_in_no_figure_of_claims(
+    results: Path, tmp_path: Path
+) -> None:
+    sizes, expanded = judged(results, "mechanism"), suite_under("optimizer")
+    assert any(claim.has_runs for claim in sizes.claims)
+    assert figures.claims({"near": [sizes]}) is None
+    for cell, error in (("adam/lr-1e-4", 20.0), ("nesterov-sgd/lr-1e-4", 21.0)):
+        plant(tmp_path, expanded, cell, 1, test=[50.0, error])
+    plant(tmp_path, expanded, "nesterov-sgd/lr-1e-1", 1, test=[50.0, 22.0])
+    table = judged(tmp_path, "optimizer")
+    figure = figures.claims({"near": [table, sizes]})
+    assert figure is not None
+    assert "Claims about errors" in texts(figure)
+    shown = [" ".join(text.get_text().split()) for text in figure.axes[0].get_yticklabels()]
+    drawn = [claim.claim for claim in table.claims if claim.has_runs]
+    assert shown == [f"{claim.text.rstrip('.')}{' (ours)' * claim.ours}" for claim in drawn]
+    assert [claim.ours for claim in drawn] == [False, True]
+
+
 def test_claims_of_several_settings_share_a_figure_and_differ_in_marker(results: Path) -> None:
     mask, noise = judged(results, "table3_mask"), judged(results, NOISE)
     figure = figures.claims({"near": [noise], "far": [noise, mask]})

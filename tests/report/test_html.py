@@ -112,6 +112,28 @@ def test_links_within_the_page_and_popovers_lead_somewhere(made: tuple[Path, str
     assert set(targets) <= names
 
 
+def test_the_notes_of_a_table_are_those_of_its_own_suite() -> None:
+    """Also where suites share a part of the page, and where a suite has two tables."""
+
+    def noted(name: str) -> tuple[Block, ...]:
+        table = Table(("a", "b"), ((name, Number("1", 1.0, notes=(1, 2))),), "lr")
+        return table, Items((f"{name} one", f"{name} two"), numbered=True), table
+
+    folds = (Fold(name, noted(name)) for name in ("third", "fourth"))
+    blocks = (Heading(2, "first"), *noted("first"), Heading(2, "Without runs"), *folds)
+    text = page_of(*blocks)
+    notes = dict(re.findall(r'<li id="([^"]+)">\s*(\w+ \w+)', text))
+    links = re.findall(r'<th scope="row">(\w+).*?</th>.*?href="#(.*?)".*?href="#(.*?)"', text, re.S)
+    assert [name for name, *_ in links] == [n for n in ("first", "third", "fourth") for _ in "ab"]
+    for name, one, two in links:
+        assert [notes[one], notes[two]] == [f"{name} one", f"{name} two"]
+
+
+def test_two_numbered_lists_of_one_part_have_names_of_their_own() -> None:
+    text = page_of(Heading(2, "Tier"), *[Items(("a", "b"), numbered=True)] * 2)
+    assert len(set(re.findall(r'<li id="([^"]+)">', text))) == 4
+
+
 def test_a_measured_number_opens_its_seeds_their_runs_and_its_command(
     made: tuple[Path, str],
 ) -> None:

@@ -310,7 +310,7 @@ def published_and_measured(judged: JudgedTable) -> Figure | None:
 
 @_grid()
 def claims(settings: Mapping[str, Sequence[JudgedTable]]) -> Figure | None:
-    """Draw the effect of every claim with runs next to the published one, by setting."""
+    """Draw the effect of every claim about errors next to the published one, by setting."""
     found: dict[tuple[str, int], dict[str, JudgedClaim]] = {}
     for name, tables in settings.items():
         for table in tables:
@@ -345,8 +345,9 @@ def claims(settings: Mapping[str, Sequence[JudgedTable]]) -> Figure | None:
             axes.plot(item.effect_pp, y, marker[name], gid=f"effect-{i}-{j}", **look)
         for value in {item.published_pp for item in row.values()} - {None}:
             axes.plot(value, i, gid=f"published-{i}", **_PUBLISHED)
-    claimed = [next(iter(row.values())).claim.text.rstrip(".") for row in rows]
-    _name_rows(axes, [_wrapped(text, 52) for text in claimed])
+    claimed = [next(iter(row.values())).claim for row in rows]
+    said = [f"{claim.text.rstrip('.')}{' (ours)' if claim.ours else ''}" for claim in claimed]
+    _name_rows(axes, [_wrapped(text, 52) for text in said])
     # an interval from two seeds may be far wider than all effects: it runs off
     reach = 1.8 * max(
         max(abs(item.effect_pp or 0.0), abs(item.published_pp or 0.0)) for item in judged
@@ -358,7 +359,7 @@ def claims(settings: Mapping[str, Sequence[JudgedTable]]) -> Figure | None:
     few = any(item.n < MIN_SEEDS for item in judged)
     hollow = f" Hollow: fewer than {MIN_SEEDS} seeds." if few else ""
     what = f"{where}. Effect and 95% interval over runs.{hollow}"
-    _head(figure, "Claims of the sources", what)
+    _head(figure, "Claims about errors", what)
     return figure
 
 

@@ -105,7 +105,7 @@ def draw(found: Report, *, claims: bool = True) -> dict[tuple[str, str], tuple[F
             and (figure := make(table, found.results)) is not None
         )
     if claims and (figure := figures.claims(found.by_setting)) is not None:
-        alt = "Effects of the claims, published and measured, as in the table of claims"
+        alt = "Effects of the claims about errors, published and measured, from the table of claims"
         drawn[ALL] = (Figure("figures/claims.svg", alt, figures.svg(figure)),)
     shown = found.headline
     if shown is not None and (figure := figures.published_and_measured(shown)) is not None:

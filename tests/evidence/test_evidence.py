@@ -15,11 +15,14 @@ from typing import Any
 import pytest
 from msgspec import to_builtins
 
+from resbench.stats.multiplicity import ALPHA
+from resbench.stats.power import detectable
 from resbench.store.atomic import dump_json
 from resbench.store.layout import RunFolder, is_marked, open_for_writing
 from resbench.store.records import read_record
 from resbench.store.scan import scan
 from resbench.store.verify import verify_run
+from resbench.suite.load import load_suite
 from resbench.suite.spec import RunSpec, plain_to
 
 from ..committed import ROOT, committed
@@ -60,6 +63,30 @@ def test_the_table_of_what_masks_do_is_what_the_records_say(shipped: Path) -> No
             assert expected[-1] == ""
             expected[-2:] = ["", "diverged"]
         assert [cell.strip() for cell in cells.split("|")] == expected
+
+
+def test_what_the_plan_can_detect_and_the_errors_it_names_are_those_computed(shipped: Path) -> None:
+    page = " ".join((ROOT / "docs" / "evidence.md").read_text().split())
+    for tests, said in (
+        (7, "a difference of {:.2f} pp with power 0.8; with 1 pp, one of {:.2f} pp."),
+        (5, "For a family of five, {} it is {:.2f} and {:.2f} pp."),
+    ):
+        found = [detectable(3, sd * math.sqrt(2), 2, alpha=ALPHA / tests) for sd in (0.5, 1.0)]
+        which = ["the claims that the sources make in part 1,"] if tests == 5 else []
+        assert said.format(*which, *found) in page
+    suite = load_suite("table1_arl_vs_nal").suite
+    assert [claim.ours for claim in suite.claims].count(False) == 5
+    assert len(suite.claims) == 7
+    runs = [run for run in scan(shipped).records.values() if run.context["tier"] == "cpu"]
+    means = {}
+    for learning in ("nal", "arl"):
+        for network in (56, 92, 128):
+            name = ["table1_arl_vs_nal", f"attention-{network}/{learning}"]
+            own = [run for run in runs if name in run.context["cells"] and run.spec["seed"] <= 3]
+            errors = [run.result.test_top1_err or math.nan for run in own]
+            means[learning, network] = sum(errors) / len(errors)
+    said = "mean test errors are {:.1f}, {:.1f} and {:.1f} %, against {:.1f}, {:.1f} and {:.1f} %"
+    assert said.format(*means.values()) in page
 
 
 SHARE = "share of time in which workers had a run, 12 runs of 20 s"

@@ -12,6 +12,8 @@ from pathlib import Path
 CGROUP = Path("/proc/self/cgroup")
 MOUNT = Path("/sys/fs/cgroup")
 CPUINFO = Path("/proc/cpuinfo")
+JOB_VARIABLES = ("SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURM_JOB_ID")
+"""What Slurm tells a process of the job that it is in."""
 
 
 def cpu_name() -> str:
@@ -53,8 +55,8 @@ def cores() -> int:
 
 def slurm_job() -> str | None:
     """Return the number of the Slurm job that this process is in, as squeue writes it."""
-    array, index = (os.environ.get(f"SLURM_ARRAY_{name}_ID") for name in ("JOB", "TASK"))
-    return f"{array}_{index}" if array and index else os.environ.get("SLURM_JOB_ID")
+    array, index, job = map(os.environ.get, JOB_VARIABLES)
+    return f"{array}_{index}" if array and index else job
 
 
 def _quota(folder: Path) -> float | None:

@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -158,6 +159,11 @@ def test_a_wrong_executors_file_is_refused_with_its_place(text: str, tmp_path: P
     assert done.returncode == 2
     assert done.stderr
     assert all(line.startswith("executors.yaml:1:") for line in done.stderr.splitlines())
+
+
+def test_a_folder_whose_name_slurm_would_expand_is_taken_as_it_is(tmp_path: Path) -> None:
+    script = cluster.script(("run",), tmp_path / "50%a", 1, {})
+    assert f"#SBATCH --output={tmp_path}/50%%a/jobs/%A_%a.log" in script.splitlines()
 
 
 def test_without_slurm_one_line_says_so(tmp_path: Path) -> None:
@@ -418,6 +424,27 @@ def test_a_signal_to_local_workers_stops_them_cleanly(tmp_path: Path) -> None:
     assert "Left: mini arl seed 1." in (tmp_path / "results/jobs/local_0.log").read_text()
 
 
+@pytest.fixture
+def own_signals() -> Iterator[None]:
+    """Let a test that stays in this process set handlers of signals."""
+    before = {number: signal.signal(number, _fail) for number in STOP_SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("own_signals")
+def test_local_workers_inside_of_a_users_job_are_not_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    variables = ("SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID")
+    for name in variables:
+        monkeypatch.setenv(name, "7")
+    cluster.jobs_folder(tmp_path).mkdir()
+    assert cluster.run_here(f"test -z ${'$'.join(variables)}", 1, tmp_path) == 0
+
+
+@pytest.mark.usefixtures("own_signals")
 def test_a_signal_while_local_workers_start_reaches_each_once_and_starts_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -430,12 +457,7 @@ def test_a_signal_while_local_workers_start_reaches_each_once_and_starts_no_othe
 
     monkeypatch.setattr(subprocess, "Popen", start_and_stop)
     cluster.jobs_folder(tmp_path).mkdir()
-    before = {number: signal.signal(number, _fail) for number in STOP_SIGNALS}
-    try:
-        assert cluster.run_here("exec sleep 60", 2, tmp_path) == 128 + signal.SIGTERM
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    assert cluster.run_here("exec sleep 60", 2, tmp_path) == 128 + signal.SIGTERM
     assert len(list(cluster.jobs_folder(tmp_path).iterdir())) == 1
 
 

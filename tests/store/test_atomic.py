@@ -10,6 +10,7 @@ import pytest
 
 from resbench.errors import EnvironmentFault
 from resbench.store.atomic import (
+    UNSWEPT,
     append_line,
     atomic_file,
     dump_json,
@@ -142,9 +143,12 @@ def test_sweep_takes_temporaries_only_and_no_target_of_a_link(tmp_path: Path) ->
     target = tmp_path / "target"
     target.mkdir()
     (target / "precious").write_bytes(b"x")
-    (tmp_path / ".tmp-1-link").symlink_to(target)
-    sweep(tmp_path)
-    assert names(tmp_path) == ["record.json", "target"]
+    temporary_in(tmp_path).symlink_to(target)
+    (tmp_path / ".tmp-backup").mkdir()  # a user's own
+    with atomic_file(tmp_path / "runs.tar", UNSWEPT) as file:  # another process's, without the lock
+        file.write(b"x")
+        sweep(tmp_path)
+    assert names(tmp_path) == [".tmp-backup", "record.json", "runs.tar", "target"]
     assert names(target) == ["precious"]
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import re
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from resbench.errors import EnvironmentFault, UsageError
 from resbench.store.atomic import temporary_in
 from resbench.store.layout import RunFolder, is_marked, open_for_writing
+from resbench.store.locks import wait_lock
 from resbench.store.scan import scan
 from resbench.store.verify import verify_run
 from resbench.suite.schema import IDENTIFIER
@@ -76,6 +78,25 @@ def test_what_a_command_killed_in_its_probe_left_is_swept_by_the_next(tmp_path: 
     left.write_bytes(bytes(100))
     open_for_writing(tmp_path)
     assert not left.exists()
+
+
+def test_commands_that_start_at_once_take_no_probe_from_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_for_writing(tmp_path)
+    unlink, raced = os.unlink, list[str]()
+
+    def after_another_start(path: str, **options: int) -> None:
+        if not raced:
+            raced.append(path)
+            wait_lock(tmp_path).release()
+        unlink(path, **options)
+
+    # As on NFS, Lustre and GPFS, where a file without a name has one for a moment.
+    monkeypatch.setattr(tempfile, "_O_TMPFILE_WORKS", False)
+    monkeypatch.setattr(os, "unlink", after_another_start)
+    open_for_writing(tmp_path)
+    assert raced
 
 
 def test_runs_that_lost_their_marker_get_it_back(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from resbench.store import locks
 from resbench.store.layout import RunFolder, open_for_writing
 from resbench.store.locks import wait_lock
 from resbench.store.predictions import write_predictions
-from resbench.store.records import read_record, write_record
+from resbench.store.records import _record_hash, read_record, write_record
 from resbench.store.scan import scan
 from resbench.store.transfer import MANIFEST, merge, pack
 from resbench.store.verify import verify_run
@@ -187,7 +187,7 @@ def test_what_a_killed_merge_set_aside_is_put_back(here: Path) -> None:
     run = unfinished(here, 5, epochs=1)
     before = snapshot(run.path)
     run.path.rename(here / "runs" / f".aside-{run.path.name}")
-    leftover = here / "runs" / ".tmp-1-abcd" / "runs"
+    leftover = here / "runs" / ".tmp-1-abcdef01" / "runs"
     leftover.mkdir(parents=True)
     open_for_writing(here)
     assert snapshot(run.path) == before
@@ -394,6 +394,15 @@ def forge_record(members: Members) -> None:
     members[index] = (members[index][0], json.dumps(fields).encode())
 
 
+def forge_epochs(members: Members) -> None:
+    """Replace the epochs of a run by a line that is none, and make its record fit."""
+    epochs = b"{}\n"
+    put(3, epochs)(members)
+    fields = json.loads(members[1][1])
+    fields["files"]["metrics.jsonl"] = hashlib.sha256(epochs).hexdigest()
+    put(1, json.dumps(fields | {"record_hash": _record_hash(fields)}).encode())(members)
+
+
 def swap_records(members: Members) -> None:
     first, second = (m for m in members if m[0].name.endswith("record.json"))
     first[0].name, second[0].name = second[0].name, first[0].name
@@ -406,6 +415,8 @@ def swap_records(members: Members) -> None:
         (swap_records, "belongs to run", 2),
         (lambda members: members.pop(2), "spec.json next to it is missing", 1),
         (lambda members: members.pop(1), "the run is not finished", 1),
+        (forge_epochs, "metrics.jsonl:1: damaged", 1),
+        (put(4, b"{}\n"), "timing.jsonl:1: damaged", 1),
     ],
 )
 def test_forged_run_in_a_fitting_archive_is_refused_by_name(

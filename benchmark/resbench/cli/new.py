@@ -41,7 +41,7 @@ def command(folder: Path, networks: bool) -> None:
         raise UsageError(f"{folder}: exists and is not empty. Choose another name.")
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    from resbench.store.atomic import fault, temporary_in
+    from resbench.store.atomic import UNSWEPT, fault, temporary_in
     from resbench.suite.load import suite_folder
 
     templates = Environment(
@@ -53,7 +53,9 @@ def command(folder: Path, networks: bool) -> None:
         (template, place.format(paper=paper))
         for template, place in (PLACES | (OWN_NETWORKS if networks else {})).items()
     ]
-    made = temporary_in(folder.absolute().parent)  # a full disk must leave no half of a paper
+    made = temporary_in(
+        folder.absolute().parent, UNSWEPT
+    )  # a full disk must leave no half of a paper
     try:
         for template, place in places:
             schemas = os.path.relpath(suite_folder() / "schema", (folder / place).parent.resolve())

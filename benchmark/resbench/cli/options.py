@@ -15,7 +15,7 @@ from click.core import ParameterSource
 from resbench.errors import EnvironmentFault, UsageError
 from resbench.report.document import Document
 from resbench.report.render import FORMATS, render
-from resbench.store.atomic import fault, write_atomic
+from resbench.store.atomic import UNSWEPT, fault, write_atomic
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -90,7 +90,7 @@ def write_output(path: Path, data: bytes) -> None:
         target = Path(os.path.realpath(path))
     except OSError as error:
         raise fault(path, error) from error
-    write_atomic(target, data)
+    write_atomic(target, data, UNSWEPT)
 
 
 def is_plain(path: Path) -> bool:

@@ -26,7 +26,7 @@ from resbench.report.report_page import (
     report_document,
     suite_document,
 )
-from resbench.store.atomic import fault, read_file, write_atomic
+from resbench.store.atomic import UNSWEPT, fault, read_file, write_atomic
 from resbench.store.layout import RESULTS
 
 GENERATED = "<!-- Generated from records by `resbench report --site`: do not edit. -->"
@@ -170,5 +170,5 @@ def _refuse_to_overwrite(folder: Path, files: Iterable[str]) -> None:
 def _write(path: Path, content: bytes) -> bool:
     if read_file(path) == content:
         return False
-    write_atomic(path, content)
+    write_atomic(path, content, UNSWEPT)
     return True

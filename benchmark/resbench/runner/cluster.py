@@ -22,7 +22,7 @@ from pathlib import Path
 
 import resbench
 from resbench.errors import EnvironmentFault, UsageError
-from resbench.machine import slurm_job
+from resbench.machine import JOB_VARIABLES, slurm_job
 from resbench.process import PYTHON, STOP_SIGNALS
 from resbench.runner.plan import PlannedRun
 from resbench.words import one_line
@@ -77,7 +77,7 @@ def script(
         "chdir": str(results.resolve()),
         "job-name": NAME,
         "open-mode": "append",
-        "output": f"{jobs_folder(results)}/%A_%a.log",
+        "output": f"{jobs_folder(results)}".replace("%", "%%") + "/%A_%a.log",
         "requeue": None,
         "signal": f"B:USR1@{SIGNAL_S}",
         **options,
@@ -128,11 +128,17 @@ def submit(text: str, workers: int) -> list[str]:
 def run_here(text: str, workers: int, results: Path) -> int:
     """Run a script's jobs on this machine without Slurm; return the worst exit code."""
     processes, noted = [], note_signals()
+    # The job that this process may be in is the user's: no worker stops for it or requeues it.
+    env = {name: value for name, value in os.environ.items() if name not in JOB_VARIABLES}
     for i in range(workers):
         with open(jobs_folder(results) / f"local_{i}.log", "ab") as log:
             # In a session of its own: a second signal ends a worker at once.
             process = subprocess.Popen(
-                ("bash", "-c", text), stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+                ("bash", "-c", text),
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env=env,
             )
             processes.append(process)
         if noted:  # before they all are there to pass it on to

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 import stat
 from collections.abc import Iterator, Mapping
@@ -20,7 +21,10 @@ from typing import Any, BinaryIO
 from resbench.errors import EnvironmentFault, StorageFault
 
 TEMPORARY = ".tmp-"
-"""Start of every temporary name: ``.tmp-<pid>-<random>``."""
+"""Start of the temporary names in a folder whose lock is held: ``.tmp-<pid>-<random>``."""
+UNSWEPT = ".new-"
+"""Start of the others: no lock guards the file that a user asked for, so no sweep may take it."""
+_SWEPT = re.compile(rf"{re.escape(TEMPORARY)}\d+-[0-9a-f]{{8}}")
 
 _OF_THE_DISK = {
     errno.ENOSPC: "Free some space and run again: the last good state is kept.",
@@ -46,9 +50,9 @@ def fault(path: Path, error: OSError) -> EnvironmentFault:
     return kind(f"{path}: {error.strerror or error}. {advice}")
 
 
-def temporary_in(folder: Path) -> Path:
-    """Return a fresh temporary name in ``folder``, recognisable by :func:`sweep`."""
-    return folder / f"{TEMPORARY}{os.getpid()}-{os.urandom(4).hex()}"
+def temporary_in(folder: Path, prefix: str = TEMPORARY) -> Path:
+    """Return a fresh temporary name in ``folder``; by its prefix :func:`sweep` recognises it."""
+    return folder / f"{prefix}{os.getpid()}-{os.urandom(4).hex()}"
 
 
 def fsync_path(path: Path) -> None:
@@ -64,9 +68,9 @@ def fsync_path(path: Path) -> None:
 
 
 @contextmanager
-def atomic_file(path: Path) -> Iterator[BinaryIO]:
+def atomic_file(path: Path, prefix: str = TEMPORARY) -> Iterator[BinaryIO]:
     """Yield a file that becomes ``path`` when the block ends; on any error the old one stays."""
-    temporary = temporary_in(path.parent)
+    temporary = temporary_in(path.parent, prefix)
     try:
         with open(temporary, "xb") as file:
             yield file
@@ -82,15 +86,15 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
         raise
 
 
-def write_atomic(path: Path, data: bytes) -> None:
+def write_atomic(path: Path, data: bytes, prefix: str = TEMPORARY) -> None:
     """Replace ``path`` by ``data``; a kill at any moment leaves all of it or nothing."""
-    with atomic_file(path) as file:
+    with atomic_file(path, prefix) as file:
         file.write(data)
 
 
 def sweep(folder: Path) -> None:
     """Remove what killed writers left in ``folder``; only for its lock's holder."""
-    for path in [folder / name for name in os.listdir(folder) if name.startswith(TEMPORARY)]:
+    for path in [folder / name for name in os.listdir(folder) if _SWEPT.fullmatch(name)]:
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from resbench.errors import EnvironmentFault, UsageError
 from resbench.store.atomic import (
-    TEMPORARY,
+    UNSWEPT,
     dump_json,
     fault,
     fsync_path,
@@ -163,7 +163,7 @@ def open_for_writing(results: Path) -> None:
     try:
         results.mkdir(parents=True, exist_ok=True)
         marked = is_marked(results)  # nothing is written into the folder of another format
-        with tempfile.TemporaryFile(dir=results, prefix=TEMPORARY) as file:
+        with tempfile.TemporaryFile(dir=results, prefix=UNSWEPT) as file:
             file.write(_PROBE)
             file.flush()
             os.fsync(file.fileno())

@@ -23,6 +23,7 @@ from typing import Any
 
 from resbench.errors import EnvironmentFault, ResbenchError, UsageError
 from resbench.store.atomic import (
+    UNSWEPT,
     atomic_file,
     dump_json,
     fault,
@@ -32,7 +33,7 @@ from resbench.store.atomic import (
 )
 from resbench.store.layout import ASIDE, FORMAT, RUN_NAME, RunFolder, is_marked, open_for_writing
 from resbench.store.locks import try_lock
-from resbench.store.metrics import EpochTiming, read_epochs
+from resbench.store.metrics import EpochMetrics, EpochTiming, read_epochs
 from resbench.store.records import read_record
 from resbench.store.scan import run_names
 from resbench.words import one_line
@@ -90,7 +91,7 @@ def _write(out: Path, paths: list[Path]) -> None:
     named = {f"runs/{path.parent.name}/{path.name}": path for path in files}
     listed = {name: _digest(path.read_bytes()) for name, path in named.items()}
     with (
-        atomic_file(out) as file,
+        atomic_file(out, UNSWEPT) as file,
         tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar,
     ):
         add(MANIFEST, dump_json({"format": FORMAT, "files": listed}, indent=1).encode())
@@ -209,6 +210,7 @@ def _merge_one(results: Path, archive: Path, report: MergeReport) -> None:
 def _admit(staged: RunFolder, here: RunFolder) -> bool:
     """Move a sound run in and return True; False when it is here; raise Refused when it differs."""
     theirs = read_record(staged)
+    read_epochs(staged.metrics, EpochMetrics)
     read_epochs(staged.timing, EpochTiming)
     if not os.path.lexists(here.path):
         os.rename(staged.path, here.path)

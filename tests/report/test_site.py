@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from resbench.analysis.judge import Report, report
+from resbench.analysis.names import data_label
 from resbench.analysis.results import read_results
 from resbench.report.document import Document
 from resbench.report.render import render
@@ -104,17 +105,20 @@ def test_a_claim_is_shown_in_every_setting_that_can_decide_it_the_closest_first(
             for network, error in (("attention-92", 30.0), ("resnet-164", 31.0)):
                 error += 30 * (expanded is far) + seed / 10
                 plant(tmp_path, expanded, f"noise-{level}/{network}", seed, test=[error])
+    cpu, tiny = (f"tier {name} · {data_label(JPEG)}" for name in ("cpu", "tiny"))
     found, files = built(tmp_path)
     page = files["README.md"].decode()
     shown = [row.split("|") for row in page.splitlines() if "% label noise." in row]
     assert [(row[1].split()[4], row[7].strip(), row[-2].strip()) for row in shown] == [
-        ("10%", "3", f"{SUITE}, tier cpu"), ("10%", "3", f"{SUITE}, tier tiny"),
-        ("30%", "3", f"{SUITE}, tier tiny"), ("50%", "2", f"{SUITE}, tier cpu"),
+        ("10%", "3", f"{SUITE}, {cpu}"), ("10%", "3", f"{SUITE}, {tiny}"),
+        ("30%", "3", f"{SUITE}, {tiny}"), ("50%", "2", f"{SUITE}, {cpu}"),
     ]  # fmt: skip
-    assert list(found.by_setting) == ["tier cpu", "tier tiny"]
+    assert list(found.by_setting) == [cpu, tiny]
     readme = render(Document(tuple(readme_blocks(found, {}, "reports"))), "markdown")
     told = re.findall(
-        r"^- Attention-92 .* at (\d+%) label noise: .* in tier (\w+)\. ", readme, re.M
+        r"^- Attention-92 .* at (\d+%) label noise: .* in tier (\w+) · cifar10-jpeg75 ",
+        readme,
+        re.M,
     )
     assert sorted(told) == [("10%", "cpu"), ("30%", "tiny"), ("50%", "cpu")]
     assert "26 runs in 2 settings." in page
@@ -123,7 +127,7 @@ def test_a_claim_is_shown_in_every_setting_that_can_decide_it_the_closest_first(
 def test_runs_of_other_settings_are_told_apart_and_have_figures_of_their_own(
     tmp_path: Path,
 ) -> None:
-    alike = (DataChoice("cifar10", "mine", f"sha256:{digit * 64}") for digit in "12")
+    alike = (DataChoice("cifar10", f"mine-{digit * 4}", f"sha256:{digit * 64}") for digit in "12")
     settings: tuple[dict[str, Any], ...] = (
         {}, {"engine": "graph"}, {"engine": "graph+compile"},
         {"overrides": (("training.optim.lr", 0.05),)},
@@ -146,6 +150,22 @@ def test_runs_of_other_settings_are_told_apart_and_have_figures_of_their_own(
     assert len({name for found in figures for name in found}) == 6
 
 
+def test_a_suite_of_another_data_set_shares_the_setting_and_an_override_stands_in_its_name(
+    tmp_path: Path,
+) -> None:
+    cifar100 = suite_under("table2_depth", tier="cpu")
+    plant(tmp_path, cifar100, "attention-56/cifar100", 1, test=[60.0])
+    plant(tmp_path, suite_under("table3_mask", tier="cpu"), "local", 1, test=[30.0])
+    short = suite_under("mechanism", overrides=(("training.batch_size", 32),))
+    plant(tmp_path, short, "attention-56/arl", 1, test=[80.0])
+    plant(tmp_path, suite_under("mechanism"), "attention-56/arl", 1, test=[70.0])
+    assert list(built(tmp_path)[0].by_setting) == [
+        "suite mechanism's own setting",
+        "tier cpu",
+        "tier paper · --set training.batch_size=32",
+    ]
+
+
 def test_no_page_has_a_time_a_path_or_an_empty_place(site: Site) -> None:
     for page in site.reports.glob("*.md"):
         text = page.read_text()
@@ -158,13 +178,15 @@ def test_the_page_says_what_was_run_and_that_no_published_number_is_judged(site:
     text = site.page("README.md")
     assert "14 runs in 1 setting" in text
     assert "published setting: nothing here confirms or refutes any of 67 published errors" in text
-    assert "Tier cpu, on cifar10-jpeg75 (not the published data set): 14 runs, 4.9 dev" in text
+    assert "Tier cpu · cifar10-jpeg75 (not the published data set): 14 runs, 4.9 dev" in text
     said = "5 claims have runs: order at this stage of training 2, undecided 1. Setting: "
     assert f"{said}{load_tier('cpu')[0].title}." in text
     assert "published errors 0 have runs at the published setting" in text
     for verdict in ("✓", "↓", "↑", "replicated", "confirmed"):
         assert verdict not in text
-    far = r"networks are \d\d\.\d to \d\d\.\d % \(guessing gives 90 %\) in tier cpu; the published"
+    far = (
+        r"networks are \d\d\.\d to \d\d\.\d % \(guessing gives 90 %\) in tier cpu · cifar10-jpeg75 "
+    )
     for page in (text, (site.reports.parent / "README.md").read_text()):
         assert re.search(far, page)
 

@@ -46,6 +46,8 @@ class Setting:
     """The tier in words, or that the suite's own setting is not the published one."""
     changes: str
     """What the tier, or the suite's own setting, changes; empty at the source's setting."""
+    name: str
+    """In a sentence: what is usual is left out."""
     label: str
     """All of it in words."""
     published: bool
@@ -197,7 +199,7 @@ class Report:
     def by_setting(self) -> dict[str, list[JudgedTable]]:
         """The tables with runs by the setting's name, the closest to the source's first."""
         ordered = sorted(self.with_runs, key=lambda table: _closeness(table.setting))
-        return _grouped((self.name(table), table) for table in ordered)
+        return _grouped((table.setting.name, table) for table in ordered)
 
     @property
     def headline(self) -> JudgedTable | None:
@@ -209,16 +211,6 @@ class Report:
             and any(value.values for value in table.published_test_errors)
         ]
         return max(found, key=lambda table: len(table.runs), default=None)
-
-    def name(self, table: JudgedTable) -> str:
-        """Return what tells a table's setting from the others here: its tier if that suffices."""
-        setting, others = table.setting, [other.setting for other in self.with_runs]
-        if setting.tier == "own":
-            return f"suite {table.suite}'s own setting"
-        if len({other.id for other in others if other.schedule == setting.schedule}) == 1:
-            return setting.schedule
-        same = {other.id for other in others if other.label == setting.label}
-        return setting.label if len(same) == 1 else f"{setting.label} {setting.id}"
 
     def claims(self, *, closest: bool = False) -> Iterator[tuple[JudgedTable, JudgedClaim]]:
         """Yield every claim with runs, as judged in each setting with enough seeds to decide it.
@@ -308,6 +300,7 @@ def _setting(table: TableRuns) -> Setting:
         max(map(images_seen, specs), default=0),
         schedule,
         changes,
+        names.setting_name(expanded, data),
         label,
         as_published(context) and keeps,
     )

@@ -75,6 +75,23 @@ def setting_label(expanded: Expanded, seen: Iterable[DataChoice] = ()) -> str:
     return " · ".join(filter(None, parts))
 
 
+def setting_name(expanded: Expanded, seen: Iterable[DataChoice]) -> str:
+    """Return a setting in a sentence: the tier, and whatever is not usual of the rest.
+
+    All suites that were run alike share it, whichever published data sets they use.
+    """
+    context, schedule = expanded.context, schedule_label(expanded)
+    if schedule == OWN_SETTING:
+        schedule = f"suite {expanded.loaded.suite.name}'s own setting"
+    unusual = [
+        context.precision if context.precision != "fp32" else "",
+        f"{context.engine} engine" if context.engine != "eager" else "",
+        *(data_label(choice) for choice in seen if not choice.published),
+        set_label(context.overrides),
+    ]
+    return " · ".join(filter(None, [schedule, *unusual]))
+
+
 def cell_labels(loaded: Loaded, cell: CellRuns) -> dict[str, str]:
     """Return the labels of a cell's levels by axis, the row's first."""
     suite, levels = loaded.suite, cell.cell.levels

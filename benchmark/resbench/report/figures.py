@@ -298,7 +298,7 @@ def published_and_measured(judged: JudgedTable) -> Figure | None:
         axes.set_xlim(-0.5, len(rows) - 0.5)
         axes.grid(axis="x", visible=False)
         axes.margins(y=0.15)
-    setting = judged.setting.changes or judged.setting.schedule
+    setting = ": ".join(filter(None, (judged.setting.name, judged.setting.changes)))
     cited = f"{judged.sources[0].title}, {judged.sources[0].where}"
     left.set(title=f"Published\n{_wrapped(cited, 60)}", ylabel="test error (%)")
     right.set(title=f"Measured, on a scale of its own: every run, and the mean\n"

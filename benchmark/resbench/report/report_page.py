@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from resbench.analysis.claims import JudgedClaim
 from resbench.analysis.judge import JudgedTable, Report
-from resbench.analysis.names import SPLITS, data_label, listed
+from resbench.analysis.names import SPLITS, listed
 from resbench.analysis.rows import cell_rows
 from resbench.analysis.values import ValueKind
 from resbench.datasets import DATA_SETS
@@ -103,9 +103,7 @@ def readme_blocks(report: Report, figures: Figures, folder: str) -> list[Block]:
     said += f": {_verdicts(claim for _, claim in claims)}." if claims else "."
     blocks: list[Block] = [Paragraph([Strong("What the runs show."), said, _elsewhere(report)])]
     claims.sort(key=_interest)
-    blocks += (
-        [Items([_claim_line(report, *pair) for pair in claims[:MOST_CLAIMS]])] if claims else []
-    )
+    blocks += [Items([_claim_line(*pair) for pair in claims[:MOST_CLAIMS]])] if claims else []
     blocks += _settings(report, [table for table, _ in claims])
     blocks += _how_far(report, claims)
     for drawn in figures.get(README, ()):
@@ -138,7 +136,7 @@ def _verdicts(claims: Iterable[JudgedClaim]) -> str:
     return listed(f"{word} {kinds[word]}" for word in words if kinds[word])
 
 
-def _claim_line(report: Report, table: JudgedTable, claim: JudgedClaim) -> Prose:
+def _claim_line(table: JudgedTable, claim: JudgedClaim) -> Prose:
     """Return what became of a claim: verdict, effect, interval, number of runs, setting."""
     known = f", 95 % interval {text.amounts(claim, claim.interval)}" if claim.look else ""
     unit = "" if claim.claim.metric in SIGNAL_METRICS else " pp"
@@ -149,7 +147,7 @@ def _claim_line(report: Report, table: JudgedTable, claim: JudgedClaim) -> Prose
     return (
         f"{claim.claim.text.rstrip('.')}: ",
         Strong(text.CLAIMS[claim.verdict].text),
-        f" in {report.name(table)}. Measured {text.amount(claim, claim.effect_pp)}{unit}{known}, "
+        f" in {table.setting.name}. Measured {text.amount(claim, claim.effect_pp)}{unit}{known}, "
         f"{seeds}; {source}.",
     )
 
@@ -181,7 +179,7 @@ def _elsewhere(report: Report) -> str:
 
 def _settings(report: Report, tables: Iterable[JudgedTable]) -> Iterator[Paragraph]:
     """Yield what the settings of these tables are, away from the published one."""
-    changes = {report.name(table): table.setting.changes for table in tables}
+    changes = {table.setting.name: table.setting.changes for table in tables}
     if said := [f"{text.sentence(name)}: {what}." for name, what in changes.items() if what]:
         yield Paragraph(" ".join(said))
 
@@ -190,7 +188,8 @@ def _setting_line(name: str, tables: Sequence[JudgedTable]) -> Prose:
     """Return what a setting is, what was run in it, and the verdicts on its claims."""
     runs = {key: run for table in tables for key, run in table.runs.items()}
     hours = sum(run.total_s for run in runs.values()) / 3600
-    data = listed(dict.fromkeys(data_label(c) for table in tables for c in table.setting.data))
+    own = {choice.label for table in tables for choice in table.setting.data if choice.published}
+    data = f", on {listed(sorted(own))}" if own else ""  # the name has all others
     changes = tables[0].setting.changes
     asked = sum(len(table.claims) for table in tables)
     judged = [claim for table in tables for claim in table.claims if claim.has_runs]
@@ -199,7 +198,7 @@ def _setting_line(name: str, tables: Sequence[JudgedTable]) -> Prose:
         known = f"{len(judged)} of {count(asked, 'claim')} {'has' if asked == 1 else 'have'} runs"
         with_runs = known if asked else "no claims"
     said: list[Part] = [
-        f"{text.sentence(name)}, on {data}: {count(len(runs), 'run')}, {hours:.1f} device hours; "
+        f"{text.sentence(name)}{data}: {count(len(runs), 'run')}, {hours:.1f} device hours; "
         f"{with_runs}"
     ]
     for verdict, n in Counter(text.CLAIMS[claim.verdict] for claim in judged).items():
@@ -226,7 +225,7 @@ def _suites_table(report: Report, *, links: bool) -> Table:
         waiting = f"{len(table.claims)} not run" if table.claims else ""
         rows.append([
             *([Link(table.suite, f"{table.suite}.md"), table.title] if links else [table.suite]),
-            report.name(table) if table.has_runs else "",
+            table.setting.name if table.has_runs else "",
             f"{len(table.runs)}/{asked}" if table.trained else "counted",
             listed(signs),
             _verdicts(claim for claim in table.claims if claim.has_runs) or waiting,
@@ -240,7 +239,8 @@ def _claims(
 ) -> list[Block]:
     several = len(report.by_setting) > 1
     suites = [
-        f"{table.suite}, {report.name(table)}" if several and table.setting.tier != "own"
+        f"{table.suite}, {table.setting.name}"
+        if several and table.setting.name != f"suite {table.suite}'s own setting"
         else table.suite
         for table, _ in claims
     ]  # fmt: skip
@@ -252,7 +252,7 @@ def _how_far(
 ) -> Iterator[Paragraph]:
     """Yield how far the networks behind claims have come, away from the published setting."""
     far = dict.fromkeys(
-        report.name(table)
+        table.setting.name
         for table, claim in claims
         if not table.setting.published and claim.claim.metric not in SIGNAL_METRICS
     )

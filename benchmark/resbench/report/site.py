@@ -83,7 +83,7 @@ def draw(found: Report, *, claims: bool = True) -> dict[tuple[str, str], tuple[F
     """Return the figures of a report; that of the claims only where a format does not draw them."""
     drawn: dict[tuple[str, str], tuple[Figure, ...]] = {}
     for table in found.with_runs:
-        setting, name = table.setting, found.name(table)
+        setting = table.setting
         # one figure for the same runs: that of the table with most of them
         others = (other.runs.keys() for other in found.with_runs)
         shown_elsewhere = any(table.runs.keys() < keys for keys in others)
@@ -97,7 +97,7 @@ def draw(found: Report, *, claims: bool = True) -> dict[tuple[str, str], tuple[F
         drawn[table.suite, setting.id] = tuple(
             Figure(
                 f"{stem}-{kind}.svg",
-                f"{what}: {table.suite}, {name}. {figures.ends(table)}",
+                f"{what}: {table.suite}, {setting.name}. {figures.ends(table)}",
                 figures.svg(figure),
             )
             for kind, (what, make) in kinds.items()
@@ -109,7 +109,7 @@ def draw(found: Report, *, claims: bool = True) -> dict[tuple[str, str], tuple[F
         drawn[ALL] = (Figure("figures/claims.svg", alt, figures.svg(figure)),)
     shown = found.headline
     if shown is not None and (figure := figures.published_and_measured(shown)) is not None:
-        alt = f"{shown.title}: published and measured, {found.name(shown)}. "
+        alt = f"{shown.title}: published and measured, {shown.setting.name}. "
         alt += figures.ends(shown)
         drawn[README] = (Figure("figures/headline.svg", alt, figures.svg(figure)),)
     return drawn

@@ -106,7 +106,7 @@ const tableOf = (row) => row.parentElement.querySelector(".group")?.textContent.
 // ends; a table that has no name is below the name of its setting.
 const kinds = [
   (row) => row.querySelector(".verdict").textContent,
-  (row) => tableOf(row).split(", ").at(-1),
+  (row) => tableOf(row).replace(/^[^,]*, /, ""),
 ];
 if (forests.length) {
   const bar = made("div", { className: "filter" });

@@ -155,6 +155,20 @@ def test_what_is_published_is_read_once(published: Path, monkeypatch: pytest.Mon
     np.testing.assert_array_equal(load(source).train_images, images.train_images)
 
 
+@pytest.mark.parametrize("where", ["packed", "unpacked", f"packed/{FILENAME}"])
+def test_a_file_is_checked_although_the_cache_has_the_published_images(
+    published: Path, tmp_path: Path, where: str
+) -> None:
+    loaded("cifar10", tmp_path / where)
+    for path in (published / FILENAME, tmp_path / "unpacked" / FOLDER / "data_batch_3"):
+        path.write_bytes(path.read_bytes()[:-1] + b"?")
+    with pytest.raises(EnvironmentFault, match="not the published cifar10"):
+        loaded("cifar10", tmp_path / where)
+    (tmp_path / "nonsense.txt").write_text("no archive")
+    with pytest.raises(EnvironmentFault, match=r"nonsense\.txt: not the published cifar10"):
+        loaded("cifar10", tmp_path / "nonsense.txt")
+
+
 class Quiet(SimpleHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None:
         pass

@@ -1,4 +1,5 @@
 import dataclasses
+import hashlib
 import json
 import logging
 import os
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resbench.data import parquet
+from resbench.data import parquet, sources
 from resbench.data.cache import cache_dir
 from resbench.data.sources import data_dir, identify, load, parse_locations
 from resbench.datasets import DATA_SETS
@@ -107,6 +108,26 @@ def test_folder_is_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert again.fingerprint == expected.fingerprint
     np.testing.assert_array_equal(again.train_images, in_order(*make_images(10, 4))[0])
     assert again.class_names == expected.class_names
+
+
+def test_files_are_read_again_only_after_a_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locations = {"cifar10": make_parquet_folder(tmp_path / "made")}
+    path, reads = tmp_path / "made" / ONE, list[str]()
+    digest = hashlib.file_digest
+    monkeypatch.setattr(hashlib, "file_digest", lambda *a: reads.append("") or digest(*a))
+    first = identify("cifar10", locations)
+    assert (identify("cifar10", locations), len(reads)) == (first, 6), "changed a moment ago"
+    monkeypatch.setattr(sources, "SETTLED_S", -60.0)
+    for _ in range(3):
+        assert identify("cifar10", locations) == first
+    assert len(reads) == 9
+    times, content = path.stat(), path.read_bytes()
+    path.write_bytes(content[:-1] + b"?")
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    with pytest.raises(EnvironmentFault, match="not a readable Parquet file"):
+        identify("cifar10", locations)
 
 
 def test_damaged_cache_is_noticed_and_replaced(tmp_path: Path) -> None:

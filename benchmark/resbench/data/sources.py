@@ -1,7 +1,7 @@
 """Which data set a name means on this machine, and loading it.
 
-:func:`identify` imports neither numpy nor a decoder where the cache has the answer, so that a plan
-takes milliseconds and needs no data; :func:`load` checks the bytes and decodes them.
+:func:`identify` imports neither numpy nor a decoder where the cache has the answer, and reads no file
+that it has seen before, so that a plan takes milliseconds and needs no data.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import hashlib
 import os
 import pkgutil
 import re
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,9 @@ from resbench.suite.expand import DataChoice
 
 if TYPE_CHECKING:
     from resbench.data.images import Images
+
+SETTLED_S = 2.0
+"""A file that has changed since may change again without another time: some clocks are coarse."""
 
 
 @dataclass(frozen=True)
@@ -234,21 +238,42 @@ def _is_archive(known: DataSet, path: Path) -> bool:
 
 def _source(known: DataSet, path: Path, called: str) -> Source:
     """Return the source of existing files, which the user calls so."""
-    published = Source(known.name, known.name, known.id, path)
-    if _is_archive(known, path):
-        return published  # what is not the published archive is refused when it is read
-    key = f"{known.name}-{_digest(path)}"
-    fingerprint = cache.read_fingerprint(key)
+    fingerprint = _fingerprint(known, path)
+    if fingerprint == known.fingerprint:
+        return Source(known.name, known.name, known.id, path)
+    # No other content, and not the published one, has this label.
+    stem = re.sub(r"[^a-z0-9_-]+", "-", called.lower()).strip("-_")[:48] or known.name
+    return Source(known.name, f"{stem}-{fingerprint[:4]}", f"sha256:{fingerprint}", path)
+
+
+def _fingerprint(known: DataSet, path: Path) -> str:
+    """Return the fingerprint of the images in existing files.
+
+    The cache has it by when the files were last changed, and by their content.
+    """
+    files = _files(known, path)
+    stamp = _stamp(files)
+    unchanged = None if stamp is None else f"{known.name}-{stamp}"
+    if unchanged and (fingerprint := cache.read_fingerprint(unchanged)):
+        return fingerprint
+    same = f"{known.name}-{_digest(files)}"
+    fingerprint = cache.read_fingerprint(same)
     if fingerprint is None:
         images = _decode(known, path)
         fingerprint = images.fingerprint
         cache.write_images(images)
-        cache.write_fingerprint(key, fingerprint)
-    if fingerprint == known.fingerprint:
-        return published
-    # No other content, and not the published one, has this label.
-    stem = re.sub(r"[^a-z0-9_-]+", "-", called.lower()).strip("-_")[:48] or known.name
-    return Source(known.name, f"{stem}-{fingerprint[:4]}", f"sha256:{fingerprint}", path)
+        cache.write_fingerprint(same, fingerprint)
+    if unchanged:
+        cache.write_fingerprint(unchanged, fingerprint)
+    return fingerprint
+
+
+def _files(known: DataSet, path: Path) -> dict[str, list[Path]]:
+    """Return the files of a source, by the part of the data set that they are."""
+    if not _is_archive(known, path):
+        return parquet_files(path)
+    parts = [path] if path.is_file() else sorted(filter(Path.is_file, path.iterdir()))
+    return {part.name: [part] for part in parts}
 
 
 def _decode(known: DataSet, path: Path | None) -> Images:
@@ -267,18 +292,33 @@ def _decode(known: DataSet, path: Path | None) -> Images:
     return read_parquet(known, path, parquet_files(path))
 
 
-def _digest(folder: Path) -> str:
-    """Return a sha256 over the digests of a folder's Parquet files, train before test.
+def _stamp(files: Mapping[str, Sequence[Path]]) -> str | None:
+    """Return a sha256 that another change of the files would change; None if the last is too new.
 
-    Raises EnvironmentFault if two are the same.
+    Nobody can set the time of a change (ctime) back, as copying tools do with that of the content.
+    """
+    total, newest = hashlib.sha256(), 0.0
+    for part, paths in files.items():
+        for path in paths:
+            stat = path.stat()
+            newest = max(newest, stat.st_mtime, stat.st_ctime)
+            times = (stat.st_mtime_ns, stat.st_ctime_ns)
+            total.update(repr((part, stat.st_dev, stat.st_ino, stat.st_size, *times)).encode())
+    return total.hexdigest() if newest < time.time() - SETTLED_S else None
+
+
+def _digest(files: Mapping[str, Sequence[Path]]) -> str:
+    """Return a sha256 over the digests of files, in their order.
+
+    Raises EnvironmentFault if two Parquet files are the same.
     """
     total, seen = hashlib.sha256(), dict[bytes, Path]()
-    for split, paths in parquet_files(folder).items():
+    for part, paths in files.items():
         for path in paths:
             with path.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").digest()
-            if digest in seen:
+            if digest in seen and path.suffix == ".parquet":
                 raise EnvironmentFault(f"{path}: the same file as {seen[digest].name}. Remove one.")
             seen[digest] = path
-            total.update(split.encode() + digest)
+            total.update(part.encode() + digest)
     return total.hexdigest()

@@ -182,6 +182,9 @@ def test_a_tier_without_a_line_for_a_family_is_found(tmp_path: Path, capsys: Cap
     tier.write_text(f"{head}families: {{wang2017: {{}}}}\n")
     assert invoke(capsys, "validate", path).code == 0
     assert "unknown tier 'half'" in invoke(capsys, "plan", "smoke", "--tier", "half").err
+    few = "set: {data.train_images: 30}\nfamilies: {wang2017: {training.batch_size: 64}}\n"
+    tier.write_text(f"{head}{few}")
+    assert "64 is more than the 30 training images" in invoke(capsys, "validate", path).err
 
 
 def test_a_folder_stands_for_the_files_in_it(tmp_path: Path, capsys: Capture) -> None:

@@ -34,7 +34,7 @@ def check_suite(name: str) -> dict[str, int]:
     for name in tier_files(file):
         tier = load_tier(name, file)
         if own <= tier[0].families.keys():  # the shipped tiers cannot know a user's networks
-            expand(loaded, replace(expanded.context, tier=name), tier)
+            check_fit(expand(loaded, replace(expanded.context, tier=name), tier).cells)
     suite = loaded.suite
     trained = [cell for cell in expanded.cells if cell.spec is not None]
     return {

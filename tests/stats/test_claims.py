@@ -123,6 +123,19 @@ def test_fewer_than_three_seeds_decide_nothing_and_lean_nowhere(n: int) -> None:
     assert (verdict.effect_pp or 0) > 40
 
 
+def test_before_a_look_the_seeds_that_all_arms_have_are_compared() -> None:
+    """The mean of three runs against one may have the opposite sign."""
+    a, b = arm("a", 35.0, 36.5, 36.7), arm("b", 35.5)
+    found = judged("<", [a, b])
+    assert (found.verdict, found.look, found.n) == ("undecided", 0, 1)
+    assert (found.effect_pp, found.superiority) == (pytest.approx(0.5), 1.0)
+    late = judged("<", [arm("a", 35.0, 90.0, diverged=[2]), b])
+    assert (late.effect_pp, late.diverged, late.diverged_later) == (pytest.approx(0.5), {}, {})
+    apart = judged("<", [a.only([1]), arm("b", 9.0, 35.5).only([2])])
+    assert (apart.verdict, apart.n, apart.missing) == ("undecided", 0, ())
+    assert (apart.effect_pp, apart.superiority) == (None, None)
+
+
 def test_an_arm_without_a_run_is_named() -> None:
     verdict = judged("<", [arm("a", *ARL), Arm("b", (), ())])
     assert (verdict.verdict, verdict.missing) == ("not_run", ("b",))

@@ -74,7 +74,7 @@ class ClaimVerdict:
     verdict: ClaimKind
     at_published_setting: bool
     n: int
-    """Runs of the smallest arm, also those after the look."""
+    """Seeds that every arm has, also those after the look; before one, all numbers are of these."""
     look: int
     """Seeds an arm that the verdict stands on; 0 while there are too few."""
     published_pp: float | None
@@ -143,7 +143,7 @@ class _Evidence:
     look: int
     waiting: Waiting
     arms: Mapping[str, Arm]
-    """All arms of the suite, with the runs of the look alone."""
+    """All arms of the suite, with the runs of the look alone; before one, of the shared seeds."""
     steps: Sequence[Step]
     tests: Sequence[Tested]
     """Of every step."""
@@ -151,7 +151,7 @@ class _Evidence:
 
     @property
     def missing(self) -> tuple[str, ...]:
-        return tuple(cell for cell in self.question.claim.cells if not self.arms[cell].n)
+        return tuple(cell for cell in self.question.claim.cells if not self.question.arms[cell].n)
 
     @property
     def hidden(self) -> float:
@@ -160,6 +160,8 @@ class _Evidence:
     @property
     def later(self) -> dict[str, int]:
         """How many runs after the look diverged, by cell."""
+        if not self.look:
+            return {}
         whole, cells = self.question.arms, self.question.claim.cells
         late = {cell: len(whole[cell].diverged - self.arms[cell].diverged) for cell in cells}
         return {cell: runs for cell, runs in late.items() if runs}
@@ -188,14 +190,22 @@ def _judge_family(questions: Sequence[Question]) -> list[ClaimVerdict]:
 
 def _evidence(q: Question) -> _Evidence:
     look, waiting = complete_look([q.arms[cell] for cell in q.claim.cells], q.seeds)
-    # What came after the look is in none of its numbers, so that they stay what they are.
-    arms = {cell: arm.only(q.seeds[:look]) if look else arm for cell, arm in q.arms.items()}
+    # What came after the look is in none of its numbers, so that they stay what they are. Before
+    # one, arms of unequal numbers would differ by luck of seeds.
+    seeds = q.seeds[:look] if look else _shared_seeds(q)
+    arms = {cell: arm.only(seeds) for cell, arm in q.arms.items()}
     steps, alike = steps_of(q.claim), q.claim.operator == "~"
     tests = [
         put_to_test([arms[cell] for cell in step.arms], step.weights, arms.values(), alike=alike)
         for step in steps
     ]
     return _Evidence(q, look, waiting, arms, steps, tests, _sides(q, tests, decides=look > 0))
+
+
+def _shared_seeds(q: Question) -> list[int]:
+    """Return the seeds that every arm of the claim has."""
+    first, *others = (q.arms[cell].seeds for cell in q.claim.cells)
+    return [seed for seed in first if all(seed in seeds for seeds in others)]
 
 
 def _sides(q: Question, tests: Sequence[Tested], *, decides: bool) -> tuple[_Side, _Side, _Side]:
@@ -282,7 +292,7 @@ def _verdict(e: _Evidence, adjusted: Sequence[float | None], claims: int) -> Cla
     q, (kind, side) = e.question, _kind(e, adjusted)
     cells, step, found = q.claim.cells, e.steps[side.step], e.tests[side.step].estimate
     picked = [e.arms[cell] for cell in step.arms]
-    is_pair = len(picked) == 2 and not e.missing
+    is_pair = len(picked) == 2 and all(arm.n for arm in picked)
     interval = found.interval()
     known = e.look > 0 and math.isfinite(interval[0])  # one of two runs would mislead
     published = q.published[side.step] if q.published else None
@@ -294,7 +304,7 @@ def _verdict(e: _Evidence, adjusted: Sequence[float | None], claims: int) -> Cla
     return ClaimVerdict(
         verdict=kind,
         at_published_setting=q.at_published_setting,
-        n=min(q.arms[cell].n for cell in cells),
+        n=len(_shared_seeds(q)),
         look=e.look,
         published_pp=published,
         published_z=_published_z(q, step, found, published),

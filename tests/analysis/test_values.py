@@ -96,6 +96,18 @@ def test_a_value_has_what_is_published_what_is_measured_and_their_difference(ben
     assert found.verdict == "replicated"
 
 
+def test_a_difference_is_of_the_shown_mean_unless_a_verdict_rests_on_a_look(bench: Bench) -> None:
+    bench.make(ARL, 5.4, 5.5, 5.6, 8.5)
+    found = bench.value(ARL)
+    assert (found.verdict, found.difference) == ("replicated", pytest.approx(0.0))
+    assert "Not counted: 1 run after this look." in value_sentence(found)
+    bench.make(ARL, 15.0, 15.1, 15.2, 20.7, context={"tier": "cpu"})
+    table = fill(load_suite(str(bench.file)), read_results(bench.results))[1]
+    (other,) = (v for v in judge_values(table) if v.cell == ARL and v.is_error and v.number)
+    assert (other.verdict, other.look) == ("not_comparable", 3)
+    assert (other.mean, other.difference) == pytest.approx((16.5, 11.0))
+
+
 @pytest.mark.parametrize(
     ("errors", "kind"),
     [

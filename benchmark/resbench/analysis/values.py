@@ -54,7 +54,7 @@ class JudgedValue:
     mean: float | None = None
     sd: float | None = None
     difference: float | None = None
-    """Of the runs of the look, where there is one."""
+    """Of the runs of the look, where a verdict rests on it; else the mean minus the published."""
     interval: tuple[float, float] | None = None
     """At 95 %, for what is published: one new run, or the median of as many as its source took.
     Widened by the rounding of the published number."""
@@ -173,7 +173,8 @@ def _judge_error(
     elif reasons:
         verdict = "not_comparable"
     interval, difference = found.interval, found.difference
-    if value.mean is not None and (arm.diverged or not found.look):  # no verdict rests on it
+    rests = found.look and verdict != "not_comparable" and not arm.diverged
+    if value.mean is not None and not rests:
         difference = value.mean - float(value.number or "nan")
     known = found.look > 0 and math.isfinite(interval[0])
     return replace(

@@ -12,11 +12,13 @@ from resbench.analysis.claims import JudgedClaim, judge_claims
 from resbench.analysis.judge import report
 from resbench.analysis.results import read_results
 from resbench.analysis.tables import fill
-from resbench.report.text import amount, claim_sentence
+from resbench.report.text import amount, claim_sentence, deciding_p, p_value, published_evidence
 from resbench.store.layout import RunFolder
 from resbench.suite.load import load_suite
 from tests import factory
 from tests.factory import JPEG, plant, suite_under
+from tests.stats.arms import arm
+from tests.stats.arms import judged as judged_arms
 
 Make = Callable[..., None]
 SUITE = "table1_arl_vs_nal"
@@ -306,3 +308,49 @@ def test_seeds_that_nobody_declared_do_not_choose_what_is_looked_at(
             factory.finish(tmp_path, suite_under(SUITE), cell, seed, error, train=error)
     after = judged(tmp_path)["arl-beats-nal-56"]
     assert (after.look, after.effect_pp, after.p) == (before.look, before.effect_pp, before.p)
+
+
+def of_arms(operator: Any, *errors: tuple[float, ...], **more: Any) -> JudgedClaim:
+    """Judge a claim about two arms with these errors, with the text of any claim."""
+    arms = [arm(name, *numbers) for name, numbers in zip("ab", errors, strict=True)]
+    claim = structs.replace(load_suite(SUITE).suite.claims[0], margin_pp=more.get("margin"))
+    return JudgedClaim(claim=claim, **vars(judged_arms(operator, arms, **more)))
+
+
+def test_arms_that_are_claimed_to_be_alike_get_no_words_of_an_order() -> None:
+    apart = (5.0, 5.3, 5.6), (5.4, 5.7, 6.0)
+    for errors in (apart, apart[::-1]):
+        found = of_arms("~", *errors, margin=0.5, published=[0.9], at_published_setting=False)
+        assert found.verdict == "undecided"
+        assert "in the claimed order" not in claim_sentence(found)
+        assert deciding_p(found) == (found.p, found.p_adjusted)
+        assert published_evidence(found) == "strong (3.2 sd)"
+        other = of_arms("~", *errors, margin=0.5, published=[-0.9], at_published_setting=False)
+        assert published_evidence(other) == "strong (3.2 sd)"
+
+
+@pytest.mark.parametrize(
+    ("published", "said"),
+    [
+        (-0.6, "against (-2.1 sd)"),
+        (-0.2, "within noise (-0.7 sd)"),
+        (0.28, "within noise (0.9 sd)"),
+        (0.56, "weak (1.9 sd)"),
+        (0.57, "fair (2.0 sd)"),
+        (0.85, "strong (3.0 sd)"),
+    ],
+)
+def test_published_evidence_is_named_by_its_side_of_a_limit(published: float, said: str) -> None:
+    errors = (5.0, 5.1, 5.2), (5.1, 5.2, 5.3)
+    found = of_arms("<", *errors, published=[published], at_published_setting=False)
+    assert published_evidence(found) == said
+
+
+def test_an_order_at_this_stage_shows_the_p_of_the_side_that_it_is_on() -> None:
+    found = of_arms("<", (7.0, 7.1, 7.2), (5.0, 5.1, 5.2), not_learnt=["a"])
+    assert (found.verdict, deciding_p(found)[0]) == ("not_learnt", found.p_against)
+
+
+def test_a_p_above_the_limit_is_not_shown_as_the_limit() -> None:
+    shown = [p_value(p) for p in (0.05, 0.0500001, 0.0504, 0.0516, 0.5, 0.049)]
+    assert shown == ["0.05", "0.051", "0.051", "0.052", "0.5", "0.049"]

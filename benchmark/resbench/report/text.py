@@ -52,8 +52,13 @@ def published_evidence(claim: JudgedClaim) -> str:
     z = claim.published_z
     if z is None:
         return ""
-    words = ("within noise", "weak", "fair", "strong")
-    return f"{words[sum(z >= limit for limit in (1, 2, 3))]} ({z:.1f} sd)"
+    if claim.claim.margin_pp is not None:
+        z = abs(z)  # of arms that are alike, neither is the better one
+    if z <= -1:
+        return f"against ({z:.1f} sd)"
+    words = {1.0: "within noise", 2.0: "weak", 3.0: "fair", math.inf: "strong"}
+    limit, word = next(pair for pair in words.items() if z < pair[0])
+    return f"{word} ({min(round(z, 1), limit - 0.1):.1f} sd)"  # 1.98 is not yet 2
 
 
 def claim_sentence(claim: JudgedClaim) -> str:
@@ -85,7 +90,8 @@ def deciding_p(claim: JudgedClaim) -> tuple[float | None, float | None]:
     """Return the p that the verdict rests on, alone and adjusted: for, against, or smaller."""
     if claim.verdict in ("contradicted", "reversed_here", "leans_against"):
         return claim.p_against, claim.p_against_adjusted
-    if claim.verdict == "undecided" and (claim.effect_pp or 0.0) < 0:
+    reversed_ = claim.claim.margin_pp is None and (claim.effect_pp or 0.0) < 0
+    if claim.verdict in ("undecided", "not_learnt") and reversed_:
         return claim.p_against, claim.p_against_adjusted  # of the two, what is nearer to a verdict
     if claim.verdict == "smaller":
         return claim.p_smaller, claim.p_smaller_adjusted
@@ -268,9 +274,11 @@ def amounts(claim: JudgedClaim, interval: tuple[float, float] | None) -> str:
 
 
 def p_value(value: float | None) -> str:
-    """Return a p-value with two significant digits."""
+    """Return a p-value with two significant digits, never as ALPHA where it is larger."""
     if value is None:
         return ""
+    if value > ALPHA:
+        value = max(value, ALPHA + 0.001)
     return f"{value:.2g}" if value >= 1e-4 else "<0.0001"
 
 

@@ -88,7 +88,8 @@ class ClaimVerdict:
     paired_interval: Interval | None
     """Of the same effect, paired by seed; no verdict rests on it."""
     superiority: float | None
-    """The share of pairs of runs, one of each arm, that show the order; None for a trend."""
+    """The share of pairs of runs, one of each arm, that show the order; None for a trend and for
+    "~"."""
     p: float | None
     p_adjusted: float | None
     p_against: float | None
@@ -292,7 +293,7 @@ def _verdict(e: _Evidence, adjusted: Sequence[float | None], claims: int) -> Cla
     q, (kind, side) = e.question, _kind(e, adjusted)
     cells, step, found = q.claim.cells, e.steps[side.step], e.tests[side.step].estimate
     picked = [e.arms[cell] for cell in step.arms]
-    is_pair = len(picked) == 2 and all(arm.n for arm in picked)
+    is_order = len(picked) == 2 and q.margin is None and all(arm.n for arm in picked)
     interval = found.interval()
     known = e.look > 0 and math.isfinite(interval[0])  # one of two runs would mislead
     published = q.published[side.step] if q.published else None
@@ -313,7 +314,7 @@ def _verdict(e: _Evidence, adjusted: Sequence[float | None], claims: int) -> Cla
         df=_finite(found.df),
         interval=interval if known else None,
         paired_interval=paired_interval(picked, step.weights) if e.look else None,
-        superiority=superiority(picked[0].ranked, picked[1].ranked) if is_pair else None,
+        superiority=superiority(picked[0].ranked, picked[1].ranked) if is_order else None,
         p=e.sides[0].p,
         p_adjusted=adjusted[0],
         p_against=e.sides[1].p,

@@ -9,6 +9,8 @@ import signal
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from resbench.errors import EnvironmentFault, UsageError
 from resbench.store.metrics import rewind
 from resbench.store.state import Status
 from resbench.tracking.export import MLFLOW_STATUS, Exported, Exporter, _make, _mlflow
-from resbench.tracking.mirror import DIGEST, Mirror
+from resbench.tracking.mirror import DIGEST
 
 from ..cli.invoke import invoke
 from ..factory import CELL, EPOCHS, SUITE, complete, finish, suite_under
@@ -387,20 +389,57 @@ def test_a_forged_record_is_named_and_the_others_are_exported(
     assert [name for _, name, _ in tables.runs()] == ["report", f"s2 {CELL}"]
 
 
-def test_what_a_server_refuses_is_tried_and_named_every_time(
-    results: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def say_no(*_: object) -> None:
-        raise _mlflow().exceptions.MlflowException.invalid_parameter_value("not this one")
+def as_of_a_server(results: Path) -> Exporter:
+    """A server cannot say what it holds, and has its files elsewhere."""
+    exporter = Exporter(results, page=lambda _: "page")
+    exporter.mirror = replace(exporter.mirror, database=None)
+    return exporter
 
-    finished(results)
-    monkeypatch.setattr(Mirror, "held", lambda _: None)  # a server cannot say what it holds
-    exporter = Exporter(results)
+
+@pytest.mark.parametrize(
+    ("call", "error"),
+    [
+        (
+            "log_batch",
+            lambda: _mlflow().exceptions.MlflowException("not this one", error_code=1000),
+        ),
+        ("log_artifact", lambda: ImportError("not this one: No module named 'boto3'")),
+        ("log_artifact", lambda: OSError("not this one: 413")),
+        ("log_artifact", lambda: _mlflow().exceptions.MlflowException("not this one")),  # 500
+    ],
+)
+def test_what_a_server_refuses_is_named_every_time_and_tried_once_by_each_export(
+    results: Path,
+    tables: Tables,
+    monkeypatch: pytest.MonkeyPatch,
+    call: str,
+    error: Callable[[], Exception],
+) -> None:
+    client, exporter = _mlflow().MlflowClient, as_of_a_server(results)
+    monkeypatch.chdir(results)  # where a server of this test would put files
+    finished(results, seed=1)
+    taken, refused = exporter.export(), finished(results, seed=2)
+
+    true = getattr(client, call)
+
+    def say_no(client: Any, run_id: str, *rest: Any, **more: Any) -> None:
+        if client.get_run(run_id).data.tags.get("resbench.key") == refused.key:
+            raise error()
+        true(client, run_id, *rest, **more)
+
     with monkeypatch.context() as refusing:
-        refusing.setattr(Exporter, "_create", say_no)
-        for _ in range(2):
-            assert ["not this one" in line for line in exporter.export().problems] == [True]
-    assert [(done.written, done.problems) for done in (exporter.export(), exporter.export())] == [
+        refusing.setattr(client, call, say_no)
+        finished(results, seed=3)
+        tried = [exporter.export() for _ in range(3)]
+        made = len(tables.runs())
+    assert (taken.written, taken.problems) == (1, ())
+    assert [(done.written, done.unchanged) for done in tried] == [(1, 1), (0, 2), (0, 2)]
+    for done in tried:
+        (problem,) = done.problems
+        assert problem.startswith(f"run {refused.key[:16]}: MLflow refuses it: not this one")
+    assert made == 4, "three runs and the page, none of them twice"
+    later = as_of_a_server(results)
+    assert [(done.written, done.problems) for done in (later.export(), later.export())] == [
         (1, ()),
         (0, ()),
     ]

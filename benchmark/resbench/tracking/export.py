@@ -116,7 +116,11 @@ class Exported:
     running: int
     """Being trained now."""
     problems: tuple[str, ...]
-    """One line for every run that could not be exported."""
+    """One line for everything that could not be exported."""
+
+
+class _NoArtifacts(Exception):
+    """A server takes no files."""
 
 
 class Exporter:
@@ -139,6 +143,8 @@ class Exporter:
         self._read: dict[str, tuple[object, Facts | None]] = {}
         self._exported = set[str]()
         """Digests that are in a store which cannot be asked at little cost."""
+        self._refused = dict[str, str]()
+        """Digest -> why the store refused it. Each attempt would leave one more deleted run."""
 
     def export(self) -> Exported:
         """Bring the store up to date with the files.
@@ -156,12 +162,14 @@ class Exporter:
         pages = self._pages(cell_runs)
         held = self.mirror.held()
         if held is None:
-            held, lost = dict.fromkeys(self._exported, False), not self._exported
+            tried = self._exported | self._refused.keys()
+            held, lost = dict.fromkeys(self._exported, False), not tried
         else:
             lost = any(running and digest not in wanted for digest, running in held.items())
-        missing = [run for digest, run in wanted.items() if digest not in held]
-        stale = {suite: digest for digest, suite in pages.items() if digest not in held}
-        written, refused = set[str](), dict[str, str]()
+        known_digests = held.keys() | self._refused.keys()
+        missing = [run for digest, run in wanted.items() if digest not in known_digests]
+        stale = {suite: digest for digest, suite in pages.items() if digest not in known_digests}
+        written = set[str]()
         if missing or stale or lost:
             with self._plainly(), self.mirror.turn(self.wait_s):
                 suites = sorted({*(run.suite for run in missing), *stale})
@@ -169,24 +177,46 @@ class Exporter:
                 known = self._search()  # after that: deleted experiments come back with their runs
                 for cell_run in missing:
                     key = cell_run.facts.key
-                    try:
+                    with self._refusing(cell_run.digest, f"run {key[:16]}"):
                         if self._put(experiments[cell_run.suite], known, cell_run):
                             written.add(key)
-                    except _mlflow().exceptions.MlflowException as error:
-                        if error.get_http_status_code() >= 500:
-                            raise
-                        refused[key] = f"run {key[:16]}: MLflow refuses it: {_why(error)}"
                 self._end_lost(known, {facts.key for facts in runs})
                 for suite, digest in stale.items():
-                    self._put_page(experiments[suite], known, suite, digest)
-        done = (digest for digest, run in wanted.items() if run.facts.key not in refused)
-        self._exported = {*done, *pages}
+                    with self._refusing(digest, f"report of {suite}"):
+                        self._put_page(experiments[suite], known, suite, digest)
+        digests = wanted.keys() | pages.keys()
+        self._exported = digests - self._refused.keys()
+        refused = {d: why for d, why in self._refused.items() if d in digests and d not in held}
+        keys = {wanted[digest].facts.key for digest in refused if digest in wanted}
         return Exported(
-            written=len(written - refused.keys()),
-            unchanged=len(runs) - len(written | refused.keys()),
+            written=len(written - keys),
+            unchanged=len(runs) - len(written | keys),
             running=sum(facts.status is Status.RUNNING for facts in runs),
-            problems=(*problems, *refused.values()),
+            problems=(*problems, *dict.fromkeys(refused.values())),
         )
+
+    @contextmanager
+    def _refusing(self, digest: str, what: str) -> Iterator[None]:
+        """Note what the store does not take; the rest of the export goes on."""
+        try:
+            yield
+        except (_NoArtifacts, _mlflow().exceptions.MlflowException) as error:
+            if not isinstance(error, _NoArtifacts) and error.get_http_status_code() >= 500:
+                raise
+            self._refused[digest] = f"{what}: MLflow refuses it: {_why(error)}"
+
+    @contextmanager
+    def _uploading(self) -> Iterator[None]:
+        """Tell a server that takes numbers but no files from one that fails.
+
+        Its clients need packages and credentials of their own, and raise what those raise.
+        """
+        try:
+            yield
+        except Exception as error:
+            if self.mirror.database is not None:  # the disk
+                raise
+            raise _NoArtifacts from error
 
     # -- what has changed ------------------------------------------------------------------------
 
@@ -284,11 +314,12 @@ class Exporter:
         if status == "RUNNING":
             self._client.update_run(run.info.run_id, status)
         else:
-            folder = RunFolder(self.mirror.results, facts.key).path
-            for name in facts.artifacts:
-                self._client.log_artifact(run.info.run_id, str(folder / name))
             end_ms = run.info.start_time + int(1000 * max(facts.seconds, default=0))
             self._client.set_terminated(run.info.run_id, status, end_ms)
+            folder = RunFolder(self.mirror.results, facts.key).path
+            for name in facts.artifacts:
+                with self._uploading():
+                    self._client.log_artifact(run.info.run_id, str(folder / name))
         self._client.set_tag(run.info.run_id, DIGEST, cell_run.digest)
         return True
 
@@ -340,7 +371,8 @@ class Exporter:
         run = next((run for run in known if tags.items() <= run.data.tags.items()), None)
         if run is None:
             run = self._client.create_run(experiment, tags=tags, run_name="report")
-        self._client.log_text(run.info.run_id, page, "report.html")
+        with self._uploading():
+            self._client.log_text(run.info.run_id, page, "report.html")
         note = "The tables of this suite, with verdicts: `report.html` under Artifacts."
         self._client.set_tag(run.info.run_id, NOTE, note)
         self._client.set_terminated(run.info.run_id, "FINISHED")

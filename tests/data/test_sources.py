@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -114,9 +115,14 @@ def test_files_are_read_again_only_after_a_change(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     locations = {"cifar10": make_parquet_folder(tmp_path / "made")}
-    path, reads = tmp_path / "made" / ONE, list[str]()
+    path, reads = tmp_path / "made" / ONE, list[object]()
     digest = hashlib.file_digest
-    monkeypatch.setattr(hashlib, "file_digest", lambda *a: reads.append("") or digest(*a))
+
+    def read(file: Any, name: str) -> Any:
+        reads.append(file)
+        return digest(file, name)
+
+    monkeypatch.setattr(hashlib, "file_digest", read)
     first = identify("cifar10", locations)
     assert (identify("cifar10", locations), len(reads)) == (first, 6), "changed a moment ago"
     monkeypatch.setattr(sources, "SETTLED_S", -60.0)

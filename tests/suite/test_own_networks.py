@@ -5,16 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
+import torch
+from safetensors.torch import load
+from torch import Tensor
 
 from resbench.errors import UsageError
+from resbench.store.records import RunRecord, read_record
 from resbench.suite.expand import Context, DataChoice, Expanded, expand
 from resbench.suite.load import load_suite
 from resbench.suite.yaml import DocumentError
 
 from ..mini import changed, resbench, run_folders, suite_of, write_suite
+from ..train.live import Worker, lane_of
 
 TOY = """\
 from typing import Literal
@@ -88,6 +93,108 @@ def test_a_network_that_is_not_what_its_run_says_is_no_result(tmp_path: Path) ->
         assert done.returncode == (1 if said else 0), done.stderr
         assert said in done.stderr
         assert ("FAILED" in done.stderr) == bool(said)
+
+
+class Trained(NamedTuple):
+    """How the only run of a suite has ended, and its final weights."""
+
+    status: str
+    text: str
+    record: RunRecord | None
+    weights: dict[str, Tensor]
+    epochs: list[int]
+
+
+def trained(folder: Path, text: str, **options: Any) -> Trained:
+    """Train the run of a suite whose ``networks.py`` is this text."""
+    file = folder / "networks.py"
+    file.write_text(text)
+    spec = expanded(folder, toy_suite(**options)).cell("arl").at_seed(1)
+    worker = Worker(folder / "results")
+    ((_, status, said),) = worker.run(spec, networks=file, keep_weights=True)
+    run = worker.folder(spec)
+    if status != "done":
+        return Trained(status, said, None, {}, worker.epochs())
+    weights = load(run.weights.read_bytes())
+    return Trained(status, said, read_record(run), weights, worker.epochs())
+
+
+def test_an_option_may_be_any_value_that_json_can_hold(tmp_path: Path) -> None:
+    more = "    sizes: list[int]\n    rates: dict[str, float]\n"
+    text = TOY.replace("    kernel: int\n", f"    kernel: int\n{more}")
+    done = trained(tmp_path, text, sizes=[1, 2], rates={"a": 0.5})
+    assert (done.status, done.text) == ("done", "")
+    assert done.record is not None
+    assert done.record.model.parameters == 3 * 8 * 9 + 2 * 8 + 8 * 10 + 10
+
+
+@pytest.mark.parametrize(
+    ("layers", "said"),
+    [
+        ("Alone(), nn.AdaptiveAvgPool2d(1), nn.Flatten()", "no convolution or linear layer of it"),
+        ("conv(3, 10, 1), nn.Flatten(2), nn.InstanceNorm1d(10), Pair()", "a pair"),
+    ],
+)
+def test_a_network_that_cannot_be_counted_fails_before_it_is_trained(
+    tmp_path: Path, layers: str, said: str
+) -> None:
+    head = """\
+    class Alone(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(10, 1, 1))
+
+        def forward(self, x):
+            return x[:, :1] * self.scale
+
+    class Pair(nn.Module):
+        def forward(self, x):
+            assert len(x) > 1, "a pair"
+            return x.mean(2)
+
+"""
+    text = TOY.replace(
+        "    from torch import nn\n", f"    import torch\n    from torch import nn\n{head}"
+    )
+    start = text.index("    return nn.Sequential(")
+    text = f"{text[:start]}    return nn.Sequential({layers})\n\n\nFAMILY = Family(Toy, build)\n"
+    failed = trained(tmp_path, text)
+    assert (failed.status, failed.epochs) == ("failed", [])
+    assert said in failed.text
+
+
+DRAWN = """\
+    import torch
+
+    class Drawn(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.own = nn.Parameter(torch.randn(c))
+            self.up = nn.ConvTranspose2d(c, c, 1)
+
+        def forward(self, x):
+            return self.up(x) * self.own[:, None, None]
+
+"""
+
+
+def test_every_weight_of_a_network_is_that_of_its_seed(tmp_path: Path) -> None:
+    text = TOY.replace("    return nn", f"{DRAWN}    return nn").replace(
+        "GlobalMean(),", "Drawn(), GlobalMean(),"
+    )
+    (tmp_path / "networks.py").write_text(text)
+    cell = expanded(tmp_path, toy_suite()).cell("arl")
+
+    def weights(seed: int, before: int) -> dict[str, Tensor]:
+        torch.manual_seed(before)  # whatever the process drew
+        lane = lane_of(cell.at_seed(seed))
+        assert torch.initial_seed() == before, "the build's draws are its own"
+        return lane.model.state_dict()
+
+    first, again, other = weights(1, 5), weights(1, 6), weights(2, 5)
+    for name in ("2.own", "2.up.weight", "0.weight"):
+        assert torch.equal(first[name], again[name])
+        assert not torch.equal(first[name], other[name])
 
 
 def test_another_version_of_the_file_is_another_experiment(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Which data set a name means on this machine, and loading it.
 
-:func:`identify` imports neither numpy nor a decoder where the cache has the answer, and reads no file
-that it has seen before, so that a plan takes milliseconds and needs no data.
+:func:`identify` imports neither numpy nor a decoder where the cache has the answer, and reads no
+file that it has seen before, so that a plan takes milliseconds and needs no data.
 """
 
 from __future__ import annotations

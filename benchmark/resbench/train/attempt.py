@@ -6,16 +6,20 @@ import math
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import msgspec
 from safetensors import SafetensorError
 
 from resbench.errors import EnvironmentFault
+from resbench.models import Network, build
+from resbench.models.count import count_macs, count_parameters
 from resbench.protocol import End, Epoch, Job, Unfit, Warned
 from resbench.store.envelope import load_checkpoint, save_checkpoint
 from resbench.store.layout import RunFolder
 from resbench.store.metrics import EpochMetrics, EpochTiming, append_epoch, read_epochs, rewind
+from resbench.store.records import ModelFacts
 from resbench.train.checkpoint import dump, read_meta, restore
 from resbench.train.control import Emit
 from resbench.train.environment import signature
@@ -46,6 +50,14 @@ class Attempt:
     def __init__(self, job: Job, folder: RunFolder, lane: Lane, emit: Emit) -> None:
         self.job, self.folder, self.lane, self.emit = job, folder, lane, emit
         self.key = job.key
+        network, images = lane.spec.model, lane.images
+        self.model = _model_facts(
+            type(network),
+            msgspec.json.encode(network, order="deterministic"),
+            images.num_classes,
+            images.train_images.shape[1],
+        )
+        """Counted before training, so that a network that cannot be counted is not trained."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
         self.counters = Counters(started=now, signature=signature(lane.device))
         self.rows: list[EpochMetrics] = []
@@ -160,3 +172,17 @@ class Attempt:
         save_checkpoint(self.folder, dump(self.lane.model, self.lane.optimizer, meta))
         self._saved_epoch, self._saved_at = self.counters.epoch, time.monotonic()
         self._save_cost_s = time.perf_counter() - start
+
+
+@lru_cache(maxsize=64)
+def _model_facts(
+    kind: type[Network], network: bytes, num_classes: int, image_px: int
+) -> ModelFacts:
+    """Count a network, which is there as JSON: a user's options may have no hash."""
+    # Not on the meta device: its arithmetic of shapes loads the compiler, seconds a process.
+    options = msgspec.to_builtins(msgspec.json.decode(network, type=kind))
+    model = build(**options, num_classes=num_classes)
+    facts = ModelFacts(parameters=count_parameters(model), macs=count_macs(model, image_px))
+    if not facts.macs:
+        raise ValueError("networks.py: no convolution or linear layer of it computes anything")
+    return facts

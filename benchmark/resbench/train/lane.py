@@ -105,15 +105,16 @@ class Lane:
 
     def new_model(self) -> nn.Module:
         """Return the run's network with its initial weights."""
-        training = self.spec.training
-        model = build(
-            **msgspec.to_builtins(self.spec.model),
-            num_classes=self.images.num_classes,
-            bn_eps=training.bn_eps,
-            bn_momentum=training.bn_momentum,
-        )
-        init = torch.Generator().manual_seed(derive_seed(self.spec.seed, "init"))
-        initialize(model, training.init, init)
+        training, seed = self.spec.training, derive_seed(self.spec.seed, "init")
+        with torch.random.fork_rng(devices=[]):  # a user's build may draw weights of other layers
+            torch.default_generator.manual_seed(seed)
+            model = build(
+                **msgspec.to_builtins(self.spec.model),
+                num_classes=self.images.num_classes,
+                bn_eps=training.bn_eps,
+                bn_momentum=training.bn_momentum,
+            )
+        initialize(model, training.init, torch.Generator().manual_seed(seed))
         if hasattr(self.spec.model, "code"):
             self._check_logits(model)
         return model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
-import msgspec
 import numpy as np
 import torch
 from safetensors.torch import save
 
-from resbench.models import Network, build
-from resbench.models.count import count_macs, count_parameters
 from resbench.protocol import End
 from resbench.store.atomic import write_atomic
 from resbench.store.metrics import EpochTiming, read_epochs
@@ -18,7 +13,6 @@ from resbench.store.predictions import Predictions, write_predictions
 from resbench.store.records import (
     DataFacts,
     Environment,
-    ModelFacts,
     Result,
     RunRecord,
     Timing,
@@ -76,7 +70,7 @@ def _record(attempt: Attempt, diverged: Diverged | None) -> RunRecord:
         status="done" if done else "diverged",
         result=_result(attempt, done),
         reason=None if done else str(diverged),
-        model=_model_facts(lane.spec.model, images.num_classes, images.train_images.shape[1]),
+        model=attempt.model,
         data=DataFacts(
             name=source.name,
             label=source.label,
@@ -132,10 +126,3 @@ def _timing(attempt: Attempt) -> Timing:
 
 def _gpu_peak_bytes(device: torch.device) -> int | None:
     return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
-
-
-@lru_cache(maxsize=64)
-def _model_facts(network: Network, num_classes: int, image_px: int) -> ModelFacts:
-    # Not on the meta device: its arithmetic of shapes loads the compiler, seconds a process.
-    model = build(**msgspec.to_builtins(network), num_classes=num_classes)
-    return ModelFacts(parameters=count_parameters(model), macs=count_macs(model, image_px))

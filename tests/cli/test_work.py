@@ -390,6 +390,19 @@ def test_a_job_is_requeued_only_where_the_next_time_brings_more(
     assert requeue_for_rest(summary, 7) == 7
 
 
+def test_a_suite_that_was_broken_while_its_runs_were_trained_ends_no_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (run, *_) = planned(tmp_path)
+    suite = tmp_path / "broken.yaml"
+    suite.write_text("[")
+    summary = PlanEnd(ended={run.key: Status.DONE})
+    assert work.conclude(summary, [str(suite)], tmp_path) == 0
+    first, last = capsys.readouterr().err.splitlines()
+    assert first == "1 done"
+    assert last.startswith("See `resbench report")
+
+
 @pytest.mark.parametrize("number", ["4709", "4711"])  # one task has the number of its array
 def test_a_task_of_an_array_asks_of_itself_and_requeues_itself_only(
     number: str, slurm: Slurm, monkeypatch: pytest.MonkeyPatch

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -289,6 +290,72 @@ def test_a_worker_that_takes_long_and_reports_in_the_end_is_kept(
     assert list(summary.ended.values()) == ["done"]
 
 
+def test_a_session_that_was_suspended_ends_no_worker_for_its_silence(
+    stage: Stage, leap: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def event(_: Notes, run: PlannedRun, event: RunEvent) -> None:
+        if isinstance(event, Epoch):
+            leap(2000)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(Notes, "event", event)
+    stage.work(stage.plan(1), "obedient")
+    assert stage.ends() == {"interrupted": "after epoch 1 of 2"}
+
+
+def test_a_worker_that_is_stopped_from_outside_has_failed(stage: Stage) -> None:
+    summary = stage.work(stage.plan(2), "interrupted")
+    assert list(summary.ended.values()) == ["failed", "done"]
+    assert summary.left == []
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "outcome"),
+    [("exit", "failed"), ("captures", "timeout")],  # it has closed its output, or never will
+)
+def test_a_process_that_the_kernel_does_not_end_holds_up_no_other_run(
+    stage: Stage,
+    leap: Callable[[float], None],
+    monkeypatch: pytest.MonkeyPatch,
+    behaviour: str,
+    outcome: str,
+) -> None:
+    """As one does that waits for its GPU."""
+    made: list[subprocess.Popen[bytes]] = []
+    kill_worker = worker.Worker.kill
+    kill, start, wait = (getattr(subprocess.Popen, n) for n in ("kill", "__init__", "wait"))
+
+    def noted(process: subprocess.Popen[bytes], *rest: Any, **more: Any) -> None:
+        made.append(process)
+        start(process, *rest, **more)
+
+    def no_end(process: subprocess.Popen[bytes], timeout: float | None = None) -> int:
+        if process is not made[0]:
+            return int(wait(process, timeout))
+        assert timeout is not None
+        raise subprocess.TimeoutExpired("", timeout)
+
+    def in_vain(process: subprocess.Popen[bytes]) -> None:
+        if process is not made[0]:
+            kill(process)
+
+    def kill_and_leap(self: worker.Worker, status: Status, reason: str) -> None:
+        kill_worker(self, status, reason)
+        monkeypatch.setattr(session, "SILENCE_S", 600.0)
+        leap(40)
+
+    if behaviour == "captures":
+        monkeypatch.setattr(session, "SILENCE_S", 1.0)
+    monkeypatch.setattr(worker.Worker, "kill", kill_and_leap)
+    with monkeypatch.context() as stuck:
+        for name, stub in (("__init__", noted), ("wait", no_end), ("kill", in_vain)):
+            stuck.setattr(subprocess.Popen, name, stub)
+        summary = stage.work(stage.plan(2), behaviour)
+    made[0].kill()
+    made[0].wait()
+    assert list(summary.ended.values()) == [outcome, "done"]
+
+
 def test_the_speed_of_an_epoch_is_learnt_for_the_runs_that_follow(stage: Stage) -> None:
     runs, throughput = stage.plan(2), Throughput()
     assert not throughput.is_measured(runs[1].spec, CPU)
@@ -327,8 +394,10 @@ def test_a_pack_that_the_kernel_kills_for_memory_is_handed_out_in_smaller_ones(
 def test_a_run_that_a_failed_one_of_its_pack_interrupts_is_handed_out_again(stage: Stage) -> None:
     summary = stage.work(stage.packable(), "failed", "interrupted", devices=GPUS[:1], pack=2)
     assert sorted(seed for _, seed, _ in stage.attempts()) == ["1", "1", "2", "2", "2", "2"]
-    assert sorted(summary.ended.values()) == ["failed"] * 2 + ["interrupted"] * 2
-    assert len(summary.left) == 2, "alone, nothing failed next to them"
+    assert sorted(summary.ended.values()) == ["failed"] * 4
+    stopped = {run.key for run in stage.packable() if run.label.endswith("2")}
+    texts = {line[3] for line in stage.notes.lines if line[0] == "ended" and line[1] in stopped}
+    assert texts == {"its worker was stopped from outside; because interrupted"}
 
 
 def test_gpus_and_cpu_workers_take_runs_from_one_queue(stage: Stage) -> None:

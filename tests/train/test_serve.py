@@ -6,6 +6,7 @@ import os
 import subprocess
 from pathlib import Path
 
+from resbench.process import PYTHON
 from resbench.protocol import AtStep, End, Epoch, Idle, Ready, decode_event, encode
 from resbench.runner.worker import COMMAND
 from resbench.store.layout import open_for_writing
@@ -34,6 +35,17 @@ def test_a_worker_serves_lines_until_its_input_ends(tmp_path: Path) -> None:
         End(job.key, Status.DONE, "already recorded"), Idle(),
     ]  # fmt: skip
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_a_worker_notes_its_code_before_it_takes_a_job(tmp_path: Path) -> None:
+    code = (
+        "import sys; from resbench.train import environment, serve\n"
+        "serve.main(); print(environment.code_version.cache_info().currsize, file=sys.stderr)"
+    )
+    command = [*PYTHON, "-c", code]
+    variables = own_environment(tmp_path)
+    done = subprocess.run(command, env=variables, input=b"", capture_output=True, timeout=120)
+    assert done.stderr == b"1\n"
 
 
 def test_a_worker_whose_parent_has_died_before_it_could_ask_ends(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -11,7 +12,7 @@ import click
 from resbench.cli.options import this_command
 from resbench.cli.planning import missing_data
 from resbench.data.cache import user_folder
-from resbench.errors import EnvironmentFault, ExitCode
+from resbench.errors import EnvironmentFault, ExitCode, ResbenchError
 from resbench.runner import cluster
 from resbench.runner.devices import Device, unused_gpu
 from resbench.runner.plan import PlannedRun
@@ -223,7 +224,8 @@ def conclude(summary: PlanEnd, suites: Sequence[str], results: Path) -> int:
     if summary.signal is not None:
         return 128 + summary.signal
     if done or diverged:
-        _say_results(summary, suites, results)
+        with suppress(ResbenchError):  # a suite edited meanwhile: `report` says what is wrong
+            _say_results(summary, suites, results)
         say(f"See {invocation('report', results, suites)}.")
     return ExitCode.RUNS_FAILED if failed else ExitCode.OK
 

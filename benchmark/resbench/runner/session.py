@@ -37,6 +37,8 @@ GRACE_S = 30.0
 SILENCE_S = 30 * 60.0
 """A worker that says nothing for this long hangs: it reports every second of training, and all else
 takes minutes at most."""
+LATE_S = 10.0
+"""Where this process did nothing for this long, it was suspended, and its workers with it."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,7 @@ class Session:
         self.left_out: set[str] = set()
         """Names of the devices that have failed."""
         self._lock_poll = 0.0
+        self._checked_at = time.monotonic()
         self._announced = False
 
     def run(self) -> PlanEnd:
@@ -232,6 +235,9 @@ class Session:
             self.queue.refuse(run, worker.device)
             elsewhere = any(not self.queue.refuses(run, device) for device in self._in_use())
         packed, unsound = worker.packed, worker.failed and status is Status.INTERRUPTED
+        asked = self._stopping() or self.settings.deadline is not None
+        if status is Status.INTERRUPTED and not (asked or unsound):
+            status, text = Status.FAILED, f"its worker was stopped from outside; {text}"
         if status is Status.OOM and packed > 1:
             text = f"{run.label}: not enough memory for {packed} runs at once; tried with fewer"
             self.progress.event(run, Warned(run.key, text))
@@ -275,12 +281,18 @@ class Session:
             self._announced = True
             self.progress.stopping()
         now = time.monotonic()
-        for worker in self.slots:
+        absent_s, self._checked_at = now - self._checked_at, now
+        for slot, worker in enumerate(self.slots):
             if worker is None or not worker.busy:
                 continue
+            if absent_s > LATE_S:
+                worker.heard_at += absent_s
             ends = (self.settings.deadline, worker.stopped_at)
             late = any(end is not None and now - end > GRACE_S for end in ends)
-            if late and not worker.training:
+            if worker.killed_at is not None:
+                if now - worker.killed_at > GRACE_S:  # its output may stay open for ever
+                    self._bury(slot, worker)
+            elif late and not worker.training:
                 worker.kill(Status.INTERRUPTED, "stopped while it was starting")
             elif now - worker.heard_at > SILENCE_S:
                 why = f"its worker gave no sign of life for {duration(SILENCE_S)}"

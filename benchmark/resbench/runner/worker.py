@@ -52,6 +52,10 @@ def worker_variables() -> dict[str, str]:
     }
 
 
+END_S = 30.0
+"""A process has this long to end by itself, and as long again when it is killed."""
+
+
 class Worker:
     """A process that trains one group of runs at a time and is used again for the next."""
 
@@ -69,6 +73,7 @@ class Worker:
         """Whether a run of its group has failed: it may leave the others to a new process."""
         self.stopped_at: float | None = None
         """When it was asked to stop."""
+        self.killed_at: float | None = None
         self.refused: set[str] = set()
         """Keys of the runs that its device cannot train, and another may."""
         self._idle = True
@@ -135,7 +140,7 @@ class Worker:
 
     def kill(self, status: Status, reason: str) -> None:
         """End it at once; its runs end with ``status`` for this ``reason``."""
-        self._killed_for = status, reason
+        self._killed_for, self.killed_at = (status, reason), time.monotonic()
         self.process.kill()
 
     def close(self) -> None:
@@ -144,18 +149,27 @@ class Worker:
             assert stream is not None
             with suppress(OSError):
                 stream.close()
-        try:
-            self.process.wait(timeout=30)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        self._exit_code()
         self._log.close()
+
+    def _exit_code(self) -> int | None:
+        """Wait for its end, kill it if need be; return None where not even that ends it.
+
+        A process that waits for a lost GPU in the kernel takes no signal.
+        """
+        for _ in range(2):
+            with suppress(subprocess.TimeoutExpired):
+                return self.process.wait(timeout=END_S)
+            self.process.kill()
+        return None
 
     def obituary(self) -> tuple[Status, str]:
         """Return status and text for the runs of a process that ended before them."""
-        code = self.process.wait()
+        code = self._exit_code()
         if self._killed_for is not None:
             return self._killed_for
+        if code is None:
+            return Status.FAILED, "its worker does not end, not even by signal 9; its device hangs"
         if self.stopped_at is not None and abs(code) % 128 in STOP_SIGNALS:
             return Status.INTERRUPTED, "stopped; work since its last checkpoint is lost"
         if code == -signal.SIGKILL:

@@ -34,8 +34,10 @@ def main() -> None:
 
     control = Control(emit)
     control.install()
+    from resbench.train.environment import code_version
     from resbench.train.jobs import run_group  # torch, once for all jobs of this process
 
+    code_version()  # of what was imported: files may change before the first record
     gc.freeze()  # its half a million objects are never garbage, and looking at them takes 0.1 s
     emit(Ready())
     for line in sys.stdin.buffer:

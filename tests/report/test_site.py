@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import html
 import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
@@ -49,14 +51,14 @@ def shipped() -> list[str]:
 
 def built(results: Path, *suites: str) -> tuple[Report, dict[str, bytes]]:
     found = report(suites, read_results(results, finished=True), folder=Path("results"))
-    return found, build_site(found, draw(found))
+    return found, build_site(found, draw(found), Path("results"), "../results/runs")
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
     """Reports of a suite with three seeds at two noise levels and one at a third, written twice.
 
-    The second time the results lie elsewhere, and have an unfinished run besides.
+    The second time there is an unfinished run besides.
     """
     folder = tmp_path_factory.mktemp("site")
     expanded = suite_under(SUITE, tier="cpu", data={"cifar10": JPEG})
@@ -68,9 +70,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
                 plant(folder / "results", expanded, f"noise-{level}/{network}", seed, test=test)
     (folder / "README.md").write_text(README)
     first = write_site((), folder / "results", folder / "reports")
-    shutil.copytree(folder / "results", folder / "elsewhere")
-    factory.begin(folder / "elsewhere", expanded, "noise-30/attention-92", 9)
-    again = write_site((), folder / "elsewhere", folder / "reports")
+    unfinished = factory.begin(folder / "results", expanded, "noise-30/attention-92", 9)
+    again = write_site((), folder / "results", folder / "reports")
+    shutil.rmtree(unfinished.path)
     return Site(folder / "results", folder / "reports", len(first), again)
 
 
@@ -318,6 +320,21 @@ def test_a_site_of_named_suites_has_their_pages_and_counts_their_runs_alone(
     assert invoke(capsys, "report", "table3_mask", *where).code == 0
     assert {page.name for page in pages.glob("*.md")} == {"README.md", "table3_mask.md"}
     assert "No run is recorded yet." in (pages / "README.md").read_text()
+
+
+def test_results_elsewhere_are_linked_and_named_where_they_are(tmp_path: Path) -> None:
+    expanded, results = suite_under("table3_mask", tier="cpu"), tmp_path / "shared" / "a b"
+    plant(results, expanded, "local", 1, test=[30.0, 20.0])
+    folder = tmp_path / "smith" / "report"
+    write_site(["table3_mask"], results, folder)
+    page = (folder / "index.html").read_text()
+    links = set(re.findall(r'href="(\.\.[^"]*/runs/[0-9a-f]+/)"', page))
+    assert links
+    assert all((folder / unquote(link)).is_dir() for link in links)
+    for text in (page, (folder / "table3_mask.md").read_text()):
+        commands = re.findall(r"resbench (?:run|verify) .*", text)
+        assert commands
+        assert all(f"--results '{results}'" in html.unescape(line) for line in commands)
 
 
 def test_committed_reports_are_those_of_the_committed_results(tmp_path: Path) -> None:

@@ -52,13 +52,17 @@ def write_site(suites: Iterable[str], results: Path, folder: Path) -> list[Path]
         EnvironmentFault: the folder cannot be written.
     """
     kept = read_results(results, finished=True)
-    found = report(tuple(suites), kept, folder=RESULTS)
+    # next to the pages, where the commands of a project run, it needs no name
+    usual = results.absolute() == folder.absolute().parent / RESULTS
+    named = RESULTS if usual else results
+    found = report(tuple(suites), kept, folder=named)
     drawn = draw(found)
     if folder.is_dir() and (masks := read_file(folder / DRAWN_BY_HAND)):
         alt = "What the soft masks of trained networks do to the features of test images"
         drawn[MASKS] = (Figure(DRAWN_BY_HAND, alt, masks),)
     method = f"../{METHOD}" if (folder.absolute().parent / METHOD).is_file() else ""
-    files = build_site(found, drawn, method)
+    runs = os.path.relpath(os.path.realpath(results / "runs"), os.path.realpath(folder))
+    files = build_site(found, drawn, named, quote(Path(runs).as_posix()), method)
     stale = _generated(folder) - files.keys()
     _refuse_to_overwrite(folder, files)
     try:
@@ -115,8 +119,13 @@ def draw(found: Report, *, claims: bool = True) -> dict[tuple[str, str], tuple[F
     return drawn
 
 
-def build_site(found: Report, drawn: Figures, method: str = "") -> dict[str, bytes]:
-    """Return every file by its path below the folder."""
+def build_site(
+    found: Report, drawn: Figures, results: Path, runs: str, method: str = ""
+) -> dict[str, bytes]:
+    """Return every file by its path below the folder.
+
+    ``results`` is what the pages call the results folder, ``runs`` the path of its runs from them.
+    """
     files = {
         figure.path: _marked(figure.svg)
         for name, own in drawn.items()
@@ -127,9 +136,9 @@ def build_site(found: Report, drawn: Figures, method: str = "") -> dict[str, byt
     pages |= {suite: suite_document(found, suite, drawn) for suite in found.by_suite}
     for name, document in pages.items():
         files[f"{name}.md"] = f"{GENERATED}\n\n{render(document, 'markdown')}".encode()
-    whole = report_document(found, drawn, runs=f"../{RESULTS}/runs", method=method)
+    whole = report_document(found, drawn, runs=runs, method=method)
     # the data inside name neither this machine nor this version
-    data = replace(found, resbench="", results=str(RESULTS))
+    data = replace(found, resbench="", results=str(results))
     declared, rest = render(replace(whole, data=data), "html").split("\n", 1)
     files["index.html"] = f"{declared}\n{GENERATED}\n{rest}".encode()
     return files

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 import resbench
+from resbench.analysis.rows import CLAIM_COLUMNS, RUN_COLUMNS
 from resbench.errors import EnvironmentFault, ResbenchError, UsageError
 from resbench.store.records import RunRecord
 from resbench.suite.load import load_suite
@@ -84,6 +85,32 @@ def test_cells_hold_what_the_report_says_of_them(results: tuple[Path, list[RunRe
     assert cells["published"].dtype == float
 
 
+def test_what_is_published_as_text_stays_next_to_its_verdict(
+    capsys: Capture, tmp_path: Path
+) -> None:
+    table = "table5_architecture"
+    cells = resbench.load(tmp_path, table).cells
+    texts = cells[cells["published"].isna() & cells["verdict"].isin(["equal", "differs"])]
+    assert len(texts) > 3
+    assert texts["published_text"].notna().all()
+    numbers = cells[cells["published"].notna()]
+    assert numbers["published"].tolist() == numbers["published_text"].map(float).tolist()
+    rows = rows_of(capsys, tmp_path, "cells", table)
+    told = cells["published_text"].fillna("").tolist()
+    assert [row["published_text"] for row in rows] == told
+
+
+@pytest.mark.parametrize(("kind", "suite"), [("runs", TABLE), ("claims", "table5_architecture")])
+def test_csv_without_rows_has_its_header(
+    capsys: Capture, tmp_path: Path, kind: str, suite: str
+) -> None:
+    assert load_suite("table5_architecture").suite.claims == ()
+    assert not resbench.load(tmp_path, suite).runs.size
+    named = ("report", suite, "--results", tmp_path, "--format", "csv", "--rows", kind)
+    done = invoke(capsys, *named)
+    assert done.out.splitlines() == [",".join(getattr(resbench.load(tmp_path, suite), kind))]
+
+
 def test_a_suite_with_a_setting_of_its_own_is_at_no_tier(tmp_path: Path) -> None:
     ladder = suite_under("ladder")
     plant(tmp_path, ladder, ladder.cells[0].id, 1, test=[60.0])
@@ -128,6 +155,8 @@ def test_a_field_of_csv_holds_one_value_and_is_what_pandas_has(
     frame: pd.DataFrame = getattr(resbench.load(folder, TABLE), kind)
     assert len(rows) == len(frame)
     assert list(rows[0]) == list(frame.columns)
+    fixed = {"runs": RUN_COLUMNS, "claims": CLAIM_COLUMNS}.get(kind, ())
+    assert [name for name in frame.columns if name in fixed] == list(fixed)
     numbers = [name for name in map(str, frame.columns) if frame[name].dtype.kind in "if"]
     assert len(numbers) >= 5
     for row, expected in zip(rows, frame.to_dict("records"), strict=True):
@@ -151,4 +180,8 @@ def test_an_empty_folder_gives_empty_frames(tmp_path: Path) -> None:
     assert found.runs.empty
     assert found.epochs.empty
     assert found.predictions().empty
+    assert found.runs.query("status == 'done'").drop_duplicates("run").empty
+    assert found.epochs.merge(found.runs[["run", "seed"]], on="run").empty
+    assert list(found.predictions()) == ["run", "image", "label", "pred", "prob_true"]
+    assert resbench.load(tmp_path, "ladder").claims.query("n > 0").empty
     assert not found.cells.empty, "the published numbers are there"

@@ -245,6 +245,59 @@ def test_sizes_within_networks_never_take_the_place_of_errors(tmp_path: Path) ->
     assert "mechanism" not in far
 
 
+def test_the_picture_of_the_readme_is_of_the_setting_closest_to_the_source(tmp_path: Path) -> None:
+    near, far = suite_under("table3_mask"), suite_under(SUITE, tier="tiny")
+    for cell in ("encoder-decoder", "local"):
+        plant(tmp_path, near, cell, 1, test=[9.0, 6.0])
+    for network in ("attention-92", "resnet-164"):
+        for seed in (1, 2, 3):
+            plant(tmp_path, far, f"noise-10/{network}", seed, test=[80.0, 70.0])
+    headline = report([], read_results(tmp_path)).headline
+    assert headline is not None
+    assert (headline.suite, headline.setting.tier) == ("table3_mask", "paper")
+
+
+def test_all_runs_diverged_leave_no_errors_to_tell(tmp_path: Path) -> None:
+    expanded = suite_under("table3_mask", tier="cpu")
+    for cell in ("encoder-decoder", "local"):
+        factory.diverge(tmp_path, expanded, cell, 1)
+    pages = built(tmp_path)[1]
+    for name in ("README.md", "table3_mask.md", "index.html"):
+        page = pages[name].decode()
+        assert "Test errors of these networks" not in page
+        assert "at the last epoch: ." not in page
+
+
+def test_a_published_error_with_runs_at_its_own_setting_is_counted_there(tmp_path: Path) -> None:
+    """Also where nothing can be compared, or every run diverged: a run that diverged is a run."""
+
+    def told(results: Path, suite: str) -> str:
+        page = built(results, suite)[1]["README.md"].decode()
+        (said,) = re.findall(r"published errors (.*?)\. The published setting", page)
+        return str(said)
+
+    own, other = suite_under("table3_mask"), suite_under("table3_mask", tier="cpu")
+    factory.diverge(tmp_path / "far", other, "local", 1)
+    assert told(tmp_path / "far", "table3_mask").startswith(
+        "0 have runs at the published setting, 1 only in another setting, "
+    )
+    factory.diverge(tmp_path / "near", own, "local", 1)
+    assert told(tmp_path / "near", "table3_mask").startswith(
+        "1 have runs at the published setting (1 diverged), 0 only in another setting, "
+    )
+    unlike = "table6_arl_vs_nal_report"
+    expanded = suite_under(unlike)
+    for cell in expanded.cells:
+        plant(tmp_path / "unlike", expanded, cell.id, 1, test=[60.0, 50.0])
+    table = report([unlike], read_results(tmp_path / "unlike")).tables[0]
+    assert table.setting.published
+    assert "not_comparable" in {value.verdict for value in table.values}
+    assert re.match(
+        r"\d have runs at the published setting \(\d undecided, \d not comparable\), 0 only",
+        told(tmp_path / "unlike", unlike),
+    )
+
+
 def test_pages_and_figures_that_are_no_longer_made_go_away(tmp_path: Path) -> None:
     folder = tmp_path / "reports"
     (folder / "figures").mkdir(parents=True)

@@ -12,12 +12,23 @@ from msgspec.structs import asdict
 
 from resbench.analysis.judge import Report, report
 from resbench.analysis.results import Results, read_results
-from resbench.analysis.rows import Row, cell_rows, claim_rows, run_rows
+from resbench.analysis.rows import (
+    CLAIM_COLUMNS,
+    RUN_COLUMNS,
+    Row,
+    cell_rows,
+    claim_rows,
+    run_rows,
+)
 from resbench.errors import EnvironmentFault, UsageError
 from resbench.store.layout import RunFolder
 from resbench.store.metrics import EpochMetrics, EpochTiming, read_epochs
 from resbench.store.predictions import read_predictions
 from resbench.store.records import RunRecord
+
+_EPOCH_FIELDS = (*EpochMetrics.__struct_fields__, *EpochTiming.__struct_fields__)
+EPOCH_COLUMNS = tuple(dict.fromkeys(("run", *_EPOCH_FIELDS)))
+IMAGE_COLUMNS = ("run", "image", "label", "pred", "prob_true")
 
 
 @dataclass(frozen=True)
@@ -35,24 +46,26 @@ class Frames:
     @cached_property
     def runs(self) -> pd.DataFrame:
         """A row for each finished run in each cell that it serves, with results and settings."""
-        return pd.DataFrame(run_rows(self._report, self._records, strays=not self.suites))
+        rows = run_rows(self._report, self._records, strays=not self.suites)
+        return pd.DataFrame(rows, columns=None if rows else RUN_COLUMNS)
 
     @cached_property
     def cells(self) -> pd.DataFrame:
         """A row for each value of each table: the published number, the measured one, a verdict."""
         frame = pd.DataFrame(cell_rows(self._report))
-        frame["published"] = pd.to_numeric(frame["published"], errors="coerce")
+        frame["published"] = pd.to_numeric(frame["published"])
         return frame
 
     @cached_property
     def claims(self) -> pd.DataFrame:
         """A row for each claim of each table: effect, interval, p-values, verdict."""
-        return pd.DataFrame(claim_rows(self._report))
+        return pd.DataFrame(claim_rows(self._report), columns=CLAIM_COLUMNS)
 
     @cached_property
     def epochs(self) -> pd.DataFrame:
         """A row for each epoch of each finished run: what it measured and how long it took."""
-        return pd.DataFrame([row for key in self._records for row in self._epochs_of(key)])
+        rows = [row for key in self._records for row in self._epochs_of(key)]
+        return pd.DataFrame(rows, columns=EPOCH_COLUMNS)
 
     def predictions(self, *runs: str) -> pd.DataFrame:
         """Return a row for each test image of these runs, or of all: classes and probability.
@@ -67,7 +80,9 @@ class Frames:
         if unknown := next((run for run in runs if run not in keys), None):
             raise UsageError(f"run '{unknown}': {self.results} has no predictions of such a run.")
         frames = [self._predictions_of(keys[run]) for run in runs or keys]
-        return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+        if not frames:
+            return pd.DataFrame(columns=IMAGE_COLUMNS)
+        return pd.concat(frames, ignore_index=True)
 
     @cached_property
     def _results(self) -> Results:

@@ -203,14 +203,20 @@ class Report:
 
     @property
     def headline(self) -> JudgedTable | None:
-        """Of the tables with claims and published test errors that has most runs; or the first."""
-        found = [
-            table
-            for table in self.with_runs
-            if any(claim.has_runs for claim in table.claims)
-            and any(value.values for value in table.published_test_errors)
-        ]
-        return max(found, key=lambda table: len(table.runs), default=None)
+        """In the setting closest to the source's, the table of test errors that has most runs.
+
+        Of those with claims and published test errors.
+        """
+        for tables in self.by_setting.values():
+            found = [
+                table
+                for table in tables
+                if any(claim.has_runs for claim in table.claims)
+                and any(value.values for value in table.published_test_errors)
+            ]
+            if found:
+                return max(found, key=lambda table: len(table.runs))
+        return None
 
     def claims(self, *, closest: bool = False) -> Iterator[tuple[JudgedTable, JudgedClaim]]:
         """Yield every claim with runs, as judged in each setting with enough seeds to decide it.

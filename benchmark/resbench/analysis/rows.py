@@ -7,6 +7,7 @@ and cells, a cell of it.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,12 +17,26 @@ from resbench.analysis.claims import JudgedClaim
 from resbench.analysis.judge import JudgedTable, Report
 from resbench.analysis.results import measured
 from resbench.analysis.values import JudgedValue
-from resbench.store.records import RunRecord
+from resbench.store.records import Result, RunRecord
 from resbench.suite.schema import SIGNAL_METRICS
 from resbench.suite.spec import dotted
 from resbench.words import one_line
 
 Row = dict[str, Any]
+RUN_COLUMNS = (
+    "suite", "setting", "cell", "run", "seed", "status", "reason", *Result.__struct_fields__,
+    *SIGNAL_METRICS, "parameters", "macs", "train_images", "test_images", "data",
+    "data_is_published", "train_s", "total_s", "images_per_s", "started", "device", "torch",
+    "code", "tier",
+)  # fmt: skip
+"""What every row of a run has, for where there is none; its settings come besides."""
+CLAIM_COLUMNS = (
+    "suite", "setting", "claim", "text", "source", "metric", "step", "ours", "published", "effect",
+    "interval_95_low", "interval_95_high", "superiority", "se", "df", "p", "p_adjusted",
+    "p_against", "p_against_adjusted", "p_smaller", "p_smaller_adjusted", "p_images", "n", "look",
+    "diverged", "diverged_later", "verdict", "at_published_setting",
+)  # fmt: skip
+"""The same for a claim."""
 
 
 def run_rows(report: Report, records: Mapping[str, RunRecord], *, strays: bool = True) -> list[Row]:
@@ -101,7 +116,8 @@ def _value(table: JudgedTable, value: JudgedValue) -> Row:
         "row": value.row,
         "column": value.column,
         "metric": value.metric,
-        "published": value.number or None,
+        "published": value.number if _is_number(value.number) else None,
+        "published_text": value.number or None,
         "published_as": value.published and value.published.claims,
         "published_is": value.published and (value.published.really or value.published.claims),
         "built": value.built,
@@ -151,6 +167,14 @@ def _claim(table: JudgedTable, claim: JudgedClaim) -> Row:
         "verdict": claim.verdict,
         "at_published_setting": claim.at_published_setting,
     }
+
+
+def _is_number(text: str) -> bool:
+    """Whether a published text is one number, and not for example the layers of a stage."""
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def _rounded(value: float | None) -> float | None:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import click
@@ -72,7 +72,7 @@ def command(
     found = report(suites, whole)
     document = _document(found, suites, results, format_, output)
     if rows:
-        document = replace(document, rows=_rows(rows, found, whole, strays=not suites))
+        document = _with_rows(document, rows, found, whole, strays=not suites)
     text = render(document, format_)
     if output is None:
         click.echo(text, nl=False)
@@ -116,12 +116,17 @@ def _document(
     return report_document(found, drawn, runs=link, suites=suites)
 
 
-def _rows(kind: str, found: Report, results: Results, *, strays: bool) -> list[dict[str, Any]]:
+def _with_rows(
+    document: Document, kind: str, found: Report, results: Results, *, strays: bool
+) -> Document:
     from resbench.analysis import rows
 
     if kind == "runs":
-        return rows.run_rows(found, results.scan.records, strays=strays)
-    return rows.claim_rows(found) if kind == "claims" else rows.cell_rows(found)
+        runs = rows.run_rows(found, results.scan.records, strays=strays)
+        return replace(document, rows=runs, columns=rows.RUN_COLUMNS)
+    if kind == "claims":
+        return replace(document, rows=rows.claim_rows(found), columns=rows.CLAIM_COLUMNS)
+    return document
 
 
 def _strict(report: Report) -> int:

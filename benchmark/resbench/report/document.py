@@ -145,6 +145,8 @@ class Document:
     blocks: Sequence[Block]
     data: Any = field(default=None, repr=False)
     rows: Sequence[Mapping[str, Any]] = field(default=(), repr=False)
+    columns: Sequence[str] = ()
+    """The fields of a row, where there may be none."""
 
     @property
     def title(self) -> str:

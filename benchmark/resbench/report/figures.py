@@ -364,7 +364,10 @@ def claims(settings: Mapping[str, Sequence[JudgedTable]]) -> Figure | None:
 
 
 def ends(judged: JudgedTable) -> str:
-    """Return a sentence for who cannot see a figure: the errors that its curves end at."""
+    """Return a sentence for who cannot see a figure: the errors that its curves end at.
+
+    Nothing where every run diverged.
+    """
     ended: dict[tuple[str, ...], tuple[float, str]] = {}  # by runs, as a run may be in two cells
     for cell in judged.cells:
         errors = [run.result.test_top1_err for run in cell.done]
@@ -372,6 +375,8 @@ def ends(judged: JudgedTable) -> str:
             runs = tuple(run.key for run in cell.done)
             ended.setdefault(runs, (statistics.mean(known), cell.label))
     found, between = list(ended.values()), ""
+    if not found:
+        return ""
     if len(found) > 6:
         between = f"between those of {len(found)} networks, "
         found = [min(found), max(found)]

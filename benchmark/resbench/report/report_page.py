@@ -14,7 +14,7 @@ from resbench.analysis.claims import JudgedClaim
 from resbench.analysis.judge import JudgedTable, Report
 from resbench.analysis.names import SPLITS, listed
 from resbench.analysis.rows import cell_rows
-from resbench.analysis.values import ValueKind
+from resbench.analysis.values import JudgedValue
 from resbench.datasets import DATA_SETS
 from resbench.report import text
 from resbench.report.document import (
@@ -47,6 +47,8 @@ MOST_CLAIMS = 6
 """Listed in a README."""
 JUDGED = ("replicated", "better", "worse", "undecided")
 """Verdicts on a published error at its own setting."""
+AT_HOME, ELSEWHERE = (*JUDGED, "not comparable", "diverged"), "elsewhere"
+"""What else becomes of one there, or that it has runs in another setting."""
 
 
 def report_document(
@@ -256,7 +258,8 @@ def _how_far(
         for table, claim in claims
         if not table.setting.published and claim.claim.metric not in SIGNAL_METRICS
     )
-    if ranges := [f"{_error_range(report.by_setting[name])} in {name}" for name in far]:
+    known = {name: _error_range(report.by_setting[name]) for name in far}
+    if ranges := [f"{errors} in {name}" for name, errors in known.items() if errors]:
         yield Paragraph(
             f"Test errors of these networks are {listed(ranges)}; the published ones are of "
             "fully trained networks. The order here may only show which network learns faster."
@@ -302,11 +305,11 @@ def _error_range(tables: Sequence[JudgedTable]) -> str:
 def _published(report: Report) -> Iterator[Block]:
     """Yield what became of the published numbers."""
     if errors := _errors(report):
-        # in the judged setting that is closest to the source's
-        judged = [next((kind for kind in kinds if kind in JUDGED), None) for kinds in errors]
-        verdicts = listed(f"{judged.count(kind)} {kind}" for kind in JUDGED if kind in judged)
-        open_ = [kinds for kinds, kind in zip(errors, judged, strict=True) if kind is None]
-        elsewhere = sum("not_comparable" in kinds for kinds in open_)
+        # of the settings with runs, that closest to the source's
+        own = [next((kind for kind in kinds if kind in AT_HOME), "") for kinds in errors]
+        verdicts = listed(f"{own.count(kind)} {kind}" for kind in AT_HOME if kind in own)
+        open_ = [kinds for kinds, kind in zip(errors, own, strict=True) if not kind]
+        elsewhere = sum(ELSEWHERE in kinds for kinds in open_)
         yield Paragraph(
             f"Of {len(errors)} published errors {len(errors) - len(open_)} have runs at the "
             f"published setting{f' ({verdicts})' if verdicts else ''}, {elsewhere} only in another "
@@ -322,14 +325,25 @@ def _published(report: Report) -> Iterator[Block]:
         )
 
 
-def _errors(report: Report) -> list[list[ValueKind]]:
-    """Return the verdicts on each published error, one for each setting of its suite."""
+def _errors(report: Report) -> list[list[str]]:
+    """Return what became of each published error in each setting of its suite."""
     return [
-        [value.verdict for value in values]
+        [_outcome(table, value) for table, value in zip(tables, values, strict=True)]
         for tables in report.by_suite.values()
         for values in zip(*(table.values for table in tables), strict=True)
         if values[0].is_error and values[0].number and values[0].verdict != "skipped"
     ]
+
+
+def _outcome(table: JudgedTable, value: JudgedValue) -> str:
+    """Return what became of a published error in this setting; nothing without a run."""
+    if value.verdict in JUDGED:
+        return value.verdict
+    if value.verdict == "not_run" and not value.diverged:
+        return ""
+    if not table.setting.published:
+        return ELSEWHERE
+    return "diverged" if value.verdict == "not_run" else "not comparable"
 
 
 def _mislabelled(report: Report) -> Iterator[Block]:

@@ -101,7 +101,7 @@ def draw(found: Report, *, claims: bool = True) -> dict[tuple[str, str], tuple[F
         drawn[table.suite, setting.id] = tuple(
             Figure(
                 f"{stem}-{kind}.svg",
-                f"{what}: {table.suite}, {setting.name}. {figures.ends(table)}",
+                f"{what}: {table.suite}, {setting.name}. {figures.ends(table)}".rstrip(),
                 figures.svg(figure),
             )
             for kind, (what, make) in kinds.items()

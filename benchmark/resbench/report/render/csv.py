@@ -9,10 +9,10 @@ from resbench.report.document import Document
 
 
 def render(document: Document) -> str:
-    """Return the rows; nothing for a document that has none."""
+    """Return the rows below their header; nothing for a document that has neither."""
     file = io.StringIO()
-    if document.rows:
-        writer = csv.DictWriter(file, list(document.rows[0]), lineterminator="\n")
+    if header := list(document.rows[0] if document.rows else document.columns):
+        writer = csv.DictWriter(file, header, lineterminator="\n")
         writer.writeheader()
         for row in document.rows:
             writer.writerow({name: _joined(value) for name, value in row.items()})

@@ -117,6 +117,41 @@ def test_what_is_detected_pays_for_the_number_of_claims() -> None:
     assert all(power.detectable_pp > alone.detectable_pp for power in several)
 
 
+@pytest.mark.parametrize(
+    ("suite", "tier", "rows", "said"),
+    [(SUITE, "paper", 7, "5 claims (2 for ours)"), ("ladder", "cpu", 1, "3 claims")],
+)
+def test_the_correction_that_is_named_is_the_one_that_was_used(
+    suite: str, tier: str, rows: int, said: str
+) -> None:
+    """It counts the claims of the suite, also those about cells that are not trained here."""
+    expanded = suite_under(suite, tier=tier)
+    page = plan_document([expanded], [], [CPU], {}, "")
+    assert len(page.data["suites"][0]["claims"]) == rows
+    text = " ".join(render(page, "markdown").split())
+    assert f"Holm's correction for {said}" in text
+    assert f"Holm's correction for {said} (" not in text
+
+
+def test_seeds_that_no_look_takes_first_decide_nothing_unless_the_first_are_recorded(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    def answers() -> tuple[set[int], str]:
+        asked = "--seeds", "4,5,6", "--results", tmp_path, "--format", "json"
+        page = json.loads(invoke(capsys, "plan", "table3_mask", *asked).out)
+        (suite,) = page["suites"]
+        (text,) = {claim["answer"] for claim in suite["claims"]}
+        return {claim["seeds"] for claim in suite["claims"]}, text
+
+    assert answers() == ({0}, "3 seeds")
+    out = invoke(capsys, "plan", "table3_mask", "--seeds", "4,5,6", "--results", tmp_path).out
+    assert "looks take 1, 2, 3 first" in " ".join(out.split())
+    for cell in ("local", "encoder-decoder"):
+        for seed in (1, 2, 3):
+            factory.finish(tmp_path, suite_under("table3_mask"), cell, seed, 5.0)
+    assert answers() == ({6}, "6 are enough")
+
+
 def test_fewer_than_three_seeds_detect_nothing() -> None:
     for power in claim_powers(suite_under(SUITE, tier="tiny"), {}):
         assert power.seeds == 2

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Mapping
 
 from resbench.analysis.results import measured, seed_of
 from resbench.analysis.tables import TableRuns
 from resbench.datasets import DATA_SETS
 from resbench.stats.guard import guessing_error
-from resbench.stats.multiplicity import LOOKS
 from resbench.stats.spread import Arm
 from resbench.store.predictions import Predictions
 from resbench.store.records import RunRecord
@@ -25,16 +23,6 @@ def arms_of(table: TableRuns, metric: Metric) -> Mapping[str, Arm]:
 def same_images(predictions: Iterable[Predictions]) -> bool:
     """Whether runs can be compared image by image: all predicted the same labels."""
     return len({each.label.tobytes() for each in predictions}) == 1
-
-
-def seeds_in_order(table: TableRuns) -> tuple[int, ...]:
-    """Return the seeds as looks take them: the declared ones, then 1, 2, 3 and so on.
-
-    Whatever was run: else whoever runs more seeds could choose which of them are looked at.
-    """
-    declared = table.expanded.seeds
-    others = (seed for seed in itertools.count(1) if seed not in declared)
-    return (*declared, *itertools.islice(others, LOOKS[-1]))
 
 
 def arm_of(

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from resbench.analysis.arms import arms_of, same_images, seeds_in_order
+from resbench.analysis.arms import arms_of, same_images
 from resbench.analysis.declared import as_declared, as_published, published_steps
 from resbench.analysis.results import seed_of
 from resbench.analysis.tables import TableRuns
@@ -14,7 +14,7 @@ from resbench.datasets import DATA_SETS
 from resbench.errors import ResbenchError
 from resbench.stats.claims import ClaimVerdict, Question, judge_questions
 from resbench.stats.guard import last_fall, near_guessing, still_falling
-from resbench.stats.multiplicity import complete_look
+from resbench.stats.multiplicity import complete_look, seeds_in_order
 from resbench.stats.spread import USUAL_SD_PP, Arm
 from resbench.store.layout import RunFolder
 from resbench.store.metrics import EpochMetrics, read_epochs
@@ -43,7 +43,7 @@ def _questions(table: TableRuns) -> list[Question]:
     suite, context = table.expanded.loaded.suite, table.expanded.context
     parsed = parsed_claims(table.expanded)
     arms = {metric: arms_of(table, metric) for metric in {c.metric for c in suite.claims}}
-    seeds = seeds_in_order(table)
+    seeds = seeds_in_order(table.expanded.declared_seeds)
     questions = []
     for claim, one in zip(suite.claims, parsed, strict=True):
         own: Mapping[str, Arm] = arms[claim.metric]

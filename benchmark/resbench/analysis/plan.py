@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import variance
 from typing import Literal
@@ -14,7 +15,7 @@ from resbench.analysis.declared import as_declared, published_steps
 from resbench.analysis.results import all_measured
 from resbench.data.fit import test_images
 from resbench.stats.contrasts import steps_of
-from resbench.stats.multiplicity import ALPHA
+from resbench.stats.multiplicity import ALPHA, seeds_in_order
 from resbench.stats.power import detectable, first_look, per_test_power
 from resbench.stats.spread import USUAL_SD_PP, sampling_sd
 from resbench.store.records import RunRecord
@@ -85,7 +86,9 @@ class Power:
 
     claim: Claim
     seeds: int
-    """Planned, per arm."""
+    """Planned or recorded per arm, as looks take them: none after one that is neither."""
+    family: int
+    """Claims that it is corrected for: those of the sources, or those of ours."""
     spread: Spread
     published_pp: float | None
     """The published effect as the test sees it: of a chain its smallest step; None if unknown."""
@@ -99,8 +102,12 @@ class Power:
     or if no look does."""
 
 
-def claim_powers(expanded: Expanded, runs: Runs) -> tuple[Power, ...]:
+def claim_powers(
+    expanded: Expanded, runs: Runs, recorded: Container[str] = ()
+) -> tuple[Power, ...]:
     """Return what each claim of a suite can detect at its planned seeds.
+
+    ``recorded`` are the keys of finished runs, also of seeds that are not planned now.
 
     The sd is measured in ``runs`` of this setting where a cell has two of them; else it is assumed,
     that of sizes unknown. A claim about a cell that this setting does not train is left out.
@@ -109,15 +116,19 @@ def claim_powers(expanded: Expanded, runs: Runs) -> tuple[Power, ...]:
     sizes = Counter(claim.ours for claim in claims)  # claims of ours are a family of their own
     pairs = zip(claims, parsed_claims(expanded), strict=True)
     return tuple(
-        _power(expanded, claim, parsed, runs, sizes[claim.ours])
+        _power(expanded, claim, parsed, runs, recorded, sizes[claim.ours])
         for claim, parsed in pairs
         if all(expanded.cell(cell).spec is not None for cell in parsed.cells)
     )
 
 
-def _power(expanded: Expanded, claim: Claim, parsed: ParsedClaim, runs: Runs, claims: int) -> Power:
+def _power(
+    expanded: Expanded, claim: Claim, parsed: ParsedClaim, runs: Runs, recorded: Container[str],
+    claims: int,
+) -> Power:  # fmt: skip
     steps = steps_of(parsed)
-    seeds, spread = len(expanded.seeds), _spread(expanded, claim, parsed, runs)
+    seeds = _seeds(expanded, parsed, recorded)
+    spread = _spread(expanded, claim, parsed, runs)
     sd = spread.sd_pp * math.hypot(*steps[0].weights)
     published = min(published_steps(expanded, claim, parsed), default=None)
     # All tests of a claim must reject: the steps of a chain, the two of an equivalence.
@@ -127,12 +138,25 @@ def _power(expanded: Expanded, claim: Claim, parsed: ParsedClaim, runs: Runs, cl
     return Power(
         claim,
         seeds,
+        claims,
         spread,
         published,
         sought,
         detectable(seeds, sd, arms, alpha=strictest, power=per_test_power(tests)),
         first_look(sought or 0.0, sd, arms, alpha=strictest, tests=tests),
     )
+
+
+def _seeds(expanded: Expanded, parsed: ParsedClaim, recorded: Container[str]) -> int:
+    """Return how many seeds every arm of a claim will have, up to the first that one lacks."""
+    cells = [expanded.cell(cell) for cell in parsed.cells]
+    there = itertools.takewhile(
+        lambda seed: (
+            seed in expanded.seeds or all(cell.at_seed(seed).key in recorded for cell in cells)
+        ),
+        seeds_in_order(expanded.declared_seeds),
+    )
+    return len(list(there))
 
 
 def _spread(expanded: Expanded, claim: Claim, parsed: ParsedClaim, runs: Runs) -> Spread:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from resbench.analysis.arms import arms_of, seeds_in_order
+from resbench.analysis.arms import arms_of
 from resbench.analysis.declared import as_declared
 from resbench.analysis.names import SAME_SPLIT, SPLITS, data_label, listed, set_label
 from resbench.analysis.results import all_measured, measured
@@ -16,6 +16,7 @@ from resbench.datasets import DATA_SETS
 from resbench.errors import UsageError
 from resbench.models import FAMILIES, ZooEntry, zoo_entry
 from resbench.stats.cells import CellKind, judge_cell
+from resbench.stats.multiplicity import seeds_in_order
 from resbench.stats.spread import Arm
 from resbench.stats.textbook import summarise
 from resbench.suite.expand import Cell, Context, nested
@@ -163,7 +164,7 @@ def _judge_error(
     arm = arms[cell.cell.id]
     others = [other for name, other in arms.items() if name != cell.cell.id]
     median_of = (value.published.median_of if value.published else None) or 1
-    seeds = seeds_in_order(table)
+    seeds = seeds_in_order(table.expanded.declared_seeds)
     found = judge_cell(arm, seeds, value.number or None, others, median_of=median_of)
     verdict: ValueKind = found.kind
     if not value.values:

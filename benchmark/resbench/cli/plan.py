@@ -44,5 +44,6 @@ def command(
         shlex.join(["resbench", *this_command("run", "format_")]),
         None if budget is None else parse_budget(budget),
         overview=not suites,
+        recorded=found.records.keys(),
     )
     show(document, format_)

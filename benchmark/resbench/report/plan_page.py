@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from resbench.analysis import SCHEMA
@@ -44,16 +43,20 @@ def plan_document(
     budget_s: float | None = None,
     *,
     overview: bool = False,
+    recorded: Container[str] = (),
 ) -> Document:
     """Return the plan of all suites in one setting, as an ``overview`` with a line a suite.
 
-    ``missing`` says for each data set that is not available what to do.
+    ``missing`` says for each data set that is not available what to do; ``recorded`` are the keys
+    of all finished runs.
     """
     device, workers = devices[0], like_the_first(devices)
     if budget_s is not None:
         runs = buy(runs, workers, budget_s)
     groups = [_cells(expanded, runs) for expanded in suites]
-    powers = [() if overview else _powers(*pair) for pair in zip(suites, groups, strict=True)]
+    powers = [
+        () if overview else _powers(*pair, recorded) for pair in zip(suites, groups, strict=True)
+    ]
     todo = _todo(runs)
     estimated = sum(not run.measured for run in todo)
     finished, started = (sum(run.bought == kind for run in runs) for kind in ("whole", "part"))
@@ -112,9 +115,9 @@ def _cells(expanded: Expanded, runs: Sequence[PlannedTime]) -> Cells:
     return found
 
 
-def _powers(expanded: Expanded, cells: Cells) -> Sequence[Power]:
+def _powers(expanded: Expanded, cells: Cells, recorded: Container[str]) -> Sequence[Power]:
     done = {id_: [run.record for run in runs if run.record] for id_, runs in cells.items()}
-    return claim_powers(expanded, done)
+    return claim_powers(expanded, done, recorded)
 
 
 def _todo(runs: Iterable[PlannedTime]) -> list[PlannedTime]:
@@ -189,7 +192,7 @@ def _suite_blocks(
     if shared := serves - {suite.name}:
         yield Paragraph(f"Shared with {listed(sorted(shared))}: such a run is trained once.")
     if powers:
-        yield from _power_blocks(powers)
+        yield from _power_blocks(expanded, powers)
 
 
 def _row(cell: str, runs: Sequence[PlannedTime]) -> tuple[str, ...]:
@@ -207,7 +210,7 @@ def _row(cell: str, runs: Sequence[PlannedTime]) -> tuple[str, ...]:
     )
 
 
-def _power_blocks(powers: Sequence[Power]) -> Iterator[Block]:
+def _power_blocks(expanded: Expanded, powers: Sequence[Power]) -> Iterator[Block]:
     yield Paragraph("What the claims can decide, before anything more is trained:")
     rows = [
         (p.claim.text, _size(p, p.published_pp), str(p.seeds), _size(p, p.spread.sd_pp),
@@ -217,15 +220,20 @@ def _power_blocks(powers: Sequence[Power]) -> Iterator[Block]:
     header = ("claim", "published", "seeds", "sd", "detects", "seeds for\nthe published")
     yield Table(header, rows, "lrrrrl")
     sources = listed(dict.fromkeys(f"{_size(p, p.spread.sd_pp)} {p.spread.source}" for p in powers))
-    family = max(Counter(power.claim.ours for power in powers).values())
-    few = "; fewer than 3 seeds decide nothing" if powers[0].seeds < 3 else ""
+    sizes = {power.claim.ours: power.family for power in powers}
+    family = count(sizes.get(False, 0) or sizes[True], "claim")
+    ours = f" ({sizes[True]} for ours)" if len(sizes) > 1 else ""
+    fewest = min(power.seeds for power in powers)
+    few = "; fewer than 3 seeds decide nothing" if fewest < 3 else ""
+    skipped = fewest < len(expanded.seeds)
+    first = f"; looks take {listed(expanded.declared_seeds)} first" if skipped else ""
     alike = any(power.claim.margin_pp is not None for power in powers)
     shown = "; of a claim that two are alike, that shows it where they are" if alike else ""
     yield Paragraph(
         "Detects: the smallest true difference that these seeds find with probability 0.8 at "
-        f"{ALPHA:.0%}, after Holm's correction for {count(family, 'claim')}{few}. Claims are "
-        "judged at 3, 5 and 8 seeds. Seeds for the published: of these, the number that finds a "
-        "difference as large as the published one; in a chain, every step of it; fewer may find a "
+        f"{ALPHA:.0%}, after Holm's correction for {family}{ours}{few}. Claims are "
+        f"judged at 3, 5 and 8 seeds{first}. Seeds for the published: of these, the number that "
+        "finds a difference as large as the published one; in a chain, every step of it; fewer may find a "
         f"larger one{shown}. Published: in a chain, the smallest step. Differences are in "
         f"percentage points, of sizes within a network factors. Sd of one run: {sources}."
     )

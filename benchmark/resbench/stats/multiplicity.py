@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 from resbench.stats.spread import Arm
@@ -12,6 +13,15 @@ LOOKS = (3, 5, 8)
 """Seeds an arm at which a claim is judged, and at no other number."""
 Waiting = tuple[tuple[str, int], ...]
 """Runs (cell, seed) that a look lacks."""
+
+
+def seeds_in_order(declared: Sequence[int]) -> tuple[int, ...]:
+    """Return the seeds as looks take them: the declared ones, then 1, 2, 3 and so on.
+
+    Whatever was run: else whoever runs more seeds could choose which of them are looked at.
+    """
+    others = (seed for seed in itertools.count(1) if seed not in declared)
+    return (*declared, *itertools.islice(others, LOOKS[-1]))
 
 
 def complete_look(arms: Sequence[Arm], seeds: Sequence[int]) -> tuple[int, Waiting]:

@@ -96,6 +96,11 @@ class Expanded:
     cells: tuple[Cell, ...]
     seeds: tuple[int, ...]
 
+    @property
+    def declared_seeds(self) -> tuple[int, ...]:
+        """The seeds of tier or suite, whichever were asked for."""
+        return self.tier.seeds or self.loaded.suite.seeds
+
     def cell(self, cell_id: str) -> Cell:
         """Return a cell by id, ``LEVEL/LEVEL`` in the order of the matrix's axes."""
         cells = {cell.id: cell for cell in self.cells}

@@ -21,6 +21,7 @@ from tests import factory
 from tests.cli.invoke import invoke
 from tests.factory import plant, suite_under
 
+Capture = pytest.CaptureFixture[str]
 SUITE, CELL = "table3_mask", "encoder-decoder"
 
 
@@ -242,3 +243,16 @@ def test_cells_that_no_runner_noted_are_no_cells_and_the_run_counts_by_its_key(
         found = invoke(capsys, *words.split(), "--results", tmp_path, "--format", "markdown")
         assert (found.code, found.err) == (0, "")
         assert said in found.out.replace("\xa0", " ")
+
+
+def test_what_a_diverged_run_counts_as_is_said(tmp_path: Path, capsys: Capture) -> None:
+    a, b = tmp_path / "a", tmp_path / "b"
+    said = "A diverged run counts as guessing in B - A and p, and not in the means."
+    assert pair(a, b, [6.0, 6.2, 6.4], [9.0, 9.3]).difference == pytest.approx(2.95)
+    words = "compare", a, b, "--format", "markdown"
+    assert said not in invoke(capsys, *words).out
+    factory.diverge(b, suite_under(SUITE, engine="graph"), CELL, 3)
+    assert said in invoke(capsys, *words).out
+    (found,) = compared(a, b).cells
+    assert found.difference == pytest.approx((9.0 + 9.3 + 90.0) / 3 - 6.2)
+    assert found.b.mean == pytest.approx(9.15)

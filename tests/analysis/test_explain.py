@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from pathlib import Path
 from typing import Any
@@ -114,6 +113,16 @@ def test_one_seed_has_no_spread_and_a_diverged_one_is_counted(tmp_path: Path) ->
     )
     lost = {"diverged": 1, "runs": 2, "reason": "the loss is nan at step 7"}
     assert found["diverged"].facts == lost
+    assert finding_sentence(found["diverged"]).endswith(
+        "1 of 2 runs, the first: the loss is nan at step 7. The mean error is that of the others."
+    )
+
+
+def test_where_every_run_diverged_there_is_no_mean_of_others(tmp_path: Path) -> None:
+    for seed in (1, 2):
+        factory.diverge(tmp_path, suite_under(SUITE), CELL, seed)
+    said = finding_sentence(findings(tmp_path)["diverged"])
+    assert said.endswith("2 of 2 runs, the first: the loss is nan at step 7.")
 
 
 def test_another_tier_and_another_data_set_come_first(tmp_path: Path) -> None:
@@ -122,7 +131,7 @@ def test_another_tier_and_another_data_set_come_first(tmp_path: Path) -> None:
     found = list(findings(tmp_path).values())
     first = {finding.code: finding for finding in found[:2]}
     assert first.keys() == {"other_setting", "other_data"}
-    assert [finding.points for finding in found[:2]] == [math.inf] * 2
+    assert not any(finding.comparable for finding in found[:2])
     assert ["model.width", 0.25, 1.0] in first["other_setting"].facts["changes"]
     said = finding_sentence(first["other_setting"])
     assert "trains on 512 images in all, 0.005 % of the source's 10,240,000" in said
@@ -165,7 +174,7 @@ def test_a_network_of_another_size_is_not_ruled_out(tmp_path: Path) -> None:
 def test_an_unlike_published_error_is_never_a_difference_to_explain(tmp_path: Path) -> None:
     suite = "table6_arl_vs_nal_report"
     unlike = findings(tmp_path, suite, "attention-92/nal")["published_split"]
-    assert unlike.points == math.inf
+    assert (unlike.comparable, unlike.points) == (False, None)
     assert "published_split" not in findings(tmp_path, suite, "attention-56/arl")
 
 
@@ -204,7 +213,9 @@ def test_json_has_every_finding_and_no_infinity(
     out = invoke(capsys, "explain", SUITE, CELL, "--results", tmp_path, "--format", "json").out
     (setting,) = json.loads(out, parse_constant=pytest.fail)["settings"]
     assert setting["setting"].startswith("tier cpu")
-    assert setting["findings"][0]["points"] is None
+    kinds = {f["code"]: (f["points"], f["comparable"]) for f in setting["findings"]}
+    assert kinds["other_setting"] == (None, False)
+    assert kinds["inferred"] == (None, True)  # of unknown size
     assert [found["code"] for found in setting["findings"]] == list(findings(tmp_path))
 
 
@@ -285,3 +296,18 @@ def test_what_a_suite_cites_of_its_source_is_no_tier_of_ours(tmp_path: Path) -> 
     (found,) = explain(load_suite(str(suite)), "arl", read_results(tmp_path / "results"))
     cited = [f for f in found.findings if f.facts.get("where") == "tier 1 of Table 2"]
     assert [(finding.code, finding.points) for finding in cited] == [("deviation", None)]
+
+
+def test_settings_of_one_place_keep_their_own_reasons(tmp_path: Path) -> None:
+    def mark(reason: str) -> dict[str, str]:
+        return {"origin": "deviation", "place": "section 4", "reason": reason}
+
+    marks = {"data.image_px": mark("small images"), "training.batch_size": mark("small batches")}
+    suite = mini.write_suite(tmp_path, mini.suite_of() | {"provenance": marks})
+    (found,) = explain(load_suite(str(suite)), "arl", read_results(tmp_path / "results"))
+    said = [finding for finding in found.findings if finding.facts.get("where") == "section 4"]
+    reasons = {f.facts["reason"]: [path for path, *_ in f.facts["changes"]] for f in said}
+    assert reasons == {
+        "small images": ["data.image_px"],
+        "small batches": ["training.batch_size"],
+    }

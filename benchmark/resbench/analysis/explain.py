@@ -45,9 +45,11 @@ class Finding:
 
     code: Code
     points: float | None
-    """The most that it can explain; infinite: the numbers are not comparable; None: unknown."""
+    """The most that it can explain; None: unknown, or there is nothing to compare."""
     facts: Mapping[str, Any]
     """What was found."""
+    comparable: bool = True
+    """Whether the measured and the published number can be compared in spite of it."""
 
     @property
     def symptom(self) -> bool:
@@ -58,8 +60,8 @@ class Finding:
     def rank(self) -> tuple[bool, int, float]:
         """Sort key: causes first, and of them what explains most."""
         if self.points is None:
-            return self.symptom, 2, 0.0
-        order = 0 if math.isinf(self.points) else 1 if self.points >= NOTICEABLE_PP else 3
+            return self.symptom, 2 if self.comparable else 0, 0.0
+        order = 1 if self.points >= NOTICEABLE_PP else 3
         return self.symptom, order, -self.points
 
 
@@ -161,28 +163,26 @@ def _published_split(subject: _Subject) -> Iterator[Finding]:
             continue
         unknown = (value.published.really or value.published.claims) == "unknown"
         if unknown or (value.mean is not None and value.difference is None):
-            yield Finding("published_split", math.inf, {"value": value})
+            yield Finding("published_split", None, {"value": value}, comparable=False)
 
 
 def _settings(subject: _Subject) -> Iterator[Finding]:
-    """Name the deviations in force, by what set them, with the values of the source."""
-    groups: dict[str, list[Entry]] = {}
+    """Name the deviations in force, by place and reason, with the values of the source."""
+    groups: dict[tuple[str, str], list[Entry]] = {}
     entries = subject.table.ledgers[subject.cell.cell.id]
     for entry in (entry for entry in entries if entry.origin == "deviation"):
-        groups.setdefault(entry.place or entry.layer, []).append(entry)
+        key = entry.place or entry.layer, entry.reason or ""
+        groups.setdefault(key, []).append(entry)
     source, seen = subject.source, images_seen(subject.spec)
-    for where, own in groups.items():
-        facts: dict[str, Any] = {
-            "where": where,
-            "reason": own[0].reason or "",
-            "changes": _changes(own, source),
-        }
+    for (where, reason), own in groups.items():
+        changes = _changes(own, source)
+        facts: dict[str, Any] = {"where": where, "reason": reason, "changes": changes}
         if own[0].path == "data.id":
-            yield Finding("other_data", math.inf, facts)
+            yield Finding("other_data", None, facts, comparable=False)
         elif any(e.path == "tier" or e.layer.startswith(("tier ", "command line")) for e in own):
             declared = images_seen(source.spec) if source.spec is not None else seen
             facts |= {"images": seen, "source_images": declared}
-            yield Finding("other_setting", math.inf, facts)
+            yield Finding("other_setting", None, facts, comparable=False)
         else:
             yield Finding("deviation", None, facts)
     inferred = [e.path for e in entries if e.origin == "inferred"]

@@ -73,6 +73,8 @@ def _cells(pairs: Sequence[CellPair]) -> Iterator[Block]:
         "ranks where a run diverged or is far from the others; p images: for other test images "
         "too, at one seed McNemar's mid-p of these two networks."
     )
+    if any(arm.diverged for pair in pairs for arm in (pair.a, pair.b)):
+        yield Paragraph("A diverged run counts as guessing in B - A and p, and not in the means.")
 
 
 def _row(pair: CellPair) -> list[str | Number]:

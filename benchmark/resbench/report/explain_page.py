@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -33,7 +32,7 @@ def explain_document(loaded: Loaded, name: str, found: Sequence[Explanation]) ->
 def finding_sentence(finding: Finding) -> str:
     """Return a finding on one line: how much, what, the evidence, why it matters."""
     weight = "size unknown" if finding.points is None else f"up to {finding.points:.2f} pp"
-    if finding.points == math.inf:
+    if not finding.comparable:
         weight = "not comparable"
     return f"{weight} · {_words(finding.code, finding.facts)}"
 
@@ -98,7 +97,8 @@ def _words(code: Code, f: Mapping[str, Any]) -> str:
             return f"runs that are not alike: {listed(f['kinds'])}. Compare them seed by seed."
         case "diverged":
             said = f"{f['diverged']} of {runs}, the first: {reason}"
-            return f"diverged runs: {said}. The mean is that of the other runs."
+            others = " The mean error is that of the others." if f["diverged"] < f["runs"] else ""
+            return f"diverged runs: {said}.{others}"
         case "seeds":
             said, luck = runs, "counts as one run; its luck is unknown"
             if f["reach"] is not None:

@@ -234,8 +234,8 @@ def _power_blocks(expanded: Expanded, powers: Sequence[Power]) -> Iterator[Block
         f"{ALPHA:.0%}, after Holm's correction for {family}{ours}{few}. Claims are "
         f"judged at 3, 5 and 8 seeds{first}. Seeds for the published: of these, the number that "
         "finds a difference as large as the published one; in a chain, every step of it; fewer "
-        f"may find a larger one{shown}. Published: in a chain, the smallest step. Differences are in "
-        f"percentage points, of sizes within a network factors. Sd of one run: {sources}."
+        f"may find a larger one{shown}. Published: in a chain, the smallest step. Differences are "
+        f"in percentage points, of sizes within a network factors. Sd of one run: {sources}."
     )
 
 

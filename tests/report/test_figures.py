@@ -226,6 +226,16 @@ def test_a_claim_of_ours_says_so_and_sizes_are_in_no_figure_of_claims(
     assert [claim.ours for claim in drawn] == [False, True]
 
 
+def test_claims_without_any_difference_stand_at_zero(tmp_path: Path) -> None:
+    expanded = suite_under("optimizer")
+    for cell in ("adam/lr-1e-4", "nesterov-sgd/lr-1e-1"):
+        plant(tmp_path, expanded, cell, 1, test=[50.0, 20.0])
+    figure = figures.claims({"near": [judged(tmp_path, "optimizer")]})
+    assert figure is not None
+    low, high = figure.axes[0].get_xlim()
+    assert low < 0 < high
+
+
 def test_claims_of_several_settings_share_a_figure_and_differ_in_marker(results: Path) -> None:
     mask, noise = judged(results, "table3_mask"), judged(results, NOISE)
     figure = figures.claims({"near": [noise], "far": [noise, mask]})

@@ -349,9 +349,8 @@ def claims(settings: Mapping[str, Sequence[JudgedTable]]) -> Figure | None:
     said = [f"{claim.text.rstrip('.')}{' (ours)' if claim.ours else ''}" for claim in claimed]
     _name_rows(axes, [_wrapped(text, 52) for text in said])
     # an interval from two seeds may be far wider than all effects: it runs off
-    reach = 1.8 * max(
-        max(abs(item.effect_pp or 0.0), abs(item.published_pp or 0.0)) for item in judged
-    )
+    effects = [effect for item in judged for effect in (item.effect_pp, item.published_pp)]
+    reach = 1.8 * max(abs(effect or 0.0) for effect in effects) or 1.0
     axes.set_xlim(max(axes.get_xlim()[0], -reach), min(axes.get_xlim()[1], reach))
     axes.set(xlabel="effect in the claimed direction (percentage points)")
     _legend_below(figure, axes)

@@ -157,6 +157,28 @@ def test_curves_show_every_epoch_of_test_and_training(results: Path) -> None:
     assert [len(dots.get_offsets()) for dots in times.collections] == [9]  # type: ignore[arg-type]
 
 
+def test_networks_whose_labels_differ_only_in_brackets_have_curves_of_their_own(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "arms.yaml"
+    source = (SUITES / "arms.yaml").read_text()
+    for depth in ("56", "92"):
+        assert f"label: Attention-{depth}" in source
+        source = source.replace(f"label: Attention-{depth}", f"label: Attention ({depth})")
+    path.write_text(source)
+    (tmp_path / "protocols").symlink_to(SUITES / "protocols")
+    expanded = suite_under(str(path))
+    for cell, error in (("attention-56/arl", 20.0), ("attention-92/arl", 60.0)):
+        plant(tmp_path / "results", expanded, cell, 1, test=[90.0, error])
+    table = judged(tmp_path / "results", str(path))
+    figure = figures.learning_curves(table, str(tmp_path / "results"))
+    assert figure is not None
+    found = curves_of(figure.axes[0])
+    assert [e[-1] for name, e in found.items() if name.endswith("-test")] == [20.0, 60.0]
+    assert all(name in texts(figure) for name in ("Attention (56)", "Attention (92)"))
+    assert "20.0 % (Attention (56), ARL)" in figures.ends(table)
+
+
 def test_more_networks_than_fit_a_panel_have_panels_of_their_own(tmp_path: Path) -> None:
     expanded = suite_under("report_as_run")
     for cell in expanded.cells:

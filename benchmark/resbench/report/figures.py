@@ -13,7 +13,8 @@ import os
 import re
 import statistics
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -233,11 +234,12 @@ def confusions(judged: JudgedTable, results: str) -> Figure | None:
     down = -(-len(found) // across)
     figure = _figure(1.1 + 1.95 * across, 1.4 + 2.3 * down)
     parts = _panels(figure, len(found), across, sharex=True, sharey=True)
+    short = _short(found)
     for i, (axes, (label, classes)) in enumerate(zip(parts, found.items(), strict=True), 1):
         axes.imshow(classes.confused, cmap=colours, vmin=0, vmax=most, interpolation="none",
                     aspect="auto", gid=f"confused-{i}")  # fmt: skip
         axes.grid(visible=False)
-        axes.set_title(_wrapped(_short(label), 30))
+        axes.set_title(_wrapped(short[label], 30))
         at = range(len(classes.names))
         axes.set_xticks(at, classes.names, rotation=90, fontsize=7)
         axes.set_yticks(at, classes.names, fontsize=7)
@@ -270,6 +272,8 @@ def published_and_measured(judged: JudgedTable) -> Figure | None:
 
     columns = [name for name in judged.columns if any(value.column == name for value in errors)]
     rows = [name for name in judged.rows if any(value.row == name for value in errors)]
+    names = _short(judged.columns[column].label for column in columns)
+    row_names = _short(judged.rows[row] for row in rows)
     figure = _figure(WIDTH_IN, 3.2)
     left, right = figure.subplots(1, 2)
     colours = sns.color_palette("colorblind", len(columns))
@@ -285,13 +289,13 @@ def published_and_measured(judged: JudgedTable) -> Figure | None:
         for x, value in zip(at, own, strict=True):
             dots = list(value.values.values())
             right.plot([x] * len(dots), dots, "o", color=colour, alpha=0.6, markersize=5)
-        label = _short(judged.columns[column].label)
+        label = names[judged.columns[column].label]
         look = {"color": colour, "linewidth": 1.5, "markersize": 10, "markeredgewidth": 1.5}
         means = [value.mean for value in own]
         right.plot(at, means, marker="_", label=label, gid=f"measured-{i}", **look)
     run = {value.row for value in measured}
     for axes, there in ((left, set(rows)), (right, run)):
-        labels = [_wrapped(_short(judged.rows[row]), 14) for row in rows]
+        labels = [_wrapped(row_names[judged.rows[row]], 14) for row in rows]
         lacking = [label if row in there else f"{label}\n(not run)"
                    for row, label in zip(rows, labels, strict=True)]  # fmt: skip
         axes.set_xticks(range(len(rows)), lacking)
@@ -379,7 +383,8 @@ def ends(judged: JudgedTable) -> str:
     if len(found) > 6:
         between = f"between those of {len(found)} networks, "
         found = [min(found), max(found)]
-    said = listed(f"{error:.1f} % ({_short(label)})" for error, label in found)
+    short = _short(label for _, label in ended.values())
+    said = listed(f"{error:.1f} % ({short[label]})" for error, label in found)
     return f"Test error at the last epoch: {between}{said}."
 
 
@@ -540,9 +545,11 @@ def _bracketed(label: str) -> str:
     return "".join(re.findall(r"\(.*?\)", label))
 
 
-def _short(label: str) -> str:
-    """Return a label without its parts in brackets."""
-    return re.sub(r"\s*\(.*?\)", "", label) or label
+def _short(labels: Iterable[str]) -> dict[str, str]:
+    """Return labels without their parts in brackets, but whole where two would be the same."""
+    short = {label: re.sub(r"\s*\(.*?\)", "", label) or label for label in labels}
+    many = Counter(short.values())
+    return {label: part if many[part] == 1 else label for label, part in short.items()}
 
 
 def _epoch_rows(judged: JudgedTable, results: str) -> Iterator[dict[str, Any]]:
@@ -550,15 +557,17 @@ def _epoch_rows(judged: JudgedTable, results: str) -> Iterator[dict[str, Any]]:
 
     A run of several cells is in the first of them, for its curves would hide each other.
     """
-    seen = set[str]()
-    for cell in judged.cells:
-        row = _short(cell.row)
+    seen, cells = set[str](), judged.cells
+    rows, columns = _short(cell.row for cell in cells), _short(cell.column for cell in cells)
+    labels = _short(cell.label for cell in cells)
+    for cell in cells:
+        row = rows[cell.row]
         if not any(map(str.isalpha, row)):
             row = f"{judged.row_header} {row}"
         point = {
             "row": _wrapped(row, 30),
-            "column": _wrapped(_short(cell.column), 30),
-            "cell": _wrapped(_short(cell.label), 60),
+            "column": _wrapped(columns[cell.column], 30),
+            "cell": _wrapped(labels[cell.label], 60),
         }
         for run in (run for run in cell.done if run.key not in seen):
             seen.add(run.key)

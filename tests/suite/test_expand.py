@@ -184,6 +184,21 @@ def test_seeds_come_from_the_call_the_tier_or_the_suite_in_this_order(tmp_path: 
     assert [named.cell("arl").at_seed(seed).seed for seed in named.seeds] == [1, 2, 3]
 
 
+@pytest.mark.parametrize(
+    ("seeds", "message"),
+    [([1, 1, 2], "seeds must differ"), ([], "'seeds' must be a list of length >= 1")],
+)
+@pytest.mark.parametrize("tier", [None, {"name": "small"}])
+def test_seeds_that_are_no_seeds_are_refused_in_a_suite_and_in_a_tier(
+    tmp_path: Path, tier: dict[str, Any] | None, seeds: list[int], message: str
+) -> None:
+    with pytest.raises(DocumentError, match=message):
+        if tier is None:
+            expanded(tmp_path, suite_of() | {"seeds": seeds})
+        else:
+            expanded(tmp_path, suite_of(), tier | {"seeds": seeds})
+
+
 def test_a_skipped_cell_says_why_and_has_no_run(tmp_path: Path) -> None:
     suite = suite_of() | {"skips": [{"where": {"learning": "nal"}, "reason": "no mask"}]}
     cell = expanded(tmp_path, suite).cell("nal")

@@ -295,6 +295,7 @@ BOMBS = {
     "many values": ("a: [" + "1," * 30_000 + "1]", "accepted"),
     "many keys": ("".join(f"k{i}: v\n" for i in range(7_000)), "accepted"),
     "many anchors": ("a: [" + "&a ," * 13_000 + "]", ANCHORS),
+    "many bytes in few characters": ("a: b\n" + "# é\n" * (MAX_BYTES // 5), TOO_LARGE),
     "one long text": ("a: " + "x " * (MAX_BYTES // 2 - 2), "accepted"),
 }
 GUARDED = """

@@ -39,6 +39,14 @@ TEXT_METRICS = frozenset(of_kind("text"))
 SIGNAL_METRICS = frozenset(of_kind("signal"))
 
 
+Seeds = Annotated[tuple[Seed, ...], Meta(min_length=1)]
+
+
+def _check_seeds(seeds: tuple[int, ...]) -> None:
+    if len(set(seeds)) != len(seeds):
+        raise ValueError("seeds must differ from each other", "seeds")
+
+
 class Mark(Frozen):
     """Where a hyperparameter comes from."""
 
@@ -168,7 +176,7 @@ class Suite(Frozen, kw_only=True):
     protocol: Identifier
     train: bool = True
     base: dict[str, Any] = {}
-    seeds: Annotated[tuple[Seed, ...], Meta(min_length=1)]
+    seeds: Seeds
     matrix: Annotated[dict[Identifier, dict[Identifier, Level]], Meta(min_length=1)]
     skips: tuple[Skip, ...] = ()
     table: Layout
@@ -178,8 +186,7 @@ class Suite(Frozen, kw_only=True):
     provenance: dict[str, Mark] = {}
 
     def __post_init__(self) -> None:
-        if len(set(self.seeds)) != len(self.seeds):
-            raise ValueError("seeds must differ from each other", "seeds")
+        _check_seeds(self.seeds)
         if len({claim.id for claim in self.claims}) != len(self.claims):
             raise ValueError("the ids of claims must differ from each other", "claims")
 
@@ -219,8 +226,9 @@ class Tier(Frozen):
     schedule: Shrunk | None = None
     schedules: dict[Identifier, Shrunk] = {}
     """For families that need another length than ``schedule``."""
-    seeds: tuple[Seed, ...] | None = None
+    seeds: Seeds | None = None
 
     def __post_init__(self) -> None:
+        _check_seeds(self.seeds or ())
         if self.families and (unlisted := sorted(self.schedules.keys() - self.families.keys())):
             raise ValueError(f"families has no line for '{unlisted[0]}'", "schedules")

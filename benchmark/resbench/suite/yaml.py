@@ -111,6 +111,9 @@ def load_document(path: Path) -> YamlDocument:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UsageError(f"{path}: cannot read this file: {reason}. Check the path.") from None
+    if len(data) > MAX_BYTES:
+        message = f"the file is larger than {MAX_BYTES // 1024} KiB. Split it."
+        raise _refused(Position(path, 1, 1), message)
     try:
         return parse_document(data.decode(), path)
     except UnicodeDecodeError as error:
@@ -124,9 +127,6 @@ def parse_document(text: str, path: Path) -> YamlDocument:
     Raises:
         DocumentError: every problem of the text.
     """
-    if len(text) > MAX_BYTES:
-        message = f"the file is larger than {MAX_BYTES // 1024} KiB. Split it."
-        raise _refused(Position(path, 1, 1), message)
     if found := _IN_FILE.search(text):
         raise _refused(_end_of(text[: found.start()], path), _forbidden(found[0]))
     reader = _Reader(path)

@@ -192,11 +192,9 @@ def test_seeds_come_from_the_call_the_tier_or_the_suite_in_this_order(tmp_path: 
 def test_seeds_that_are_no_seeds_are_refused_in_a_suite_and_in_a_tier(
     tmp_path: Path, tier: dict[str, Any] | None, seeds: list[int], message: str
 ) -> None:
+    suite = suite_of() | ({"seeds": seeds} if tier is None else {})
     with pytest.raises(DocumentError, match=message):
-        if tier is None:
-            expanded(tmp_path, suite_of() | {"seeds": seeds})
-        else:
-            expanded(tmp_path, suite_of(), tier | {"seeds": seeds})
+        expanded(tmp_path, suite, None if tier is None else tier | {"seeds": seeds})
 
 
 def test_a_skipped_cell_says_why_and_has_no_run(tmp_path: Path) -> None:

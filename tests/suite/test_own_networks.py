@@ -16,6 +16,7 @@ from resbench.errors import UsageError
 from resbench.store.records import RunRecord, read_record
 from resbench.suite.expand import Context, DataChoice, Expanded, expand
 from resbench.suite.load import load_suite
+from resbench.suite.spec import key_of
 from resbench.suite.yaml import DocumentError
 
 from ..mini import changed, resbench, run_folders, suite_of, write_suite
@@ -120,11 +121,14 @@ def trained(folder: Path, text: str, **options: Any) -> Trained:
 
 
 def test_an_option_may_be_any_value_that_json_can_hold(tmp_path: Path) -> None:
-    more = "    sizes: list[int]\n    rates: dict[str, float]\n"
+    more = "    sizes: list[int]\n    rates: dict[int, float]\n    kinds: set[str]\n"
     text = TOY.replace("    kernel: int\n", f"    kernel: int\n{more}")
-    done = trained(tmp_path, text, sizes=[1, 2], rates={"a": 0.5})
+    kinds = list("hgfedcba")
+    done = trained(tmp_path, text, sizes=[1, 2], rates={"9": 0.5, "10": 1.5}, kinds=kinds)
     assert (done.status, done.text) == ("done", "")
     assert done.record is not None
+    assert done.record.spec["model"]["kinds"] == sorted(kinds)
+    assert done.record.key == key_of(done.record.spec), "whatever the order of a set"
     assert done.record.model.parameters == 3 * 8 * 9 + 2 * 8 + 8 * 10 + 10
 
 
@@ -161,6 +165,51 @@ def test_a_network_that_cannot_be_counted_fails_before_it_is_trained(
     failed = trained(tmp_path, text)
     assert (failed.status, failed.epochs) == ("failed", [])
     assert said in failed.text
+
+
+def test_a_network_may_keep_what_it_computes_and_use_a_layer_twice(tmp_path: Path) -> None:
+    head = """\
+    import torch
+
+    class Kept(nn.Module):
+        ones = None
+
+        def forward(self, x):
+            if self.ones is None:
+                self.ones = torch.ones(x.shape[1:])
+            return x * self.ones
+
+    twice = conv(c, c, 1)
+"""
+    layers = "twice, twice, Kept(), GlobalMean(),"
+    text = TOY.replace("    return nn", f"{head}    return nn").replace("GlobalMean(),", layers)
+    done = trained(tmp_path, text)
+    assert (done.status, done.text) == ("done", "")
+    assert "2.weight" in done.weights
+    assert "3.weight" not in done.weights
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        ("assert self.kernel % 2, 'must be odd'", "AssertionError: must be odd."),
+        ("assert self.kernel % 2", "AssertionError: a rule in networks.py refuses it."),
+        ("{}[self.kernel]", "KeyError: "),
+        ("if self.kernel == 4: raise ValueError", "'model': a rule in networks.py refuses it."),
+        ("if self.kernel == 4: raise ValueError('odd')", "'model': odd."),
+        ("if self.kernel == 4: raise ValueError('odd', 'kernel')", "'kernel' in 'model': odd."),
+        ("if self.kernel == 4: raise ValueError('odd', [1])", "'model': odd."),
+    ],
+)
+def test_a_rule_of_the_user_s_own_is_an_error_at_the_line_of_the_model(
+    tmp_path: Path, rule: str, said: str
+) -> None:
+    rule = f"    kernel: int\n\n    def __post_init__(self):\n        {rule}\n"
+    (tmp_path / "networks.py").write_text(TOY.replace("    kernel: int\n", rule))
+    for more in ({}, {"base.data.image_px": "eight"}):
+        with pytest.raises(DocumentError, match=r"mini\.yaml:\d+:\d+: ") as error:
+            expanded(tmp_path, changed(toy_suite(kernel=4), more))
+        assert said in str(error.value)
 
 
 DRAWN = """\
@@ -242,6 +291,13 @@ def test_options_are_checked_in_their_place(tmp_path: Path) -> None:
         ("def build(:\n", ":1: cannot use these networks: SyntaxError: invalid syntax"),
         ("\n\nraise SystemExit(3)\n", ":3: cannot use these networks: SystemExit: 3."),
         ("FAMILY = 3\n", ":1: cannot use these networks: it has no FAMILY, an instance of"),
+        *(
+            (
+                TOY.replace("kernel: int", f"kernel: int\n    {name}: float"),
+                f":1: cannot use these networks: '{name}' cannot be the name of an option",
+            )
+            for name in ("bn_eps", "bn_momentum", "code", "num_classes")
+        ),
         (TOY.replace('"toy"', '"he2016"'), "'he2016' is a family of resbench: give it another tag"),
     ],
 )

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import save
+from safetensors.torch import load, save
+from torch import nn
 
 from resbench.train.checkpoint import dump, read_meta, restore
+from resbench.train.optim import Optimizer
 
 from ..mini import REPORT, spec_of
 from .live import lane_of, state_of, train_epoch
@@ -25,6 +27,26 @@ def test_a_restored_lane_continues_bit_for_bit(kind: dict[str, Any]) -> None:
     assert read_meta(payload) == {"epoch": 1}
     assert train_epoch(unbroken, 2) == train_epoch(broken, 2)
     assert state_of(unbroken) == state_of(broken)
+
+
+def test_a_layer_that_is_used_twice_is_stored_once() -> None:
+    def made() -> tuple[nn.Module, Optimizer]:
+        shared, lane = nn.Linear(4, 4), spec_of()
+        model = nn.Sequential(shared, nn.BatchNorm1d(4), shared)
+        optimizer = Optimizer(model, lane.training.optim)
+        model(torch.randn(5, 4)).sum().backward()
+        optimizer.step()
+        return model, optimizer
+
+    (first, of_first), (second, of_second) = made(), made()
+    payload = dump(first, of_first, {})
+    assert dump(second, of_second, {}) != payload
+    restore(payload, second, of_second)
+    assert dump(second, of_second, {}) == payload
+    assert sorted(name for name in load(payload) if name.endswith("weight")) == [
+        "model.0.weight",
+        "model.1.weight",
+    ]
 
 
 def test_the_state_is_more_than_the_weights() -> None:

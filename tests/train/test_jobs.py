@@ -64,6 +64,7 @@ def behind_a_capture(error: Exception) -> Exception:
         (RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR"), "oom", "cuDNN error", ""),
         (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), "failed", "RuntimeError", ""),
         (ValueError("images are too small."), "failed", "images are too small. (see its log)", ""),
+        (RuntimeError("\n  two names\n"), "failed", "RuntimeError: two names (see its log)", ""),
         (ZeroDivisionError(), "failed", "ZeroDivisionError (see its log)", ""),
         (behind_a_capture(torch.OutOfMemoryError("CUDA out of memory.")), "oom", "CUDA error", ""),
         (behind_a_capture(RuntimeError(f"{ECC}\nmore")), "failed", "RuntimeError: CUDA err", ECC),

@@ -29,6 +29,8 @@ FAMILIES: Mapping[str, Family] = {
 }
 ZOO = tuple(entry for family in FAMILIES.values() for entry in family.zoo)
 
+_TAKEN = {"bn_eps", "bn_momentum", "code", "num_classes"}
+"""What :func:`build` takes next to a network's options."""
 _OWN: dict[str, Family] = {}
 """The user's families that this process has loaded, by the sha256 of their file."""
 
@@ -40,7 +42,7 @@ def own_family(file: Path) -> Family:
     two experiments. Only this file is hashed, so it cannot import files next to it.
 
     Raises:
-        ValueError: the file has no FAMILY, or one under a name of resbench.
+        ValueError: the file has no FAMILY, or one that has, or has an option of, a taken name.
         Exception: whatever the file raises.
     """
     source = file.read_bytes()
@@ -55,6 +57,8 @@ def own_family(file: Path) -> Family:
             raise ValueError("it has no FAMILY, an instance of resbench.models.Family")
         if family.name in FAMILIES:
             raise ValueError(f"'{family.name}' is a family of resbench: give it another tag")
+        if taken := sorted(_TAKEN & set(family.network.__struct_fields__)):
+            raise ValueError(f"'{taken[0]}' cannot be the name of an option: give it another")
         network: Any = defstruct(
             family.network.__name__, [("code", str)], bases=(family.network,), tag=family.name,
             frozen=True, kw_only=True,

@@ -16,6 +16,7 @@ from msgspec import Meta
 from resbench.errors import did_you_mean
 from resbench.suite.spec import plain_to
 from resbench.suite.yaml import Found, Keys, YamlDocument, plain_value, quoted
+from resbench.words import one_line
 
 _Model = TypeVar("_Model", bound=msgspec.Struct)
 
@@ -100,8 +101,12 @@ def _struct(structs: list[Any], value: Mapping[str, Any], path: Keys) -> Iterato
 def _own(error: ValueError, declared: Any, value: Any, path: Keys) -> Found:
     """Put into words why msgspec, or a ``__post_init__``, refuses a value."""
     if error.__cause__ is not None:
-        text, *below = error.__cause__.args  # the broken rule, and where in the struct
-        at = (*path, *below)
+        # the broken rule, and where in the struct; a user's own rule may not say so much
+        text, *below = error.__cause__.args or ("a rule in networks.py refuses it",)
+        if not isinstance(error.__cause__, ValueError):
+            text = f"{type(error.__cause__).__name__}: {text}"
+        text = one_line(str(text))
+        at = (*path, *(part for part in below if isinstance(part, str)))
         return at, f"{_subject(at)}: {text}." if at else f"{text}."
     subject, said = _subject(path), str(error).partition(" - at ")[0]
     allowed = [item for kind in _types(declared) if get_origin(kind) is Literal

@@ -60,7 +60,13 @@ def plain_to(kind: type[_Kind], value: Any) -> _Kind:
     Raises:
         ValueError: they are not; ``str`` names the first one at fault.
     """
-    return msgspec.json.decode(json.dumps(value, allow_nan=False), type=kind)
+    text = json.dumps(value, allow_nan=False)
+    try:
+        return msgspec.json.decode(text, type=kind)
+    except ValueError:
+        raise
+    except Exception as error:  # of a rule in a user's networks.py
+        raise ValueError(str(error)) from error
 
 
 def whole(owner: Frozen, name: str) -> None:
@@ -202,13 +208,14 @@ class RunSpec(Frozen):
     seed: Seed
 
     def canonical(self) -> dict[str, Any]:
-        """Plain JSON values, every field present."""
-        return json.loads(json.dumps(msgspec.to_builtins(self), allow_nan=False))
+        """Plain JSON values, every field present; a set in the order of its items."""
+        plain = msgspec.to_builtins(self, order="deterministic")
+        return json.loads(json.dumps(plain, allow_nan=False))
 
     @property
     def key(self) -> str:
         """64 hex digits: sha256 of the canonical JSON and the numerics version."""
-        return key_of(msgspec.to_builtins(self))
+        return key_of(self.canonical())
 
 
 @cache

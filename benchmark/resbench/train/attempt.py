@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from dataclasses import dataclass, field
@@ -50,12 +51,9 @@ class Attempt:
     def __init__(self, job: Job, folder: RunFolder, lane: Lane, emit: Emit) -> None:
         self.job, self.folder, self.lane, self.emit = job, folder, lane, emit
         self.key = job.key
-        network, images = lane.spec.model, lane.images
+        images, network = lane.images, json.dumps(job.spec["model"], sort_keys=True)
         self.model = _model_facts(
-            type(network),
-            msgspec.json.encode(network, order="deterministic"),
-            images.num_classes,
-            images.train_images.shape[1],
+            type(lane.spec.model), network, images.num_classes, images.train_images.shape[1]
         )
         """Counted before training, so that a network that cannot be counted is not trained."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -175,9 +173,7 @@ class Attempt:
 
 
 @lru_cache(maxsize=64)
-def _model_facts(
-    kind: type[Network], network: bytes, num_classes: int, image_px: int
-) -> ModelFacts:
+def _model_facts(kind: type[Network], network: str, num_classes: int, image_px: int) -> ModelFacts:
     """Count a network, which is there as JSON: a user's options may have no hash."""
     # Not on the meta device: its arithmetic of shapes loads the compiler, seconds a process.
     options = msgspec.to_builtins(msgspec.json.decode(network, type=kind))

@@ -54,8 +54,16 @@ def read_meta(payload: bytes) -> Any:
     return json.loads(header["__metadata__"]["meta"])
 
 
+def named_state(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Return weights and running statistics by name; one that has several, by the first."""
+    names: dict[torch.Tensor, str] = {}
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        names.setdefault(tensor, name)
+    return {name: tensor.detach() for tensor, name in names.items()}
+
+
 def _named(model: nn.Module, optimizer: Optimizer) -> Iterator[tuple[str, torch.Tensor]]:
-    for name, tensor in model.state_dict().items():
+    for name, tensor in named_state(model).items():
         yield f"model.{name}", tensor
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     for parameter, state in optimizer.state.items():

@@ -191,7 +191,7 @@ def _cause(error: Exception, control: Control) -> tuple[Status, str]:
         control.emit(Fault(str(error)))
     if isinstance(error, ResbenchError):
         return Status.FAILED, str(error)
-    name, line = type(error).__name__, next(iter(str(error).splitlines()), "")
+    name, line = type(error).__name__, next(iter(str(error).strip().splitlines()), "")
     traceback.print_exception(error)
     if lost := _device_fault(error):
         control.emit(Unfit(lost))

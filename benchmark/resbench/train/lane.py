@@ -5,6 +5,7 @@ Shape suffixes: B batch, C channels, H height, W width, K classes.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -122,8 +123,8 @@ class Lane:
     def _check_logits(self, model: nn.Module) -> None:
         """Refuse a user's network whose logits are not one for each class."""
         px, due = self.images.test_images.shape[1], (2, self.images.num_classes)
-        with torch.inference_mode():
-            found = tuple(model.eval()(torch.zeros(2, 3, px, px)).shape)
+        with torch.no_grad():  # on a copy: it may keep what it computes
+            found = tuple(copy.deepcopy(model).eval()(torch.zeros(2, 3, px, px)).shape)
         if found != due:
             raise ValueError(f"networks.py: for 2 images it returns {found}, not logits of {due}")
 

@@ -21,6 +21,7 @@ from resbench.store.records import (
 from resbench.store.state import Status
 from resbench.suite.spec import derive_seed
 from resbench.train.attempt import Attempt
+from resbench.train.checkpoint import named_state
 from resbench.train.environment import code_version, environment
 from resbench.train.lane import Diverged
 from resbench.train.masks import measure_signals
@@ -54,8 +55,8 @@ def _write_outputs(attempt: Attempt) -> None:
     predictions = Predictions(evaluation.pred, evaluation.prob_true, labels, images.test_rows)
     write_predictions(folder.predictions, predictions)
     if attempt.job.keep_weights:  # and running statistics, by their names in the network
-        state = attempt.lane.model.state_dict()
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+        state = named_state(attempt.lane.model)
+        tensors = {name: tensor.cpu().contiguous() for name, tensor in state.items()}
         write_atomic(folder.weights, save(tensors))
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 import pytest
 
-from .mini import RESBENCH, Done, python, ran
+from resbench.process import PYTHON, output_of
+
+from .mini import RESBENCH, Done, python, ran, suite_of, write_suite
 
 REPORT = f"{RESBENCH} report table3_mask"
 FULL = pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
@@ -72,6 +75,22 @@ def test_the_interpreter_starts_the_command_without_the_working_directory(
     done = shell(tmp_path, f"{sys.executable} {how} plan smoke --format json")
     assert done.returncode == 0, done.stderr
     assert '"workers"' in done.stdout
+
+
+def test_output_that_is_not_utf_8_is_taken_as_it_is() -> None:
+    said = output_of(*PYTHON, "-c", "import os; os.write(1, b'/caf\\xe9')", timeout_s=60)
+    assert said is not None
+    assert os.fsencode(said) == b"/caf\xe9"
+
+
+def test_a_results_folder_that_is_not_utf_8_is_refused_in_one_line(tmp_path: Path) -> None:
+    write_suite(tmp_path, suite_of(total=1))
+    command = f"{RESBENCH} run mini.yaml --cell arl --results $(printf 'caf\\351')"
+    done = shell(tmp_path, command)
+    assert done.returncode == 2, done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert last.endswith("caf\\udce9: this name is not UTF-8. Choose another.")
+    assert "Traceback" not in done.stderr
 
 
 def test_where_no_temporary_folder_can_be_used_the_results_hold_such_files(

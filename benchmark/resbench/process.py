@@ -104,6 +104,12 @@ def output_of(*command: str, timeout_s: float) -> str | None:
     variables = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     with suppress(OSError, subprocess.SubprocessError):
         return subprocess.run(
-            command, env=variables, capture_output=True, text=True, timeout=timeout_s, check=True
+            command,
+            env=variables,
+            capture_output=True,
+            encoding="utf-8",
+            errors="surrogateescape",  # a path may hold any byte
+            timeout=timeout_s,
+            check=True,
         ).stdout
     return None

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from resbench.data.sources import Source
+from resbench.errors import UsageError
 from resbench.store.metrics import EpochMetrics, EpochTiming
 from resbench.store.state import Status
 
@@ -105,8 +106,11 @@ _event = msgspec.json.Decoder(Event)
 
 
 def encode(message: Event | list[Job]) -> bytes:
-    """Return a message as a line."""
-    return _encoder.encode(message) + b"\n"
+    """Return a message as a line; UsageError where a path in it is not UTF-8."""
+    try:
+        return _encoder.encode(message) + b"\n"
+    except UnicodeEncodeError as error:
+        raise UsageError(f"{error.object}: this name is not UTF-8. Choose another.") from error
 
 
 def decode_jobs(line: bytes) -> list[Job]:

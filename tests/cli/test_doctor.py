@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import shutil
+import socket
+import threading
 from collections import namedtuple
 from pathlib import Path
 
@@ -123,6 +125,42 @@ def test_a_server_of_mlflow_that_does_not_answer_is_a_fault(
     found = faulty(capsys, tmp_path)["MLflow"]
     assert found.startswith("http://127.0.0.1:9: no answer (")
     assert "secret" not in found
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        (b"HTTP/1.0 200 OK\r\n\r\n", "can be written"),
+        (b"HTTP/1.0 401 Unauthorized\r\n\r\n", "answers; it wants the credentials"),
+        (b"HTTP/1.0 404 Not Found\r\n\r\n", None),
+        (b"SSH-2.0\r\n", None),
+    ],
+)
+def test_a_server_of_mlflow_with_a_password_or_a_token_is_none(
+    tmp_path: Path,
+    capsys: Capture,
+    monkeypatch: pytest.MonkeyPatch,
+    answer: bytes,
+    text: str | None,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(1 << 16)
+                connection.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        port = server.getsockname()[1]
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://user:secret@127.0.0.1:{port}")
+        outcome = invoke(capsys, "doctor", "--results", tmp_path)
+        thread.join()
+    mark, said = lines(outcome)["MLflow"]
+    assert mark == ("FAULT" if text is None else "ok")
+    assert (text or "no answer (") in said
+    assert "secret" not in said
 
 
 def test_a_slurm_that_does_not_answer_is_a_fault_and_one_without_a_cluster_is_none(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -69,6 +70,22 @@ def test_the_newest_record_of_a_device_wins(tmp_path: Path) -> None:
         assert found.speed(SPEC, Device("cpu", "another CPU")) == Speed(9000.0, 0.2)
     of_another_version = replace(old, spec={"model": "unheard of"})
     assert Throughput.of([of_another_version]).measured == {}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"spec": spec_of(training__batch_size=4096).canonical()},  # more than there are images
+     {"images_per_s": 1e-310}, {"images_per_s": 1e308}, {"train_s": 1e-310}, {"eval_s": 1e308}],
+)  # fmt: skip
+def test_a_record_that_cannot_be_true_is_no_measure(
+    tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    record = record_of(tmp_path, "2026-11-02T00:00:00+00:00", 64.0, CPU.label)
+    if "spec" in changes:
+        record = replace(record, **changes)
+    else:
+        record = replace(record, timing=replace(record.timing, **changes))
+    assert Throughput.of([record]).measured == {}
 
 
 def test_a_run_shorter_than_an_epoch_is_no_measure() -> None:

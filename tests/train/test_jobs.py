@@ -19,7 +19,7 @@ from msgspec import structs
 from safetensors.torch import load
 
 from resbench.errors import EnvironmentFault
-from resbench.protocol import AtStep, Fault, Unfit
+from resbench.protocol import AtStep, Epoch, Fault, Unfit
 from resbench.store.locks import wait_lock
 from resbench.store.predictions import read_predictions
 from resbench.store.records import read_record, read_weights
@@ -371,6 +371,26 @@ def test_a_budget_that_ends_anywhere_leaves_a_run_that_resumes_to_the_same_end(
     assert [end[0] for end in ends[2:]] == ["interrupted"] * 3 + ["done"]
     assert 1 <= int(ends[4][1].split()[2]) < 4
     assert outputs(tmp_path / "pieces") == outputs(tmp_path / "unbroken")
+
+
+def test_a_stop_names_the_epoch_from_which_the_run_resumes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attempt, "CHECKPOINT_SHARE", -1.0)
+    worker, before_step = Worker(tmp_path), control.Control.before_step
+
+    def stop_in_the_second_epoch(
+        self: control.Control, keys: list[str], total: int, step: int
+    ) -> None:
+        self.stop = any(isinstance(event, Epoch) for event in worker.events)
+        before_step(self, keys, total, step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(control.Control, "before_step", stop_in_the_second_epoch)
+        ((_, outcome, text),) = worker.run(SPEC)
+    state = state_of(worker.folder(SPEC))
+    assert not worker.folder(SPEC).checkpoint.exists()
+    assert (outcome, text, state.epoch) == ("interrupted", "after epoch 0 of 2", 0)
 
 
 def test_an_epoch_that_cannot_end_in_time_is_not_started(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import tempfile
 import urllib.request
 from collections.abc import Callable
 from contextlib import ExitStack
+from http.client import HTTPException
 from pathlib import Path
 
 import click
@@ -158,8 +159,10 @@ def _mlflow(results: Path) -> str:
     mirror = find_mirror(results)
     if mirror.database is None:
         try:
-            urllib.request.urlopen(f"{mirror.uri}/health", timeout=10).close()
-        except OSError as error:
+            urllib.request.urlopen(f"{mirror.shown}/health", timeout=10).close()
+        except (OSError, HTTPException) as error:
+            if getattr(error, "code", None) in (401, 403):
+                return f"{mirror.shown} answers; it wants the credentials that MLflow sends"
             raise EnvironmentFault(
                 f"{mirror.shown}: no answer ({error}). Runs are trained all the same, and "
                 f"{mirror.fill_command} exports them later."

@@ -12,6 +12,7 @@ import msgspec
 
 from resbench.data.fit import test_images, train_images
 from resbench.datasets import DATA_SETS
+from resbench.errors import UsageError
 from resbench.models import ZOO, zoo_entry
 from resbench.runner.devices import Device
 from resbench.store.records import RunRecord
@@ -26,6 +27,8 @@ server processors: a quarter, a half and all of the channels, 16 and 32 px."""
 GPU_MACS_PER_S = 2e13
 GPU_LAYER_S = {"eager": 2.5e-4, "graph": 6e-5, "graph+compile": 6e-5}
 """Seconds that a layer of the trunk adds to a step; assumed, never measured."""
+PLAUSIBLE = 1e-3, 1e7
+"""Images per second; a record that says less or more is no measure."""
 UNKNOWN_SIZE = 200e6, 100
 """MACs and depth assumed for a network that is not listed."""
 
@@ -60,11 +63,14 @@ class Throughput:
         for record in sorted(records, key=lambda record: record.timing.started):
             timing = record.timing
             # A run that shared a GPU is no measure of one that has it alone.
-            if timing.train_s > 0 and timing.images_per_s > 0 and timing.packed == 1:
+            plausible = PLAUSIBLE[0] < timing.images_per_s < PLAUSIBLE[1]
+            plausible &= timing.train_s > 0.01 and timing.eval_s < 1e9
+            if plausible and timing.packed == 1:
                 device = Device(record.environment.device, record.environment.device_name)
                 speed = Speed(timing.images_per_s, timing.eval_s / timing.train_s)
-                if spec := _spec_of(record):
-                    known.learn(spec, device, speed, record.result.step)
+                with suppress(UsageError):  # a specification that fits no data
+                    if spec := _spec_of(record):
+                        known.learn(spec, device, speed, record.result.step)
         return known
 
     def learn(self, spec: RunSpec, device: Device, speed: Speed, steps: int) -> None:

@@ -64,7 +64,8 @@ class Attempt:
         """Of the last epoch."""
         self.end: End | None = None
         """Set once the run is recorded."""
-        self._saved_epoch = 0
+        self.saved_epoch = 0
+        """Where the run resumes: the epoch of its checkpoint."""
         self._saved_at = time.monotonic()
         self._save_cost_s = 0.0
 
@@ -78,7 +79,7 @@ class Attempt:
             self.emit(Warned(self.key, text))
         self._check_environment()
         self.counters.pieces += 1
-        self._saved_epoch = self.counters.epoch
+        self.saved_epoch = self.counters.epoch
         for path in (self.folder.metrics, self.folder.timing):
             rewind(path, self.counters.epoch)
         self.rows = read_epochs(self.folder.metrics, EpochMetrics)
@@ -163,12 +164,12 @@ class Attempt:
 
         Only valid at an epoch's end: in between the weights are of no whole epoch.
         """
-        if self._saved_epoch == self.counters.epoch:
+        if self.saved_epoch == self.counters.epoch:
             return
         start = time.perf_counter()
         meta = msgspec.to_builtins(self.counters)
         save_checkpoint(self.folder, dump(self.lane.model, self.lane.optimizer, meta))
-        self._saved_epoch, self._saved_at = self.counters.epoch, time.monotonic()
+        self.saved_epoch, self._saved_at = self.counters.epoch, time.monotonic()
         self._save_cost_s = time.perf_counter() - start
 
 

@@ -6,6 +6,7 @@ import errno
 import gc
 import os
 import re
+import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -134,7 +135,7 @@ def _train(attempts: list[Attempt], control: Control) -> list[End]:
 
 def _end(attempt: Attempt, status: Status, text: str) -> End:
     """Note how an attempt ended: as it says itself, or else as what stopped the training says."""
-    epoch = attempt.counters.epoch
+    epoch = attempt.counters.epoch if attempt.end else attempt.saved_epoch
     if status is Status.INTERRUPTED:
         text = f"after epoch {epoch} of {attempt.lane.steps.epochs}"
     end = attempt.end or End(attempt.key, status, text)
@@ -162,18 +163,22 @@ def _spec(job: Job) -> RunSpec:
 
 @contextmanager
 def _log_to(path: Path) -> Iterator[None]:
-    """Send standard error, also that of native code, to a run's log."""
+    """Send all output, also that of native code, to a run's log."""
     log = os.open(
         path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666
     )
-    before = os.dup(2)
+    before = {number: os.dup(number) for number in (1, 2)}
     try:
-        os.dup2(log, 2)
+        for number in before:
+            os.dup2(log, number)
         yield
     finally:
-        os.dup2(before, 2)
+        with suppress(OSError, ResbenchError):
+            sys.stdout.flush()  # what a user's network has printed
+        for number, descriptor in before.items():
+            os.dup2(descriptor, number)
+            os.close(descriptor)
         os.close(log)
-        os.close(before)
 
 
 def _note(folder: RunFolder, end: End, epoch: int | None) -> None:

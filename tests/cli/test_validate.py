@@ -71,6 +71,9 @@ IMAGES = "50,001 is more than the 50,000 training images."
         ({"    error:\n      value: \"6.48\"": "    eror:\n      value: \"6.48\""},
          ":33:5: unknown column: 'eror'. Did you mean 'error'?"),
         ({'"6.48"': '"about 6"'}, ":34:7: 'about 6' is not a number."),
+        ({'"6.48"': '"-6.48"'}, ":34:7: '-6.48' is not a number."),
+        ({"{label: Top-1 (err %)}": "{label: Top-1 (err %), where: {mask: local}}"},
+         ":29:43: column 'error' cannot choose a level of the axis of the rows. Delete it."),
         ({'"6.48"': '"648"'}, ":34:7: 648 is not an error in percent."),
         ({"{label: Top-1 (err %)}": "{label: Top-1 (err %), where: {mask: lokal}}"},
          ":29:43: unknown level of 'mask': 'lokal'. Did you mean 'local'?"),
@@ -216,3 +219,25 @@ def test_a_claim_about_sizes_may_stand_next_to_a_published_error(
     }  # fmt: skip
     done = invoke(capsys, "validate", write_suite(tmp_path, suite))
     assert (done.code, done.err) == (0, "")
+
+
+def test_a_published_size_of_signals_may_be_negative(tmp_path: Path, capsys: Capture) -> None:
+    signal = {"label": "size", "metric": "value_at_end"}
+    value = {"arl": {"size": {"value": "-0.82", "place": "Fig. 1"}}}
+    suite = changed(suite_of(), {"table.columns": {"size": signal}}) | {"published": value}
+    found = invoke(capsys, "validate", write_suite(tmp_path, suite))
+    assert (found.code, found.err) == (0, "")
+
+
+def test_a_counted_network_that_there_is_not_is_found(tmp_path: Path, capsys: Capture) -> None:
+    for model, said in (
+        ("attention-56", "'model' must be a mapping"),
+        ({"family": "wang2017", "name": "attention-57"}, "attention-57"),
+    ):
+        suite = changed(
+            suite_of(), {"base": {"model": model}, "matrix.learning.nal": {"label": "x"}}
+        )
+        found = invoke(capsys, "validate", write_suite(tmp_path, suite | {"train": False}))
+        assert found.code == 2
+        assert "mini.yaml: cannot count this network: " in found.err
+        assert said in found.err

@@ -144,6 +144,21 @@ def test_wrong_columns_are_listed(tmp_path: Path) -> None:
     assert "found image: string, label: double" in text
 
 
+def test_a_column_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    folder = make_parquet_folder(tmp_path / "made")
+    table = pq.read_table(folder / TRAIN_0)
+    pq.write_table(table.append_column("label", table["label"]), folder / TRAIN_0)
+    assert "label: int64, label: int64." in problem(folder)
+
+
+def test_metadata_that_is_nested_too_deep_names_no_classes(tmp_path: Path) -> None:
+    folder = make_parquet_folder(tmp_path / "made")
+    deep = {"huggingface": '{"info":' + "[" * 100_000 + "]" * 100_000 + "}"}
+    table = pq.read_table(folder / TRAIN_0).replace_schema_metadata(deep)
+    pq.write_table(table, folder / TRAIN_0)
+    assert load_folder(folder).class_names == tuple("0123456789")
+
+
 def test_cifar10_given_as_cifar100_is_refused(tmp_path: Path) -> None:
     assert "fine_label (integer), found img:" in problem(make_parquet_folder(tmp_path), "cifar100")
 

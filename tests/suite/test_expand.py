@@ -230,6 +230,8 @@ def test_data_sets_are_found_in_every_layer(tmp_path: Path) -> None:
     [
         ({"base.data": 5}, "mini.yaml:13:3: 'data' must be a mapping, not the number 5."),
         ({"base.data": {}}, ":1: missing key 'name' in 'data'. Add it here, or under 'base' in"),
+        ({"base.data.id": "sha256:0"}, "'id' in 'data' is that of the available images. Delete it"),
+        ({"matrix.learning.nal.set": {"data.id": "x"}}, "'id' in 'data' is that of the avail"),
         ({"base.data.name": "cifar11"}, "Did you mean 'cifar10'?"),
         ({"base.tier": "tiny"}, "unknown key 'tier'. Allowed: model, data, training."),
         ({"base.seed": {"x": 1}}, "unknown key 'seed'"),

@@ -220,6 +220,16 @@ def test_signals_are_those_of_the_masks_and_leave_the_run_as_it_was() -> None:
     assert measure_signals(arl, arl.new_model()) == found[0]
 
 
+def test_signals_leave_out_a_last_batch_of_one_image() -> None:
+    found = []
+    for images in (65, 64):
+        data = {"data__train_images": None, "data__first": images}
+        lane = lane_of(spec_of(training__normalise="none", **data))
+        found.append(measure_signals(lane, lane.model))
+    assert found[0] is not None
+    assert found[0] == found[1]
+
+
 def test_a_network_without_attention_has_no_signals() -> None:
     lane = lane_of(spec_of(model={"family": "he2016", "name": "resnet-164", "width": 0.125}))
     assert measure_signals(lane, lane.model) is None

@@ -225,7 +225,7 @@ def _count(table: TableRuns, cell: CellRuns, value: JudgedValue) -> JudgedValue:
     """Fill a value of a table that is counted, from the network that its cell describes."""
     if not cell.cell.leaves:
         return replace(value, verdict="skipped", reasons=(cell.cell.skip or "",))
-    entry, layers = _network_of(table.expanded.loaded, cell.cell)
+    entry, layers = counted_network(table.expanded.loaded, cell.cell)
     if value.metric == "params_m":
         # The report counted as Keras does, with the running statistics.
         counted = (entry.with_bn_statistics_10 or entry.parameters_10) if entry else None
@@ -239,12 +239,18 @@ def _count(table: TableRuns, cell: CellRuns, value: JudgedValue) -> JudgedValue:
     return replace(value, verdict="equal" if built == value.number else "differs", built=built)
 
 
-def _network_of(
+def counted_network(
     loaded: Loaded, cell: Cell
 ) -> tuple[ZooEntry | None, Mapping[str, tuple[str, str]]]:
-    """Look the network up that the settings of a counted cell describe."""
+    """Look the network up that the settings of a counted cell describe.
+
+    Raises:
+        UsageError: there is none.
+    """
     try:
         model = nested(cell.leaves)["model"]
+        if not isinstance(model, dict):
+            raise ValueError("'model' must be a mapping")
         width, family = model.pop("width", 1), FAMILIES[model.pop("family")]
         network = family.of(model.pop("name"), width, model)
     except (ValueError, TypeError, KeyError) as error:

@@ -80,11 +80,12 @@ def _read_table(path: Path, column: str) -> pa.Table:
     """Return both columns of a file, which must be there with the right types."""
     try:
         file = pq.ParquetFile(path)
-        fields = {field.name: field.type for field in file.schema_arrow}
-        img, label = fields.get("img"), fields.get(column)
+        fields = [(field.name, field.type) for field in file.schema_arrow]
+        named = ([kind for name, kind in fields if name == due] for due in ("img", column))
+        img, label = (kinds[0] if len(kinds) == 1 else None for kinds in named)
         binary = img is not None and pa.types.is_struct(img) and img.get_field_index("bytes") >= 0
         if not binary or label is None or not pa.types.is_integer(label):
-            found = ", ".join(f"{name}: {kind}" for name, kind in fields.items())
+            found = ", ".join(f"{name}: {kind}" for name, kind in fields)
             raise EnvironmentFault(
                 f"{path}: expected the columns img {{bytes, path}} and {column} (integer), "
                 f"found {found}."
@@ -115,7 +116,7 @@ def _class_names(schema: pa.Schema, column: str) -> tuple[str, ...]:
     try:
         info = json.loads((schema.metadata or {})[b"huggingface"])
         return tuple(str(name) for name in info["info"]["features"][column]["names"])
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, RecursionError):
         return ()
 
 

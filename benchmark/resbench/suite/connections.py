@@ -16,7 +16,15 @@ import msgspec
 
 from resbench.errors import did_you_mean
 from resbench.suite.claims import parse_claim
-from resbench.suite.schema import ERROR_METRICS, TEXT_METRICS, Layout, Level, PaperValue, Suite
+from resbench.suite.schema import (
+    ERROR_METRICS,
+    SIGNAL_METRICS,
+    TEXT_METRICS,
+    Layout,
+    Level,
+    PaperValue,
+    Suite,
+)
 from resbench.suite.spec import plain_to, setting_paths
 from resbench.suite.yaml import Found, Keys
 
@@ -68,6 +76,9 @@ def _shape(matrix: Matrix, table: Layout) -> Iterator[Found]:
     for name, column in table.columns.items():
         at = ("table", "columns", name)
         yield from _levels(matrix, column.where, (*at, "where"))
+        if table.rows in column.where:
+            text = f"column '{name}' cannot choose a level of the axis of the rows. Delete it."
+            yield (*at, "where", table.rows), text
         for axis in matrix if table.rows in matrix else ():
             if axis not in {table.rows, *column.where}:
                 yield at, f"column '{name}' must choose a level of the axis '{axis}' under 'where'."
@@ -101,7 +112,8 @@ def _published(
             metric = value.metric or table.columns[name].metric
             if metric in TEXT_METRICS:
                 continue
-            if not re.fullmatch(r"\d+(\.\d+)?", value.value):
+            sign = "-?" if metric in SIGNAL_METRICS else ""  # those are logarithms
+            if not re.fullmatch(rf"{sign}\d+(\.\d+)?", value.value):
                 yield (*at, "value"), f"'{value.value}' is not a number."
             elif metric in ERROR_METRICS and float(value.value) > 100:
                 yield (*at, "value"), f"{value.value} is not an error in percent."

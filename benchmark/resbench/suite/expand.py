@@ -316,6 +316,9 @@ def _checked(leaves: Mapping[Path_, Leaf], loaded: Loaded, context: Context, see
             Problem(at, f"unknown key '{name}'.{did_you_mean(name, PARTS)}")
             for name, at in foreign.items()
         )
+    if (given := leaves.get(("data", "id"))) is not None:
+        text = "'id' in 'data' is that of the available images. Delete it."
+        raise DocumentError([Problem(given.position, text)])
     value = {
         "tier": context.tier,
         "scale": 1.0,

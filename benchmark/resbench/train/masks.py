@@ -103,7 +103,8 @@ def measure_signals(lane: Lane, model: nn.Module) -> Signals | None:
     on_gpu = [lane.device] if lane.device.type == "cuda" else []
     with torch.random.fork_rng(devices=on_gpu), _watched(modules, see):
         torch.manual_seed(0)  # dropout
-        for start in range(0, min(BATCHES * BATCH, len(images)), BATCH):
+        # Without a last batch of one image, which has no statistics where maps are 1x1.
+        for start in range(0, max(1, min(BATCHES * BATCH, len(images)) - 1), BATCH):
             x_BCHW = lane.pipeline.normalise_eval(images[start : start + BATCH])
             model.zero_grad()
             with lane.autocast():

@@ -144,6 +144,7 @@ def test_a_server_of_mlflow_with_a_password_or_a_token_is_none(
     text: str | None,
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(30)
 
         def serve() -> None:
             connection, _ = server.accept()

@@ -105,8 +105,7 @@ def test_a_damaged_archive_is_refused_before_training_with_both_digests(tmp_path
     assert "Traceback" not in done.stderr
     assert str(archive) in done.stderr
     assert "c58f30108f718f92721af3b95e74349a" in done.stderr
-    assert "0 done, 1 failed, 1 left" in done.stderr, "no other run would fare better"
-    assert not list((tmp_path / "results").rglob("metrics.jsonl"))
+    assert not (tmp_path / "results").exists()
 
 
 def test_a_counted_table_has_nothing_to_train(tmp_path: Path) -> None:

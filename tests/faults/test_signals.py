@@ -41,7 +41,9 @@ def test_signals_stop_a_run_and_it_resumes_to_the_same_end(unbroken: Path, tmp_p
         assert "Left: mini arl seed 1. Run the same command to resume." in said
         assert "Traceback" not in said
         state = state_of(run)
-        assert (state.status, state.epoch) == (Status.INTERRUPTED, epochs_in(run)[-1])
+        assert state.status is Status.INTERRUPTED
+        # the last checkpoint may be older than the last epoch
+        assert state.epoch is not None and 0 < state.epoch <= epochs_in(run)[-1]
         assert gone(worker)
         assert nobody_at_work(tmp_path)
         assert temporaries(tmp_path) == []

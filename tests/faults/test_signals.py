@@ -43,7 +43,8 @@ def test_signals_stop_a_run_and_it_resumes_to_the_same_end(unbroken: Path, tmp_p
         state = state_of(run)
         assert state.status is Status.INTERRUPTED
         # the last checkpoint may be older than the last epoch
-        assert state.epoch is not None and 0 < state.epoch <= epochs_in(run)[-1]
+        assert state.epoch is not None
+        assert 0 < state.epoch <= epochs_in(run)[-1]
         assert gone(worker)
         assert nobody_at_work(tmp_path)
         assert temporaries(tmp_path) == []

@@ -75,6 +75,11 @@ def setting_label(expanded: Expanded, seen: Iterable[DataChoice] = ()) -> str:
     return " · ".join(filter(None, parts))
 
 
+def own_setting(suite: str) -> str:
+    """Return the name of a setting that a suite alone has."""
+    return f"suite {suite}'s own setting"
+
+
 def setting_name(expanded: Expanded, seen: Iterable[DataChoice]) -> str:
     """Return a setting in a sentence: the tier, and whatever is not usual of the rest.
 
@@ -82,7 +87,7 @@ def setting_name(expanded: Expanded, seen: Iterable[DataChoice]) -> str:
     """
     context, schedule = expanded.context, schedule_label(expanded)
     if schedule == OWN_SETTING:
-        schedule = f"suite {expanded.loaded.suite.name}'s own setting"
+        schedule = own_setting(expanded.loaded.suite.name)
     unusual = [
         context.precision if context.precision != "fp32" else "",
         f"{context.engine} engine" if context.engine != "eager" else "",

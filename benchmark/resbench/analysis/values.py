@@ -124,10 +124,8 @@ def _judge(
     if value.metric == "params_m":
         return _judge_size(value, parameters(cell), cell, table.expanded.context)
     values = all_measured(cell.records, value.metric)
-    found, lost = (
-        summarise(tuple(values.values())),
-        sum(measured(r, value.metric) is None for r in cell.diverged),
-    )
+    found = summarise(tuple(values.values()))
+    lost = sum(measured(run, value.metric) is None for run in cell.diverged)
     mean, sd = _finite(found.mean), _finite(found.sd)
     value = replace(value, values=values, mean=mean, sd=sd, diverged=lost)
     if value.is_error:

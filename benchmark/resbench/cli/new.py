@@ -53,9 +53,8 @@ def command(folder: Path, networks: bool) -> None:
         (template, place.format(paper=paper))
         for template, place in (PLACES | (OWN_NETWORKS if networks else {})).items()
     ]
-    made = temporary_in(
-        folder.absolute().parent, UNSWEPT
-    )  # a full disk must leave no half of a paper
+    # A full disk must leave no half of a paper.
+    made = temporary_in(folder.absolute().parent, UNSWEPT)
     try:
         for template, place in places:
             schemas = os.path.relpath(suite_folder() / "schema", (folder / place).parent.resolve())

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 import click
 
@@ -108,12 +107,10 @@ def _document(
 
     if not FORMATS[format_].figures:
         return report_document(found, suites=suites)
-    from resbench.report.site import draw
+    from resbench.report.site import draw, link_to_runs
 
-    start = Path(os.path.realpath(output)).parent if output else Path.cwd()
-    runs = os.path.relpath(os.path.realpath(results / "runs"), start)
-    drawn, link = draw(found, claims=False), quote(Path(runs).as_posix())
-    return report_document(found, drawn, runs=link, suites=suites)
+    runs = link_to_runs(results, Path(os.path.realpath(output)).parent if output else Path.cwd())
+    return report_document(found, draw(found, claims=False), runs=runs, suites=suites)
 
 
 def _with_rows(

@@ -80,12 +80,12 @@ def _read_table(path: Path, column: str) -> pa.Table:
     """Return both columns of a file, which must be there with the right types."""
     try:
         file = pq.ParquetFile(path)
-        fields = [(field.name, field.type) for field in file.schema_arrow]
-        named = ([kind for name, kind in fields if name == due] for due in ("img", column))
-        img, label = (kinds[0] if len(kinds) == 1 else None for kinds in named)
+        schema = file.schema_arrow
+        places = map(schema.get_field_index, ("img", column))  # -1 also where there are two
+        img, label = (schema.field(i).type if i >= 0 else None for i in places)
         binary = img is not None and pa.types.is_struct(img) and img.get_field_index("bytes") >= 0
         if not binary or label is None or not pa.types.is_integer(label):
-            found = ", ".join(f"{name}: {kind}" for name, kind in fields)
+            found = ", ".join(f"{field.name}: {field.type}" for field in schema)
             raise EnvironmentFault(
                 f"{path}: expected the columns img {{bytes, path}} and {column} (integer), "
                 f"found {found}."

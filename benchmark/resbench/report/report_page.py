@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from resbench.analysis.claims import JudgedClaim
 from resbench.analysis.judge import JudgedTable, Report
-from resbench.analysis.names import SPLITS, listed
+from resbench.analysis.names import SPLITS, listed, own_setting
 from resbench.analysis.rows import cell_rows
 from resbench.analysis.values import JudgedValue
 from resbench.datasets import DATA_SETS
@@ -47,8 +47,10 @@ MOST_CLAIMS = 6
 """Listed in a README."""
 JUDGED = ("replicated", "better", "worse", "undecided")
 """Verdicts on a published error at its own setting."""
-AT_HOME, ELSEWHERE = (*JUDGED, "not comparable", "diverged"), "elsewhere"
-"""What else becomes of one there, or that it has runs in another setting."""
+AT_HOME = (*JUDGED, "not comparable", "diverged")
+"""What becomes of one there."""
+ELSEWHERE = "elsewhere"
+"""What becomes of one that has runs in another setting only."""
 
 
 def report_document(
@@ -242,7 +244,7 @@ def _claims(
     several = len(report.by_setting) > 1
     suites = [
         f"{table.suite}, {table.setting.name}"
-        if several and table.setting.name != f"suite {table.suite}'s own setting"
+        if several and table.setting.name != own_setting(table.suite)
         else table.suite
         for table, _ in claims
     ]  # fmt: skip

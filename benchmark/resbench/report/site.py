@@ -61,8 +61,7 @@ def write_site(suites: Iterable[str], results: Path, folder: Path) -> list[Path]
         alt = "What the soft masks of trained networks do to the features of test images"
         drawn[MASKS] = (Figure(DRAWN_BY_HAND, alt, masks),)
     method = f"../{METHOD}" if (folder.absolute().parent / METHOD).is_file() else ""
-    runs = os.path.relpath(os.path.realpath(results / "runs"), os.path.realpath(folder))
-    files = build_site(found, drawn, named, quote(Path(runs).as_posix()), method)
+    files = build_site(found, drawn, named, link_to_runs(results, folder), method)
     stale = _generated(folder) - files.keys()
     _refuse_to_overwrite(folder, files)
     try:
@@ -81,6 +80,12 @@ def write_site(suites: Iterable[str], results: Path, folder: Path) -> list[Path]
         if _write(readme, b"".join((before, begin, block, end, after))):
             changed.append(readme)
     return changed
+
+
+def link_to_runs(results: Path, folder: Path) -> str:
+    """Return the link from a document in ``folder`` to the folder of runs."""
+    path = os.path.relpath(os.path.realpath(results / "runs"), os.path.realpath(folder))
+    return quote(Path(path).as_posix())
 
 
 def draw(found: Report, *, claims: bool = True) -> dict[tuple[str, str], tuple[Figure, ...]]:

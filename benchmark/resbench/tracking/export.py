@@ -197,7 +197,7 @@ class Exporter:
 
     @contextmanager
     def _refusing(self, digest: str, what: str) -> Iterator[None]:
-        """Note what the store does not take; the rest of the export goes on."""
+        """Note what the store refuses; the rest of the export continues."""
         try:
             yield
         except (_NoArtifacts, _mlflow().exceptions.MlflowException) as error:

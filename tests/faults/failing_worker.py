@@ -1,7 +1,8 @@
 """``python failing_worker.py FAULTS``: the real worker, except for what happens to certain runs.
 
-FAULTS is a JSON object: run key -> ``abort``, ``hang`` (at a step), ``starve`` (from the
-beginning), ``dawdle`` (trains two epochs in this process, then waits to be stopped);
+FAULTS is a JSON object: run key -> ``abort``, ``hang`` (at a step), ``starve`` (asks for more
+memory than there are addresses, at its first step), ``dawdle`` (trains two epochs in this process,
+then waits to be stopped);
 ``{"*": "forget"}``: epochs are seeded by their number in this process, not in the run;
 ``{"cuda:0": TEXT}``: CUDA devices are a CPU that goes by their name, and this one raises TEXT at a
 step.
@@ -11,13 +12,11 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import sys
 import time
 from typing import Any
 
 import numpy.random  # noqa: F401 - a library that cannot be loaded is another fault
-import psutil
 import torch
 
 from resbench.protocol import End, Job
@@ -28,8 +27,6 @@ from resbench.train.environment import signature
 
 STEP = 9
 """Counted from 0: within the third epoch."""
-SPARE = 8 << 20
-"""Bytes: the images fit in, the network does not."""
 faults: dict[str, str] = json.loads(sys.argv[1])
 device_name = "cpu"
 before_step, run_group = Control.before_step, jobs.run_group
@@ -46,6 +43,8 @@ def fail_at_step(control: Control, keys: list[str], total: int, step: int) -> No
     elif fault == "hang":
         while True:
             time.sleep(60)
+    elif faults.get(keys[0]) == "starve":
+        torch.empty(1 << 60, dtype=torch.uint8)
     elif faults.get(keys[0]) == "dawdle" and steps_here > STEP:
         while True:
             control.check()
@@ -55,18 +54,10 @@ def fail_at_step(control: Control, keys: list[str], total: int, step: int) -> No
     before_step(control, keys, total, step)
 
 
-def starve(jobs: list[Job], control: Control) -> list[End]:
-    """Let a run have hardly any memory beyond what the process has already."""
+def note_device(jobs: list[Job], control: Control) -> list[End]:
     global device_name
     device_name = jobs[0].device
-    if faults.get(jobs[0].key) != "starve":
-        return run_group(jobs, control)
-    before = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (psutil.Process().memory_info().vms + SPARE, before[1]))
-    try:
-        return run_group(jobs, control)
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, before)
+    return run_group(jobs, control)
 
 
 seen: list[int] = []
@@ -81,7 +72,7 @@ def forget(seed: int, purpose: Any, epoch: int | None = None) -> int:
 
 
 Control.before_step = fail_at_step  # type: ignore[method-assign, assignment]
-jobs.run_group = starve
+jobs.run_group = note_device
 if faults.get("*") == "forget":
     lane.derive_seed = forget  # type: ignore[assignment]
 if any(name.startswith("cuda") for name in faults):

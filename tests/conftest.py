@@ -1,5 +1,6 @@
 """Fixtures for all tests."""
 
+import gc
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +17,13 @@ with suppress(ImportError):  # on a GPU machine where nothing can be installed
     settings.register_profile("repeatable", derandomize=True, deadline=None)
     settings.register_profile("random", print_blob=True, deadline=None)
     settings.load_profile("repeatable")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_searches_for_garbage() -> None:
+    """What a process has imported is never garbage, and each look at it took half a second."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

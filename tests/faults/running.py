@@ -21,14 +21,16 @@ from resbench.suite.spec import RunSpec
 
 from ..mini import (
     RESBENCH,
+    changed,
     spec_of,
     suite_of,
     wait_until,
     write_suite,
 )
 
-EPOCHS = 12
-"""So many that a run is met in its middle, and still takes about a second."""
+EPOCHS, IMAGES = 12, 32
+"""A run of two steps an epoch: one is met in its middle, and still takes about a second."""
+SUITE = changed(suite_of(total=EPOCHS), {"base.data.train_images": IMAGES})
 RUN = (RESBENCH, "run", "mini.yaml", "--no-mirror")
 ARL = (*RUN, "--cell", "arl")
 """The command that trains one run."""
@@ -42,13 +44,18 @@ def spec(learning: str = "arl", seed: int = 1) -> RunSpec:
         "drops": [{"at": EPOCHS - 1, "factor": 0.1}],
         "warmup": None,
     }
-    return spec_of(model__learning=learning, seed=seed, training__schedule=schedule)
+    return spec_of(
+        data__train_images=IMAGES,
+        model__learning=learning,
+        seed=seed,
+        training__schedule=schedule,
+    )
 
 
 def prepare(folder: Path, seeds: tuple[int, ...] = (1,)) -> Path:
     """Write ``mini.yaml`` into ``folder`` and return the folder."""
     folder.mkdir(exist_ok=True)
-    write_suite(folder, suite_of(total=EPOCHS, seeds=seeds))
+    write_suite(folder, {**SUITE, "seeds": seeds})
     return folder
 
 

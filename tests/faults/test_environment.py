@@ -8,9 +8,9 @@ import pytest
 
 from resbench.machine import cpu_model
 
-from ..mini import RESBENCH, changed, outputs, python, ran, run_folders, suite_of, write_suite
+from ..mini import RESBENCH, changed, outputs, python, ran, run_folders, write_suite
 from ..tracking.tables import Tables
-from .running import ARL, EPOCHS, copy_of, epochs_in, prepare, record_in, run_in
+from .running import ARL, EPOCHS, SUITE, copy_of, epochs_in, prepare, record_in, run_in
 
 ODD = "a b %41 # \u00fc\u2603 'q' $x *?["
 
@@ -34,7 +34,7 @@ def test_an_edited_suite_trains_anew_and_keeps_the_old_record(
     record = run_in(tmp_path).record.read_bytes()
     again = ran(tmp_path, *ARL)
     assert "Nothing to do: 1 run recorded" in again.stderr
-    edited = changed(suite_of(total=EPOCHS), {"base.training.optim.lr": 0.01})
+    edited = changed(SUITE, {"base.training.optim.lr": 0.01})
     write_suite(tmp_path, edited)
     done = ran(tmp_path, *ARL)
     assert done.returncode == 0, done.stderr

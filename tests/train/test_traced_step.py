@@ -56,7 +56,7 @@ def fake_cuda(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return library
 
 
-SLOW = ("spatial", "channel")
+SLOW = ("arl, fp32", "spatial", "channel", "local")
 
 
 @pytest.mark.parametrize(

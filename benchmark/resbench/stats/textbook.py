@@ -46,9 +46,11 @@ def cdf(t: float, df: float) -> float:
 
 def interval_of(mean: float, se: float, df: float) -> Interval:
     """Return the interval at 95 % of a number whose error over ``se`` is Student's t."""
-    from scipy import special
+    reach = math.inf
+    if math.isfinite(se):
+        from scipy import special
 
-    reach = float(special.stdtrit(df, 0.975)) * se if math.isfinite(se) else math.inf
+        reach = float(special.stdtrit(df, 0.975)) * se
     return mean - reach, mean + reach
 
 

@@ -108,7 +108,7 @@ def test_commands_end_as_listed(
 
 
 def test_a_smoke_cell_learns_the_digits(tmp_path: Path) -> None:
-    done = resbench(tmp_path, "run", "smoke", "--cell", "mixed/arl", "--no-mirror", "-j1")
+    done = resbench(tmp_path, "run", "smoke", "--cell", "local/arl", "--no-mirror", "-j1")
     assert done.returncode == 0, done.stderr
     [record] = (tmp_path / "results" / "runs").glob("*/record.json")
     assert json.loads(record.read_text())["result"]["test_top1_err"] < 10

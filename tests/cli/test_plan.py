@@ -101,4 +101,7 @@ def test_a_level_names_all_its_cells(capsys: Capture, tmp_path: Path) -> None:
     assert "3 runs to do" in found.out
     shown = re.findall(r"^attention-\S+", found.out, re.M)
     assert shown == ["attention-56/arl", "attention-56/nal", "attention-92/nal"]
+    both = invoke(capsys, "plan", "table4_noise", *options, "--cell", "attention-56").out
+    assert "table1_arl_vs_nal: " in both
+    assert "table4_noise: " not in both, "it has no such cell"
     assert "8 runs to do" in invoke(capsys, "plan", *options).out

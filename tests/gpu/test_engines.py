@@ -12,8 +12,7 @@ import pytest
 import torch
 
 from resbench.suite.spec import RunSpec
-from resbench.train.engine import _failed_allocations
-from resbench.train.environment import find_device, set_up_device
+from resbench.train.environment import _failed_allocations, find_device, set_up_device
 from resbench.train.jobs import _out_of_memory
 from resbench.train.lane import EVAL_BATCH, Diverged
 from resbench.train.recording import _gpu_peak_bytes

@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from resbench.suite.spec import RunSpec
-from resbench.train import engine
+from resbench.train import engine, environment
 from resbench.train.lane import EVAL_BATCH, Diverged, Lane
 from resbench.train.optim import Optimizer
 
@@ -175,7 +175,7 @@ def test_a_step_that_fails_leaves_no_stream_of_the_capture_unjoined(
 
 @pytest.mark.parametrize(
     ("spec", "at"),
-    [(graph(), "train_step"), (graph(), "eval_logits"), (eager(), "train_step")],
+    [(make(), at) for make in (graph, eager) for at in ("train_step", "eval_logits")],
 )
 def test_steps_for_which_memory_hardly_suffices_are_out_of_memory(
     spec: RunSpec, at: str, monkeypatch: pytest.MonkeyPatch
@@ -189,7 +189,7 @@ def test_steps_for_which_memory_hardly_suffices_are_out_of_memory(
         return real(lane, *arguments)
 
     monkeypatch.setattr(Lane, at, call)
-    monkeypatch.setattr(engine, "_failed_allocations", lambda _device: failed)
+    monkeypatch.setattr(environment, "_failed_allocations", lambda _device: failed)
 
     def train_and_evaluate(lane: Lane) -> None:
         engine.make_engine([lane]).run_epoch(1, lambda _step: None)

@@ -77,7 +77,11 @@ def plan_request(
     for suite in expanded:
         check_fit(suite.cells)
     runs = plan(expanded, sources)
-    return expanded, _of_cells(runs, cells) if cells and runs else runs, chosen
+    if cells and runs:
+        runs = _of_cells(runs, cells)
+        named = {suite for run in runs for suite, _ in run.cells}
+        expanded = [suite for suite in expanded if suite.loaded.suite.name in named]
+    return expanded, runs, chosen
 
 
 def _of_cells(runs: Sequence[PlannedRun], wanted: Sequence[str]) -> list[PlannedRun]:

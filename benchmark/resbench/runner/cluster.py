@@ -17,7 +17,6 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 import resbench
@@ -193,8 +192,8 @@ def job_left_s() -> float | None:
     """Return the seconds until the limit of the job that this process is in, None without one."""
     with suppress(EnvironmentFault):  # without an answer Slurm's notice has to do
         end = _of_this_job("EndTime")
-        if end is not None and end[0].isdigit():  # else Unknown
-            return datetime.fromisoformat(end).timestamp() - time.time()
+        if end is not None and end.isdigit():  # else Unknown
+            return int(end) - time.time()
     return None
 
 
@@ -250,7 +249,7 @@ def _ask(command: Sequence[str], text: str | None) -> str:
     # The user's variables for Slurm stand, but not over what the script needs or the answers say.
     ours = tuple(f"SBATCH_{name.upper().replace('-', '_')}" for name in OWNED)
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("SQUEUE_", *ours))}
-    env = kept | {"SLURM_TIME_FORMAT": "standard"}
+    env = kept | {"SLURM_TIME_FORMAT": "%s"}  # a local time means two in an hour of autumn
     try:
         done = subprocess.run(
             command, input=text, env=env, capture_output=True, text=True, timeout=60

@@ -7,8 +7,7 @@ engine drives several lanes at once on parallel streams; each lane touches only 
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 
 from resbench.models.layers import ResidualUnit
 from resbench.train.checkpoint import dump, restore
+from resbench.train.environment import without_fallbacks
 from resbench.train.lane import EVAL_BATCH, Lane, diverged_at
 
 OnStep = Callable[[int], None]
@@ -39,7 +39,7 @@ class EagerEngine:
         """
         lane = self.lane
         lane.begin_epoch(epoch)
-        with _without_fallbacks(lane.device):
+        with without_fallbacks(lane.device):
             for position, step in enumerate(lane.epoch_steps):
                 on_step(step)
                 lane.use_lr(step)
@@ -68,7 +68,8 @@ class GraphEngine:
                 _compile_units(lane.model)
         self.streams = [torch.cuda.Stream(self.device) for _ in self.lanes]
         self.graph = torch.cuda.CUDAGraph()
-        self._capture()
+        with without_fallbacks(self.device):
+            self._capture()
         # Lanes are evaluated one after the other, and what a replay leaves is copied at once, so
         # all can use the same memory, which torch keeps by stream. Their graphs end together.
         stream, pool = torch.cuda.Stream(self.device), torch.cuda.graph_pool_handle()
@@ -114,7 +115,7 @@ class GraphEngine:
         gc.collect()  # the graphs and memory of engines that are gone, which refer to themselves
         side = torch.cuda.Stream(self.device)
         side.wait_stream(torch.cuda.current_stream(self.device))
-        with _without_fallbacks(self.device), torch.cuda.stream(side):
+        with torch.cuda.stream(side):
             for _ in range(WARMUP_STEPS):
                 self._step()
                 self.position.zero_()
@@ -123,10 +124,7 @@ class GraphEngine:
             lane.optimizer.zero_grad()  # the captured step makes its own gradients
         # On the stream of the warm-up, whose cuBLAS workspace no other graph shares: torch 2.13
         # frees a capture stream's workspaces with any graph captured there (pytorch#193402).
-        with (
-            _without_fallbacks(self.device),
-            torch.cuda.graph(self.graph, stream=side),
-        ):
+        with torch.cuda.graph(self.graph, stream=side):
             self._step()
         for lane, payload in zip(self.lanes, before, strict=True):
             restore(payload, lane.model, lane.optimizer)
@@ -155,33 +153,13 @@ class EvalGraph:
     def _capture(self, x_BCHW: Tensor) -> None:
         self.x_BCHW = x_BCHW.clone(memory_format=torch.preserve_format)
         self.stream.wait_stream(torch.cuda.current_stream(self.lane.device))
-        with _without_fallbacks(self.lane.device), torch.cuda.stream(self.stream):
+        with torch.cuda.stream(self.stream):
             self.lane.eval_logits(self.x_BCHW)
         torch.cuda.current_stream(self.lane.device).wait_stream(self.stream)
         self.graph = torch.cuda.CUDAGraph()
         # On the stream of its warm-up, as in GraphEngine.
-        with (
-            _without_fallbacks(self.lane.device),
-            torch.cuda.graph(self.graph, pool=self.pool, stream=self.stream),
-        ):
+        with torch.cuda.graph(self.graph, pool=self.pool, stream=self.stream):
             self.logits_BK = self.lane.eval_logits(self.x_BCHW)
-
-
-@contextmanager
-def _without_fallbacks(device: torch.device) -> Iterator[None]:
-    """Refuse a plan of cuDNN for little memory: it is taken silently, and rounds differently.
-
-    Raises:
-        OutOfMemoryError: an allocation has failed, be it of a workspace, which cuDNN would hide.
-    """
-    before = _failed_allocations(device)
-    yield
-    if _failed_allocations(device) > before:
-        raise torch.OutOfMemoryError("CUDA out of memory: none is left for cuDNN's workspace.")
-
-
-def _failed_allocations(device: torch.device) -> int:
-    return int(torch.cuda.memory_stats(device)["num_ooms"]) if device.type == "cuda" else 0
 
 
 def _compile_units(model: nn.Module) -> None:

@@ -8,6 +8,8 @@ import os
 import platform
 import re
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -53,6 +55,23 @@ def set_up_device(device: torch.device, threads: int) -> None:
         torch.backends.cudnn.benchmark = False
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
+
+
+@contextmanager
+def without_fallbacks(device: torch.device) -> Iterator[None]:
+    """Refuse a plan of cuDNN for little memory: it is taken silently, and rounds differently.
+
+    Raises:
+        OutOfMemoryError: an allocation has failed, be it of a workspace, which cuDNN would hide.
+    """
+    before = _failed_allocations(device)
+    yield
+    if _failed_allocations(device) > before:
+        raise torch.OutOfMemoryError("CUDA out of memory: none is left for cuDNN's workspace.")
+
+
+def _failed_allocations(device: torch.device) -> int:
+    return int(torch.cuda.memory_stats(device)["num_ooms"]) if device.type == "cuda" else 0
 
 
 def find_device(name: str, precision: str = "fp32") -> torch.device:

@@ -23,6 +23,7 @@ from resbench.models import build
 from resbench.models.layers import initialize
 from resbench.suite.schedule import Steps, resolve
 from resbench.suite.spec import RunSpec, derive_seed
+from resbench.train.environment import without_fallbacks
 from resbench.train.optim import Optimizer
 from resbench.train.prepare import Prepared
 
@@ -215,7 +216,9 @@ class Lane:
         """Evaluate uint8 images [N, H, W, 3], in order, without augmentation."""
         self.model.eval()
         batches = self.pipeline.eval_batches(images_NHWC, EVAL_BATCH[self.device.type])
-        return score(torch.cat([self.eval_forward(x_BCHW) for x_BCHW in batches]).cpu(), labels)
+        with without_fallbacks(self.device):
+            logits_NK = torch.cat([self.eval_forward(x_BCHW) for x_BCHW in batches])
+        return score(logits_NK.cpu(), labels)
 
     def eval_logits(self, x_BCHW: Tensor) -> Tensor:
         """Return logits [B, K] of normalised images, as fp32."""

@@ -32,6 +32,7 @@ from resbench.models.attention import AttentionModule
 from resbench.store.layout import RunFolder
 from resbench.store.records import RunRecord, Signals, StageSignals, read_weights
 from resbench.suite.spec import RunSpec, plain_to
+from resbench.train.environment import without_fallbacks
 from resbench.train.lane import Lane
 from resbench.train.prepare import prepare_images
 
@@ -101,7 +102,11 @@ def measure_signals(lane: Lane, model: nn.Module) -> Signals | None:
     stem = next(m for m in model.modules() if isinstance(m, nn.Conv2d)).weight
     images, labels = lane.images.train_images, lane.pipeline.labels
     on_gpu = [lane.device] if lane.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=on_gpu), _watched(modules, see):
+    with (
+        torch.random.fork_rng(devices=on_gpu),
+        _watched(modules, see),
+        without_fallbacks(lane.device),
+    ):
         torch.manual_seed(0)  # dropout
         # Without a last batch of one image, which has no statistics where maps are 1x1.
         for start in range(0, max(1, min(BATCHES * BATCH, len(images)) - 1), BATCH):

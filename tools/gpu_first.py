@@ -4,9 +4,9 @@ Usage: ``python -m tools.gpu_first [--out results/bench/gpu] [--device cuda] [PH
 torch and the packages of resbench, but no MLflow. Each phase is a process with a limit of its own,
 so that one that hangs costs only itself. Every finding is a JSON line in ``first.jsonl`` as soon as
 it is known, and what the phases print is in ``first.log``. A phase that has ended well, without a
-``fault`` among its findings, is skipped next time, so an interrupted command resumes. Where a
-machine keeps no file between two commands, name the phases of each. On ``--device cpu`` it shows
-that everything works, and measures nothing.
+``fault`` among its findings, is skipped next time, so an interrupted command resumes; another GPU
+or torch needs another ``--out``. Where a machine keeps no file between two commands, name the
+phases of each. On ``--device cpu`` it shows that everything works, and measures nothing.
 """
 
 from __future__ import annotations

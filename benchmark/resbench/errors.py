@@ -52,7 +52,7 @@ def did_you_mean(name: str, allowed: Iterable[str]) -> str:
     import difflib  # only needed when something is wrong
 
     names = [str(item) for item in allowed]
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    near = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.6)
     starts = {item[: len(name)]: item for item in reversed(names) if name}
     near = near or [starts[s] for s in difflib.get_close_matches(name, starts, n=1, cutoff=0.8)]
     hint = f" Did you mean '{near[0]}'?" if near else ""

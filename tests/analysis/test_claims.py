@@ -42,6 +42,19 @@ def judged(tmp_path: Path, suite: str = SUITE, table: int = 0) -> dict[str, Judg
     return {item.claim.id: item for item in judge_claims(tables[table])}
 
 
+def test_a_claim_is_at_the_published_setting_by_its_own_data(tmp_path: Path) -> None:
+    """Whatever images another cell of its suite saw; and one set of runs is judged once."""
+    own, plain = suite_under("depth", data={"cifar10": JPEG}), suite_under("depth")
+    for seed in (1, 2, 3):
+        factory.finish(tmp_path, plain, "attention-452/cifar100", seed, 20.4 + seed / 10)
+        factory.finish(tmp_path, plain, "resnet-1001/cifar100", seed, 26 + seed / 10)
+        factory.finish(tmp_path, own, "attention-56/cifar10", seed, 9)
+    found = report(["depth"], read_results(tmp_path))
+    ((_, claim),) = found.claims()
+    assert claim.verdict == "confirmed"
+    assert any(table.setting.published for table in found.with_runs)
+
+
 PAIR = ["attention-56/arl", "attention-56/nal"]
 GAPS = [f"attention-{depth}/{how}" for depth in (92, 128, 164) for how in ("arl", "nal")]
 CHAIN = [f"attention-{depth}/arl" for depth in (164, 128, 92, 56)]

@@ -159,7 +159,7 @@ def test_a_diverged_run_is_counted_and_never_averaged(bench: Bench) -> None:
     assert found.mean == pytest.approx(5.5)
     lost = bench.value(NAL)
     assert (lost.mean, lost.verdict) == (None, "not_run")
-    assert value_sentence(lost) == "No result: 1 of 5 runs diverged."
+    assert value_sentence(lost) == "No result: 1 of 1 run diverged."
     cell = next(cell for cell in judge(bench.table()).cells if cell.cell == ARL)
     assert [run.seed for run in cell.done] == [1, 2]
     assert [run.status for run in cell.runs] == ["done", "done", "diverged"]

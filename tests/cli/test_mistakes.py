@@ -62,6 +62,10 @@ def check(outcome: Outcome, code: int, *texts: str) -> None:
         ("run mini.yaml --engine fast", ["Invalid value for '--engine': 'fast' is not one of"]),
         ("run mini.yaml --precision fp8", ["Invalid value for '--precision'"]),
         ("run mini.yaml --budget soon", ["--budget soon: give a duration like 90s, 9m or 1h30m."]),
+        ("run mini.yaml --set training.optim.lr=1 --set training.optim.lr=2",
+         ["--set training.optim.lr: is given twice. Leave one out."]),
+        ("run smoke --set data.first=99999", ["data.first (command line): digits has 1,438"]),
+        ("plan table5_architecture --cell none", ["--cell none: unknown cell."]),
         ("run mini.yaml --set lr", ["--set lr: must be KEY=VALUE"]),
         ("run mini.yaml --set training.lr=1", ["--set training.lr: unknown setting."]),
         ("run smoke --set data.train_images=1271", ["digits does not have 1,271 such images."]),
@@ -78,12 +82,13 @@ def check(outcome: Outcome, code: int, *texts: str) -> None:
         ("data fetch cifra10", ["unknown data set 'cifra10'. Did you mean 'cifar10'?"]),
         ("data fetch nosuch", ["unknown data set 'nosuch'. Allowed: cifar10, cifar100."]),
         ("data fetch digits", ["digits: is not published as an archive"]),
-        ("pack runs.zip --results .", ["runs.zip: packs are tar files."]),
+        ("pack runs.zip --results new", ["runs.zip: packs are tar files."]),
     ],
 )  # fmt: skip
 def test_a_wrong_word_is_a_usage_error(
     here: Path, capsys: Capture, words: str, texts: list[str]
 ) -> None:
+    (here / "new").mkdir()
     check(invoke(capsys, *words.split()), 2, *texts)
     assert not (here / "results" / "runs").is_dir() or not list(here.glob("results/runs/[0-9a-f]*"))
 
@@ -123,6 +128,7 @@ def test_two_suites_of_one_name_are_refused(here: Path, capsys: Capture) -> None
         ("run mini.yaml --results file", ["file: a file, not a results folder. Choose another"]),
         ("run mini.yaml --results file/below", ["file/below"]),
         ("verify --results none", ["none: no such results folder. Name it with --results."]),
+        ("verify --results damaged", ["damaged: no results folder, for it has no resbench.json."]),
         ("pack out.tar", ["results: no such results folder. Name it with --results."]),
         *((f"{verb} --results {name}", [f"{name}: no such results folder. Name it"])
           for verb in READING for name in ("none", "file")),

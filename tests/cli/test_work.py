@@ -137,6 +137,7 @@ def test_the_script_has_the_options_of_user_suite_and_command_line_in_this_order
         (("--slurm", "time=1"), "--workers and --slurm: need --executor slurm."),
         (("--executor", "slurm", "--budget", "1h"), "Set that limit with --slurm time=1:30:00."),
         (("--print-script", "--slurm", "array=1"), "sbatch option array: resbench sets it."),
+        (("--print-script", "--slurm", "wait"), "sbatch option wait: resbench sets it."),
         (("--print-script", "--slurm", "-p=x"), "sbatch option -p: use its long name"),
         (("--print-script", "--slurm", "time=1\nrm x"), "sbatch option time: use its long name"),
     ],
@@ -206,7 +207,13 @@ def test_what_asking_again_does_not_mend_is_not_asked_again(slurm: Slurm) -> Non
 def test_variables_for_slurm_change_neither_the_jobs_nor_the_answers(
     slurm: Slurm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("SBATCH_JOB_NAME", "SBATCH_NO_REQUEUE", "SQUEUE_USERS", "SLURM_TIME_FORMAT"):
+    for name in (
+        "SBATCH_JOB_NAME",
+        "SBATCH_NO_REQUEUE",
+        "SBATCH_WAIT",
+        "SQUEUE_USERS",
+        "SLURM_TIME_FORMAT",
+    ):
         monkeypatch.setenv(name, "relative")
     monkeypatch.setenv("SBATCH_ACCOUNT", "mine")
     for name in ("scontrol", "sbatch"):

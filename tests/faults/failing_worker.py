@@ -2,7 +2,7 @@
 
 FAULTS is a JSON object: run key -> ``abort``, ``hang`` (at a step), ``starve`` (asks for more
 memory than there are addresses, at its first step), ``dawdle`` (trains two epochs in this process,
-then waits to be stopped);
+then waits to be stopped), ``mute`` (is killed once the run has its record);
 ``{"*": "forget"}``: epochs are seeded by their number in this process, not in the run;
 ``{"cuda:0": TEXT}``: CUDA devices are a CPU that goes by their name, and this one raises TEXT at a
 step.
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import time
 from typing import Any
@@ -57,7 +58,10 @@ def fail_at_step(control: Control, keys: list[str], total: int, step: int) -> No
 def note_device(jobs: list[Job], control: Control) -> list[End]:
     global device_name
     device_name = jobs[0].device
-    return run_group(jobs, control)
+    ends = run_group(jobs, control)
+    if faults.get(jobs[0].key) == "mute":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return ends
 
 
 seen: list[int] = []

@@ -7,10 +7,11 @@ import random
 import time
 from pathlib import Path
 
-from resbench.store.envelope import seal
+from resbench.store.envelope import open_sealed, seal
+from resbench.train.checkpoint import read_meta
 
 from ..factory import Hostile
-from ..mini import outputs, ran, started
+from ..mini import outputs, ran, started, state_of
 from .running import (
     ARL,
     copy_of,
@@ -66,6 +67,8 @@ def test_a_killed_command_takes_its_worker_with_it_and_frees_the_run(killed: Pat
     assert nobody_at_work(killed)
     assert not run_in(killed).record.exists()
     assert epochs_in(run_in(killed)) == [1, 2]
+    run = run_in(killed)
+    assert state_of(run).epoch == read_meta(open_sealed(run.checkpoint.read_bytes()))["epoch"] > 0
 
 
 def test_control_a_resumed_run_that_forgets_its_epoch_ends_differently(

@@ -12,6 +12,7 @@ from resbench.store.state import Status
 
 from ..mini import PATIENCE_S, Done, outputs, ran, started, state_of
 from .running import (
+    ARL,
     copy_of,
     epochs_in,
     failing,
@@ -89,6 +90,16 @@ def test_a_worker_that_hangs_is_ended(aftermath: Aftermath) -> None:
     assert aftermath.hung.returncode == 1, aftermath.hung.stderr
     assert "its worker gave no sign of life for 3 s" in aftermath.line("hang")
     assert aftermath.reason("hang")[0] is Status.TIMEOUT
+
+
+def test_a_run_whose_worker_is_killed_after_its_record_is_done(
+    unbroken: Path, tmp_path: Path
+) -> None:
+    done = ran(prepare(tmp_path), *failing({spec().key: "mute"}, ARL))
+    assert done.returncode == 0, done.stderr
+    assert "recorded before its worker ended" in done.stderr
+    assert state_of(run_in(tmp_path)).status is Status.DONE
+    assert outputs(tmp_path / "results") == outputs(unbroken / "results")
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from resbench.analysis.judge import Report, report
 from resbench.analysis.names import data_label
 from resbench.analysis.results import read_results
 from resbench.report.document import Document
+from resbench.report.figures import published_and_measured
 from resbench.report.render import render
 from resbench.report.report_page import readme_blocks
 from resbench.report.site import BEGIN, DRAWN, END, GENERATED, build_site, draw, write_site
@@ -268,6 +269,36 @@ def test_all_runs_diverged_leave_no_errors_to_tell(tmp_path: Path) -> None:
         assert "at the last epoch: ." not in page
 
 
+def test_arms_without_a_common_seed_are_told_and_not_drawn(tmp_path: Path) -> None:
+    suite = suite_under("table1_arl_vs_nal")
+    factory.finish(tmp_path, suite, "attention-56/arl", 1, 5.5)
+    factory.finish(tmp_path, suite, "attention-56/nal", 2, 5.9)
+    found = report(["table1_arl_vs_nal"], read_results(tmp_path))
+    said = render(Document(readme_blocks(found, draw(found), "reports")), "markdown")
+    assert "in tier paper. No seed has run in all its cells; published +0.37 pp." in said
+
+
+def test_an_effect_of_diverged_runs_says_so_and_has_no_interval(tmp_path: Path) -> None:
+    suite = suite_under("table1_arl_vs_nal")
+    for seed in (1, 2, 3):
+        factory.finish(tmp_path, suite, "attention-164/arl", seed, 5 + seed / 10)
+        factory.diverge(tmp_path, suite, "attention-164/nal", seed)
+    found = report(["table1_arl_vs_nal"], read_results(tmp_path))
+    said = render(Document(readme_blocks(found, {}, "reports")), "markdown")
+    (line,) = (line for line in said.splitlines() if line.startswith("- Attention residual"))
+    assert "3 seeds (3 runs diverged, counted as guessing); published +2.87 pp." in line
+    assert "interval" not in line
+    (row,) = (row for row in built(tmp_path)[1]["README.md"].decode().splitlines()
+              if row.startswith("| Attention residual") and "Attention-164" in row)  # fmt: skip
+    assert "(3 runs diverged, counted as guessing.)" in row
+    (table,) = found.with_runs
+    figure = published_and_measured(table)
+    assert figure is not None
+    assert "Attention-164\n(diverged)" in [
+        label.get_text() for label in figure.axes[1].get_xticklabels()
+    ]
+
+
 def test_a_published_error_with_runs_at_its_own_setting_is_counted_there(tmp_path: Path) -> None:
     """Also where nothing can be compared, or every run diverged: a run that diverged is a run."""
 
@@ -372,7 +403,7 @@ def test_a_site_of_named_suites_has_their_pages_and_counts_their_runs_alone(
     assert "14 runs in 1 setting." in (pages / "README.md").read_text()
     assert invoke(capsys, "report", "table3_mask", *where).code == 0
     assert {page.name for page in pages.glob("*.md")} == {"README.md", "table3_mask.md"}
-    assert "No run is recorded yet." in (pages / "README.md").read_text()
+    assert "No run of these tables is recorded yet. 14 runs of" in (pages / "README.md").read_text()
 
 
 def test_results_elsewhere_are_linked_and_named_where_they_are(tmp_path: Path) -> None:

@@ -192,6 +192,21 @@ def test_a_seed_that_failed_in_a_like_arm_asks_more_of_the_effect() -> None:
     assert judged("<", arms, others=elsewhere).verdict == "confirmed"
 
 
+def test_suspected_failures_hold_back_smaller_than_published_too() -> None:
+    arms = [arm("56/nal", *NAL), arm("56/arl", *ARL)]
+    even = {f"{i}/nal": arm(f"{i}/nal", 7.0, 7.1, 7.2) for i in (128, 164)}
+    failed = {**even, "92/arl": arm("92/arl", 5.0, 5.1, 8.05)}
+    found = judged("<", arms, others=failed, published=[0.4])
+    assert found.hidden_pp > 1
+    assert found.verdict == "leans_against"
+
+
+def test_a_diverged_run_gives_no_interval_and_no_spread_of_published_numbers() -> None:
+    found = judged("<", [arm("a", *ARL), arm("b", *NAL[:2], 90.0, diverged=[3])], published=[2.87])
+    assert found.interval is None
+    assert found.published_z == pytest.approx(2.87 / 0.28, abs=0.2)
+
+
 # --------------------------------------------------------------------- paired, for information
 
 

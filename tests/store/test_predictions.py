@@ -134,6 +134,18 @@ def test_hostile_pickle_in_an_npz_is_never_executed(tmp_path: Path) -> None:
     assert marker.exists()
 
 
+@pytest.mark.parametrize(
+    "header", ["(", "-" * 9000 + "1", "{1: 2, 'descr': 3}", "('<i2',)", " x\n y"]
+)
+def test_a_header_that_numpy_cannot_parse_is_named(tmp_path: Path, header: str) -> None:
+    path = tmp_path / "predictions.npz"
+    text = header.encode() + b"\n"
+    forged = b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text
+    write_zip(path, {**GOOD, "pred.npy": forged})
+    with pytest.raises(EnvironmentFault, match="not readable as predictions"):
+        read_predictions(path)
+
+
 def test_unfit_zip_is_named_and_takes_no_memory(tmp_path: Path) -> None:
     path = tmp_path / "predictions.npz"
     write_zip(path, GOOD)

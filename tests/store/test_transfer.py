@@ -60,6 +60,15 @@ def here(tmp_path: Path) -> Path:
 # -- packing
 
 
+def test_a_run_that_a_merge_would_refuse_is_left_out_and_named(tmp_path: Path) -> None:
+    sound, damaged = (completed(tmp_path / "there", seed) for seed in range(2))
+    with damaged.timing.open("a") as file:
+        file.write("garbage\n")
+    packed, [(name, why)] = pack(tmp_path / "there", tmp_path / "out.tar")
+    assert (packed, name) == ([sound.path.name], damaged.path.name)
+    assert "timing.jsonl" in why
+
+
 def test_same_runs_give_the_same_bytes(tmp_path: Path, packed: Path) -> None:
     for seed in (1, 0):  # another order, other times, another folder
         completed(tmp_path / "again", seed)

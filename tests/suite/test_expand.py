@@ -172,6 +172,21 @@ def test_a_shorter_schedule_has_less_patience_but_some(tmp_path: Path) -> None:
         assert stopping_now.patience == patience
 
 
+def test_patience_is_in_epochs_whatever_the_unit_of_the_schedule(tmp_path: Path) -> None:
+    """Four steps an epoch: 40 steps are ten epochs, and 20 are five."""
+    stopping = {"early_stopping": {"patience": 10}, "val_in_train": 8}
+    changes = {f"base.training.{k}": v for k, v in stopping.items()}
+    for old, new in (
+        ("epoch", {"unit": "step", "total": 20}),
+        ("step", {"unit": "epoch", "total": 5}),
+    ):
+        schedule: dict[str, Any] = {"unit": old, "total": 10 if old == "epoch" else 40, "drops": []}
+        suite = changed(suite_of(), {**changes, "base.training.schedule": schedule})
+        shorter = spec(expanded(tmp_path, suite, {"name": "small", "schedule": new}))
+        assert shorter.training.early_stopping is not None
+        assert shorter.training.early_stopping.patience == 5
+
+
 def test_seeds_come_from_the_call_the_tier_or_the_suite_in_this_order(tmp_path: Path) -> None:
     suite = suite_of(seeds=(5, 6))
     assert expanded(tmp_path, suite).seeds == (5, 6)
@@ -231,6 +246,7 @@ def test_data_sets_are_found_in_every_layer(tmp_path: Path) -> None:
         ({"base.data": 5}, "mini.yaml:13:3: 'data' must be a mapping, not the number 5."),
         ({"base.data": {}}, ":1: missing key 'name' in 'data'. Add it here, or under 'base' in"),
         ({"base.data.id": "sha256:0"}, "'id' in 'data' is that of the available images. Delete it"),
+        ({"base.model.code": "x"}, "'code' in 'model' is that of networks.py. Delete it."),
         ({"matrix.learning.nal.set": {"data.id": "x"}}, "'id' in 'data' is that of the avail"),
         ({"base.data.name": "cifar11"}, "Did you mean 'cifar10'?"),
         ({"base.tier": "tiny"}, "unknown key 'tier'. Allowed: model, data, training."),

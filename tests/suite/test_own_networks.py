@@ -298,6 +298,14 @@ def test_options_are_checked_in_their_place(tmp_path: Path) -> None:
             )
             for name in ("bn_eps", "bn_momentum", "code", "num_classes")
         ),
+        (
+            TOY.replace("kernel: int", "kernel: int = 3"),
+            ":1: cannot use these networks: 'kernel' has",
+        ),
+        *(
+            (TOY.replace('tag="toy", ', tag), "use small letters, digits, - and _")
+            for tag in ("", 'tag="a b", ')
+        ),
         (TOY.replace('"toy"', '"he2016"'), "'he2016' is a family of resbench: give it another tag"),
     ],
 )

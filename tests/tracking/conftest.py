@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from resbench.store.layout import open_for_writing
 from resbench.tracking.export import _make, _mlflow
 
 from .tables import Tables
@@ -23,7 +24,7 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def results(tmp_path: Path, empty_database: Path) -> Path:
     """A results folder whose store is empty."""
     folder = tmp_path / "results"
-    folder.mkdir()
+    open_for_writing(folder)
     shutil.copy(empty_database, folder / "mlflow.db")
     return folder
 

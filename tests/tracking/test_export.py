@@ -41,6 +41,23 @@ def everything(tables: Tables) -> list[object]:
     return [tables.query(f"SELECT * FROM {name} ORDER BY 1, 2, 3") for name in names]
 
 
+def test_a_run_that_is_gone_before_it_was_written_whole_does_not_stay_running(
+    results: Path, tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise SystemExit
+
+    run = finished(results)
+    with monkeypatch.context() as patch:
+        patch.setattr(Exporter, "_log", killed)
+        with pytest.raises(SystemExit):
+            sync(results)
+    assert [status for *_, status in tables.runs()] == ["RUNNING"]
+    shutil.rmtree(run.path)
+    sync(results)
+    assert [status for *_, status in tables.runs()] == ["KILLED"]
+
+
 # -- what is exported -----------------------------------------------------------------------------
 
 

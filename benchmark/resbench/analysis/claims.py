@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from resbench.analysis.arms import arms_of, same_images
-from resbench.analysis.declared import as_declared, as_published, published_steps
+from resbench.analysis.declared import as_declared, published_steps
 from resbench.analysis.results import seed_of
 from resbench.analysis.tables import TableRuns
 from resbench.datasets import DATA_SETS
@@ -53,6 +53,7 @@ def _questions(table: TableRuns) -> list[Question]:
         keeps = not any(table.departures(name) for name in one.cells)
         # At the source's own schedule what training reaches is what the claim is about.
         whole = keeps and as_declared(context)
+        seen = {table.choice(table.cells[name]) for name in one.cells}
         guarded = () if whole or claim.metric in SIGNAL_METRICS else one.cells
         look, _ = complete_look([own[name] for name in one.cells], seeds)
         usual_sd = None if claim.metric in SIGNAL_METRICS else USUAL_SD_PP
@@ -64,7 +65,7 @@ def _questions(table: TableRuns) -> list[Question]:
                 seeds,
                 margin=claim.margin_pp,
                 published=published_steps(table.expanded, claim, one),
-                at_published_setting=keeps and as_published(context),
+                at_published_setting=whole and all(choice and choice.published for choice in seen),
                 not_learnt=[
                     name
                     for name in guarded

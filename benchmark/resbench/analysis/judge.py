@@ -226,7 +226,12 @@ class Report:
         """
         for tables in self.by_suite.values():
             for i in range(len(tables[0].claims)):
-                judged = [(table, table.claims[i]) for table in tables if table.claims[i].has_runs]
+                by_runs: dict[frozenset[str], tuple[JudgedTable, JudgedClaim]] = {}
+                for table in (table for table in tables if table.claims[i].has_runs):
+                    cells = table.claims[i].cells
+                    runs = frozenset(r.key for c in table.cells if c.cell in cells for r in c.runs)
+                    by_runs.setdefault(runs, (table, table.claims[i]))
+                judged = list(by_runs.values())
                 enough = [pair for pair in judged if pair[1].look]
                 # max keeps the first of equals, and the tables are sorted
                 most = judged and [max(judged, key=lambda pair: pair[1].n)]

@@ -123,7 +123,10 @@ def fill(loaded: Loaded, results: Results) -> list[TableRuns]:
     candidates = []
     for setting, expanded in _expansions(loaded, results):
         names = expanded.context.data
-        available = [setting.choices.get(name) or (published_choice(name),) for name in names]
+        available = [
+            dict.fromkeys((published_choice(name), *setting.choices.get(name, ())))
+            for name in names
+        ]
         for combination in itertools.product(*available):
             data = dict(zip(names, combination, strict=True))
             on = _on(expanded, data)

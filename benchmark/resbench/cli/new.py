@@ -12,6 +12,7 @@ import click
 
 from resbench.cli.options import NamedPath
 from resbench.errors import UsageError
+from resbench.suite.yaml import plain_value
 
 PLACES = {
     "sources.yaml": "sources.yaml",
@@ -32,7 +33,7 @@ def command(folder: Path, networks: bool) -> None:
     the other. The name of the folder is the paper's name in suites.
     """
     paper = folder.absolute().name
-    if not re.fullmatch(r"[a-z][a-z0-9_-]{0,40}", paper):
+    if not re.fullmatch(r"[a-z][a-z0-9_-]{0,40}", paper) or not isinstance(plain_value(paper), str):
         raise UsageError(
             f"{folder}: its name is the paper's name in suites. Use small letters, digits, - and "
             "_, like smith2024."

@@ -55,7 +55,11 @@ def results_to_read_option(*, needed: bool = False) -> Callable[[_F], _F]:
         if not os.path.isdir(value) and (named or needed or os.path.lexists(value)):
             why = f", but {what_is(value)}" if os.path.islink(value) else ""
             raise EnvironmentFault(f"{value}: no such results folder{why}. Name it with --results.")
-        is_marked(value)  # refuses the format of another resbench
+        # also refuses the format of another resbench
+        if not is_marked(value) and named and os.path.isdir(value) and os.listdir(value):
+            raise EnvironmentFault(
+                f"{value}: no results folder, for it has no resbench.json. Name one that has."
+            )
         return value
 
     return _results(found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -65,6 +66,8 @@ def plan_request(
     """
     loaded = [(suite, load_tier(tier, suite.document.path)) for suite in load_suites(suites)]
     overrides = tuple(map(parse_override, set_))
+    if twice := [key for key, n in Counter(key for key, _ in overrides).items() if n > 1]:
+        raise UsageError(f"--set {twice[0]}: is given twice. Leave one out.")
     chosen = [] if devices is None else _choose(devices, jobs, engine, precision)
     locations = parse_locations(data)
     found = (data_names(suite, tier_, overrides) for suite, (tier_, _) in loaded)
@@ -77,7 +80,7 @@ def plan_request(
     for suite in expanded:
         check_fit(suite.cells)
     runs = plan(expanded, sources)
-    if cells and runs:
+    if cells:
         runs = _of_cells(runs, cells)
         named = {suite for run in runs for suite, _ in run.cells}
         expanded = [suite for suite in expanded if suite.loaded.suite.name in named]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -144,7 +145,7 @@ def check_submitted(submitted: str, runs: Sequence[PlannedRun], results: Path) -
 def not_taken(runs: Iterable[PlannedRun], results: Path) -> list[PlannedRun]:
     """Return the runs that are neither finished nor being trained."""
     folders = ((run, RunFolder(results, run.key)) for run in runs)
-    return [run for run, at in folders if not (at.record.exists() or is_locked(at.path))]
+    return [run for run, at in folders if not (os.path.exists(at.record) or is_locked(at.path))]
 
 
 def requeue_for_rest(summary: PlanEnd, code: int) -> int:
@@ -211,7 +212,7 @@ def conclude(summary: PlanEnd, suites: Sequence[str], results: Path) -> int:
     say(", ".join([f"{done} done", *(f"{n} {word}" for word, n in counts.items() if n)]))
     if failed:
         logs = [RunFolder(results, key).log for key in failed]
-        some = [str(log) for log in logs if log.is_file() and log.stat().st_size]
+        some = [str(log) for log in logs if os.path.isfile(log) and os.path.getsize(log)]
         more = f" and {len(some) - 3} more" if len(some) > 3 else ""
         where = f"; logs: {', '.join(some[:3])}{more}" if some else "."
         say(f"Failed runs are tried again next time{where}")

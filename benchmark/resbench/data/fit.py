@@ -44,6 +44,8 @@ def _misfits(spec: RunSpec) -> Iterator[tuple[tuple[str, str], str]]:
     if data.image_px is not None and known.px % data.image_px:
         text = f"{data.image_px} px do not divide the {known.px} px of {data.name}."
         yield ("data", "image_px"), text
+    if data.first is not None and data.first > known.train_images:
+        yield ("data", "first"), f"{data.name} has {known.train_images:,} training images."
     for name, most in (("train_images", min(train, data.first or train)), ("test_images", test)):
         asked = getattr(data, name)
         if asked is not None and asked > most:

@@ -320,5 +320,5 @@ def _digest(files: Mapping[str, Sequence[Path]]) -> str:
             if digest in seen and path.suffix == ".parquet":
                 raise EnvironmentFault(f"{path}: the same file as {seen[digest].name}. Remove one.")
             seen[digest] = path
-            total.update(part.encode() + digest)
+            total.update(os.fsencode(part) + digest)
     return total.hexdigest()

@@ -7,6 +7,7 @@ write its file and add it to :data:`FAMILIES`. A user's own is a ``networks.py``
 from __future__ import annotations
 
 import hashlib
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +15,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from msgspec import defstruct
-from msgspec.structs import replace
+from msgspec.structs import fields, replace
 
 from resbench.models import he2016, report2019, wang2017
 from resbench.models.family import Family, Network, ZooEntry
@@ -42,7 +43,7 @@ def own_family(file: Path) -> Family:
     two experiments. Only this file is hashed, so it cannot import files next to it.
 
     Raises:
-        ValueError: the file has no FAMILY, or one that has, or has an option of, a taken name.
+        ValueError: the file has no FAMILY, or one with a name or an option that it may not have.
         Exception: whatever the file raises.
     """
     source = file.read_bytes()
@@ -59,6 +60,11 @@ def own_family(file: Path) -> Family:
             raise ValueError(f"'{family.name}' is a family of resbench: give it another tag")
         if taken := sorted(_TAKEN & set(family.network.__struct_fields__)):
             raise ValueError(f"'{taken[0]}' cannot be the name of an option: give it another")
+        if not re.fullmatch(r"[a-z0-9_-]{1,64}", str(family.name)):
+            raise ValueError(f"tag={family.name!r}: use small letters, digits, - and _")
+        for option in fields(family.network):
+            if not option.required:  # reports would say that the source states it
+                raise ValueError(f"'{option.name}' has a default: delete it, protocols say all")
         network: Any = defstruct(
             family.network.__name__, [("code", str)], bases=(family.network,), tag=family.name,
             frozen=True, kw_only=True,

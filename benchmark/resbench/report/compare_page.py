@@ -16,8 +16,8 @@ VERDICTS: dict[PairKind, str] = {
     "b_worse": "B is worse",
     "no_difference": "no difference shown",
     "too_few_seeds": "too few seeds",
-    "networks_differ": "these two networks differ; one seed decides nothing",
-    "networks_alike": "these two networks do not differ; one seed decides nothing",
+    "networks_differ": "the networks differ; one seed a side decides nothing",
+    "networks_alike": "the networks do not all differ; one seed a side decides nothing",
 }
 
 
@@ -71,7 +71,7 @@ def _cells(pairs: Sequence[CellPair]) -> Iterator[Block]:
     yield Paragraph(
         "Test errors in percent, mean ± sd over seeds (how many). p: Welch's t-test over runs, by "
         "ranks where a run diverged or is far from the others; p images: for other test images "
-        "too, at one seed McNemar's mid-p of these two networks."
+        "too, at one seed McNemar's mid-p of these networks, the largest if there are several."
     )
     if any(arm.diverged for pair in pairs for arm in (pair.a, pair.b)):
         yield Paragraph("A diverged run counts as guessing in B - A and p, and not in the means.")

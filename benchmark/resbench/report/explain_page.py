@@ -119,7 +119,7 @@ def _words(code: Code, f: Mapping[str, Any]) -> str:
             return f"fit: {_errors(f)}. Overfitted: {why}."
         case "still_falling":
             said = f"the test error fell by {f['fall']:.2f} pp over the last tenth of the epochs, "
-            said += f"mean of {runs}; chance gives up to {f['limit']:.2f} pp"
+            said += f"one at least, mean of {runs}; chance gives up to {f['limit']:.2f} pp"
             why = "The error still falls at the end: longer training may lower it."
             return f"learning curve: {said}. {why}"
         case "best_epoch":

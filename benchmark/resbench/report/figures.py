@@ -294,9 +294,11 @@ def published_and_measured(judged: JudgedTable) -> Figure | None:
         means = [value.mean for value in own]
         right.plot(at, means, marker="_", label=label, gid=f"measured-{i}", **look)
     run = {value.row for value in measured}
+    lost = {value.row for value in errors if value.diverged}
     for axes, there in ((left, set(rows)), (right, run)):
         labels = [_wrapped(row_names[judged.rows[row]], 14) for row in rows]
-        lacking = [label if row in there else f"{label}\n(not run)"
+        why = {row: "diverged" if row in lost else "not run" for row in rows if row not in there}
+        lacking = [f"{label}\n({why[row]})" if row in why else label
                    for row, label in zip(rows, labels, strict=True)]  # fmt: skip
         axes.set_xticks(range(len(rows)), lacking)
         axes.set_xlim(-0.5, len(rows) - 0.5)
@@ -319,7 +321,7 @@ def claims(settings: Mapping[str, Sequence[JudgedTable]]) -> Figure | None:
     for name, tables in settings.items():
         for table in tables:
             for number, item in enumerate(table.claims):
-                if item.has_runs and item.claim.metric not in SIGNAL_METRICS:
+                if item.effect_pp is not None and item.claim.metric not in SIGNAL_METRICS:
                     found.setdefault((table.suite, number), {})[name] = item
     rows = [found[at] for at in sorted(found)]
     if not rows:

@@ -232,7 +232,8 @@ def _power_blocks(expanded: Expanded, powers: Sequence[Power]) -> Iterator[Block
     yield Paragraph(
         "Detects: the smallest true difference that these seeds find with probability 0.8 at "
         f"{ALPHA:.0%}, after Holm's correction for {family}{ours}{few}. Claims are "
-        f"judged at 3, 5 and 8 seeds{first}. Seeds for the published: of these, the number that "
+        f"judged at 3, 5 and 8 seeds{first}, and never at 3 where a run diverged. Seeds for the "
+        "published: of these, the number that "
         "finds a difference as large as the published one; in a chain, every step of it; fewer "
         f"may find a larger one{shown}. Published: in a chain, the smallest step. Differences are "
         f"in percentage points, of sizes within a network factors. Sd of one run: {sources}."

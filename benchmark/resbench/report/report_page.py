@@ -142,17 +142,20 @@ def _verdicts(claims: Iterable[JudgedClaim]) -> str:
 
 def _claim_line(table: JudgedTable, claim: JudgedClaim) -> Prose:
     """Return what became of a claim: verdict, effect, interval, number of runs, setting."""
-    known = f", 95 % interval {text.amounts(claim, claim.interval)}" if claim.look else ""
+    known = f", 95 % interval {text.amounts(claim, claim.interval)}" if claim.interval else ""
     unit = "" if claim.claim.metric in SIGNAL_METRICS else " pp"
     published = text.signed(claim.published_pp)
     source = f"published {published} pp" if published else "published without a number"
     source = "a claim of ours" if claim.claim.ours else source
     seeds = count(claim.look or claim.n, "seed")
+    found = f"Measured {text.amount(claim, claim.effect_pp)}{unit}{known}, {seeds}"
+    if claim.effect_pp is None:
+        found = "No seed has run in all its cells"
+    lost = f" ({text.lost_runs(claim)})" if claim.diverged else ""
     return (
         f"{claim.claim.text.rstrip('.')}: ",
         Strong(text.CLAIMS[claim.verdict].text),
-        f" in {table.setting.name}. Measured {text.amount(claim, claim.effect_pp)}{unit}{known}, "
-        f"{seeds}; {source}.",
+        f" in {table.setting.name}. {found}{lost}; {source}.",
     )
 
 
@@ -164,7 +167,8 @@ def _finding(report: Report) -> Iterator[Block]:
         yield Paragraph(said + _elsewhere(report))
         yield Items([_setting_line(name, found) for name, found in report.by_setting.items()])
     else:
-        yield Paragraph("No run is recorded yet.")
+        some = f" {count(report.recorded, 'run')} of the results folder belong to none of them."
+        yield Paragraph(f"No run of these tables is recorded yet.{some if report.recorded else ''}")
     refused = f"Refused as damaged, and in no table ({len(report.problems)}):"
     yield from items_below(refused, report.problems)
 
@@ -431,7 +435,7 @@ def _suite(
     if n := report.outdated.get(suite):
         yield Paragraph(
             f"{count(n, 'finished run')} of this suite in none of its tables: its file, protocol "
-            "or tier has changed since."
+            "or tier has changed since, or what resbench computes."
         )
     for table in tables:
         results = report.results if runs else ""

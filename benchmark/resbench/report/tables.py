@@ -100,13 +100,14 @@ def claims_table(
         verdict = text.CLAIMS[claim.verdict]
         ours = " (A claim of ours.)" if claim.claim.ours else ""
         step = f" (Step: {claim.step}.)" if claim.step else ""
+        lost = f" ({text.sentence(text.lost_runs(claim))}.)" if claim.diverged else ""
         said = Heading(5, claim.claim.text), Paragraph(text.claim_sentence(claim))
         details = (*said, *_runs_of(table, claim, runs))
         seeds, (_, p) = claim.look or claim.n, text.deciding_p(claim)
         drawn = (claim.claim.metric in SIGNAL_METRICS) == sizes
         marks = (claim.effect_pp, claim.interval, claim.published_pp) if drawn else (None,) * 3
         rows.append([
-            f"{claim.claim.text}{ours}{step}",
+            f"{claim.claim.text}{ours}{step}{lost}",
             Number(text.signed(claim.published_pp), claim.published_pp),
             Number(text.amount(claim, claim.effect_pp), claim.effect_pp, details=details),
             Effect(text.amounts(claim, claim.interval), *marks, axis, verdict.tone, sizes),
@@ -229,6 +230,8 @@ def _legend(table: JudgedTable) -> Iterator[Block]:
         many = f" ({n}/{planned}: {n} of the {planned} planned)" if planned else ""
         when = ", last epoch" if any(value.is_error for value in table.values) else ""
         legend.insert(0, f"Measured: {text.of_seeds(numbers)}{many}{when}")
+    if any(0 < value.look < len(value.values) for value in table.values):
+        legend.append("a judged difference is of the first 3, 5 or 8 seeds alone")
     if legend:
         yield Paragraph(f"{' · '.join(legend)}.")
     compared = [v.reasons for v in table.values if v.verdict == "not_comparable"]

@@ -80,10 +80,16 @@ def claim_sentence(claim: JudgedClaim) -> str:
         f"published {published}" if published else "",
         f"{count(claim.look or claim.n, 'seed')} per arm",
         "" if pairs is None else f"{pairs:.0%} of pairs of runs in the claimed order",
-        f"p = {p} ({adjusted} for all looks and claims)" if p else "",
-        f"p = {images} for other test images" if images else "",
+        f"{_is(p)} ({adjusted} for all looks and claims)" if p else "",
+        f"{_is(images)} if test images, too, count as drawn by chance" if images else "",
     )
     return f"{verdict}: {'; '.join([', '.join(filter(None, numbers)), *_cautions(claim)])}."
+
+
+def lost_runs(claim: JudgedClaim) -> str:
+    """Return how many of the runs that an effect is of diverged; nothing where none did."""
+    runs = sum(claim.diverged.values())
+    return f"{count(runs, 'run')} diverged, counted as guessing" if runs else ""
 
 
 def deciding_p(claim: JudgedClaim) -> tuple[float | None, float | None]:
@@ -116,7 +122,7 @@ def _cautions(claim: JudgedClaim) -> Iterator[str]:
         cells = listed(claim.not_learnt)
         yield f"{cells} had not finished learning; more training may reverse the order"
     if not claim.look:
-        yield "fewer than 3 complete seeds decide nothing"
+        yield "not all of the first 3 seeds have run"
     if claim.verdict not in UNDECIDED:
         return
     if claim.waiting:
@@ -140,7 +146,7 @@ def _size(claim: JudgedClaim, effect: float) -> str:
 
 def value_sentence(value: JudgedValue) -> str:
     """Return the verdict on a value in one sentence."""
-    lost = f"{value.diverged} of {value.planned} runs diverged"
+    lost = f"{value.diverged} of {count(value.diverged + len(value.values), 'run')} diverged"
     match value.verdict:
         case "skipped":
             return f"Not trained: {value.reasons[0]}."
@@ -158,7 +164,7 @@ def value_sentence(value: JudgedValue) -> str:
     if value.diverged:
         return f"Undecided: {lost}; the others are not the whole outcome."
     if not value.look or value.interval is None:
-        return "Undecided: fewer than 3 complete seeds decide nothing."
+        return "Undecided: not all of the first 3 seeds have run."
     return _comparison(value, value.interval)
 
 
@@ -280,6 +286,10 @@ def p_value(value: float | None) -> str:
     if value > ALPHA:
         value = max(value, ALPHA + 0.001)
     return f"{value:.2g}" if value >= 1e-4 else "<0.0001"
+
+
+def _is(p: str) -> str:
+    return f"p {p}" if p.startswith("<") else f"p = {p}"
 
 
 def sentence(text: str) -> str:

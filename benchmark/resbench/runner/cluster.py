@@ -28,7 +28,7 @@ from resbench.words import one_line
 
 NAME = "resbench"
 """Of every job, so that the queue can be asked for them."""
-OWNED = ("array", "chdir", "job-name", "no-requeue", "open-mode", "requeue")
+OWNED = ("array", "chdir", "job-name", "no-requeue", "open-mode", "requeue", "test-only", "wait")
 """Options of sbatch that are not the user's: with others the jobs would not be found or resume."""
 
 MARGIN_S = 90.0
@@ -115,7 +115,7 @@ def submit(text: str, workers: int) -> list[str]:
     """Submit a script's jobs, in as few arrays as Slurm's limit allows; return their numbers."""
     # Asked twice because of a timeout, Slurm may have both; a worker that finds no work ends.
     limit = re.search(r"MaxArraySize\s*=\s*(\d+)", _slurm("scontrol", "show", "config"))
-    size = min(workers, int(limit[1]) if limit else workers)
+    size = min(workers, max(1, int(limit[1])) if limit else workers)
     arrays = []
     for start in range(0, workers, size):
         last = min(size, workers - start) - 1

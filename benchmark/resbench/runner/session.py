@@ -26,6 +26,7 @@ from resbench.runner.throughput import Speed, Throughput
 from resbench.runner.worker import Worker
 from resbench.store.layout import RunFolder
 from resbench.store.locks import is_locked, try_lock
+from resbench.store.records import read_record
 from resbench.store.state import Status, write_state
 from resbench.suite.schedule import resolve
 from resbench.words import duration
@@ -270,8 +271,11 @@ class Session:
             elif status is Status.FAILED and not (worker.ready or worker.killed):
                 self._fault(f"A worker cannot start: {text}")
             for run in worker.runs:
-                _note(RunFolder(self.settings.results, run.key), status, whys[run.key])
-                self._ended(run, worker, status, whys[run.key])
+                folder, end = RunFolder(self.settings.results, run.key), (status, whys[run.key])
+                with suppress(ResbenchError):  # recorded, and killed before it could say so
+                    end = Status(read_record(folder).status), "recorded before its worker ended"
+                _note(folder, *end)
+                self._ended(run, worker, *end)
         worker.close()
 
     # -- limits ----------------------------------------------------------------------------------

@@ -107,7 +107,7 @@ class Worker:
         self.training = self.failed = False
         self._oom_kills = oom_kills()
         logs = {job.key: RunFolder(job.results, job.key).log for job in jobs}
-        self._logs = {k: (at, at.stat().st_size if at.exists() else 0) for k, at in logs.items()}
+        self._logs = {key: (at, _size(at)) for key, at in logs.items()}
         assert self.process.stdin is not None
         with suppress(OSError):  # it has just died; its runs are accounted for at its output's end
             self.process.stdin.write(encode(jobs))
@@ -196,6 +196,12 @@ class Worker:
             if line := _telling_line(file.read()):
                 return f"; its log says: {line}"
         return ""
+
+
+def _size(path: Path) -> int:
+    with suppress(OSError):  # none yet, or not readable: the worker says so
+        return path.stat().st_size
+    return 0
 
 
 def _telling_line(log: bytes) -> str:

@@ -282,7 +282,7 @@ def _kind(e: _Evidence, adjusted: Sequence[float | None]) -> tuple[ClaimKind, _S
             return ("confirmed" if here else "holds_here"), pro
         if shown(adjusted[1]) and enough[1]:
             return ("contradicted" if here else "reversed_here"), against
-        if shown(adjusted[2]):
+        if shown(adjusted[2]) and not e.hidden:
             return "smaller", smaller
     if shown(pro.p):
         return "leans_for", pro
@@ -295,7 +295,9 @@ def _verdict(e: _Evidence, adjusted: Sequence[float | None], claims: int) -> Cla
     picked = [e.arms[cell] for cell in step.arms]
     is_order = len(picked) == 2 and q.margin is None and all(arm.n for arm in picked)
     interval = found.interval()
-    known = e.look > 0 and math.isfinite(interval[0])  # one of two runs would mislead
+    # one of two runs would mislead, and errors of guessing have no spread that means anything
+    lost = any(arm.diverged for arm in picked)
+    known = e.look > 0 and math.isfinite(interval[0]) and not lost
     published = q.published[side.step] if q.published else None
     uneven = {cell for test in e.tests for cell in test.uneven}
     of_chain = {
@@ -308,7 +310,7 @@ def _verdict(e: _Evidence, adjusted: Sequence[float | None], claims: int) -> Cla
         n=len(_shared_seeds(q)),
         look=e.look,
         published_pp=published,
-        published_z=_published_z(q, step, found, published),
+        published_z=_published_z(q, step, math.nan if lost else found.sd, published),
         effect_pp=_finite(found.effect),
         se_pp=_finite(found.se),
         df=_finite(found.df),
@@ -349,9 +351,9 @@ def _p_images(e: _Evidence) -> float | None:
     return max(found)
 
 
-def _published_z(q: Question, step: Step, found: Estimate, published: float | None) -> float | None:
+def _published_z(q: Question, step: Step, sd: float, published: float | None) -> float | None:
     """Return a published difference over its sd: as measured at its own setting, else the usual."""
-    sd = found.sd if math.isfinite(found.sd) and q.at_published_setting else 0.0
+    sd = sd if math.isfinite(sd) and q.at_published_setting else 0.0
     sd = sd or (q.usual_sd or 0.0) * math.hypot(*step.weights)
     return published / sd if published is not None and sd else None
 

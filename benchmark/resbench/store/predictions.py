@@ -91,9 +91,9 @@ def read_predictions(path: Path) -> Predictions:
             if archive.namelist() != [f"{name}.npy" for name in names]:
                 raise ValueError(f"holds {archive.namelist()}")
             return Predictions(**{name: _read_member(archive, name) for name in names})
-    except (ValueError, zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError) as error:
+    except Exception as error:  # numpy parses headers as Python, and raises what that raises
         raise EnvironmentFault(
-            f"{path}: not readable as predictions ({error}). "
+            f"{path}: not readable as predictions ({error or type(error).__name__}). "
             f"Restore it, or remove {path.parent} to train this run again."
         ) from error
 

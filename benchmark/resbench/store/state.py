@@ -7,6 +7,10 @@ import socket
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
 
 from resbench.errors import EnvironmentFault
 from resbench.machine import slurm_job
@@ -42,7 +46,7 @@ class RunState:
     status: Status
     pid: int
     host: str
-    epoch: int
+    epoch: Annotated[int, Meta(ge=0)]
     reason: str | None
     updated: str
     """UTC, ISO 8601; shown, never compared."""
@@ -72,8 +76,8 @@ def read_state(run: RunFolder) -> RunState | None:
     """
     try:
         fields = load_object(read_file(run.state, limit=1 << 20) or b"{}")
-        state = RunState(**{**fields, "status": Status(str(fields.get("status")))})
-    except (EnvironmentFault, ValueError, TypeError):
+        state = msgspec.convert(fields, RunState)
+    except (EnvironmentFault, ValueError):
         return None
     if state.status is Status.RUNNING and not is_locked(run.path):
         gone = f"process {state.pid} on {state.host} is gone"

@@ -34,7 +34,7 @@ from resbench.store.atomic import (
 from resbench.store.layout import ASIDE, FORMAT, RUN_NAME, RunFolder, is_marked, open_for_writing
 from resbench.store.locks import try_lock
 from resbench.store.metrics import EpochMetrics, EpochTiming, read_epochs
-from resbench.store.records import read_record
+from resbench.store.records import RunRecord, read_record
 from resbench.store.scan import run_names
 from resbench.words import one_line
 
@@ -72,13 +72,22 @@ def pack(results: Path, out: Path) -> tuple[list[str], list[tuple[str, str]]]:
         try:
             run = RunFolder(results, name)
             run.require()
-            read_record(run)
+            read_sound(run)
             packed.append(run)
         except ResbenchError as error:
             skipped.append((name, one_line(error)))
     if packed:
         _write(out, [run.path / name for run in packed for name in FILES])
     return [run.key for run in packed], skipped
+
+
+def read_sound(run: RunFolder) -> RunRecord:
+    """Return the record of a run whose files are all as they have to be."""
+    record = read_record(run)
+    read_epochs(run.metrics, EpochMetrics)
+    if not run.timing.is_symlink():  # links stay where they are
+        read_epochs(run.timing, EpochTiming)
+    return record
 
 
 def _write(out: Path, paths: list[Path]) -> None:
@@ -209,9 +218,7 @@ def _merge_one(results: Path, archive: Path, report: MergeReport) -> None:
 
 def _admit(staged: RunFolder, here: RunFolder) -> bool:
     """Move a sound run in and return True; False when it is here; raise Refused when it differs."""
-    theirs = read_record(staged)
-    read_epochs(staged.metrics, EpochMetrics)
-    read_epochs(staged.timing, EpochTiming)
+    theirs = read_sound(staged)
     if not os.path.lexists(here.path):
         os.rename(staged.path, here.path)
         return True

@@ -113,7 +113,7 @@ def _published(
             if metric in TEXT_METRICS:
                 continue
             sign = "-?" if metric in SIGNAL_METRICS else ""  # those are logarithms
-            if not re.fullmatch(rf"{sign}\d+(\.\d+)?", value.value):
+            if not re.fullmatch(rf"{sign}[0-9]+(\.[0-9]+)?", value.value):
                 yield (*at, "value"), f"'{value.value}' is not a number."
             elif metric in ERROR_METRICS and float(value.value) > 100:
                 yield (*at, "value"), f"{value.value} is not an error in percent."

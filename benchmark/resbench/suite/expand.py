@@ -29,6 +29,8 @@ from resbench.suite.yaml import DocumentError, Keys, Position, Problem, YamlDocu
 
 Path_ = tuple[str, ...]
 At = Callable[[Keys], Position]
+_FOUND = {("data", "id"): "the available images", ("model", "code"): "networks.py"}
+"""What no file sets, and what it is taken from."""
 """The position of a path in a file."""
 PARTS = ("model", "data", "training")
 """The parts of a run specification that files set."""
@@ -266,7 +268,7 @@ def _apply_tier(leaves: dict[Path_, Leaf], tier: Tier, document: YamlDocument | 
         return
     position = at(("schedules", family) if own else ("schedule",))
     # What makes no sense is left as it is: the check that follows reports it.
-    with suppress(KeyError, TypeError, ValueError, OverflowError):
+    with suppress(KeyError, TypeError, ValueError, ArithmeticError):
         for path, value in _resized(leaves, schedule).items():
             if path not in leaves or leaves[path].value != value:
                 leaves[path] = Leaf(value, position, layer)
@@ -294,8 +296,18 @@ def _resized(leaves: Mapping[Path_, Leaf], to: Shrunk) -> dict[Path_, Any]:
     if old.warmup is not None:
         resized[*root, "warmup", "until"] = length(old.warmup.until)
     if patience in leaves and isinstance(leaves[patience].value, int):
+        if to.unit != old.unit:  # patience is in epochs
+            steps = _steps_per_epoch(nested(leaves))
+            factor = factor / steps if to.unit == "step" else factor * steps
         resized[patience] = max(1, round(leaves[patience].value * factor))
     return resized
+
+
+def _steps_per_epoch(value: Mapping[str, Any]) -> int:
+    data = value["data"]
+    whole = DATA_SETS[data["name"]].train_images
+    images = min(size for size in (whole, data["first"], data["train_images"]) if size)
+    return int(images) // int(value["training"]["batch_size"])
 
 
 def nested(leaves: Mapping[Path_, Leaf]) -> dict[str, Any]:
@@ -316,9 +328,10 @@ def _checked(leaves: Mapping[Path_, Leaf], loaded: Loaded, context: Context, see
             Problem(at, f"unknown key '{name}'.{did_you_mean(name, PARTS)}")
             for name, at in foreign.items()
         )
-    if (given := leaves.get(("data", "id"))) is not None:
-        text = "'id' in 'data' is that of the available images. Delete it."
-        raise DocumentError([Problem(given.position, text)])
+    for (part, name), of in _FOUND.items():
+        if (given := leaves.get((part, name))) is not None:
+            text = f"'{name}' in '{part}' is that of {of}. Delete it."
+            raise DocumentError([Problem(given.position, text)])
     value = {
         "tier": context.tier,
         "scale": 1.0,

@@ -106,7 +106,8 @@ def _context_mark(expanded: Expanded, path: Path_, spec: RunSpec) -> Mark:
         case ("tier",) if spec.tier != PAPER.name:
             return _deviation(f"tier {spec.tier}", expanded.tier.title)
         case ("engine",) if framework.lower() != "pytorch":
-            return _deviation(f"engine {spec.engine}", f"PyTorch where the source used {framework}")
+            used = "an unknown framework" if framework == "unknown" else framework
+            return _deviation(f"engine {spec.engine}", f"PyTorch where the source used {used}")
         case ("engine",) if spec.engine == "eager":
             return _inferred("PyTorch's plain loop")
         case ("engine",):

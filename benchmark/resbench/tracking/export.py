@@ -331,6 +331,7 @@ class Exporter:
             CELL: cell_run.cell,
             KEY: facts.key,
             FOLDER: self.mirror.folder,
+            DIGEST: INCOMPLETE,
             "resbench.results": one_line(home)[:MAX_TEXT],
             "mlflow.source.name": "resbench run",
             "mlflow.source.type": "LOCAL",

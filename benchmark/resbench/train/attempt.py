@@ -21,6 +21,7 @@ from resbench.store.envelope import load_checkpoint, save_checkpoint
 from resbench.store.layout import RunFolder
 from resbench.store.metrics import EpochMetrics, EpochTiming, append_epoch, read_epochs, rewind
 from resbench.store.records import ModelFacts
+from resbench.store.state import Status, write_state
 from resbench.train.checkpoint import dump, read_meta, restore
 from resbench.train.control import Emit
 from resbench.train.environment import signature
@@ -170,6 +171,7 @@ class Attempt:
         meta = msgspec.to_builtins(self.counters)
         save_checkpoint(self.folder, dump(self.lane.model, self.lane.optimizer, meta))
         self.saved_epoch, self._saved_at = self.counters.epoch, time.monotonic()
+        write_state(self.folder, Status.RUNNING, epoch=self.saved_epoch)
         self._save_cost_s = time.perf_counter() - start
 
 

@@ -29,8 +29,11 @@ def main() -> None:
     os.dup2(2, 1)  # a stray print() must not break the line protocol
 
     def emit(event: Event) -> None:
-        events.write(encode(event))
-        events.flush()
+        try:
+            events.write(encode(event))
+            events.flush()
+        except BrokenPipeError:  # the parent listens no more
+            control.stop = True
 
     control = Control(emit)
     control.install()

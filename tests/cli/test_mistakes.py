@@ -65,7 +65,6 @@ def check(outcome: Outcome, code: int, *texts: str) -> None:
         ("run mini.yaml --set training.optim.lr=1 --set training.optim.lr=2",
          ["--set training.optim.lr: is given twice. Leave one out."]),
         ("run smoke --set data.first=99999", ["data.first (command line): digits has 1,438"]),
-        ("plan table5_architecture --cell none", ["--cell none: unknown cell."]),
         ("run mini.yaml --set lr", ["--set lr: must be KEY=VALUE"]),
         ("run mini.yaml --set training.lr=1", ["--set training.lr: unknown setting."]),
         ("run smoke --set data.train_images=1271", ["digits does not have 1,271 such images."]),
@@ -128,7 +127,7 @@ def test_two_suites_of_one_name_are_refused(here: Path, capsys: Capture) -> None
         ("run mini.yaml --results file", ["file: a file, not a results folder. Choose another"]),
         ("run mini.yaml --results file/below", ["file/below"]),
         ("verify --results none", ["none: no such results folder. Name it with --results."]),
-        ("verify --results damaged", ["damaged: no results folder, for it has no resbench.json."]),
+        ("verify --results damaged", ["damaged: no results folder, for it has no runs/."]),
         ("pack out.tar", ["results: no such results folder. Name it with --results."]),
         *((f"{verb} --results {name}", [f"{name}: no such results folder. Name it"])
           for verb in READING for name in ("none", "file")),

@@ -283,6 +283,7 @@ def test_an_effect_of_diverged_runs_says_so_and_has_no_interval(tmp_path: Path) 
     for seed in (1, 2, 3):
         factory.finish(tmp_path, suite, "attention-164/arl", seed, 5 + seed / 10)
         factory.diverge(tmp_path, suite, "attention-164/nal", seed)
+    factory.diverge(tmp_path, suite, "attention-128/arl", 1)
     found = report(["table1_arl_vs_nal"], read_results(tmp_path))
     said = render(Document(readme_blocks(found, {}, "reports")), "markdown")
     (line,) = (line for line in said.splitlines() if line.startswith("- Attention residual"))
@@ -294,7 +295,7 @@ def test_an_effect_of_diverged_runs_says_so_and_has_no_interval(tmp_path: Path) 
     (table,) = found.with_runs
     figure = published_and_measured(table)
     assert figure is not None
-    assert "Attention-164\n(diverged)" in [
+    assert "Attention-128\n(diverged)" in [
         label.get_text() for label in figure.axes[1].get_xticklabels()
     ]
 
@@ -381,6 +382,7 @@ def test_nothing_outside_the_folder_is_touched_but_a_readme_with_marks(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "README.md").write_text("no marks\n")
+    (tmp_path / "runs").mkdir()
     site = ("report", "--results", tmp_path, "--site", tmp_path / "a b")
     assert invoke(capsys, *site).code == 0
     assert (tmp_path / "README.md").read_text() == "no marks\n"

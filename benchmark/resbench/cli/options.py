@@ -56,9 +56,10 @@ def results_to_read_option(*, needed: bool = False) -> Callable[[_F], _F]:
             why = f", but {what_is(value)}" if os.path.islink(value) else ""
             raise EnvironmentFault(f"{value}: no such results folder{why}. Name it with --results.")
         # also refuses the format of another resbench
-        if not is_marked(value) and named and os.path.isdir(value) and os.listdir(value):
+        known = is_marked(value) or os.path.isdir(value / "runs")
+        if named and not known and os.path.isdir(value) and os.listdir(value):
             raise EnvironmentFault(
-                f"{value}: no results folder, for it has no resbench.json. Name one that has."
+                f"{value}: no results folder, for it has no runs/. Name one that has."
             )
         return value
 

@@ -21,7 +21,7 @@ Identifier = Annotated[
 ]
 Link = Annotated[str, Meta(pattern=r"^https?://\S+$(?!\n)", description="a link with https://")]
 Number = Annotated[
-    str, Meta(pattern=r"^[+-]?[0-9]+(\.[0-9]+)?$(?!\n)", description='a number like "0.37"')
+    str, Meta(pattern=r"^[+-]?\d+(\.\d+)?$(?!\n)", description='a number like "0.37"')
 ]
 Text = Annotated[str, Meta(min_length=1, max_length=2000)]
 if TYPE_CHECKING:

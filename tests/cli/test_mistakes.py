@@ -92,6 +92,12 @@ def test_a_wrong_word_is_a_usage_error(
     assert not (here / "results" / "runs").is_dir() or not list(here.glob("results/runs/[0-9a-f]*"))
 
 
+def test_a_tier_cannot_be_called_as_the_suite_itself_is(here: Path, capsys: Capture) -> None:
+    (here / "tiers" / "large.yaml").rename(here / "tiers" / "paper.yaml")
+    for verb in ("validate", "plan"):
+        check(invoke(capsys, verb, "mini.yaml"), 2, "paper.yaml: a tier cannot be called 'paper'")
+
+
 @pytest.mark.parametrize(
     ("change", "text"),
     [

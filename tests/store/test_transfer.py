@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from resbench.errors import EnvironmentFault
-from resbench.store import locks
+from resbench.store import locks, transfer
 from resbench.store.layout import RunFolder, open_for_writing
 from resbench.store.locks import wait_lock
 from resbench.store.predictions import write_predictions
@@ -459,3 +459,18 @@ def test_a_merge_that_adds_nothing_leaves_no_folder(
     else:
         assert merge(tmp_path / "a" / "here", [packed]).refused
     assert not (tmp_path / "a" / "here").exists()
+
+
+def test_a_merge_that_adds_nothing_leaves_a_folder_that_a_run_has_begun_to_use(
+    tmp_path: Path, packed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = transfer._unpack
+
+    def unpack(archive: Path, staging: Path) -> list[str]:
+        (tmp_path / "here" / "mlflow.db").write_bytes(b"of a run that starts")
+        return real(archive, staging)
+
+    monkeypatch.setattr(transfer, "_unpack", unpack)
+    packed.write_bytes(packed.read_bytes()[:5000])
+    assert merge(tmp_path / "here", [packed]).refused
+    assert (tmp_path / "here" / "mlflow.db").exists()

@@ -31,8 +31,16 @@ from resbench.store.atomic import (
     load_object,
     temporary_in,
 )
-from resbench.store.layout import ASIDE, FORMAT, RUN_NAME, RunFolder, is_marked, open_for_writing
-from resbench.store.locks import try_lock
+from resbench.store.layout import (
+    ASIDE,
+    FORMAT,
+    MARKER,
+    RUN_NAME,
+    RunFolder,
+    is_marked,
+    open_for_writing,
+)
+from resbench.store.locks import LOCK_NAME, try_lock
 from resbench.store.metrics import EpochMetrics, EpochTiming, read_epochs
 from resbench.store.records import RunRecord, read_record
 from resbench.store.scan import run_names
@@ -133,7 +141,8 @@ def merge(results: Path, archives: Sequence[Path]) -> MergeReport:
         except OSError as error:
             raise fault(results, error) from error
         finally:
-            if is_new and not run_names(results):
+            ours = {MARKER, LOCK_NAME, "runs"}  # a `run` may have begun to use it
+            if is_new and ours.issuperset(os.listdir(results)) and not run_names(results):
                 shutil.rmtree(results)
     return report
 

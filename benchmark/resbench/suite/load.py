@@ -134,14 +134,18 @@ def load_networks(file: Path) -> Family:
 
 def tier_files(suite: Path | None = None) -> dict[str, Path]:
     """Return the tiers by name; those next to a suite's file replace shipped ones of their name."""
-    return _files("tiers", suite)
+    files = _files("tiers", suite)
+    if PAPER.name in files:
+        text = f"a tier cannot be called '{PAPER.name}': that is the suite as declared. Rename it."
+        raise UsageError(f"{files[PAPER.name]}: {text}")
+    return files
 
 
 def load_tier(name: str, suite: Path | None = None) -> tuple[Tier, YamlDocument | None]:
     """Load a tier by name, for a suite's file; ``paper`` is the suite as declared."""
+    files = tier_files(suite)
     if name == PAPER.name:
         return PAPER, None
-    files = tier_files(suite)
     if name not in files:
         raise UsageError(f"unknown tier '{name}'.{did_you_mean(name, [PAPER.name, *files])}")
     document = load_document(files[name])

@@ -55,6 +55,10 @@ class DataSet:
         """Content identity of the published images."""
         return f"sha256:{self.fingerprint}"
 
+    def train_subset(self, first: int | None, images: int | None) -> int:
+        """Return how many training images are left of the ``first`` ones, ``images`` at most."""
+        return min(size for size in (self.train_images, first, images) if size)
+
 
 _CIFAR10 = Archive("CIFAR10", "cifar-10-python.tar.gz", "c58f30108f718f92721af3b95e74349a",
                    folder="cifar-10-batches-py")  # fmt: skip

@@ -57,7 +57,7 @@ def results_to_read_option(*, needed: bool = False) -> Callable[[_F], _F]:
             raise EnvironmentFault(f"{value}: no such results folder{why}. Name it with --results.")
         # also refuses the format of another resbench
         known = is_marked(value) or os.path.isdir(value / "runs")
-        if named and not known and os.path.isdir(value) and os.listdir(value):
+        if named and not known and os.listdir(value):
             raise EnvironmentFault(
                 f"{value}: no results folder, for it has no runs/. Name one that has."
             )

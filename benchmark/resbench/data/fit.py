@@ -12,9 +12,7 @@ from resbench.suite.yaml import DocumentError, Problem
 
 def train_images(data: Data) -> int:
     """Return how many training images a run has, from its specification alone."""
-    whole = DATA_SETS[data.name].train_images
-    first = min(whole, data.first or whole)
-    return min(first, data.train_images or first)
+    return DATA_SETS[data.name].train_subset(data.first, data.train_images)
 
 
 def test_images(data: Data) -> int:

@@ -80,7 +80,7 @@ def pack(results: Path, out: Path) -> tuple[list[str], list[tuple[str, str]]]:
         try:
             run = RunFolder(results, name)
             run.require()
-            read_sound(run)
+            _read_sound(run)
             packed.append(run)
         except ResbenchError as error:
             skipped.append((name, one_line(error)))
@@ -89,7 +89,7 @@ def pack(results: Path, out: Path) -> tuple[list[str], list[tuple[str, str]]]:
     return [run.key for run in packed], skipped
 
 
-def read_sound(run: RunFolder) -> RunRecord:
+def _read_sound(run: RunFolder) -> RunRecord:
     """Return the record of a run whose files are all as they have to be."""
     record = read_record(run)
     read_epochs(run.metrics, EpochMetrics)
@@ -141,8 +141,8 @@ def merge(results: Path, archives: Sequence[Path]) -> MergeReport:
         except OSError as error:
             raise fault(results, error) from error
         finally:
-            ours = {MARKER, LOCK_NAME, "runs"}  # a `run` may have begun to use it
-            if is_new and ours.issuperset(os.listdir(results)) and not run_names(results):
+            made_here = {MARKER, LOCK_NAME, "runs"}  # a run that starts may have added files
+            if is_new and made_here.issuperset(os.listdir(results)) and not run_names(results):
                 shutil.rmtree(results)
     return report
 
@@ -227,7 +227,7 @@ def _merge_one(results: Path, archive: Path, report: MergeReport) -> None:
 
 def _admit(staged: RunFolder, here: RunFolder) -> bool:
     """Move a sound run in and return True; False when it is here; raise Refused when it differs."""
-    theirs = read_sound(staged)
+    theirs = _read_sound(staged)
     if not os.path.lexists(here.path):
         os.rename(staged.path, here.path)
         return True

@@ -29,9 +29,9 @@ from resbench.suite.yaml import DocumentError, Keys, Position, Problem, YamlDocu
 
 Path_ = tuple[str, ...]
 At = Callable[[Keys], Position]
+"""The position of a path in a file."""
 _FOUND = {("data", "id"): "the available images", ("model", "code"): "networks.py"}
 """What no file sets, and what it is taken from."""
-"""The position of a path in a file."""
 PARTS = ("model", "data", "training")
 """The parts of a run specification that files set."""
 
@@ -305,9 +305,8 @@ def _resized(leaves: Mapping[Path_, Leaf], to: Shrunk) -> dict[Path_, Any]:
 
 def _steps_per_epoch(value: Mapping[str, Any]) -> int:
     data = value["data"]
-    whole = DATA_SETS[data["name"]].train_images
-    images = min(size for size in (whole, data["first"], data["train_images"]) if size)
-    return int(images) // int(value["training"]["batch_size"])
+    images = DATA_SETS[data["name"]].train_subset(data["first"], data["train_images"])
+    return images // int(value["training"]["batch_size"])
 
 
 def nested(leaves: Mapping[Path_, Leaf]) -> dict[str, Any]:

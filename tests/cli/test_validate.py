@@ -147,7 +147,7 @@ def test_a_stated_difference_that_the_published_numbers_bear_out_is_valid(
         ({f"matrix.axis{i}": {f"level{j}": {"label": "a"} for j in range(9)} for i in range(99)},
          "the levels make more than 1,000 cells. Split the suite."),
         ({"matrix.learning.nal": {"label": "NAL"}},
-         "cell 'nal' is the same experiment as 'arl'"),
+         "cell 'nal' is the same experiment as 'arl'. Change or delete one."),
         ({"skips": [{"where": {"learning": "nal"}, "reason": "too slow"}],
           "claims": [{"id": "a", "text": "b", "place": "c", "claim": "error(arl) < error(nal)"}]},
          "the claim is about cell 'nal', which is not run: too slow"),
@@ -159,6 +159,13 @@ def test_cells_that_cannot_be_what_they_say_are_found(
     found = invoke(capsys, "validate", write_suite(tmp_path, changed(suite_of(), changes)))
     assert found.code == 2
     assert message in found.err
+
+
+def test_run_refuses_two_cells_of_one_experiment(tmp_path: Path, capsys: Capture) -> None:
+    copied = changed(suite_of(), {"matrix.learning.nal": {"label": "NAL"}})
+    found = invoke(capsys, "run", write_suite(tmp_path, copied), "--results", str(tmp_path / "r"))
+    assert (found.code, found.out) == (2, "")
+    assert "cell 'nal' is the same experiment as 'arl'" in found.err
 
 
 def test_a_typo_in_the_marks_of_a_protocol_is_found(tmp_path: Path, capsys: Capture) -> None:

@@ -67,7 +67,7 @@ def test_an_equivalence_is_planned_for_its_margin_whatever_is_published(
     (power,) = claim_powers(expanded, {})
     assert answer(power) == "8 seeds"
     page = render(plan_document([expanded], [], [CPU], {}, ""), "markdown")
-    assert "; of a claim that two are alike, that shows it where they are." in page
+    assert "(two that are alike: that shows it)" in page
 
 
 def test_a_difference_stated_without_its_cells_is_taken_as_stated() -> None:

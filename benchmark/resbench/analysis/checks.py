@@ -27,7 +27,6 @@ def check_suite(name: str) -> dict[str, int]:
     loaded = load_suite(name)
     expanded = declared(loaded)
     check_fit(expanded.cells)
-    _check_cells(expanded)
     if not loaded.suite.train:
         from resbench.analysis.values import counted_network  # and numpy, for counted tables alone
 
@@ -49,20 +48,6 @@ def check_suite(name: str) -> dict[str, int]:
         "published": sum(value.value is not None for *_, value in published_values(suite)),
         "claims": len(suite.claims),
     }
-
-
-def _check_cells(expanded: Expanded) -> None:
-    """Refuse two cells of one specification: a line that was copied and not changed."""
-    first: dict[str, str] = {}
-    problems = []
-    for cell in (cell for cell in expanded.cells if cell.spec is not None):
-        other = first.setdefault(cell.at_seed(0).key, cell.id)
-        if other != cell.id:
-            axis = next(iter(cell.levels))
-            at = expanded.loaded.document.at(("matrix", axis, cell.levels[axis]))
-            problems.append(Problem(at, f"cell '{cell.id}' is the same experiment as '{other}'"))
-    if problems:
-        raise DocumentError(problems)
 
 
 def _check_claims(expanded: Expanded) -> None:

@@ -18,7 +18,7 @@ def command() -> None:
 @command.command("list")
 @data_option
 def list_(data: tuple[str, ...]) -> int:
-    """Show which data sets are available and which are the published ones.
+    """Show which data sets are available, and which are published.
 
     Reads what it finds in full and checks digests, images and labels. Exit 3 if something found
     cannot be used.

@@ -33,5 +33,5 @@ def command(place: str, results: Path) -> None:
             click.echo(f"left out {name}: {reason}", err=True)
         if not packed:
             raise UsageError(f"{results}: no finished run to pack; {place} is not written.")
-        size = out.stat().st_size / 1e6
-    click.echo(f"{count(len(packed), 'run')} in {place} ({size:.1f} MB)", err=True)
+        size = out.stat().st_size / 1e3
+    click.echo(f"{count(len(packed), 'run')} in {place} ({size:,.0f} kB)", err=True)

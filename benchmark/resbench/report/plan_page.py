@@ -228,16 +228,15 @@ def _power_blocks(expanded: Expanded, powers: Sequence[Power]) -> Iterator[Block
     skipped = fewest < len(expanded.seeds)
     first = f"; looks take {listed(expanded.declared_seeds)} first" if skipped else ""
     alike = any(power.claim.margin_pp is not None for power in powers)
-    shown = "; of a claim that two are alike, that shows it where they are" if alike else ""
-    yield Paragraph(
+    shown = " (two that are alike: that shows it)" if alike else ""
+    yield Items([
         "Detects: the smallest true difference that these seeds find with probability 0.8 at "
-        f"{ALPHA:.0%}, after Holm's correction for {family}{ours}{few}. Claims are "
-        f"judged at 3, 5 and 8 seeds{first}, and never at 3 where a run diverged. Seeds for the "
-        "published: of these, the number that "
-        "finds a difference as large as the published one; in a chain, every step of it; fewer "
-        f"may find a larger one{shown}. Published: in a chain, the smallest step. Differences are "
-        f"in percentage points, of sizes within a network factors. Sd of one run: {sources}."
-    )
+        f"{ALPHA:.0%}, after Holm's correction for {family}{ours}{few}{first}.",
+        "Seeds for the published: how many of 3, 5 and 8, when claims are judged, find a "
+        f"difference as large as the published one{shown}; in a chain, in every step.",
+        f"Sd of one run: {sources}.",
+        "In percentage points, sizes within a network as factors; of a chain, the smallest step.",
+    ])  # fmt: skip
 
 
 def _detects(power: Power) -> str:

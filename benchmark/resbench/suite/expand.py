@@ -161,24 +161,35 @@ def expand(
             found += error.problems
     if found:
         raise DocumentError(found)
-    if context.tier != PAPER.name or context.overrides:
-        cells = list(_each_once(cells))
+    changed = context.tier != PAPER.name or bool(context.overrides)
+    cells = list(_each_once(cells, loaded.document, changed=changed))
     used = {cell.spec.data.name for cell in cells if cell.spec is not None}
     data = {name: choice for name, choice in context.data.items() if name in used}
     own = with_changes(context, data=data or context.data)  # a counted table has those it names
     return Expanded(loaded, tier[0], own, tuple(cells), chosen)
 
 
-def _each_once(cells: Sequence[Cell]) -> Iterator[Cell]:
+def _each_once(cells: Sequence[Cell], document: YamlDocument, *, changed: bool) -> Iterator[Cell]:
     """Skip cells that the tier or an override has made equal to another: their labels are wrong.
 
-    A tier that sets the schedule trains a row of 40 epochs as long as one of five.
+    A tier that sets the schedule trains a row of 40 epochs as long as one of five. Where neither
+    ``changed`` anything, a level was copied and not edited: that is an error.
     """
     first = dict[str, str]()
+    copies = []
     for cell in cells:
         same = cell.id if cell.spec is None else first.setdefault(cell.spec.key, cell.id)
-        reason = f"in this setting it is the same experiment as {same}"
-        yield cell if same == cell.id else with_changes(cell, spec=None, skip=reason)
+        if same == cell.id:
+            yield cell
+        elif changed:
+            reason = f"in this setting it is the same experiment as {same}"
+            yield with_changes(cell, spec=None, skip=reason)
+        else:
+            axis, level = next(iter(cell.levels.items()))
+            text = f"cell '{cell.id}' is the same experiment as '{same}'. Change or delete one."
+            copies.append((("matrix", axis, level), text))
+    if copies:
+        raise document.error(copies)
 
 
 def parsed_claims(expanded: Expanded) -> list[ParsedClaim]:

@@ -46,9 +46,11 @@ def render(document: Document, width: int | None = None) -> str:
     width = width or shutil.get_terminal_size((100, 24)).columns
     output, coloured = io.StringIO(), sys.stdout.isatty()
     console = Console(file=output, width=width, force_terminal=coloured, highlight=False)
-    for block in document.blocks:
+    for block, after in zip(document.blocks, (*document.blocks[1:], None), strict=True):
         for part in _renderables(block, width):
             console.print(part, soft_wrap=isinstance(block, Command))
+        if isinstance(block, Table) and isinstance(after, Paragraph | Items):
+            console.print()
     # rich fills every line up to the width, which nobody wants in a file
     return "".join(f"{line.rstrip()}\n" for line in output.getvalue().splitlines())
 
@@ -68,9 +70,9 @@ def _renderables(block: Block, width: int) -> Iterator[RenderableType]:
         case Figure(path, _):
             yield Text(f"Figure: {plain(path)}", "dim")
         case Table():
-            yield ""
             widths = _widths(block)
             for columns in _parts(block, widths, width):
+                yield ""
                 fits = sum(widths[i] + _GAP for i in columns) <= width + _GAP
                 yield _grid(block, columns, fits)
 

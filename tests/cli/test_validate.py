@@ -151,6 +151,9 @@ def test_a_stated_difference_that_the_published_numbers_bear_out_is_valid(
         ({"skips": [{"where": {"learning": "nal"}, "reason": "too slow"}],
           "claims": [{"id": "a", "text": "b", "place": "c", "claim": "error(arl) < error(nal)"}]},
          "the claim is about cell 'nal', which is not run: too slow"),
+        ({"claims": [{"id": "a", "text": "b", "place": "c", "metric": "val_in_train_err",
+                      "claim": "error(arl) < error(nal)"}]},
+         "no run measures val_in_train_err. Set training.val_in_train above 0."),
     ],
 )  # fmt: skip
 def test_cells_that_cannot_be_what_they_say_are_found(

@@ -61,9 +61,7 @@ def _check_claims(expanded: Expanded) -> None:
         cells = (expanded.cell(name).spec for name in parsed.cells)
         watched = [spec is None or spec.training.val_in_train for spec in cells]
         if claim.metric == "val_in_train_err" and not all(watched):
-            text = (
-                "no run measures val_in_train_err. Set training.val_in_train above 0."
-            )
+            text = "no run measures val_in_train_err. Set training.val_in_train above 0."
             problems.append(Problem(at(("claims", i, "metric")), text))
         if (unlike := _unlike(expanded, claim, parsed)) is not None:
             problems.append(Problem(said, unlike))

@@ -11,6 +11,7 @@ from typing import Any
 import psutil
 import pytest
 import torch
+from msgspec.structs import replace
 
 from resbench.analysis.declared import declared
 from resbench.suite.load import load_suite
@@ -109,7 +110,7 @@ def test_gradients_that_differ_between_engines_or_from_the_cpu_are_a_fault(
             "bf16": spec.engine == "graph" and spec.precision == "bf16",
             "cuda": device == here,  # both engines alike
         }
-        return {"w": torch.full((2,), 1.1 if wrong and off[wrong] else 1.0)}
+        return {"w": torch.full((2,), 3.0 if wrong and off[wrong] else 1.0)}
 
     monkeypatch.setattr(gpu_first, "_first_gradients", gradients)
     found = list(gpu_first.kinds(Bench(here)))
@@ -124,6 +125,26 @@ def test_gradients_that_are_no_numbers_are_a_fault() -> None:
     whole, broken = {"w": torch.ones(2)}, {"w": torch.tensor([1.0, float("nan")])}
     assert "fault" not in gpu_first._apart("cpu", whole, whole)
     assert "fault" in gpu_first._apart("cpu", whole, broken, most=1.0)
+
+
+@pytest.mark.parametrize("kind", [gpu_first.KINDS[i] for i in (1, 5)], ids=" ".join)
+def test_rounding_in_another_order_is_no_fault_of_a_gpu(
+    monkeypatch: pytest.MonkeyPatch, kind: tuple[str, str]
+) -> None:
+    first_gradients = gpu_first._first_gradients
+
+    def with_other_kernels(device: torch.device, spec: Any) -> dict[str, torch.Tensor]:
+        assert not getattr(spec.model, "dropout", 0)
+        plain = replace(spec, engine="eager", precision="fp32")
+        with monkeypatch.context() as patch:
+            patch.setattr(torch.backends.mkldnn, "enabled", device.index is None)
+            return first_gradients(device, plain)
+
+    monkeypatch.setattr(gpu_first, "KINDS", (kind,))
+    monkeypatch.setattr(gpu_first, "_first_gradients", with_other_kernels)
+    found = list(gpu_first.kinds(Bench(torch.device("cpu:0"))))
+    assert [finding.get("fault") for finding in found] == [None] * 3
+    assert found[1]["apart"] > 0
 
 
 def test_a_way_that_cannot_train_is_a_fault_and_the_others_are_timed(

@@ -25,7 +25,7 @@ class Settings:
     bn_momentum: float = 0.1
     """Weight of the new batch in the running statistics (Keras writes 1 minus this)."""
     batch_norm: bool = True
-    """Whether units of the report normalise; without, only ReLU is left."""
+    """Whether stem and units of the report normalise; without, only ReLU is left."""
 
     def channels(self, at_width_1: int) -> int:
         """Scale a channel number to the nearest multiple of 4, at least 4."""

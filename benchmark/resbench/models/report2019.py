@@ -35,7 +35,7 @@ class Report2019(Network, tag="report2019", frozen=True):
     """Leave out what the trained Attention-56 ARL lacked, the stem's BN-ReLU and the dropout;
     nothing changes for the other networks, which had both."""
     batch_norm: bool
-    """Whether units normalise; without, they are conv-ReLU."""
+    """Whether stem and units normalise; without, ReLU alone is left before each convolution."""
     dropout: Annotated[float, Meta(ge=0, lt=1)]
     """Probability of dropping a feature before the classifier."""
 

@@ -114,10 +114,11 @@ class Throughput:
 
 
 def kind_of(spec: RunSpec, device: Device) -> str:
-    """Return what a speed depends on: device, engine, precision, network, image size and batch."""
+    """Return what a speed, and the share of tests in the time, depend on."""
     model = msgspec.json.encode(spec.model).decode()
     where = f"{device.kind} {spec.engine} {spec.precision}"
-    return f"{where} {model} {_px(spec)} {spec.training.batch_size}"
+    images = f"{train_images(spec.data)} {test_images(spec.data)} {spec.training.val_in_train}"
+    return f"{where} {model} {_px(spec)} {spec.training.batch_size} {images}"
 
 
 def expected(spec: RunSpec, device: Device) -> Speed:

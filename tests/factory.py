@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from msgspec import structs
 
-from resbench.data.fit import train_images
 from resbench.store.envelope import load_checkpoint, save_checkpoint
 from resbench.store.layout import RunFolder
 from resbench.store.metrics import EpochMetrics, EpochTiming, append_epoch, read_epochs
@@ -122,7 +121,7 @@ def plant(
     errors, trained = [*test[:-1], error], train or [max(0.0, value - 2) for value in test]
     checked = val if spec.training.val_in_train else None
     apart: Sequence[tuple[float | None, float | None]] = labels or [(None, None)] * len(errors)
-    per_epoch = resolve(spec, train_images(spec.data)).per_epoch
+    per_epoch = resolve(spec).per_epoch
     for epoch, (tested, seen, on) in enumerate(zip(errors, trained, apart, strict=True), 1):
         row = EpochMetrics(
             epoch=epoch,

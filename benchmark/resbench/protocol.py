@@ -101,8 +101,10 @@ DEVICE_FAULT = re.compile(
 """What CUDA says where the device is at fault. Assertions and illegal addresses are the run's."""
 
 _encoder = msgspec.json.Encoder(enc_hook=str)  # of paths
-_jobs = msgspec.json.Decoder(list[Job], dec_hook=lambda kind, text: kind(text))
-_event = msgspec.json.Decoder(Event)
+decode_jobs = msgspec.json.Decoder(list[Job], dec_hook=lambda kind, text: kind(text)).decode
+"""Of a line: jobs that are to be trained together."""
+decode_event = msgspec.json.Decoder(Event).decode
+"""Of a line."""
 
 
 def encode(message: Event | list[Job]) -> bytes:
@@ -111,13 +113,3 @@ def encode(message: Event | list[Job]) -> bytes:
         return _encoder.encode(message) + b"\n"
     except UnicodeEncodeError as error:
         raise UsageError(f"{error.object}: this name is not UTF-8. Choose another.") from error
-
-
-def decode_jobs(line: bytes) -> list[Job]:
-    """Return the jobs of a line, which are to be trained together."""
-    return _jobs.decode(line)
-
-
-def decode_event(line: bytes) -> Event:
-    """Return the event of a line."""
-    return _event.decode(line)

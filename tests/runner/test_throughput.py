@@ -10,7 +10,6 @@ from msgspec.structs import replace
 
 from resbench.analysis.declared import declared
 from resbench.data.digits import read_digits
-from resbench.data.fit import train_images
 from resbench.data.images import stratified_indices
 from resbench.datasets import DATA_SETS
 from resbench.errors import UsageError
@@ -175,6 +174,6 @@ def test_sizes_are_known_before_the_data_is_loaded() -> None:
         assert len(stratified_indices(labels, most, 1)) == most
         with pytest.raises(UsageError, match=f"Take at most {most}"):
             stratified_indices(labels, most + 10, 1)
-    assert train_images(spec_of(data__train_images=None).data) == len(digits.train_labels)
-    assert train_images(spec_of(data__train_images=None, data__first=100).data) == 100
-    assert train_images(spec_of(data__train_images=64, data__first=100).data) == 64
+    assert spec_of(data__train_images=None).data.train_size == len(digits.train_labels)
+    assert spec_of(data__train_images=None, data__first=100).data.train_size == 100
+    assert spec_of(data__train_images=64, data__first=100).data.train_size == 64

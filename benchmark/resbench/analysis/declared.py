@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from resbench.data.fit import train_images
 from resbench.datasets import DATA_SETS
 from resbench.errors import UsageError
 from resbench.stats.contrasts import steps_of
@@ -65,7 +64,7 @@ def keeps_to_source(ledgers: Mapping[str, list[Entry]]) -> bool:
 def images_seen(spec: RunSpec) -> int:
     """Return the images that a run trains on in all, epoch after epoch; 0 where none can be."""
     try:
-        return resolve(spec, train_images(spec.data)).total * spec.training.batch_size
+        return resolve(spec).total * spec.training.batch_size
     except UsageError:  # of a run that failed for it, and whose folder is still there
         return 0
 

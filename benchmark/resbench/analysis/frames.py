@@ -12,14 +12,7 @@ from msgspec.structs import asdict
 
 from resbench.analysis.judge import Report, report
 from resbench.analysis.results import Results, read_results
-from resbench.analysis.rows import (
-    CLAIM_COLUMNS,
-    RUN_COLUMNS,
-    Row,
-    cell_rows,
-    claim_rows,
-    run_rows,
-)
+from resbench.analysis.rows import CLAIM_COLUMNS, RUN_COLUMNS, Row, cell_rows, claim_rows, run_rows
 from resbench.errors import EnvironmentFault, UsageError
 from resbench.store.layout import RunFolder
 from resbench.store.metrics import EpochMetrics, EpochTiming, read_epochs

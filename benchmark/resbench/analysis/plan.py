@@ -13,7 +13,6 @@ from typing import Literal
 
 from resbench.analysis.declared import as_declared, published_steps
 from resbench.analysis.results import all_measured
-from resbench.data.fit import test_images
 from resbench.stats.contrasts import steps_of
 from resbench.stats.multiplicity import ALPHA, seeds_in_order
 from resbench.stats.power import detectable, first_look, per_test_power
@@ -173,6 +172,6 @@ def _spread(expanded: Expanded, claim: Claim, parsed: ParsedClaim, runs: Runs) -
     if as_declared(expanded.context):
         return Spread(USUAL_SD_PP, "assumed, the usual sd at the paper's schedule", False)
     specs = (expanded.cell(cell).spec for cell in parsed.cells)
-    images = min(test_images(spec.data) for spec in specs if spec is not None)
+    images = min(spec.data.test_size for spec in specs if spec is not None)
     reason = f"assumed, the most that chance flips of {images:,} test images give"
     return Spread(sampling_sd(50.0, images), reason, False)

@@ -7,7 +7,6 @@ and cells, a cell of it.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -116,7 +115,7 @@ def _value(table: JudgedTable, value: JudgedValue) -> Row:
         "row": value.row,
         "column": value.column,
         "metric": value.metric,
-        "published": value.number if _is_number(value.number) else None,
+        "published": None if value.published_number is None else value.number,
         "published_text": value.number or None,
         "published_as": value.published and value.published.claims,
         "published_is": value.published and (value.published.really or value.published.claims),
@@ -167,14 +166,6 @@ def _claim(table: JudgedTable, claim: JudgedClaim) -> Row:
         "verdict": claim.verdict,
         "at_published_setting": claim.at_published_setting,
     }
-
-
-def _is_number(text: str) -> bool:
-    """Whether a published text is one number, and not for example the layers of a stage."""
-    try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False
 
 
 def _rounded(value: float | None) -> float | None:

@@ -12,7 +12,6 @@ from resbench.analysis import SCHEMA
 from resbench.analysis.names import rerun_command, run_label, setting_label, suites_of
 from resbench.analysis.results import Results
 from resbench.analysis.tables import TableRuns, fill, orphans
-from resbench.data.fit import train_images
 from resbench.errors import UsageError
 from resbench.runner.cluster import SlurmJob
 from resbench.store.layout import RunFolder
@@ -83,11 +82,7 @@ class FolderStatus:
 
 
 def folder_status(
-    suites: Sequence[Loaded],
-    results: Results,
-    *,
-    whole: bool = True,
-    jobs: Sequence[SlurmJob] = (),
+    suites: Sequence[Loaded], results: Results, *, whole: bool = True, jobs: Sequence[SlurmJob] = ()
 ) -> FolderStatus:
     """Return the state of every suite that is trained, and of every folder that is not in order.
 
@@ -140,7 +135,7 @@ def _stopped(tables: Sequence[TableRuns], results: Results) -> list[StoppedRun]:
             for run in cell.unfinished:
                 spec = cell.cell.at_seed(run.seed)
                 with suppress(UsageError):  # it failed for that; the rest is right
-                    epochs[run.key] = resolve(spec, train_images(spec.data)).epochs
+                    epochs[run.key] = resolve(spec).epochs
                 named = table.expanded.loaded.suite.name, cell.cell.id
                 cells.setdefault(run.key, {})[named] = None
     found = []

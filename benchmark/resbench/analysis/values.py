@@ -18,7 +18,7 @@ from resbench.models import FAMILIES, ZooEntry, zoo_entry
 from resbench.stats.cells import CellKind, judge_cell
 from resbench.stats.multiplicity import seeds_in_order
 from resbench.stats.spread import Arm
-from resbench.stats.textbook import summarise
+from resbench.stats.textbook import finite, summarise
 from resbench.suite.expand import Cell, Context, nested
 from resbench.suite.load import PAPER, Loaded
 from resbench.suite.metrics import METRICS
@@ -68,6 +68,14 @@ class JudgedValue:
     def number(self) -> str:
         """The published number as its source writes it; nothing where there is none."""
         return (self.published.value or "") if self.published else ""
+
+    @property
+    def published_number(self) -> float | None:
+        """The same as a number; None for a text, such as the layers of a stage, and for nothing."""
+        try:
+            return float(self.number)
+        except ValueError:
+            return None
 
     @property
     def is_error(self) -> bool:
@@ -126,7 +134,7 @@ def _judge(
     values = all_measured(cell.records, value.metric)
     found = summarise(tuple(values.values()))
     lost = sum(measured(run, value.metric) is None for run in cell.diverged)
-    mean, sd = _finite(found.mean), _finite(found.sd)
+    mean, sd = finite(found.mean), finite(found.sd)
     value = replace(value, values=values, mean=mean, sd=sd, diverged=lost)
     if value.is_error:
         return _judge_error(table, cell, value, arms)
@@ -182,7 +190,7 @@ def _judge_error(
         reasons=reasons if verdict == "not_comparable" else (),
         look=found.look,
         # the difference of two unlike errors means nothing
-        difference=None if unlike or not value.values else _finite(difference),
+        difference=None if unlike or not value.values else finite(difference),
         interval=interval if known else None,
         p_within=found.p_within,
         p_differs=found.p_differs,
@@ -255,7 +263,3 @@ def counted_network(
         raise UsageError(f"{loaded.document.path}: cannot count this network: {error}") from None
     entry = zoo_entry(network) if width == 1 else None
     return entry, family.layers.get(network.name, {}) if entry and not entry.options else {}
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

@@ -16,11 +16,7 @@ from resbench.cli.options import format_option, parse_budget, planning_options, 
 @planning_options
 @format_option
 def command(
-    suites: tuple[str, ...],
-    results: Path,
-    budget: str | None,
-    format_: str | None,
-    **options: Any,
+    suites: tuple[str, ...], results: Path, budget: str | None, format_: str | None, **options: Any
 ) -> None:
     """Show what would run, how long it takes, and what it can decide.
 

@@ -17,7 +17,6 @@ from resbench.words import count
 
 if TYPE_CHECKING:
     from resbench.analysis.judge import Report
-    from resbench.analysis.results import Results
     from resbench.report.document import Document
 
 
@@ -61,6 +60,7 @@ def command(
         changed = write_site(suites, results, site)
         click.echo(f"{count(len(changed), 'file')} changed for {site}", err=True)
         return ExitCode.OK
+    from resbench.analysis import rows as tables
     from resbench.analysis.judge import report
     from resbench.analysis.results import read_results
 
@@ -70,8 +70,12 @@ def command(
     whole = read_results(results)
     found = report(suites, whole)
     document = _document(found, suites, results, format_, output)
-    if rows:
-        document = _with_rows(document, rows, found, whole, strays=not suites)
+    if rows == "runs":
+        runs = tables.run_rows(found, whole.scan.records, strays=not suites)
+        document = replace(document, rows=runs, columns=tables.RUN_COLUMNS)
+    elif rows == "claims":
+        claims = tables.claim_rows(found)
+        document = replace(document, rows=claims, columns=tables.CLAIM_COLUMNS)
     text = render(document, format_)
     if output is None:
         click.echo(text, nl=False)
@@ -111,19 +115,6 @@ def _document(
 
     runs = link_to_runs(results, Path(os.path.realpath(output)).parent if output else Path.cwd())
     return report_document(found, draw(found, claims=False), runs=runs, suites=suites)
-
-
-def _with_rows(
-    document: Document, kind: str, found: Report, results: Results, *, strays: bool
-) -> Document:
-    from resbench.analysis import rows
-
-    if kind == "runs":
-        runs = rows.run_rows(found, results.scan.records, strays=strays)
-        return replace(document, rows=runs, columns=rows.RUN_COLUMNS)
-    if kind == "claims":
-        return replace(document, rows=rows.claim_rows(found), columns=rows.CLAIM_COLUMNS)
-    return document
 
 
 def _strict(report: Report) -> int:

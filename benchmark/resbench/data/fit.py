@@ -1,4 +1,4 @@
-"""How many images a run takes from its data set, known before anything is loaded."""
+"""Whether runs fit their data sets, known before anything is loaded."""
 
 from __future__ import annotations
 
@@ -6,18 +6,8 @@ from collections.abc import Iterable, Iterator
 
 from resbench.datasets import DATA_SETS
 from resbench.suite.expand import Cell
-from resbench.suite.spec import Data, RunSpec
+from resbench.suite.spec import RunSpec
 from resbench.suite.yaml import DocumentError, Problem
-
-
-def train_images(data: Data) -> int:
-    """Return how many training images a run has, from its specification alone."""
-    return DATA_SETS[data.name].train_subset(data.first, data.train_images)
-
-
-def test_images(data: Data) -> int:
-    """Return how many test images a run has, from its specification alone."""
-    return data.test_images or DATA_SETS[data.name].test_images
 
 
 def check_fit(cells: Iterable[Cell]) -> None:
@@ -49,7 +39,7 @@ def _misfits(spec: RunSpec) -> Iterator[tuple[tuple[str, str], str]]:
         if asked is not None and asked > most:
             text = f"{data.name} does not have {asked:,} such images. Take at most {most:,}."
             yield ("data", name), text
-    images = train_images(data)
+    images = data.train_size
     for name in ("batch_size", "val_in_train"):
         asked = getattr(spec.training, name)
         if asked > images:

@@ -14,9 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from resbench.models.layers import BNReLU, PreActUnit, Settings, conv
+from resbench.models.layers import BNReLU, Settings, conv
 
 Activation = Callable[[Tensor], Tensor]
+Units = Callable[[int], nn.Sequential]
 
 
 def channel_attention(x_BCHW: Tensor) -> Tensor:
@@ -119,17 +120,13 @@ class AttentionModule(nn.Module):
         return self.after(H_BCHW)
 
 
-def unit_chain(count: int, channels: int, mid: int, settings: Settings) -> nn.Sequential:
-    """Return ``count`` units that keep shape and channels."""
-    return nn.Sequential(*(PreActUnit(channels, mid, channels, 1, settings) for _ in range(count)))
-
-
 class EncoderDecoderMask(nn.Module):
     """Bottom-up top-down mask with ``poolings`` levels (Wang et al. 2017, Fig. 2).
 
     Down: max-pool and r units a level, 2r units at the bottom. Up: bilinear to the size of the
     level above, add a unit of what that level held, r units; a last bilinear to the input's size,
     two 1x1 convolutions, the activation. ``pooled=False`` keeps the same units at full resolution.
+    ``units(n)`` makes n chained units, here as in the masks below.
 
     From the authors' ImageNet definitions, as the paper only draws them: 3x3 poolings without
     padding, aligned corners of the interpolation, the unit on each skip, BN-ReLU in the tail.
@@ -138,7 +135,7 @@ class EncoderDecoderMask(nn.Module):
     def __init__(
         self,
         channels: int,
-        mid: int,
+        units: Units,
         *,
         poolings: int,
         r: int,
@@ -148,9 +145,6 @@ class EncoderDecoderMask(nn.Module):
     ) -> None:
         super().__init__()
 
-        def units(count: int) -> nn.Sequential:
-            return unit_chain(count, channels, mid, settings)
-
         def pool() -> nn.Module:
             if not pooled:
                 return nn.Identity()
@@ -159,7 +153,7 @@ class EncoderDecoderMask(nn.Module):
         levels = range(poolings - 1)
         self.down = nn.ModuleList(nn.Sequential(pool(), *units(r)) for _ in levels)
         self.bottom = nn.Sequential(pool(), *units(2 * r))
-        self.skips = nn.ModuleList(PreActUnit(channels, mid, channels, 1, settings) for _ in levels)
+        self.skips = nn.ModuleList(units(1)[0] for _ in levels)
         self.up = nn.ModuleList(units(r) for _ in levels)
         self.tail = nn.Sequential(
             BNReLU(channels, settings),
@@ -185,11 +179,9 @@ class EncoderDecoderMask(nn.Module):
 class LocalMask(nn.Module):
     """Local-convolution mask (Wang et al. 2017, Table 4): three units at full resolution."""
 
-    def __init__(
-        self, channels: int, mid: int, *, activation: Activation, settings: Settings
-    ) -> None:
+    def __init__(self, units: Units, activation: Activation) -> None:
         super().__init__()
-        self.units = unit_chain(3, channels, mid, settings)
+        self.units = units(3)
         self.activation = activation
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
@@ -201,10 +193,10 @@ class MaskLevel(nn.Module):
     """Max-pool 2x2, units of full width, and ``skips`` more such levels inside.
 
     What is inside comes back by nearest x2 and is added to a unit of what went in. The output has
-    half the input's sides. ``units(n)`` makes n chained units.
+    half the input's sides.
     """
 
-    def __init__(self, units: Callable[[int], nn.Sequential], skips: int) -> None:
+    def __init__(self, units: Units, skips: int) -> None:
         super().__init__()
         self.pool = nn.MaxPool2d(2)
         self.down = units(1)
@@ -223,7 +215,7 @@ class MaskLevel(nn.Module):
 class ReportMask(nn.Module):
     """Soft mask of the report: levels of pooling, nearest x2, 1x1 twice, sigmoid."""
 
-    def __init__(self, channels: int, units: Callable[[int], nn.Sequential], skips: int) -> None:
+    def __init__(self, channels: int, units: Units, skips: int) -> None:
         super().__init__()
         self.level = MaskLevel(units, skips)
         self.tail = nn.Sequential(

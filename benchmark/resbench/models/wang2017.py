@@ -75,23 +75,26 @@ def attention_module(
     network: Wang2017, channels: int, mid: int, poolings: int, settings: Settings
 ) -> AttentionModule:
     """Return an Attention Module whose mask pools ``poolings`` times."""
+    from torch import nn
+
     from resbench.models import attention
+    from resbench.models.layers import PreActUnit
 
     _, p, t, r = PLANS[network.name]
     activation = attention.ACTIVATIONS[network.activation]
-    mask: nn.Module
-    if network.mask == "local":
-        mask = attention.LocalMask(channels, mid, activation=activation, settings=settings)
-    else:
-        pooled = network.mask == "encoder-decoder"
-        mask = attention.EncoderDecoderMask(
-            channels, mid, poolings=poolings, r=r, activation=activation, settings=settings,
-            pooled=pooled,
-        )  # fmt: skip
 
     def units(count: int) -> nn.Sequential:
-        return attention.unit_chain(count, channels, mid, settings)
+        c = channels
+        return nn.Sequential(*(PreActUnit(c, mid, c, 1, settings) for _ in range(count)))
 
+    mask: nn.Module
+    if network.mask == "local":
+        mask = attention.LocalMask(units, activation)
+    else:
+        mask = attention.EncoderDecoderMask(
+            channels, units, poolings=poolings, r=r, activation=activation, settings=settings,
+            pooled=network.mask == "encoder-decoder",
+        )  # fmt: skip
     return attention.AttentionModule(units(p), units(t), mask, units(p), network.learning)
 
 

@@ -268,16 +268,13 @@ def published_and_measured(judged: JudgedTable) -> Figure | None:
     measured = [value for value in errors if value.values]
     if not measured:
         return None
-    import seaborn as sns
-
     columns = [name for name in judged.columns if any(value.column == name for value in errors)]
     rows = [name for name in judged.rows if any(value.row == name for value in errors)]
     names = _short(judged.columns[column].label for column in columns)
     row_names = _short(judged.rows[row] for row in rows)
     figure = _figure(WIDTH_IN, 3.2)
     left, right = figure.subplots(1, 2)
-    colours = sns.color_palette("colorblind", len(columns))
-    for i, (column, colour) in enumerate(zip(columns, colours, strict=True)):
+    for i, (column, colour) in enumerate(_colours(columns).items()):
         shift = 0.12 * (2 * i - len(columns) + 1)
         own = [value for value in errors if value.column == column]
         at = [rows.index(value.row) + shift for value in own]
@@ -297,10 +294,9 @@ def published_and_measured(judged: JudgedTable) -> Figure | None:
     lost = {value.row for value in errors if value.diverged}
     for axes, there in ((left, set(rows)), (right, run)):
         labels = [_wrapped(row_names[judged.rows[row]], 14) for row in rows]
-        why = {row: "diverged" if row in lost else "not run" for row in rows if row not in there}
-        lacking = [f"{label}\n({why[row]})" if row in why else label
-                   for row, label in zip(rows, labels, strict=True)]  # fmt: skip
-        axes.set_xticks(range(len(rows)), lacking)
+        for i, row in enumerate(rows):
+            labels[i] += "" if row in there else "\n(diverged)" if row in lost else "\n(not run)"
+        axes.set_xticks(range(len(rows)), labels)
         axes.set_xlim(-0.5, len(rows) - 0.5)
         axes.grid(axis="x", visible=False)
         axes.margins(y=0.15)

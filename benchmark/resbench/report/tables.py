@@ -177,7 +177,7 @@ def _main_table(table: JudgedTable, runs: str) -> tuple[Table, list[str]]:
         values = [value for value in table.values if value.column == name]
         parts: dict[str, list[Number]] = {}
         if any(value.number for value in values):
-            parts["published"] = [Number(v.number, _float(v.number)) for v in values]
+            parts["published"] = [Number(v.number, v.published_number) for v in values]
         parts["measured"] = [_measured(table, v, runs) for v in values]
         if any(v.is_error and (v.difference is not None or text.mark(v)) for v in values):
             parts["difference"] = [
@@ -194,13 +194,6 @@ def _main_table(table: JudgedTable, runs: str) -> tuple[Table, list[str]]:
         groups.append(len(parts))
     rows = list(zip(*columns, strict=True))
     return Table(header, rows, "l" + "r" * (len(header) - 1), groups), list(notes)
-
-
-def _float(number: str) -> float | None:
-    try:
-        return float(number)
-    except ValueError:  # a layer, an output size, nothing
-        return None
 
 
 def _measured(table: JudgedTable, value: JudgedValue, runs: str) -> Number:

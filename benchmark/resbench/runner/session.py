@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
-from resbench.data.fit import train_images
 from resbench.errors import ResbenchError
 from resbench.process import STOP_SIGNALS
 from resbench.protocol import DEVICE_FAULT, AtStep, End, Epoch, Event, Fault, Job, Unfit, Warned
@@ -207,7 +206,7 @@ class Session:
 
     def _learn(self, run: PlannedRun, device: Device, event: Epoch) -> None:
         """Note how fast an epoch was; packed runs are no measure of one."""
-        timing, steps = event.timing, resolve(run.spec, train_images(run.spec.data))
+        timing, steps = event.timing, resolve(run.spec)
         if timing.images_per_s > 0 and timing.duration_s > 0 and timing.packed == 1:
             speed = Speed(timing.images_per_s, timing.eval_s / timing.duration_s)
             self.throughput.learn(run.spec, device, speed, len(steps.in_epoch(timing.epoch)))

@@ -10,7 +10,6 @@ from typing import Any
 
 import msgspec
 
-from resbench.data.fit import test_images, train_images
 from resbench.datasets import DATA_SETS
 from resbench.errors import UsageError
 from resbench.models import ZOO, zoo_entry
@@ -75,7 +74,7 @@ class Throughput:
 
     def learn(self, spec: RunSpec, device: Device, speed: Speed, steps: int) -> None:
         """Note the speed of ``steps``; less than an epoch of them are mostly the run's start."""
-        if steps < resolve(spec, train_images(spec.data)).per_epoch:
+        if steps < resolve(spec).per_epoch:
             return
         self.measured[kind_of(spec, device)] = speed
         if _size(spec):
@@ -103,13 +102,13 @@ class Throughput:
 
     def seconds(self, spec: RunSpec, device: Device, done_epochs: int = 0) -> float:
         """Return the seconds that are left of a run after ``done_epochs``."""
-        speed, steps = self.speed(spec, device), resolve(spec, train_images(spec.data))
+        speed, steps = self.speed(spec, device), resolve(spec)
         left = max(0, steps.total - done_epochs * steps.per_epoch)
         return left * spec.training.batch_size / speed.images_per_s * (1 + speed.eval_share)
 
     def epoch_seconds(self, spec: RunSpec, device: Device) -> float:
         """Return the seconds of one epoch with its evaluation."""
-        epochs = resolve(spec, train_images(spec.data)).epochs
+        epochs = resolve(spec).epochs
         return self.seconds(spec, device) / epochs
 
 
@@ -117,7 +116,7 @@ def kind_of(spec: RunSpec, device: Device) -> str:
     """Return what a speed, and the share of tests in the time, depend on."""
     model = msgspec.json.encode(spec.model).decode()
     where = f"{device.kind} {spec.engine} {spec.precision}"
-    images = f"{train_images(spec.data)} {test_images(spec.data)} {spec.training.val_in_train}"
+    images = f"{spec.data.train_size} {spec.data.test_size} {spec.training.val_in_train}"
     return f"{where} {model} {_px(spec)} {spec.training.batch_size} {images}"
 
 
@@ -133,8 +132,8 @@ def expected(spec: RunSpec, device: Device) -> Speed:
         image_s = macs / GPU_MACS_PER_S + layers_s
     else:
         image_s = macs / CPU_MACS_PER_S + depth * CPU_LAYER_S * (px / 16) ** 2
-    tested = test_images(spec.data) + spec.training.val_in_train
-    return Speed(1 / image_s, tested / 3 / train_images(spec.data))
+    tested = spec.data.test_size + spec.training.val_in_train
+    return Speed(1 / image_s, tested / 3 / spec.data.train_size)
 
 
 def _spec_of(record: RunRecord) -> RunSpec | None:

@@ -23,7 +23,7 @@ from resbench.stats.contrasts import (
 from resbench.stats.multiplicity import ALPHA, Waiting, complete_look, holm, times_looks
 from resbench.stats.power import first_look
 from resbench.stats.spread import USUAL_SD_PP, Arm
-from resbench.stats.textbook import Interval, superiority
+from resbench.stats.textbook import Interval, finite, superiority
 from resbench.suite.claims import ParsedClaim
 
 ClaimKind = Literal[
@@ -311,9 +311,9 @@ def _verdict(e: _Evidence, adjusted: Sequence[float | None], claims: int) -> Cla
         look=e.look,
         published_pp=published,
         published_z=_published_z(q, step, math.nan if lost else found.sd, published),
-        effect_pp=_finite(found.effect),
-        se_pp=_finite(found.se),
-        df=_finite(found.df),
+        effect_pp=finite(found.effect),
+        se_pp=finite(found.se),
+        df=finite(found.df),
         interval=interval if known else None,
         paired_interval=paired_interval(picked, step.weights) if e.look else None,
         superiority=superiority(picked[0].ranked, picked[1].ranked) if is_order else None,
@@ -335,10 +335,6 @@ def _verdict(e: _Evidence, adjusted: Sequence[float | None], claims: int) -> Cla
         hidden_pp=e.hidden,
         not_learnt=tuple(q.not_learnt),
     )
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 def _p_images(e: _Evidence) -> float | None:

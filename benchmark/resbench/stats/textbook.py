@@ -37,6 +37,11 @@ def summarise(values: Sequence[float]) -> Summary:
     return Summary(mean, math.sqrt(squares / (n - 1)) if n > 1 else math.nan)
 
 
+def finite(value: float) -> float | None:
+    """Return a number, and None for NaN and infinity."""
+    return value if math.isfinite(value) else None
+
+
 def cdf(t: float, df: float) -> float:
     """Return the probability that Student's t stays below ``t``."""
     from scipy import special

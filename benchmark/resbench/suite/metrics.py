@@ -25,16 +25,21 @@ class MetricRow:
     """From a run's record: the number, or None where the run does not measure it."""
 
 
-def _signal(when: str, what: str) -> Callable[[Any], float | None]:
+def _signal(what: str, when: str) -> MetricRow:
+    """Return a size within the network, with its initial or its final weights."""
+
     def read(record: Any) -> float | None:
         signals = getattr(record, f"signals_at_{when}")
         if signals is None:  # a network without attention
             return None
-        sizes = [stage.product_rms for stage in signals.stages.values()]  # in their own order
-        size = signals.stem_grad_norm if what == "gradient" else sizes[-1] if sizes else 0.0
+        rms = [stage.product_rms for stage in signals.stages.values()]  # in their own order
+        size = signals.stem_grad_norm if what == "gradient" else rms[-1] if rms else 0.0
         return math.log10(size) if size > 0 else None
 
-    return read
+    sizes = {"value": "size of features after the last mask",
+             "gradient": "gradient at the first convolution"}  # fmt: skip
+    weights = {"start": "initial", "end": "final"}
+    return MetricRow(f"{sizes[what]}, {weights[when]} weights, log10", "signal", read)
 
 
 METRICS = {
@@ -47,26 +52,10 @@ METRICS = {
         "error",
         lambda record: record.result.val_in_train_err,
     ),
-    "value_at_start": MetricRow(
-        "size of features after the last mask, initial weights, log10",
-        "signal",
-        _signal("start", "value"),
-    ),
-    "value_at_end": MetricRow(
-        "size of features after the last mask, final weights, log10",
-        "signal",
-        _signal("end", "value"),
-    ),
-    "gradient_at_start": MetricRow(
-        "gradient at the first convolution, initial weights, log10",
-        "signal",
-        _signal("start", "gradient"),
-    ),
-    "gradient_at_end": MetricRow(
-        "gradient at the first convolution, final weights, log10",
-        "signal",
-        _signal("end", "gradient"),
-    ),
+    "value_at_start": _signal("value", "start"),
+    "value_at_end": _signal("value", "end"),
+    "gradient_at_start": _signal("gradient", "start"),
+    "gradient_at_end": _signal("gradient", "end"),
     "train_time_min": MetricRow(
         "training time in minutes", "number", lambda record: record.timing.train_s / 60
     ),

@@ -31,8 +31,8 @@ class Steps:
         return next(lr for at, lr in reversed(self.changes) if at <= step)
 
 
-def resolve(spec: RunSpec, train_images: int) -> Steps:
-    """Resolve a run's schedule for a training set of ``train_images`` images.
+def resolve(spec: RunSpec, train_images: int | None = None) -> Steps:
+    """Resolve a run's schedule for ``train_images`` images, by default the published data set's.
 
     The incomplete last batch of an epoch is left out (a new permutation is drawn for the next), so
     160,000 iterations at batch 64 are 204.9 epochs of 781 batches, where the paper's own
@@ -42,6 +42,7 @@ def resolve(spec: RunSpec, train_images: int) -> Steps:
         UsageError: when the training set is smaller than one batch.
     """
     training, schedule = spec.training, spec.training.schedule
+    train_images = spec.data.train_size if train_images is None else train_images
     per_epoch = train_images // training.batch_size
     if per_epoch == 0:
         raise UsageError(

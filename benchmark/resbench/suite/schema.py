@@ -15,8 +15,7 @@ IDENTIFIER = r"^[a-z0-9][a-z0-9_-]{0,63}$(?!\n)"
 Identifier = Annotated[
     str,
     Meta(
-        pattern=IDENTIFIER,
-        description="up to 64 of a-z, 0-9, - and _, the first a letter or digit",
+        pattern=IDENTIFIER, description="up to 64 of a-z, 0-9, - and _, the first a letter or digit"
     ),
 ]
 Link = Annotated[str, Meta(pattern=r"^https?://\S+$(?!\n)", description="a link with https://")]

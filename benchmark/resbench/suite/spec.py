@@ -100,6 +100,16 @@ class Data(Frozen):
     noise: Literal["fixed", "redrawn"]
     """Corrupted labels are drawn once per seed, or again every epoch (a diagnostic)."""
 
+    @property
+    def train_size(self) -> int:
+        """Training images of a run, as the published data set has them."""
+        return DATA_SETS[self.name].train_subset(self.first, self.train_images)
+
+    @property
+    def test_size(self) -> int:
+        """Test images of a run."""
+        return self.test_images or DATA_SETS[self.name].test_images
+
 
 class Augment(Frozen):
     """Random transformation of training images, with the parameters of every kind."""

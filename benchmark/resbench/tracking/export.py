@@ -36,11 +36,7 @@ EPOCHS, PAGE = "resbench.epochs", "resbench.report"
 INCOMPLETE = "incomplete"
 """The digest of a run that is being written."""
 NOTE = "mlflow.note.content"
-MLFLOW_STATUS = {
-    Status.RUNNING: "RUNNING",
-    Status.DONE: "FINISHED",
-    Status.INTERRUPTED: "KILLED",
-}
+MLFLOW_STATUS = {Status.RUNNING: "RUNNING", Status.DONE: "FINISHED", Status.INTERRUPTED: "KILLED"}
 """All others are FAILED."""
 _METRICS = 1000
 """The most that MLflow takes in one request."""

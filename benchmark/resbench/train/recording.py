@@ -10,14 +10,7 @@ from resbench.protocol import End
 from resbench.store.atomic import write_atomic
 from resbench.store.metrics import EpochTiming, read_epochs
 from resbench.store.predictions import Predictions, write_predictions
-from resbench.store.records import (
-    DataFacts,
-    Environment,
-    Result,
-    RunRecord,
-    Timing,
-    write_record,
-)
+from resbench.store.records import DataFacts, Environment, Result, RunRecord, Timing, write_record
 from resbench.store.state import Status
 from resbench.suite.spec import derive_seed
 from resbench.train.attempt import Attempt

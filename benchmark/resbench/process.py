@@ -96,6 +96,12 @@ def need_temporary_files(folder: Path) -> None:
         tempfile.tempdir = os.environ["TMPDIR"] = str(folder)
 
 
+def unwind_on_signals() -> None:
+    """End by an exception where this process is told to end: what it made and started goes too."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda received, _: sys.exit(128 + received))
+
+
 def output_of(*command: str, timeout_s: float) -> str | None:
     """Return what a command prints; None if it is missing, fails or takes too long."""
     import subprocess

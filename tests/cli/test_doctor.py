@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import errno
 import shutil
+import signal
 import socket
+import subprocess
 import threading
 from collections import namedtuple
 from pathlib import Path
 
+import psutil
 import pytest
 
 from resbench.cli import doctor
 from resbench.store.layout import open_for_writing
 
-from ..mini import executable, resbench
+from ..faults.running import gone
+from ..mini import RESBENCH, executable, own_environment, resbench, wait_until
 from .invoke import Outcome, invoke
 
 Capture = pytest.CaptureFixture[str]
@@ -33,6 +37,22 @@ def _quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No training in this process, and no tools but what a test makes."""
     monkeypatch.setattr(doctor, "_short_run", lambda *_: [b"the same bits"])
     monkeypatch.setenv("PATH", str(tmp_path))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_doctor_that_is_ended_leaves_no_folder_and_no_training(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    command = (RESBENCH, "doctor", "--device", "cpu", "--results", str(tmp_path))
+    surrounded = own_environment(tmp_path.parent)
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, env=surrounded) as doctor:
+        wait_until(lambda: list(tmp_path.glob(".doctor-*/*/runs")), "the training")
+        children = psutil.Process(doctor.pid).children(recursive=True)
+        doctor.send_signal(number)
+        assert doctor.wait(60) == 128 + number
+    assert children
+    wait_until(lambda: all(map(gone, children)), "the end of the training")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_sound_machine_trains_and_nothing_is_left_behind(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 from resbench.suite.load import SOURCES, suite_folder
 
 from ..factory import completed
-from ..mini import RESBENCH
+from ..mini import RESBENCH, ran
 from .invoke import invoke
 
 Capture = pytest.CaptureFixture[str]
@@ -25,6 +25,15 @@ ROOT = Path(__file__).resolve().parents[2]
 def git(folder: Path, *words: str) -> None:
     name = ("-c", "user.name=n", "-c", "user.email=e@e", "-c", "init.defaultBranch=main")
     subprocess.run(["git", *name, *words], cwd=folder, check=True, capture_output=True)
+
+
+def test_in_a_folder_that_was_removed_the_line_names_it(tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    script = f"cd gone && rmdir ../gone && exec {RESBENCH} status"
+    done = ran(tmp_path, "sh", "-c", script)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr.startswith("the current folder: ")
+    assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("protected", [True, False])

@@ -15,6 +15,7 @@ from resbench.store.layout import RunFolder
 from resbench.store.predictions import read_predictions
 from resbench.store.records import read_record
 
+from ..factory import completed
 from ..mini import resbench, run_folders, suite_of, write_suite
 from .invoke import Outcome, invoke
 
@@ -117,6 +118,15 @@ def test_mistakes_are_one_line_and_write_nothing(
     done = drawn(capsys, folder, "masks.gif", key)
     assert (done.code, done.err.count("\n")) == (2, 1)
     assert "ends in .svg, .pdf, .png" in done.err
+
+
+def test_weights_that_were_not_kept_are_missed_before_any_data_set_is(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    run = completed(tmp_path, 1)
+    done = invoke(capsys, "masks", run.key, "--results", tmp_path)
+    assert (done.code, done.err.count("\n")) == (3, 1)
+    assert "trained without --keep-weights" in done.err
 
 
 def test_another_data_set_of_the_same_name_is_refused(

@@ -56,6 +56,7 @@ def check(outcome: Outcome, code: int, *texts: str) -> None:
         ("run mini.yaml --seeds 1-3", ["--seeds 1-3: give how many"]),
         ("run mini.yaml --devices gpu", ["--devices gpu: unknown device. Use auto, cpu,"]),
         ("run mini.yaml -j 0", ["Invalid value for '-j'"]),
+        ("plan mini.yaml --format csv", ["'csv' is not one of 'text', 'markdown'"]),
         ("run mini.yaml --engine graph", ["--engine graph: CUDA graphs need a GPU."]),
         ("run mini.yaml --precision bf16", ["--precision bf16: needs a GPU. Use --precision fp32"]),
         ("run mini.yaml --pack 2", ["--pack 2: needs a GPU. Leave --pack out."]),

@@ -4,6 +4,8 @@ import os
 import re
 import subprocess
 import sys
+import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -16,6 +18,7 @@ from resbench.analysis.results import read_results
 from resbench.report import figures
 from resbench.report.text import sentence
 from tests.factory import JPEG, plant, suite_under, with_signals
+from tests.mini import suite_of, write_suite
 
 NOISE = "table4_noise"
 PER_TABLE = (figures.learning_curves, figures.noise, figures.signals, figures.confusions)
@@ -309,6 +312,38 @@ def test_hostile_labels_are_drawn_as_text(tmp_path: Path) -> None:
     )
     assert figure is not None
     ElementTree.fromstring(figures.svg(figure))
+
+
+def test_labels_in_a_script_that_the_font_lacks_are_drawn_without_warnings(
+    results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = replace(judged(results, "table3_mask"), title="注意力")
+    figure = figures.published_and_measured(table)
+    assert figure is not None
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert "注意力".encode() in figures.svg(figure)
+
+
+def test_points_of_many_columns_and_names_of_many_rows_keep_apart(tmp_path: Path) -> None:
+    suite = suite_of()
+    levels = {f"noise{n}": {"label": f"{n} %", "set": {"training.optim.lr": 0.01 * n}}
+              for n in range(1, 8)}  # fmt: skip
+    names = {f"network{n}": {"label": f"Network-{n}-1001", "set": {"model.width": n / 16}}
+             for n in range(1, 10)}  # fmt: skip
+    suite["matrix"] = {"network": names, "noise": levels}
+    suite["table"] = {"rows": "network", "columns": {
+        name: {"label": level["label"], "where": {"noise": name}} for name, level in levels.items()
+    }}  # fmt: skip
+    suite["published"] = {row: {name: {"value": "5.0"} for name in levels} for row in names}
+    path = str(write_suite(tmp_path, suite))
+    plant(tmp_path / "results", suite_under(path), "network1/noise1", 1, test=[9.0, 8.0])
+    figure = figures.published_and_measured(judged(tmp_path / "results", path))
+    assert figure is not None
+    left = figure.axes[0]
+    at = np.concatenate([np.asarray(line.get_xdata(), float) for line in left.lines])
+    assert np.abs(at - np.round(at)).max() < 0.45, "nearer to a neighbour's row"
+    assert {label.get_rotation() for label in left.get_xticklabels()} == {40}
 
 
 def test_every_run_stands_next_to_the_published_numbers_of_its_table(results: Path) -> None:

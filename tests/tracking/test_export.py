@@ -101,6 +101,7 @@ def test_a_run_stands_next_to_the_published_value_of_its_cell(
     [note] = tables.tags("mlflow.note.content")
     assert "published 5.52 %" in note
     assert f"**{CELL}** of `{SUITE}`, seed 0" in note
+    assert "Run at: paper, jpeg75." in note
     assert tables.query("SELECT name FROM datasets") == [("jpeg75",)]
 
 
@@ -145,6 +146,20 @@ def test_sync_puts_the_report_of_a_suite_into_one_run_and_renews_it(
     names = ["report", f"s1 {CELL}", f"s2 {CELL}"]
     assert tables.runs() == [(SUITE, name, "FINISHED") for name in names]
     assert digest[0] not in tables.tags(DIGEST)
+
+
+def test_a_report_is_renewed_by_runs_that_were_trained_for_another_table(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def page() -> str:
+        assert invoke(capsys, "sync", "--results", results).code == 0
+        pages = (path.read_text() for path in (results / "mlartifacts").rglob("report.html"))
+        return next(page for page in pages if "attention_type" in page)
+
+    finish(results, suite_under("attention_type"), "channel", 1, 6.2)
+    assert "1 run in 1 setting" in page()
+    finish(results, suite_under("table1_arl_vs_nal"), "attention-56/arl", 1, 5.5)
+    assert "2 runs in 1 setting" in page()
 
 
 def test_an_experiment_names_its_source_and_has_a_view_that_mlflow_reads(

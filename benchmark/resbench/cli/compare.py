@@ -14,7 +14,7 @@ from resbench.errors import ExitCode
 @click.argument("a", metavar="A")
 @click.argument("b", metavar="B")
 @results_to_read_option()
-@format_option
+@format_option()
 def command(a: str, b: str, results: Path, format_: str | None) -> int:
     """Compare two results folders, or two tiers of one, run by run.
 

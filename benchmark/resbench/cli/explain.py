@@ -13,7 +13,7 @@ from resbench.cli.options import format_option, results_to_read_option, show
 @click.argument("suite", metavar="SUITE")
 @click.argument("cell", metavar="CELL")
 @results_to_read_option()
-@format_option
+@format_option()
 def command(suite: str, cell: str, results: Path, format_: str | None) -> None:
     """Say why a measured error differs from the published one, the largest reason first.
 

@@ -106,7 +106,9 @@ def main() -> None:
     except OSError as error:
         from resbench.store.atomic import fault
 
-        print(fault(Path(os.fsdecode(error.filename or "resbench")), error), file=sys.stderr)
+        gone = isinstance(error, FileNotFoundError)  # the one that is asked for without a name
+        what = error.filename or ("the current folder" if gone else "resbench")
+        print(fault(Path(os.fsdecode(what)), error), file=sys.stderr)
         sys.exit(ExitCode.ENVIRONMENT)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from resbench.cli.options import NamedPath, data_option, results_to_read_option, write_output
-from resbench.errors import UsageError
+from resbench.errors import EnvironmentFault, UsageError
 from resbench.words import count, invocation
 
 if TYPE_CHECKING:
@@ -77,6 +77,11 @@ def _find(results: Path, name: str) -> tuple[RunFolder, RunRecord]:
     record = read_record(folder)
     if record.status != "done":
         raise UsageError(f"run {found[0]}: {record.status}, so it has no final weights.")
+    if folder.weights.name not in record.files:
+        raise EnvironmentFault(
+            f"{folder.weights}: missing. The run was trained without --keep-weights: train it into "
+            "another folder, with --results DIR --keep-weights."
+        )
     return folder, record
 
 

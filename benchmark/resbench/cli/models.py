@@ -8,7 +8,7 @@ from resbench.cli.options import format_option, show
 
 
 @click.command("models")
-@format_option
+@format_option(rows=True)
 def command(format_: str | None) -> None:
     """Compare the sizes of the networks with the published ones.
 

@@ -66,19 +66,17 @@ def results_to_read_option(*, needed: bool = False) -> Callable[[_F], _F]:
     return _results(found)
 
 
-def format_option(function: _F) -> _F:
-    """Add ``--format`` with all formats that a document can be rendered in."""
-    *names, last = FORMATS
+def format_option(*, rows: bool = False) -> Callable[[_F], _F]:
+    """Return ``--format`` with all formats of documents; of csv, only where there are ``rows``."""
+    *names, last = (name for name in FORMATS if rows or name != "csv")
     return click.option(
-        "--format", "format_", type=click.Choice(list(FORMATS)), metavar="NAME",
+        "--format", "format_", type=click.Choice([*names, last]), metavar="NAME",
         help=f"{', '.join(names)} or {last}; by default {names[0]}.",
-    )(function)  # fmt: skip
+    )  # fmt: skip
 
 
 def show(document: Document, format_: str | None) -> None:
     """Print a document, by default as text."""
-    if format_ == "csv" and not document.rows:
-        raise UsageError("--format csv: this answer has no rows. Use json.")
     click.echo(render(document, format_ or "text"), nl=False)
 
 

@@ -14,7 +14,7 @@ from resbench.cli.options import format_option, parse_budget, planning_options, 
 @click.command("plan")
 @click.argument("suites", nargs=-1, metavar="[SUITE]...")
 @planning_options
-@format_option
+@format_option()
 def command(
     suites: tuple[str, ...], results: Path, budget: str | None, format_: str | None, **options: Any
 ) -> None:

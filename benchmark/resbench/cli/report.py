@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.command("report")
 @click.argument("suites", nargs=-1, metavar="[SUITE]...")
 @results_to_read_option()
-@format_option
+@format_option(rows=True)
 @click.option("--rows", type=click.Choice(["cells", "runs", "claims"]), metavar="NAME",
               help="Rows of csv: cells, runs or claims; by default cells.")  # fmt: skip
 @click.option("--output", type=NamedPath(path_type=Path), metavar="FILE",

@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ import click
 
 from resbench.cli.options import results_option
 from resbench.errors import EnvironmentFault, ExitCode, UsageError
-from resbench.process import PYTHON, need_temporary_files
+from resbench.process import PYTHON, need_temporary_files, unwind_on_signals
 from resbench.words import one_line
 
 if TYPE_CHECKING:
@@ -48,8 +47,7 @@ def command(results: Path, port: int) -> int:
             f"{mirror.database}: does not exist yet. Create it with {mirror.fill_command}."
         )
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job would ignore it
-    for stop in (signal.SIGTERM, signal.SIGHUP):  # the server must not outlive us
-        signal.signal(stop, lambda received, _: sys.exit(128 + received))
+    unwind_on_signals()  # the server must not outlive us
     try:
         with _serving(mirror, port) as server:
             experiments = mirror.experiments()

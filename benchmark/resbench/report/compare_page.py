@@ -85,7 +85,7 @@ def _row(pair: CellPair) -> list[str | Number]:
         _arm(pair.b),
         Number(text.signed(pair.difference), pair.difference),
         f"{low:+.2f} to {high:+.2f}" if math.isfinite(high - low) else "unknown",
-        *map(text.p_value, (pair.p, pair.p_holm, pair.p_images)),
+        *(Number(text.p_value(p), p) for p in (pair.p, pair.p_holm, pair.p_images)),
         VERDICTS[pair.verdict],
     ]
 

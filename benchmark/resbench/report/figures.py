@@ -13,6 +13,7 @@ import os
 import re
 import statistics
 import textwrap
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -115,7 +116,8 @@ def learning_curves(judged: JudgedTable, results: str) -> Figure | None:
     many = len(shown) if len(panels) == 1 else len(panels)
     across = many if many <= 4 else 3 if many in (5, 6, 9) else 4
     down = -(-len(shown) // across)
-    heights = 2.1 * down + 0.7, 0.6 + 0.22 * len(cells) if len(cells) > 1 else 0.0
+    lines = len(cells) * max(cell.count("\n") + 1 for cell in cells)  # bars are of one height
+    heights = 2.1 * down + 0.7, 0.6 + 0.22 * lines if len(cells) > 1 else 0.0
     top, below = (figure := _figure(WIDTH_IN, sum(heights))), None
     if len(cells) > 1:
         top, below = figure.subfigures(2, 1, height_ratios=heights)
@@ -275,7 +277,7 @@ def published_and_measured(judged: JudgedTable) -> Figure | None:
     figure = _figure(WIDTH_IN, 3.2)
     left, right = figure.subplots(1, 2)
     for i, (column, colour) in enumerate(_colours(columns).items()):
-        shift = 0.12 * (2 * i - len(columns) + 1)
+        shift = min(0.12, 0.4 / len(columns)) * (2 * i - len(columns) + 1)
         own = [value for value in errors if value.column == column]
         at = [rows.index(value.row) + shift for value in own]
         open_ = {"markerfacecolor": "white", "linestyle": (0, (3, 2)), "linewidth": 1}
@@ -291,12 +293,16 @@ def published_and_measured(judged: JudgedTable) -> Figure | None:
         means = [value.mean for value in own]
         right.plot(at, means, marker="_", label=label, gid=f"measured-{i}", **look)
     run = {value.row for value in measured}
-    lost = {value.row for value in errors if value.diverged}
+    why = dict.fromkeys(rows, "not trained")
+    why |= {value.row: "not run" for value in errors if value.verdict != "skipped"}
+    why |= {value.row: "diverged" for value in errors if value.diverged}
+    # upright, the labels of more rows would run into each other
+    slant = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if len(rows) > 5 else {}
     for axes, there in ((left, set(rows)), (right, run)):
         labels = [_wrapped(row_names[judged.rows[row]], 14) for row in rows]
         for i, row in enumerate(rows):
-            labels[i] += "" if row in there else "\n(diverged)" if row in lost else "\n(not run)"
-        axes.set_xticks(range(len(rows)), labels)
+            labels[i] += "" if row in there else f"\n({why[row]})"
+        axes.set_xticks(range(len(rows)), labels, **slant)
         axes.set_xlim(-0.5, len(rows) - 0.5)
         axes.grid(axis="x", visible=False)
         axes.margins(y=0.15)
@@ -395,7 +401,9 @@ def svg(figure: Figure) -> bytes:
 def picture(figure: Figure, suffix: str, **options: Any) -> bytes:
     """Return a figure as ``svg``, ``pdf`` or ``png``, without what would tell two calls apart."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format=suffix, metadata=_METADATA[suffix], **options)
+    with warnings.catch_warnings():  # about scripts that the font lacks: an SVG holds their text
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        figure.savefig(buffer, format=suffix, metadata=_METADATA[suffix], **options)
     return buffer.getvalue()
 
 

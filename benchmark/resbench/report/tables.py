@@ -92,7 +92,8 @@ def claims_table(
     # factors and percentage points have no axis in common: then only the latter are drawn
     sizes = all(claim.claim.metric in SIGNAL_METRICS for _, claim in found)
     axis = _axis([c for _, c in found if (c.claim.metric in SIGNAL_METRICS) == sizes])
-    unit = "factor" if sizes else "pp"
+    mixed = any(claim.claim.metric in SIGNAL_METRICS for _, claim in found)
+    unit = "factor" if sizes else "pp or ×" if mixed else "pp"
     header = ("claim", f"published\n{unit}", f"measured\n{unit}", "interval\n95%", "verdict",
               "published\nevidence", "seeds", "p\nadjusted", *more)  # fmt: skip
     rows: list[list[Cell]] = []

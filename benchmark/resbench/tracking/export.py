@@ -86,6 +86,11 @@ class CellRun:
         """What MLflow says above the run's numbers, as Markdown."""
         facts = self.facts
         lines = [f"**{self.cell}** of `{self.suite}`, seed {facts.seed}: {facts.status}."]
+        where = (facts.tags[f"resbench.{name}"] for name in ("tier", "data", "set"))
+        lines.append(
+            f"Run at: {', '.join(filter(None, where))}. Whether that may be compared with what is "
+            "published, the run `report` of this experiment says."
+        )
         for metric, value in self.errors.items():
             lines.append(f"{metric}: published {value:g} % ({self.published.cites})")
         return "\n\n".join(lines)[:MAX_TEXT]
@@ -236,12 +241,14 @@ class Exporter:
         return found, problems
 
     def _pages(self, cell_runs: list[CellRun]) -> dict[str, str]:
-        """Return the suites with a report, by a digest of the records that it is made of."""
-        parts: dict[str, set[str]] = {}
-        for run in cell_runs if self.page else ():
-            if run.facts.record and run.published.path:
-                parts.setdefault(run.suite, {repr(run.published)}).add(run.facts.record)
-        return {_digest((__version__, suite, sorted(own))): suite for suite, own in parts.items()}
+        """Return the suites with a report, by a digest of what it is made of.
+
+        That is every record: a table also shows runs that were trained for another one.
+        """
+        done = [run for run in cell_runs if self.page and run.facts.record]
+        records = sorted({run.facts.record for run in done})
+        suites = {run.suite: repr(run.published) for run in done if run.published.path}
+        return {_digest((__version__, *pair, records)): pair[0] for pair in suites.items()}
 
     # -- reading the store -----------------------------------------------------------------------
 

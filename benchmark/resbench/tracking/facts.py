@@ -50,7 +50,7 @@ class Facts:
 
     key: str
     cells: tuple[tuple[str, str], ...]
-    """Suite and cell of every table cell that it fills."""
+    """Suite and cell of every table cell that it was trained for."""
     seed: int
     status: Status
     params: Mapping[str, str]

@@ -166,13 +166,7 @@ def observe(run: RunFolder, record: RunRecord, images: Images, rows: Sequence[in
     """
     weights, name = read_weights(run, record), record.key[:16]
     if weights is None:
-        kept = run.weights.name in record.files
-        raise EnvironmentFault(
-            f"{run.weights}: missing. "
-            + ("Copy it from where the run was trained." if kept else
-               "The run was trained without --keep-weights: train it into another folder, with "
-               "--results DIR --keep-weights.")
-        )  # fmt: skip
+        raise EnvironmentFault(f"{run.weights}: missing. Copy it from where the run was trained.")
     spec = _spec(record)
     lane = Lane(spec, prepare_images(spec, images), torch.device("cpu"))
     modules = _last_of_each_stage(lane.model)

@@ -14,6 +14,7 @@ from resbench.analysis.rows import CLAIM_COLUMNS, RUN_COLUMNS
 from resbench.errors import EnvironmentFault, ResbenchError, UsageError
 from resbench.store.records import RunRecord
 from resbench.suite.load import load_suite
+from resbench.suite.metrics import METRICS
 
 from ..cli.invoke import invoke
 from ..factory import begin, diverge, plant, suite_under
@@ -40,6 +41,19 @@ def rows_of(capsys: Capture, results: Path, kind: str, *suites: str) -> list[dic
     )  # fmt: skip
     assert (done.code, done.err) == (0, "")
     return list(csv.DictReader(io.StringIO(done.out)))
+
+
+def test_a_cell_whose_runs_all_diverged_is_not_one_that_was_not_run(tmp_path: Path) -> None:
+    diverge(tmp_path, suite_under(TABLE, tier="cpu"), NAL, 1)
+    cells = resbench.load(tmp_path, [TABLE]).cells.set_index("cell")
+    assert cells.loc[NAL, "verdict"] == "diverged"
+    assert cells.loc[ARL, "verdict"] == "not_run"
+
+
+def test_the_columns_of_runs_have_the_order_of_the_metrics() -> None:
+    assert [name for name in RUN_COLUMNS if name in METRICS] == [
+        name for name in METRICS if name in RUN_COLUMNS
+    ]
 
 
 def test_a_run_has_a_row_in_each_cell_that_it_serves(results: tuple[Path, list[RunRecord]]) -> None:

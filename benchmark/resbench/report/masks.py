@@ -93,15 +93,15 @@ def _draw_run(canvas: _Canvas, record: RunRecord, observed: Observed, top: float
     x = LEFT + side + STAGE_GAP
     output = LEARNING[record.spec["model"]["learning"]][1]
     for number, stage in enumerate(observed.stages, 1):
-        height, width = stage.mask.shape[1:]
+        height, width = stage["mask"].shape[1:]
         across = x + (3 * side + 2 * GAP) / 2
         canvas.text(across, first + side + 0.2, f"stage {number}, {height} × {width}",
                     ha="center", va="bottom", fontsize=7, fontweight="bold")  # fmt: skip
-        reach = max(abs(maps).max() for maps in (stage.trunk, stage.output))
+        reach = max(abs(stage[part]).max() for part in ("trunk", "output"))
         columns: tuple[tuple[str, Maps, str, tuple[float, float]], ...] = (
-            ("trunk T", stage.trunk, "RdBu_r", (-reach, reach)),
-            ("mask M", stage.mask, "magma", (stage.mask.min(), stage.mask.max())),
-            (output, stage.output, "RdBu_r", (-reach, reach)),
+            ("trunk T", stage["trunk"], "RdBu_r", (-reach, reach)),
+            ("mask M", stage["mask"], "magma", (stage["mask"].min(), stage["mask"].max())),
+            (output, stage["output"], "RdBu_r", (-reach, reach)),
         )
         for name, maps, colours, ends in columns:
             canvas.text(x + side / 2, first + side + 0.05, name, ha="center", va="bottom",

@@ -12,18 +12,8 @@ from resbench.analysis.names import listed
 from resbench.analysis.values import rounds_to
 from resbench.models import FAMILIES, ZOO, ZooEntry
 from resbench.models.family import Part
+from resbench.report import document as doc
 from resbench.report import text
-from resbench.report.document import (
-    Block,
-    Cell,
-    Document,
-    Fold,
-    Heading,
-    Items,
-    Number,
-    Paragraph,
-    Table,
-)
 from resbench.report.tables import table_blocks
 from resbench.suite.schema import PaperValue
 
@@ -35,19 +25,26 @@ SIGNS = {True: text.VALUES["equal"][0], False: text.VALUES["differs"][0]}
 """For a network whose size agrees with the published one, or does not."""
 
 
-def models_document(table: JudgedTable) -> Document:
+def models_document(table: JudgedTable) -> doc.Document:
     """Return Table 5 row by row and every network of the catalogue."""
     networks = [_network(entry) for entry in ZOO]
-    blocks: list[Block] = [Heading(1, "Networks"), Heading(2, table.title), *table_blocks(table)]
+    blocks: list[doc.Block] = [
+        doc.Heading(1, "Networks"),
+        doc.Heading(2, table.title),
+        *table_blocks(table),
+    ]
     for name, family in FAMILIES.items():
         own = [network for network in networks if network["family"] == name]
         notes = [network["note"] for network in own if network["note"]]
         rows = [_row(network, notes) for network in own]
-        blocks += [Heading(2, f"Networks of {family.authors}"), Table(HEADER, rows, "lrrrrrr")]
-        blocks += [Items(notes, numbered=True)] if notes else []
+        blocks += [
+            doc.Heading(2, f"Networks of {family.authors}"),
+            doc.Table(HEADER, rows, "lrrrrrr"),
+        ]
+        blocks += [doc.Items(notes, numbered=True)] if notes else []
         blocks.append(_choices(family.provenance))
     blocks.append(
-        Paragraph(
+        doc.Paragraph(
             "Trainable parameters; multiply-accumulates of one 32x32 image, forward, convolutions "
             "and classifier; depth in weighted layers from image to logits. "
             f"{SIGNS[True]} one of the counts rounds to the published size, {SIGNS[False]} none "
@@ -60,14 +57,14 @@ def models_document(table: JudgedTable) -> Document:
         "networks": networks,
         "choices": {name: family.provenance for name, family in FAMILIES.items()},
     }
-    return Document(blocks, data, networks)
+    return doc.Document(blocks, data, networks)
 
 
-def _choices(marks: Sequence[Part]) -> Fold:
+def _choices(marks: Sequence[Part]) -> doc.Fold:
     rows = [(mark.item, mark.value, mark.origin, mark.place, mark.reason) for mark in marks]
     title = listed(f"{n} {origin}" for origin, n in Counter(m.origin for m in marks).items())
-    table = Table(("choice", "value", "origin", "place", "why"), rows, "lllll")
-    return Fold(f"Where its choices come from: {title}", [table])
+    table = doc.Table(("choice", "value", "origin", "place", "why"), rows, "lllll")
+    return doc.Fold(f"Where its choices come from: {title}", [table])
 
 
 def _network(entry: ZooEntry) -> dict[str, Any]:
@@ -77,13 +74,13 @@ def _network(entry: ZooEntry) -> dict[str, Any]:
     return {**vars(entry), "options": dict(entry.options), "agrees": agrees}
 
 
-def _row(network: Mapping[str, Any], notes: Sequence[str]) -> list[Cell]:
+def _row(network: Mapping[str, Any], notes: Sequence[str]) -> list[doc.Cell]:
     counts = (network[n] for n in ("parameters_10", "parameters_100", "with_bn_statistics_10"))
     note = [notes.index(network["note"]) + 1] if network["note"] else ()
     return [
-        Number(network["label"], notes=note),
+        doc.Number(network["label"], notes=note),
         *("" if n is None else f"{n:,}" for n in counts),
-        Number(network["published"] or "", mark=SIGNS.get(network["agrees"], "")),
+        doc.Number(network["published"] or "", mark=SIGNS.get(network["agrees"], "")),
         f"{network['macs_m']:,.1f}",
         str(network["trunk_depth"]),
     ]

@@ -16,31 +16,14 @@ from resbench.analysis.names import SPLITS, listed, own_setting
 from resbench.analysis.rows import cell_rows
 from resbench.analysis.values import JudgedValue
 from resbench.datasets import DATA_SETS
+from resbench.report import document as doc
 from resbench.report import text
-from resbench.report.document import (
-    Block,
-    Cell,
-    Command,
-    Document,
-    Figure,
-    Fold,
-    Heading,
-    Items,
-    Link,
-    Paragraph,
-    Part,
-    Prose,
-    Strong,
-    Table,
-    Verdict,
-    items_below,
-)
 from resbench.report.tables import EFFECTS, claims_table, table_blocks
 from resbench.stats.guard import guessing_error
 from resbench.suite.schema import SIGNAL_METRICS
 from resbench.words import count
 
-Figures = Mapping[tuple[str, str], tuple[Figure, ...]]
+Figures = Mapping[tuple[str, str], tuple[doc.Figure, ...]]
 """By suite and id of the setting; those of all suites have neither."""
 ALL, README, MASKS = ("", ""), ("", "README"), ("", "masks")
 MOST_CLAIMS = 6
@@ -61,7 +44,7 @@ def report_document(
     method: str = "",
     index: bool = False,
     suites: Sequence[str] = (),
-) -> Document:
+) -> doc.Document:
     """Return everything, or an ``index`` with links to the pages of the suites.
 
     ``suites`` are those that were asked for, none for all. ``runs`` is the path of the folder of
@@ -69,7 +52,11 @@ def report_document(
     statistics.
     """
     figures = figures or {}
-    blocks: list[Block] = [Heading(1, "Replication report"), *_finding(report), _sources(report)]
+    blocks: list[doc.Block] = [
+        doc.Heading(1, "Replication report"),
+        *_finding(report),
+        _sources(report),
+    ]
     blocks += figures.get(README, ())
     several = index or len(report.by_suite) > 1
     if several:
@@ -83,18 +70,18 @@ def report_document(
     blocks += _section("Published errors", [*_published(report), *_mislabelled(report)])
     blocks += _section("Where the runs come from", _provenance(report))
     blocks += _section("Run it again", _again(report, suites)) if not index else ()
-    return Document(blocks, report, cell_rows(report))
+    return doc.Document(blocks, report, cell_rows(report))
 
 
-def suite_document(report: Report, suite: str, figures: Figures) -> Document:
+def suite_document(report: Report, suite: str, figures: Figures) -> doc.Document:
     """Return the page of one suite."""
-    heading = Heading(1, f"{suite}: {report.by_suite[suite][0].title}")
-    way = Paragraph([Link("All tables", "README.md")])
+    heading = doc.Heading(1, f"{suite}: {report.by_suite[suite][0].title}")
+    way = doc.Paragraph([doc.Link("All tables", "README.md")])
     blocks = _suite(report, suite, figures, "", legend=True)
-    return Document([heading, way, *blocks], report.by_suite[suite])
+    return doc.Document([heading, way, *blocks], report.by_suite[suite])
 
 
-def readme_blocks(report: Report, figures: Figures, folder: str) -> list[Block]:
+def readme_blocks(report: Report, figures: Figures, folder: str) -> list[doc.Block]:
     """Return what was found, in words and in one picture, for a README above the pages' ``folder``.
 
     What is decided comes first, of that the claims of the sources.
@@ -105,19 +92,21 @@ def readme_blocks(report: Report, figures: Figures, folder: str) -> list[Block]:
     said = f" The sources make {count(len(asked) - ours, 'claim')} and we add {ours}"
     said += f"; {len(claims)} have runs so far"
     said += f": {_verdicts(claim for _, claim in claims)}." if claims else "."
-    blocks: list[Block] = [Paragraph([Strong("What the runs show."), said, _elsewhere(report)])]
+    blocks: list[doc.Block] = [
+        doc.Paragraph([doc.Strong("What the runs show."), said, _elsewhere(report)])
+    ]
     claims.sort(key=_interest)
-    blocks += [Items([_claim_line(*pair) for pair in claims[:MOST_CLAIMS]])] if claims else []
+    blocks += [doc.Items([_claim_line(*pair) for pair in claims[:MOST_CLAIMS]])] if claims else []
     blocks += _settings(report, [table for table, _ in claims])
     blocks += _how_far(report, claims)
     for drawn in figures.get(README, ()):
         blocks.append(replace(drawn, path=f"{folder}/{drawn.path}"))
-    way = Link(f"{folder}/", f"{folder}/README.md")
+    way = doc.Link(f"{folder}/", f"{folder}/README.md")
     more = (
         " has every claim and table, what differs from the published setting, and the runs behind "
         "it all."
     )
-    return [*blocks, Paragraph([way, more])]
+    return [*blocks, doc.Paragraph([way, more])]
 
 
 def _interest(pair: tuple[JudgedTable, JudgedClaim]) -> tuple[bool, bool, bool, bool, int]:
@@ -128,10 +117,10 @@ def _interest(pair: tuple[JudgedTable, JudgedClaim]) -> tuple[bool, bool, bool, 
     return unsure, claim.ours, verdict == "not_learnt", about_sizes, -pair[1].n
 
 
-def _section(title: str, blocks: Iterable[Block]) -> list[Block]:
+def _section(title: str, blocks: Iterable[doc.Block]) -> list[doc.Block]:
     """Return blocks below their title; nothing where there are none."""
     found = list(blocks)
-    return [Heading(2, title), *found] if found else []
+    return [doc.Heading(2, title), *found] if found else []
 
 
 def _verdicts(claims: Iterable[JudgedClaim]) -> str:
@@ -140,7 +129,7 @@ def _verdicts(claims: Iterable[JudgedClaim]) -> str:
     return listed(f"{word} {kinds[word]}" for word in words if kinds[word])
 
 
-def _claim_line(table: JudgedTable, claim: JudgedClaim) -> Prose:
+def _claim_line(table: JudgedTable, claim: JudgedClaim) -> doc.Prose:
     """Return what became of a claim: verdict, effect, interval, number of runs, setting."""
     known = f", 95 % interval {text.amounts(claim, claim.interval)}" if claim.interval else ""
     unit = "" if claim.claim.metric in SIGNAL_METRICS else " pp"
@@ -154,23 +143,25 @@ def _claim_line(table: JudgedTable, claim: JudgedClaim) -> Prose:
     lost = f" ({text.lost_runs(claim)})" if claim.diverged else ""
     return (
         f"{claim.claim.text.rstrip('.')}: ",
-        Strong(text.CLAIMS[claim.verdict].text),
+        doc.Strong(text.CLAIMS[claim.verdict].text),
         f" in {table.setting.name}. {found}{lost}; {source}.",
     )
 
 
-def _finding(report: Report) -> Iterator[Block]:
+def _finding(report: Report) -> Iterator[doc.Block]:
     """Yield what was run, setting by setting, with the verdicts; then what was refused."""
     if report.runs:
         settings = count(len(report.by_setting), "setting")
         said = f"{count(len(report.runs), 'run')} in {settings}."
-        yield Paragraph(said + _elsewhere(report))
-        yield Items([_setting_line(name, found) for name, found in report.by_setting.items()])
+        yield doc.Paragraph(said + _elsewhere(report))
+        yield doc.Items([_setting_line(name, found) for name, found in report.by_setting.items()])
     else:
         some = f" {count(report.recorded, 'run')} of the results folder belong to none of them."
-        yield Paragraph(f"No run of these tables is recorded yet.{some if report.recorded else ''}")
+        yield doc.Paragraph(
+            f"No run of these tables is recorded yet.{some if report.recorded else ''}"
+        )
     refused = f"Refused as damaged, and in no table ({len(report.problems)}):"
-    yield from items_below(refused, report.problems)
+    yield from doc.items_below(refused, report.problems)
 
 
 def _elsewhere(report: Report) -> str:
@@ -185,14 +176,14 @@ def _elsewhere(report: Report) -> str:
     )
 
 
-def _settings(report: Report, tables: Iterable[JudgedTable]) -> Iterator[Paragraph]:
+def _settings(report: Report, tables: Iterable[JudgedTable]) -> Iterator[doc.Paragraph]:
     """Yield what the settings of these tables are, away from the published one."""
     changes = {table.setting.name: table.setting.changes for table in tables}
     if said := [f"{text.sentence(name)}: {what}." for name, what in changes.items() if what]:
-        yield Paragraph(" ".join(said))
+        yield doc.Paragraph(" ".join(said))
 
 
-def _setting_line(name: str, tables: Sequence[JudgedTable]) -> Prose:
+def _setting_line(name: str, tables: Sequence[JudgedTable]) -> doc.Prose:
     """Return what a setting is, what was run in it, and the verdicts on its claims."""
     runs = {key: run for table in tables for key, run in table.runs.items()}
     hours = sum(run.total_s for run in runs.values()) / 3600
@@ -205,46 +196,47 @@ def _setting_line(name: str, tables: Sequence[JudgedTable]) -> Prose:
     if judged or not asked:
         known = f"{len(judged)} of {count(asked, 'claim')} {'has' if asked == 1 else 'have'} runs"
         with_runs = known if asked else "no claims"
-    said: list[Part] = [
+    said: list[doc.Part] = [
         f"{text.sentence(name)}{data}: {count(len(runs), 'run')}, {hours:.1f} device hours; "
         f"{with_runs}"
     ]
     for verdict, n in Counter(text.CLAIMS[claim.verdict] for claim in judged).items():
-        said += [", " if said[1:] else ": ", Verdict(f"{verdict.text} {n}", verdict.tone)]
+        said += [", " if said[1:] else ": ", doc.Verdict(f"{verdict.text} {n}", verdict.tone)]
     return (*said, f". Setting: {changes}." if changes else ".")
 
 
-def _sources(report: Report) -> Paragraph:
+def _sources(report: Report) -> doc.Paragraph:
     """Return what is replicated, each document with its link where it has one."""
     cited = {source.title: source.link for table in report.tables for source in table.sources}
-    linked: list[Part] = []
+    linked: list[doc.Part] = []
     for title, link in cited.items():
-        linked += [", " if linked else "Tables of ", Link(title, link) if link else title]
-    return Paragraph([*linked, ". Every number is computed from the records of runs."])
+        linked += [", " if linked else "Tables of ", doc.Link(title, link) if link else title]
+    return doc.Paragraph([*linked, ". Every number is computed from the records of runs."])
 
 
-def _suites_table(report: Report, *, links: bool) -> Table:
+def _suites_table(report: Report, *, links: bool) -> doc.Table:
     """Return a row for each table: how much has run and what came of it."""
-    rows: list[list[Cell]] = []
+    rows: list[list[doc.Cell]] = []
     for table in report.tables:
         kinds = Counter(value.verdict for value in table.values)
         signs = [f"{kinds[kind]} {text.VALUES[kind][0]}" for kind in text.VALUES if kinds[kind]]
         asked = sum(len(cell.seeds) for cell in table.cells)
         waiting = f"{len(table.claims)} not run" if table.claims else ""
+        page = f"{table.suite}.md"
         rows.append([
-            *([Link(table.suite, f"{table.suite}.md"), table.title] if links else [table.suite]),
+            *([doc.Link(table.suite, page), table.title] if links else [table.suite]),
             table.setting.name if table.has_runs else "",
             f"{len(table.runs)}/{asked}" if table.trained else "counted",
             listed(signs),
             _verdicts(claim for claim in table.claims if claim.has_runs) or waiting,
         ])  # fmt: skip
     header = ("suite", *(["table"] if links else []), "setting", "runs", "values", "claims")
-    return Table(header, rows, "l" * (len(header) - 3) + "rll")
+    return doc.Table(header, rows, "l" * (len(header) - 3) + "rll")
 
 
 def _claims(
     report: Report, claims: Sequence[tuple[JudgedTable, JudgedClaim]], runs: str = ""
-) -> list[Block]:
+) -> list[doc.Block]:
     several = len(report.by_setting) > 1
     suites = [
         f"{table.suite}, {table.setting.name}"
@@ -252,12 +244,12 @@ def _claims(
         else table.suite
         for table, _ in claims
     ]  # fmt: skip
-    return [claims_table(claims, {"suite": suites}, runs), Paragraph(EFFECTS)] if claims else []
+    return [claims_table(claims, {"suite": suites}, runs), doc.Paragraph(EFFECTS)] if claims else []
 
 
 def _how_far(
     report: Report, claims: Iterable[tuple[JudgedTable, JudgedClaim]]
-) -> Iterator[Paragraph]:
+) -> Iterator[doc.Paragraph]:
     """Yield how far the networks behind claims have come, away from the published setting."""
     far = dict.fromkeys(
         table.setting.name
@@ -266,15 +258,15 @@ def _how_far(
     )
     known = {name: _error_range(report.by_setting[name]) for name in far}
     if ranges := [f"{errors} in {name}" for name, errors in known.items() if errors]:
-        yield Paragraph(
+        yield doc.Paragraph(
             f"Test errors of these networks are {listed(ranges)}; the published ones are of "
             "fully trained networks. The order here may only show which network learns faster."
         )
 
 
-def _masks(figures: Figures) -> Iterator[Block]:
+def _masks(figures: Figures) -> Iterator[doc.Block]:
     for figure in figures.get(MASKS, ()):
-        yield Paragraph(
+        yield doc.Paragraph(
             "Trunk, soft mask and output of every stage for test images, averaged over channels. "
             "Every column has a scale of its own, with its ends below it, so a mask that hardly "
             "varies looks as strong as one that does. Drawn by `resbench masks` from the final "
@@ -283,14 +275,14 @@ def _masks(figures: Figures) -> Iterator[Block]:
         yield figure
 
 
-def _method(report: Report, path: str) -> Paragraph:
+def _method(report: Report, path: str) -> doc.Paragraph:
     asked = sum(len(tables[0].claims) for tables in report.by_suite.values())
-    return Paragraph((
+    return doc.Paragraph((
         f"{count(asked, 'claim')} in all; those without runs are in the tables of the suites. "
         "A claim is judged at 3, 5 and 8 seeds; p is adjusted for these looks and for the number "
         "of a suite's claims, those of its sources and our own apart. The last epoch counts, "
         "never the best on the test set. What each verdict means and how often it is wrong: ",
-        Link("docs/statistics.md", path) if path else "docs/statistics.md", ".",
+        doc.Link("docs/statistics.md", path) if path else "docs/statistics.md", ".",
     ))  # fmt: skip
 
 
@@ -308,7 +300,7 @@ def _error_range(tables: Sequence[JudgedTable]) -> str:
     )
 
 
-def _published(report: Report) -> Iterator[Block]:
+def _published(report: Report) -> Iterator[doc.Block]:
     """Yield what became of the published numbers."""
     if errors := _errors(report):
         # of the settings with runs, that closest to the source's
@@ -316,7 +308,7 @@ def _published(report: Report) -> Iterator[Block]:
         verdicts = listed(f"{own.count(kind)} {kind}" for kind in AT_HOME if kind in own)
         open_ = [kinds for kinds, kind in zip(errors, own, strict=True) if not kind]
         elsewhere = sum(ELSEWHERE in kinds for kinds in open_)
-        yield Paragraph(
+        yield doc.Paragraph(
             f"Of {len(errors)} published errors {len(errors) - len(open_)} have runs at the "
             f"published setting{f' ({verdicts})' if verdicts else ''}, {elsewhere} only in another "
             f"setting, {len(open_) - elsewhere} none. The published setting is the source's own: "
@@ -325,7 +317,7 @@ def _published(report: Report) -> Iterator[Block]:
     counted = [v.verdict for tables in report.by_suite.values() for v in tables[0].values]
     same, other = counted.count("equal"), counted.count("differs")
     if same + other:
-        yield Paragraph(
+        yield doc.Paragraph(
             f"{same} of {same + other} published sizes, layers and depths are those of the "
             "networks as built, after rounding."
         )
@@ -352,7 +344,7 @@ def _outcome(table: JudgedTable, value: JudgedValue) -> str:
     return "diverged" if value.verdict == "not_run" else "not comparable"
 
 
-def _mislabelled(report: Report) -> Iterator[Block]:
+def _mislabelled(report: Report) -> Iterator[doc.Block]:
     """Yield the published errors that are another kind of error than their table says."""
     rows = []
     for suite, (table, *_) in report.by_suite.items():
@@ -364,15 +356,15 @@ def _mislabelled(report: Report) -> Iterator[Block]:
                 said = SPLITS[claims], SPLITS[really], published.note or ""
                 rows.append((f"{suite}: {table.label_of(value)}", value.number, *said))
     if rows:
-        yield Paragraph(
+        yield doc.Paragraph(
             "The authors' code, logs and notebooks show that these numbers are another kind of "
             "error than their table says. Measured errors are compared with what a number is, "
             "never a test error with a training error."
         )
-        yield Table(("value", "number", "published as", "is", "note"), rows, "lrlll")
+        yield doc.Table(("value", "number", "published as", "is", "note"), rows, "lrlll")
 
 
-def _provenance(report: Report) -> Iterator[Block]:
+def _provenance(report: Report) -> Iterator[doc.Block]:
     """List the code, the data and the machines behind the records."""
     runs = report.runs.values()
     if not runs:
@@ -384,8 +376,8 @@ def _provenance(report: Report) -> Iterator[Block]:
     }
     for what, found in where.items():
         each = [f"{name} ({count(n, 'run')})" for name, n in sorted(found.items())]
-        yield Paragraph(f"{what}: {'; '.join(each)}.")
-    yield Paragraph(
+        yield doc.Paragraph(f"{what}: {'; '.join(each)}.")
+    yield doc.Paragraph(
         "The tables of each suite name the run keys behind every number. In the results folder, "
         "`runs/KEY/` holds the specification, the metrics of every epoch and the prediction for "
         "every test image; "
@@ -393,10 +385,10 @@ def _provenance(report: Report) -> Iterator[Block]:
     )
 
 
-def _again(report: Report, suites: Sequence[str]) -> Iterator[Block]:
+def _again(report: Report, suites: Sequence[str]) -> Iterator[doc.Block]:
     commands = dict.fromkeys(table.command for table in report.with_runs)
     if commands:
-        yield Paragraph(
+        yield doc.Paragraph(
             "Each command trains what the results folder lacks and skips what is recorded; the "
             "last ones recompute every record, and this report."
         )
@@ -404,17 +396,17 @@ def _again(report: Report, suites: Sequence[str]) -> Iterator[Block]:
         _, option, folder = next(iter(commands)).partition(" --results ")
         again = shlex.join(["resbench", "report", *suites, "--output", "report.html"])
         last = ("resbench verify", again)
-        yield from map(Command, [*commands, *(f"{line}{option}{folder}" for line in last)])
+        yield from map(doc.Command, [*commands, *(f"{line}{option}{folder}" for line in last)])
 
 
-def _suites(report: Report, figures: Figures, runs: str, *, legend: bool) -> Iterator[Block]:
+def _suites(report: Report, figures: Figures, runs: str, *, legend: bool) -> Iterator[doc.Block]:
     """Yield the tables of every suite; those without runs are folded where others have some."""
-    waiting = list[Block]()
+    waiting = list[doc.Block]()
     for suite, tables in report.by_suite.items():
         title = f"{suite}: {tables[0].title}"
         own = list(_suite(report, suite, figures, runs, legend=legend))
         if report.with_runs and tables[0].trained and not tables[0].has_runs:
-            waiting.append(Fold(title, own))
+            waiting.append(doc.Fold(title, own))
         else:
             yield from _section(title, own)
     yield from _section("Without runs", waiting)
@@ -422,18 +414,18 @@ def _suites(report: Report, figures: Figures, runs: str, *, legend: bool) -> Ite
 
 def _suite(
     report: Report, suite: str, figures: Figures, runs: str, *, legend: bool
-) -> Iterator[Block]:
+) -> Iterator[doc.Block]:
     """Yield the tables of a suite with their figures, and the runs that are in none of them.
 
     The ``legend`` says what effects are, where nothing before it does.
     """
     tables = report.by_suite[suite]
     cited = "; ".join(f"{source.title}, {source.where}" for source in tables[0].sources)
-    yield Paragraph(f"{text.sentence(cited)}.")
+    yield doc.Paragraph(f"{text.sentence(cited)}.")
     if n := report.unfinished.get(suite):
-        yield Paragraph(f"{count(n, 'unfinished run')}: `resbench status` lists them.")
+        yield doc.Paragraph(f"{count(n, 'unfinished run')}: `resbench status` lists them.")
     if n := report.outdated.get(suite):
-        yield Paragraph(
+        yield doc.Paragraph(
             f"{count(n, 'finished run')} of this suite in none of its tables: its file, protocol "
             "or tier has changed since, or what resbench computes."
         )
@@ -442,4 +434,4 @@ def _suite(
         yield from table_blocks(table, first=table is tables[0], results=results, runs=runs)
         yield from figures.get((suite, table.setting.id), ())
     if legend and any(claim.has_runs for table in tables for claim in table.claims):
-        yield Paragraph(EFFECTS)
+        yield doc.Paragraph(EFFECTS)

@@ -13,20 +13,8 @@ from resbench.analysis.classes import errors_by_class
 from resbench.analysis.judge import JudgedTable, Run
 from resbench.analysis.names import listed
 from resbench.analysis.values import JudgedValue
+from resbench.report import document as doc
 from resbench.report import text
-from resbench.report.document import (
-    Block,
-    Cell,
-    Command,
-    Effect,
-    Fold,
-    Heading,
-    Items,
-    Link,
-    Number,
-    Paragraph,
-    Table,
-)
 from resbench.suite.metrics import METRICS
 from resbench.suite.schema import ERROR_METRICS, SIGNAL_METRICS, Metric
 from resbench.words import count
@@ -43,7 +31,7 @@ EFFECTS = (
 
 def table_blocks(
     table: JudgedTable, *, first: bool = True, results: str = "", runs: str = ""
-) -> Iterator[Block]:
+) -> Iterator[doc.Block]:
     """Yield one table with everything that belongs to it.
 
     Notes and the ledger are about the source, so they are below the ``first`` table of a suite.
@@ -51,29 +39,29 @@ def table_blocks(
     from the document; numbers have details with it.
     """
     if table.trained:
-        yield Heading(3, text.sentence(table.setting.label))
+        yield doc.Heading(3, text.sentence(table.setting.label))
     if table.setting.changes:
-        yield Paragraph(f"{text.sentence(table.setting.changes)}.")
+        yield doc.Paragraph(f"{text.sentence(table.setting.changes)}.")
     main, notes = _main_table(table, runs)
     yield main
     yield from _legend(table)
     if notes:
-        yield Items(notes, numbered=True) if first else Paragraph("Notes as above.")
+        yield doc.Items(notes, numbered=True) if first else doc.Paragraph("Notes as above.")
     if first and table.footnotes:
-        yield Items(table.footnotes)
+        yield doc.Items(table.footnotes)
     if table.claims:
-        yield Heading(4, "Claims")
+        yield doc.Heading(4, "Claims")
         yield from _claims(table, runs)
     if table.has_runs:
-        yield Heading(4, "Every cell, at the end of training")
+        yield doc.Heading(4, "Every cell, at the end of training")
         yield _cells_table(table)
         hours = sum(run.total_s for run in table.runs.values()) / 3600
-        yield Paragraph(f"Cost: {count(len(table.runs), 'run')}, {hours:.2f} device hours.")
+        yield doc.Paragraph(f"Cost: {count(len(table.runs), 'run')}, {hours:.2f} device hours.")
     if table.settings:
         yield from _provenance(table, ledger=first)
     if table.trained and table.lacks_runs:
-        yield Paragraph("To train the missing runs:")
-        yield Command(table.command)
+        yield doc.Paragraph("To train the missing runs:")
+        yield doc.Command(table.command)
     yield from _sentences(table)
     if table.has_runs:
         yield _runs_fold(table)
@@ -84,7 +72,7 @@ def claims_table(
     found: Sequence[tuple[JudgedTable, JudgedClaim]],
     more: Mapping[str, Sequence[str]],
     runs: str = "",
-) -> Table:
+) -> doc.Table:
     """Return a row for each claim with runs, all on one axis.
 
     ``more`` has columns to add, ``runs`` is the path of the folder of runs from the document.
@@ -96,30 +84,30 @@ def claims_table(
     unit = "factor" if sizes else "pp or ×" if mixed else "pp"
     header = ("claim", f"published\n{unit}", f"measured\n{unit}", "interval\n95%", "verdict",
               "published\nevidence", "seeds", "p\nadjusted", *more)  # fmt: skip
-    rows: list[list[Cell]] = []
+    rows: list[list[doc.Cell]] = []
     for i, (table, claim) in enumerate(found):
         verdict = text.CLAIMS[claim.verdict]
         ours = " (A claim of ours.)" if claim.claim.ours else ""
         step = f" (Step: {claim.step}.)" if claim.step else ""
         lost = f" ({text.sentence(text.lost_runs(claim))}.)" if claim.diverged else ""
-        said = Heading(5, claim.claim.text), Paragraph(text.claim_sentence(claim))
+        said = doc.Heading(5, claim.claim.text), doc.Paragraph(text.claim_sentence(claim))
         details = (*said, *_runs_of(table, claim, runs))
         seeds, (_, p) = claim.look or claim.n, text.deciding_p(claim)
         drawn = (claim.claim.metric in SIGNAL_METRICS) == sizes
         marks = (claim.effect_pp, claim.interval, claim.published_pp) if drawn else (None,) * 3
         rows.append([
             f"{claim.claim.text}{ours}{step}{lost}",
-            Number(text.signed(claim.published_pp), claim.published_pp),
-            Number(text.amount(claim, claim.effect_pp), claim.effect_pp, details=details),
-            Effect(text.amounts(claim, claim.interval), *marks, axis, verdict.tone, sizes),
+            doc.Number(text.signed(claim.published_pp), claim.published_pp),
+            doc.Number(text.amount(claim, claim.effect_pp), claim.effect_pp, details=details),
+            doc.Effect(text.amounts(claim, claim.interval), *marks, axis, verdict.tone, sizes),
             verdict,
             text.published_evidence(claim),
-            Number(str(seeds), seeds),
-            Number(text.p_value(p), p),
+            doc.Number(str(seeds), seeds),
+            doc.Number(text.p_value(p), p),
             *(column[i] for column in more.values()),
         ])  # fmt: skip
     align, groups = "lrrrllrr" + "l" * len(more), (4, 3 + len(more))
-    return Table(header, rows, align, groups, by_last="suite" in more)
+    return doc.Table(header, rows, align, groups, by_last="suite" in more)
 
 
 def _axis(claims: Sequence[JudgedClaim]) -> tuple[float, float]:
@@ -135,7 +123,7 @@ def _axis(claims: Sequence[JudgedClaim]) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def _runs_of(table: JudgedTable, claim: JudgedClaim, runs: str) -> Iterator[Block]:
+def _runs_of(table: JudgedTable, claim: JudgedClaim, runs: str) -> Iterator[doc.Block]:
     """Yield the runs of the cells that a claim compares, for a document with links to runs."""
     if not runs:
         return
@@ -148,19 +136,19 @@ def _runs_of(table: JudgedTable, claim: JudgedClaim, runs: str) -> Iterator[Bloc
         for cell in table.cells if cell.cell in claim.cells for run in cell.runs
     ]  # fmt: skip
     if rows:
-        yield Table(("cell", "seed", METRICS[metric].label, "run"), rows, "llrl")
+        yield doc.Table(("cell", "seed", METRICS[metric].label, "run"), rows, "llrl")
 
 
-def _run_cells(run: Run, metric: Metric, number: float | None, runs: str) -> tuple[Cell, ...]:
+def _run_cells(run: Run, metric: Metric, number: float | None, runs: str) -> tuple[doc.Cell, ...]:
     """Return the seed of a run, what it measured or how it ended, and a link to it."""
     shown = text.percent(number)
     if number is not None and metric not in ERROR_METRICS:
         shown = f"{number:.4g}"
-    link = Link(run.key[:16], f"{runs}/{run.key[:16]}/")
-    return str(run.seed), Number(shown or run.status, number), link
+    link = doc.Link(run.key[:16], f"{runs}/{run.key[:16]}/")
+    return str(run.seed), doc.Number(shown or run.status, number), link
 
 
-def _main_table(table: JudgedTable, runs: str) -> tuple[Table, list[str]]:
+def _main_table(table: JudgedTable, runs: str) -> tuple[doc.Table, list[str]]:
     """Return the table in the source's shape, and its notes in reading order.
 
     A column becomes three: published, measured and their difference, where there is any.
@@ -173,17 +161,17 @@ def _main_table(table: JudgedTable, runs: str) -> tuple[Table, list[str]]:
         for value in table.values
     }
     header, groups = [table.row_header], list[int]()
-    columns: list[Sequence[Cell]] = [list(table.rows.values())]
+    columns: list[Sequence[doc.Cell]] = [list(table.rows.values())]
     for name, column in table.columns.items():
         values = [value for value in table.values if value.column == name]
-        parts: dict[str, list[Number]] = {}
+        parts: dict[str, list[doc.Number]] = {}
         if any(value.number for value in values):
-            parts["published"] = [Number(v.number, v.published_number) for v in values]
+            parts["published"] = [doc.Number(v.number, v.published_number) for v in values]
         parts["measured"] = [_measured(table, v, runs) for v in values]
         if any(v.is_error and (v.difference is not None or text.mark(v)) for v in values):
             parts["difference"] = [
-                Number(text.signed(v.difference), v.difference, text.mark(v))
-                if v.is_error else Number("") for v in values
+                doc.Number(text.signed(v.difference), v.difference, text.mark(v))
+                if v.is_error else doc.Number("") for v in values
             ]  # fmt: skip
         titles = list(parts)
         parts[titles[0]] = [
@@ -194,28 +182,28 @@ def _main_table(table: JudgedTable, runs: str) -> tuple[Table, list[str]]:
         columns += parts.values()
         groups.append(len(parts))
     rows = list(zip(*columns, strict=True))
-    return Table(header, rows, "l" + "r" * (len(header) - 1), groups), list(notes)
+    return doc.Table(header, rows, "l" + "r" * (len(header) - 1), groups), list(notes)
 
 
-def _measured(table: JudgedTable, value: JudgedValue, runs: str) -> Number:
+def _measured(table: JudgedTable, value: JudgedValue, runs: str) -> doc.Number:
     """Return a measured number; for a document with links to runs, what it is made of."""
     mark = "" if value.is_error else text.mark(value)  # an error has it at its difference
-    shown = Number(text.measured(value), value.mean, mark)
+    shown = doc.Number(text.measured(value), value.mean, mark)
     if not runs or (value.mean is None and not value.built and not value.diverged):
         return shown
     cell = next(cell for cell in table.cells if cell.cell == value.cell)
     said = (text.value_sentence(value), *text.notes_of(value))
-    details: list[Block] = [Heading(5, table.label_of(value)), Items(said)]
+    details: list[doc.Block] = [doc.Heading(5, table.label_of(value)), doc.Items(said)]
     if cell.runs:
         rows = [_run_cells(run, value.metric, value.values.get(run.key), runs) for run in cell.runs]
         details += [
-            Table(("seed", METRICS[value.metric].label, "run"), rows, "lrl"),
-            Command(f"{table.command} --cell {shlex.quote(cell.cell)}"),
+            doc.Table(("seed", METRICS[value.metric].label, "run"), rows, "lrl"),
+            doc.Command(f"{table.command} --cell {shlex.quote(cell.cell)}"),
         ]
     return replace(shown, details=details)
 
 
-def _legend(table: JudgedTable) -> Iterator[Block]:
+def _legend(table: JudgedTable) -> Iterator[doc.Block]:
     seen = {value.verdict for value in table.values}
     legend = [" ".join(words) for kind, words in text.VALUES.items() if kind in seen]
     if numbers := [len(value.values) for value in table.values if value.values]:
@@ -227,13 +215,13 @@ def _legend(table: JudgedTable) -> Iterator[Block]:
     if any(0 < value.look < len(value.values) for value in table.values):
         legend.append("a judged difference is of the first 3, 5 or 8 seeds alone")
     if legend:
-        yield Paragraph(f"{' · '.join(legend)}.")
+        yield doc.Paragraph(f"{' · '.join(legend)}.")
     compared = [v.reasons for v in table.values if v.verdict == "not_comparable"]
     if reasons := dict.fromkeys("; ".join(found) for found in compared):
-        yield Paragraph(f"Not comparable here: {' | '.join(reasons)}.")
+        yield doc.Paragraph(f"Not comparable here: {' | '.join(reasons)}.")
 
 
-def _claims(table: JudgedTable, runs: str) -> Iterator[Block]:
+def _claims(table: JudgedTable, runs: str) -> Iterator[doc.Block]:
     """Yield the claims that have runs as a table, and name the others."""
     judged = [claim for claim in table.claims if claim.has_runs]
     if judged:
@@ -241,7 +229,7 @@ def _claims(table: JudgedTable, runs: str) -> Iterator[Block]:
         more = {"paired by\nseed, 95%": paired, "source": [c.claim.place for c in judged]}
         yield claims_table([(table, claim) for claim in judged], more, runs)
     if waiting := [_waiting(claim) for claim in table.claims if not claim.has_runs]:
-        yield Fold(f"Claims without runs here ({len(waiting)})", [Items(waiting)])
+        yield doc.Fold(f"Claims without runs here ({len(waiting)})", [doc.Items(waiting)])
 
 
 def _waiting(judged: JudgedClaim) -> str:
@@ -253,7 +241,7 @@ def _waiting(judged: JudgedClaim) -> str:
     return f"{claim.text} ({'; '.join(filter(None, (f'{own}{claim.place}', published, lacking)))})"
 
 
-def _cells_table(table: JudgedTable) -> Table:
+def _cells_table(table: JudgedTable) -> doc.Table:
     """Return every cell with all its errors, each under its own name."""
     errors = {
         "test": "test_top1_err",
@@ -263,7 +251,7 @@ def _cells_table(table: JudgedTable) -> Table:
     }
     if all(run.result.val_in_train_err is None for run in table.runs.values()):
         del errors["validation\nin train"]
-    rows: list[list[Cell]] = []
+    rows: list[list[doc.Cell]] = []
     for cell in (cell for cell in table.cells if cell.runs):
         lost = listed(run.seed for run in cell.runs if run.status == "diverged")
         seeds = [listed(run.seed for run in cell.done), f"diverged: {lost}" if lost else ""]
@@ -276,7 +264,7 @@ def _cells_table(table: JudgedTable) -> Table:
             f"{sum(run.total_s for run in cell.runs) / 3600:.2f}",
         ])  # fmt: skip
     header = ("cell", "seeds", *errors, "parameters", "images/s", "hours")
-    return Table(header, rows, "ll" + "r" * (len(header) - 2), (1,) * (len(header) - 1))
+    return doc.Table(header, rows, "ll" + "r" * (len(header) - 2), (1,) * (len(header) - 1))
 
 
 def _speed(images_per_s: Iterable[float]) -> str:
@@ -285,63 +273,63 @@ def _speed(images_per_s: Iterable[float]) -> str:
     return f"{math.fsum(known) / len(known):,.0f}" if known else ""
 
 
-def _mean(values: Iterable[float | None]) -> Number:
+def _mean(values: Iterable[float | None]) -> doc.Number:
     known = [value for value in values if value is not None]
     return _percent(math.fsum(known) / len(known) if known else None)
 
 
-def _percent(error: float | None) -> Number:
-    return Number(text.percent(error), error)
+def _percent(error: float | None) -> doc.Number:
+    return doc.Number(text.percent(error), error)
 
 
-def _provenance(table: JudgedTable, *, ledger: bool) -> Iterator[Block]:
+def _provenance(table: JudgedTable, *, ledger: bool) -> Iterator[doc.Block]:
     """Yield where the settings come from: numbers, every deviation, the whole ledger folded."""
     origins = " · ".join(f"{origin} {n}" for origin, n in table.origins.items())
-    yield Paragraph(f"Where the settings come from: {origins}.")
+    yield doc.Paragraph(f"Where the settings come from: {origins}.")
     deviations: dict[str, dict[str, None]] = {}
     for entry in (entry for entry in table.settings if entry.origin == "deviation"):
         known = deviations.setdefault(f"{entry.place}, {entry.reason}", {})
         known[f"{entry.path} = {json.dumps(entry.value)}"] = None
     if deviations:
-        yield Items([f"deviation, {why}: {listed(own)}" for why, own in deviations.items()])
+        yield doc.Items([f"deviation, {why}: {listed(own)}" for why, own in deviations.items()])
     if ledger:
         header = ("setting", "value", "origin", "place", "reason", "set by")
         rows = [
             (e.path, json.dumps(e.value), e.origin, e.place, e.reason or "", e.layer)
             for e in table.settings
         ]
-        yield Fold("Ledger of every setting", [Table(header, rows, "llllll")])
+        yield doc.Fold("Ledger of every setting", [doc.Table(header, rows, "llllll")])
 
 
-def _sentences(table: JudgedTable) -> Iterator[Block]:
+def _sentences(table: JudgedTable) -> Iterator[doc.Block]:
     told = ("replicated", "better", "worse", "undecided", "differs")
     values = (value for value in table.values if value.verdict in told)
     found = [f"{table.label_of(value)}: {text.value_sentence(value)}" for value in values]
     found += [f"{c.claim.text} {text.claim_sentence(c)}" for c in table.claims if c.has_runs]
     if found:
-        yield Fold("Verdicts in words", [Items(found)])
+        yield doc.Fold("Verdicts in words", [doc.Items(found)])
 
 
-def _runs_fold(table: JudgedTable) -> Fold:
+def _runs_fold(table: JudgedTable) -> doc.Fold:
     header = ("cell", "seed", "status", "test", "run", "code", "data fingerprint", "device")
     rows = [
         (cell.label, str(run.seed), run.status, _percent(run.result.test_top1_err), run.key[:16],
          run.code, run.data_fingerprint[:16], run.device)
         for cell in table.cells for run in cell.runs
     ]  # fmt: skip
-    return Fold(f"Runs ({len(rows)})", [Table(header, rows, "lrlrllll")])
+    return doc.Fold(f"Runs ({len(rows)})", [doc.Table(header, rows, "lrlrllll")])
 
 
-def _classes_fold(table: JudgedTable, results: str) -> Iterator[Block]:
+def _classes_fold(table: JudgedTable, results: str) -> Iterator[doc.Block]:
     """Yield the test error by class and the most frequent confusion of each cell."""
     found = errors_by_class(results, table)
     if not found:
         return
-    rows: list[list[Cell]] = []
+    rows: list[list[doc.Cell]] = []
     for label, classes in found.items():
         worst = "{} as {} ({:.1f} %)".format(*classes.worst) if classes.worst else ""
-        rows.append([label, *(Number(f"{e:.1f}", e) for e in classes.errors), worst])
+        rows.append([label, *(doc.Number(f"{e:.1f}", e) for e in classes.errors), worst])
     names = next(iter(found.values())).names
     header, align = ("cell", *names, "most often mistaken"), "l" + "r" * len(names) + "l"
     said = "Percent of the test images of a class, mean over seeds, from predictions."
-    yield Fold("Test error by class", [Paragraph(said), Table(header, rows, align)])
+    yield doc.Fold("Test error by class", [doc.Paragraph(said), doc.Table(header, rows, align)])

@@ -33,9 +33,7 @@ Split = Literal["test", "val", "train", "train_aug", "val_in_train", "unspecifie
 Changes = dict[str, Any]
 """Dotted paths of the run specification and their values, for example ``model.width: 0.25``."""
 
-ERROR_METRICS = frozenset(of_kind("error"))
-TEXT_METRICS = frozenset(of_kind("text"))
-SIGNAL_METRICS = frozenset(of_kind("signal"))
+ERROR_METRICS, TEXT_METRICS, SIGNAL_METRICS = map(of_kind, ("error", "text", "signal"))
 
 
 Seeds = Annotated[tuple[Seed, ...], Meta(min_length=1)]

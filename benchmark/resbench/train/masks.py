@@ -130,16 +130,6 @@ def measure_signals(lane: Lane, model: nn.Module) -> Signals | None:
 
 
 @dataclass(frozen=True, eq=False)
-class StageMaps:
-    """The last Attention Module of a stage."""
-
-    trunk: Maps
-    mask: Maps
-    output: Maps
-    """What the module hands on, ``M * T`` or ``(1 + M) * T``."""
-
-
-@dataclass(frozen=True, eq=False)
 class Observed:
     """N test images and what one network makes of them."""
 
@@ -148,7 +138,8 @@ class Observed:
     true: tuple[str, ...]
     """Names of classes."""
     predicted: tuple[str, ...]
-    stages: tuple[StageMaps, ...]
+    stages: tuple[dict[str, Maps], ...]
+    """Of the last Attention Module of each: ``trunk``, ``mask``, and the ``output`` of the two."""
 
 
 def observe(run: RunFolder, record: RunRecord, images: Images, rows: Sequence[int]) -> Observed:
@@ -197,7 +188,7 @@ def observe(run: RunFolder, record: RunRecord, images: Images, rows: Sequence[in
         tested.test_images[chosen],
         tuple(named[label] for label in tested.test_labels[chosen]),
         tuple(named[label] for label in logits_NK.argmax(1).tolist()),
-        tuple(StageMaps(**parts) for parts in maps.values()),
+        tuple(maps.values()),
     )
 
 

@@ -20,18 +20,7 @@ import msgspec
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from resbench.report.document import (
-    Block,
-    Cell,
-    Document,
-    Effect,
-    Figure,
-    Heading,
-    Table,
-    parts,
-    plain,
-    shown,
-)
+from resbench.report import document as doc
 from resbench.report.render import column_groups
 from resbench.report.text import factor
 from resbench.words import one_line
@@ -41,7 +30,7 @@ _CODE = re.compile(r"(?<!`)`(?! )([^`]+)(?<! )`(?!`)")
 _TONES = {"✓": "for", "=": "for", "↑": "against", "≠": "against"}
 
 
-def render(document: Document) -> str:
+def render(document: doc.Document) -> str:
     """Return the page, with the document's data inside for programs."""
     environment = Environment(
         loader=FileSystemLoader(_HERE),
@@ -56,8 +45,8 @@ def render(document: Document) -> str:
     environment.globals |= {
         "kind": lambda value: type(value).__name__,
         "number": lambda: next(numbers),
-        "parts": parts,
-        "shown": shown,
+        "parts": doc.parts,
+        "shown": doc.shown,
         "coded": _coded,
         "href": _href,
         "titles": _titles,
@@ -110,31 +99,31 @@ class _Section:
 
     name: str
     title: str
-    blocks: list[Block]
+    blocks: list[doc.Block]
 
 
 def _anchor(text: str, used: set[str]) -> str:
     """Return a name for a heading that none has yet, from the text before a colon."""
-    base = re.sub(r"[^a-z0-9_]+", "-", plain(text).partition(":")[0].lower()).strip("-")
+    base = re.sub(r"[^a-z0-9_]+", "-", doc.plain(text).partition(":")[0].lower()).strip("-")
     names = (f"{base}-{i}" if i else base or "part" for i in count())
     name = next(name for name in names if name not in used)
     used.add(name)
     return name
 
 
-def _grouped(table: Table) -> tuple[Table, list[tuple[str, list[Sequence[Cell]]]]]:
+def _grouped(table: doc.Table) -> tuple[doc.Table, list[tuple[str, list[Sequence[doc.Cell]]]]]:
     """Return a table without the column that groups its rows, and the rows of each group."""
     if not table.by_last:
         return table, [("", list(table.rows))]
-    groups: dict[str, list[Sequence[Cell]]] = {}
+    groups: dict[str, list[Sequence[doc.Cell]]] = {}
     for row in table.rows:
-        groups.setdefault(shown(row[-1]), []).append(row[:-1])
+        groups.setdefault(doc.shown(row[-1]), []).append(row[:-1])
     sizes = (*table.groups[:-1], table.groups[-1] - 1)
     kept = replace(table, header=table.header[:-1], align=table.align[:-1], groups=sizes)
     return kept, list(groups.items())
 
 
-def _titles(table: Table) -> tuple[list[tuple[str, int]], list[tuple[str, str]], set[int]]:
+def _titles(table: doc.Table) -> tuple[list[tuple[str, int]], list[tuple[str, str]], set[int]]:
     """Return titles above groups of columns, every column's own, and where a group begins.
 
     Those above come with the size of their group, the others in two lines.
@@ -155,10 +144,10 @@ def _titles(table: Table) -> tuple[list[tuple[str, int]], list[tuple[str, str]],
     )
 
 
-def _axis(table: Table, column: int) -> list[tuple[float, str]]:
+def _axis(table: doc.Table, column: int) -> list[tuple[float, str]]:
     """Return the labels of the axis above a column of effects, each with its place in percent."""
     found = (row[column] for row in table.rows)
-    effect = next((cell for cell in found if isinstance(cell, Effect)), None)
+    effect = next((cell for cell in found if isinstance(cell, doc.Effect)), None)
     if effect is None:
         return []
     zero = _place(effect, 0.0) / 2
@@ -168,23 +157,23 @@ def _axis(table: Table, column: int) -> list[tuple[float, str]]:
     return sorted([(zero, "×1" if effect.power else "0"), *far])
 
 
-def _short(effect: Effect, value: float) -> str:
+def _short(effect: doc.Effect, value: float) -> str:
     """Return a number on an axis in few characters."""
     return f"×{factor(value)}" if effect.power else f"{value:+.3g}"
 
 
-def _amount(effect: Effect, value: float) -> str:
+def _amount(effect: doc.Effect, value: float) -> str:
     """Return an effect with its unit."""
     return f"×{factor(value)}" if effect.power else f"{value:+.2f} pp"
 
 
-def _place(effect: Effect, value: float) -> float:
+def _place(effect: doc.Effect, value: float) -> float:
     """Return where a value is, 0 to 200 from end to end of the axis."""
     low, high = effect.axis
     return round(200 * (min(max(value, low), high) - low) / (high - low), 1)
 
 
-def _strip(effect: Effect) -> dict[str, Any]:
+def _strip(effect: doc.Effect) -> dict[str, Any]:
     """Return where the marks of an effect are."""
     low, high = effect.axis
     ends = effect.interval and tuple(_place(effect, end) for end in effect.interval)
@@ -198,23 +187,23 @@ def _strip(effect: Effect) -> dict[str, Any]:
     }
 
 
-def _drawn(figure: Figure, number: int) -> Markup:
+def _drawn(figure: doc.Figure, number: int) -> Markup:
     """Return a figure's SVG with names of its own, for all figures of a page share one space."""
     svg = re.sub(r"<metadata>.*?</metadata>", "", figure.svg.decode(), flags=re.DOTALL)
     svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>f{number}-", svg)
     head = re.search(r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', svg)
     if head is None:
         return Markup("")
-    label = f'role="img" aria-label="{escape(plain(figure.alt))}"'
+    label = f'role="img" aria-label="{escape(doc.plain(figure.alt))}"'
     return Markup(f"<svg {label} {head[1]}>{svg[head.end() :]}")
 
 
-def _sections(document: Document) -> list[_Section]:
+def _sections(document: doc.Document) -> list[_Section]:
     """Return the blocks before the first heading of level 2, and those of every such heading."""
     used = set[str]()
     found = [_Section("", document.title, [])]
     for block in document.blocks:
-        if isinstance(block, Heading) and block.level == 2:
+        if isinstance(block, doc.Heading) and block.level == 2:
             found.append(_Section(_anchor(block.text, used), block.text, []))
         found[-1].blocks.append(block)
     return found

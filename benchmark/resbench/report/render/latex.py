@@ -11,26 +11,7 @@ import unicodedata
 from collections.abc import Sequence
 from urllib.parse import quote
 
-from resbench.report.document import (
-    Block,
-    Cell,
-    Command,
-    Document,
-    Figure,
-    Fold,
-    Heading,
-    Items,
-    Link,
-    Paragraph,
-    Part,
-    Prose,
-    Strong,
-    Table,
-    parts,
-    plain,
-    shown,
-    spaced,
-)
+from resbench.report import document as doc
 from resbench.report.render import column_groups
 
 PREAMBLE = r"""\documentclass[a4paper,landscape]{article}
@@ -81,7 +62,7 @@ _ACCENTS = {
 _RAISED = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789", strict=True))
 
 
-def render(document: Document) -> str:
+def render(document: doc.Document) -> str:
     """Return a whole document; what is folded elsewhere is named and left out."""
     body = "\n\n".join(filter(None, map(_block, document.blocks)))
     return f"{PREAMBLE}\\begin{{document}}\n\n{body}\n\n\\end{{document}}\n"
@@ -93,7 +74,7 @@ def escape(text: str) -> str:
     A pair of backticks makes code, as in Markdown. A character that LaTeX's fonts lack is shown by
     its number, as ``U+4E2D``.
     """
-    pieces = _CODE.split(plain(text))
+    pieces = _CODE.split(doc.plain(text))
     pieces[::2] = map(_text, pieces[::2])
     pieces[1::2] = map(_code, pieces[1::2])
     return "".join(pieces)
@@ -122,49 +103,50 @@ def _char(char: str) -> str:
     return f"\\texttt{{U+{ord(char):04X}}}"
 
 
-def _block(block: Block) -> str:
+def _block(block: doc.Block) -> str:
     match block:
-        case Heading(level, text):
+        case doc.Heading(level, text):
             return HEADINGS.get(level, LOWER) % escape(text)
-        case Paragraph(text):
+        case doc.Paragraph(text):
             return _prose(text)
-        case Items(items, numbered):
+        case doc.Items(items, numbered):
             kind = "enumerate" if numbered else "itemize"
             lines = "\n".join(f"\\item {{}}{_prose(item)}" for item in items)
             return f"\\begin{{{kind}}}\n{lines}\n\\end{{{kind}}}" if items else ""
-        case Command(line):
-            return _code(f"$ {plain(line)}")
-        case Figure(path, alt):
+        case doc.Command(line):
+            return _code(f"$ {doc.plain(line)}")
+        case doc.Figure(path, alt):
             return f"Figure: {escape(alt or path)}"
-        case Fold(summary, _):
+        case doc.Fold(summary, _):
             return escape(f"{summary}: see `--format markdown` or `html`.")
-        case Table():
+        case doc.Table():
             chunks = [block.rows[i : i + ROWS] for i in range(0, len(block.rows), ROWS)]
             return "\n\n".join(_table(block, rows) for rows in chunks or [()])
 
 
-def _prose(text: Prose) -> str:
-    return "".join(map(_part, parts(text)))
+def _prose(text: doc.Prose) -> str:
+    return "".join(map(_part, doc.parts(text)))
 
 
-def _part(part: Part) -> str:
+def _part(part: doc.Part) -> str:
     match part:
-        case Link(text, target):
+        case doc.Link(text, target):
             if not target.startswith(("https://", "http://")):
                 return escape(text)  # a page next to the report; this one stands alone
             url = re.sub(r"([%#&])", r"\\\1", quote(target, safe=":/?#&=%"))
             return f"\\href{{{url}}}{{{escape(text)}}}"
-        case Strong(text):
+        case doc.Strong(text):
             return f"\\textbf{{{escape(text)}}}"
         case str():
-            return spaced(part, escape)
+            return doc.spaced(part, escape)
         case _:
             return escape(part.text)
 
 
-def _table(table: Table, rows: Sequence[Sequence[Cell]]) -> str:
+def _table(table: doc.Table, rows: Sequence[Sequence[doc.Cell]]) -> str:
     specs = [
-        _column([shown(row[i]) for row in table.rows], align) for i, align in enumerate(table.align)
+        _column([doc.shown(row[i]) for row in table.rows], align)
+        for i, align in enumerate(table.align)
     ]
     lines = [_line([_cell(*pair) for pair in zip(row, specs, strict=True)]) for row in rows]
     opened = [r"\begin{fitted}", f"\\begin{{tabular}}{{{' '.join(specs)}}}", r"\toprule"]
@@ -187,12 +169,12 @@ def _column(texts: Sequence[str], align: str) -> str:
     return f"S[table-format={sign}{whole}.{decimals}{after}]"
 
 
-def _cell(cell: Cell, spec: str) -> str:
-    if isinstance(cell, Link) and not spec.startswith("S"):
+def _cell(cell: doc.Cell, spec: str) -> str:
+    if isinstance(cell, doc.Link) and not spec.startswith("S"):
         return _part(cell)
-    match = _NUMBER.fullmatch(shown(cell)) if spec.startswith("S") else None
+    match = _NUMBER.fullmatch(doc.shown(cell)) if spec.startswith("S") else None
     if match is None:
-        return _words(shown(cell), spec)
+        return _words(doc.shown(cell), spec)
     sign, whole, decimals, after = match.groups()
     number = f"{sign}{whole.replace(',', '')}" + (f".{decimals}" if decimals else "")
     return f"{number} {_after(after)}".rstrip()
@@ -208,7 +190,7 @@ def _after(text: str) -> str:
     return f"{{\\,{escape(text.strip())}}}" if text else ""
 
 
-def _header(table: Table, specs: Sequence[str]) -> list[str]:
+def _header(table: doc.Table, specs: Sequence[str]) -> list[str]:
     """Return the lines of a header; where a title stands above several columns, it spans them."""
     titles = [title.split("\n") for title in table.header]
     depth = max(map(len, titles))

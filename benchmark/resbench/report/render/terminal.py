@@ -15,21 +15,7 @@ from rich.padding import Padding
 from rich.table import Table as Grid
 from rich.text import Text
 
-from resbench.report.document import (
-    Block,
-    Command,
-    Document,
-    Figure,
-    Fold,
-    Heading,
-    Items,
-    Paragraph,
-    Prose,
-    Table,
-    plain,
-    shown,
-    words,
-)
+from resbench.report import document as doc
 from resbench.report.render import column_groups
 
 _GAP = 2
@@ -38,7 +24,7 @@ _WORDS, _READABLE = 26, 16
 _TITLES = {1: "bold magenta", 2: "bold cyan"}
 
 
-def render(document: Document, width: int | None = None) -> str:
+def render(document: doc.Document, width: int | None = None) -> str:
     """Return the document for a terminal ``width`` columns wide (by default, this one).
 
     It is in colour where standard output shows colours.
@@ -48,28 +34,28 @@ def render(document: Document, width: int | None = None) -> str:
     console = Console(file=output, width=width, force_terminal=coloured, highlight=False)
     for block, after in zip(document.blocks, (*document.blocks[1:], None), strict=True):
         for part in _renderables(block, width):
-            console.print(part, soft_wrap=isinstance(block, Command))
-        if isinstance(block, Table) and isinstance(after, Paragraph | Items):
+            console.print(part, soft_wrap=isinstance(block, doc.Command))
+        if isinstance(block, doc.Table) and isinstance(after, doc.Paragraph | doc.Items):
             console.print()
     # rich fills every line up to the width, which nobody wants in a file
     return "".join(f"{line.rstrip()}\n" for line in output.getvalue().splitlines())
 
 
-def _renderables(block: Block, width: int) -> Iterator[RenderableType]:
+def _renderables(block: doc.Block, width: int) -> Iterator[RenderableType]:
     match block:
-        case Heading(level, text):
-            yield Padding(Text(plain(text), _TITLES.get(level, "bold")), (1, 0, 0, 0))
-        case Paragraph(text):
-            yield Text(plain(words(text)))
-        case Items(items, numbered):
+        case doc.Heading(level, text):
+            yield Padding(Text(doc.plain(text), _TITLES.get(level, "bold")), (1, 0, 0, 0))
+        case doc.Paragraph(text):
+            yield Text(doc.plain(doc.words(text)))
+        case doc.Items(items, numbered):
             yield _items(items, numbered)
-        case Command(line):
-            yield Text(f"$ {plain(line)}", "green")
-        case Fold(summary, _):
-            yield Text(f"{plain(summary)}: see --format markdown or json", "dim")
-        case Figure(path, _):
-            yield Text(f"Figure: {plain(path)}", "dim")
-        case Table():
+        case doc.Command(line):
+            yield Text(f"$ {doc.plain(line)}", "green")
+        case doc.Fold(summary, _):
+            yield Text(f"{doc.plain(summary)}: see --format markdown or json", "dim")
+        case doc.Figure(path, _):
+            yield Text(f"Figure: {doc.plain(path)}", "dim")
+        case doc.Table():
             widths = _widths(block)
             for columns in _parts(block, widths, width):
                 yield ""
@@ -77,26 +63,26 @@ def _renderables(block: Block, width: int) -> Iterator[RenderableType]:
                 yield _grid(block, columns, fits)
 
 
-def _items(items: Sequence[Prose], numbered: bool) -> Grid:
+def _items(items: Sequence[doc.Prose], numbered: bool) -> Grid:
     table = Grid.grid(padding=(0, 1))
     table.add_column(justify="right", style="dim")
     table.add_column()
     for i, item in enumerate(items, 1):
-        table.add_row(f"{i}." if numbered else "-", Text(plain(words(item))))
+        table.add_row(f"{i}." if numbered else "-", Text(doc.plain(doc.words(item))))
     return table
 
 
-def _widths(table: Table) -> list[int]:
+def _widths(table: doc.Table) -> list[int]:
     """Return the least width of each column; numbers never wrap."""
     widths = []
     for i, (title, align) in enumerate(zip(table.header, table.align, strict=True)):
         least = cell_len if align == "r" else _widest
-        texts = (least(shown(row[i])) for row in table.rows)
+        texts = (least(doc.shown(row[i])) for row in table.rows)
         widths.append(max(*map(_widest, title.split("\n")), 0, *texts))
     return widths
 
 
-def _parts(table: Table, widths: list[int], width: int) -> list[list[int]]:
+def _parts(table: doc.Table, widths: list[int], width: int) -> list[list[int]]:
     """Return the columns of each table to print: all, or groups of them where all are too wide."""
     parts = [[0]]
     for group in column_groups(table) or [range(1, len(table.header))]:
@@ -113,15 +99,15 @@ def _widest(text: str) -> int:
     return width if width <= _WORDS else _READABLE
 
 
-def _grid(table: Table, columns: list[int], fits: bool) -> Grid:
+def _grid(table: doc.Table, columns: list[int], fits: bool) -> Grid:
     grid = Grid(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, _GAP - 1, 0, 0))
     for i in columns:
         title, right = table.header[i].split("\n"), table.align[i] == "r"
-        texts = [] if right else [shown(row[i]) for row in table.rows]
+        texts = [] if right else [doc.shown(row[i]) for row in table.rows]
         whole = fits and all(cell_len(line) <= _WORDS for line in title + texts)
         justify: Literal["left", "right"] = "right" if right else "left"
-        header = Text("\n".join(map(plain, title)))
+        header = Text("\n".join(map(doc.plain, title)))
         grid.add_column(header, justify=justify, no_wrap=whole, overflow="fold")
     for row in table.rows:
-        grid.add_row(*(Text(plain(shown(row[i]))) for i in columns))
+        grid.add_row(*(Text(doc.plain(doc.shown(row[i]))) for i in columns))
     return grid

@@ -1,4 +1,4 @@
-"""Write docs/facts.md: where each fact of the sources stands in resbench, or why it does not.
+"""Write docs/facts.md: where each fact of the sources can be found in resbench, or why it cannot.
 
 The facts are rows of tests/corpus/facts.csv: each published number, and each statement of the 2019
 report. ``home`` says where a fact went; tests/suite follows every one of them there.
@@ -45,7 +45,7 @@ HEAD = """\
 # The facts of the sources
 
 Every number and every statement of the 2019 report, in its order, and the numbers of the other
-sources: where each stands in resbench, or why it does not. Statements are in our words. "Is" says
+sources: where each can be found in resbench, or why it cannot. Statements are in our words. "Is" says
 what a published value is by the authors' own code and logs, where that is known and differs.
 
 `python -m tools.facts` writes this page from `tests/corpus/facts.csv`. Tests follow each fact to

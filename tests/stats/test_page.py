@@ -172,8 +172,8 @@ def test_the_arms_of_the_example_pass_the_learning_guard_as_nearly_as_it_says(
         falls.append(fmean(fall for fall in map(last_fall, curves) if fall is not None))
         limits.append(fall_limit(arm.chance_variance, arm.n))
     said(
-        f"the errors fell by {falls[0]:.2f} (ARL) and {falls[1]:.2f} (NAL), and what chance gives "
-        f"is up to {limits[0]:.2f} and {limits[1]:.2f}"
+        f"the errors fell by {falls[0]:.2f} (ARL) and {falls[1]:.2f} (NAL), and chance alone "
+        f"explains up to {limits[0]:.2f} and {limits[1]:.2f}"
     )
 
 

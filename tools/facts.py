@@ -45,8 +45,8 @@ HEAD = """\
 # The facts of the sources
 
 Every number and every statement of the 2019 report, in its order, and the numbers of the other
-sources: where each can be found in resbench, or why it cannot. Statements are in our words. "Is" says
-what a published value is by the authors' own code and logs, where that is known and differs.
+sources: where each can be found in resbench, or why it cannot. Statements are in our words. "Is"
+says what a published value is by the authors' own code and logs, where that is known and differs.
 
 `python -m tools.facts` writes this page from `tests/corpus/facts.csv`. Tests follow each fact to
 the place it names, and look for each number of the report among the facts.

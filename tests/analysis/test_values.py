@@ -189,7 +189,10 @@ def test_a_test_error_is_never_ranked_against_a_published_training_error(bench: 
     found = bench.value(NAL)
     assert (found.metric, found.verdict) == ("test_top1_err", "not_comparable")
     assert found.difference is None
-    reason = "published is the training error under augmentation, measured the test error"
+    reason = (
+        "the published number is the training error under augmentation, "
+        "the measured one the test error"
+    )
     assert found.reasons == (reason,)
 
 

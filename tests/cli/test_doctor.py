@@ -95,7 +95,7 @@ def test_other_bits_the_second_time_are_a_fault(
 ) -> None:
     assert faulty(capsys, tmp_path) == {}
     monkeypatch.setattr(doctor, "_short_run", lambda folder, *_: [folder.name.encode()])
-    assert "gave other bits the second time" in faulty(capsys, tmp_path)["training"]
+    assert "gave different bits the second time" in faulty(capsys, tmp_path)["training"]
 
 
 def test_a_lock_that_two_processes_get_is_a_fault(

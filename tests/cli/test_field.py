@@ -55,7 +55,7 @@ def test_a_clone_with_converted_line_ends_verifies_or_names_the_cause(
         assert (found.code, found.out) == (0, "1 record verified, 0 problems\n")
         return
     assert found.code == 1
-    assert "other line ends (CRLF)" in found.out
+    assert "CRLF line endings" in found.out
     assert "core.autocrlf" in found.out
     assert "train this run again" not in found.out, "nothing is lost"
     metrics.write_bytes(metrics.read_bytes().replace(b"5", b"6", 1))

@@ -119,7 +119,7 @@ def test_two_suites_of_one_name_are_refused(here: Path, capsys: Capture) -> None
     (here / "copy").mkdir()
     write_suite(here / "copy")
     outcome = invoke(capsys, "run", "mini.yaml", "copy/mini.yaml")
-    check(outcome, 2, "its name 'mini' is that of mini.yaml too")
+    check(outcome, 2, "has the same name, 'mini', as mini.yaml")
     assert invoke(capsys, "plan", "mini.yaml", "./mini.yaml", "--format", "json").code == 0
 
 
@@ -133,10 +133,10 @@ def test_two_suites_of_one_name_are_refused(here: Path, capsys: Capture) -> None
         ("run mini.yaml --devices cuda", ["--devices cuda: nvidia-smi lists no such GPU."]),
         ("run mini.yaml --results file", ["file: a file, not a results folder. Choose another"]),
         ("run mini.yaml --results file/below", ["file/below"]),
-        ("verify --results none", ["none: no such results folder. Name it with --results."]),
-        ("verify --results damaged", ["damaged: no results folder, for it has no runs/."]),
-        ("pack out.tar", ["results: no such results folder. Name it with --results."]),
-        *((f"{verb} --results {name}", [f"{name}: no such results folder. Name it"])
+        ("verify --results none", ["none: no such results folder. Name one with --results."]),
+        ("verify --results damaged", ["damaged: not a results folder: it has no runs/."]),
+        ("pack out.tar", ["results: no such results folder. Name one with --results."]),
+        *((f"{verb} --results {name}", [f"{name}: no such results folder. Name one"])
           for verb in READING for name in ("none", "file")),
         ("merge none.tar", ["none.tar"]),
     ],

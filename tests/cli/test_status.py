@@ -112,7 +112,7 @@ def test_problems_and_strays_are_named_and_status_still_ends_well(
     assert any("spec.json" in problem for problem in problems)
     factory.finish(tmp_path, suite_under(str(write_suite(tmp_path))), "arl", 1, 6.0)
     shown = invoke(capsys, "status", "--results", tmp_path, "--format", "markdown").out
-    for line in ("3 folders refused, counted nowhere", record.key[:16],
+    for line in ("3 folders refused and not counted", record.key[:16],
                  "1 finished run in no cell of these suites", "mini arl seed 1 ("):  # fmt: skip
         assert line in shown
 

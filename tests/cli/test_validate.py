@@ -80,8 +80,8 @@ IMAGES = "50,001 is more than the 50,000 training images."
         ({"{label: Top-1 (err %)}": "{label: Top-1 (err %), where: {maks: local}}"},
          ":29:43: unknown axis: 'maks'. Did you mean 'mask'?"),
         ({BEATS: "error(encoder-decoder) ~ error(local)"},
-         "'~' needs a margin_pp, and nothing else takes one"),
-        ({STATED: "margin_pp: 0.5"}, "'~' needs a margin_pp, and nothing else takes"),
+         "a claim needs 'margin_pp' exactly if it uses '~'"),
+        ({STATED: "margin_pp: 0.5"}, "a claim needs 'margin_pp' exactly if it uses"),
         ({STATED: "published_pp: about 1"}, "'published_pp' in 'claims[0]'"),
         ({STATED: 'published_pp: "nan"'}, "'published_pp' in 'claims[0]'"),
         ({"claims:\n": "claims:\n  - {id: encoder-decoder-beats-local, text: again, place: here,\n"

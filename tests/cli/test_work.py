@@ -309,7 +309,8 @@ def test_a_worker_of_another_suite_or_code_trains_nothing(tmp_path: Path) -> Non
     done = resbench(tmp_path, "run", "mini.yaml", submitted)
     assert done.returncode == 3
     assert done.stderr == (
-        "Code, suite or data are not those that were submitted, so nothing is trained. "
+        "The code, the suite or the data has changed since the job was submitted, so nothing is "
+        "trained. "
         "Submit again.\n"
     )
     assert run_folders(tmp_path / "results") == []

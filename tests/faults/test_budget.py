@@ -62,6 +62,6 @@ def test_a_budget_shorter_than_an_epoch_says_so_and_starts_nothing(tmp_path: Pat
     write_record(run, replace(record, spec=slow.canonical(), timing=timing))
     done = ran(tmp_path, *ARL, "--budget", "25s")
     assert done.returncode == 0, done.stderr
-    said = "too short to start and to train one epoch of any of these runs; the shortest takes"
+    said = "too short to start any of these runs and train one epoch; the shortest epoch takes"
     assert f"{said} about 32 s." in done.stderr
     assert len(run_folders(results)) == 1

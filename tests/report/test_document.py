@@ -83,7 +83,7 @@ def test_an_undecided_effect_the_other_way_shows_the_p_against_the_claim() -> No
     assert claim.p_against is not None
     assert claim.p is not None
     assert claim.p > 0.5 > claim.p_against
-    assert f"p = {claim.p_against:.2g} ({claim.p_against_adjusted:.2g} for all" in shown(
+    assert f"p = {claim.p_against:.2g} ({claim.p_against_adjusted:.2g} adjusted" in shown(
         report_document(found)
     )
 

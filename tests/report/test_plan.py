@@ -67,7 +67,7 @@ def test_an_equivalence_is_planned_for_its_margin_whatever_is_published(
     (power,) = claim_powers(expanded, {})
     assert answer(power) == "8 seeds"
     page = render(plan_document([expanded], [], [CPU], {}, ""), "markdown")
-    assert "(two that are alike: that shows it)" in page
+    assert "(or that show two cells to be alike, if that is claimed)" in page
 
 
 def test_a_difference_stated_without_its_cells_is_taken_as_stated() -> None:
@@ -145,7 +145,7 @@ def test_seeds_that_no_look_takes_first_decide_nothing_unless_the_first_are_reco
 
     assert answers() == ({0}, "3 seeds")
     out = invoke(capsys, "plan", "table3_mask", "--seeds", "4,5,6", "--results", tmp_path).out
-    assert "looks take 1, 2, 3 first" in " ".join(out.split())
+    assert "seeds 1, 2, 3 are judged first" in " ".join(out.split())
     for cell in ("local", "encoder-decoder"):
         for seed in (1, 2, 3):
             factory.finish(tmp_path, suite_under("table3_mask"), cell, seed, 5.0)
@@ -180,7 +180,7 @@ def test_an_assumed_sd_says_so_and_grows_with_a_small_test_set() -> None:
     assert (paper.sd_pp, paper.measured, small.measured) == (0.2, False, False)
     assert small.sd_pp == pytest.approx(100 * 0.5 / math.sqrt(128), rel=0.01)
     assert "assumed" in paper.source
-    assert "assumed, the most that chance flips of 128 test images give" in small.source
+    assert "assumed, the largest that chance alone gives on 128 test images" in small.source
 
 
 @pytest.mark.parametrize("tier", ["paper", "tiny"])

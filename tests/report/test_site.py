@@ -180,11 +180,13 @@ def test_no_page_has_a_time_a_path_or_an_empty_place(site: Site) -> None:
 def test_the_page_says_what_was_run_and_that_no_published_number_is_judged(site: Site) -> None:
     text = site.page("README.md")
     assert "14 runs in 1 setting" in text
-    assert "published setting: nothing here confirms or refutes any of 67 published errors" in text
+    assert (
+        "published setting: nothing here confirms or refutes any of the 67 published errors" in text
+    )
     assert "Tier cpu · cifar10-jpeg75 (not the published data set): 14 runs, 4.9 dev" in text
     said = "5 claims have runs: order at this stage of training 2, undecided 1. Setting: "
     assert f"{said}{load_tier('cpu')[0].title}." in text
-    assert "published errors 0 have runs at the published setting" in text
+    assert "published errors, 0 have runs at the published setting" in text
     for verdict in ("✓", "↓", "↑", "replicated", "confirmed"):
         assert verdict not in text
     far = (
@@ -197,8 +199,8 @@ def test_the_page_says_what_was_run_and_that_no_published_number_is_judged(site:
 def test_the_prose_counts_what_the_records_hold(site: Site) -> None:
     text = site.page("README.md")
     assert "Code: 0.1.0 c0ffeec0ff (14 runs)." in text
-    assert re.search(r"\d\d of \d\d published sizes, layers and depths are those of the", text)
-    part = text.partition("are another kind of error than their table says")[2]
+    assert re.search(r"\d\d of \d\d published sizes, layers and depths agree with the", text)
+    part = text.partition("name the wrong kind of error, or none")[2]
     assert len(re.findall(r"\n\| \w+: ", part.partition("\n## ")[0])) == 10
 
 
@@ -305,17 +307,17 @@ def test_a_published_error_with_runs_at_its_own_setting_is_counted_there(tmp_pat
 
     def told(results: Path, suite: str) -> str:
         page = built(results, suite)[1]["README.md"].decode()
-        (said,) = re.findall(r"published errors (.*?)\. The published setting", page)
+        (said,) = re.findall(r"published errors, (.*?)\. The published setting", page)
         return str(said)
 
     own, other = suite_under("table3_mask"), suite_under("table3_mask", tier="cpu")
     factory.diverge(tmp_path / "far", other, "local", 1)
     assert told(tmp_path / "far", "table3_mask").startswith(
-        "0 have runs at the published setting, 1 only in another setting, "
+        "0 have runs at the published setting, 1 only in another setting "
     )
     factory.diverge(tmp_path / "near", own, "local", 1)
     assert told(tmp_path / "near", "table3_mask").startswith(
-        "1 have runs at the published setting (1 diverged), 0 only in another setting, "
+        "1 have runs at the published setting (1 diverged), 0 only in another setting "
     )
     unlike = "table6_arl_vs_nal_report"
     expanded = suite_under(unlike)
@@ -405,7 +407,10 @@ def test_a_site_of_named_suites_has_their_pages_and_counts_their_runs_alone(
     assert "14 runs in 1 setting." in (pages / "README.md").read_text()
     assert invoke(capsys, "report", "table3_mask", *where).code == 0
     assert {page.name for page in pages.glob("*.md")} == {"README.md", "table3_mask.md"}
-    assert "No run of these tables is recorded yet. 14 runs of" in (pages / "README.md").read_text()
+    assert (
+        "No run of these tables is recorded yet. The results folder has 14 runs"
+        in (pages / "README.md").read_text()
+    )
 
 
 def test_results_elsewhere_are_linked_and_named_where_they_are(tmp_path: Path) -> None:

@@ -262,7 +262,8 @@ def test_copied_run_is_named(tmp_path: Path) -> None:
             read(other)
         assert str(caught.value) == (
             f"{path}: refused, it belongs to run {run.path.name}, not to this folder: was it "
-            f"copied? Remove {other.path}, or rename it where {run.path.name} is missing."
+            f"copied? Remove {other.path}, or rename it to {run.path.name} if there is no "
+            "such folder."
         )
 
 

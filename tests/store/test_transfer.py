@@ -125,7 +125,7 @@ def edit_predictions(run: RunFolder) -> None:
             {"shift": 0.125},
             (
                 "metrics.jsonl: different from epoch 1 on",
-                "here trained on a CPU, torch 2.13.0, there on another CPU",
+                "trained on a CPU, torch 2.13.0 here, on another CPU",
             ),
         ),
         ({"epochs": 2}, ("result.epoch 3 against 2", "metrics.jsonl: different from epoch 3 on")),

@@ -55,10 +55,10 @@ class JudgedValue:
     mean: float | None = None
     sd: float | None = None
     difference: float | None = None
-    """Of the runs of the look, where a verdict rests on it; else the mean minus the published."""
+    """Measured minus published: of the runs of the look if a verdict rests on it, else of all."""
     interval: tuple[float, float] | None = None
-    """At 95 %, for what is published: one new run, or the median of as many as its source took.
-    Widened by the rounding of the published number."""
+    """95 % prediction interval for one new run, or, where the published number is a median, for the
+    median of as many runs. Widened by the rounding of the published number."""
     p_within: float | None = None
     """For a difference below the margin, adjusted for the looks."""
     p_differs: float | None = None
@@ -214,9 +214,10 @@ def _split_reason(value: JudgedValue) -> str | None:
     published = value.published
     really = (published.really or published.claims) if published else None
     if really == "unknown":
-        return "it is not known of which images the published number is"
+        return "it is not known on which images the published number was computed"
     if really in SPLITS and really != "unspecified" and SAME_SPLIT.get(really) != value.metric:
-        return f"published is the {SPLITS[really]}, measured the {METRICS[value.metric].label}"
+        label = METRICS[value.metric].label
+        return f"the published number is the {SPLITS[really]}, the measured one the {label}"
     return None
 
 

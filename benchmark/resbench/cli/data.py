@@ -18,10 +18,10 @@ def command() -> None:
 @command.command("list")
 @data_option
 def list_(data: tuple[str, ...]) -> int:
-    """Show which data sets are available, and which are published.
+    """Show which data sets are available, and whether they are the published ones.
 
-    Reads what it finds in full and checks digests, images and labels. Exit 3 if something found
-    cannot be used.
+    Reads every data set that it finds, in full, and checks digests, images and labels. Exit 3 if
+    one that it finds cannot be used.
     """
     from resbench.data.sources import how_to_get, identify, load, parse_locations
     from resbench.datasets import DATA_SETS

@@ -38,7 +38,7 @@ _SHORT_RUN = (
 @data_option
 @click.option("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or cuda:N.")
 def command(results: Path, data: tuple[str, ...], device: str) -> int:
-    """Check this machine and a results folder: one line a check, with what to do.
+    """Check this machine and a results folder: a line per check, with what to do if it fails.
 
     Trains for some seconds in a folder of its own, which it removes. Exit 3 if a check fails.
     """
@@ -122,8 +122,8 @@ def _training(folder: Path, device: str) -> str:
 
     if _short_run(folder / "1", device) != _short_run(folder / "2", device):
         raise EnvironmentFault(
-            "the same run gave other bits the second time, so interrupted runs will not resume to "
-            "the same result. Use another device, and report this as a defect."
+            "the same run gave different bits the second time, so an interrupted run would not "
+            "give the same result. Use another device, and report this as a defect."
         )
     graphs = ""
     if choose(device, None)[0].is_gpu:

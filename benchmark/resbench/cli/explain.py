@@ -18,7 +18,8 @@ def command(suite: str, cell: str, results: Path, format_: str | None) -> None:
     """Say why a measured error differs from the published one, the largest reason first.
 
     CELL is a combination of the suite's levels, such as attention-56/arl, or ROW/COLUMN of its
-    table. Explains every setting with runs of the cell, starting with the closest to the source's.
+    table. Explains the cell in every setting where it has runs, the one closest to the source
+    first.
     """
     from resbench.analysis.explain import explain
     from resbench.analysis.results import read_results

@@ -19,7 +19,7 @@ VERBS = {
     "plan": "Show what would run, how long it takes, and what it can decide.",
     "status": "Show the runs of a results folder and their progress.",
     "cancel": "Cancel your Slurm jobs for a results folder.",
-    "new": "Start a paper of your own.",
+    "new": "Create the files for a paper of your own.",
     "validate": "Check suite files.",
     "verify": "Recompute every record's errors from its predictions.",
     "masks": "Draw what the soft masks of trained networks do to images.",

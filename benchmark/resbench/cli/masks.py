@@ -33,9 +33,9 @@ def command(
 ) -> None:
     """Draw input, trunk, soft mask and output of every stage for test images of trained runs.
 
-    RUN is the name of a run's folder, or its first digits; its weights must have been kept, with
-    `resbench run --keep-weights`. Several runs are drawn below each other, for instance ARL and
-    NAL. Features and masks are averaged over their channels. `resbench report --site DIR` shows a
+    RUN is the name of a run's folder, or the first digits of that name; the run must have been
+    trained with --keep-weights. Several runs, for instance ARL and NAL, are drawn one below the
+    other. Features and masks are averaged over their channels. `resbench report --site DIR` shows a
     figure written to DIR/masks.svg.
     """
     if output.suffix not in SUFFIXES:

@@ -18,8 +18,8 @@ def command(places: tuple[str, ...], results: Path) -> int:
     """Add the runs of packed files to a results folder, each completely or not at all.
 
     FILE.tar is a path or a URL (s3://bucket/runs.tar, https://host/runs.tar).
-    A run that the folder already has is kept, and a different run of the same key is refused with
-    the reason. Exit 1 if a run is refused.
+    A run that the folder already has is kept; a run with the same key but other numbers is refused,
+    with the reason. Exit 1 if a run is refused.
     """
     from resbench.store.transfer import local_file, merge
 

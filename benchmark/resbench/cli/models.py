@@ -12,8 +12,8 @@ from resbench.cli.options import format_option, show
 def command(format_: str | None) -> None:
     """Compare the sizes of the networks with the published ones.
 
-    Shows Table 5 of the report, row by row as built, then every network of all sources, and where
-    each choice in them comes from.
+    Shows Table 5 of the 2019 report with each row as built, then every network of all sources,
+    and where each choice in its design comes from.
     """
     from resbench.analysis.judge import judge
     from resbench.analysis.tables import empty

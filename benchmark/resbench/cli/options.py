@@ -53,13 +53,15 @@ def results_to_read_option(*, needed: bool = False) -> Callable[[_F], _F]:
 
         named = context.get_parameter_source("results") is not ParameterSource.DEFAULT
         if not os.path.isdir(value) and (named or needed or os.path.lexists(value)):
-            why = f", but {what_is(value)}" if os.path.islink(value) else ""
-            raise EnvironmentFault(f"{value}: no such results folder{why}. Name it with --results.")
+            why = f" ({what_is(value)})" if os.path.islink(value) else ""
+            raise EnvironmentFault(
+                f"{value}: no such results folder{why}. Name one with --results."
+            )
         # also refuses the format of another resbench
         known = is_marked(value) or os.path.isdir(value / "runs")
         if named and not known and os.listdir(value):
             raise EnvironmentFault(
-                f"{value}: no results folder, for it has no runs/. Name one that has."
+                f"{value}: not a results folder: it has no runs/. Name one with --results."
             )
         return value
 
@@ -122,7 +124,7 @@ _PLANNING = (
     click.option("--seeds", metavar="LIST",
                  help="'3' is seeds 1 to 3, '3,' is seed 3; or '1,5,9'."),
     click.option("--cell", "cells", multiple=True, metavar="CELL",
-                 help="Only this cell, or those of a level. Repeatable."),
+                 help="Only this cell, or all cells of a level. Repeatable."),
     click.option("--set", "set_", multiple=True, metavar="KEY=VALUE",
                  help="Change a setting. Repeatable."),
     data_option,
@@ -137,7 +139,7 @@ _PLANNING = (
     click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32",
                  metavar="NAME", help="fp32, or bf16 on a GPU."),
     click.option("--budget", metavar="TIME",
-                 help="Time available, like 9m or 1h30m; the rest resumes."),
+                 help="Time available, like 9m or 1h30m; run again to resume."),
 )  # fmt: skip
 
 

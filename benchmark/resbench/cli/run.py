@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @click.option("--pack", type=click.IntRange(1, 15), default=1, metavar="N",
               help="Seeds of one network at once, on a GPU.")  # fmt: skip
 @click.option("--accept-environment", is_flag=True,
-              help="Resume runs of another environment, and mark them.")  # fmt: skip
+              help="Resume runs started in another environment; mark them.")  # fmt: skip
 @click.option("--keep-weights", is_flag=True,
               help="Store final weights too, for `resbench masks`.")  # fmt: skip
 @click.option("--no-mirror", is_flag=True, help="Do not export to MLflow.")

@@ -15,11 +15,11 @@ from resbench.errors import ExitCode
 def command(results: Path) -> int:
     """Bring MLflow up to date with the results folder.
 
-    Writes only what has changed, exports what `resbench run` could not, and ends runs whose process
-    has died. A run is listed under the suites that it was trained for; the run named `report` of
-    each holds its report as a page. The store is DIR/mlflow.db, or what MLFLOW_TRACKING_URI names.
-    It holds absolute paths: after moving DIR, remove mlflow.db and mlartifacts first. Exit 1 if a
-    run could not be exported.
+    Writes only what has changed, exports what `resbench run` could not, and marks as ended the
+    runs whose process has died. A run is listed under the suites that it was trained for; in each,
+    the MLflow run named `report` holds the suite's report as a page. The store is DIR/mlflow.db, or
+    the one that MLFLOW_TRACKING_URI names. The store holds absolute paths: after moving DIR, remove
+    mlflow.db and mlartifacts first. Exit 1 if a run could not be exported.
     """
     from resbench.tracking.export import Exporter
 

@@ -17,9 +17,9 @@ def command(results: Path) -> int:
     """Recompute every record's errors from its predictions.
 
     Checks every digest and run key, and computes every error and loss again. This finds edited or
-    copied records and forged errors. Sizes of features and gradients are as the run
-    measured them: only training it again repeats them. Not checked: timing.jsonl, which holds only
-    the times that reports show. Exit 1 if a record does not fit.
+    copied records and forged errors. Not checked: sizes of features and gradients, which only
+    training the run again would reproduce, and timing.jsonl, which holds only the times that
+    reports show. Exit 1 if a record does not match its files.
     """
     from resbench.store.layout import RunFolder
     from resbench.store.scan import scan

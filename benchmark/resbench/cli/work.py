@@ -137,8 +137,8 @@ def check_submitted(submitted: str, runs: Sequence[PlannedRun], results: Path) -
         )
     if cluster.fingerprint(runs) != submitted:
         raise EnvironmentFault(
-            "Code, suite or data are not those that were submitted, so nothing is trained. "
-            "Submit again."
+            "The code, the suite or the data has changed since the job was submitted, so nothing "
+            "is trained. Submit again."
         )
 
 
@@ -259,8 +259,8 @@ def _say_what_is_left(summary: PlanEnd) -> None:
     """List the runs that can resume; if no epoch fitted the budget, say how long one takes."""
     if not (summary.epochs or summary.faults or summary.signal):
         epoch_s = summary.epoch_s
-        takes = "" if epoch_s is None else f"; the shortest takes about {duration(epoch_s)}"
-        say(f"The budget is too short to start and to train one epoch of any of these runs{takes}.")
+        takes = "" if epoch_s is None else f"; the shortest epoch takes about {duration(epoch_s)}"
+        say(f"The budget is too short to start any of these runs and train one epoch{takes}.")
     labels = [run.label for run in summary.left]
     more = f"; and {len(labels) - 5} more" if len(labels) > 5 else ""
     say(f"Left: {'; '.join(labels[:5])}{more}. Run the same command to resume.")

@@ -147,11 +147,11 @@ def how_to_get(name: str) -> str:
     """Say in one sentence how to get a data set that is not available."""
     archive, folder = DATA_SETS[name].archive, f"with --data {name}=FOLDER"
     if archive is None:
-        return f"Name a folder with train-*.parquet and test-*.parquet {folder}."
+        return f"Name a folder that holds train-*.parquet and test-*.parquet {folder}."
     at_home = cache.HOMELESS not in data_dir().parents
     where = data_dir() / archive.filename if at_home else "the folder that RESBENCH_DATA_DIR names"
     return (
-        f"Run `resbench data fetch {name}`, name a folder with it {folder}, or download "
+        f"Run `resbench data fetch {name}`, name its folder {folder}, or download "
         f"{archive.url} (MD5 {archive.md5}) to {where}."
     )
 

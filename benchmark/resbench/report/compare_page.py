@@ -32,7 +32,7 @@ def compare_document(found: Comparison) -> Document:
     if found.problems:
         blocks += [Paragraph("Refused, not compared:"), Items(found.problems)]
     for run in found.disagreeing:
-        made = "; ".join(run.conditions) or "one version in one environment made both"
+        made = "; ".join(run.conditions) or "both are of one version and one environment"
         blocks += [
             Heading(2, f"Same key, other numbers: {run.label}"),
             Items(run.differences),
@@ -69,9 +69,10 @@ def _cells(pairs: Sequence[CellPair]) -> Iterator[Block]:
     header = ("cell", "A", "B", "B - A\npp", "95%", "p", "p\nHolm", "p\nimages", "verdict")
     yield Table(header, list(map(_row, pairs)), "lrrrrrrrl")
     yield Paragraph(
-        "Test errors in percent, mean ± sd over seeds (how many). p: Welch's t-test over runs, by "
-        "ranks where a run diverged or is far from the others; p images: for other test images "
-        "too, at one seed McNemar's mid-p of these networks, the largest if there are several."
+        "Test errors in percent, mean ± sd (number of seeds). p: Welch's t-test over runs, or a "
+        "rank test if a run diverged or is far from the others. p images: test images also count "
+        "as drawn by chance; with one seed on a side, the largest mid-p of McNemar's test on two "
+        "networks."
     )
     if any(arm.diverged for pair in pairs for arm in (pair.a, pair.b)):
         yield Paragraph("A diverged run counts as guessing in B - A and p, and not in the means.")

@@ -23,7 +23,7 @@ def explain_document(loaded: Loaded, name: str, found: Sequence[Explanation]) ->
         Paragraph(f"{text.sentence(loaded.cited)}."),
     ]
     if found[0].setting and not found[0].runs:
-        blocks.append(Paragraph("Not run yet. What is known before:"))
+        blocks.append(Paragraph("Not run yet. What is known without a run:"))
     for explanation in found:
         blocks += _blocks(loaded, explanation)
     return Document(blocks, {"schema": SCHEMA, "suite": loaded.suite.name, "settings": list(found)})
@@ -71,7 +71,7 @@ def _words(code: Code, f: Mapping[str, Any]) -> str:
     match code:
         case "published_split":
             said = f"{f['value'].number}: {' '.join(text.notes_of(f['value']))}".rstrip(".")
-            why = "It is another quantity: no difference to it means anything."
+            why = "It is a different quantity, so a difference from it means nothing."
             return f"the published number: {said}. {why}"
         case "other_data":
             return f"{f['where']}: {reason}. Errors on other images are other errors."
@@ -109,17 +109,17 @@ def _words(code: Code, f: Mapping[str, Any]) -> str:
                 luck = f"is a median of {f['median_of']}, so that luck moves it less"
             return f"seeds: {said}. The published number {luck}."
         case "underfitted":
-            why = "even training images are wrong more often than published test images"
+            why = "even the training error is higher than the published test error"
             return f"fit: {_errors(f)}. Underfitted: {why}."
         case "memorised":
-            points = f"{f['corrupted'] - f['train']:.0f} points"
-            return f"fit: {_errors(f)}. {points} of corrupted labels were learnt by heart."
+            points = f"At least {f['corrupted'] - f['train']:.0f} % of the training labels"
+            return f"fit: {_errors(f)}. {points} are corrupted and were learnt by heart."
         case "overfitted":
             why = "what is missing is generalisation, not training"
             return f"fit: {_errors(f)}. Overfitted: {why}."
         case "still_falling":
-            said = f"the test error fell by {f['fall']:.2f} pp over the last tenth of the epochs, "
-            said += f"one at least, mean of {runs}; chance gives up to {f['limit']:.2f} pp"
+            said = f"the test error fell by {f['fall']:.2f} pp over the last tenth of the epochs "
+            said += f"(at least one; mean of {runs}); chance explains up to {f['limit']:.2f} pp"
             why = "The error still falls at the end: longer training may lower it."
             return f"learning curve: {said}. {why}"
         case "best_epoch":

@@ -253,7 +253,7 @@ def confusions(judged: JudgedTable, results: str) -> Figure | None:
         axes.set_xlabel("predicted class" if lowest else "")
         axes.set_ylabel("true class" if i % across == 1 % across else "")
     _title(
-        figure, judged, "Percent of the images of a class that are taken for another",
+        figure, judged, "Percent of a class's images that are mistaken for another class",
         seeds=of_seeds((len(cell.done) for cell in judged.cells if cell.done), "mean"),
     )  # fmt: skip
     return figure
@@ -385,7 +385,7 @@ def ends(judged: JudgedTable) -> str:
     if not found:
         return ""
     if len(found) > 6:
-        between = f"between those of {len(found)} networks, "
+        between = f"of {len(found)} networks, the lowest and the highest are "
         found = [min(found), max(found)]
     short = _short(label for _, label in ended.values())
     said = listed(f"{error:.1f} % ({short[label]})" for error, label in found)

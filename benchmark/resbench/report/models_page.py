@@ -45,10 +45,10 @@ def models_document(table: JudgedTable) -> doc.Document:
         blocks.append(_choices(family.provenance))
     blocks.append(
         doc.Paragraph(
-            "Trainable parameters; multiply-accumulates of one 32x32 image, forward, convolutions "
-            "and classifier; depth in weighted layers from image to logits. "
-            f"{SIGNS[True]} one of the counts rounds to the published size, {SIGNS[False]} none "
-            "does."
+            "Parameters are trainable ones. MACs are the multiply-accumulates of convolutions and "
+            "classifier in a forward pass of one 32x32 image. Depth counts the weighted layers "
+            f"from image to logits. {SIGNS[True]}: one of the counts rounds to the published size; "
+            f"{SIGNS[False]}: none does."
         )
     )
     data = {

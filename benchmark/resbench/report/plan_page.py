@@ -20,13 +20,13 @@ from resbench.words import count, duration
 ESTIMATED = "~"
 """Before a time that follows from sizes, not from measured speeds."""
 ESTIMATES = (
-    f"{ESTIMATED}: estimated from the size of the network and the kind of device, to a factor of "
-    "two or so; the first run of a kind measures it."
+    f"{ESTIMATED}: estimated from the network's size and the kind of device, to within a factor of "
+    "about two; the first run of each kind replaces the estimate by a measurement."
 )
 UNPROVEN = (
     "On a GPU, `--engine graph` is expected to be about four times as fast, and `--precision bf16` "
-    "to halve what a step reads and writes. Neither has run on one yet, so the default is the "
-    "eager engine in the sources' fp32."
+    "to halve what a step reads and writes. Neither has been run on a GPU yet, so the default is "
+    "the eager engine in the sources' fp32."
 )
 
 
@@ -170,7 +170,7 @@ def _overview(suites: Sequence[Expanded], groups: Sequence[Cells]) -> Iterator[B
         rows.append((expanded.loaded.suite.name, *(counts if runs else ("counted", "", "", ""))))
     yield Table(("suite", "cells", "done", "to do", "left on\none worker"), rows, "lrrrr")
     yield Paragraph(
-        "A run that several suites need is trained once. One of them in detail: "
+        "A run that several suites need is trained once. For one suite in detail: "
         "`resbench plan SUITE`."
     )
 
@@ -190,7 +190,7 @@ def _suite_blocks(
     yield Table(header, rows, "l" + "r" * (len(header) - 1))
     serves = {name for runs in cells.values() for run in runs for name, _ in run.cells}
     if shared := serves - {suite.name}:
-        yield Paragraph(f"Shared with {listed(sorted(shared))}: such a run is trained once.")
+        yield Paragraph(f"Runs shared with {listed(sorted(shared))} are trained once.")
     if powers:
         yield from _power_blocks(expanded, powers)
 
@@ -211,7 +211,7 @@ def _row(cell: str, runs: Sequence[PlannedTime]) -> tuple[str, ...]:
 
 
 def _power_blocks(expanded: Expanded, powers: Sequence[Power]) -> Iterator[Block]:
-    yield Paragraph("What the claims can decide, before anything more is trained:")
+    yield Paragraph("What these seeds can decide about each claim before anything more is trained:")
     rows = [
         (p.claim.text, _size(p, p.published_pp), str(p.seeds), _size(p, p.spread.sd_pp),
          _detects(p), answer(p))
@@ -226,16 +226,17 @@ def _power_blocks(expanded: Expanded, powers: Sequence[Power]) -> Iterator[Block
     fewest = min(power.seeds for power in powers)
     few = "; fewer than 3 seeds decide nothing" if fewest < 3 else ""
     skipped = fewest < len(expanded.seeds)
-    first = f"; looks take {listed(expanded.declared_seeds)} first" if skipped else ""
+    first = f"; seeds {listed(expanded.declared_seeds)} are judged first" if skipped else ""
     alike = any(power.claim.margin_pp is not None for power in powers)
-    shown = " (two that are alike: that shows it)" if alike else ""
+    shown = " (or that show two cells to be alike, if that is claimed)" if alike else ""
     yield Items([
-        "Detects: the smallest true difference that these seeds find with probability 0.8 at "
-        f"{ALPHA:.0%}, after Holm's correction for {family}{ours}{few}{first}.",
-        "Seeds for the published: how many of 3, 5 and 8, when claims are judged, find a "
-        f"difference as large as the published one{shown}; in a chain, in every step.",
+        "Detects: the smallest true difference that these seeds find with probability 0.8 at a "
+        f"level of {ALPHA:.0%}, after Holm's correction for {family}{ours}{few}{first}.",
+        "Seeds for the published: the fewest of 3, 5 and 8 seeds (the looks) that find "
+        f"a true difference as large as the published one{shown}; in a chain, in every step.",
         f"Sd of one run: {sources}.",
-        "In percentage points, sizes within a network as factors; of a chain, the smallest step.",
+        "Numbers are percentage points, or factors for sizes within a network; of a chain, the "
+        "published number is that of its smallest step.",
     ])  # fmt: skip
 
 

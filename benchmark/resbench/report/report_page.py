@@ -156,7 +156,7 @@ def _finding(report: Report) -> Iterator[doc.Block]:
         yield doc.Paragraph(said + _elsewhere(report))
         yield doc.Items([_setting_line(name, found) for name, found in report.by_setting.items()])
     else:
-        some = f" {count(report.recorded, 'run')} of the results folder belong to none of them."
+        some = f" The results folder has {count(report.recorded, 'run')} for other tables or none."
         yield doc.Paragraph(
             f"No run of these tables is recorded yet.{some if report.recorded else ''}"
         )
@@ -169,7 +169,7 @@ def _elsewhere(report: Report) -> str:
     if any(table.setting.published for table in report.with_runs):
         return ""
     n = len(_errors(report))
-    nothing = f": nothing here confirms or refutes any of {count(n, 'published error')}"
+    nothing = f": nothing here confirms or refutes any of the {count(n, 'published error')}"
     return (
         f" No run is at the published setting{nothing if n else ''}, and a verdict on a claim "
         "holds for its setting only."
@@ -211,7 +211,7 @@ def _sources(report: Report) -> doc.Paragraph:
     linked: list[doc.Part] = []
     for title, link in cited.items():
         linked += [", " if linked else "Tables of ", doc.Link(title, link) if link else title]
-    return doc.Paragraph([*linked, ". Every number is computed from the records of runs."])
+    return doc.Paragraph([*linked, ". Every measured number is computed from the records of runs."])
 
 
 def _suites_table(report: Report, *, links: bool) -> doc.Table:
@@ -260,7 +260,8 @@ def _how_far(
     if ranges := [f"{errors} in {name}" for name, errors in known.items() if errors]:
         yield doc.Paragraph(
             f"Test errors of these networks are {listed(ranges)}; the published ones are of "
-            "fully trained networks. The order here may only show which network learns faster."
+            "fully trained networks. The order here may show no more than which network learns "
+            "faster."
         )
 
 
@@ -268,9 +269,10 @@ def _masks(figures: Figures) -> Iterator[doc.Block]:
     for figure in figures.get(MASKS, ()):
         yield doc.Paragraph(
             "Trunk, soft mask and output of every stage for test images, averaged over channels. "
-            "Every column has a scale of its own, with its ends below it, so a mask that hardly "
-            "varies looks as strong as one that does. Drawn by `resbench masks` from the final "
-            "weights, which are not kept here; each block names its run."
+            "The ends of each column's colour scale are below it. Trunk and output of a stage "
+            "share a scale; a mask has its own, so a mask that hardly varies looks as strong as "
+            "one that varies much. Drawn by `resbench masks` from the final weights, which are not "
+            "kept here; each block names its run."
         )
         yield figure
 
@@ -280,8 +282,9 @@ def _method(report: Report, path: str) -> doc.Paragraph:
     return doc.Paragraph((
         f"{count(asked, 'claim')} in all; those without runs are in the tables of the suites. "
         "A claim is judged at 3, 5 and 8 seeds; p is adjusted for these looks and for the number "
-        "of a suite's claims, those of its sources and our own apart. The last epoch counts, "
-        "never the best on the test set. What each verdict means and how often it is wrong: ",
+        "of claims in the suite, counting its sources' claims and ours separately. Errors are "
+        "those of the last epoch, never of the best epoch on the test set. What each verdict means "
+        "and how often it is wrong: ",
         doc.Link("docs/statistics.md", path) if path else "docs/statistics.md", ".",
     ))  # fmt: skip
 
@@ -309,17 +312,17 @@ def _published(report: Report) -> Iterator[doc.Block]:
         open_ = [kinds for kinds, kind in zip(errors, own, strict=True) if not kind]
         elsewhere = sum(ELSEWHERE in kinds for kinds in open_)
         yield doc.Paragraph(
-            f"Of {len(errors)} published errors {len(errors) - len(open_)} have runs at the "
+            f"Of {len(errors)} published errors, {len(errors) - len(open_)} have runs at the "
             f"published setting{f' ({verdicts})' if verdicts else ''}, {elsewhere} only in another "
-            f"setting, {len(open_) - elsewhere} none. The published setting is the source's own: "
+            f"setting and {len(open_) - elsewhere} nowhere. The published setting is the source's: "
             "its data set, network, schedule and batch size."
         )
     counted = [v.verdict for tables in report.by_suite.values() for v in tables[0].values]
     same, other = counted.count("equal"), counted.count("differs")
     if same + other:
         yield doc.Paragraph(
-            f"{same} of {same + other} published sizes, layers and depths are those of the "
-            "networks as built, after rounding."
+            f"{same} of {same + other} published sizes, layers and depths agree with the networks "
+            "as built, after rounding."
         )
 
 
@@ -357,9 +360,9 @@ def _mislabelled(report: Report) -> Iterator[doc.Block]:
                 rows.append((f"{suite}: {table.label_of(value)}", value.number, *said))
     if rows:
         yield doc.Paragraph(
-            "The authors' code, logs and notebooks show that these numbers are another kind of "
-            "error than their table says. Measured errors are compared with what a number is, "
-            "never a test error with a training error."
+            "The authors' code, logs and notebooks show that the tables of these numbers name the "
+            "wrong kind of error, or none. Measured errors are compared with what a number really "
+            "is, never a test error with a training error."
         )
         yield doc.Table(("value", "number", "published as", "is", "note"), rows, "lrlll")
 
@@ -389,8 +392,8 @@ def _again(report: Report, suites: Sequence[str]) -> Iterator[doc.Block]:
     commands = dict.fromkeys(table.command for table in report.with_runs)
     if commands:
         yield doc.Paragraph(
-            "Each command trains what the results folder lacks and skips what is recorded; the "
-            "last ones recompute every record, and this report."
+            "Each `run` trains what the results folder lacks and skips what is recorded; the last "
+            "two commands recompute every record and this report."
         )
         # the folder is the last of a command's words
         _, option, folder = next(iter(commands)).partition(" --results ")
@@ -426,8 +429,8 @@ def _suite(
         yield doc.Paragraph(f"{count(n, 'unfinished run')}: `resbench status` lists them.")
     if n := report.outdated.get(suite):
         yield doc.Paragraph(
-            f"{count(n, 'finished run')} of this suite in none of its tables: its file, protocol "
-            "or tier has changed since, or what resbench computes."
+            f"{count(n, 'finished run')} of this suite in none of its tables: since then the "
+            "suite, its protocol or a tier has changed, or what resbench computes."
         )
     for table in tables:
         results = report.results if runs else ""

@@ -101,7 +101,7 @@ def draw(found: Report, *, claims: bool = True) -> dict[tuple[str, str], tuple[F
             "curves": ("Errors over epochs and the time of a run", figures.learning_curves),
             "noise": ("Test error over label noise", figures.noise),
             "signals": ("Sizes within the networks", figures.signals),
-            "confusions": ("For which class each class is taken", figures.confusions),
+            "confusions": ("Which class each class is mistaken for", figures.confusions),
         }
         drawn[table.suite, setting.id] = tuple(
             Figure(
@@ -114,7 +114,7 @@ def draw(found: Report, *, claims: bool = True) -> dict[tuple[str, str], tuple[F
             and (figure := make(table, found.results)) is not None
         )
     if claims and (figure := figures.claims(found.by_setting)) is not None:
-        alt = "Effects of the claims about errors, published and measured, from the table of claims"
+        alt = "Published and measured effects of the claims about errors, as in the table of claims"
         drawn[ALL] = (Figure("figures/claims.svg", alt, figures.svg(figure)),)
     shown = found.headline
     if shown is not None and (figure := figures.published_and_measured(shown)) is not None:

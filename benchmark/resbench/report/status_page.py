@@ -27,11 +27,11 @@ def status_document(status: FolderStatus) -> Document:
     jobs, stopped = map(_job_line, status.jobs), map(stopped_line, status.unfinished)
     strays = (
         f"{count(len(status.orphans), 'finished run')} in no cell of these suites: a suite was "
-        "edited, or they are of another suite or version, or of --set. They were run for:"
+        "edited, or another suite, another version or --set made them. They were trained for:"
     )
-    refused = f"{count(len(status.problems), 'folder')} refused, counted nowhere:"
-    blocks += items_below("Slurm jobs, each a worker that takes what is free:", list(jobs))
-    blocks += items_below("Unfinished; the command that started a run resumes it:", list(stopped))
+    refused = f"{count(len(status.problems), 'folder')} refused and not counted:"
+    blocks += items_below("Slurm jobs; each is a worker that takes the next free run:", list(jobs))
+    blocks += items_below("Unfinished runs; repeat their commands to resume them:", list(stopped))
     blocks += items_below(strays, status.orphans)
     blocks += items_below(refused, status.problems)
     return Document(blocks, status)

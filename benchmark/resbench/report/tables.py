@@ -20,12 +20,13 @@ from resbench.suite.schema import ERROR_METRICS, SIGNAL_METRICS, Metric
 from resbench.words import count
 
 EFFECTS = (
-    "Effects are in percentage points (sizes within a network: factors, ×); positive, or above ×1, "
-    "means as claimed. For a chain of networks, the numbers are those of one step, the one that "
-    "decides or the weakest; for a growing gap, the rise of a fitted line from the first level to "
-    "the last. Published evidence: the published difference over the sd of the difference of two "
-    "single runs, as measured at the published setting, else the usual one. With no failure in 3, "
-    "5 or 8 seeds, up to 63, 45 or 31 % of runs may still fail."
+    "Effects are in percentage points, or factors (×) for sizes within a network; positive, or "
+    "above ×1, means as claimed. For a chain of networks, the numbers are those of one step: the "
+    "one that decides, else the weakest. For a growing gap, the effect is the rise of a fitted "
+    "line from the first level to the last. Published evidence is the published difference divided "
+    "by the sd of a difference between two single runs, measured at the published setting or else "
+    "a usual value. With no failure in 3, 5 or 8 seeds, up to 63, 45 or 31 % of runs may still "
+    "fail."
 )
 
 
@@ -213,12 +214,12 @@ def _legend(table: JudgedTable) -> Iterator[doc.Block]:
         when = ", last epoch" if any(value.is_error for value in table.values) else ""
         legend.insert(0, f"Measured: {text.of_seeds(numbers)}{many}{when}")
     if any(0 < value.look < len(value.values) for value in table.values):
-        legend.append("a judged difference is of the first 3, 5 or 8 seeds alone")
+        legend.append("a judged difference uses the first 3, 5 or 8 seeds only")
     if legend:
         yield doc.Paragraph(f"{' · '.join(legend)}.")
     compared = [v.reasons for v in table.values if v.verdict == "not_comparable"]
     if reasons := dict.fromkeys("; ".join(found) for found in compared):
-        yield doc.Paragraph(f"Not comparable here: {' | '.join(reasons)}.")
+        yield doc.Paragraph(f"Why not comparable: {' | '.join(reasons)}.")
 
 
 def _claims(table: JudgedTable, runs: str) -> Iterator[doc.Block]:
@@ -331,5 +332,5 @@ def _classes_fold(table: JudgedTable, results: str) -> Iterator[doc.Block]:
         rows.append([label, *(doc.Number(f"{e:.1f}", e) for e in classes.errors), worst])
     names = next(iter(found.values())).names
     header, align = ("cell", *names, "most often mistaken"), "l" + "r" * len(names) + "l"
-    said = "Percent of the test images of a class, mean over seeds, from predictions."
+    said = "Percent of a class's test images that are misclassified, mean over seeds."
     yield doc.Fold("Test error by class", [doc.Paragraph(said), doc.Table(header, rows, align)])

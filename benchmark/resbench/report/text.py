@@ -35,7 +35,7 @@ UNDECIDED: tuple[ClaimKind, ...] = ("leans_for", "leans_against", "undecided")
 VALUES: dict[ValueKind, tuple[str, str]] = {
     "replicated": (
         "✓",
-        "replicated: shown to lie within 1 point of the measured error; it may still differ",
+        "replicated: the two errors are shown to be within 1 point of each other, not to be equal",
     ),
     "better": ("↓", "better: the measured error is lower, by more than chance explains"),
     "worse": ("↑", "worse: the measured error is higher, by more than chance explains"),
@@ -80,8 +80,8 @@ def claim_sentence(claim: JudgedClaim) -> str:
         f"published {published}" if published else "",
         f"{count(claim.look or claim.n, 'seed')} per arm",
         "" if pairs is None else f"{pairs:.0%} of pairs of runs in the claimed order",
-        f"{_is(p)} ({adjusted} for all looks and claims)" if p else "",
-        f"{_is(images)} if test images, too, count as drawn by chance" if images else "",
+        f"{_is(p)} ({adjusted} adjusted for looks and claims)" if p else "",
+        f"{_is(images)} if test images also count as drawn by chance" if images else "",
     )
     return f"{verdict}: {'; '.join([', '.join(filter(None, numbers)), *_cautions(claim)])}."
 
@@ -115,8 +115,8 @@ def _cautions(claim: JudgedClaim) -> Iterator[str]:
         yield f"the runs of {listed(claim.uneven)} spread too far for a t-test: {decides}"
     if claim.hidden_pp:
         yield (
-            "a seed ended far off in a similar cell; such seeds, unseen here, may explain "
-            f"{_size(claim, claim.hidden_pp)} of the effect"
+            "in a similar cell one seed's error was far from the others'; such seeds, not drawn "
+            f"here, may explain {_size(claim, claim.hidden_pp)} of the effect"
         )
     if claim.not_learnt:
         cells = listed(claim.not_learnt)
@@ -162,7 +162,7 @@ def value_sentence(value: JudgedValue) -> str:
         case "shown":
             return "The source publishes no number here."
     if value.diverged:
-        return f"Undecided: {lost}; the others are not the whole outcome."
+        return f"Undecided: {lost}; the other runs do not show the whole outcome."
     if not value.look or value.interval is None:
         return "Undecided: not all of the first 3 seeds have run."
     return _comparison(value, value.interval)
@@ -172,13 +172,13 @@ def _comparison(value: JudgedValue, interval: tuple[float, float]) -> str:
     """Return what enough runs show about a published error."""
     runs = value.published.median_of if value.published else None
     certain = (
-        f"is the median of {runs} runs" if runs else "counts as one run, as no source states more"
+        f"is the median of {runs} runs" if runs else "counts as one run: no source states more"
     )
     within = f", within {MARGIN_PP:g} pp" if value.verdict == "replicated" else ""
     said = (
         f"{sentence(value.verdict)}{within} at {value.look} seeds: measured minus published is "
-        f"{signed(value.difference)} pp, {more_runs(runs)} would lie between {interval[0]:.2f} and "
-        f"{interval[1]:.2f}. The published number {certain}."
+        f"{signed(value.difference)} pp. With 95 % probability {more_runs(runs)} would lie between "
+        f"{interval[0]:.2f} and {interval[1]:.2f}. The published number {certain}."
     )
     if value.verdict == "replicated" and value.p_differs is not None and value.p_differs <= ALPHA:
         way = "higher" if (value.difference or 0) > 0 else "lower"
@@ -208,8 +208,8 @@ def notes_of(value: JudgedValue) -> list[str]:
     claimed, really = published.claims, published.really or published.claims
     label = METRICS[value.metric].label
     if really and really != claimed:
-        said = f"as {SPLITS[claimed]}" if claimed else "without its split"
-        notes.append(f"Published {said}; it is: {SPLITS[really]}. Measured: {label}.")
+        said = f"as {SPLITS[claimed]}" if claimed else "without naming a split"
+        notes.append(f"Published {said}; really: {SPLITS[really]}. Measured: {label}.")
     elif really and really != "test":
         notes.append(f"Published: {SPLITS[really]}. Measured: {label}.")
     notes += [f"Median of {published.median_of} runs."] if published.median_of else []

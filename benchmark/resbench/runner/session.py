@@ -239,7 +239,7 @@ class Session:
         if status is Status.INTERRUPTED and not (asked or unsound):
             status, text = Status.FAILED, f"its worker was stopped from outside; {text}"
         if status is Status.OOM and packed > 1:
-            text = f"{run.label}: not enough memory for {packed} runs at once; tried with fewer"
+            text = f"{run.label}: not enough memory for {packed} runs at once; trying fewer"
             self.progress.event(run, Warned(run.key, text))
             self.progress.put_back(run)
             self.queue.put_back(run, at_most=packed // 2)

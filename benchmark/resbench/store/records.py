@@ -303,7 +303,7 @@ def _check_spec(run: RunFolder, path: Path, key: str, spec: dict[str, Any], nume
     if not key.startswith(run.key):
         raise EnvironmentFault(
             f"{path}: refused, it belongs to run {key[:16]}, not to this folder: was it copied? "
-            f"Remove {run.path}, or rename it where {key[:16]} is missing."
+            f"Remove {run.path}, or rename it to {key[:16]} if there is no such folder."
         )
 
 
@@ -318,8 +318,8 @@ def _check_files(run: RunFolder, record: RunRecord) -> None:
             continue
         if _sha256(data.replace(b"\r\n", b"\n")) == recorded:
             raise EnvironmentFault(
-                f"{run.record}: refused, {path.name} next to it has other line ends (CRLF) than "
-                "were recorded, as git writes them with core.autocrlf. Nothing else differs. Clone "
+                f"{run.record}: refused, {path.name} next to it has CRLF line endings, which were "
+                "not recorded; git writes them with core.autocrlf. Nothing else differs. Clone "
                 "again with `git clone -c core.autocrlf=false`, or copy the file as it was written."
             )
         raise ValueError(f"{path.name} next to it is not the file that was recorded")

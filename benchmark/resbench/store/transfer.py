@@ -1,8 +1,8 @@
 """Finished runs on their way between machines: one plain tar, checked whole before it is unpacked.
 
 A pack comes from elsewhere and counts as hostile: names, types, sizes and digests of its files are
-checked first, then every run as the scan of a results folder checks it. One at a URL (S3, HTTP, SSH
-and what else fsspec reaches) is copied from or to a local file, so that the same checks hold.
+checked first, then every run as the scan of a results folder checks it. A pack at a URL (S3, HTTP,
+SSH and whatever fsspec reaches) is copied to or from a local file, so that the same checks hold.
 """
 
 from __future__ import annotations
@@ -250,8 +250,8 @@ def _admit(staged: RunFolder, here: RunFolder) -> bool:
             where = (ours.environment, theirs.environment)
             a, b = (f"{x.device_name}, torch {x.torch}" for x in where)
             raise Refused(
-                f"is here with other numbers: {'; '.join(found)} (here trained on {a}, there on "
-                f"{b}). The one here stays; remove it first to take the other"
+                f"this folder has it with other numbers: {'; '.join(found)} (trained on {a} here, "
+                f"on {b} in the pack). The run here stays; remove it first to take the packed one"
             )
     return False
 

@@ -131,4 +131,4 @@ def _claims(matrix: Matrix, claims: Any) -> Iterator[Found]:
                 yield ("claims", i, "claim"), str(error)
                 continue
             if (operator == "~") != (claim.get("margin_pp") is not None):
-                yield ("claims", i, "claim"), "'~' needs a margin_pp, and nothing else takes one."
+                yield ("claims", i, "claim"), "a claim needs 'margin_pp' exactly if it uses '~'."

@@ -340,7 +340,7 @@ def _checked(leaves: Mapping[Path_, Leaf], loaded: Loaded, context: Context, see
         )
     for (part, name), of in _FOUND.items():
         if (given := leaves.get((part, name))) is not None:
-            text = f"'{name}' in '{part}' is that of {of}. Delete it."
+            text = f"'{name}' in '{part}' is always taken from {of}. Delete it."
             raise DocumentError([Problem(given.position, text)])
     value = {
         "tier": context.tier,

@@ -109,7 +109,7 @@ def load_suites(names: Iterable[str]) -> list[Loaded]:
         other = loaded.setdefault(suite.suite.name, suite)
         if other is not suite:
             raise UsageError(
-                f"{path}: its name '{suite.suite.name}' is that of {other.document.path} too. "
+                f"{path}: has the same name, '{suite.suite.name}', as {other.document.path}. "
                 "Give one of the two suites another name."
             )
     return list(loaded.values())

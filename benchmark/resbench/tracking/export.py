@@ -88,8 +88,8 @@ class CellRun:
         lines = [f"**{self.cell}** of `{self.suite}`, seed {facts.seed}: {facts.status}."]
         where = (facts.tags[f"resbench.{name}"] for name in ("tier", "data", "set"))
         lines.append(
-            f"Run at: {', '.join(filter(None, where))}. Whether that may be compared with what is "
-            "published, the run `report` of this experiment says."
+            f"Setting: {', '.join(filter(None, where))}. The run `report` of this experiment says "
+            "whether that can be compared with the published values."
         )
         for metric, value in self.errors.items():
             lines.append(f"{metric}: published {value:g} % ({self.published.cites})")

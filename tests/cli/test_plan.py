@@ -49,7 +49,7 @@ def test_on_a_gpu_one_line_says_what_is_expected_and_unproven(
         page = " ".join(invoke(capsys, *arguments, "--devices", devices).out.split())
         assert "1 worker on NVIDIA H100" in page
         assert "`--engine graph` is expected to be about four times as fast" in page
-        assert "Neither has run on one yet, so the default is the eager engine" in page
+        assert "Neither has been run on a GPU yet, so the default is the eager engine" in page
         assert "fp32 · eager engine" in page
 
 

@@ -53,15 +53,19 @@ def test_what_a_speed_depends_on_is_measured_and_all_else_is_expected() -> None:
     assert throughput.is_measured(same, CPU)
     assert throughput.seconds(same, CPU) == throughput.seconds(SPEC, CPU)
     assert not throughput.is_measured(SPEC, GPU)
-    for changes in (
-        {"model__width": 0.25},
-        {"training__batch_size": 8},
-        {"data__image_px": 16},
-        {"data__train_images": 80},  # of these depends how much of the time testing takes
-        {"data__test_images": 10},
-    ):
+    for changes in ({"model__width": 0.25}, {"training__batch_size": 8}, {"data__image_px": 16}):
         assert not throughput.is_measured(spec_of(**changes), CPU)
         assert throughput.seconds(spec_of(**changes), CPU) > 0
+
+
+def test_a_run_on_few_images_does_not_make_its_share_of_testing_that_of_a_full_one() -> None:
+    throughput = Throughput()
+    trial, full = spec_of(data__train_images=32), spec_of(data__train_images=320)
+    throughput.learn(trial, CPU, Speed(32.0, 0.5), 2)
+    assert throughput.is_measured(full, CPU)
+    assert throughput.speed(trial, CPU).eval_share == pytest.approx(0.5)
+    assert throughput.speed(full, CPU).eval_share == pytest.approx(0.05)
+    assert throughput.epoch_seconds(full, CPU) == pytest.approx(320 / 32 * 1.05)
 
 
 def test_the_newest_record_of_a_device_wins(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def test_a_run_stands_next_to_the_published_value_of_its_cell(
     [note] = tables.tags("mlflow.note.content")
     assert "published 5.52 %" in note
     assert f"**{CELL}** of `{SUITE}`, seed 0" in note
-    assert "Run at: paper, jpeg75." in note
+    assert "Setting: paper, jpeg75." in note
     assert tables.query("SELECT name FROM datasets") == [("jpeg75",)]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -52,6 +52,7 @@ class Throughput:
     """Speeds by kind of run; a newer one replaces an older one."""
 
     measured: dict[str, Speed] = field(default_factory=dict)
+    """With the evaluation time of one image tested for each one trained on."""
     corrections: dict[tuple[str, str], list[float]] = field(default_factory=dict)
     """(device, engine) -> measured over expected speeds, which correct further expectations."""
 
@@ -76,7 +77,9 @@ class Throughput:
         """Note the speed of ``steps``; less than an epoch of them are mostly the run's start."""
         if steps < resolve(spec).per_epoch:
             return
-        self.measured[kind_of(spec, device)] = speed
+        self.measured[kind_of(spec, device)] = replace(
+            speed, eval_share=speed.eval_share / _tests(spec)
+        )
         if _size(spec):
             ratio = speed.images_per_s / expected(spec, device).images_per_s
             self.corrections.setdefault((device.kind, spec.engine), []).append(ratio)
@@ -95,7 +98,7 @@ class Throughput:
     def speed(self, spec: RunSpec, device: Device) -> Speed:
         """Return the measured speed, or else the expected one."""
         if known := self.measured.get(kind_of(spec, device)):
-            return known
+            return replace(known, eval_share=known.eval_share * _tests(spec))
         guess = expected(spec, device)
         ratios = self.corrections.get((device.kind, spec.engine), [1.0])
         return Speed(guess.images_per_s * statistics.median(ratios), guess.eval_share)
@@ -113,11 +116,10 @@ class Throughput:
 
 
 def kind_of(spec: RunSpec, device: Device) -> str:
-    """Return what a speed, and the share of tests in the time, depend on."""
+    """Return what a speed depends on: device, engine, precision, network, image size and batch."""
     model = msgspec.json.encode(spec.model).decode()
     where = f"{device.kind} {spec.engine} {spec.precision}"
-    images = f"{spec.data.train_size} {spec.data.test_size} {spec.training.val_in_train}"
-    return f"{where} {model} {_px(spec)} {spec.training.batch_size} {images}"
+    return f"{where} {model} {_px(spec)} {spec.training.batch_size}"
 
 
 def expected(spec: RunSpec, device: Device) -> Speed:
@@ -132,8 +134,12 @@ def expected(spec: RunSpec, device: Device) -> Speed:
         image_s = macs / GPU_MACS_PER_S + layers_s
     else:
         image_s = macs / CPU_MACS_PER_S + depth * CPU_LAYER_S * (px / 16) ** 2
-    tested = spec.data.test_size + spec.training.val_in_train
-    return Speed(1 / image_s, tested / 3 / spec.data.train_size)
+    return Speed(1 / image_s, _tests(spec) / 3)
+
+
+def _tests(spec: RunSpec) -> float:
+    """Return how many images an epoch tests for each one that it trains on."""
+    return (spec.data.test_size + spec.training.val_in_train) / spec.data.train_size
 
 
 def _spec_of(record: RunRecord) -> RunSpec | None:

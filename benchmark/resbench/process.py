@@ -97,7 +97,7 @@ def need_temporary_files(folder: Path) -> None:
 
 
 def unwind_on_signals() -> None:
-    """End by an exception where this process is told to end: what it made and started goes too."""
+    """Turn SIGTERM and SIGHUP into an exception, so that files and children are cleaned up."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda received, _: sys.exit(128 + received))
 

@@ -65,7 +65,7 @@ def test_a_network_that_fits_too_little_or_too_much_is_named_with_what_that_can_
     if code:
         assert found[code].points == pytest.approx(points)
     if code == "memorised":
-        said = "At least 18 % of the training labels are corrupted and were learnt by heart"
+        said = "At least 18 % of the training labels are corrupted and were memorised"
         assert said in finding_sentence(found[code])
 
 

@@ -126,7 +126,7 @@ def test_weights_that_were_not_kept_are_missed_before_any_data_set_is(
     run = completed(tmp_path, 1)
     done = invoke(capsys, "masks", run.key, "--results", tmp_path)
     assert (done.code, done.err.count("\n")) == (3, 1)
-    assert "trained without --keep-weights" in done.err
+    assert "trained without --keep-weights: train it" in done.err
 
 
 def test_another_data_set_of_the_same_name_is_refused(

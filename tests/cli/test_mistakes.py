@@ -66,6 +66,7 @@ def check(outcome: Outcome, code: int, *texts: str) -> None:
         ("run mini.yaml --set training.optim.lr=1 --set training.optim.lr=2",
          ["--set training.optim.lr: is given twice. Leave one out."]),
         ("run smoke --set data.first=99999", ["data.first (command line): digits has 1,438"]),
+        ("plan table5_architecture --cell none", ["--cell none: unknown cell."]),
         ("run mini.yaml --set lr", ["--set lr: must be KEY=VALUE"]),
         ("run mini.yaml --set training.lr=1", ["--set training.lr: unknown setting."]),
         ("run smoke --set data.train_images=1271", ["digits does not have 1,271 such images."]),

@@ -81,6 +81,7 @@ IMAGES = "50,001 is more than the 50,000 training images."
          ":29:43: unknown axis: 'maks'. Did you mean 'mask'?"),
         ({BEATS: "error(encoder-decoder) ~ error(local)"},
          "a claim needs 'margin_pp' exactly if it uses '~'"),
+        ({STATED: 'published_pp: "٠.٣٧"'}, "'published_pp' in 'claims[0]': must be a number like"),
         ({STATED: "margin_pp: 0.5"}, "a claim needs 'margin_pp' exactly if it uses"),
         ({STATED: "published_pp: about 1"}, "'published_pp' in 'claims[0]'"),
         ({STATED: 'published_pp: "nan"'}, "'published_pp' in 'claims[0]'"),

@@ -314,9 +314,7 @@ def test_hostile_labels_are_drawn_as_text(tmp_path: Path) -> None:
     ElementTree.fromstring(figures.svg(figure))
 
 
-def test_labels_in_a_script_that_the_font_lacks_are_drawn_without_warnings(
-    results: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_labels_in_a_script_that_the_font_lacks_are_drawn_without_warnings(results: Path) -> None:
     table = replace(judged(results, "table3_mask"), title="注意力")
     figure = figures.published_and_measured(table)
     assert figure is not None

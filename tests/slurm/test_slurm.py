@@ -229,7 +229,7 @@ def test_a_job_that_starts_after_the_suite_was_changed_trains_nothing(folder: Pa
     write_suite(folder, suite_of(total=EPOCHS + 1))
     asked("scontrol", "update", "node=ALL", "state=resume")
     all_ended()
-    assert "has changed since the job was submitted" in logs(folder)
+    assert "The code, the suite or the data has changed since the job was submitted" in logs(folder)
     assert run_folders(folder / "results") == []
 
 

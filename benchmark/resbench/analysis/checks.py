@@ -58,9 +58,10 @@ def _check_claims(expanded: Expanded) -> None:
         for cell in (cell for cell in map(expanded.cell, parsed.cells) if cell.spec is None):
             text = f"the claim is about cell '{cell.id}', which is not run: {cell.skip}"
             problems.append(Problem(said, text))
-        cells = (expanded.cell(name).spec for name in parsed.cells)
-        watched = [spec is None or spec.training.val_in_train for spec in cells]
-        if claim.metric == "val_in_train_err" and not all(watched):
+        specs = (expanded.cell(name).spec for name in parsed.cells)
+        if claim.metric == "val_in_train_err" and not all(
+            spec is None or spec.training.val_in_train for spec in specs
+        ):
             text = "no run measures val_in_train_err. Set training.val_in_train above 0."
             problems.append(Problem(at(("claims", i, "metric")), text))
         if (unlike := _unlike(expanded, claim, parsed)) is not None:

@@ -80,7 +80,7 @@ def plan_request(
     for suite in expanded:
         check_fit(suite.cells)
     runs = plan(expanded, sources)
-    if cells and runs:
+    if cells:
         runs = _of_cells(runs, cells)
         named = {suite for run in runs for suite, _ in run.cells}
         expanded = [suite for suite in expanded if suite.loaded.suite.name in named]

@@ -113,7 +113,7 @@ def _words(code: Code, f: Mapping[str, Any]) -> str:
             return f"fit: {_errors(f)}. Underfitted: {why}."
         case "memorised":
             points = f"At least {f['corrupted'] - f['train']:.0f} % of the training labels"
-            return f"fit: {_errors(f)}. {points} are corrupted and were learnt by heart."
+            return f"fit: {_errors(f)}. {points} are corrupted and were memorised."
         case "overfitted":
             why = "what is missing is generalisation, not training"
             return f"fit: {_errors(f)}. Overfitted: {why}."

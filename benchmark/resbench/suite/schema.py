@@ -162,6 +162,11 @@ class Claim(Frozen):
     ours: bool = False
     """No source makes this claim; it is counted separately."""
 
+    def __post_init__(self) -> None:
+        # \d takes digits of every script; a pattern without it would be another schema of answers
+        if self.published_pp is not None and not self.published_pp.isascii():
+            raise ValueError('must be a number like "0.37"', "published_pp")
+
 
 class Suite(Frozen, kw_only=True):
     """One file, one table."""

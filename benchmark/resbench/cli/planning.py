@@ -81,18 +81,21 @@ def plan_request(
         check_fit(suite.cells)
     runs = plan(expanded, sources)
     if cells:
-        runs = _of_cells(runs, cells)
+        counted = [] if runs else [cell.id for suite in expanded for cell in suite.cells]
+        runs = _of_cells(runs, cells, counted)
         named = {suite for run in runs for suite, _ in run.cells}
-        expanded = [suite for suite in expanded if suite.loaded.suite.name in named]
+        expanded = [suite for suite in expanded if counted or suite.loaded.suite.name in named]
     return expanded, runs, chosen
 
 
-def _of_cells(runs: Sequence[PlannedRun], wanted: Sequence[str]) -> list[PlannedRun]:
+def _of_cells(
+    runs: Sequence[PlannedRun], wanted: Sequence[str], counted: Sequence[str]
+) -> list[PlannedRun]:
     """Return the runs of some cells; a level, like ``arl``, names all its cells."""
     named = {run.key: {n for _, c in run.cells for n in (c, *c.split("/"))} for run in runs}
+    known = dict.fromkeys([*(cell for run in runs for _, cell in run.cells), *counted])
     for cell in wanted:
-        if not any(cell in names for names in named.values()):
-            known = dict.fromkeys(cell for run in runs for _, cell in run.cells)
+        if not any(cell in (name, *name.split("/")) for name in known):
             raise UsageError(f"--cell {cell}: unknown cell.{did_you_mean(cell, known)}")
     return [run for run in runs if not named[run.key].isdisjoint(wanted)]
 

@@ -131,7 +131,7 @@ def _value(table: JudgedTable, value: JudgedValue) -> Row:
         "prediction_interval_95_high": _rounded(high),
         "p_within": value.p_within,
         "p_differs": value.p_differs,
-        "verdict": "diverged" if value.verdict == "not_run" and value.diverged else value.verdict,
+        "verdict": value.outcome,
     }
 
 

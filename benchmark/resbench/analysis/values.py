@@ -78,6 +78,11 @@ class JudgedValue:
             return None
 
     @property
+    def outcome(self) -> ValueKind | Literal["diverged"]:
+        """The verdict; ``diverged`` where every run that was to give the value did."""
+        return "diverged" if self.verdict == "not_run" and self.diverged else self.verdict
+
+    @property
     def is_error(self) -> bool:
         """Whether it is an error rate, in percent."""
         return self.metric in ERROR_METRICS

@@ -209,8 +209,9 @@ def _sources(report: Report) -> doc.Paragraph:
     """Return what is replicated, each document with its link where it has one."""
     cited = {source.title: source.link for table in report.tables for source in table.sources}
     linked: list[doc.Part] = []
-    for title, link in cited.items():
-        linked += [", " if linked else "Tables of ", doc.Link(title, link) if link else title]
+    for i, (title, link) in enumerate(cited.items()):
+        before = "Tables of " if not i else " and " if i == len(cited) - 1 else ", "
+        linked += [before, doc.Link(title, link) if link else title]
     return doc.Paragraph([*linked, ". Every measured number is computed from the records of runs."])
 
 
@@ -338,13 +339,13 @@ def _errors(report: Report) -> list[list[str]]:
 
 def _outcome(table: JudgedTable, value: JudgedValue) -> str:
     """Return what became of a published error in this setting; nothing without a run."""
-    if value.verdict in JUDGED:
-        return value.verdict
-    if value.verdict == "not_run" and not value.diverged:
+    if value.outcome in JUDGED:
+        return value.outcome
+    if value.outcome == "not_run":
         return ""
     if not table.setting.published:
         return ELSEWHERE
-    return "diverged" if value.verdict == "not_run" else "not comparable"
+    return "diverged" if value.outcome == "diverged" else "not comparable"
 
 
 def _mislabelled(report: Report) -> Iterator[doc.Block]:

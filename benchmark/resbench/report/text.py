@@ -147,11 +147,13 @@ def _size(claim: JudgedClaim, effect: float) -> str:
 def value_sentence(value: JudgedValue) -> str:
     """Return the verdict on a value in one sentence."""
     lost = f"{value.diverged} of {count(value.diverged + len(value.values), 'run')} diverged"
-    match value.verdict:
+    match value.outcome:
         case "skipped":
             return f"Not trained: {value.reasons[0]}."
         case "not_run":
-            return f"No result: {lost}." if value.diverged else "Not run."
+            return "Not run."
+        case "diverged":
+            return f"No result: {lost}."
         case "not_comparable":
             return f"Not comparable: {'; '.join(value.reasons)}."
         case "equal" | "differs":

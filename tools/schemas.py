@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from resbench.models import FAMILIES
 from resbench.suite.expand import PARTS
 from resbench.suite.load import suite_folder
 from resbench.suite.schema import Protocol, Sources, Suite, Tier
@@ -37,7 +38,8 @@ def schema(model: type[msgspec.Struct]) -> dict[str, Any]:
     parts = {part: _any_of(run["properties"][part]) for part in PARTS}
     mapping = {"type": "object", "additionalProperties": False, "properties": parts}
     paths = sorted(p for p in setting_paths() if p.split(".")[0] in PARTS and p != "data.id")
-    set_ = {"type": "object", "propertyNames": {"enum": paths}}
+    names = [{"enum": paths}, {"pattern": r"^model\.[A-Za-z_]\w*$"}]  # options of a user's family
+    set_ = {"type": "object", "propertyNames": {"anyOf": names}}
 
     properties = result["properties"]
     if model is Suite:
@@ -72,8 +74,9 @@ def _partial(definition: dict[str, Any]) -> dict[str, Any]:
 
 
 def _any_of(field: dict[str, Any]) -> dict[str, Any]:
-    """A part of a tagged union may come without its tag."""
-    return {"anyOf": field["anyOf"]} if "discriminator" in field else field
+    """A part of a tagged union may come without its tag, or have that of a user's networks.py."""
+    own = {"required": ["family"], "properties": {"family": {"not": {"enum": [*FAMILIES]}}}}
+    return {"anyOf": [*field["anyOf"], own]} if "discriminator" in field else field
 
 
 if __name__ == "__main__":

@@ -33,6 +33,8 @@ def test_a_new_paper_validates_runs_at_tier_tiny_and_is_reported(
         schema = first.removeprefix("# yaml-language-server: $schema=")
         assert ((folder / name).parent / schema).is_file(), first
     validate, run = re.findall(r"`resbench ([^`]+)`", made.err)
+    planned = invoke(capsys, "plan", folder / "table1.yaml", "--devices", "cpu").out
+    assert ("network of your own is unknown" in planned) == ("networks.py" in files)
     checked = invoke(capsys, *validate.split())
     assert checked.out.endswith("2 cells, 4 runs, 0 published values, 1 claim: ok\n"), checked.err
     narrow = ("--no-mirror", "-j1", "--devices", "cpu", "--seeds", "1,")

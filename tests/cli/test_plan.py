@@ -93,6 +93,8 @@ def test_a_plan_of_some_cells_is_the_run_of_these(tmp_path: Path, capsys: Captur
     wrong = invoke(capsys, "plan", path, "--cell", "nall")
     assert wrong.code == 2
     assert "Did you mean 'nal'?" in wrong.err
+    level = invoke(capsys, "plan", "table1_arl_vs_nal", "--cell", "attention-165")
+    assert "Did you mean 'attention-164'?" in level.err
 
 
 def test_a_level_names_all_its_cells(capsys: Capture, tmp_path: Path) -> None:
@@ -105,3 +107,12 @@ def test_a_level_names_all_its_cells(capsys: Capture, tmp_path: Path) -> None:
     assert "table1_arl_vs_nal: " in both
     assert "table4_noise: " not in both, "it has no such cell"
     assert "8 runs to do" in invoke(capsys, "plan", *options).out
+
+
+def test_a_setting_of_a_suite_s_own_is_not_the_paper_s_where_one_value_is_set(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    options = ("smoke", "--devices", "cpu", "--results", tmp_path)
+    found = invoke(capsys, "plan", *options, "--set", "training.batch_size=16").out
+    assert "Own setting, not the published one" in found
+    assert "--set training.batch_size=16" in found

@@ -21,7 +21,8 @@ def lines(text: str) -> list[str]:
 
 def test_a_first_run_a_failed_one_and_a_second_call(tmp_path: Path) -> None:
     uneven = {"data.first": 70, "data.train_images": 70}  # no plan knows the first labels
-    suite = changed(suite_of(total=1), {"matrix.learning.nal.set": uneven})
+    published = {"arl": {"err": {"value": "5.52"}}}
+    suite = changed(suite_of(total=1), {"matrix.learning.nal.set": uneven, "published": published})
     write_suite(tmp_path, suite)
     arguments = ("run", "mini.yaml", "--no-mirror", "-j1")
     first = resbench(tmp_path, *arguments)
@@ -37,7 +38,7 @@ def test_a_first_run_a_failed_one_and_a_second_call(tmp_path: Path) -> None:
     assert logs == "Failed runs are tried again next time."
     assert heading == "Measured, with the number of runs:"
     error = arl.split()[-3]
-    assert result == f"  ARL, err %  {error} (1)"
+    assert result == f"  ARL, err %  {error} (1)  published 5.52, not comparable"
     assert see == "See `resbench report mini.yaml`."
     for run in run_folders(tmp_path / "results"):
         run.checkpoint_prev.write_bytes(b"of a worker that was killed at the end")

@@ -8,6 +8,7 @@ import pytest
 from resbench.suite.load import suite_folder, suite_names
 from tests.cli.invoke import invoke
 from tests.mini import changed, edited_suite, suite_of, write_suite
+from tests.suite.test_own_networks import TOY, toy_suite
 
 Capture = pytest.CaptureFixture[str]
 
@@ -196,6 +197,12 @@ def test_a_tier_without_a_line_for_a_family_is_found(tmp_path: Path, capsys: Cap
     tier.write_text(f"{head}families: {{wang2017: {{}}}}\n")
     assert invoke(capsys, "validate", path).code == 0
     assert "unknown tier 'half'" in invoke(capsys, "plan", "smoke", "--tier", "half").err
+    (tmp_path / "networks.py").write_text(TOY)
+    own = write_suite(tmp_path, changed(toy_suite(), {"name": "own"}))
+    for verb in (["validate", own], ["plan", own, "--tier", "half", "--devices", "cpu"]):
+        assert f"{tier}:5:1: families has no line for 'toy'" in invoke(capsys, *verb).err
+    tier.write_text(f"{head}families: {{wang2017: {{}}, toy: {{}}}}\n")
+    assert invoke(capsys, "validate", path, own).code == 0, "no shipped tier knows the user's"
     few = "set: {data.train_images: 30}\nfamilies: {wang2017: {training.batch_size: 64}}\n"
     tier.write_text(f"{head}{few}")
     assert "64 is more than the 30 training images" in invoke(capsys, "validate", path).err

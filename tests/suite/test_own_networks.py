@@ -20,7 +20,7 @@ from resbench.suite.spec import key_of
 from resbench.suite.yaml import DocumentError
 
 from ..mini import changed, resbench, run_folders, suite_of, write_suite
-from ..train.live import Worker, lane_of
+from ..train.live import Worker, lane_of, train_epoch
 
 TOY = """\
 from typing import Literal
@@ -135,12 +135,13 @@ def test_an_option_may_be_any_value_that_json_can_hold(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("layers", "said"),
     [
+        (None, "networks.py: build returns NoneType, not an nn.Module"),
         ("Alone(), nn.AdaptiveAvgPool2d(1), nn.Flatten()", "no convolution or linear layer of it"),
         ("conv(3, 10, 1), nn.Flatten(2), nn.InstanceNorm1d(10), Pair()", "a pair"),
     ],
 )
 def test_a_network_that_cannot_be_counted_fails_before_it_is_trained(
-    tmp_path: Path, layers: str, said: str
+    tmp_path: Path, layers: str | None, said: str
 ) -> None:
     head = """\
     class Alone(nn.Module):
@@ -161,7 +162,8 @@ def test_a_network_that_cannot_be_counted_fails_before_it_is_trained(
         "    from torch import nn\n", f"    import torch\n    from torch import nn\n{head}"
     )
     start = text.index("    return nn.Sequential(")
-    text = f"{text[:start]}    return nn.Sequential({layers})\n\n\nFAMILY = Family(Toy, build)\n"
+    last = f"    return nn.Sequential({layers})\n" if layers else ""
+    text = f"{text[:start]}{last}\n\nFAMILY = Family(Toy, build)\n"
     failed = trained(tmp_path, text)
     assert (failed.status, failed.epochs) == ("failed", [])
     assert said in failed.text
@@ -244,6 +246,28 @@ def test_every_weight_of_a_network_is_that_of_its_seed(tmp_path: Path) -> None:
     for name in ("2.own", "2.up.weight", "0.weight"):
         assert torch.equal(first[name], again[name])
         assert not torch.equal(first[name], other[name])
+
+
+def test_what_a_network_draws_in_training_is_that_of_the_seed_and_the_epoch(tmp_path: Path) -> None:
+    head = """\
+    import random
+
+    import numpy as np
+
+    class Dropped(nn.Module):
+        def forward(self, x):
+            return x * random.random() + np.random.rand()
+
+"""
+    text = TOY.replace("    return nn", f"{head}    return nn").replace(
+        "GlobalMean(),", "Dropped(), GlobalMean(),"
+    )
+    (tmp_path / "networks.py").write_text(text)
+    spec = expanded(tmp_path, toy_suite()).cell("arl").at_seed(1)
+    lanes = [lane_of(spec), lane_of(spec)]
+    losses = [train_epoch(lane, epoch) for epoch in (1, 2) for lane in lanes]
+    assert losses[0] == losses[1]
+    assert losses[2] == losses[3]
 
 
 def test_another_version_of_the_file_is_another_experiment(tmp_path: Path) -> None:

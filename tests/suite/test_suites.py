@@ -14,12 +14,13 @@ from pathlib import Path
 import pytest
 
 import tools.facts
+from resbench.models import FAMILIES
 from resbench.suite.claims import ParsedClaim
 from resbench.suite.expand import Cell, parsed_claims
 from resbench.suite.load import SOURCES, Loaded, load_suite, suite_folder, suite_names
 from resbench.suite.provenance import ledger
 from resbench.suite.schedule import resolve
-from resbench.suite.schema import ERROR_METRICS, Claim, PaperValue, Suite
+from resbench.suite.schema import ERROR_METRICS, Claim, PaperValue, Protocol, Suite
 from tools.schemas import FILES, schema
 
 from ..factory import suite_under
@@ -246,9 +247,14 @@ def test_the_published_schema_is_that_of_the_code(kind: str) -> None:
 
 def test_the_published_schema_knows_every_setting_and_no_other() -> None:
     level = schema(Suite)["$defs"]["Level"]["properties"]
-    known = set(level["set"]["propertyNames"]["enum"])
+    ours, own = level["set"]["propertyNames"]["anyOf"]
+    known = set(ours["enum"])
     used = {entry.path for name in NAMES for cell in trained(name)
             for entry in ledger(expanded(name), cell)}  # fmt: skip
     never_set = {"data.id", "tier", "scale", "engine", "precision", "seed"}
     assert used - known == never_set
     assert known - used <= {path for path in known if any(u.startswith(f"{path}.") for u in used)}
+    assert re.fullmatch(own["pattern"], "model.kernel"), "an option of a user's own family"
+    assert not re.fullmatch(own["pattern"], "training.kernel")
+    *_, family = schema(Protocol)["properties"]["model"]["anyOf"]
+    assert family["properties"]["family"] == {"not": {"enum": [*FAMILIES]}}, "the user's own too"

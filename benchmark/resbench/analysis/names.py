@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from resbench.analysis.declared import as_declared, keeps_to_source, ledgers_of
+from resbench.analysis.declared import keeps_to_source, ledgers_of
 from resbench.datasets import DATA_SETS
 from resbench.store.layout import RESULTS
 from resbench.store.records import RunRecord
@@ -58,7 +58,7 @@ def set_label(overrides: Iterable[tuple[str, object]]) -> str:
 def schedule_label(expanded: Expanded) -> str:
     """Return the tier; of a suite that departs from its source everywhere, that it does."""
     context = expanded.context
-    if as_declared(context) and not keeps_to_source(ledgers_of(expanded)):
+    if context.tier == PAPER.name and not keeps_to_source(ledgers_of(expanded)):
         return OWN_SETTING
     return f"tier {context.tier}"
 

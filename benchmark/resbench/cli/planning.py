@@ -93,9 +93,10 @@ def _of_cells(
 ) -> list[PlannedRun]:
     """Return the runs of some cells; a level, like ``arl``, names all its cells."""
     named = {run.key: {n for _, c in run.cells for n in (c, *c.split("/"))} for run in runs}
-    known = dict.fromkeys([*(cell for run in runs for _, cell in run.cells), *counted])
+    cells = dict.fromkeys([*(cell for run in runs for _, cell in run.cells), *counted])
+    known = dict.fromkeys([*cells, *(level for cell in cells for level in cell.split("/"))])
     for cell in wanted:
-        if not any(cell in (name, *name.split("/")) for name in known):
+        if cell not in known:
             raise UsageError(f"--cell {cell}: unknown cell.{did_you_mean(cell, known)}")
     return [run for run in runs if not named[run.key].isdisjoint(wanted)]
 

@@ -16,9 +16,9 @@ from resbench.words import count
 def command(suites: tuple[str, ...]) -> int:
     """Check suite files.
 
-    Loads each file with its protocol and expands it as declared and under every tier: the shipped
-    tiers and those next to the file. Prints all problems with file, line and column. SUITE may be a
-    folder of suites. Without it: every shipped suite.
+    Loads each file with its protocol and expands it as declared and under every tier: those next to
+    the file, and the shipped ones that know its networks. Prints all problems with file, line and
+    column. SUITE may be a folder of suites. Without it: every shipped suite.
     """
     from resbench.suite.load import suite_names
 

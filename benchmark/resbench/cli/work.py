@@ -245,6 +245,8 @@ def _say_results(summary: PlanEnd, suites: Sequence[str], results: Path) -> None
         for value in table.values:
             if value.is_error and value.cell in own:
                 published = f"published {value.number}" if value.number else ""
+                if published and value.verdict == "not_comparable":
+                    published += ", not comparable"
                 lines.append((table.label_of(value), measured(value), published))
     shown = lines[:RESULT_LINES]
     if shown:

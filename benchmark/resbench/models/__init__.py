@@ -91,8 +91,8 @@ def build(
     ``bn_momentum`` see :class:`resbench.models.layers.Settings`.
 
     Raises:
-        ValueError: unknown family, name or option, or a value out of range; a user's network that
-            ignores ``bn_eps`` or ``bn_momentum``.
+        ValueError: unknown family, name or option, or a value out of range; a user's ``build`` that
+            returns no network, or one that ignores ``bn_eps`` or ``bn_momentum``.
     """
     from resbench.models.layers import Settings
 
@@ -103,14 +103,17 @@ def build(
     settings = Settings(width=width, bn_eps=bn_eps, bn_momentum=bn_momentum)
     model = known[family].build(network, num_classes, settings)
     if known[family].code:
-        _check_norms(model, bn_eps, bn_momentum)
+        _check_own(model, bn_eps, bn_momentum)
     return model
 
 
-def _check_norms(model: nn.Module, eps: float, momentum: float) -> None:
-    """Refuse a user's network that normalises otherwise than its runs say."""
+def _check_own(model: object, eps: float, momentum: float) -> None:
+    """Refuse a user's network that is none, or normalises otherwise than its runs say."""
+    from torch.nn import Module
     from torch.nn.modules.batchnorm import _BatchNorm
 
+    if not isinstance(model, Module):
+        raise ValueError(f"networks.py: build returns {type(model).__name__}, not an nn.Module")
     for name, part in model.named_modules():
         if isinstance(part, _BatchNorm) and (part.eps, part.momentum) != (eps, momentum):
             raise ValueError(

@@ -23,6 +23,10 @@ ESTIMATES = (
     f"{ESTIMATED}: estimated from the network's size and the kind of device, to within a factor of "
     "about two; the first run of each kind replaces the estimate by a measurement."
 )
+OWN_SIZE = (
+    "The size of a network of your own is unknown before its first run: its estimate is that of a "
+    "middling network, and may be wrong by any factor."
+)
 UNPROVEN = (
     "On a GPU, `--engine graph` is expected to be about four times as fast, and `--precision bf16` "
     "to halve what a step reads and writes. Neither has been run on a GPU yet, so the default is "
@@ -75,6 +79,9 @@ def plan_document(
             blocks += _suite_blocks(*each, budget=budget_s is not None)
     if estimated:
         blocks.append(Paragraph(ESTIMATES))
+        specs = (cell.spec for each in suites for cell in each.cells)
+        if any(hasattr(getattr(spec, "model", None), "code") for spec in specs):
+            blocks.append(Paragraph(OWN_SIZE))
     data = dict.fromkeys(choice for each in suites for choice in each.context.data.values())
     fields = {
         "schema": SCHEMA,

@@ -431,7 +431,7 @@ def _suite(
     if n := report.outdated.get(suite):
         yield doc.Paragraph(
             f"{count(n, 'finished run')} of this suite in none of its tables: since then the "
-            "suite, its protocol or a tier has changed, or what resbench computes."
+            "suite, its protocol, its networks.py or a tier has changed, or what resbench computes."
         )
     for table in tables:
         results = report.results if runs else ""

@@ -26,8 +26,9 @@ def status_document(status: FolderStatus) -> Document:
         blocks.append(Paragraph(f"Not run yet, with the number of runs: {listed(waiting)}."))
     jobs, stopped = map(_job_line, status.jobs), map(stopped_line, status.unfinished)
     strays = (
-        f"{count(len(status.orphans), 'finished run')} in no cell of these suites: a suite was "
-        "edited, or another suite, another version or --set made them. They were trained for:"
+        f"{count(len(status.orphans), 'finished run')} in no cell of these suites: a suite "
+        "or its networks.py was edited, or another suite, another version or --set made them. "
+        "They were trained for:"
     )
     refused = f"{count(len(status.problems), 'folder')} refused and not counted:"
     blocks += items_below("Slurm jobs; each is a worker that takes the next free run:", list(jobs))

@@ -150,7 +150,7 @@ class Drop(Frozen):
 
 
 class Warmup(Frozen):
-    """A constant learning rate before the schedule proper."""
+    """One constant learning rate before the schedule proper, not a linear rise."""
 
     until: PositiveNumber
     lr: Annotated[float, Meta(gt=0)]

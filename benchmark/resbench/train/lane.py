@@ -6,6 +6,7 @@ Shape suffixes: B batch, C channels, H height, W width, K classes.
 from __future__ import annotations
 
 import copy
+import random
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -109,7 +110,7 @@ class Lane:
         """Return the run's network with its initial weights."""
         training, seed = self.spec.training, derive_seed(self.spec.seed, "init")
         with torch.random.fork_rng(devices=[]):  # a user's build may draw weights of other layers
-            torch.default_generator.manual_seed(seed)
+            seed_generators(seed)
             model = build(
                 **msgspec.to_builtins(self.spec.model),
                 num_classes=self.images.num_classes,
@@ -147,7 +148,7 @@ class Lane:
             torch.Generator().manual_seed(derive_seed(seed, "order", epoch)),
             torch.Generator().manual_seed(derive_seed(seed, "augment", epoch)),
         )
-        torch.manual_seed(derive_seed(seed, "dropout", epoch))
+        seed_generators(derive_seed(seed, "dropout", epoch))
         for counter in (
             self.loss_sum, self.wrong, self.wrong_corrupted, self.not_finite, self.finite_steps
         ):  # fmt: skip
@@ -294,3 +295,10 @@ def _copies(tensors: tuple[Tensor, ...], dtype: torch.dtype) -> tuple[Tensor, ..
     if copies:  # torch takes no empty list
         torch._foreach_copy_(copies, tensors)
     return tuple(copies)
+
+
+def seed_generators(seed: int) -> None:
+    """Seed all that a user's network may draw from: torch, ``random`` and numpy's own generator."""
+    torch.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)

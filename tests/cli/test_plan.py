@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from resbench.analysis.declared import declared
 from resbench.analysis.plan import PlannedTime, buy
 from resbench.runner.devices import Device
-from resbench.suite.load import suite_names
+from resbench.suite.load import load_suite, suite_names
 
-from ..factory import complete, unfinished
-from ..mini import suite_of, write_suite
+from ..factory import complete, finish, unfinished
+from ..mini import changed, suite_of, write_suite
 from .invoke import invoke
 
 Capture = pytest.CaptureFixture[str]
@@ -107,6 +108,25 @@ def test_a_level_names_all_its_cells(capsys: Capture, tmp_path: Path) -> None:
     assert "table1_arl_vs_nal: " in both
     assert "table4_noise: " not in both, "it has no such cell"
     assert "8 runs to do" in invoke(capsys, "plan", *options).out
+
+
+def test_a_plan_says_which_recorded_runs_an_edit_has_put_out_of_use(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    path, results = write_suite(tmp_path, suite_of(seeds=(1, 2))), tmp_path / "results"
+    expanded = declared(load_suite(str(path)))
+    for cell in ("arl", "nal"):
+        finish(results, expanded, cell, 1, 20.0)
+    options = (path, "--devices", "cpu", "--results", results)
+    as_trained = invoke(capsys, "plan", *options)
+    assert "2 runs to do, 2 recorded" in as_trained.out
+    assert as_trained.err == ""
+    write_suite(tmp_path, changed(suite_of(seeds=(1, 2)), {"base.training.batch_size": 8}))
+    edited = invoke(capsys, "plan", *options)
+    assert "4 runs to do, 0 recorded" in edited.out
+    assert edited.err.startswith("warning: 2 runs to do although recorded: since then the suite")
+    other = invoke(capsys, "plan", *options, "--set", "training.optim.lr=0.1")
+    assert (other.code, other.err) == (0, ""), "another setting"
 
 
 def test_a_setting_of_a_suite_s_own_is_not_the_paper_s_where_one_value_is_set(

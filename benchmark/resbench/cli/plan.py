@@ -23,15 +23,15 @@ def command(
     Without SUITE: a line for every shipped suite. With --budget: what is done within that time.
     Trains and writes nothing, and needs no data set.
     """
-    from resbench.cli.planning import missing_data, plan_request, planned_times
+    from resbench.cli.planning import missing_data, plan_request, planned_times, warnings_of
     from resbench.report.plan_page import plan_document
     from resbench.store.scan import scan
     from resbench.suite.load import suite_names
 
     expanded, runs, devices = plan_request(suites or suite_names(), **options)
     found = scan(results)
-    for problem in found.problems:
-        click.echo(f"warning: {problem}", err=True)
+    for text in warnings_of(runs, found):
+        click.echo(f"warning: {text}", err=True)
     document = plan_document(
         expanded,
         planned_times(runs, found, devices[0]),

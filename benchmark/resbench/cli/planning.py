@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from resbench.analysis.names import cells_of
 from resbench.analysis.plan import PlannedTime
 from resbench.data.fit import check_fit
 from resbench.data.sources import how_to_get, identify, parse_locations
@@ -20,6 +21,7 @@ from resbench.suite.expand import Context, DataChoice, Expanded, data_names, exp
 from resbench.suite.load import PAPER, load_suites, load_tier
 from resbench.suite.spec import Engine, Precision
 from resbench.suite.yaml import plain_value
+from resbench.words import count
 
 
 def parse_override(text: str) -> tuple[str, Any]:
@@ -114,6 +116,35 @@ def _choose(names: str, jobs: int | None, engine: Engine, precision: Precision) 
     if engine == "graph+compile":
         need_compiler()
     return devices
+
+
+def warnings_of(runs: Iterable[PlannedRun], found: Scan) -> list[str]:
+    """Return what is wrong with a results folder, and how many of ``runs`` it has by older files.
+
+    Those are finished runs of the same cell, seed and setting with another key.
+    """
+    older = set().union(
+        *(_made_for(r.context, cells_of(r), r.spec) for r in found.records.values())
+    )
+    again = 0
+    for run in runs:
+        cells = [" ".join(cell) for cell in run.cells]
+        mine = _made_for(run.stored_context(), cells, {"seed": run.spec.seed})
+        again += run.key not in found.records and not mine.isdisjoint(older)
+    lines = list(found.problems)
+    if again:
+        lines.append(
+            f"{count(again, 'run')} to do although recorded: since then the suite, its protocol, "
+            "its networks.py or a tier has changed, or what resbench computes. The older ones stay."
+        )
+    return lines
+
+
+def _made_for(
+    context: Mapping[str, Any], cells: Iterable[str], spec: Mapping[str, Any]
+) -> set[tuple[str, str, int]]:
+    setting = {name: value for name, value in context.items() if name != "cells"}
+    return {(json.dumps(setting, sort_keys=True), cell, spec["seed"]) for cell in cells}
 
 
 def missing_data(runs: Iterable[PlannedRun]) -> dict[str, str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from resbench.cli.options import this_command
-from resbench.cli.planning import missing_data
+from resbench.cli.planning import missing_data, warnings_of
 from resbench.data.cache import user_folder
 from resbench.errors import EnvironmentFault, ExitCode, ResbenchError
 from resbench.runner import cluster
@@ -45,8 +45,8 @@ def not_recorded(
     runs: Sequence[PlannedRun], found: Scan, results: Path, *, keep_weights: bool
 ) -> list[PlannedRun]:
     """Return the runs to do; warn of what is wrong with the folder, and tidy the recorded ones."""
-    for problem in found.problems:
-        say(f"warning: {problem}")
+    for text in warnings_of(runs, found):
+        say(f"warning: {text}")
     recorded = [run.key for run in runs if run.key in found.records]
     for key in recorded:
         RunFolder(results, key).drop_checkpoints()  # a killed worker may not have come to it

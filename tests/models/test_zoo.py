@@ -62,7 +62,18 @@ def test_sizes_equal_the_catalogue_to_the_unit(entry: ZooEntry) -> None:
         assert entry.parameters_10 + statistics == entry.with_bn_statistics_10
 
 
-@pytest.mark.parametrize("entry", [*ZOO, INCEPTION], ids=label)
+DEEP = 164
+"""Deeper networks have the same modules more often."""
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        pytest.param(entry, marks=[pytest.mark.slow] if entry.trunk_depth > DEEP else [])
+        for entry in [*ZOO, INCEPTION]
+    ],
+    ids=label,
+)
 def test_trains_in_both_memory_formats_and_evaluates_repeatably(entry: ZooEntry) -> None:
     no_dropout = {"dropout": 0.0} if entry.family == "report2019" else {}
     model, again = small(entry, **no_dropout), small(entry, **no_dropout)

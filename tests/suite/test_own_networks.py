@@ -80,22 +80,6 @@ def test_a_family_next_to_its_suite_trains_and_is_reported_as_the_user_s_own(
     assert (again.returncode, "2 runs recorded" in again.stderr) == (0, True), again.stderr
 
 
-def test_a_network_that_is_not_what_its_run_says_is_no_result(tmp_path: Path) -> None:
-    write_suite(tmp_path, changed(toy_suite(), {"base.training.bn_eps": 0.5}))
-    for old, new, said in (
-        ("BNReLU(c, settings)", "nn.BatchNorm2d(c)",
-         "networks.py: '1' has eps 1e-05 and momentum 0.1, the run 0.5 and 0.1. Build it with"),
-        ("nn.Linear(c, num_classes)", "nn.Linear(c, 20)",
-         "networks.py: for 2 images it returns (2, 20), not logits of (2, 10)"),
-        ("", "", ""),
-    ):  # fmt: skip
-        (tmp_path / "networks.py").write_text(TOY.replace(old, new) if old else TOY)
-        done = resbench(tmp_path, "run", "mini.yaml", "--cell", "arl", "--no-mirror")
-        assert done.returncode == (1 if said else 0), done.stderr
-        assert said in done.stderr
-        assert ("FAILED" in done.stderr) == bool(said)
-
-
 class Trained(NamedTuple):
     """How the only run of a suite has ended, and its final weights."""
 
@@ -133,15 +117,32 @@ def test_an_option_may_be_any_value_that_json_can_hold(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("return nn.", "nn.", "networks.py: build returns NoneType, not an nn.Module"),
+        ("BNReLU(c, settings)", "nn.BatchNorm2d(c, eps=0.5)",
+         "networks.py: '1' has eps 0.5 and momentum 0.1, the run 1e-05 and 0.1. Build it with"),
+        ("nn.Linear(c, num_classes)", "nn.Linear(c, 20)",
+         "networks.py: for 2 images it returns (2, 20), not logits of (2, 10)"),
+    ],
+)  # fmt: skip
+def test_a_network_that_is_not_what_its_run_says_fails_before_it_is_trained(
+    tmp_path: Path, old: str, new: str, said: str
+) -> None:
+    failed = trained(tmp_path, TOY.replace(old, new))
+    assert (failed.status, failed.epochs) == ("failed", [])
+    assert said in failed.text
+
+
+@pytest.mark.parametrize(
     ("layers", "said"),
     [
-        (None, "networks.py: build returns NoneType, not an nn.Module"),
         ("Alone(), nn.AdaptiveAvgPool2d(1), nn.Flatten()", "no convolution or linear layer of it"),
         ("conv(3, 10, 1), nn.Flatten(2), nn.InstanceNorm1d(10), Pair()", "a pair"),
     ],
 )
 def test_a_network_that_cannot_be_counted_fails_before_it_is_trained(
-    tmp_path: Path, layers: str | None, said: str
+    tmp_path: Path, layers: str, said: str
 ) -> None:
     head = """\
     class Alone(nn.Module):
@@ -162,8 +163,7 @@ def test_a_network_that_cannot_be_counted_fails_before_it_is_trained(
         "    from torch import nn\n", f"    import torch\n    from torch import nn\n{head}"
     )
     start = text.index("    return nn.Sequential(")
-    last = f"    return nn.Sequential({layers})\n" if layers else ""
-    text = f"{text[:start]}{last}\n\nFAMILY = Family(Toy, build)\n"
+    text = f"{text[:start]}    return nn.Sequential({layers})\n\n\nFAMILY = Family(Toy, build)\n"
     failed = trained(tmp_path, text)
     assert (failed.status, failed.epochs) == ("failed", [])
     assert said in failed.text

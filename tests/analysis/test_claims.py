@@ -417,15 +417,16 @@ def test_a_sentence_says_what_would_decide_a_claim_that_is_not_decided() -> None
     waits = claim_sentence(of_terms("<", close, seeds=range(1, 9), published=[0.6]))
     assert "the next look waits for a seed 4, a seed 5, b seed 4 and 1 more" in waits
     assert "5 seeds per arm would probably decide it" in waits
-    enough = claim_sentence(of_terms("<", close, seeds=range(1, 9), published=[2.0]))
-    assert "would probably decide it" not in enough  # three would have, and there are three
+    enough = of_terms("<", close, seeds=range(1, 9), published=[1.0])
+    assert (enough.verdict, enough.seeds_needed) == ("undecided", enough.look)
+    assert "would probably decide it" not in claim_sentence(enough)
     done = claim_sentence(of_arms("<", LOW, HIGH, seeds=range(1, 9), published=[0.6]))
     assert "waits for" not in done
     assert "would probably decide it" not in done
 
 
 def test_a_sentence_says_what_holds_a_claim_back() -> None:
-    later = [arm("a", *LOW, 90.0, diverged=[4]), arm("b", *HIGH)]
+    later = [arm("a", *LOW, 90.0, diverged=[4]), arm("b", *HIGH, 7.1)]
     said = claim_sentence(of_terms("<", later))
     assert "3 seeds per arm" in said
     assert "1 run of a diverged after this look, so that nothing is decided" in said

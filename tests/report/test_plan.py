@@ -78,6 +78,14 @@ def test_a_difference_stated_without_its_cells_is_taken_as_stated() -> None:
     assert published_steps(expanded, claim, parsed) == (0.96,)
 
 
+def test_the_range_of_a_chain_says_nothing_of_its_steps() -> None:
+    expanded = declared(load_suite(SUITE))
+    pairs = zip(expanded.loaded.suite.claims, parsed_claims(expanded), strict=True)
+    (chain,) = (pair for pair in pairs if pair[0].id == "deeper-is-better")
+    claim = structs.replace(chain[0], metric="train_top1_err", published_pp="1.21")
+    assert published_steps(expanded, claim, chain[1]) == ()
+
+
 @pytest.mark.parametrize("suite", [n for n in suite_names() if load_suite(n).suite.claims])
 def test_seeds_to_decide_are_those_that_the_verdict_asks_for(suite: str) -> None:
     expanded, found = declared(load_suite(suite)), powers(suite)

@@ -272,6 +272,15 @@ def test_a_setting_whose_seeds_complete_no_look_does_not_speak_for_the_others(
     assert shown == [("tiny", 3)]
 
 
+def test_where_no_setting_completes_a_look_the_one_with_most_seeds_speaks(tmp_path: Path) -> None:
+    for tier, seeds in (("cpu", (1,)), ("tiny", (1, 2))):
+        for cell, error in (("local", 40.0), ("encoder-decoder", 30.0)):
+            for seed in seeds:
+                plant(tmp_path, suite_under("table3_mask", tier=tier), cell, seed, test=[error])
+    ((table, claim),) = report(["table3_mask"], read_results(tmp_path)).claims()
+    assert (table.setting.tier, claim.n, claim.look) == ("tiny", 2, 0)
+
+
 def test_at_the_sources_own_schedule_what_was_reached_is_the_outcome(tmp_path: Path) -> None:
     arms = {"attention-56/arl": (10.0, 10.0), "attention-56/nal": (60.0, 60.0)}
     found = planted(tmp_path, {}, **arms)

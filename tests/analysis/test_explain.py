@@ -54,6 +54,7 @@ def test_with_nothing_run_it_says_so_and_tells_what_is_known(
         ("ladder", "epochs-5/half/arl", 60.0, 50.0, None, None),  # no source to fit as
         (SUITE, CELL, 5.6, 0.1, None, None),  # fits as published
         (NOISE, NOISY, 25.0, 12.0, "memorised", 25.0 - 5.79),
+        (NOISE, NOISY, 6.0, 29.5, None, None),  # by less than a point
         (NOISE, NOISY, 6.0, 31.0, None, None),  # wrong on the corrupted labels alone
     ],
 )

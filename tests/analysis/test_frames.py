@@ -21,7 +21,7 @@ from resbench.suite.load import load_suite
 from resbench.suite.metrics import METRICS
 
 from ..cli.invoke import invoke
-from ..factory import begin, diverge, plant, suite_under
+from ..factory import JPEG, begin, diverge, plant, suite_under
 
 Capture = pytest.CaptureFixture[str]
 TABLE, OTHER = "table1_arl_vs_nal", "table3_mask"
@@ -162,6 +162,18 @@ def test_claims_have_a_row_each(results: tuple[Path, list[RunRecord]]) -> None:
     (judged,) = claims[claims["n"] > 0].to_dict("records")
     assert judged["claim"] == "arl-beats-nal-56"
     assert judged["effect"] == pytest.approx((50.0 + 90.0) / 2 - (41.0 + 42.0) / 2), "90: guessing"
+
+
+def test_what_a_number_really_is_and_of_which_data_stands_beside_it(tmp_path: Path) -> None:
+    for data, error in (({}, 5.0), ({"cifar10": JPEG}, 9.0)):
+        plant(tmp_path, suite_under(str(OWN), data=data), ARL, 1, test=[error])
+    found = resbench.load(tmp_path, str(OWN))
+    published = {
+        row["test_top1_err"]: row["data_is_published"] for row in found.runs.to_dict("records")
+    }
+    assert published == {5.0: True, 9.0: False}
+    cells = found.cells[found.cells["cell"] == NAL].to_dict("records")
+    assert {(row["published_as"], row["published_is"]) for row in cells} == {("test", "train_aug")}
 
 
 def test_every_number_stands_in_the_column_of_its_name(tmp_path: Path) -> None:

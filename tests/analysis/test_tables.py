@@ -8,6 +8,7 @@ import pytest
 
 from resbench.analysis.declared import published_choice
 from resbench.analysis.judge import report
+from resbench.analysis.names import set_label
 from resbench.analysis.results import Results, identity_of, read_results
 from resbench.analysis.tables import TableRuns, fill, orphans
 from resbench.analysis.values import judge_values
@@ -70,6 +71,14 @@ def test_the_table_as_published_comes_first_then_longer_schedules_then_other_tie
     found = [(t.expanded.context.tier, *t.expanded.context.overrides) for t in tables(tmp_path)]
     longer = [("paper", ("training.schedule.total", total)) for total in (320_000, 170_000)]
     assert found == [("paper",), *longer, ("tiny",)]
+
+
+def test_an_override_is_written_so_that_it_is_read_again_as_it_was() -> None:
+    given = (("a", 5), ("b", "5"), ("c", "true"), ("d", "text"), ("e", None), ("f", 0.05))
+    assert (
+        set_label(given)
+        == '--set a=5 --set b="5" --set c="true" --set d=text --set e=null --set f=0.05'
+    )
 
 
 def test_an_override_that_changes_nothing_does_not_show_a_run_twice(tmp_path: Path) -> None:

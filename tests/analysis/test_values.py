@@ -294,6 +294,7 @@ def test_parameters_come_from_the_catalogue_before_anything_has_run(bench: Bench
 def test_a_narrow_network_says_nothing_about_the_published_size(bench: Bench) -> None:
     bench.make(ARL, 50.0, context={"tier": "tiny"})
     assert bench.value("attention-56/params").verdict == "not_comparable"
+    assert bench.value("attention-92/params").mean is None  # not run, and nobody counts those
 
 
 def test_a_network_of_full_width_has_the_published_size_however_it_is_trained(bench: Bench) -> None:
@@ -323,6 +324,12 @@ def test_errors_by_class_add_up_to_the_test_error_and_name_the_confusion(bench: 
     truth, guess, share = found.worst
     assert found.names.index(guess) == (found.names.index(truth) + 1) % 10  # predictions are so
     assert share == pytest.approx(max(found.errors))
+
+
+def test_classes_of_other_images_have_no_names(bench: Bench) -> None:
+    bench.make(ARL, 5.4, context={"data": {"cifar10": JPEG}})
+    [found] = errors_by_class(str(bench.results), judge(bench.table())).values()
+    assert found.names == tuple("0123456789")
 
 
 def test_a_forged_class_that_the_data_set_lacks_counts_for_no_class(

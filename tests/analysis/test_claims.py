@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from msgspec import structs
 
+from resbench.analysis.arms import arm_of
 from resbench.analysis.claims import JudgedClaim, judge_claims
 from resbench.analysis.judge import report
 from resbench.analysis.results import read_results
@@ -53,6 +54,32 @@ def test_a_claim_is_at_the_published_setting_by_its_own_data(tmp_path: Path) -> 
     ((_, claim),) = found.claims()
     assert claim.verdict == "confirmed"
     assert any(table.setting.published for table in found.with_runs)
+
+
+def test_at_the_source_s_schedule_other_images_are_another_setting(
+    tmp_path: Path, make: Make
+) -> None:
+    make(context={"data": {"cifar10": JPEG}}, **dict(zip(PAIR, ((5, 5.1), (7, 7.1)), strict=True)))
+    assert not judged(tmp_path)["arl-beats-nal-56"].at_published_setting
+
+
+def test_a_diverged_run_guesses_among_the_classes_of_its_data_set(tmp_path: Path) -> None:
+    suite = suite_under("depth")
+    for seed in (1, 2, 3):
+        factory.finish(tmp_path, suite, "attention-452/cifar100", seed, 20)
+        factory.diverge(tmp_path, suite, "resnet-1001/cifar100", seed)
+    found = report(["depth"], read_results(tmp_path))
+    ((_, claim),) = found.claims()
+    assert claim.effect_pp == pytest.approx(99 - 20)
+
+
+def test_an_error_is_a_share_of_the_images_that_it_was_measured_on(tmp_path: Path) -> None:
+    suite = suite_under("table6_arl_vs_nal_report")
+    run = factory.finish(tmp_path, suite, PAIR[0], 1, 5.0)
+    metrics = ("test_top1_err", "train_top1_err", "val_in_train_err")
+    images = [arm_of("a", [run], metric, {}).images for metric in metrics]
+    assert images == [factory.IMAGES, 50_000, run.spec["training"]["val_in_train"]]
+    assert images[2]
 
 
 PAIR = ["attention-56/arl", "attention-56/nal"]
@@ -207,6 +234,15 @@ def test_networks_that_have_not_learnt_get_no_verdict_on_the_claim(
     assert found.p_adjusted is not None
 
 
+def test_half_of_guessing_is_more_among_more_classes(tmp_path: Path) -> None:
+    suite = suite_under("depth", tier="cpu")
+    for cell, error in (("attention-452/cifar100", 30.0), ("resnet-1001/cifar100", 47.0)):
+        for seed in (1, 2, 3):
+            plant(tmp_path, suite, cell, seed, test=[error] * 10)
+    ((_, claim),) = report(["depth"], read_results(tmp_path)).claims()
+    assert (claim.not_learnt, claim.verdict) == ((), "holds_here")
+
+
 def test_a_run_after_the_look_makes_no_arm_learnt(tmp_path: Path) -> None:
     context: dict[str, Any] = {"tier": "cpu", "data": {"cifar10": JPEG}}
     for nal in ((46.0, 46.0), (30.0, 45.5)):  # near guessing; still falling
@@ -234,6 +270,15 @@ def test_a_setting_whose_seeds_complete_no_look_does_not_speak_for_the_others(
     assert [table.setting.tier for table in found.tables] == ["cpu", "tiny"]
     shown = [(table.setting.tier, claim.look) for table, claim in found.claims(closest=True)]
     assert shown == [("tiny", 3)]
+
+
+def test_where_no_setting_completes_a_look_the_one_with_most_seeds_speaks(tmp_path: Path) -> None:
+    for tier, seeds in (("cpu", (1,)), ("tiny", (1, 2))):
+        for cell, error in (("local", 40.0), ("encoder-decoder", 30.0)):
+            for seed in seeds:
+                plant(tmp_path, suite_under("table3_mask", tier=tier), cell, seed, test=[error])
+    ((table, claim),) = report(["table3_mask"], read_results(tmp_path)).claims()
+    assert (table.setting.tier, claim.n, claim.look) == ("tiny", 2, 0)
 
 
 def test_at_the_sources_own_schedule_what_was_reached_is_the_outcome(tmp_path: Path) -> None:
@@ -271,6 +316,14 @@ def test_sizes_within_networks_are_claims_about_factors(tmp_path: Path) -> None:
     ]
     assert found["gradient-grows"].verdict == "holds_here"
     assert not found["values-fade-with-depth"].has_runs
+
+
+def test_a_size_of_nothing_is_no_power_of_ten(tmp_path: Path) -> None:
+    factory.with_signals(tmp_path, "attention-164/arl", 1, 0.0, 20.0)
+    factory.with_signals(tmp_path, "attention-164/nal", 1, 0.1, 2e4)
+    found = judged(tmp_path, "mechanism")
+    assert found["values-fade"].missing == ("attention-164/arl",)
+    assert found["gradient-grows"].effect_pp == pytest.approx(3.0)
 
 
 def test_of_a_run_that_diverged_the_sizes_before_count_and_no_guess_stands_for_those_after(
@@ -326,8 +379,77 @@ def test_seeds_that_nobody_declared_do_not_choose_what_is_looked_at(
 def of_arms(operator: Any, *errors: tuple[float, ...], **more: Any) -> JudgedClaim:
     """Judge a claim about two arms with these errors, with the text of any claim."""
     arms = [arm(name, *numbers) for name, numbers in zip("ab", errors, strict=True)]
+    return of_terms(operator, arms, **more)
+
+
+def of_terms(operator: Any, terms: Any, **more: Any) -> JudgedClaim:
     claim = structs.replace(load_suite(SUITE).suite.claims[0], margin_pp=more.get("margin"))
-    return JudgedClaim(claim=claim, **vars(judged_arms(operator, arms, **more)))
+    return JudgedClaim(claim=claim, **vars(judged_arms(operator, terms, **more)))
+
+
+LOW, HIGH, NEAR = (5.0, 5.1, 5.2), (7.0, 7.1, 7.2), (5.05, 5.15, 5.2)
+
+
+@pytest.mark.parametrize(
+    ("errors", "more", "verdict", "side"),
+    [
+        ((LOW, HIGH), {}, "confirmed", "p"),
+        ((HIGH, LOW), {}, "contradicted", "p_against"),
+        ((HIGH, LOW), {"at_published_setting": False}, "reversed_here", "p_against"),
+        ((LOW, (5.3, 5.4, 5.5)), {}, "leans_for", "p"),
+        (((5.3, 5.4, 5.5), LOW), {}, "leans_against", "p_against"),
+        ((LOW, NEAR), {"published": [2.0]}, "smaller", "p_smaller"),
+        ((LOW, NEAR), {}, "undecided", "p"),
+        ((NEAR, LOW), {}, "undecided", "p_against"),
+    ],
+)
+def test_the_p_that_is_shown_is_the_one_that_the_verdict_rests_on(
+    errors: tuple[tuple[float, ...], ...], more: dict[str, Any], verdict: str, side: str
+) -> None:
+    found = of_arms("<", *errors, **more)
+    assert found.verdict == verdict
+    assert deciding_p(found) == (getattr(found, side), getattr(found, f"{side}_adjusted"))
+    assert deciding_p(found)[0] is not None
+
+
+def test_a_published_difference_stands_beside_effects_of_its_own_setting_alone() -> None:
+    own, other = (
+        claim_sentence(of_arms("<", LOW, HIGH, published=[0.37], at_published_setting=at))
+        for at in (True, False)
+    )
+    assert ", published +0.37, " in own
+    assert "published" not in other
+
+
+def test_a_sentence_says_what_would_decide_a_claim_that_is_not_decided() -> None:
+    close = [arm("a", 5.0, 5.2, 5.4), arm("b", 5.2, 5.4, 5.6)]
+    waits = claim_sentence(of_terms("<", close, seeds=range(1, 9), published=[0.6]))
+    assert "the next look waits for a seed 4, a seed 5, b seed 4 and 1 more" in waits
+    assert "5 seeds per arm would probably decide it" in waits
+    enough = of_terms("<", close, seeds=range(1, 9), published=[1.0])
+    assert (enough.verdict, enough.seeds_needed) == ("undecided", enough.look)
+    assert "would probably decide it" not in claim_sentence(enough)
+    done = claim_sentence(of_arms("<", LOW, HIGH, seeds=range(1, 9), published=[0.6]))
+    assert "waits for" not in done
+    assert "would probably decide it" not in done
+
+
+def test_a_sentence_says_what_holds_a_claim_back() -> None:
+    later = [arm("a", *LOW, 90.0, diverged=[4]), arm("b", *HIGH, 7.1)]
+    said = claim_sentence(of_terms("<", later))
+    assert "3 seeds per arm" in said
+    assert "1 run of a diverged after this look, so that nothing is decided" in said
+    like = [arm("56/arl", *LOW), arm("56/nal", *HIGH)]
+    even = {f"{i}/nal": arm(f"{i}/nal", *HIGH) for i in (128, 164)}
+    failed = {**even, "92/arl": arm("92/arl", 5.0, 5.1, 8.05)}
+    assert "may explain 1.89 pp of the effect" in claim_sentence(of_terms("<", like, others=failed))
+    lost = arm("b", *HIGH[:2], 90.0, diverged=[3])
+    apart = "the runs of b spread too far for a t-test"
+    assert f"{apart}: ranks decide" in claim_sentence(of_terms("<", [like[0], lost]))
+    gaps = [(like[0], lost), (arm("c", *LOW), arm("d", *HIGH))]
+    assert f"{apart}: this claim cannot be tested" in claim_sentence(of_terms("gap_grows", gaps))
+    early = [arm("a", 5.0, 5.1), arm("b", 7.0, 90.0, diverged=[2])]
+    assert "t-test" not in claim_sentence(of_terms("<", early))
 
 
 def test_arms_that_are_claimed_to_be_alike_get_no_words_of_an_order() -> None:
@@ -365,5 +487,5 @@ def test_an_order_at_this_stage_shows_the_p_of_the_side_that_it_is_on() -> None:
 
 
 def test_a_p_above_the_limit_is_not_shown_as_the_limit() -> None:
-    shown = [p_value(p) for p in (0.05, 0.0500001, 0.0504, 0.0516, 0.5, 0.049)]
-    assert shown == ["0.05", "0.051", "0.051", "0.052", "0.5", "0.049"]
+    shown = [p_value(p) for p in (0.05, 0.0500001, 0.0504, 0.0516, 0.5, 0.049, 0.0001, 9e-5)]
+    assert shown == ["0.05", "0.051", "0.051", "0.052", "0.5", "0.049", "0.0001", "<0.0001"]

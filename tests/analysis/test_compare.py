@@ -143,11 +143,30 @@ def test_runs_under_other_keys_are_two_arms(
     assert (found.interval[0] < 0 < found.interval[1]) == (verdict == "no_difference")
 
 
+def test_the_p_of_a_comparison_is_two_sided_as_its_interval_is(tmp_path: Path) -> None:
+    found = pair(tmp_path / "a", tmp_path / "b", [6.0, 6.2, 6.4], [7.0, 7.2, 7.4])
+    assert found.interval[0] < 0 < found.interval[1]
+    assert found.p is not None
+    assert 0.05 < found.p < 0.1
+
+
+def test_after_ranks_nothing_is_said_of_other_test_images(tmp_path: Path) -> None:
+    found = pair(tmp_path / "a", tmp_path / "b", [6.0, 6.2, 30.0], [9.0, 9.3, 9.4])
+    assert found.p is not None
+    assert found.p_images is None
+
+
 def test_one_seed_compares_these_two_networks_on_their_images(tmp_path: Path) -> None:
     found = pair(tmp_path / "a", tmp_path / "b", [6.0], [12.0], images=5)
     assert found.p is None
     assert found.p_images == pytest.approx(0.5**59, abs=1e-6)  # 60 images, all for A
     assert found.verdict == "networks_differ"
+
+
+def test_one_network_that_does_not_differ_is_enough_to_say_so(tmp_path: Path) -> None:
+    found = pair(tmp_path / "a", tmp_path / "b", [6.0], [12.0, 6.0])
+    assert (found.n, found.verdict) == (1, "networks_alike")
+    assert (found.p_images or 0) > 0.5
 
 
 def test_verdicts_on_many_cells_are_adjusted_for_their_number(tmp_path: Path) -> None:

@@ -50,8 +50,11 @@ def test_with_nothing_run_it_says_so_and_tells_what_is_known(
     [
         (SUITE, CELL, 6.0, 12.0, "underfitted", 12.0 - 5.52),
         (SUITE, CELL, 20.0, 0.1, "overfitted", 20.0 - 5.52),
+        (SUITE, CELL, 20.0, 6.0, "overfitted", 20.0 - 6.0),  # the rest, training too shows
+        ("ladder", "epochs-5/half/arl", 60.0, 50.0, None, None),  # no source to fit as
         (SUITE, CELL, 5.6, 0.1, None, None),  # fits as published
         (NOISE, NOISY, 25.0, 12.0, "memorised", 25.0 - 5.79),
+        (NOISE, NOISY, 6.0, 29.5, None, None),  # by less than a point
         (NOISE, NOISY, 6.0, 31.0, None, None),  # wrong on the corrupted labels alone
     ],
 )
@@ -250,8 +253,10 @@ def test_a_narrow_network_is_compared_with_the_one_of_full_width(tmp_path: Path,
 def test_an_unmarked_setting_is_named(tmp_path: Path) -> None:
     changes = {"{name: attention-56}": "{name: attention-56, width: 0.5}"}
     path = edited_suite(tmp_path / f"{SUITE}.yaml", SUITE, changes)
-    plant(tmp_path / "results", suite_under(str(path)), CELL, 1, test=FLAT)
+    suite = suite_under(str(path), data={"cifar10": JPEG})
+    plant(tmp_path / "results", suite, CELL, 1, test=FLAT)
     (setting,) = explain(load_suite(str(path)), CELL, read_results(tmp_path / "results"))
+    assert setting.findings[0].code == "other_data"  # what forbids a comparison comes first
     wheres = {finding.facts.get("where", ""): finding for finding in setting.findings}
     (found,) = (finding for where, finding in wheres.items() if where.startswith(str(path)))
     assert found.facts["changes"] == [["model.width", 0.5]]

@@ -10,14 +10,18 @@ import pandas as pd
 import pytest
 
 import resbench
+from resbench.analysis.claims import judge_claims
+from resbench.analysis.results import read_results
 from resbench.analysis.rows import CLAIM_COLUMNS, RUN_COLUMNS
+from resbench.analysis.tables import fill
+from resbench.analysis.values import judge_values
 from resbench.errors import EnvironmentFault, ResbenchError, UsageError
 from resbench.store.records import RunRecord
 from resbench.suite.load import load_suite
 from resbench.suite.metrics import METRICS
 
 from ..cli.invoke import invoke
-from ..factory import begin, diverge, plant, suite_under
+from ..factory import JPEG, begin, diverge, plant, suite_under
 
 Capture = pytest.CaptureFixture[str]
 TABLE, OTHER = "table1_arl_vs_nal", "table3_mask"
@@ -158,6 +162,52 @@ def test_claims_have_a_row_each(results: tuple[Path, list[RunRecord]]) -> None:
     (judged,) = claims[claims["n"] > 0].to_dict("records")
     assert judged["claim"] == "arl-beats-nal-56"
     assert judged["effect"] == pytest.approx((50.0 + 90.0) / 2 - (41.0 + 42.0) / 2), "90: guessing"
+
+
+def test_what_a_number_really_is_and_of_which_data_stands_beside_it(tmp_path: Path) -> None:
+    for data, error in (({}, 5.0), ({"cifar10": JPEG}, 9.0)):
+        plant(tmp_path, suite_under(str(OWN), data=data), ARL, 1, test=[error])
+    found = resbench.load(tmp_path, str(OWN))
+    published = {
+        row["test_top1_err"]: row["data_is_published"] for row in found.runs.to_dict("records")
+    }
+    assert published == {5.0: True, 9.0: False}
+    cells = found.cells[found.cells["cell"] == NAL].to_dict("records")
+    assert {(row["published_as"], row["published_is"]) for row in cells} == {("test", "train_aug")}
+
+
+def test_every_number_stands_in_the_column_of_its_name(tmp_path: Path) -> None:
+    suite = suite_under(TABLE)
+    for cell, errors in ((ARL, (5.0, 5.2, 5.3, 5.1)), (NAL, (9.6, 9.5, 9.9))):
+        for seed, error in enumerate(errors, 1):
+            plant(tmp_path, suite, cell, seed, test=[9.0, error])
+    diverge(tmp_path, suite, NAL, 4)
+    (table,) = fill(load_suite(TABLE), read_results(tmp_path))
+    found, claim = resbench.load(tmp_path, TABLE), judge_claims(table)[0]
+    value = next(value for value in judge_values(table) if value.cell == ARL and value.number)
+    claimed = {
+        **dict.fromkeys(("published", "effect", "se"), "_pp"),
+        **dict.fromkeys(("superiority", "df", "n", "look"), ""),
+        **dict.fromkeys((name for name in CLAIM_COLUMNS if name[:2] in ("p", "p_")), ""),
+    }
+    row = found.claims.iloc[0]
+    for name, unit in claimed.items():
+        assert row[name] == pytest.approx(getattr(claim, name + unit), abs=1e-6), name
+    assert (row["interval_95_low"], row["interval_95_high"]) == pytest.approx(
+        claim.interval, abs=1e-6
+    )
+    assert (row["diverged"], row["diverged_later"]) == (0, 1)
+    assert row["p"] < row["p_adjusted"] < row["p_smaller"] < 1
+    row = found.cells[found.cells["cell"] == ARL].iloc[0]
+    for name in ("mean", "sd", "difference", "look", "planned", "p_within", "p_differs"):
+        assert row[name] == pytest.approx(getattr(value, name), abs=1e-6), name
+    ends = row["prediction_interval_95_low"], row["prediction_interval_95_high"]
+    assert ends == pytest.approx(value.interval, abs=1e-6)
+    row, run = found.runs.iloc[0], table.records[0]
+    for part, name in (("timing", "train_s"), ("timing", "total_s"), ("timing", "images_per_s"),
+                       ("model", "parameters"), ("model", "macs"), ("data", "train_images"),
+                       ("data", "test_images"), ("environment", "torch")):  # fmt: skip
+        assert row[name] == getattr(getattr(run, part), name)
 
 
 @pytest.mark.parametrize("kind", ["runs", "cells", "claims"])

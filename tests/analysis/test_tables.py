@@ -8,12 +8,15 @@ import pytest
 
 from resbench.analysis.declared import published_choice
 from resbench.analysis.judge import report
+from resbench.analysis.names import set_label
 from resbench.analysis.results import Results, identity_of, read_results
 from resbench.analysis.tables import TableRuns, fill, orphans
 from resbench.analysis.values import judge_values
+from resbench.store.layout import RunFolder
+from resbench.store.records import write_spec
 from resbench.suite.expand import Context, expand
 from resbench.suite.load import load_suite, load_tier
-from resbench.suite.spec import NUMERICS
+from resbench.suite.spec import NUMERICS, key_of
 from tests import factory, mini
 from tests.factory import JPEG, suite_under
 
@@ -70,6 +73,14 @@ def test_the_table_as_published_comes_first_then_longer_schedules_then_other_tie
     assert found == [("paper",), *longer, ("tiny",)]
 
 
+def test_an_override_is_written_so_that_it_is_read_again_as_it_was() -> None:
+    given = (("a", 5), ("b", "5"), ("c", "true"), ("d", "text"), ("e", None), ("f", 0.05))
+    assert (
+        set_label(given)
+        == '--set a=5 --set b="5" --set c="true" --set d=text --set e=null --set f=0.05'
+    )
+
+
 def test_an_override_that_changes_nothing_does_not_show_a_run_twice(tmp_path: Path) -> None:
     same = suite_under(SUITE, overrides=(("training.batch_size", 64),))
     plain = factory.finish(tmp_path, suite_under(SUITE), CELL, 1, 5.0)
@@ -94,6 +105,29 @@ def test_seeds_beyond_the_suite_count_and_missing_ones_are_known(tmp_path: Path)
     (table,) = tables(tmp_path)
     assert table.cells[CELL].seeds == (1, 2, 3, 9)
     assert table.cells["local"].seeds == (1, 2, 3)
+
+
+def test_runs_stand_in_the_order_of_their_seeds_and_a_diverged_one_is_not_missing(
+    tmp_path: Path,
+) -> None:
+    suite = suite_under(SUITE)
+    for seed in (4, 1, 6, 3, 5):
+        factory.finish(tmp_path, suite, CELL, seed, float(seed))
+    factory.diverge(tmp_path, suite, CELL, 2)
+    (table,) = tables(tmp_path)
+    assert errors(table) == [1.0, 3.0, 4.0, 5.0, 6.0]
+    assert table.cells[CELL].missing == []
+    assert table.cells["local"].missing == [1, 2, 3]
+
+
+def test_two_data_sets_of_one_label_are_two_settings(tmp_path: Path) -> None:
+    for number in (3, 4):
+        choice = replace(JPEG, id=f"sha256:{str(number) * 64}")
+        suite = suite_under(SUITE, data={"cifar10": choice})
+        factory.finish(tmp_path, suite, CELL, 1, 5.0 + number)
+    assert sorted(errors(table) for table in tables(tmp_path)) == [[8.0], [9.0]]
+    found = report([SUITE], read_results(tmp_path))
+    assert len({table.setting.id for table in found.tables}) == 2
 
 
 def test_a_suite_over_two_data_sets_takes_both_into_one_table(tmp_path: Path) -> None:
@@ -179,6 +213,16 @@ def test_a_setting_that_cannot_be_read_is_named_and_the_run_is_in_no_table(
     assert len(found.problems) == 1
     assert "its setting is not readable" in found.problems[0]
     assert not fill(load_suite(SUITE), found)[0].keys
+
+
+def test_a_run_of_a_data_set_that_is_gone_is_named(tmp_path: Path) -> None:
+    spec, context = factory.spec_of(), factory.context_of()
+    spec["data"]["name"] = "imagenet"
+    context |= {"engine": "eager", "precision": "fp32"}
+    context["data"] = {"imagenet": {"name": "imagenet", "label": "imagenet", "id": "x"}}
+    write_spec(RunFolder(tmp_path, key_of(spec)), spec, context)
+    (problem,) = read_results(tmp_path).problems
+    assert "its setting is not readable (data set 'imagenet')" in problem
 
 
 def test_runs_of_a_tier_that_is_gone_are_orphans_and_break_nothing(

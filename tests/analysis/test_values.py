@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from resbench.analysis.arms import arms_of
 from resbench.analysis.classes import errors_by_class
 from resbench.analysis.judge import judge
 from resbench.analysis.results import read_results
@@ -14,6 +15,7 @@ from resbench.analysis.tables import TableRuns, empty, fill
 from resbench.analysis.values import JudgedValue, judge_values, rounds_to
 from resbench.errors import UsageError
 from resbench.report.text import notes_of, value_sentence
+from resbench.stats.cells import judge_cell
 from resbench.store.predictions import Predictions
 from resbench.suite.expand import Expanded
 from resbench.suite.load import load_suite
@@ -102,11 +104,48 @@ def test_a_difference_is_of_the_shown_mean_unless_a_verdict_rests_on_a_look(benc
     assert found.verdict == "replicated"
     assert found.difference == pytest.approx(0.0)
     assert "Not counted: 1 run after this look." in value_sentence(found)
+    factory.diverge(bench.results, suite_under(str(bench.file)), ARL, 5)
+    lost = bench.value(ARL)
+    assert (lost.verdict, lost.look) == ("undecided", 5)
+    assert (lost.mean, lost.difference) == pytest.approx((6.25, 0.75))
     bench.make(ARL, 15.0, 15.1, 15.2, 20.7, context={"tier": "cpu"})
     table = fill(load_suite(str(bench.file)), read_results(bench.results))[1]
     (other,) = (v for v in judge_values(table) if v.cell == ARL and v.is_error and v.number)
     assert (other.verdict, other.look) == ("not_comparable", 3)
     assert (other.mean, other.difference) == pytest.approx((16.5, 11.0))
+
+
+def judged_error(verdict: Any = "replicated", runs: int = 3, **more: Any) -> JudgedValue:
+    """A published 5.20 that was judged at three seeds."""
+    published, values = PaperValue(value="5.20"), dict.fromkeys("abcde"[:runs], 5.5)
+    numbers: dict[str, Any] = {"mean": 5.5, "difference": 0.3, "interval": (5.4, 5.6), "planned": 5}
+    return JudgedValue(
+        "row", "column", "cell", "test_top1_err", published, verdict, values=values, look=3,
+        **numbers | more,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("difference", "p", "said"),
+    [(0.3, 0.05, "shown to be higher"), (-0.3, 0.01, "shown to be lower"), (0.3, 0.06, None)],
+)
+def test_a_replicated_number_says_which_side_of_it_a_shown_difference_is_on(
+    difference: float, p: float, said: str | None
+) -> None:
+    sentence = value_sentence(judged_error(difference=difference, p_differs=p))
+    assert ("nevertheless" in sentence) == (said is not None)
+    assert (said or "") in sentence
+    worse = judged_error("worse", difference=difference, p_differs=p)
+    assert "nevertheless" not in value_sentence(worse)
+
+
+def test_a_sentence_counts_the_runs_of_the_look_those_after_it_and_those_that_diverged() -> None:
+    assert "Not counted" not in value_sentence(judged_error())
+    more = value_sentence(judged_error(runs=5))
+    assert "within 1 pp at 3 seeds" in more
+    assert "Not counted: 2 runs after this look." in more
+    lost = value_sentence(judged_error("undecided", diverged=1, interval=None))
+    assert lost.startswith("Undecided: 1 of 4 runs diverged")
 
 
 @pytest.mark.parametrize(
@@ -142,6 +181,18 @@ def test_only_published_data_at_the_whole_paper_tier_is_judged(
     found = bench.value(ARL)
     assert found.verdict == "not_comparable"
     assert found.reasons == (reason,)
+
+
+def test_a_cell_is_no_reference_for_its_own_spread(bench: Bench) -> None:
+    bench.make(ARL, 5.2, 5.5, 5.8)
+    alone = judge_cell(arms_of(bench.table(), "test_top1_err")[ARL], (1, 2, 3), "5.50")
+    assert bench.value(ARL).interval == alone.interval
+
+
+def test_an_error_of_a_split_that_its_source_does_not_name_is_compared(bench: Bench) -> None:
+    bench.edit('value: "5.50"', 'value: "5.50", claims: unspecified')
+    bench.make(ARL, 5.4, 5.5, 5.6)
+    assert bench.value(ARL).verdict == "replicated"
 
 
 def test_precision_and_engine_are_named_but_do_not_prevent_a_verdict(bench: Bench) -> None:
@@ -243,6 +294,12 @@ def test_parameters_come_from_the_catalogue_before_anything_has_run(bench: Bench
 def test_a_narrow_network_says_nothing_about_the_published_size(bench: Bench) -> None:
     bench.make(ARL, 50.0, context={"tier": "tiny"})
     assert bench.value("attention-56/params").verdict == "not_comparable"
+    assert bench.value("attention-92/params").mean is None  # not run, and nobody counts those
+
+
+def test_a_network_of_full_width_has_the_published_size_however_it_is_trained(bench: Bench) -> None:
+    bench.make(ARL, 50.0, context={"overrides": (("training.optim.lr", 0.05),)})
+    assert bench.value("attention-56/params").verdict == "equal"
 
 
 def test_training_time_is_shown_and_not_judged(bench: Bench) -> None:
@@ -267,6 +324,12 @@ def test_errors_by_class_add_up_to_the_test_error_and_name_the_confusion(bench: 
     truth, guess, share = found.worst
     assert found.names.index(guess) == (found.names.index(truth) + 1) % 10  # predictions are so
     assert share == pytest.approx(max(found.errors))
+
+
+def test_classes_of_other_images_have_no_names(bench: Bench) -> None:
+    bench.make(ARL, 5.4, context={"data": {"cifar10": JPEG}})
+    [found] = errors_by_class(str(bench.results), judge(bench.table())).values()
+    assert found.names == tuple("0123456789")
 
 
 def test_a_forged_class_that_the_data_set_lacks_counts_for_no_class(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from resbench.analysis.declared import declared
-from resbench.analysis.plan import PlannedTime, buy
+from resbench.analysis.plan import PlannedTime, buy, total_s
 from resbench.runner.devices import Device
 from resbench.suite.load import load_suite, suite_names
 
@@ -64,6 +64,16 @@ def test_a_budget_buys_runs_in_order_on_all_workers() -> None:
     assert bought(plan, 2, 12) == ["whole"] * 4
     assert bought(plan, 2, 4) == ["part", "part", None, None]
     assert bought(times(20, 5), 2, 10) == ["part", "whole"]
+
+
+def test_a_run_that_ends_with_the_budget_is_whole_and_none_starts_at_its_end() -> None:
+    assert bought(times(5, 5, 5), 1, 10) == ["whole", "whole", None]
+
+
+def test_no_number_of_workers_ends_before_the_longest_run() -> None:
+    assert total_s(times(6, 6, 6), 2) == 9
+    assert total_s(times(2, 20, 2), 3) == 20
+    assert total_s([], 2) == 0
 
 
 def test_a_recorded_run_costs_nothing(tmp_path: Path) -> None:

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from resbench.store.locks import try_lock
 from resbench.store.state import Status, write_state
 from tests import factory
 from tests.cli.invoke import invoke
@@ -53,6 +56,23 @@ def test_unfinished_runs_are_named_with_their_epoch_and_reason(
     write_state(run, state, epoch=epoch, reason=reason)
     found = invoke(capsys, "status", "--results", tmp_path, "--format", "markdown")
     assert f"- table3_mask local seed 1: {said} ({run.path.name})\n" in found.out
+
+
+@pytest.mark.parametrize("fresh", ["timing", "state", None])
+def test_a_run_under_way_says_how_far_it_is_and_for_how_long_it_has_been_silent(
+    tmp_path: Path, capsys: Capture, fresh: str | None
+) -> None:
+    run = factory.begin(tmp_path, suite_under("table3_mask"), "local", 1)
+    hours_ago = time.time() - 7200
+    with try_lock(run.path) or pytest.fail("nobody else has it"):
+        write_state(run, Status.RUNNING, epoch=1)
+        run.metrics.write_text("{}\n" * 3)
+        run.timing.write_text("{}\n" * 3)
+        for name in {"timing", "state"} - {fresh}:
+            os.utime(getattr(run, name), (hours_ago, hours_ago))
+        (found,) = status(capsys, tmp_path, "table3_mask")["unfinished"]
+    assert (found["state"], found["epoch"]) == ("running", 3)
+    assert (found["silent_s"] < 3600) == (fresh is not None)
 
 
 def test_named_suites_are_shown_and_no_others(tmp_path: Path, capsys: Capture) -> None:

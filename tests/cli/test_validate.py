@@ -184,6 +184,20 @@ def test_a_typo_in_the_marks_of_a_protocol_is_found(tmp_path: Path, capsys: Capt
     assert "unknown setting 'training.bn_epss'. Did you mean 'training.bn_eps'?" in found.err
 
 
+def test_protocols_and_tiers_have_the_names_of_their_files(tmp_path: Path, capsys: Capture) -> None:
+    path, shipped = write_suite(tmp_path), suite_folder()
+    for kind, name in (("protocols", "wang2017"), ("tiers", "tiny")):
+        (tmp_path / kind).mkdir()
+        own = tmp_path / kind / f"{name}.yaml"
+        text = (shipped / kind / own.name).read_text()
+        own.write_text(text.replace(f"\nname: {name}\n", "\nname: other\n"))
+        found = invoke(capsys, "validate", path)
+        assert found.code == 2
+        assert f"{own}:" in found.err
+        assert f"the name 'other' must be that of the file, '{name}'." in found.err
+        own.unlink()
+
+
 def test_a_tier_without_a_line_for_a_family_is_found(tmp_path: Path, capsys: Capture) -> None:
     path = write_suite(tmp_path)
     (tmp_path / "tiers").mkdir()

@@ -72,6 +72,28 @@ def test_a_claim_about_several_networks_says_which_of_them_still_lack_runs() -> 
     assert text.count("; without runs: ") == 2  # the others have none at all
 
 
+def test_a_table_says_when_its_verdicts_stand_on_fewer_seeds_than_have_run() -> None:
+    suite, said = suite_under(SUITE), "a judged difference uses the first 3, 5 or 8 seeds only"
+
+    def claim() -> list[str]:
+        (row,) = (line for line in shown(document()).splitlines() if line.startswith("| One arm"))
+        return [cell.strip() for cell in row.strip("|").split("|")]
+
+    for seeds, told in (((1, 2, 3), False), ((4,), True)):
+        for seed in seeds:
+            factory.finish(RESULTS, suite, ARL, seed, 5 + seed / 10)
+            factory.finish(RESULTS, suite, NAL, seed, 9 + seed / 10, train=9.0)
+        assert (said in shown(document())) == told
+        assert claim()[6] == "3"
+
+
+def test_a_published_error_counts_at_home_in_whichever_table_its_run_is() -> None:
+    for engine, cell in (("eager", ARL), ("graph", "attention-92/nal")):
+        factory.finish(RESULTS, suite_under(SUITE, engine=engine), cell, 1, 5.5)
+    assert len(report([SUITE], read_results(RESULTS)).tables) == 2
+    assert ", 2 have runs at the published setting" in shown(document())
+
+
 def test_an_undecided_effect_the_other_way_shows_the_p_against_the_claim() -> None:
     suite = suite_under("table3_mask")
     for seed in (1, 2, 3):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,14 @@ def test_a_difference_stated_without_its_cells_is_taken_as_stated() -> None:
     assert published_steps(expanded, claim, parsed) == (0.96,)
 
 
+def test_the_range_of_a_chain_says_nothing_of_its_steps() -> None:
+    expanded = declared(load_suite(SUITE))
+    pairs = zip(expanded.loaded.suite.claims, parsed_claims(expanded), strict=True)
+    (chain,) = (pair for pair in pairs if pair[0].id == "deeper-is-better")
+    claim = structs.replace(chain[0], metric="train_top1_err", published_pp="1.21")
+    assert published_steps(expanded, claim, chain[1]) == ()
+
+
 @pytest.mark.parametrize("suite", [n for n in suite_names() if load_suite(n).suite.claims])
 def test_seeds_to_decide_are_those_that_the_verdict_asks_for(suite: str) -> None:
     expanded, found = declared(load_suite(suite)), powers(suite)
@@ -146,10 +155,60 @@ def test_seeds_that_no_look_takes_first_decide_nothing_unless_the_first_are_reco
     assert answers() == ({0}, "3 seeds")
     out = invoke(capsys, "plan", "table3_mask", "--seeds", "4,5,6", "--results", tmp_path).out
     assert "seeds 1, 2, 3 are judged first" in " ".join(out.split())
-    for cell in ("local", "encoder-decoder"):
+    for cell, expected in (("local", ({0}, "3 seeds")), ("encoder-decoder", ({6}, "6 are enough"))):
         for seed in (1, 2, 3):
             factory.finish(tmp_path, suite_under("table3_mask"), cell, seed, 5.0)
-    assert answers() == ({6}, "6 are enough")
+        assert answers() == expected
+
+
+@pytest.mark.parametrize(
+    ("seeds", "needed", "sought", "said"),
+    [
+        (5, 3, 0.4, "5 are enough"),
+        (5, 5, 0.4, "5 are enough"),
+        (5, 8, 0.4, "8 seeds"),
+        (5, None, 0.4, "more than 8 seeds"),
+        (5, None, 0.0, "not in the published numbers"),
+        (5, None, None, "no published size"),
+    ],
+)
+def test_the_answer_names_the_seeds_that_decide(
+    seeds: int, needed: int | None, sought: float | None, said: str
+) -> None:
+    power = powers()["arl-beats-nal-56"]
+    assert answer(replace(power, seeds=seeds, seeds_needed=needed, sought_pp=sought)) == said
+
+
+def test_the_time_of_one_run_is_that_of_one_from_its_start() -> None:
+    expanded, cells = declared(load_suite("table3_mask")), (("table3_mask", "local"),)
+    started, fresh = (
+        PlannedTime(cells, seed, None, epochs, left_s, measured=True)
+        for seed, epochs, left_s in ((1, 9, 7.0), (2, 0, 50.0))
+    )
+    page = render(plan_document([expanded], [started, fresh], [CPU], {}, "x"), "markdown")
+    (row,) = (line for line in page.splitlines() if line.startswith("| local "))
+    cells_of_row = [cell.strip() for cell in row.replace("\xa0", " ").strip("|").split("|")]
+    assert cells_of_row == ["local", "0", "2 (1 started)", "50 s", "57 s"]
+
+
+def test_a_budget_adds_to_what_is_recorded_and_one_estimate_marks_a_sum(tmp_path: Path) -> None:
+    expanded = declared(load_suite("table3_mask"))
+    cells = [cell.id for cell in expanded.cells if cell.spec]
+    record = factory.finish(tmp_path, expanded, cells[0], 1, 5.0)
+    runs = [PlannedTime((("table3_mask", cells[0]),), 1, record, 0, 0.0)]
+    runs += [
+        PlannedTime((("table3_mask", cell),), 2, None, 0, 60.0, measured=cell != cells[1])
+        for cell in cells
+    ]
+
+    def page(budget_s: float) -> str:
+        found = plan_document([expanded], runs, [CPU], {}, "resbench run", budget_s)
+        return " ".join(render(found, "markdown").split())
+
+    assert f"{len(cells)} runs to do, 1 recorded; 1 worker on CPU. Time: \\~" in page(60)
+    assert "is enough for 1 run: each cell then has 0 to 2 seeds." in page(60)
+    assert "is enough for 1 run, 1 more in part: each" in page(90)
+    assert "no run would finish; 1 run would start." in page(30)
 
 
 def test_fewer_than_three_seeds_detect_nothing() -> None:
@@ -172,6 +231,21 @@ def test_the_sd_is_measured_once_a_cell_has_two_runs(tmp_path: Path) -> None:
         assert found[claim].measured
         assert found[claim].sd_pp == pytest.approx(pooled)
         assert f"6 runs of {whose} cells" in found[claim].source
+
+
+def test_four_runs_of_the_cells_of_a_claim_are_too_few_for_an_sd_of_their_own(
+    tmp_path: Path,
+) -> None:
+    expanded = declared(load_suite(SUITE))
+    errors = {"attention-56/arl": (5.0, 5.4), "attention-56/nal": (6.0, 6.4),
+              "attention-92/arl": (5.0, 6.0, 7.0)}  # fmt: skip
+    runs = {
+        cell: [factory.finish(tmp_path, expanded, cell, s, e) for s, e in enumerate(own, 1)]
+        for cell, own in errors.items()
+    }
+    spread = claim_powers(expanded, runs)[0].spread
+    assert spread.source == "measured, 7 runs of this table's cells"
+    assert spread.sd_pp == pytest.approx(math.sqrt((2 * 0.08 + 2 * 1.0) / 4))
 
 
 def test_an_assumed_sd_says_so_and_grows_with_a_small_test_set() -> None:

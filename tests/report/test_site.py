@@ -260,6 +260,22 @@ def test_the_picture_of_the_readme_is_of_the_setting_closest_to_the_source(tmp_p
     assert (headline.suite, headline.setting.tier) == ("table3_mask", "paper")
 
 
+def test_of_one_setting_the_picture_is_of_the_table_with_most_runs(tmp_path: Path) -> None:
+    mask, noise = suite_under("table3_mask"), suite_under(SUITE)
+    cells = {
+        "table3_mask": (mask, ("encoder-decoder", "local")),
+        SUITE: (noise, ("noise-10/attention-92", "noise-10/resnet-164")),
+    }
+    for suite, seeds in (("table3_mask", (1,)), (SUITE, (1, 2)), ("table3_mask", (2, 3))):
+        expanded, own = cells[suite]
+        for cell in own:
+            for seed in seeds:
+                plant(tmp_path, expanded, cell, seed, test=[9.0, 6.0])
+        headline = report([], read_results(tmp_path)).headline
+        assert headline is not None
+        assert headline.suite == suite
+
+
 def test_all_runs_diverged_leave_no_errors_to_tell(tmp_path: Path) -> None:
     expanded = suite_under("table3_mask", tier="cpu")
     for cell in ("encoder-decoder", "local"):

@@ -77,6 +77,27 @@ def test_replicated_is_two_one_sided_tests_for_every_look() -> None:
     assert found.p_within == pytest.approx(3 * expected, rel=1e-3)
 
 
+def test_a_difference_is_two_sided_for_every_look_and_beyond_the_published_rounding() -> None:
+    se = arm("a", *NEAR).variance ** 0.5 * math.sqrt(1 + 1 / 3)
+    fine, coarse = (judge(text, *NEAR, reference=SMALL) for text in ("4.80", "4.8"))
+    for found, rounding in ((fine, 0.005), (coarse, 0.05)):
+        expected = 2 * stats.t.sf((0.71 - rounding) / se, 2)
+        assert found.p_differs == pytest.approx(3 * expected, rel=1e-3)
+    assert half(coarse) - half(fine) == pytest.approx(0.045)
+
+
+def test_a_number_within_the_margin_is_replicated_though_a_difference_is_shown() -> None:
+    found = judge("5.20", 5.50, 5.51, 5.52, reference=SMALL)
+    assert (found.p_differs or 1) < 0.05
+    assert found.kind == "replicated"
+
+
+def test_later_runs_of_other_cells_change_no_number_of_a_look() -> None:
+    others = [arm("b", 5.0, 5.4, 5.8, *later) for later in ((), (5.41, 5.42))]
+    one, two = (judge_cell(arm("a", *NEAR), SEEDS, "5.52", [other]) for other in others)
+    assert one == two
+
+
 def test_an_arm_with_a_diverged_run_or_a_missing_seed_neither_agrees_nor_differs() -> None:
     diverged = judge_cell(arm("a", 5.5, 5.6, 90.0, diverged=[3]), SEEDS, "5.5")
     assert (diverged.kind, diverged.look) == ("undecided", 3)

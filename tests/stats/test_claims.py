@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from resbench.stats.claims import ClaimVerdict
+from resbench.stats.multiplicity import seeds_in_order
 from resbench.stats.spread import Arm
 from tests.stats.arms import SMALL, arm, judged
 
@@ -97,6 +98,12 @@ def test_a_run_that_diverges_after_the_look_keeps_the_claim_from_being_decided()
     assert judged("<", [whole[0].only([1, 2, 3]), whole[1]]).verdict == "confirmed"
     found = judged("<", whole)
     assert (found.verdict, found.look, found.diverged_later) == ("leans_for", 3, {"a": 1})
+    close = [arm("a", 5.0, 5.1, 5.2, 90.0, diverged=[4]), arm("b", 5.05, 5.15, 5.2)]
+    assert judged("<", [close[0].only([1, 2, 3]), close[1]], published=[2.0]).verdict == "smaller"
+    assert judged("<", close, published=[2.0]).verdict == "undecided"
+    elsewhere = {"c": arm("c", 5.0, 5.1, 5.2, 90.0, diverged=[4])}
+    found = judged("<", [whole[0].only([1, 2, 3]), whole[1]], others=elsewhere)
+    assert (found.verdict, found.diverged_later) == ("confirmed", {})
 
 
 def test_seeds_are_taken_in_the_order_that_was_declared() -> None:
@@ -104,6 +111,10 @@ def test_seeds_are_taken_in_the_order_that_was_declared() -> None:
     verdict = judged("<", [a, b], seeds=(2, 3, 4, 1, 5))
     assert verdict.look == 5
     assert judged("<", [a, b], seeds=(2, 3, 4)).effect_pp == pytest.approx(1.41, abs=0.01)
+
+
+def test_after_the_declared_seeds_come_1_2_3_and_so_on_for_every_look() -> None:
+    assert seeds_in_order((4, 2)) == (4, 2, 1, 3, 5, 6, 7, 8, 9, 10)
 
 
 def test_a_missing_seed_keeps_the_verdict_at_the_look_before() -> None:
@@ -121,6 +132,7 @@ def test_fewer_than_three_seeds_decide_nothing_and_lean_nowhere(n: int) -> None:
     verdict = judged("<", [arm("a", *ARL[:n]), arm("b", *(50 + e for e in NAL[:n]))])
     assert (verdict.verdict, verdict.look, verdict.p) == ("undecided", 0, None)
     assert (verdict.effect_pp or 0) > 40
+    assert verdict.interval is None
 
 
 def test_before_a_look_the_seeds_that_all_arms_have_are_compared() -> None:
@@ -188,6 +200,9 @@ def test_a_seed_that_failed_in_a_like_arm_asks_more_of_the_effect() -> None:
     assert judged("<", arms[::-1], others=failed).verdict == "leans_against"
     far = [arms[0], arm("56/nal", *(e + 2 for e in NAL))]
     assert judged("<", far, others=failed).verdict == "confirmed"  # more than failures could undo
+    for more, kind in ((0.05, "leans_for"), (0.15, "confirmed")):  # 0.1 pp must be left of it
+        near = [arms[0], arm("56/nal", *(e + capped.hidden_pp + more for e in ARL))]
+        assert judged("<", near, others=failed).verdict == kind
     elsewhere = {**even, "92/nal": arm("92/nal", 5.0, 5.1, 8.05)}
     assert judged("<", arms, others=elsewhere).verdict == "confirmed"
 
@@ -199,6 +214,22 @@ def test_suspected_failures_hold_back_smaller_than_published_too() -> None:
     found = judged("<", arms, others=failed, published=[0.4])
     assert found.hidden_pp > 1
     assert found.verdict == "leans_against"
+
+
+def test_a_chain_is_held_back_by_the_step_that_hides_most() -> None:
+    """The first step's better arm has none of its kind; the second's has one that failed."""
+    arms = [arm("56/arl", *ARL), arm("56/nal", *NAL), arm("92/nal", *(e + 1 for e in NAL))]
+    assert judged("monotone_increasing", arms).verdict == "confirmed"
+    even = {str(i): arm(str(i), 7.0, 7.1, 7.2) for i in (1, 2)}
+    failed = {**even, "128/nal": arm("128/nal", 5.0, 5.1, 8.05)}
+    found = judged("monotone_increasing", arms, others=failed)
+    assert found.verdict == "leans_for"
+    assert found.hidden_pp == pytest.approx(3 * 0.632, abs=0.01)
+
+
+def test_an_uneven_arm_cannot_show_that_a_difference_is_smaller_than_published() -> None:
+    found = judged("<", [arm("a", *ARL), arm("b", 5.5, 5.6, 8.0)], published=[30.0])
+    assert (found.uneven, found.p_smaller) == (("b",), None)
 
 
 def test_a_diverged_run_gives_no_interval_and_no_spread_of_published_numbers() -> None:
@@ -235,6 +266,13 @@ def test_a_published_difference_that_the_runs_exclude_is_smaller_than_published(
     assert (far.verdict, far.p_smaller, far.published_pp) == ("undecided", None, 2.0)
 
 
+@pytest.mark.parametrize("published", [0.0, -0.01])
+def test_what_the_published_numbers_do_not_show_cannot_be_smaller(published: float) -> None:
+    quiet = [arm("a", 5.05, 5.05, 5.05, chance=SMALL), arm("b", 5.0, 5.0, 5.0, chance=SMALL)]
+    found = judged("<", quiet, published=[published])
+    assert (found.verdict, found.p_smaller) == ("leans_against", None)
+
+
 def test_a_published_difference_has_the_spread_of_the_two_runs_that_it_is_of() -> None:
     arms = [arm("a", *np.linspace(4.8, 5.2, 8)), arm("b", *np.linspace(4.85, 5.25, 8))]
     found = judged("<", arms, published=[0.3])
@@ -259,6 +297,10 @@ def test_the_published_difference_is_measured_in_spreads_of_one_run() -> None:
     sd = math.hypot(*(np.std(errors, ddof=1) for errors in (ARL, NAL)))
     assert own.published_z == pytest.approx(0.37 / sd, rel=0.2)
     assert judged("<", arms).published_z is None
+    pair = arms[0], arms[1]
+    gaps = [pair, (arm("c", *ARL), arm("d", *CLOSE))]
+    four = judged("gap_grows", gaps, published=[0.8], at_published_setting=False)
+    assert four.published_z == pytest.approx(0.8 / (0.2 * 2))
 
 
 # ------------------------------------------------------------------------------------- chains
@@ -271,10 +313,14 @@ def chain(*means: float, **more: Any) -> ClaimVerdict:
 
 def test_a_chain_holds_when_its_weakest_step_does() -> None:
     verdict = chain(5.0, 7.0, 8.0)
-    alone = judged("<", [arm("a1", 7.0, 7.1, 7.2), arm("a2", 8.0, 8.1, 8.2)])
+    first = {"a0": arm("a0", 5.0, 5.1, 5.2)}  # a reference of the other step
+    alone = judged("<", [arm("a1", 7.0, 7.1, 7.2), arm("a2", 8.0, 8.1, 8.2)], others=first)
     assert (verdict.verdict, verdict.step) == ("confirmed", "a1 < a2")
     assert verdict.effect_pp == pytest.approx(1.0)
-    assert verdict.p == pytest.approx(alone.p, rel=0.5)  # the first arm is a reference here
+    assert verdict.p == alone.p
+    assert verdict.p_against == 1.0
+    single = [arm("a", 5.0), arm("b", 7.0), arm("c", 7.1)]
+    assert judged("monotone_increasing", single).step == "b < c"  # also before a look
     fewer = [arm("a", *ARL, 5.4, 5.5), arm("b", *NAL, 6.8, 6.9), arm("c", 9.0, 9.1)]
     waits = judged("monotone_increasing", fewer)
     assert (waits.n, waits.look, waits.verdict) == (2, 0, "undecided")
@@ -310,8 +356,16 @@ def test_one_reversed_step_contradicts_a_chain_at_the_price_of_its_steps() -> No
     arms = [arm("a", 7, 7, 7), arm("b", 6, 6, 6), arm("c", 5, 5, 5)]
     falling = judged("monotone_decreasing", arms)
     assert (falling.verdict, falling.step) == ("confirmed", "a > b")
-    two = judged("<", [arm("a1", 7.0, 7.1, 7.2), arm("a2", 5.0, 5.1, 5.2)])
-    assert verdict.p_against == pytest.approx(2 * (two.p_against or 0), rel=0.5)
+    first = {"a0": arm("a0", 5.0, 5.1, 5.2)}
+    two = judged("<", [arm("a1", 7.0, 7.1, 7.2), arm("a2", 5.0, 5.1, 5.2)], others=first)
+    assert verdict.p_against == 2 * (two.p_against or 0)
+
+
+def test_a_step_that_is_shown_to_be_reversed_by_less_than_counts_contradicts_no_chain() -> None:
+    """Whatever another step measures, which is not shown."""
+    quiet = [arm("a", 5.05, 5.05, 5.05, chance=SMALL), arm("b", 5.0, 5.0, 5.0, chance=SMALL)]
+    found = judged("monotone_increasing", [*quiet, arm("c", 2.0, 4.0, 6.0)])
+    assert (found.verdict, found.step) == ("leans_against", "a < b")
 
 
 def test_the_step_that_decides_a_chain_is_the_one_that_is_shown() -> None:
@@ -337,6 +391,9 @@ def test_arms_are_alike_or_apart_by_two_one_sided_tests() -> None:
     assert judged("~", arms, margin=1.0).verdict == "confirmed"
     assert judged("~", arms, margin=0.2).verdict == "undecided"
     assert judged("~", [arms[0], arm("b", *NAL)], margin=0.3).verdict == "contradicted"
+    apart = [arm(name, e, e + 0.01, e + 0.02, chance=SMALL) for name, e in (("a", 5.0), ("b", 5.5))]
+    assert judged("~", apart, margin=0.4).verdict == "contradicted"
+    assert judged("~", apart, margin=0.5).verdict == "undecided"  # a difference, not a larger one
     lost = arm("b", 5.1, 5.0, 90.0, diverged=[3])
     assert judged("~", [arms[0], lost], margin=1.0).verdict == "undecided"
 
@@ -350,6 +407,9 @@ def test_arms_are_not_alike_while_failures_may_be_hidden_in_either(like: str) ->
     found = judged("~", arms, margin=1.0, others=failed)
     assert found.hidden_pp > 1
     assert found.verdict == "leans_for"
+    apart = [arms[0], arm("y/nal", *NAL)]
+    assert judged("~", apart, margin=0.3, others=steady).verdict == "contradicted"
+    assert judged("~", apart, margin=0.3, others=failed).verdict == "leans_against"
 
 
 # --------------------------------------------------------------------------- guard and images
@@ -367,6 +427,13 @@ def test_other_test_images_are_asked_about_where_predictions_are_kept() -> None:
     verdict = judged("<", arms)
     assert (verdict.p or 1) <= (verdict.p_images or 0) < 0.01
     assert judged("<", [arms[0], replace(arms[1], kept={})]).p_images is None
+    assert judged("~", arms, margin=1.0).p_images is None
+    close = predicted("c", 0.091, rng)
+    chain = judged("monotone_increasing", [*arms, close])
+    assert chain.p_images == judged("<", [arms[1], close], others={"a": arms[0]}).p_images
+    assert (chain.p_images or 0) > 0.05
+    ranked = judged("<", [replace(arms[0], errors=(5.0, 5.1, 30.0)), arms[1]])
+    assert (ranked.uneven, ranked.p_images) == (("a",), None)
 
 
 def test_the_look_that_finds_the_published_difference_is_named() -> None:
@@ -374,6 +441,12 @@ def test_the_look_that_finds_the_published_difference_is_named() -> None:
     assert judged("<", arms, published=[1.0]).seeds_needed == 3
     assert judged("<", arms, published=[0.37]).seeds_needed == 8
     assert judged("<", arms, published=[0.05]).seeds_needed is None
+    assert judged("<", arms, published=[1.0], family=5).seeds_needed == 5
+    for published in ([1.0, 0.05], [0.05, 1.0]):  # of a chain, what its smallest step needs
+        assert chain(5.0, 5.4, 5.8, published=published).seeds_needed is None
     unknown = [arm("a", 5.0), arm("b", 6.0)]
     assert judged("<", unknown).seeds_needed is None
     assert judged("<", unknown, planning_sd=0.2).seeds_needed == 3
+    assert judged("<", unknown, published=[0.75], planning_sd=0.2).seeds_needed == 3
+    alike = judged("~", unknown, margin=0.75, planning_sd=0.2)
+    assert alike.seeds_needed == 5  # both of its tests must reject

@@ -66,8 +66,9 @@ def test_without_a_prior_it_is_welchs_test() -> None:
     found = apart()
     assert found.p_above() == pytest.approx(expected.pvalue, abs=1e-6)
     assert found.df == pytest.approx(expected.df, abs=1e-6)
-    low, high = stats.ttest_ind(B, A, equal_var=False).confidence_interval(0.95)
-    assert found.interval() == pytest.approx((low, high), abs=1e-6)
+    both = stats.ttest_ind(B, A, equal_var=False)
+    assert found.interval() == pytest.approx(tuple(both.confidence_interval(0.95)), abs=1e-6)
+    assert found.p_beyond() == pytest.approx(both.pvalue, abs=1e-6)
 
 
 def test_equivalence_without_a_prior_is_statsmodels() -> None:
@@ -127,6 +128,14 @@ def test_a_lucky_seed_of_the_other_arm_does_not_make_an_arm_better() -> None:
     assert rank_p(better.errors, worse.errors) < 0.2
     assert found.p == found.estimate.p_above()
     assert (found.p or 0) > 0.5
+    assert put_to_test([worse, better], (-1, 1), []).opposite_p == pytest.approx(found.p)
+
+
+def test_an_arm_in_two_gaps_may_hide_its_failures_twice() -> None:
+    arms = [arm("56/arl", *A), arm("56/nal", *B)]
+    failed = arm("92/arl", 5.0, 5.1, 8.05)
+    once, twice = (put_to_test(arms, (-w, w), [failed]).hidden for w in (1, 2))
+    assert twice == 2 * once > 0
 
 
 def test_a_worse_arm_with_a_failing_seed_is_tested_by_ranks_alone() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from resbench.stats.guard import guessing_error, near_guessing, still_falling
+from resbench.stats.guard import guessing_error, last_fall, near_guessing, still_falling
 from resbench.stats.spread import (
     Arm,
     flip_variance,
@@ -16,6 +17,7 @@ from resbench.stats.spread import (
     moderated,
     reference_variance,
     sampling_sd,
+    strangers,
     uneven,
 )
 from tests.stats.arms import arm
@@ -98,6 +100,25 @@ def test_an_arm_is_uneven_when_one_seed_diverged_or_is_a_stranger_to_the_others(
     assert uneven(arm("a", *errors, diverged=diverged), 0.04) == expected
 
 
+@pytest.mark.parametrize(("n", "apart"), [(3, 1), (5, 1), (5, 2), (8, 3)])
+def test_seeds_are_strangers_if_the_nearest_of_them_is_for_all_seeds_and_numbers_of_them(
+    n: int, apart: int
+) -> None:
+    rest = [5 + i / 10 for i in range(n - apart)]
+    variance, df = moderated(float(np.var(rest, ddof=1)), n - apart, 0.04)
+    limit = stats.t.isf(0.01 / 2 / n / ((n - 1) // 2), df) * math.sqrt(
+        variance * (1 + 1 / len(rest))
+    )
+    for share, expected in ((0.99, False), (1.01, True)):
+        far = [np.mean(rest) + share * limit + i / 10 for i in range(apart)]
+        assert uneven(arm("a", *rest, *far), 0.04) == expected
+
+
+def test_a_lucky_seed_is_found_beside_one_that_failed() -> None:
+    low, high = strangers(arm("a", 5.0, 5.1, 5.2, 5.0, 5.1, 5.2, 2.0, 80.0), 0.04)
+    assert (low, high) == pytest.approx((-3.1, 74.9))
+
+
 @pytest.mark.parametrize(("n", "rate"), [(3, 0.632), (5, 0.451), (8, 0.312)])
 def test_a_seed_that_failed_in_an_arm_of_the_same_kind_may_have_failed_here_unseen(
     n: int, rate: float
@@ -138,6 +159,19 @@ def test_only_takes_runs_in_the_order_asked_for() -> None:
     assert whole.only([1, 3]).diverged == frozenset()
 
 
+def test_runs_that_diverged_or_are_not_asked_for_say_nothing_of_chance_flips() -> None:
+    lost = arm("a", 5.0, 6.0, 90.0, diverged=[3])
+    assert lost.chance_variance == lost.only([1, 2]).chance_variance
+    assert lost.only([3]).chance_variance > 0
+    rng = np.random.default_rng(0)
+    kept = dict(enumerate(rng.random((4, 1000)) >= 0.05, 1))
+    errors = tuple(float(100 * (1 - row.mean())) for row in kept.values())
+    whole = Arm("a", (1, 2, 3, 4), errors, 1000, kept=kept)
+    first = Arm("a", (1, 2, 3), errors[:3], 1000, kept={seed: kept[seed] for seed in (1, 2, 3)})
+    assert whole.only([1, 2, 3]).chance_variance == first.chance_variance
+    assert replace(whole, kept=first.kept).correct is None
+
+
 # ------------------------------------------------------------------------ whether it has learnt
 
 
@@ -150,6 +184,15 @@ def test_an_error_that_moved_by_chance_flips_was_not_falling() -> None:
     flips = np.random.default_rng(0).normal(0, 0.2, (4000, 3, 2))
     found = [still_falling(list(run[:, 0] - run[:, 1]), 0.04) for run in flips]
     assert np.mean(found) == pytest.approx(0.023, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "fall"), [(1, None), (2, 1), (5, 1), (10, 1), (11, 2), (20, 2), (21, 3), (200, 20)]
+)
+def test_a_fall_is_that_of_the_last_tenth_of_the_epochs_and_at_least_of_one(
+    epochs: int, fall: int | None
+) -> None:
+    assert last_fall([float(-epoch) for epoch in range(epochs)]) == fall
 
 
 @pytest.mark.parametrize(

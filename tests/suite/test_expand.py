@@ -140,6 +140,7 @@ def test_a_tier_keeps_drops_and_warm_up_at_their_fractions(
     [
         ("step", 160_000, (64_000, 96_000), {"total": 10}, [4, 6]),
         ("epoch", 150, range(20, 150, 20), {"total": 15, "plateau": 5}, [6, 12]),
+        ("epoch", 150, (50, 100), {"total": 15, "plateau": 5}, [5, 10]),
     ],
 )
 def test_a_tier_shortens_the_schedule_in_its_own_unit_without_drops_that_come_too_soon(
@@ -176,6 +177,7 @@ def test_patience_is_in_epochs_whatever_the_unit_of_the_schedule(tmp_path: Path)
     """Four steps an epoch: 40 steps are ten epochs, and 20 are five."""
     stopping = {"early_stopping": {"patience": 10}, "val_in_train": 8}
     changes = {f"base.training.{k}": v for k, v in stopping.items()}
+    changes |= {"base.data.first": 64, "base.data.train_images": None}
     for old, new in (
         ("epoch", {"unit": "step", "total": 20}),
         ("step", {"unit": "epoch", "total": 5}),
@@ -196,6 +198,7 @@ def test_seeds_come_from_the_call_the_tier_or_the_suite_in_this_order(tmp_path: 
     loaded = load_suite(str(write_suite(tmp_path, suite)))
     named = expand(loaded, Context("eager", "fp32", DATA), seeds=(1, 2, 3))
     assert named.seeds == (1, 2, 3)
+    assert (small.declared_seeds, named.declared_seeds) == ((7,), (5, 6))  # looks are of these
     assert [named.cell("arl").at_seed(seed).seed for seed in named.seeds] == [1, 2, 3]
 
 
@@ -216,6 +219,17 @@ def test_a_skipped_cell_says_why_and_has_no_run(tmp_path: Path) -> None:
     suite = suite_of() | {"skips": [{"where": {"learning": "nal"}, "reason": "no mask"}]}
     cell = expanded(tmp_path, suite).cell("nal")
     assert (cell.spec, cell.skip) == (None, "no mask")
+
+
+def test_a_skip_is_of_the_cells_that_have_all_of_its_levels(tmp_path: Path) -> None:
+    suite = suite_of() | {"skips": [{"where": {"learning": "nal", "rate": "low"}, "reason": "no"}]}
+    rates = {"low": 0.01, "high": 0.1}
+    suite["matrix"]["rate"] = {
+        name: {"label": name, "set": {"training.optim.lr": lr}} for name, lr in rates.items()
+    }
+    suite["table"]["columns"]["err"]["where"] = {"rate": "low"}
+    skipped = [cell.id for cell in expanded(tmp_path, suite).cells if cell.skip]
+    assert skipped == ["nal/low"]
 
 
 def test_an_unknown_cell_is_named_with_the_nearest(tmp_path: Path) -> None:

@@ -247,7 +247,7 @@ def _fit(subject: _Subject) -> Iterator[Finding]:
     facts = {"train": train, "test": test, "corrupted": corrupted}
     if train - corrupted > published + 1:
         yield Finding("underfitted", train - corrupted - published, facts)
-    elif corrupted and train < corrupted - 1:
+    elif train < corrupted - 1:
         yield Finding("memorised", max(0.0, test - published) or None, facts)
     elif test > published + 1:
         yield Finding("overfitted", test - max(published, train - corrupted), facts)

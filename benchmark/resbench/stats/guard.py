@@ -22,7 +22,7 @@ def near_guessing(mean_error: float, classes: int) -> bool:
 def last_fall(errors: Sequence[float]) -> float | None:
     """Return a run's fall over the last tenth of its epochs, at least one; None for one epoch."""
     n = len(errors)
-    return errors[min(n - 1, n * 9 // 10) - 1] - errors[-1] if n > 1 else None
+    return errors[n * 9 // 10 - 1] - errors[-1] if n > 1 else None
 
 
 def fall_limit(chance_variance: float, runs: int) -> float:

@@ -82,8 +82,9 @@ def test_a_job_with_a_gpu_that_cannot_be_used_is_not_trained_on_the_cpu_unasked(
         choose("auto", None)
     assert str(said.value).startswith(f"{name} is {value}, but nvidia-smi is missing or lists no")
     assert choose("cpu", 1) == [CPU]
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert choose("auto", 1) == [CPU], "the user hides it"
+    for hidden in ("", "-1"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
+        assert choose("auto", 1) == [CPU], "the user hides it"
 
 
 def test_the_cpu_has_a_worker_a_core_or_as_many_as_asked_for() -> None:

@@ -103,6 +103,14 @@ def test_workers_number_gpus_as_nvidia_smi_does(monkeypatch: pytest.MonkeyPatch)
     assert worker_variables()["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
 
 
+def test_workers_have_the_users_variables_and_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {"HTTPS_PROXY": "http://proxy", "GLIBC_TUNABLES": "", "OMP_NUM_THREADS": "8"}
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    found = worker_variables()
+    assert {name: found[name] for name in given} == given | {"OMP_NUM_THREADS": "1"}
+
+
 @pytest.mark.parametrize(
     ("maker", "why"), [("NVIDIA", "nvidia-smi is missing"), ("AMD", "ROCm is not supported")]
 )

@@ -14,6 +14,8 @@ import sys
 import time
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from resbench.protocol import (
     AtStep,
     End,
@@ -59,7 +61,7 @@ def end(job: Job, status: str, text: str = "") -> None:
     emit(End(job.key, Status(status), text))
 
 
-def run(job: Job) -> None:
+def run(job: Job, packed: int) -> None:
     seed = job.spec["seed"]
     with (folder / "attempts").open("a") as attempts:
         attempts.write(f"{os.getpid()} {seed} {job.key}\n")
@@ -70,7 +72,7 @@ def run(job: Job) -> None:
     while behaviour == "captures":
         time.sleep(0.01)
     emit(AtStep(job.key, 1, 8))
-    emit(Epoch(job.key, 2, 8, METRICS, TIMING))
+    emit(Epoch(job.key, 2, 8, METRICS, replace(TIMING, packed=packed)))
     if fault == "lost":
         emit(Unfit(ECC))
         end(job, "failed", f"RuntimeError: {ECC} (see its log)")
@@ -132,7 +134,7 @@ for line in sys.stdin.buffer:
             end(job, "oom", "CUDA out of memory.")
         break
     for job in jobs:
-        run(job)
+        run(job, len(jobs))
     if stopped:
         break
     emit(Idle())

@@ -82,8 +82,9 @@ def test_a_job_with_a_gpu_that_cannot_be_used_is_not_trained_on_the_cpu_unasked(
         choose("auto", None)
     assert str(said.value).startswith(f"{name} is {value}, but nvidia-smi is missing or lists no")
     assert choose("cpu", 1) == [CPU]
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert choose("auto", 1) == [CPU], "the user hides it"
+    for hidden in ("", "-1"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
+        assert choose("auto", 1) == [CPU], "the user hides it"
 
 
 def test_the_cpu_has_a_worker_a_core_or_as_many_as_asked_for() -> None:
@@ -100,6 +101,14 @@ def test_an_unknown_device_is_a_usage_error(request_: str) -> None:
 def test_workers_number_gpus_as_nvidia_smi_does(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_DEVICE_ORDER", "FASTEST_FIRST")
     assert worker_variables()["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+
+
+def test_workers_have_the_users_variables_and_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {"HTTPS_PROXY": "http://proxy", "GLIBC_TUNABLES": "", "OMP_NUM_THREADS": "8"}
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    found = worker_variables()
+    assert {name: found[name] for name in given} == given | {"OMP_NUM_THREADS": "1"}
 
 
 @pytest.mark.parametrize(

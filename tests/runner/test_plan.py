@@ -122,6 +122,14 @@ def test_packs_that_memory_does_not_suffice_for_are_halved_and_others_are_not(
     assert [size for cell, size in sizes if cell == "nal"] == [15, 5]
 
 
+def test_a_larger_pack_that_another_gpu_gives_back_later_raises_no_limit(tmp_path: Path) -> None:
+    runs = planned(tmp_path, suite_of(seeds=(1, 2, 3, 4)), engine="graph", precision="bf16")
+    queue = queue_of(runs, pack=4)
+    for at_most in (1, 2):
+        queue.put_back(runs[0], at_most=at_most)
+    assert len(queue.take(GPU)) == 1
+
+
 def test_levels_of_label_noise_can_be_packed_and_dropout_cannot_even_if_a_user_may_hide_it(
     tmp_path: Path,
 ) -> None:

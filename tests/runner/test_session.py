@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from resbench.runner.devices import Device
 from resbench.runner.plan import PlannedRun
 from resbench.runner.progress import Progress
 from resbench.runner.session import PlanEnd, Session, SessionSettings
-from resbench.runner.throughput import Throughput
+from resbench.runner.throughput import Speed, Throughput
 from resbench.store.layout import RunFolder, open_for_writing
 from resbench.store.state import Status
 
@@ -143,17 +144,20 @@ def test_a_death_costs_only_its_own_run(stage: Stage, death: str, outcome: str, 
     assert (state.status, state.reason) == (Status(outcome), text)
 
 
+@pytest.mark.parametrize(("attempt", "outcome"), [(1, "failed"), (2, "oom")])
 def test_a_kill_that_the_kernel_counted_is_out_of_memory(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, attempt: int, outcome: str
 ) -> None:
+    """Where it counted one in an earlier run of the same worker, that was another process."""
+
     def counted() -> int:
         attempts = stage.folder / "attempts"
-        return 7 + (attempts.exists() and len(attempts.read_text().splitlines()) == 2)
+        return 7 + (attempts.exists() and len(attempts.read_text().splitlines()) >= attempt)
 
     monkeypatch.setattr(worker, "oom_kills", counted)
-    summary = stage.work(stage.plan(3), "done", "kill", "kill")
-    assert list(summary.ended.values())[1] == "oom"
-    assert "out of memory" in stage.ends()["oom"]
+    summary = stage.work(stage.plan(2), "done", "kill")
+    assert list(summary.ended.values()) == ["done", outcome]
+    assert "memory" in stage.ends()[outcome]
 
 
 def test_a_worker_killed_while_it_starts_does_not_stop_the_plan(stage: Stage) -> None:
@@ -275,6 +279,43 @@ def test_a_worker_that_is_killed_while_it_is_idle_costs_no_run(
     assert len({pid for pid, *_ in stage.attempts()}) == 2
 
 
+def test_a_worker_that_was_idle_for_long_is_not_silent_when_it_is_given_a_run(
+    stage: Stage, leap: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard, start, silent_s = worker.Worker.heard, worker.Worker.start, list[float]()
+
+    def hear(self: worker.Worker, event: Event) -> None:
+        heard(self, event)
+        if isinstance(event, Idle):
+            leap(2000)
+
+    def begin(self: worker.Worker, *group: Any) -> None:
+        start(self, *group)
+        silent_s.append(worker.time.monotonic() - self.heard_at)
+
+    monkeypatch.setattr(worker.Worker, "heard", hear)
+    monkeypatch.setattr(worker.Worker, "start", begin)
+    summary = stage.work(stage.plan(2))
+    assert list(summary.ended.values()) == ["done"] * 2
+    assert len(silent_s) == 2
+    assert max(silent_s) < session.SILENCE_S
+
+
+def test_a_line_that_comes_in_two_parts_is_one_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    halves = "import sys; w = lambda s: print(s, end='', flush=True); "
+    halves += """w('{"type":"Re'); sys.stdin.readline(); w('ady"}\\n')"""
+    monkeypatch.setattr(worker, "COMMAND", (sys.executable, "-c", halves))
+    begun = worker.Worker(CPU)
+    assert begun.process.stdin is not None
+    select.select([begun.descriptor], [], [])
+    assert begun.read() == ([], False)
+    begun.process.stdin.write(b"\n")
+    begun.process.stdin.flush()
+    select.select([begun.descriptor], [], [])
+    assert begun.read() == ([Ready()], False)
+    begun.close()
+
+
 def test_a_worker_that_takes_long_and_reports_in_the_end_is_kept(
     stage: Stage, leap: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -362,6 +403,24 @@ def test_the_speed_of_an_epoch_is_learnt_for_the_runs_that_follow(stage: Stage) 
     stage.work(runs[:1], throughput=throughput)
     assert throughput.is_measured(runs[1].spec, CPU)
     assert throughput.epoch_seconds(runs[1].spec, CPU) == pytest.approx(64 / 100 * 1.5)
+
+
+def test_only_a_measured_speed_keeps_a_worker_from_its_first_epoch(stage: Stage) -> None:
+    (run,), throughput = stage.plan(1), Throughput()
+
+    def epoch_s() -> float | None:
+        settings = SessionSettings(stage.results, [CPU])
+        return Session([run], settings, throughput, stage.notes)._job(run, CPU).epoch_s
+
+    assert epoch_s() is None
+    throughput.learn(run.spec, CPU, Speed(32.0, 0.25), 4)
+    assert epoch_s() == pytest.approx(64 / 32 * 1.25)
+
+
+def test_no_speed_is_learnt_of_a_pack(stage: Stage) -> None:
+    throughput = Throughput()
+    stage.work(stage.packable(), devices=GPUS[:1], pack=2, throughput=throughput)
+    assert throughput.measured == {}
 
 
 def test_no_speed_is_learnt_of_a_run_shorter_than_an_epoch(stage: Stage) -> None:

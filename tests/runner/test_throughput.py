@@ -72,7 +72,8 @@ def test_the_newest_record_of_a_device_wins(tmp_path: Path) -> None:
     old = record_of(tmp_path / "old", "2026-01-01T00:00:00+00:00", 100.0, cpu_name())
     new = record_of(tmp_path / "new", "2026-02-01T00:00:00+00:00", 50.0, cpu_name())
     other = record_of(tmp_path / "other", "2026-03-01T00:00:00+00:00", 9000.0, "another CPU")
-    packed = replace(new, timing=replace(new.timing, started="2026-04-01T00:00:00+00:00", packed=4))
+    later = {"started": "2026-04-01T00:00:00+00:00", "images_per_s": 200.0, "packed": 4}
+    packed = altered(new, timing=later)
     for records in ([old, new, other, packed], [packed, other, new, old]):
         found = Throughput.of(records)
         assert found.speed(SPEC, CPU) == Speed(50.0, 0.2)
@@ -158,6 +159,15 @@ def test_more_work_is_expected_to_take_longer() -> None:
     assert per_s() > per_s(data__image_px=16)
     assert per_s(model__width=0.25) > per_s(model__width=1.0)
     assert per_s(**REPORT) > 0, "a variant that nobody counted is near another"
+
+
+def test_multiplications_grow_with_the_squares_of_width_and_side() -> None:
+    def per_s(**changes: object) -> float:  # in batches so large that a GPU does nothing else
+        return expected(spec_of(**changes, training__batch_size=10**7), GPU).images_per_s
+
+    large = per_s(model__width=1.0, data__image_px=16)
+    assert per_s(model__width=0.5, data__image_px=16) / large == pytest.approx(4, rel=0.01)
+    assert per_s(model__width=1.0, data__image_px=8) / large == pytest.approx(4, rel=0.01)
 
 
 def test_what_was_measured_corrects_what_is_expected_of_the_same_device() -> None:

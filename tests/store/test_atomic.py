@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
@@ -8,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from resbench.errors import EnvironmentFault
+from resbench.errors import EnvironmentFault, StorageFault
 from resbench.store.atomic import (
     UNSWEPT,
     append_line,
     atomic_file,
     dump_json,
+    fault,
     load_object,
     read_file,
     sweep,
@@ -87,6 +89,35 @@ def test_every_line_is_on_disk_before_the_return_and_so_is_the_name_of_a_new_fil
     assert order == [b'{"epoch":1}\n', "folder", b'{"epoch":1}\n{"epoch":2}\n']
 
 
+def test_a_file_system_that_cannot_sync_a_folder_is_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(number: int) -> None:
+        def synced(descriptor: int) -> None:
+            if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+                raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr(os, "fsync", synced)
+
+    refuse(errno.EINVAL)
+    write_atomic(tmp_path / "a", b"new")
+    append_line(tmp_path / "b", {})
+    assert names(tmp_path) == ["a", "b"]
+    refuse(errno.EIO)
+    with pytest.raises(StorageFault, match="/a: Input/output error"):
+        write_atomic(tmp_path / "a", b"newer")
+
+
+DISK = ["ENOSPC", "EDQUOT", "EFBIG", "EACCES", "EPERM", "EROFS", "EIO"]
+
+
+@pytest.mark.parametrize("name", [*DISK, "ENAMETOOLONG", "ELOOP", "EISDIR"])
+def test_what_the_disk_refuses_would_stop_every_run_and_a_bad_path_only_its_own(name: str) -> None:
+    number = getattr(errno, name)
+    error = fault(Path("a"), OSError(number, os.strerror(number)))
+    assert isinstance(error, StorageFault) == (name in DISK)
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [
@@ -156,6 +187,15 @@ def test_sweep_takes_temporaries_only_and_no_target_of_a_link(tmp_path: Path) ->
 def test_what_is_no_json_object_is_a_value_error(text: str) -> None:
     with pytest.raises(ValueError, match=r"\w"):
         load_object(text)
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_a_number_that_is_not_finite_is_not_written(tmp_path: Path, number: float) -> None:
+    path = tmp_path / "rows.jsonl"
+    append_line(path, ROWS[0])
+    with pytest.raises(ValueError, match="JSON"):
+        append_line(path, {"loss": number})
+    assert [json.loads(line) for line in whole_lines(path)] == ROWS[:1]
 
 
 def test_any_text_survives_json() -> None:

@@ -83,6 +83,19 @@ def test_with_both_damaged_the_run_begins_anew_and_both_are_named(run: RunFolder
     assert names(run) == ["checkpoint.bin.corrupt", "checkpoint.prev.bin.corrupt"]
 
 
+def test_checkpoint_larger_than_any_other_file_is_read(run: RunFolder) -> None:
+    os.truncate(run.checkpoint, 65 << 20)  # sparse; that of a network of 65 M weights has 0.8 GB
+    payload, (warning,) = loaded(run)
+    assert payload == FIRST
+    assert f"holds {(65 << 20) - 48} bytes where {len(SECOND)} were written" in warning
+
+
+def test_both_generations_are_dropped_when_the_run_is_recorded(run: RunFolder) -> None:
+    for _ in range(2):
+        run.drop_checkpoints()
+        assert names(run) == []
+
+
 def test_disk_that_is_full_when_synced_costs_neither_generation(
     run: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

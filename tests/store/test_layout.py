@@ -65,9 +65,11 @@ def test_planted_link_leads_nothing_out_of_the_results(tmp_path: Path, planted: 
 def test_new_folder_is_marked_with_its_format(tmp_path: Path) -> None:
     results = tmp_path / "a" / "b"
     assert not is_marked(results)
-    for _ in range(2):
-        open_for_writing(results)
-        assert is_marked(results)
+    open_for_writing(results)
+    assert is_marked(results)
+    written = (results / "resbench.json").stat()
+    open_for_writing(results)
+    assert (results / "resbench.json").stat() == written, "MLflow knows the folder by it"
     assert (results / "resbench.json").read_text() == '{"format":1}\n'
     assert sorted(path.name for path in results.iterdir()) == [".lock", "resbench.json", "runs"]
 

@@ -114,6 +114,7 @@ def test_looking_makes_no_file_and_disturbs_no_one(
     assert list(tmp_path.iterdir()) == []
     probe = os.open(tmp_path / ".lock", os.O_RDONLY | os.O_CREAT, 0o666)
     fcntl.flock(probe, fcntl.LOCK_SH)  # another process inside is_locked()
+    assert not is_locked(tmp_path), "who looks is not at work"
     monkeypatch.setattr(locks.time, "sleep", lambda _: os.close(probe))
     lock = try_lock(tmp_path)
     assert lock is not None
@@ -149,6 +150,18 @@ def test_file_system_without_locks_is_named_with_a_remedy(
     with pytest.raises(StorageFault, match=r"\.lock: this file system cannot lock files") as told:
         try_lock(tmp_path)
     assert "Choose a results folder on a local disk" in str(told.value)
+    assert not is_locked(tmp_path)
+
+
+def test_a_folder_that_cannot_be_swept_is_not_left_locked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(folder: Path) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(locks, "sweep", refuse)
+    with pytest.raises(StorageFault, match="Input/output error"):
+        try_lock(tmp_path)
     assert not is_locked(tmp_path)
 
 

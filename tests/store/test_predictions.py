@@ -91,6 +91,7 @@ def test_error_is_that_of_a_plain_count() -> None:
         ("pred", np.zeros(10, np.int64), "int64"),
         ("pred", np.zeros(9, np.int16), r"shape \(9,\)"),
         ("label", np.full(10, -1, np.int16), "negative"),
+        ("pred", np.full(10, -1, np.int16), "negative"),
         ("prob_true", np.full(10, np.nan, np.float32), "between 0 and 1"),
         ("prob_true", np.full(10, 1.5, np.float32), "between 0 and 1"),
         ("prob_true", np.zeros((10, 1), np.float32), r"shape \(10, 1\)"),

@@ -220,6 +220,15 @@ def test_weights_are_checked_where_they_are_and_may_be_left_out(tmp_path: Path) 
     assert read_weights(run, record) is None
 
 
+def test_weights_may_be_larger_than_any_other_file(tmp_path: Path) -> None:
+    run = unfinished(tmp_path)
+    run.weights.touch()
+    os.truncate(run.weights, 65 << 20)
+    weights = read_weights(run, complete(run))
+    assert weights is not None
+    assert len(weights) == 65 << 20
+
+
 def test_a_file_next_to_a_record_without_weights_is_not_its_weights(tmp_path: Path) -> None:
     run = completed(tmp_path)
     run.weights.write_bytes(b"of another run")
@@ -289,9 +298,18 @@ def test_forged_number_is_found_by_recomputing(
     assert any(re.search(said, problem) for problem in problems)
 
 
-def test_wrong_number_of_images_is_found(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "by"), [("test_top1_err", 0.005), ("test_loss", 0.01)])
+def test_a_number_that_is_a_little_off_is_found(tmp_path: Path, name: str, by: float) -> None:
+    """By less than one image of 10,000."""
     run = completed(tmp_path)
-    forge(run, lambda fields: fields["data"].update(test_images=SMALL_IMAGES + 1))
+    forge(run, lambda fields: fields["result"].update({name: fields["result"][name] + by}))
+    assert any("the predictions give" in problem for problem in verify_run(run))
+
+
+@pytest.mark.parametrize("more", [1, -1])
+def test_wrong_number_of_images_is_found(tmp_path: Path, more: int) -> None:
+    run = completed(tmp_path)
+    forge(run, lambda fields: fields["data"].update(test_images=SMALL_IMAGES + more))
     (problem,) = verify_run(run)
     assert f"but {SMALL_IMAGES} are predicted" in problem
 

@@ -25,5 +25,9 @@ def test_a_state_with_a_value_of_another_kind_is_none(
     found = read_state(run)
     assert found is not None
     assert found.epoch == 3
+    write_state(run, Status.FAILED, reason="by its runner, who does not know the epoch")
+    found = read_state(run)
+    assert found is not None
+    assert (found.status, found.epoch) == (Status.FAILED, 3)
     run.state.write_text(json.dumps({**json.loads(run.state.read_text()), **changes}))
     assert read_state(run) is None

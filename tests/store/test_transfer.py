@@ -4,6 +4,7 @@ import hashlib
 import io
 import itertools
 import json
+import os
 import random
 import shutil
 import tarfile
@@ -13,6 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from resbench.errors import EnvironmentFault
 from resbench.store import locks, transfer
@@ -24,7 +26,15 @@ from resbench.store.scan import scan
 from resbench.store.transfer import MANIFEST, merge, pack
 from resbench.store.verify import verify_run
 
-from ..factory import complete, completed, folder_of, predictions_of, record_of, unfinished
+from ..factory import (
+    altered,
+    complete,
+    completed,
+    folder_of,
+    predictions_of,
+    record_of,
+    unfinished,
+)
 
 Members = list[tuple[tarfile.TarInfo, bytes]]
 Edit = Callable[[Members], object]
@@ -110,11 +120,46 @@ def test_merged_runs_are_those_that_were_packed(packed: Path, here: Path) -> Non
     assert all(verify_run(folder_of(here, seed)) == () for seed in range(2))
 
 
+@pytest.mark.parametrize("unfinished_seeds", [[], [0, 1]])
+def test_files_are_on_disk_before_their_run_has_its_name_and_the_name_before_the_return(
+    packed: Path, here: Path, monkeypatch: pytest.MonkeyPatch, unfinished_seeds: list[int]
+) -> None:
+    """An unfinished run that makes room is removed only then."""
+    for seed in unfinished_seeds:
+        unfinished(here, seed, epochs=1)
+    order: list[int | str] = []
+    rename, rmtree = os.rename, shutil.rmtree
+
+    def renamed(source: Path, target: Path) -> None:
+        if not target.name.startswith(".aside-"):
+            assert {path.stat().st_ino for path in (source, *source.iterdir())} <= set(order)
+            order.append("named")
+        rename(source, target)
+
+    def removed(path: Path, ignore_errors: bool = False) -> None:
+        if path.name.startswith(".aside-"):
+            assert order[-1] == (here / "runs").stat().st_ino
+        rmtree(path, ignore_errors=ignore_errors)
+
+    monkeypatch.setattr(os, "fsync", lambda number: order.append(os.fstat(number).st_ino))
+    monkeypatch.setattr(os, "rename", renamed)
+    monkeypatch.setattr(shutil, "rmtree", removed)
+    assert len(merge(here, [packed]).added) == 2
+    assert order.count("named") == 2
+    assert order[-1] == (here / "runs").stat().st_ino
+
+
 def edit_predictions(run: RunFolder) -> None:
     other = predictions_of(0)
     other.pred[:4] = (other.pred[:4] + 1) % 10
     write_predictions(run.predictions, other)
     write_record(run, record_of(run, 0, "another CPU"))
+
+
+def edit_draws(run: RunFolder) -> None:
+    """Another order and noise, which happen to give the same numbers."""
+    record = altered(record_of(run, 0, "another CPU"), data={"noise_hash": "def"})
+    write_record(run, structs.replace(record, seeds={"order": 5}))
 
 
 @pytest.mark.parametrize(
@@ -130,8 +175,9 @@ def edit_predictions(run: RunFolder) -> None:
         ),
         ({"epochs": 2}, ("result.epoch 3 against 2", "metrics.jsonl: different from epoch 3 on")),
         ({"edit": edit_predictions}, ("predictions.npz: 4 of 40 images classified differently",)),
+        ({"edit": edit_draws}, ("data.noise_hash abc against def", "against 5")),
     ],
-    ids=["identical", "metrics", "shorter", "predictions"],
+    ids=["identical", "metrics", "shorter", "predictions", "draws"],
 )
 def test_of_two_runs_of_a_key_the_one_here_stays_and_every_other_number_is_named(
     tmp_path: Path, here: Path, changes: dict[str, Any], said: Sequence[str]
@@ -195,12 +241,16 @@ def test_a_merge_waits_for_a_run_that_starts(
 def test_what_a_killed_merge_set_aside_is_put_back(here: Path) -> None:
     run = unfinished(here, 5, epochs=1)
     before = snapshot(run.path)
-    run.path.rename(here / "runs" / f".aside-{run.path.name}")
+    aside = run.path.rename(here / "runs" / f".aside-{run.path.name}")
     leftover = here / "runs" / ".tmp-1-abcdef01" / "runs"
     leftover.mkdir(parents=True)
     open_for_writing(here)
     assert snapshot(run.path) == before
     assert not leftover.exists()
+    shutil.copytree(run.path, aside)  # killed after the merged run had its name
+    open_for_writing(here)
+    assert snapshot(run.path) == before
+    assert not aside.exists()
 
 
 # -- hostile archives

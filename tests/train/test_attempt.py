@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec import structs
 from safetensors.torch import load, save
 
 from resbench.protocol import Epoch, Event, Warned
@@ -34,6 +35,7 @@ from ..mini import REPORT, outputs, spec_of
 from .live import Worker, finished, prepared
 
 SPEC = spec_of(training__schedule__total=3, training__batch_size=32)
+WITH_VAL = structs.replace(SPEC.training, val_in_train=16)
 
 
 def errors(monkeypatch: pytest.MonkeyPatch, values: list[float]) -> None:
@@ -65,9 +67,23 @@ def test_a_finished_run_is_recorded_from_its_last_epoch(tmp_path: Path) -> None:
     assert (record.data.train_images, record.data.test_images) == (64, 50)
     assert (record.timing.pieces, record.timing.resumed) == (1, 0)
     assert record.timing.gpu_peak_bytes is None
+    timed = read_epochs(worker.folder(SPEC).timing, EpochTiming)
+    for row in timed:
+        assert row.images_per_s * row.duration_s == pytest.approx(64, rel=0.1)
+    speeds = [row.images_per_s for row in timed]
+    assert 0.99 * min(speeds) < record.timing.images_per_s < 1.01 * max(speeds)
     assert record.environment.threads == 1
     assert verify_run(worker.folder(SPEC)) == ()
     assert not worker.folder(SPEC).checkpoint.exists()
+
+
+def test_each_epoch_says_the_learning_rate_of_its_last_step(tmp_path: Path) -> None:
+    drops = [{"at": 1, "factor": 0.1}, {"at": 2.5, "factor": 0.1}]
+    spec = spec_of(
+        training__schedule__total=3, training__schedule__drops=drops, training__batch_size=32
+    )
+    rows = finished(tmp_path, spec).metrics(spec)
+    assert [row.lr for row in rows] == pytest.approx([0.05, 0.005, 0.0005])
 
 
 @pytest.mark.parametrize("last", [40.0, 20.0])
@@ -201,7 +217,11 @@ def other_counters(path: Path) -> None:
     forge(path, lambda _, counters: counters.update(epoch="two"))
 
 
-@pytest.mark.parametrize("damage", [cut, other_network, other_counters])
+def nested_without_end(path: Path) -> None:
+    path.write_bytes(seal((10**6).to_bytes(8, "little") + b"[" * 10**6))
+
+
+@pytest.mark.parametrize("damage", [cut, other_network, other_counters, nested_without_end])
 def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_it_gives_the_same_end(
     stopped: Worker, unbroken: dict[str, bytes], damage: Callable[[Path], None]
 ) -> None:
@@ -230,6 +250,16 @@ def test_a_checkpoint_of_an_earlier_version_counted_more_and_gives_the_same_end(
     assert (worker.epochs(), worker.said(Warned)) == ([3], [])
     assert outputs(stopped.results) == unbroken
     assert record_of(worker, SPEC).result.best_test_top1_err != 1.0
+
+
+def test_a_checkpoint_that_does_not_say_all_of_its_environment_is_of_another(
+    stopped: Worker,
+) -> None:
+    path = stopped.folder(SPEC).checkpoint
+    forge(path, lambda _, counters: counters["signature"].pop("cpu_capability"))
+    ((_, outcome, text),) = stopped.run(SPEC)
+    assert outcome == "failed"
+    assert "another environment (cpu_capability: None -> " in text
 
 
 def test_metrics_that_were_lost_are_named_and_nothing_is_made_up(stopped: Worker) -> None:
@@ -296,19 +326,21 @@ def test_a_diverged_run_is_recorded_with_its_step_and_never_repeated(tmp_path: P
     assert worker.folder(spec).record.read_bytes() == before
 
 
+@pytest.mark.parametrize("split", ["test", "val_in_train"])
 def test_weights_that_the_last_step_of_an_epoch_has_broken_are_a_divergence(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, split: str
 ) -> None:
     real = lane_module.score
-    factors = iter([1.0, float("nan")])
+    spec, good = (SPEC, 1) if split == "test" else (structs.replace(SPEC, training=WITH_VAL), 3)
+    factors = iter([*[1.0] * good, float("nan")])
     monkeypatch.setattr(
         lane_module, "score", lambda logits, labels: real(logits * next(factors), labels)
     )
     worker = Worker(tmp_path)
-    ((_, outcome, text),) = worker.run(SPEC)
+    ((_, outcome, text),) = worker.run(spec)
     assert (outcome, text) == ("diverged", "the evaluated loss was not finite after step 4")
-    assert len(worker.metrics(SPEC)) == 1
-    record = record_of(worker, SPEC)
+    assert len(worker.metrics(spec)) == 1
+    record = record_of(worker, spec)
     assert (record.result.epoch, record.result.best_epoch) == (1, 1)
     assert record.result.test_top1_err is None
 

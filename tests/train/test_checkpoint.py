@@ -15,7 +15,7 @@ from resbench.train.checkpoint import dump, read_meta, restore
 from resbench.train.optim import Optimizer
 
 from ..mini import REPORT, spec_of
-from .live import lane_of, state_of, train_epoch
+from .live import evaluated, lane_of, state_of, train_epoch
 
 
 @pytest.mark.parametrize("kind", [{}, REPORT])
@@ -27,6 +27,7 @@ def test_a_restored_lane_continues_bit_for_bit(kind: dict[str, Any]) -> None:
     assert read_meta(payload) == {"epoch": 1}
     assert train_epoch(unbroken, 2) == train_epoch(broken, 2)
     assert state_of(unbroken) == state_of(broken)
+    assert evaluated(unbroken).loss == evaluated(broken).loss, "by the same running statistics"
 
 
 def test_a_layer_that_is_used_twice_is_stored_once() -> None:

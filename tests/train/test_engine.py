@@ -133,6 +133,13 @@ def test_after_a_loss_that_is_not_finite_nothing_is_updated_and_the_step_is_name
     assert lane.not_finite.item() == 1
     with pytest.raises(Diverged, match=f"^{diverged.value}$"):
         trained(CPU, eager(**wild))
+    later = lane_of(graph())
+    driver = engine.make_engine([later])
+    with torch.no_grad():
+        later.model.get_submodule("fc").weight.fill_(1e38)  # type: ignore[operator]
+    driver.run_epoch(2, lambda _step: None)
+    with pytest.raises(Diverged, match=r"at step 5$"):
+        later.epoch_totals()
 
 
 def test_captured_evaluation_is_the_plain_one_with_the_weights_of_the_moment() -> None:

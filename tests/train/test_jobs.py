@@ -212,21 +212,24 @@ def test_another_torch_or_choice_of_kernels_is_refused_unless_accepted_and_then_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("MKL_CBWR", raising=False)
+    spec = spec_of(training__schedule__total=3, training__batch_size=32)
     started = Worker(tmp_path).stop_after(1)
-    assert started.run(SPEC)[0][1] == "interrupted"
+    assert started.run(spec)[0][1] == "interrupted"
     monkeypatch.setenv("MKL_CBWR", "COMPATIBLE")
     monkeypatch.setattr(torch, "__version__", "9.9")
     refused = Worker(tmp_path)
-    ((_, outcome, text),) = refused.run(SPEC)
+    ((_, outcome, text),) = refused.run(spec)
     assert outcome == "failed"
     assert f"torch: {TORCH} -> 9.9" in text
     assert "kernel_variables: {" in text
     assert "--accept-environment" in text
     assert refused.said(Unfit) == [text], "another device may take it"
-    assert started.folder(SPEC).checkpoint.exists()
-    ((_, outcome, _),) = Worker(tmp_path).run(SPEC, accept_environment=True)
-    assert outcome == "done"
-    record = read_record(started.folder(SPEC))
+    assert started.folder(spec).checkpoint.exists()
+    ((_, outcome, _),) = Worker(tmp_path).stop_after(2).run(spec, accept_environment=True)
+    assert outcome == "interrupted"
+    ((_, outcome, _),) = Worker(tmp_path).run(spec)
+    assert outcome == "done", "the new environment is its own now"
+    record = read_record(started.folder(spec))
     assert record.environment.kernel_variables["MKL_CBWR"] == "COMPATIBLE"
     assert record.environment.torch == "9.9"
     other_torch, other_kernels = record.environment.engine_notes

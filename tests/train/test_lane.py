@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from resbench.data.digits import read_digits
+from resbench.data.images import stratified_indices
+from resbench.data.pipeline import draw
+from resbench.errors import UsageError
+from resbench.suite.spec import derive_seed
+from resbench.train import masks
 from resbench.train.engine import make_engine
 from resbench.train.lane import EVAL_BATCH, Bf16Forward, Diverged, Lane, score
 from resbench.train.masks import measure_signals
@@ -127,6 +135,38 @@ def test_one_purpose_draws_from_its_own_seed() -> None:
     assert torch.equal(plain.draws.params, noisy.draws.params)
 
 
+def test_order_and_augmentation_of_an_epoch_have_seeds_of_their_own() -> None:
+    """The draws of a specification are part of NUMERICS."""
+    spec = spec_of(seed=2)
+    lane = lane_of(spec, 3)
+
+    def seeded(purpose: str) -> torch.Generator:
+        return torch.Generator().manual_seed(derive_seed(2, purpose, 3))
+
+    assert torch.equal(lane.draws.index, torch.randperm(64, generator=seeded("order")))
+    crops = draw(spec.training.augment, 64, (8, 8), seeded("augment"))
+    assert torch.equal(lane.draws.params, crops)
+    noisy = lane_of(spec_of(seed=2, **NOISY, data__noise="redrawn"), 3)
+    labels = noisy.images.noisy_labels(derive_seed(2, "noise", 3))
+    assert np.array_equal(noisy.pipeline.labels, labels)
+
+
+def test_a_subset_is_drawn_by_seeds_of_the_data_and_says_which_images_it_has() -> None:
+    whole, found = read_digits(), prepared(spec_of(seed=7, data__image_px=None))
+    for split, size in (("train", 64), ("test", 50)):
+        labels, images = (getattr(whole, f"{split}_{part}") for part in ("labels", "images"))
+        rows = stratified_indices(labels, size, derive_seed(0, f"subset-{split}"))
+        assert np.array_equal(getattr(found, f"{split}_labels"), labels[rows])
+        assert np.array_equal(getattr(found, f"{split}_images"), images[rows])
+    assert np.array_equal(found.test_rows, rows)
+
+
+def test_no_more_images_are_checked_in_training_than_there_are() -> None:
+    assert len(prepared(spec_of(training__val_in_train=64)).train_images) == 64
+    with pytest.raises(UsageError, match="val_in_train is 65, but the run has only 64"):
+        prepared(spec_of(training__val_in_train=65))
+
+
 def test_dropout_repeats_at_an_epoch_and_not_at_another() -> None:
     def loss(before: int, after: int | None = None) -> float:
         lane = lane_of(spec_of(**REPORT))
@@ -137,6 +177,12 @@ def test_dropout_repeats_at_an_epoch_and_not_at_another() -> None:
         return float(lane.train_step(*lane.batch(0)))
 
     assert loss(1) == loss(2) != loss(1, after=1)
+    lane, states = lane_of(spec_of(**REPORT)), []
+    for epoch in (1, 2, 1):
+        lane.begin_epoch(epoch)
+        states.append(torch.get_rng_state())
+    assert torch.equal(states[0], states[2])
+    assert not torch.equal(states[0], states[1])
 
 
 def test_evaluation_drops_nothing_and_changes_nothing() -> None:
@@ -187,6 +233,12 @@ def test_totals_are_the_mean_loss_and_error_over_the_epoch() -> None:
     assert loss == pytest.approx(np.mean(losses), rel=1e-9)
     assert error * 64 / 100 == pytest.approx(round(error * 64 / 100))
     assert (clean, corrupted) == (None, None)
+    one_step = lane_of(spec_of(training__batch_size=64), 1)
+    index, params = one_step.batch(0)
+    logits = copy.deepcopy(one_step.model)(one_step.pipeline.gather(index, params))
+    wrong = logits.argmax(1) != one_step.pipeline.labels[index]
+    one_step.train_step(index, params)
+    assert one_step.epoch_totals().train_top1_err == 100 * wrong.double().mean()
 
 
 def test_errors_on_clean_and_on_corrupted_labels_add_up_to_the_training_error() -> None:
@@ -200,6 +252,18 @@ def test_errors_on_clean_and_on_corrupted_labels_add_up_to_the_training_error() 
     assert corrupted_error is not None
     both = (1 - corrupted) * clean_error + corrupted * corrupted_error
     assert both == pytest.approx(error)
+
+
+def test_totals_of_an_epoch_count_nothing_of_the_one_before() -> None:
+    one, other = (lane_of(spec_of(**NOISY)) for _ in range(2))
+    for lane in (one, other):
+        train_epoch(lane, 1)
+    for counter in (other.loss_sum, other.wrong, other.wrong_corrupted):
+        assert counter.item() > 0
+        counter.zero_()
+    for lane in (one, other):
+        train_epoch(lane, 2)
+    assert one.epoch_totals() == other.epoch_totals()
 
 
 def test_signals_are_those_of_the_masks_and_leave_the_run_as_it_was() -> None:
@@ -218,6 +282,43 @@ def test_signals_are_those_of_the_masks_and_leave_the_run_as_it_was() -> None:
     assert first[0].trunk_rms == first[1].trunk_rms  # the same weights, before any mask has acted
     assert first[1].product_rms < first[1].trunk_rms < first[0].product_rms
     assert measure_signals(arl, arl.new_model()) == found[0]
+
+
+def test_signals_are_of_the_last_module_of_a_stage() -> None:
+    model = lane_of(spec_of(model__name="attention-92")).model
+    stages = [f"stage{number}_attention" for number in (1, 2, 3)]
+    last = {stage: list(model.get_submodule(stage).children())[1] for stage in stages}
+    assert masks._last_of_each_stage(model) == last
+
+
+def test_signals_are_of_the_statistics_of_a_batch() -> None:
+    lane = lane_of(spec_of())
+    found = measure_signals(lane, lane.model)
+    for part in lane.model.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            part.get_buffer("running_var").fill_(100.0)
+    assert measure_signals(lane, lane.model) == found
+
+
+def test_signals_that_are_no_numbers_are_none() -> None:
+    lane = lane_of(spec_of())
+    with torch.no_grad():
+        lane.model.get_submodule("fc").weight.fill_(float("inf"))  # type: ignore[operator]
+    assert measure_signals(lane, lane.model) is None
+
+
+def test_signals_are_means_over_their_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(masks, "BATCH", 32)
+    spec = spec_of(training__normalise="none")
+    images, norms = prepared(spec), []
+    for part in (slice(0, 64), slice(0, 32), slice(32, 64)):
+        names = ("train_images", "train_labels", "clean_labels")
+        some = replace(images, **{name: getattr(images, name)[part] for name in names})
+        lane = Lane(spec, some, torch.device("cpu"))
+        signals = measure_signals(lane, lane.model)
+        assert signals is not None
+        norms.append(signals.stem_grad_norm)
+    assert norms[0] == pytest.approx(np.mean(norms[1:]))
 
 
 def test_signals_leave_out_a_last_batch_of_one_image() -> None:

@@ -40,9 +40,13 @@ def observed(folder: RunFolder, record: RunRecord, rows: list[int]) -> Observed:
     return observe(folder, record, read_digits(), rows)
 
 
-@pytest.mark.parametrize("learning", ["arl", "nal"])
-def test_maps_are_those_that_the_network_computes(tmp_path: Path, learning: str) -> None:
-    spec = spec_of(model__learning=learning, **SHORT)
+@pytest.mark.parametrize(
+    ("learning", "normalise"), [("arl", "mean_image"), ("nal", "channel_mean_std_per_split")]
+)
+def test_maps_are_those_that_the_network_computes(
+    tmp_path: Path, learning: str, normalise: str
+) -> None:
+    spec = spec_of(model__learning=learning, training__normalise=normalise, **SHORT)
     folder, record = trained(tmp_path, spec)
     found = observed(folder, record, ROWS)
     lane, weights = lane_of(spec), read_weights(folder, record)
@@ -50,7 +54,9 @@ def test_maps_are_those_that_the_network_computes(tmp_path: Path, learning: str)
     lane.model.load_state_dict(load(weights))
     model = lane.model.eval()
     with torch.inference_mode():
-        x_BCHW: Tensor = lane.pipeline.normalise_eval(lane.images.test_images[ROWS])
+        tested = lane.images.test_images
+        statistics = lane.pipeline.statistics_for(tested)
+        x_BCHW: Tensor = lane.pipeline.normalise_eval(tested[ROWS], statistics)
         for name, part in model.named_children():
             if name == "stage1_attention":
                 break

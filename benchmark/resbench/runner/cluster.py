@@ -98,13 +98,12 @@ def jobs_folder(results: Path) -> Path:
 
 
 def fingerprint(runs: Sequence[PlannedRun]) -> str:
-    """Return a digest of the code, resbench's and the user's, and of the keys of ``runs``.
+    """Return a digest of resbench's code and of the keys of ``runs``.
 
-    The keys follow the suites and the data sets.
+    The keys follow the suites, the user's networks and the data sets.
     """
-    code = {*Path(resbench.__file__).parent.rglob("*.py")}
-    code |= {run.networks for run in runs if run.networks}
-    parts = [*(path.read_bytes() for path in sorted(code)), *sorted(r.key.encode() for r in runs)]
+    code = sorted(Path(resbench.__file__).parent.rglob("*.py"))
+    parts = [*(path.read_bytes() for path in code), *sorted(run.key.encode() for run in runs)]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
 
 

@@ -165,7 +165,7 @@ def test_a_suite_of_another_data_set_shares_the_setting_and_an_override_stands_i
     assert list(built(tmp_path)[0].by_setting) == [
         "suite mechanism's own setting",
         "tier cpu",
-        "tier paper · --set training.batch_size=32",
+        "suite mechanism's own setting · --set training.batch_size=32",
     ]
 
 

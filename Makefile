@@ -31,8 +31,8 @@ define install
 	@touch $@
 endef
 
-.PHONY: help demo test lint test-cpus test-gpu test-slurm test-deep soak fuzz bench gpu-first \
-	reports constraints clean
+.PHONY: help demo test lint test-cpus test-gpu test-slurm test-slow test-deep soak fuzz bench \
+	gpu-first reports constraints clean
 
 help:
 	@echo "make demo         run the smoke suite and print its report"
@@ -41,7 +41,8 @@ help:
 	@echo "make test-cpus    run the tests that compute under the settings of several processors"
 	@echo "make test-gpu     run the tests that need a CUDA device"
 	@echo "make test-slurm   run the tests on a Slurm cluster of one machine; root may install it by apt"
-	@echo "make test-deep    run the long campaigns too, with new random examples"
+	@echo "make test-slow    run the tests that make test leaves out for their time"
+	@echo "make test-deep    run all of these, with new random examples"
 	@echo "make soak         kill runs at random moments, KILLS=25 times, and count what was lost"
 	@echo "make fuzz         try INPUTS=200 damaged inputs, and see that each gets a sensible answer"
 	@echo "make bench        time training, testing and loading against the usual loop"
@@ -72,6 +73,9 @@ test-gpu: $(VENV)/installed-test
 
 test-slurm: $(VENV)/installed-test
 	$(PYTEST) -m slurm tests/slurm
+
+test-slow: $(VENV)/installed-test
+	$(PYTEST) -n $(JOBS) --dist worksteal -m 'slow and not gpu'
 
 test-deep: $(VENV)/installed-test
 	$(PYTEST) -n $(JOBS) --dist worksteal -m 'not gpu and not slurm' --hypothesis-profile random

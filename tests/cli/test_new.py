@@ -14,7 +14,9 @@ PLAIN = {"sources.yaml", "protocols/smith2024.yaml", "table1.yaml"}
 OWN = PLAIN | {"networks.py", "tiers/tiny.yaml"}
 
 
-@pytest.mark.parametrize(("options", "files"), [((), PLAIN), (("--networks",), OWN)])
+@pytest.mark.parametrize(
+    ("options", "files"), [pytest.param((), PLAIN, marks=pytest.mark.slow), (("--networks",), OWN)]
+)
 def test_a_new_paper_validates_runs_at_tier_tiny_and_is_reported(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

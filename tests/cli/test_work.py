@@ -90,6 +90,7 @@ def script_for_arl(folder: Path) -> str:
     return resbench(folder, "run", "mini.yaml", "--cell=arl", "-j1", "--print-script").stdout
 
 
+@pytest.mark.slow
 def test_local_workers_train_every_run_once(tmp_path: Path) -> None:
     write_suite(tmp_path, suite_of(total=1, seeds=(1, 2)))
     done = resbench(tmp_path, *RUN, "local", "--workers", "2")

@@ -262,6 +262,7 @@ def python(code: str, *first: Path) -> str:
     return shown.stdout
 
 
+@pytest.mark.slow
 def test_installed_torchvision_serves_its_datasets_silently() -> None:
     assert python(f"{IMPORT}torchvision_datasets().CIFAR10\n") == ""
 

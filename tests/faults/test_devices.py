@@ -23,6 +23,7 @@ def about(device: str, done: Done) -> list[str]:
     return [line for line in done.stderr.splitlines() if device in line]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("nvidia_smi")
 @pytest.mark.skipif(torch.version.cuda is not None, reason="this torch has a CUDA of its own")
 def test_a_gpu_that_torch_cannot_use_leaves_its_run_to_the_cpu(

@@ -72,6 +72,7 @@ def test_other_kernels_on_the_same_processor_are_refused_unless_accepted_and_the
     assert epochs_in(run_in(tmp_path)) == list(range(1, EPOCHS + 1))
 
 
+@pytest.mark.slow
 def test_modules_in_the_working_directory_are_not_imported(unbroken: Path, tmp_path: Path) -> None:
     prepare(tmp_path)
     names = ("mlflow", "numpy", "random", "torch", "uvicorn", "queue")

@@ -12,7 +12,13 @@ from ..mini import PATIENCE_S, outputs, own_environment, ran
 from .running import ARL, prepare, wait_for_epochs
 
 
-@pytest.mark.parametrize("where", ["2>/dev/full", "2>&-", "2>&1 | true"])
+@pytest.mark.parametrize(
+    "where",
+    [
+        "2>&1 | true",
+        *(pytest.param(where, marks=pytest.mark.slow) for where in ("2>/dev/full", "2>&-")),
+    ],
+)
 def test_a_run_that_cannot_show_its_progress_is_trained(
     unbroken: Path, tmp_path: Path, where: str
 ) -> None:

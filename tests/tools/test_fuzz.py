@@ -85,6 +85,7 @@ def test_a_slice_of_the_campaign_finds_nothing(tmp_path: Path) -> None:
     assert faults == {name: [] for name in fuzz.TARGETS}
 
 
+@pytest.mark.slow
 def test_what_is_not_damaged_is_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else a target would only show that its first check works."""
     monkeypatch.setattr(fuzz, "mutate", lambda data, _: data)

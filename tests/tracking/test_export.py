@@ -486,6 +486,7 @@ def test_any_folder_name_will_do(tmp_path: Path, empty_database: Path) -> None:
     assert len(list((folder / "mlartifacts").rglob("record.json"))) == 1
 
 
+@pytest.mark.slow
 def test_two_exports_at_once_from_nothing_make_no_duplicates(tmp_path: Path) -> None:
     for seed in (1, 2, 3):
         finished(tmp_path, seed)
@@ -511,6 +512,7 @@ main()
 """
 
 
+@pytest.mark.slow
 def test_a_kill_while_the_database_is_made_does_no_harm(tmp_path: Path) -> None:
     finished(tmp_path)
 

@@ -50,6 +50,7 @@ def test_a_command_shows_what_it_trains_before_it_ends(
         run.communicate(timeout=PATIENCE_S)
 
 
+@pytest.mark.slow
 def test_a_command_whose_store_fails_ends_well_with_one_warning(tmp_path: Path) -> None:
     write_suite(tmp_path, suite_of(total=1))
     with refused_port(tmp_path) as uri:
@@ -83,6 +84,7 @@ def test_a_runner_that_is_killed_leaves_no_running_run(results: Path, tables: Ta
     assert len(tables.points("key = 'loss/test_loss'")) == 2
 
 
+@pytest.mark.slow
 def test_a_follower_that_is_killed_is_made_good_by_sync(results: Path, tables: Tables) -> None:
     run = stopped(results, epochs=1)
     follower = Follower(results)

@@ -125,6 +125,7 @@ def test_a_taken_port_is_named(results: Path) -> None:
             ui_command.main(["--results", str(results), "--port", str(port)], standalone_mode=False)
 
 
+@pytest.mark.slow
 def test_tables_of_another_mlflow_are_one_line_with_the_remedy(
     results: Path, tables: Tables
 ) -> None:

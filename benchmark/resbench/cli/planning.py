@@ -119,13 +119,12 @@ def _choose(names: str, jobs: int | None, engine: Engine, precision: Precision) 
 
 
 def warnings_of(runs: Iterable[PlannedRun], found: Scan) -> list[str]:
-    """Return what is wrong with a results folder, and how many of ``runs`` it has by older files.
+    """Return what is wrong with a results folder, and how many of ``runs`` an edit makes it lack.
 
-    Those are finished runs of the same cell, seed and setting with another key.
+    Of those it has a finished run of the same cell, seed and setting with another key.
     """
-    older = set().union(
-        *(_made_for(r.context, cells_of(r), r.spec) for r in found.records.values())
-    )
+    records = found.records.values()
+    older = {made for run in records for made in _made_for(run.context, cells_of(run), run.spec)}
     again = 0
     for run in runs:
         cells = [" ".join(cell) for cell in run.cells]
@@ -134,8 +133,8 @@ def warnings_of(runs: Iterable[PlannedRun], found: Scan) -> list[str]:
     lines = list(found.problems)
     if again:
         lines.append(
-            f"{count(again, 'run')} to do although recorded: since then the suite, its protocol, "
-            "its networks.py or a tier has changed, or what resbench computes. The older ones stay."
+            f"{count(again, 'run')} to do again: what is recorded is from before a change of the "
+            "suite, its protocol, its networks.py, a tier or resbench itself. It stays."
         )
     return lines
 

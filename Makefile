@@ -41,7 +41,7 @@ help:
 	@echo "make test-cpus    run the tests that compute under the settings of several processors"
 	@echo "make test-gpu     run the tests that need a CUDA device"
 	@echo "make test-slurm   run the tests on a Slurm cluster of one machine; root may install it by apt"
-	@echo "make test-slow    run the tests that make test leaves out for their time"
+	@echo "make test-slow    run the tests that are too slow for make test"
 	@echo "make test-deep    run all of these, with new random examples"
 	@echo "make soak         kill runs at random moments, KILLS=25 times, and count what was lost"
 	@echo "make fuzz         try INPUTS=200 damaged inputs, and see that each gets a sensible answer"

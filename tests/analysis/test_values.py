@@ -294,7 +294,7 @@ def test_parameters_come_from_the_catalogue_before_anything_has_run(bench: Bench
 def test_a_narrow_network_says_nothing_about_the_published_size(bench: Bench) -> None:
     bench.make(ARL, 50.0, context={"tier": "tiny"})
     assert bench.value("attention-56/params").verdict == "not_comparable"
-    assert bench.value("attention-92/params").mean is None  # not run, and nobody counts those
+    assert bench.value("attention-92/params").mean is None  # not run, and not in the catalogue
 
 
 def test_a_network_of_full_width_has_the_published_size_however_it_is_trained(bench: Bench) -> None:

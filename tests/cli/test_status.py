@@ -64,7 +64,7 @@ def test_a_run_under_way_says_how_far_it_is_and_for_how_long_it_has_been_silent(
 ) -> None:
     run = factory.begin(tmp_path, suite_under("table3_mask"), "local", 1)
     hours_ago = time.time() - 7200
-    with try_lock(run.path) or pytest.fail("nobody else has it"):
+    with try_lock(run.path) or pytest.fail("the lock is taken"):
         write_state(run, Status.RUNNING, epoch=1)
         run.metrics.write_text("{}\n" * 3)
         run.timing.write_text("{}\n" * 3)

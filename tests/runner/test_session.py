@@ -305,15 +305,15 @@ def test_a_line_that_comes_in_two_parts_is_one_event(monkeypatch: pytest.MonkeyP
     halves = "import sys; w = lambda s: print(s, end='', flush=True); "
     halves += """w('{"type":"Re'); sys.stdin.readline(); w('ady"}\\n')"""
     monkeypatch.setattr(worker, "COMMAND", (sys.executable, "-c", halves))
-    begun = worker.Worker(CPU)
-    assert begun.process.stdin is not None
-    select.select([begun.descriptor], [], [])
-    assert begun.read() == ([], False)
-    begun.process.stdin.write(b"\n")
-    begun.process.stdin.flush()
-    select.select([begun.descriptor], [], [])
-    assert begun.read() == ([Ready()], False)
-    begun.close()
+    started = worker.Worker(CPU)
+    assert started.process.stdin is not None
+    select.select([started.descriptor], [], [])
+    assert started.read() == ([], False)
+    started.process.stdin.write(b"\n")
+    started.process.stdin.flush()
+    select.select([started.descriptor], [], [])
+    assert started.read() == ([Ready()], False)
+    started.close()
 
 
 def test_a_worker_that_takes_long_and_reports_in_the_end_is_kept(

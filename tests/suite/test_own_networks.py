@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -90,11 +91,13 @@ class Trained(NamedTuple):
     epochs: list[int]
 
 
-def trained(folder: Path, text: str, **options: Any) -> Trained:
-    """Train the run of a suite whose ``networks.py`` is this text."""
+def trained(
+    folder: Path, text: str, changes: Mapping[str, Any] | None = None, **options: Any
+) -> Trained:
+    """Train the run of a suite with these changes whose ``networks.py`` is this text."""
     file = folder / "networks.py"
     file.write_text(text)
-    spec = expanded(folder, toy_suite(**options)).cell("arl").at_seed(1)
+    spec = expanded(folder, changed(toy_suite(**options), changes or {})).cell("arl").at_seed(1)
     worker = Worker(folder / "results")
     ((_, status, said),) = worker.run(spec, networks=file, keep_weights=True)
     run = worker.folder(spec)
@@ -120,18 +123,20 @@ def test_an_option_may_be_any_value_that_json_can_hold(tmp_path: Path) -> None:
     ("old", "new", "said"),
     [
         ("return nn.", "nn.", "networks.py: build returns NoneType, not an nn.Module"),
-        ("BNReLU(c, settings)", "nn.BatchNorm2d(c, eps=0.5)",
-         "networks.py: '1' has eps 0.5 and momentum 0.1, the run 1e-05 and 0.1. Build it with"),
+        ("BNReLU(c, settings)", "nn.BatchNorm2d(c)",
+         "networks.py: '1' has eps 1e-05 and momentum 0.1, the run 0.5 and 0.1. Build it with"),
         ("nn.Linear(c, num_classes)", "nn.Linear(c, 20)",
          "networks.py: for 2 images it returns (2, 20), not logits of (2, 10)"),
+        ("", "", ""),
     ],
 )  # fmt: skip
 def test_a_network_that_is_not_what_its_run_says_fails_before_it_is_trained(
     tmp_path: Path, old: str, new: str, said: str
 ) -> None:
-    failed = trained(tmp_path, TOY.replace(old, new))
-    assert (failed.status, failed.epochs) == ("failed", [])
-    assert said in failed.text
+    text = TOY.replace(old, new) if old else TOY
+    found = trained(tmp_path, text, {"base.training.bn_eps": 0.5})
+    assert (found.status, bool(found.epochs)) == (("failed", False) if said else ("done", True))
+    assert said in found.text
 
 
 @pytest.mark.parametrize(

@@ -124,11 +124,13 @@ def warnings_of(runs: Iterable[PlannedRun], found: Scan) -> list[str]:
     Of those it has a finished run of the same cell, seed and setting with another key.
     """
     records = found.records.values()
-    older = {made for run in records for made in _made_for(run.context, cells_of(run), run.spec)}
+    older = {
+        made for run in records for made in _made_for(run.context, cells_of(run), run.spec["seed"])
+    }
     again = 0
     for run in runs:
         cells = [" ".join(cell) for cell in run.cells]
-        mine = _made_for(run.stored_context(), cells, {"seed": run.spec.seed})
+        mine = _made_for(run.stored_context(), cells, run.spec.seed)
         again += run.key not in found.records and not mine.isdisjoint(older)
     lines = list(found.problems)
     if again:
@@ -140,10 +142,10 @@ def warnings_of(runs: Iterable[PlannedRun], found: Scan) -> list[str]:
 
 
 def _made_for(
-    context: Mapping[str, Any], cells: Iterable[str], spec: Mapping[str, Any]
+    context: Mapping[str, Any], cells: Iterable[str], seed: int
 ) -> set[tuple[str, str, int]]:
     setting = {name: value for name, value in context.items() if name != "cells"}
-    return {(json.dumps(setting, sort_keys=True), cell, spec["seed"]) for cell in cells}
+    return {(json.dumps(setting, sort_keys=True), cell, seed) for cell in cells}
 
 
 def missing_data(runs: Iterable[PlannedRun]) -> dict[str, str]:

@@ -9,6 +9,7 @@ from typing import Any
 from resbench.analysis import SCHEMA
 from resbench.analysis.names import listed, setting_label
 from resbench.analysis.plan import PlannedTime, Power, buy, claim_powers, total_s
+from resbench.models import FAMILIES
 from resbench.report.document import Block, Command, Document, Heading, Items, Paragraph, Table
 from resbench.report.text import factor, percent, sentence
 from resbench.runner.devices import Device, like_the_first
@@ -79,8 +80,8 @@ def plan_document(
             blocks += _suite_blocks(*each, budget=budget_s is not None)
     if estimated:
         blocks.append(Paragraph(ESTIMATES))
-        specs = (cell.spec for each in suites for cell in each.cells)
-        if any(hasattr(getattr(spec, "model", None), "code") for spec in specs):
+        specs = (cell.spec for each in suites for cell in each.cells if cell.spec is not None)
+        if any(spec.model.family not in FAMILIES for spec in specs):
             blocks.append(Paragraph(OWN_SIZE))
     data = dict.fromkeys(choice for each in suites for choice in each.context.data.values())
     fields = {

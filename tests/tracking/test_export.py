@@ -11,6 +11,8 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,9 @@ import pytest
 
 from resbench.errors import EnvironmentFault, UsageError
 from resbench.store.metrics import rewind
+from resbench.store.records import read_record
 from resbench.store.state import Status
+from resbench.suite.load import suite_folder
 from resbench.tracking.export import MLFLOW_STATUS, Exported, Exporter, _make, _mlflow
 from resbench.tracking.mirror import DIGEST
 
@@ -91,6 +95,36 @@ def test_the_store_holds_every_number_of_the_files(results: Path, tables: Tables
     assert copies == {"spec.json", "record.json", "predictions.npz", "worker.log"}
 
 
+def test_a_run_of_more_points_than_one_request_takes_arrives_whole(
+    results: Path, tables: Tables
+) -> None:
+    run, epochs = stopped(results, epochs=1), range(1, 151)
+    for file in (run.metrics, run.timing):
+        row = json.loads(file.read_text())
+        file.write_text("".join(f"{json.dumps(row | {'epoch': epoch})}\n" for epoch in epochs))
+    sync(results)
+    points = tables.points("key NOT LIKE '%_published'")
+    names = {name for name, *_ in points}
+    assert [point[:2] for point in points] == list(product(sorted(names), epochs))
+    assert len(points) > 1000
+
+
+def test_points_lie_where_training_was_and_a_run_lasts_as_long(
+    results: Path, tables: Tables
+) -> None:
+    """In milliseconds; an epoch trains for 1.5 s and is evaluated for 0.1 s."""
+    run = finished(results)
+    sync(results)
+    started = datetime.fromisoformat(read_record(run).timing.started).timestamp()
+    assert tables.query("SELECT start_time, end_time - start_time FROM runs") == [
+        (1000 * started, 4800)
+    ]
+    times = "SELECT m.timestamp - r.start_time FROM metrics m JOIN runs r USING (run_uuid) "
+    assert tables.query(f"{times} WHERE key = 'loss/test_loss' ORDER BY step") == [
+        (1600,), (3200,), (4800,),
+    ]  # fmt: skip
+
+
 def test_a_run_stands_next_to_the_published_value_of_its_cell(
     results: Path, tables: Tables
 ) -> None:
@@ -108,11 +142,8 @@ def test_a_run_stands_next_to_the_published_value_of_its_cell(
 def test_the_published_value_is_that_of_the_suite_next_to_the_results(
     results: Path, tables: Tables
 ) -> None:
-    from resbench.suite.load import suite_folder
-
     finished(results)
-    shutil.copytree(suite_folder(), results.parent / "suites")
-    suite = results.parent / "suites" / f"{SUITE}.yaml"
+    suite = suites_of_ones_own(results) / f"{SUITE}.yaml"
     text = suite.read_text()
     edited_suite(suite, SUITE, {'"5.52"': '"5.25"'})
     sync(results)
@@ -160,6 +191,42 @@ def test_a_report_is_renewed_by_runs_that_were_trained_for_another_table(
     assert "1 run in 1 setting" in page()
     finish(results, suite_under("table1_arl_vs_nal"), "attention-56/arl", 1, 5.5)
     assert "2 runs in 1 setting" in page()
+
+
+def suites_of_ones_own(results: Path) -> Path:
+    """Copies of the shipped suites next to the results."""
+    return Path(shutil.copytree(suite_folder(), results.parent / "suites"))
+
+
+def test_a_report_is_renewed_where_a_claim_of_its_suite_was_edited(results: Path) -> None:
+    suite, made = suites_of_ones_own(results) / f"{SUITE}.yaml", list[str]()
+
+    def page(path: str) -> str:
+        made.append(path)
+        return "page"
+
+    finished(results)
+    for _ in range(2):
+        Exporter(results, page=page).export()
+    assert made == [str(suite)]
+    edited_suite(suite, SUITE, {"text: ": "text: It is said that "})
+    assert Exporter(results, page=page).export().written == 0, "the run is the same"
+    assert made == [str(suite)] * 2
+
+
+def test_a_suite_that_no_report_can_be_made_of_stops_no_other(
+    results: Path, tables: Tables, capsys: pytest.CaptureFixture[str]
+) -> None:
+    finished(results, cells=((SUITE, CELL), ("table3_mask", "encoder-decoder")))
+    suite = suites_of_ones_own(results) / f"{SUITE}.yaml"
+    edited_suite(suite, SUITE, {"model.learning: nal": "model.learning: nall"})
+    found = invoke(capsys, "sync", "--results", results)
+    assert found.code == 1
+    assert found.out.endswith("mlflow.db: 1 written, 0 unchanged, 1 not exported.\n")
+    assert found.err.startswith(f"report of {SUITE}: {suite}:")
+    assert found.err.count("\n") == 1
+    assert ("table3_mask", "report", "FINISHED") in tables.runs()
+    assert {status for *_, status in tables.runs()} == {"FINISHED"}
 
 
 def test_an_experiment_names_its_source_and_has_a_view_that_mlflow_reads(
@@ -272,6 +339,25 @@ def test_a_lost_digest_is_written_again_without_duplicates(results: Path, tables
     assert len(tables.runs()) == 1
 
 
+def test_runs_beyond_the_first_page_of_an_answer_are_found(
+    results: Path, tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient
+
+    search = MlflowClient.search_runs
+
+    def one_at_a_time(client: MlflowClient, *given: Any, **named: Any) -> Any:
+        return search(client, *given, **(named | {"max_results": 1}))
+
+    monkeypatch.setattr(MlflowClient, "search_runs", one_at_a_time)
+    for seed in (1, 2, 3):
+        finished(results, seed)
+    sync(results)
+    tables.query("DELETE FROM tags WHERE key = 'resbench.digest'")
+    assert sync(results).written == 3
+    assert len(tables.runs()) == 3
+
+
 def test_an_interrupted_run_that_resumes_stays_one_run(results: Path, tables: Tables) -> None:
     run = stopped(results, epochs=1)
     sync(results)
@@ -312,6 +398,41 @@ def test_a_run_in_training_is_running_until_its_process_ends(results: Path, tabl
     assert tables.runs() == [(SUITE, NAME, "KILLED")]
 
 
+def test_a_run_in_training_that_cannot_be_read_for_once_stays_running(
+    results: Path, tables: Tables
+) -> None:
+    run = stopped(results, epochs=1)
+    with training(run):
+        sync(results)
+        whole = run.timing.read_text()
+        run.timing.write_text("no time\n")
+        (problem,) = sync(results).problems
+        assert str(run.timing) in problem
+        assert tables.runs() == [(SUITE, NAME, "RUNNING")]
+    sync(results)
+    assert tables.runs() == [(SUITE, NAME, "KILLED")]
+    run.timing.write_text(whole)
+    assert sync(results).problems == ()
+
+
+def test_a_file_that_gets_its_name_while_a_run_is_looked_at_is_no_problem(
+    results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, scan = finished(results), os.scandir
+    (run.path / ".tmp-half").touch()
+
+    def scan_late(path: Path) -> list[os.DirEntry[str]]:
+        entries = list(scan(path))
+        (run.path / ".tmp-half").unlink()
+        return entries
+
+    monkeypatch.setattr("resbench.tracking.export.os.scandir", scan_late)
+    exporter = Exporter(results)
+    found = exporter._find()
+    assert [facts.key for facts in found[0]] == [run.key]
+    assert found[1:] == ([], set())
+
+
 def test_a_run_whose_files_are_gone_does_not_stay_running(results: Path, tables: Tables) -> None:
     for seed in (1, 2):
         finished(results, seed)
@@ -327,6 +448,25 @@ def test_a_run_whose_files_are_gone_does_not_stay_running(results: Path, tables:
 
 
 # -- shared stores --------------------------------------------------------------------------------
+
+
+def test_a_run_of_this_folder_that_was_cut_off_is_seen_next_to_one_of_another(
+    results: Path, tables: Tables
+) -> None:
+    for seed in (1, 2):
+        finished(results, seed)
+    sync(results)
+    mirror = Exporter(results).mirror
+    tables.query("UPDATE runs SET status = 'RUNNING'")
+    tables.query("UPDATE tags SET value = 'incomplete' WHERE key = 'resbench.digest'")
+    for seed in (1, 2):
+        tables.query(
+            "UPDATE tags SET value = CASE (SELECT name FROM runs r WHERE r.run_uuid = "
+            "tags.run_uuid) WHEN ? THEN ? ELSE 'another' END WHERE key = 'resbench.folder'",
+            f"s{seed} {CELL}",
+            mirror.folder,
+        )
+        assert mirror.held() == {"incomplete": True}
 
 
 @pytest.fixture
@@ -477,6 +617,20 @@ def test_what_a_server_refuses_is_named_every_time_and_tried_once_by_each_export
     ]
 
 
+def test_a_report_that_a_server_does_not_take_is_not_shown_as_running(
+    results: Path, tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError("413")
+
+    monkeypatch.setattr(_mlflow().MlflowClient, "log_text", refuse)
+    monkeypatch.chdir(results)  # where a server of this test would put files
+    finished(results)
+    done = as_of_a_server(results).export()
+    assert (done.written, done.problems) == (1, (f"report of {SUITE}: MLflow refuses it: 413",))
+    assert {status for *_, status in tables.runs()} == {"FINISHED"}
+
+
 def test_any_folder_name_will_do(tmp_path: Path, empty_database: Path) -> None:
     folder = tmp_path / "with space" / "per%20cent%d" / "ha#sh" / "ünïcode"
     finished(folder)
@@ -614,6 +768,16 @@ def test_a_database_of_another_mlflow_or_of_none_is_one_line_with_a_remedy_that_
     elsewhere = results.rename(results.parent / "again")  # MLflow keeps a removed file open
     assert sync(elsewhere).written == 1
     assert Tables(elsewhere / "mlflow.db").runs() == [(SUITE, NAME, "FINISHED")]
+
+
+def test_a_database_of_several_folders_is_nobody_s_to_throw_away(
+    tmp_path: Path, team: Path
+) -> None:
+    finished(tmp_path / "a")
+    team.write_bytes(b"not a database at all, but long enough" * 100)
+    with pytest.raises(EnvironmentFault, match=r"not a database\. Nothing is lost: ") as caught:
+        sync(tmp_path / "a")
+    assert "remove" not in str(caught.value)
 
 
 @pytest.mark.parametrize("uri", ["file:///tmp/mlruns", "mlruns", "sqlite://", "sqlite:///a?b=c"])

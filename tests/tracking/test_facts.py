@@ -16,7 +16,7 @@ from resbench.store.layout import RunFolder
 from resbench.store.state import Status
 from resbench.tracking.facts import MAX_TEXT, Facts, _facts, read_facts
 
-from ..factory import context_of, spec_of
+from ..factory import complete, context_of, spec_of
 from .tables import finished, stopped
 
 KEY = "0" * 64
@@ -90,6 +90,18 @@ def test_a_linked_artifact_is_not_followed(tmp_path: Path) -> None:
     facts = read_facts(run)
     assert facts is not None
     assert facts.artifacts == ("spec.json", "record.json", "predictions.npz")
+
+
+def test_a_finished_run_says_where_it_was_trained_and_by_what(tmp_path: Path) -> None:
+    run = stopped(tmp_path)
+    record = complete(run, device_name="a GPU")
+    facts = read_facts(run)
+    assert facts is not None
+    said = {name: facts.tags[f"resbench.{name}"] for name in ("device", "torch", "code", "resumed")}
+    assert said == {
+        "device": "a GPU", "torch": record.environment.torch, "code": record.code.label,
+        "resumed": "0",
+    }  # fmt: skip
 
 
 def test_a_failure_keeps_its_reason(tmp_path: Path) -> None:

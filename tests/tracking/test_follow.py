@@ -180,6 +180,15 @@ def test_a_store_that_fails_is_one_warning_and_is_filled_later(
     assert tables.runs() == [(SUITE, NAME, "FINISHED")]
 
 
+def test_a_run_that_cannot_be_exported_is_named_in_the_warning(results: Path) -> None:
+    forged = finished(results)
+    forged.record.write_text(forged.record.read_text().replace('"done"', '"diverged"'))
+    warning = Follower(results).close(120)
+    assert warning is not None
+    assert warning.startswith("not all runs are in MLflow")
+    assert str(forged.record) in warning
+
+
 def test_a_follower_that_hangs_is_given_up(results: Path) -> None:
     finished(results)
     follower = Follower(results)

@@ -14,7 +14,7 @@ import json
 import os
 import socket
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache, cached_property
 from itertools import chain, count
@@ -153,7 +153,7 @@ class Exporter:
         Raises:
             EnvironmentFault: the store does not answer; nothing is lost.
         """
-        runs, problems = self._find()
+        runs, problems, unread = self._find()
         cell_runs = [
             CellRun(facts, suite, cell, self._published(suite))
             for facts in runs
@@ -181,7 +181,7 @@ class Exporter:
                     with self._refusing(cell_run.digest, f"run {key[:16]}"):
                         if self._put(experiments[cell_run.suite], known, cell_run):
                             written.add(key)
-                self._end_lost(known, {facts.key for facts in runs})
+                self._end_lost(known, {facts.key[:16] for facts in runs} | unread)
                 for suite, digest in stale.items():
                     with self._refusing(digest, f"report of {suite}"):
                         self._put_page(experiments[suite], known, suite, digest)
@@ -198,9 +198,12 @@ class Exporter:
 
     @contextmanager
     def _refusing(self, digest: str, what: str) -> Iterator[None]:
-        """Note what the store refuses; the rest of the export continues."""
+        """Note what the store refuses, or no report can be made of; the export continues."""
         try:
             yield
+        except ResbenchError as error:  # a suite that can be read, but not expanded
+            first, _, _ = str(error).partition("\n")
+            self._refused[digest] = f"{what}: {one_line(first)}"
         except (_NoArtifacts, _mlflow().exceptions.MlflowException) as error:
             if not isinstance(error, _NoArtifacts) and error.get_http_status_code() >= 500:
                 raise
@@ -221,12 +224,13 @@ class Exporter:
 
     # -- what has changed ------------------------------------------------------------------------
 
-    def _find(self) -> tuple[list[Facts], list[str]]:
+    def _find(self) -> tuple[list[Facts], list[str], set[str]]:
         """Return the facts of every run that has started, and a line for each that is damaged.
 
-        A run is read once as long as its files are the same.
+        Last come the names of damaged ones that a process trains all the same. A run is read once
+        as long as its files are the same.
         """
-        found, problems = [], []
+        found, problems, unread = [], [], set()
         for name in filter(RUN_NAME.fullmatch, run_names(self.mirror.results)):
             run = RunFolder(self.mirror.results, name)
             try:
@@ -235,19 +239,21 @@ class Exporter:
                     self._read[name] = stamp, read_facts(run)
             except (ResbenchError, OSError) as error:
                 problems.append(one_line(error))
+                if is_locked(run.path):
+                    unread.add(name)
                 continue
             if facts := self._read[name][1]:
                 found.append(facts)
-        return found, problems
+        return found, problems, unread
 
     def _pages(self, cell_runs: list[CellRun]) -> dict[str, str]:
         """Return the suites with a report, by a digest of what it is made of.
 
-        That is every record: a table also shows runs that were trained for another one.
+        That is the suite and every record: a table also shows runs that were trained for another.
         """
         done = [run for run in cell_runs if self.page and run.facts.record]
         records = sorted({run.facts.record for run in done})
-        suites = {run.suite: repr(run.published) for run in done if run.published.path}
+        suites = {run.suite: run.published.content for run in done if run.published.path}
         return {_digest((__version__, *pair, records)): pair[0] for pair in suites.items()}
 
     # -- reading the store -----------------------------------------------------------------------
@@ -375,19 +381,19 @@ class Exporter:
         run = next((run for run in known if tags.items() <= run.data.tags.items()), None)
         if run is None:
             run = self._client.create_run(experiment, tags=tags, run_name="report")
-        with self._uploading():
-            self._client.log_text(run.info.run_id, page, "report.html")
         note = "The tables of this suite, with verdicts: `report.html` under Artifacts."
         self._client.set_tag(run.info.run_id, NOTE, note)
-        self._client.set_terminated(run.info.run_id, "FINISHED")
+        self._client.set_terminated(run.info.run_id, "FINISHED")  # also where no file is taken
+        with self._uploading():
+            self._client.log_text(run.info.run_id, page, "report.html")
         self._client.set_tag(run.info.run_id, DIGEST, digest)
 
-    def _end_lost(self, known: list[MlflowRun], keys: set[str]) -> None:
-        """End runs that this folder once had and that the store still shows as running."""
+    def _end_lost(self, known: list[MlflowRun], names: set[str]) -> None:
+        """End runs that the store shows as running, and that are not among those of this folder."""
         for run in known:
             tags = run.data.tags
             ours = run.info.status == "RUNNING" and tags.get(FOLDER) == self.mirror.folder
-            if ours and tags.get(KEY) not in keys:
+            if ours and tags.get(KEY, "")[:16] not in names:
                 self._client.set_terminated(run.info.run_id, "KILLED")
 
     @contextmanager
@@ -466,9 +472,12 @@ def _make(database: Path, client: Any) -> None:
 def _stamp(run: RunFolder) -> tuple[object, ...]:
     """Return what changes with the files of a run and with whether a process trains it."""
     run.require()
-    stats = [(entry.name, entry.stat(follow_symlinks=False)) for entry in os.scandir(run.path)]
-    files = sorted((name, stat.st_ino, stat.st_mtime_ns, stat.st_size) for name, stat in stats)
-    return is_locked(run.path), *files
+    files = []
+    for entry in os.scandir(run.path):
+        with suppress(FileNotFoundError):  # a temporary file that has got its name meanwhile
+            stat = entry.stat(follow_symlinks=False)
+            files.append((entry.name, stat.st_ino, stat.st_mtime_ns, stat.st_size))
+    return is_locked(run.path), *sorted(files)
 
 
 def _digest(value: object) -> str:

@@ -42,6 +42,8 @@ class Published:
     """Cell -> metric -> published value, in percent."""
     path: str = field(default="", repr=False)
     """The suite's file: no part of the digest, as a folder may be copied."""
+    content: str = field(default="", repr=False)
+    """All that the suite, its protocol and its sources say: what a report shows, and no run."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,10 @@ def published_by(suite: str, results: Path) -> Published:
     for cell, metric, published in published_values(loaded.suite):
         if published.value and metric in ERROR_METRICS:
             values.setdefault(cell, {}).setdefault(metric, float(published.value))
-    return Published(loaded.suite.title, loaded.cited, values, str(loaded.document.path))
+    documents = loaded.document, loaded.protocol_document
+    content = repr(([document.value for document in documents], loaded.sources))
+    path = str(loaded.document.path)
+    return Published(loaded.suite.title, loaded.cited, values, path, content)
 
 
 def read_facts(run: RunFolder) -> Facts | None:

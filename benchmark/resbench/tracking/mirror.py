@@ -33,10 +33,10 @@ _POLL_S = 0.05
 _STRANGER_S = 1.0
 """For a database that another program holds: MLflow itself would wait 20 s for it."""
 _HELD = """
-SELECT d.value, r.status = 'RUNNING' AND f.value = ? FROM runs r
+SELECT d.value, MAX(r.status = 'RUNNING' AND f.value = ?) FROM runs r
 JOIN tags d ON d.run_uuid = r.run_uuid AND d.key = ?
 JOIN tags f ON f.run_uuid = r.run_uuid AND f.key = ?
-WHERE r.lifecycle_stage = 'active'
+WHERE r.lifecycle_stage = 'active' GROUP BY 1
 """
 _EXPERIMENTS = """
 SELECT t.value, t.experiment_id FROM experiment_tags t JOIN experiments e USING (experiment_id)
@@ -119,7 +119,7 @@ class Mirror:
             raise EnvironmentFault(f"{self.database}: {error}. {remedy}") from error
 
     def held(self) -> dict[str, bool] | None:
-        """Return the digest of every run, and whether it shows one of this folder as running.
+        """Return the digests of all runs, and whether one of this folder is shown as running.
 
         None where it cannot say at once: a server cannot, nor can a damaged database.
         """

@@ -11,9 +11,10 @@ import pytest
 from resbench.analysis.declared import declared
 from resbench.analysis.plan import PlannedTime, buy, total_s
 from resbench.runner.devices import Device
+from resbench.store.state import Status, write_state
 from resbench.suite.load import load_suite, suite_names
 
-from ..factory import complete, finish, unfinished
+from ..factory import begin, complete, finish, unfinished
 from ..mini import changed, suite_of, write_suite
 from .invoke import invoke
 
@@ -137,6 +138,22 @@ def test_a_plan_says_which_recorded_runs_an_edit_has_put_out_of_use(
     assert edited.err.startswith("warning: 2 runs to do again: what is recorded is from before")
     other = invoke(capsys, "plan", *options, "--set", "training.optim.lr=0.1")
     assert (other.code, other.err) == (0, ""), "another setting"
+
+
+def test_a_plan_counts_the_epochs_that_a_stopped_run_has_behind_it(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    path, results = write_suite(tmp_path, suite_of(total=4, seeds=(1, 2))), tmp_path / "results"
+    run = begin(results, declared(load_suite(str(path))), "arl", 1)
+    write_state(run, Status.INTERRUPTED, epoch=3)
+    (results / "runs" / "not a run").mkdir()
+    words = ("plan", path, "--devices", "cpu", "--results", results, "--format", "json")
+    found = invoke(capsys, *words)
+    started, fresh = json.loads(found.out)["suites"][0]["cells"][0]["todo"]
+    assert (started["epochs"], fresh["epochs"]) == (3, 0)
+    assert started["left_s"] == pytest.approx(fresh["left_s"] / 4)
+    (warning,) = found.err.splitlines()
+    assert warning.startswith(f"warning: {results}/runs/not a run: not the name of a run")
 
 
 def test_a_setting_of_a_suite_s_own_is_not_the_paper_s_where_one_value_is_set(

@@ -6,10 +6,19 @@ import json
 import re
 from pathlib import Path
 
+import pytest
+
+from resbench.analysis.declared import declared
+from resbench.cli import work
 from resbench.data.sources import identify
+from resbench.runner.session import PlanEnd
+from resbench.store.state import Status
+from resbench.suite.load import load_suite
 
 from ..data.archives import make_parquet_folder
+from ..factory import diverge, finish
 from ..mini import changed, resbench, run_folders, suite_of, write_suite
+from .invoke import invoke
 
 CIFAR = {"data.name": "cifar10", "data.image_px": 32}
 
@@ -79,6 +88,53 @@ def test_what_lacks_its_data_set_is_left_out_and_the_rest_is_trained(tmp_path: P
     assert begin == "1 run to do, 0 recorded in results; 1 worker on CPU"
     assert re.fullmatch(r"\[1/1\] done  mini arl seed 1  .*", trained)
     assert (done.returncode, summary) == (3, "1 done"), "not all of it is done"
+
+
+@pytest.mark.parametrize(
+    ("end", "code"),
+    [(PlanEnd(signal=15), 143), (PlanEnd(ended={"0" * 16: Status.FAILED}), 1), (PlanEnd(), 3)],
+)
+def test_a_stop_and_a_failure_are_not_hidden_by_a_data_set_that_is_missing(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    end: PlanEnd,
+    code: int,
+) -> None:
+    path = write_suite(tmp_path, changed(suite_of(), {"matrix.learning.nal.set": CIFAR}))
+    mirrored = []
+
+    def train(*_: object, mirror: bool, **__: object) -> PlanEnd:
+        mirrored.append(mirror)
+        return end
+
+    monkeypatch.setattr(work, "train", train)
+    for words in ((), ("--no-mirror",)):
+        assert invoke(capsys, "run", path, "--results", tmp_path / "r", *words).code == code
+    assert mirrored == [True, False]
+
+
+def test_a_run_that_diverged_is_not_asked_for_its_weights(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, results = write_suite(tmp_path), tmp_path / "r"
+    suite = declared(load_suite(str(path)))
+    diverge(results, suite, "arl", 1)
+    finish(results, suite, "nal", 1, 20.0)
+    done = invoke(capsys, "run", path, "--keep-weights", "--results", results)
+    warning, end = done.err.splitlines()
+    assert warning.startswith("warning: 1 run recorded without --keep-weights")
+    assert end.startswith("Nothing to do: 2 runs recorded")
+
+
+@pytest.mark.parametrize("word", ["--engine=graph", "--precision=bf16"])
+def test_a_pack_that_would_be_trained_run_by_run_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], nvidia_smi: Path, word: str
+) -> None:
+    words = ("run", write_suite(tmp_path), "--pack", "2", word, "--results", tmp_path / "r")
+    done = invoke(capsys, *words)
+    assert (done.code, done.out) == (2, "")
+    assert done.err == "--pack 2: needs --engine graph --precision bf16.\n"
 
 
 def test_data_of_the_users_own_is_trained_on_and_reported_under_its_label(tmp_path: Path) -> None:

@@ -22,11 +22,17 @@ from resbench.cli.work import not_taken, requeue_for_rest
 from resbench.errors import EnvironmentFault
 from resbench.process import PYTHON, STOP_SIGNALS
 from resbench.runner import cluster
+from resbench.runner.devices import choose
+from resbench.runner.progress import Progress
 from resbench.runner.session import PlanEnd, SessionSettings
+from resbench.runner.throughput import Throughput
 from resbench.store.layout import RunFolder
 from resbench.store.locks import wait_lock
-from resbench.store.state import Status
+from resbench.store.records import write_spec
+from resbench.store.scan import scan
+from resbench.store.state import Status, write_state
 
+from ..factory import finish, suite_under
 from ..faults.running import (
     epochs_in,
     failing,
@@ -411,6 +417,73 @@ def test_a_suite_that_was_broken_while_its_runs_were_trained_ends_no_command(
     assert last.startswith("See `resbench report")
 
 
+def test_an_end_with_many_runs_names_some_and_counts_the_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = planned(tmp_path, suite_of(seeds=(1, 2, 3, 4)))
+    folders = [RunFolder(tmp_path, run.key) for run in runs[:5]]
+    for folder in folders:
+        folder.create()
+        folder.log.write_text("why\n")
+    ended = {run.key: Status.FAILED for run in runs[:5]}
+    assert work.conclude(PlanEnd(ended=ended, left=runs[1:], epochs=1), [], tmp_path) == 1
+    logs = ", ".join(str(folder.log) for folder in folders[:3])
+    labels = "; ".join(run.label for run in runs[1:6])
+    assert capsys.readouterr().err.splitlines() == [
+        "0 done, 5 failed, 7 left",
+        f"Failed runs are tried again next time; logs: {logs} and 2 more",
+        f"Left: {labels}; and 2 more. Run the same command to resume.",
+    ]
+
+
+def test_an_end_shows_the_first_results_and_counts_the_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    smoke = suite_under("smoke")
+    runs = [finish(tmp_path, smoke, cell.id, 1, 5.0) for cell in smoke.cells if cell.spec][:10]
+    ended = {run.key: Status.DONE for run in runs}
+    assert work.conclude(PlanEnd(ended=ended), ["smoke"], tmp_path) == 0
+    first, heading, *results, more, see = capsys.readouterr().err.splitlines()
+    assert (first, heading) == ("10 done", "Measured, with the number of runs:")
+    assert ["5.00 (1)" in line for line in results] == [True] * 8
+    assert (more, see.startswith("See `resbench report smoke")) == ("  and 2 more", True)
+
+
+def test_a_budget_is_not_called_too_short_where_another_process_has_the_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arl, nal = planned(tmp_path)
+    short = "The budget is too short to start any of these runs"
+    for elsewhere, said in (({arl.key, nal.key}, ["Left: "]), ({nal.key}, [short, "Left: "])):
+        said = ["0 done, 2 left", *said, f"Another process is training {len(elsewhere)} of these."]
+        assert work.conclude(PlanEnd(left=[arl, nal], elsewhere=elsewhere), [], tmp_path) == 0
+        lines = capsys.readouterr().err.splitlines()
+        assert [line[: len(text)] for line, text in zip(lines, said, strict=True)] == said
+
+
+def test_the_time_left_of_a_run_that_resumes_is_that_of_its_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (arl, nal), shown = planned(tmp_path), list[float]()
+
+    class Ended:
+        def __init__(self, _runs: object, _settings: object, _speeds: object, to: Progress) -> None:
+            shown.append(to.remaining_s())
+
+        def run(self) -> PlanEnd:
+            return PlanEnd()
+
+    monkeypatch.setattr(work, "Session", Ended)
+    settings = SessionSettings(tmp_path, choose("cpu", 1))
+    for epoch in (0, 3):
+        run = RunFolder(tmp_path, arl.key)
+        write_spec(run, arl.spec.canonical(), arl.stored_context())
+        write_state(run, Status.INTERRUPTED, epoch=epoch)
+        work.train([arl, nal], settings, scan(tmp_path), mirror=False, signals=())
+    each = Throughput().seconds(nal.spec, settings.devices[0])
+    assert shown == pytest.approx([2 * each, 1.25 * each])
+
+
 @pytest.mark.parametrize("number", ["4709", "4711"])  # one task has the number of its array
 def test_a_task_of_an_array_asks_of_itself_and_requeues_itself_only(
     number: str, slurm: Slurm, monkeypatch: pytest.MonkeyPatch
@@ -463,6 +536,13 @@ def test_local_workers_inside_of_a_users_job_are_not_in_it(
         monkeypatch.setenv(name, "7")
     cluster.jobs_folder(tmp_path).mkdir()
     assert cluster.run_here(f"test -z ${'$'.join(variables)}", 1, tmp_path) == 0
+
+
+@pytest.mark.usefixtures("own_signals")
+def test_one_local_worker_that_fails_is_enough_for_its_exit_code(tmp_path: Path) -> None:
+    cluster.jobs_folder(tmp_path).mkdir()
+    script = f"mkdir {shlex.quote(str(tmp_path / 'one'))} || exit 3"
+    assert cluster.run_here(script, 2, tmp_path) == 3
 
 
 @pytest.mark.usefixtures("own_signals")

@@ -546,6 +546,12 @@ def test_a_run_trained_elsewhere_is_taken_when_it_is_free(stage: Stage) -> None:
     ]
 
 
+def test_what_another_process_trains_is_left_to_it(stage: Stage) -> None:
+    (run,) = runs = stage.plan(1)
+    summary = stage.work(runs, "locked once", wait=False)
+    assert (summary.left, summary.elsewhere) == (runs, {run.key})
+
+
 def signal_at_first_attempt(stage: Stage) -> None:
     """Ask this process to stop once a worker has taken its first run."""
 

@@ -157,7 +157,7 @@ def missing_data(runs: Iterable[PlannedRun]) -> dict[str, str]:
 def planned_times(runs: Iterable[PlannedRun], found: Scan, device: Device) -> list[PlannedTime]:
     """Return the runs with the time that each has left on a device."""
     throughput = Throughput.of(found.records.values())
-    started = {run.key: run.state.epoch for run in found.incomplete if run.state is not None}
+    started = found.epochs
     times = []
     for run in runs:
         record, epochs = found.records.get(run.key), started.get(run.key, 0)

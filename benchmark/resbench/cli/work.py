@@ -50,7 +50,8 @@ def not_recorded(
     recorded = [run.key for run in runs if run.key in found.records]
     for key in recorded:
         RunFolder(results, key).drop_checkpoints()  # a killed worker may not have come to it
-    bare = sum("weights.safetensors" not in found.records[key].files for key in recorded)
+    done = [record for key in recorded if (record := found.records[key]).status == "done"]
+    bare = sum("weights.safetensors" not in record.files for record in done)  # diverged: has none
     if keep_weights and bare:
         say(
             f"warning: {count(bare, 'run')} recorded without --keep-weights; to have the weights, "
@@ -193,7 +194,8 @@ def train(
     follower = Follower(settings.results) if mirror else None
     patience_s = 0.0  # a second signal ends everything at once; `resbench sync` catches up
     try:
-        with Progress(runs, settings.devices[: len(runs)], throughput) as progress:
+        used = settings.devices[: len(runs)]
+        with Progress(runs, used, throughput, found.epochs) as progress:
             summary = Session(runs, settings, throughput, progress).run()
             # A new store takes seconds to make, and the first runs may be shorter than that.
             hurried = settings.deadline is not None or summary.signal is not None
@@ -259,10 +261,13 @@ def _say_results(summary: PlanEnd, suites: Sequence[str], results: Path) -> None
 
 def _say_what_is_left(summary: PlanEnd) -> None:
     """List the runs that can resume; if no epoch fitted the budget, say how long one takes."""
-    if not (summary.epochs or summary.faults or summary.signal):
+    free = [run for run in summary.left if run.key not in summary.elsewhere]
+    if free and not (summary.epochs or summary.faults or summary.signal):
         epoch_s = summary.epoch_s
         takes = "" if epoch_s is None else f"; the shortest epoch takes about {duration(epoch_s)}"
         say(f"The budget is too short to start any of these runs and train one epoch{takes}.")
     labels = [run.label for run in summary.left]
     more = f"; and {len(labels) - 5} more" if len(labels) > 5 else ""
     say(f"Left: {'; '.join(labels[:5])}{more}. Run the same command to resume.")
+    if busy := len(summary.left) - len(free):
+        say(f"Another process is training {busy} of these.")

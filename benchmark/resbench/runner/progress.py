@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -62,12 +63,20 @@ class Progress:
     """A live display on a terminal; elsewhere plain lines, one for each ended run."""
 
     def __init__(
-        self, runs: Sequence[PlannedRun], devices: Sequence[Device], throughput: Throughput
+        self,
+        runs: Sequence[PlannedRun],
+        devices: Sequence[Device],
+        throughput: Throughput,
+        behind: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
+        """``behind`` are the epochs that runs have behind them already."""
         self.console = Console(file=sys.stderr, highlight=False)
         self.total, self.workers, self.ended_runs = len(runs), like_the_first(devices), 0
         self.began_at = time.monotonic()
-        self.left_s = {run.key: throughput.seconds(run.spec, devices[0]) for run in runs}
+        self.left_s = {
+            run.key: throughput.seconds(run.spec, devices[0], behind.get(run.key, 0))
+            for run in runs
+        }
         """Run key -> expected seconds, for the runs that have not ended."""
         self.under_way: dict[str, _UnderWay] = {}
         self.live: Live | None = None

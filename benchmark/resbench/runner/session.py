@@ -71,6 +71,8 @@ class PlanEnd:
     """Whole epochs trained."""
     epoch_s: float | None = None
     """Expected seconds of the shortest epoch of what is left, where known."""
+    elsewhere: set[str] = field(default_factory=set)
+    """Keys of what is left because other processes are training it."""
 
     @property
     def failed(self) -> list[str]:
@@ -118,6 +120,7 @@ class Session:
                 signal.signal(number, handler)
         summary = self.summary
         summary.left += self.queue.runs + self.elsewhere
+        summary.elsewhere = {run.key for run in self.elsewhere}
         device = self.settings.devices[0]
         epochs_s = [self.throughput.epoch_seconds(run.spec, device) for run in summary.left]
         summary.epoch_s = min(epochs_s, default=None)

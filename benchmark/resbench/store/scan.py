@@ -39,6 +39,11 @@ class Scan:
     problems: tuple[str, ...]
     incomplete: tuple[UnfinishedRun, ...]
 
+    @property
+    def epochs(self) -> dict[str, int]:
+        """Key -> the epochs that an unfinished run has behind it, as far as it would resume."""
+        return {run.key: run.state.epoch for run in self.incomplete if run.state is not None}
+
 
 def scan(results: Path) -> Scan:
     """Read every run of ``results``; no bad one hides the others, a missing folder holds none."""

@@ -20,7 +20,8 @@ def load(results: str | Path = "results", suites: Sequence[str] = ()) -> Frames:
         suites: names or files of the suites to judge; by default all shipped ones.
 
     Raises:
-        resbench.errors.ResbenchError: there is no such folder, or a suite is wrong.
+        resbench.errors.ResbenchError: there is no such folder, it holds other things, or a suite
+            is wrong.
     """
     from resbench.analysis.frames import load
 

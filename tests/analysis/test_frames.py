@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -16,12 +18,22 @@ from resbench.analysis.rows import CLAIM_COLUMNS, RUN_COLUMNS
 from resbench.analysis.tables import fill
 from resbench.analysis.values import judge_values
 from resbench.errors import EnvironmentFault, ResbenchError, UsageError
-from resbench.store.records import RunRecord
+from resbench.store.predictions import write_predictions
+from resbench.store.records import RunRecord, write_record
 from resbench.suite.load import load_suite
 from resbench.suite.metrics import METRICS
 
 from ..cli.invoke import invoke
-from ..factory import JPEG, begin, diverge, plant, suite_under
+from ..factory import (
+    JPEG,
+    begin,
+    diverge,
+    plant,
+    predictions_of,
+    record_of,
+    suite_under,
+    unfinished,
+)
 
 Capture = pytest.CaptureFixture[str]
 TABLE, OTHER = "table1_arl_vs_nal", "table3_mask"
@@ -78,6 +90,7 @@ def test_a_run_has_a_row_in_each_cell_that_it_serves(results: tuple[Path, list[R
 
 
 def test_a_run_of_no_table_is_there_unless_suites_are_named(
+    capsys: Capture,
     results: tuple[Path, list[RunRecord]],
 ) -> None:
     folder, _ = results
@@ -91,6 +104,9 @@ def test_a_run_of_no_table_is_there_unless_suites_are_named(
     named = resbench.load(folder, [OTHER]).runs
     assert stray.key[:16] not in set(named["run"])
     assert set(named["suite"]) == {OTHER}
+    for suites in ((), (OTHER,)):
+        rows = rows_of(capsys, folder, "runs", *suites)
+        assert (stray.key[:16] in {row["run"] for row in rows}) == (suites == ())
 
 
 def test_cells_hold_what_the_report_says_of_them(results: tuple[Path, list[RunRecord]]) -> None:
@@ -152,6 +168,27 @@ def test_epochs_and_predictions_are_those_of_the_runs(
     assert len(found.predictions()) == 3 * len(images), "a diverged run has none"
     with pytest.raises(UsageError, match=r"run 'ffff': .* has no predictions of such a run"):
         found.predictions("ffff")
+
+
+def test_predictions_are_of_the_images_and_classes_that_the_file_names(tmp_path: Path) -> None:
+    run, made = unfinished(tmp_path), predictions_of(0)
+    index = np.arange(len(made.label), dtype=np.int32) * 3 + 1  # every third image
+    made = replace(made, index=index)
+    write_predictions(run.predictions, made)
+    write_record(run, record_of(run, 0))
+    images = resbench.load(tmp_path).predictions(run.path.name)
+    for name, values in (("image", index), ("label", made.label), ("pred", made.pred)):
+        assert images[name].tolist() == values.tolist(), name
+
+
+def test_frames_are_of_the_folder_that_was_named_wherever_the_work_goes_on(
+    results: tuple[Path, list[RunRecord]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, (first, *_) = results
+    monkeypatch.chdir(folder.parent)
+    found = resbench.load(folder.name)
+    monkeypatch.chdir(folder)
+    assert first.key[:16] in set(found.epochs["run"])
 
 
 def test_claims_have_a_row_each(results: tuple[Path, list[RunRecord]]) -> None:
@@ -237,6 +274,9 @@ def test_mistakes_are_said_in_one_line(capsys: Capture, tmp_path: Path) -> None:
         _ = resbench.load(tmp_path, "table99").cells
     done = invoke(capsys, "report", "--rows", "runs", "--results", tmp_path)
     assert (done.code, done.err) == (2, "--rows runs: only csv has rows. Add --format csv.\n")
+    (tmp_path / "things").touch()
+    with pytest.raises(EnvironmentFault, match=f"{tmp_path}: not a results folder"):
+        resbench.load(tmp_path)
 
 
 def test_an_empty_folder_gives_empty_frames(tmp_path: Path) -> None:

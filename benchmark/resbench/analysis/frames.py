@@ -14,7 +14,7 @@ from resbench.analysis.judge import Report, report
 from resbench.analysis.results import Results, read_results
 from resbench.analysis.rows import CLAIM_COLUMNS, RUN_COLUMNS, Row, cell_rows, claim_rows, run_rows
 from resbench.errors import EnvironmentFault, UsageError
-from resbench.store.layout import RunFolder
+from resbench.store.layout import RunFolder, may_be_results
 from resbench.store.metrics import EpochMetrics, EpochTiming, read_epochs
 from resbench.store.predictions import read_predictions
 from resbench.store.records import RunRecord
@@ -107,4 +107,7 @@ def load(results: str | Path = "results", suites: Sequence[str] = ()) -> Frames:
     path = Path(results)
     if not path.is_dir():
         raise EnvironmentFault(f"{path}: no such results folder.")
-    return Frames(path, (suites,) if isinstance(suites, str) else tuple(suites))
+    if not may_be_results(path):
+        raise EnvironmentFault(f"{path}: not a results folder: it has no runs/.")
+    # the working directory may be another one when a frame is read
+    return Frames(path.absolute(), (suites,) if isinstance(suites, str) else tuple(suites))

@@ -49,7 +49,7 @@ def results_to_read_option(*, needed: bool = False) -> Callable[[_F], _F]:
     """
 
     def found(context: click.Context, _: click.Parameter, value: Path) -> Path:
-        from resbench.store.layout import is_marked, what_is
+        from resbench.store.layout import is_marked, may_be_results, what_is
 
         named = context.get_parameter_source("results") is not ParameterSource.DEFAULT
         if not os.path.isdir(value) and (named or needed or os.path.lexists(value)):
@@ -57,9 +57,8 @@ def results_to_read_option(*, needed: bool = False) -> Callable[[_F], _F]:
             raise EnvironmentFault(
                 f"{value}: no such results folder{why}. Name one with --results."
             )
-        # also refuses the format of another resbench
-        known = is_marked(value) or os.path.isdir(value / "runs")
-        if named and not known and os.listdir(value):
+        is_marked(value)  # refuses the format of another resbench
+        if named and not may_be_results(value):
             raise EnvironmentFault(
                 f"{value}: not a results folder: it has no runs/. Name one with --results."
             )

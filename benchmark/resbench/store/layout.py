@@ -154,6 +154,11 @@ def is_marked(results: Path) -> bool:
     )
 
 
+def may_be_results(folder: Path) -> bool:
+    """Say whether runs can be read from a folder that is there: another one holds other things."""
+    return is_marked(folder) or os.path.isdir(folder / "runs") or not os.listdir(folder)
+
+
 def open_for_writing(results: Path) -> None:
     """Make and mark a folder, and show that it can be written, before any training.
 

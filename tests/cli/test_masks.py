@@ -15,7 +15,7 @@ from resbench.store.layout import RunFolder
 from resbench.store.predictions import read_predictions
 from resbench.store.records import read_record
 
-from ..factory import completed
+from ..factory import completed, diverge, suite_under
 from ..mini import resbench, run_folders, suite_of, write_suite
 from .invoke import Outcome, invoke
 
@@ -127,6 +127,21 @@ def test_weights_that_were_not_kept_are_missed_before_any_data_set_is(
     done = invoke(capsys, "masks", run.key, "--results", tmp_path)
     assert (done.code, done.err.count("\n")) == (3, 1)
     assert "trained without --keep-weights: train it" in done.err
+
+
+def test_a_name_that_several_runs_have_and_a_run_without_weights_are_not_drawn(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    run = completed(tmp_path, 1)
+    (twin := tmp_path / "runs" / f"{run.key[:15]}{'1' if run.key[15] == '0' else '0'}").mkdir()
+    done = invoke(capsys, "masks", run.key[:15], "--results", tmp_path)
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    names = ", ".join(sorted((run.path.name, twin.name)))
+    assert f"run '{run.key[:15]}': 2 runs begin so: {names} in {tmp_path}." in done.err
+    lost = diverge(tmp_path, suite_under("table3_mask"), "local", 1)
+    done = invoke(capsys, "masks", lost.key, "--results", tmp_path)
+    said = f"run {lost.key[:16]}: diverged, so it has no final weights.\n"
+    assert (done.code, done.err) == (2, said)
 
 
 def test_another_data_set_of_the_same_name_is_refused(

@@ -53,7 +53,10 @@ def test_what_a_speed_depends_on_is_measured_and_all_else_is_expected() -> None:
     assert throughput.is_measured(same, CPU)
     assert throughput.seconds(same, CPU) == throughput.seconds(SPEC, CPU)
     assert not throughput.is_measured(SPEC, GPU)
-    for changes in ({"model__width": 0.25}, {"training__batch_size": 8}, {"data__image_px": 16}):
+    for changes in (
+        {"model__width": 0.25}, {"training__batch_size": 8}, {"data__image_px": 16},
+        {"engine": "graph"}, {"precision": "bf16"},
+    ):  # fmt: skip
         assert not throughput.is_measured(spec_of(**changes), CPU)
         assert throughput.seconds(spec_of(**changes), CPU) > 0
 
@@ -170,13 +173,25 @@ def test_multiplications_grow_with_the_squares_of_width_and_side() -> None:
     assert per_s(model__width=1.0, data__image_px=8) / large == pytest.approx(4, rel=0.01)
 
 
+def test_an_image_tested_is_expected_to_take_a_third_of_one_trained_on() -> None:
+    assert expected(SPEC, CPU).eval_share == pytest.approx(50 / 64 / 3)
+    checked = spec_of(training__val_in_train=14)
+    assert expected(checked, CPU).eval_share == pytest.approx((50 + 14) / 64 / 3)
+
+
 def test_what_was_measured_corrects_what_is_expected_of_the_same_device() -> None:
     throughput, wider = Throughput(), spec_of(model__width=0.5)
     before = throughput.speed(wider, CPU).images_per_s
     slow = expected(SPEC, CPU).images_per_s / 3
     throughput.learn(SPEC, CPU, Speed(slow, 0.1), 4)
     assert throughput.speed(wider, CPU).images_per_s == pytest.approx(before / 3)
-    assert throughput.speed(wider, GPU) == Throughput().speed(wider, GPU)
+    for spec, device in ((wider, GPU), (replace(wider, engine="graph"), CPU)):
+        assert throughput.speed(spec, device) == Throughput().speed(spec, device)
+    for px, odd in ((16, False), (4, True)):  # the middle one of three counts
+        other = spec_of(data__image_px=px)
+        found = slow if odd else expected(other, CPU).images_per_s / 3
+        throughput.learn(other, CPU, Speed(50 * found if odd else found, 0.1), 4)
+    assert throughput.speed(wider, CPU).images_per_s == pytest.approx(before / 3)
 
 
 def test_sizes_are_known_before_the_data_is_loaded() -> None:

@@ -137,6 +137,17 @@ def test_a_pack_that_would_be_trained_run_by_run_is_refused(
     assert done.err == "--pack 2: needs --engine graph --precision bf16.\n"
 
 
+@pytest.mark.parametrize("words", [("--engine", "graph"), ("--precision", "bf16")])
+def test_what_only_gpus_can_do_is_refused_where_a_cpu_works_beside_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], nvidia_smi: Path, words: tuple[str, ...]
+) -> None:
+    path, mixed = write_suite(tmp_path), ("--devices", "cuda:0,cpu", "--results", tmp_path / "r")
+    done = invoke(capsys, "run", path, *words, *mixed)
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert done.err.startswith(f"{' '.join(words)}: ")
+    assert invoke(capsys, "plan", path, *words, "--devices", "cuda:0").code == 0
+
+
 def test_data_of_the_users_own_is_trained_on_and_reported_under_its_label(tmp_path: Path) -> None:
     made = make_parquet_folder(tmp_path / "mine")
     data = {"name": "cifar10", "image_px": 8, "train_images": 40, "test_images": 10}

@@ -21,7 +21,7 @@ from resbench.cli import work
 from resbench.cli.work import not_taken, requeue_for_rest
 from resbench.errors import EnvironmentFault
 from resbench.process import PYTHON, STOP_SIGNALS
-from resbench.runner import cluster
+from resbench.runner import cluster, devices
 from resbench.runner.devices import choose
 from resbench.runner.progress import Progress
 from resbench.runner.session import PlanEnd, SessionSettings
@@ -459,6 +459,27 @@ def test_a_budget_is_not_called_too_short_where_another_process_has_the_runs(
         assert work.conclude(PlanEnd(left=[arl, nal], elsewhere=elsewhere), [], tmp_path) == 0
         lines = capsys.readouterr().err.splitlines()
         assert [line[: len(text)] for line, text in zip(lines, said, strict=True)] == said
+
+
+def test_a_signal_that_came_before_the_training_starts_none(tmp_path: Path) -> None:
+    runs, settings = planned(tmp_path), SessionSettings(tmp_path, choose("cpu", 1))
+    end = work.train(runs, settings, scan(tmp_path), mirror=True, signals=(signal.SIGTERM,))
+    assert (end.left, end.ended, end.signal) == (runs, {}, signal.SIGTERM)
+
+
+@pytest.mark.parametrize(("request_", "warned"), [("auto", True), ("cpu", False)])
+def test_a_gpu_that_is_not_used_unasked_is_named_before_training(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    request_: str,
+    warned: bool,
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    monkeypatch.setattr(devices, "NODES", {"AMD": (str(tmp_path), "ROCm is not supported")})
+    assert work.workers_on(choose("cpu", 2), request_) == "2 workers on CPU"
+    said = "warning: there is an AMD GPU, but it cannot be used: ROCm is not supported.\n"
+    assert capsys.readouterr().err == (said if warned else "")
 
 
 def test_the_time_left_of_a_run_that_resumes_is_that_of_its_rest(

@@ -19,17 +19,19 @@ from typing import Any
 import pytest
 
 from resbench.errors import EnvironmentFault, UsageError
+from resbench.store.layout import RunFolder
 from resbench.store.metrics import rewind
-from resbench.store.records import read_record
+from resbench.store.records import read_record, write_spec
 from resbench.store.state import Status
 from resbench.suite.load import suite_folder
+from resbench.suite.spec import key_of
 from resbench.tracking.export import MLFLOW_STATUS, Exported, Exporter, _make, _mlflow
 from resbench.tracking.mirror import DIGEST
 
 from ..cli.invoke import invoke
-from ..factory import CELL, EPOCHS, SUITE, complete, finish, suite_under
+from ..factory import CELL, EPOCHS, SUITE, complete, context_of, finish, spec_of, suite_under
 from ..faults.storage_strike import refuse
-from ..mini import edited_suite, python, ran, wait_until
+from ..mini import changed, edited_suite, python, ran, wait_until
 from .tables import NAME, Tables, finished, stopped, training, worked
 
 SYNC = [sys.executable, "-m", "resbench", "sync", "--results"]
@@ -107,6 +109,21 @@ def test_a_run_of_more_points_than_one_request_takes_arrives_whole(
     names = {name for name, *_ in points}
     assert [point[:2] for point in points] == list(product(sorted(names), epochs))
     assert len(points) > 1000
+
+
+def test_a_network_with_many_options_of_any_name_arrives_whole(
+    results: Path, tables: Tables
+) -> None:
+    options = {f"option{i}": i for i in range(120)} | {"a+b/../c": 7, "x" * 300: 8}
+    spec = changed(spec_of(), {"model.options": options})
+    run = RunFolder(results, key_of(spec))
+    write_spec(run, spec, context_of())
+    done = sync(results)
+    assert (done.written, done.problems) == (1, ())
+    params = dict(tables.query("SELECT key, value FROM params"))
+    assert [params[f"model.options.option{i}"] for i in range(120)] == [*map(str, range(120))]
+    assert params["model.options.a_b_.._c"] == "7"
+    assert "8" in params.values()
 
 
 def test_points_lie_where_training_was_and_a_run_lasts_as_long(

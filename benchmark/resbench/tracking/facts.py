@@ -24,6 +24,8 @@ from resbench.suite.schema import ERROR_METRICS, IDENTIFIER
 from resbench.suite.spec import dotted
 from resbench.words import one_line
 
+MAX_NAME = 250
+"""Characters of the name of a parameter, which may be that of an option of a user's network."""
 MAX_TEXT = 5000
 """Characters of a parameter or tag: below the limits of all MLflow stores."""
 _ARTIFACTS = ("spec.json", "record.json", "predictions.npz", "worker.log")
@@ -194,8 +196,10 @@ def _is_plain(path: Path) -> bool:
 
 
 def _texts(values: Mapping[str, Any]) -> dict[str, str]:
-    """Return text that no store refuses and no terminal obeys."""
+    """Return names and text that no store refuses and no terminal obeys."""
     return {
-        key: one_line(item if isinstance(item, str) else json.dumps(item))[:MAX_TEXT]
+        re.sub(r"[^\w. :-]", "_", key)[:MAX_NAME]: one_line(
+            item if isinstance(item, str) else json.dumps(item)
+        )[:MAX_TEXT]
         for key, item in values.items()
     }

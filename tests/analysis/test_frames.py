@@ -105,8 +105,8 @@ def test_a_run_of_no_table_is_there_unless_suites_are_named(
     assert stray.key[:16] not in set(named["run"])
     assert set(named["suite"]) == {OTHER}
     for suites in ((), (OTHER,)):
-        rows = rows_of(capsys, folder, "runs", *suites)
-        assert (stray.key[:16] in {row["run"] for row in rows}) == (suites == ())
+        told = rows_of(capsys, folder, "runs", *suites)
+        assert (stray.key[:16] in {row["run"] for row in told}) == (suites == ())
 
 
 def test_cells_hold_what_the_report_says_of_them(results: tuple[Path, list[RunRecord]]) -> None:
@@ -177,8 +177,9 @@ def test_predictions_are_of_the_images_and_classes_that_the_file_names(tmp_path:
     write_predictions(run.predictions, made)
     write_record(run, record_of(run, 0))
     images = resbench.load(tmp_path).predictions(run.path.name)
-    for name, values in (("image", index), ("label", made.label), ("pred", made.pred)):
-        assert images[name].tolist() == values.tolist(), name
+    assert images["image"].tolist() == index.tolist()
+    assert images["label"].tolist() == made.label.tolist()
+    assert images["pred"].tolist() == made.pred.tolist()
 
 
 def test_frames_are_of_the_folder_that_was_named_wherever_the_work_goes_on(

@@ -102,7 +102,7 @@ def test_a_stop_and_a_failure_are_not_hidden_by_a_data_set_that_is_missing(
     code: int,
 ) -> None:
     path = write_suite(tmp_path, changed(suite_of(), {"matrix.learning.nal.set": CIFAR}))
-    mirrored = []
+    mirrored = list[bool]()
 
     def train(*_: object, mirror: bool, **__: object) -> PlanEnd:
         mirrored.append(mirror)

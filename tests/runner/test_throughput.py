@@ -53,10 +53,11 @@ def test_what_a_speed_depends_on_is_measured_and_all_else_is_expected() -> None:
     assert throughput.is_measured(same, CPU)
     assert throughput.seconds(same, CPU) == throughput.seconds(SPEC, CPU)
     assert not throughput.is_measured(SPEC, GPU)
-    for changes in (
+    others: list[dict[str, Any]] = [
         {"model__width": 0.25}, {"training__batch_size": 8}, {"data__image_px": 16},
         {"engine": "graph"}, {"precision": "bf16"},
-    ):  # fmt: skip
+    ]  # fmt: skip
+    for changes in others:
         assert not throughput.is_measured(spec_of(**changes), CPU)
         assert throughput.seconds(spec_of(**changes), CPU) > 0
 

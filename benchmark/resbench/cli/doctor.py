@@ -168,11 +168,12 @@ def _mlflow(results: Path) -> str:
                 f"{mirror.shown}: no answer ({error}). Runs are trained all the same, and "
                 f"{mirror.fill_command} exports them later."
             ) from error
-    elif not mirror.database.exists():
+        # /health needs no password even where runs do
+        return f"{mirror.shown} answers; whether it takes runs, the first export shows"
+    if not mirror.database.exists():
         return f"{mirror.shown} will be made by the first run"
-    else:
-        with mirror.turn(10):
-            pass
+    with mirror.turn(10):
+        pass
     return f"{mirror.shown} can be written"
 
 

@@ -19,7 +19,7 @@ def command(results: Path) -> int:
     runs whose process has died. A run is listed under the suites that it was trained for; in each,
     the MLflow run named `report` holds the suite's report as a page. The store is DIR/mlflow.db, or
     the one that MLFLOW_TRACKING_URI names. The store holds absolute paths: after moving DIR, remove
-    mlflow.db and mlartifacts first. Exit 1 if a run could not be exported.
+    mlflow.db and mlartifacts first. Exit 1 if a run or a report could not be exported.
     """
     from resbench.tracking.export import Exporter
 

@@ -38,8 +38,6 @@ INCOMPLETE = "incomplete"
 NOTE = "mlflow.note.content"
 MLFLOW_STATUS = {Status.RUNNING: "RUNNING", Status.DONE: "FINISHED", Status.INTERRUPTED: "KILLED"}
 """All others are FAILED."""
-_METRICS, _PARAMS = 1000, 100
-"""The most that MLflow takes in one request."""
 _VARIABLES = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
@@ -362,17 +360,15 @@ class Exporter:
             for step, values in list(enumerate(cell_run.steps))[done:]
             for name, value in values.items()
         ]
-        for first in range(0, len(metrics), _METRICS):
-            self._client.log_batch(run.info.run_id, metrics[first : first + _METRICS])
+        self._client.log_batch(run.info.run_id, metrics)  # in requests of a size that is taken
         tags = {**facts.tags, NOTE: cell_run.note, EPOCHS: cell_run.epochs_tag(len(facts.epochs))}
         tags |= {RECORD: facts.record} if facts.record else {}
-        new = [entities.Param(k, v) for k, v in facts.params.items() if k not in run.data.params]
-        for first in range(0, max(1, len(new)), _PARAMS):
-            self._client.log_batch(
-                run.info.run_id,
-                params=new[first : first + _PARAMS],
-                tags=[entities.RunTag(k, v) for k, v in tags.items()],
-            )
+        params = {k: v for k, v in facts.params.items() if k not in run.data.params}
+        self._client.log_batch(
+            run.info.run_id,
+            params=[entities.Param(k, v) for k, v in params.items()],
+            tags=[entities.RunTag(k, v) for k, v in tags.items()],
+        )
 
     def _put_page(self, experiment: str, known: list[MlflowRun], suite: str, digest: str) -> None:
         """Write a suite's report of this folder over the one that its run holds."""

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from resbench.models import build
-from resbench.models.attention import AttentionModule, EncoderDecoderMask
+from resbench.models.attention import AttentionModule, EncoderDecoderMask, spatial_attention
 from resbench.models.layers import ResidualUnit, initialize
 
 
@@ -77,6 +77,7 @@ def test_a_spatial_mask_is_the_sigmoid_of_a_standardised_map() -> None:
         )
         std = z.std((2, 3), correction=0)
         torch.testing.assert_close(std, torch.ones_like(std), atol=1e-2, rtol=0)
+    assert (spatial_attention(torch.full((1, 2, 4, 4), 3.0)) == 0.5).all(), "a constant map"
 
 
 def bilinear(x: Tensor, like: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from torch import nn
 
 from resbench.models import FAMILIES, build
 from resbench.models.attention import AttentionModule
-from resbench.models.layers import GlobalMean, ResidualUnit
+from resbench.models.layers import GlobalMean, ReportUnit, ResidualUnit
 
 LAYERS = {
     (family.name, name): rows
@@ -30,7 +30,17 @@ def test_the_catalogued_layers_and_sizes_are_those_of_the_network_as_built(
             size = "x".join(map(str, (*positions, x.shape[1])))
             built[row] = (_layer(layer, before.shape[2:]), size)
     assert {row: built[row] for row in LAYERS[network]} == LAYERS[network]
-    assert built.keys() - LAYERS[network].keys() == {"norm"}
+    conv, *later = LAYERS[network]
+    assert list(built) == [conv, "norm", *later]
+
+
+def test_attention_modules_stand_between_the_two_units_of_their_stage() -> None:
+    with torch.device("meta"):
+        rows = dict(build("wang2017", "attention-92").named_children())
+    stages = [f"stage{n}_{part}" for n in (1, 2, 3) for part in ("in", "attention", "out")]
+    assert list(rows) == ["stem", *stages, "norm", "avg_pool", "fc"]
+    for row in stages:
+        assert _layer(rows[row], torch.Size()) == ("x2" if "attention" in row else "PreActUnit")
 
 
 def _layer(module: nn.Module, input_size: torch.Size) -> str:
@@ -46,7 +56,7 @@ def _layer(module: nn.Module, input_size: torch.Size) -> str:
             return f"{module.p:g}"
         case nn.Linear():
             return f"{module.in_features} to {module.out_features}"
-        case ResidualUnit():
+        case ReportUnit():
             return _widths(module)
         case nn.Sequential() if all(isinstance(part, ResidualUnit) for part in module):
             return f"{_widths(module[-1])} x{len(module)}"

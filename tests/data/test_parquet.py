@@ -1,6 +1,7 @@
 import io
 import json
 import random
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -57,9 +58,10 @@ def test_files_are_joined(tmp_path: Path) -> None:
     assert images.class_names == tuple("0123456789")
 
 
-def name_classes(path: Path, names: str) -> None:
-    """Store names in a file's schema as the datasets library does."""
-    info = {"info": {"features": {"label": {"names": list(names)}}}}
+def name_classes(path: Path, names: Sequence[str], column: str = "label") -> None:
+    """Store names in a file's schema as the datasets library does, others of another column."""
+    features = {column: {"names": list(names)}, "other": {"names": ["x", *names[1:]]}}
+    info = {"info": {"features": features}}
     table = pq.read_table(path).replace_schema_metadata({"huggingface": json.dumps(info)})
     pq.write_table(table, path)
 
@@ -120,12 +122,31 @@ def test_files_whose_classes_have_other_names_are_refused(
 
 
 def test_cifar100_reads_fine_label(tmp_path: Path) -> None:
+    names = tuple(f"fine {i}" for i in range(100))
     for split, per_class in (("train", 2), ("test", 1)):
         images, labels = make_images(100, per_class)
         encoded = [png(image) for image in images]
         write_parquet(tmp_path / f"{split}-0.parquet", encoded, labels, "fine_label")
-    expected = in_order(images, labels)[1]
-    np.testing.assert_array_equal(load_folder(tmp_path, "cifar100").test_labels, expected)
+        name_classes(tmp_path / f"{split}-0.parquet", names, "fine_label")
+    found = load_folder(tmp_path, "cifar100")
+    np.testing.assert_array_equal(found.test_labels, in_order(images, labels)[1])
+    assert found.class_names == names
+
+
+def test_jpeg_images_are_read_as_they_decode(tmp_path: Path) -> None:
+    files = [io.BytesIO() for _ in IMAGES]
+    for image, file in zip(IMAGES, files, strict=True):
+        Image.fromarray(image).save(file, format="JPEG", quality=75)
+    one_file(tmp_path, [file.getvalue() for file in files], LABELS)
+    pixels = np.stack([np.asarray(Image.open(file)) for file in files])
+    found = load_folder(tmp_path)
+    np.testing.assert_array_equal(found.train_images, in_order(pixels, LABELS)[0])
+
+
+def test_a_split_without_images_is_refused(tmp_path: Path) -> None:
+    path = make_parquet_folder(tmp_path / "made") / "test-00000-of-00001.parquet"
+    pq.write_table(pq.read_table(path).slice(0, 0), path)
+    assert problem(tmp_path / "made") == f"{tmp_path / 'made'}: no test images."
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
@@ -194,6 +215,7 @@ def test_missing_image_and_missing_label_are_refused(tmp_path: Path) -> None:
         (np.zeros((32, 32), np.uint8), LABELS, "row 0: the image is 32x32 L, expected 32x32 RGB"),
         (np.zeros((32, 32, 4), np.uint8), LABELS, "row 0: the image is 32x32 RGBA, expected 32x32"),
         (IMAGES[0], np.where(np.arange(10) == 6, 10, LABELS), "row 6: label 10 is outside 0..9"),
+        (IMAGES[0], np.where(np.arange(10) == 6, -1, LABELS), "row 6: label -1 is outside 0..9"),
         (IMAGES[0], np.minimum(LABELS, 8), "9 classes among the training images"),
     ],
 )

@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from scipy import ndimage
 
 from resbench.data.pipeline import EpochDraws, Pipeline, draw, fit_statistics
@@ -111,6 +112,10 @@ def test_flip_off_mirrors_nothing_and_keeps_the_crops() -> None:
     plain = draw(augment_of("crop_flip", flip=False), 500, (32, 32), generator())
     assert torch.equal(flipped[:, :2], plain[:, :2])
     assert not plain[:, 2].any()
+    warped = [draw(replace(AFFINE, flip=on), 500, (32, 32), generator()) for on in (True, False)]
+    for params, allowed in zip(warped, ({-1.0, 1.0}, {1.0}), strict=True):
+        a, b, _, c, d, _ = params.unbind(1)
+        assert set((a * d - b * c).sign().tolist()) == allowed
 
 
 def test_epoch_is_a_permutation_that_depends_on_its_generator_only() -> None:

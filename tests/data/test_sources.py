@@ -221,6 +221,33 @@ def test_digits_are_checked_against_their_known_fingerprint(
         load(identify("digits", {}))
 
 
+def test_a_file_that_changes_its_split_makes_another_data_set(tmp_path: Path) -> None:
+    folder = make_parquet_folder(tmp_path / "made", train_per_class=20)
+    before = identify("cifar10", {"cifar10": folder})
+    for file, name in ((TEST, "test-1.parquet"), (TWO, "test-0.parquet"), (ONE, "train-0.parquet")):
+        (folder / file).rename(folder / name)
+    after = identify("cifar10", {"cifar10": folder})
+    assert after.id != before.id
+    assert (len(load(before).test_labels), len(load(after).test_labels)) == (10, 110)
+
+
+def test_what_is_known_of_a_folder_holds_for_its_data_set_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_parquet_folder(tmp_path / "made")
+    for settled_s in (sources.SETTLED_S, -60.0):
+        monkeypatch.setattr(sources, "SETTLED_S", settled_s)
+        identify("cifar10", {"cifar10": folder})
+        with pytest.raises(EnvironmentFault, match="expected the columns img"):
+            identify("cifar100", {"cifar100": folder})
+
+
+def test_a_file_of_a_folder_is_not_taken_for_an_archive(tmp_path: Path) -> None:
+    file = make_parquet_folder(tmp_path / "made") / TEST
+    with pytest.raises(EnvironmentFault, match=f"{TEST}: is a file. Name the folder"):
+        identify("cifar10", {"cifar10": file})
+
+
 SEGMENT = st.text(st.characters(exclude_characters="\0/", exclude_categories=["Cs"]), min_size=1)
 
 
@@ -307,6 +334,7 @@ def renamed(folder: Path, names: dict[str, str]) -> Path:
 
 
 ONE, TWO = "train-00000-of-00002.parquet", "train-00001-of-00002.parquet"
+TEST = "test-00000-of-00001.parquet"
 
 
 @pytest.mark.parametrize(

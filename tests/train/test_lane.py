@@ -167,6 +167,13 @@ def test_no_more_images_are_checked_in_training_than_there_are() -> None:
         prepared(spec_of(training__val_in_train=65))
 
 
+def test_the_first_images_are_as_many_as_their_run_says() -> None:
+    some = {"data__train_images": None, "data__first": 1438}
+    assert len(prepared(spec_of(**some)).train_images) == 1438
+    with pytest.raises(UsageError, match="is 1439, but there are only 1438 training images"):
+        prepared(spec_of(**{**some, "data__first": 1439}))
+
+
 def test_dropout_repeats_at_an_epoch_and_not_at_another() -> None:
     def loss(before: int, after: int | None = None) -> float:
         lane = lane_of(spec_of(**REPORT))

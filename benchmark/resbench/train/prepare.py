@@ -56,6 +56,11 @@ def prepare_images(spec: RunSpec, images: Images) -> Prepared:
         UsageError: more images are asked for than there are.
     """
     data = spec.data
+    if data.first is not None and data.first > len(images.train_images):
+        raise UsageError(
+            f"data.first is {data.first}, but there are only {len(images.train_images)} training "
+            "images."
+        )
     train, labels = images.train_images[: data.first], images.train_labels[: data.first]
     test, test_labels = images.test_images, images.test_labels
     test_rows = np.arange(len(test), dtype=np.int32)

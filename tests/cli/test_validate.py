@@ -105,6 +105,10 @@ IMAGES = "50,001 is more than the 50,000 training images."
          "data.image_px (suite): 12 px do not divide the 32 px of cifar10"),
         ({"{name: cifar10}": "{name: cifar10, first: 100, train_images: 200}"},
          "data.train_images (suite): cifar10 does not have 200 such images. Take at most 100."),
+        ({"{name: cifar10}": "{name: cifar10, test_images: 10001}"},
+         "data.test_images (suite): cifar10 does not have 10,001 such images. Take at most 10,000"),
+        ({"{name: cifar10}": "{name: cifar100, first: 50001}"},
+         "data.first (suite): cifar100 has 50,000 training images."),
         ({BEATS: "error(encoder-decoder) <= error(local)"},
          "must relate its terms by one of <, > and ~"),
         ({'value: "6.48"\n': 'value: "6.48"\n      really: train_aug\n'}, "published errors of "
@@ -126,6 +130,16 @@ def test_what_no_table_or_training_can_use_is_found_in_its_place(
     assert (found.code, found.out) == (2, "")
     assert found.err.startswith(f"{path}:")
     assert message in found.err
+
+
+def test_as_many_images_as_there_are_are_not_too_many(tmp_path: Path, capsys: Capture) -> None:
+    every = {"image_px": 16, "first": 1438, "train_images": 1270, "test_images": 210}
+    most = {"batch_size": 1270, "val_in_train": 256}  # tier tiny has 256 images
+    changes = {f"base.data.{name}": value for name, value in every.items()}
+    changes |= {f"base.training.{name}": value for name, value in most.items()}
+    path = write_suite(tmp_path, changed(suite_of(), changes))
+    found = invoke(capsys, "validate", path)
+    assert (found.code, found.err) == (0, "")
 
 
 @pytest.mark.parametrize(

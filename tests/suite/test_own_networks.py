@@ -14,6 +14,7 @@ from safetensors.torch import load
 from torch import Tensor
 
 from resbench.errors import UsageError
+from resbench.models import build, own_family
 from resbench.store.records import RunRecord, read_record
 from resbench.suite.expand import Context, DataChoice, Expanded, expand
 from resbench.suite.load import load_suite
@@ -125,6 +126,8 @@ def test_an_option_may_be_any_value_that_json_can_hold(tmp_path: Path) -> None:
         ("return nn.", "nn.", "networks.py: build returns NoneType, not an nn.Module"),
         ("BNReLU(c, settings)", "nn.BatchNorm2d(c)",
          "networks.py: '1' has eps 1e-05 and momentum 0.1, the run 0.5 and 0.1. Build it with"),
+        ("BNReLU(c, settings)", "nn.BatchNorm2d(c, settings.bn_eps, 0.3)",
+         "networks.py: '1' has eps 0.5 and momentum 0.3, the run 0.5 and 0.1. Build it with"),
         ("nn.Linear(c, num_classes)", "nn.Linear(c, 20)",
          "networks.py: for 2 images it returns (2, 20), not logits of (2, 10)"),
         ("", "", ""),
@@ -281,6 +284,23 @@ def test_another_version_of_the_file_is_another_experiment(tmp_path: Path) -> No
         (tmp_path / "networks.py").write_text(text)
         keys.append(expanded(tmp_path, toy_suite()).cell("arl").at_seed(1).key)
     assert keys[0] == keys[2] != keys[1]
+
+
+def test_each_version_of_the_file_builds_its_own_network(tmp_path: Path) -> None:
+    file, first_layers = tmp_path / "networks.py", []
+    for channels in (8, 16, 8):
+        file.write_text(TOY.replace("channels(8)", f"channels({channels})"))
+        code = own_family(file).code
+        model = build("toy", "toy-2", kernel=3, code=code)
+        first_layers.append(next(model.parameters()).shape[0])
+    assert first_layers == [8, 16, 8]
+
+
+def test_the_file_may_look_up_what_any_module_can(tmp_path: Path) -> None:
+    file = tmp_path / "networks.py"
+    text = TOY.replace("toy-2", "toy-3").replace("\n\n\nclass", "\n\nHERE = __file__\n\n\nclass")
+    file.write_text(f"from __future__ import annotations\n\n{text}")
+    assert own_family(file).names == ("toy-3",)
 
 
 def test_only_the_file_next_to_a_suite_that_asks_for_it_is_run(

@@ -20,6 +20,7 @@ from resbench.data.sources import data_dir, identify, load, parse_locations
 from resbench.datasets import DATA_SETS
 from resbench.errors import EnvironmentFault, UsageError
 from tests.data.archives import damaged, in_order, make_images, make_parquet_folder
+from tests.factory import Hostile
 
 
 def cached_pixels(tmp_path: Path) -> list[Path]:
@@ -155,6 +156,20 @@ def test_damaged_cache_is_noticed_and_replaced(tmp_path: Path) -> None:
         for path in (tmp_path / "user-cache").glob("*.json"):
             path.write_text(content)
         assert identify("cifar10", {"cifar10": tmp_path / "made"}) == source
+
+
+def test_nothing_in_the_cache_is_unpickled(tmp_path: Path) -> None:
+    marker = tmp_path / "executed"
+    source = identify("cifar10", {"cifar10": make_parquet_folder(tmp_path / "made")})
+    (stored,) = cached_pixels(tmp_path)
+    bomb = np.array([Hostile(marker)], dtype=object)
+    for path in (stored, tmp_path / "control.npz"):
+        np.savez(path, train_images=bomb)
+    assert f"sha256:{load(source).fingerprint}" == source.id
+    assert not marker.exists()
+    with np.load(tmp_path / "control.npz", allow_pickle=True) as control:
+        assert control["train_images"].size == 1
+    assert marker.exists(), "the control: this file does something"
 
 
 def test_processes_that_race_for_the_cache_agree(tmp_path: Path) -> None:

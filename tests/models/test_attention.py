@@ -10,8 +10,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from resbench.models import build
-from resbench.models.attention import AttentionModule, EncoderDecoderMask, spatial_attention
-from resbench.models.layers import ResidualUnit, initialize
+from resbench.models.attention import (
+    Activation,
+    AttentionModule,
+    EncoderDecoderMask,
+    channel_attention,
+    spatial_attention,
+)
+from resbench.models.layers import BNReLU, ResidualUnit, initialize
 
 
 def network(family: str, **options: Any) -> nn.Sequential:
@@ -51,13 +57,19 @@ def test_arl_is_one_plus_mask_times_trunk_and_nal_is_mask_times_trunk(family: st
             assert (part["H"] - other).abs().max() > 0.1
 
 
-def test_a_local_mask_is_the_sigmoid_of_three_units_and_nothing_else() -> None:
-    for module in modules(network("wang2017", mask="local").eval()):
+@pytest.mark.parametrize(
+    ("activation", "function"),
+    [("mixed", torch.sigmoid), ("channel", channel_attention), ("spatial", spatial_attention)],
+)
+def test_a_local_mask_is_the_activation_of_three_units_and_nothing_else(
+    activation: str, function: Activation
+) -> None:
+    for module in modules(network("wang2017", mask="local", activation=activation).eval()):
         units = module.mask.get_submodule("units")
         assert len(list(units.children())) == 3
         assert set(dict(module.mask.named_children())) == {"units"}
         x = torch.randn(2, next(units.parameters()).shape[0], 8, 8)
-        torch.testing.assert_close(module.mask(x), torch.sigmoid(units(x)))
+        torch.testing.assert_close(module.mask(x), function(units(x)))
 
 
 def test_a_channel_mask_has_unit_norm_at_every_position_and_no_sigmoid() -> None:
@@ -109,6 +121,7 @@ def test_the_masks_of_the_three_stages_follow_their_definition_level_by_level(po
             kept.append(y)
         for k, skip, up in zip(kept[-2::-1], mask.skips, mask.up, strict=True):
             y = up(bilinear(y, k) + skip(k))
+        assert [type(part) for part in mask.tail] == [BNReLU, nn.Conv2d] * 2
         torch.testing.assert_close(mask(x), torch.sigmoid(mask.tail(bilinear(y, x))))
 
 
@@ -123,7 +136,9 @@ def test_the_report_s_mask_skips_once_in_stage_1_and_nowhere_else() -> None:
     inner = one.get_submodule("level.inner.up")(inner)
     y = inner.repeat_interleave(2, 2).repeat_interleave(2, 3) + one.get_submodule("level.skip")(k)
     y = one.get_submodule("level.up")(y).repeat_interleave(2, 2).repeat_interleave(2, 3)
-    torch.testing.assert_close(one(x), torch.sigmoid(one.get_submodule("tail")(y)))
+    tail = one.get_submodule("tail")
+    assert [type(part) for part in tail.children()] == [nn.Conv2d] * 2
+    torch.testing.assert_close(one(x), torch.sigmoid(tail(y)))
 
 
 def test_without_batch_normalisation_no_statistics_are_left_and_inputs_stay_as_they_are() -> None:

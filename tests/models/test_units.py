@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from resbench.models.layers import InceptionUnit, ReportUnit, Settings
+from resbench.models import build
+from resbench.models.layers import InceptionUnit, ReportUnit, ResidualUnit, Settings
 
 SIZES = (6, 4, 10)
 """Channels of the input, of the bottleneck and of the output."""
@@ -60,3 +61,10 @@ def test_an_inception_unit_projects_a_1x1_a_3x3_and_a_double_1x1(stride: int) ->
     torch.testing.assert_close(unit(x), y + plain.conv(x, "shortcut", stride))
     kernels = {n.split(".")[0]: w.shape[2] for n, w in plain.weights.items() if w.dim() == 4}
     assert kernels == {"branch1": 1, "branch3": 3, "branch11": 1, "project": 1, "shortcut": 1}
+
+
+def test_a_network_of_inception_units_has_no_other_ones() -> None:
+    with torch.device("meta"):
+        model = build("report2019", "attention-56", unit="inception")
+    kinds = {type(part) for part in model.modules() if isinstance(part, ResidualUnit)}
+    assert kinds == {InceptionUnit}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -280,7 +281,9 @@ def test_a_damaged_suite_is_a_suite_or_an_error_in_words(text: str) -> None:
 ANCHORS = "anchors (&) and aliases (*) are not supported"
 TOO_LARGE = "the file is larger than 64 KiB"
 TOO_DEEP = "nested deeper than 32 levels"
+HUGE = "# more than there is memory\n"
 BOMBS = {
+    "200 megabytes": (HUGE, TOO_LARGE),
     "aliases": (
         "a: &a [x, x]\n"
         + "".join(f"{b}: &{b} [{f'*{a}, ' * 9}]\n" for a, b in pairwise("abcdefghijklmnopqrst")),
@@ -319,6 +322,8 @@ def test_bombs_are_refused_within_100_megabytes() -> None:
     names = [f"{i}.yaml" for i in range(len(BOMBS))]
     for name, (text, _) in zip(names, BOMBS.values(), strict=True):
         Path(name).write_text(text)
+        if text == HUGE:
+            os.truncate(name, 200 << 20)
     command = [sys.executable, "-c", GUARDED, *names, "control"]
     run = subprocess.run(command, capture_output=True, text=True, check=True)
     *lines, control = run.stdout.splitlines()

@@ -97,6 +97,16 @@ def test_the_page_says_what_a_budget_is_enough_for(tmp_path: Path, capsys: Captu
     assert "in budget" not in invoke(capsys, *arguments).out
 
 
+def test_only_cells_that_are_chosen_have_to_fit_their_images(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    words = ("plan", "smoke", "--set", "data.image_px=8", "--results", tmp_path)
+    found = invoke(capsys, *words)
+    assert found.code == 2
+    assert "(command line): attention-56 of report2019 needs image sides of a" in found.err
+    assert invoke(capsys, *words, "--cell", "mixed").code == 0
+
+
 def test_a_plan_of_some_cells_is_the_run_of_these(tmp_path: Path, capsys: Capture) -> None:
     path = write_suite(tmp_path, suite_of(seeds=(1, 2)))
     found = invoke(capsys, "plan", path, "--cell", "nal", "--results", tmp_path / "results")

@@ -7,7 +7,7 @@ import pytest
 
 from resbench.suite.load import suite_folder, suite_names
 from tests.cli.invoke import invoke
-from tests.mini import changed, edited_suite, suite_of, write_suite
+from tests.mini import REPORT, changed, edited_suite, suite_of, write_suite
 from tests.suite.test_own_networks import TOY, toy_suite
 
 Capture = pytest.CaptureFixture[str]
@@ -103,6 +103,8 @@ IMAGES = "50,001 is more than the 50,000 training images."
          f"training.val_in_train (suite): {IMAGES}"),
         ({"{name: cifar10}": "{name: cifar10, image_px: 12}"},
          "data.image_px (suite): 12 px do not divide the 32 px of cifar10"),
+        ({"{name: cifar10}": "{name: cifar10, image_px: 4}"}, "data.image_px (suite): attention-56 "
+         "of wang2017 needs image sides of at least 8 px, not of 4 px."),
         ({"{name: cifar10}": "{name: cifar10, first: 100, train_images: 200}"},
          "data.train_images (suite): cifar10 does not have 200 such images. Take at most 100."),
         ({"{name: cifar10}": "{name: cifar10, test_images: 10001}"},
@@ -130,6 +132,19 @@ def test_what_no_table_or_training_can_use_is_found_in_its_place(
     assert (found.code, found.out) == (2, "")
     assert found.err.startswith(f"{path}:")
     assert message in found.err
+
+
+def test_a_network_that_cannot_take_the_images_is_refused(tmp_path: Path, capsys: Capture) -> None:
+    path = write_suite(tmp_path, changed(suite_of(), {"base.model": REPORT["model"]}))
+    assert invoke(capsys, "validate", path).err.endswith(
+        "data.image_px (suite): attention-56 of report2019 needs image sides of a multiple of 16 "
+        "px, not of 8 px.\n"
+    )
+    text = TOY.replace("build)", "build, lambda network, px: 'at most 5 px' if px > 5 else None)")
+    (tmp_path / "networks.py").write_text(text)
+    path = write_suite(tmp_path, changed(toy_suite(), {"name": "own"}))
+    found = invoke(capsys, "validate", path).err
+    assert "toy-2 of toy needs image sides of at most 5 px, not of 8 px." in found
 
 
 def test_as_many_images_as_there_are_are_not_too_many(tmp_path: Path, capsys: Capture) -> None:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from resbench.models import ZOO, ZooEntry, build
+from resbench.models import FAMILIES, ZOO, ZooEntry, build, family_of
 from resbench.models.attention import AttentionModule
 from resbench.models.count import count_macs, count_parameters
 from resbench.models.layers import ResidualUnit, initialize
@@ -150,5 +150,26 @@ def test_report2019_refuses_sizes_its_masks_cannot_restore() -> None:
 
 
 @pytest.mark.parametrize("px", [8, 20, 28, 33])
-def test_wang2017_accepts_any_image_size(px: int) -> None:
+def test_wang2017_accepts_any_image_size_from_8_px(px: int) -> None:
     assert small(ZOO[0])(torch.randn(2, 3, px, px)).shape == (2, 10)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        REPORT_56,
+        *(row for row in ZOO if row.name == "attention-56" and "mask" in row.label),
+        ZOO[0],
+    ],
+    ids=label,
+)
+def test_a_family_says_which_images_its_networks_cannot_take(entry: ZooEntry) -> None:
+    network = FAMILIES[entry.family].of(entry.name, 0.125, entry.options)
+    model = whole(entry, width=0.125).eval()
+    for px in (1, 7, 8, 9, 16, 31):
+        images = torch.zeros(1, 3, px, px)
+        if family_of(network).needs(network, px) is None:
+            assert model(images).shape == (1, 10)
+        else:
+            with pytest.raises((RuntimeError, ValueError), match=r"too small|divisible by 16"):
+                model(images)

@@ -80,7 +80,7 @@ def plan_request(
     numbers = None if seeds is None else parse_seeds(seeds)
     expanded = [expand(suite, context, tier_, numbers) for suite, tier_ in loaded]
     for suite in expanded:
-        check_fit(suite.cells)
+        check_fit(c for c in suite.cells if not cells or {c.id, *c.id.split("/")} & {*cells})
     runs = plan(expanded, sources)
     if cells:
         counted = [] if runs else [cell.id for suite in expanded for cell in suite.cells]

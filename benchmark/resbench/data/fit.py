@@ -1,10 +1,11 @@
-"""Whether runs fit their data sets, known before anything is loaded."""
+"""Whether runs and networks fit their data sets, known before anything is loaded."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
 from resbench.datasets import DATA_SETS
+from resbench.models import family_of
 from resbench.suite.expand import Cell
 from resbench.suite.spec import RunSpec
 from resbench.suite.yaml import DocumentError, Problem
@@ -31,6 +32,10 @@ def _misfits(spec: RunSpec) -> Iterator[tuple[tuple[str, str], str]]:
     train, test = known.balanced
     if data.image_px is not None and known.px % data.image_px:
         text = f"{data.image_px} px do not divide the {known.px} px of {data.name}."
+        yield ("data", "image_px"), text
+    px, network = data.image_px or known.px, spec.model
+    if needed := family_of(network).needs(network, px):
+        text = f"{network.name} of {network.family} needs image sides of {needed}, not of {px} px."
         yield ("data", "image_px"), text
     if data.first is not None and data.first > known.train_images:
         yield ("data", "first"), f"{data.name} has {known.train_images:,} training images."

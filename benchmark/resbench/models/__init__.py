@@ -23,7 +23,10 @@ from resbench.models.family import Family, Network, ZooEntry
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["FAMILIES", "ZOO", "Family", "Network", "ZooEntry", "build", "own_family", "zoo_entry"]
+__all__ = [
+    "FAMILIES", "ZOO", "Family", "Network", "ZooEntry",
+    "build", "family_of", "own_family", "zoo_entry",
+]  # fmt: skip
 
 FAMILIES: Mapping[str, Family] = {
     family.name: family for family in (wang2017.FAMILY, he2016.FAMILY, report2019.FAMILY)
@@ -69,7 +72,9 @@ def own_family(file: Path) -> Family:
             family.network.__name__, [("code", str)], bases=(family.network,), tag=family.name,
             frozen=True, kw_only=True,
         )  # fmt: skip
-        _OWN[code] = Family(network, family.build, family.authors, family.usual, code=code)
+        _OWN[code] = Family(
+            network, family.build, family.needs, family.authors, family.usual, code=code
+        )
     return _OWN[code]
 
 
@@ -120,6 +125,11 @@ def _check_own(model: object, eps: float, momentum: float) -> None:
                 f"networks.py: '{name}' has eps {part.eps} and momentum {part.momentum}, the run "
                 f"{eps} and {momentum}. Build it with settings.bn_eps and settings.bn_momentum"
             )
+
+
+def family_of(network: Network) -> Family:
+    """Return the family of a network; that of a user's has been loaded by this process."""
+    return FAMILIES.get(network.family) or _OWN[getattr(network, "code", "")]
 
 
 def zoo_entry(network: Network) -> ZooEntry | None:

@@ -78,6 +78,8 @@ class Family:
     """From a network, a number of classes and :class:`resbench.models.layers.Settings`: a model of
     (B, 3, H, W) with logits (B, classes), whose children are the rows of its architecture table.
     It imports torch itself, so that declaring a family does not."""
+    needs: Callable[[Any, int], str | None] = lambda _network, _px: None
+    """Which image sides a network needs, in words, where it cannot take those of so many px."""
     authors: str = "the user"
     """Whose networks these are, in headings."""
     usual: Mapping[str, Any] = field(default_factory=dict)

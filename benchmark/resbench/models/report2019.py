@@ -94,6 +94,11 @@ def build(network: Report2019, num_classes: int, settings: Settings) -> nn.Seque
     return ReportNet(rows)
 
 
+def needs(_network: Report2019, px: int) -> str | None:
+    """Say which images a network needs if its masks cannot restore those of so many px."""
+    return "a multiple of 16 px" if px % 16 else None
+
+
 _ROWS = {
     "conv": ("5x5x32, stride=1", "32x32x32"),
     "max_pool": ("2x2 stride=2", "16x16x32"),
@@ -184,6 +189,7 @@ PROVENANCE = (
 FAMILY = Family(
     Report2019,
     build,
+    needs,
     authors="the 2019 report",
     usual=USUAL,
     zoo=ZOO,

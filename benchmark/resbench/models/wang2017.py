@@ -98,6 +98,13 @@ def attention_module(
     return attention.AttentionModule(units(p), units(t), mask, units(p), network.learning)
 
 
+def needs(network: Wang2017, px: int) -> str | None:
+    """Say which image sides it needs if those of so many px leave its masks nothing to pool."""
+    least_px = 2 ** max(poolings for *_, poolings in STAGES)
+    pools = network.mask == "encoder-decoder"
+    return f"at least {least_px} px" if pools and px < least_px else None
+
+
 # fmt: off
 ZOO = (
     ZooEntry("wang2017", "attention-56", {}, "Attention-56",
@@ -187,6 +194,7 @@ PROVENANCE = (
 FAMILY = Family(
     Wang2017,
     build,
+    needs,
     authors="Wang et al. 2017",
     usual={"learning": "arl", "mask": "encoder-decoder", "activation": "mixed"},
     zoo=ZOO,

@@ -79,14 +79,15 @@ def plan_request(
     context = Context(engine, precision, choices, tier, overrides)
     numbers = None if seeds is None else parse_seeds(seeds)
     expanded = [expand(suite, context, tier_, numbers) for suite, tier_ in loaded]
-    for suite in expanded:
-        check_fit(c for c in suite.cells if not cells or {c.id, *c.id.split("/")} & {*cells})
     runs = plan(expanded, sources)
     if cells:
         counted = [] if runs else [cell.id for suite in expanded for cell in suite.cells]
         runs = _of_cells(runs, cells, counted)
         named = {suite for run in runs for suite, _ in run.cells}
         expanded = [suite for suite in expanded if counted or suite.loaded.suite.name in named]
+    filled = {cell for run in runs for cell in run.cells}
+    for suite in expanded:
+        check_fit(c for c in suite.cells if (suite.loaded.suite.name, c.id) in filled)
     return expanded, runs, chosen
 
 

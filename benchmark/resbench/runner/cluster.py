@@ -37,7 +37,10 @@ SIGNAL_S = 30
 """Slurm's own notice, in case the limit was lowered meanwhile; it may come a minute early."""
 
 PAUSES_S = (2, 4, 8, 16, 32)
-_BUSY = re.compile(r"busy|temporar|timed? ?out|try again|unable to contact|refused", re.IGNORECASE)
+_BUSY = re.compile(
+    r"busy|temporar|timed? ?out|try again|unable to contact|refused|zero bytes|standby mode",
+    re.IGNORECASE,
+)
 """What commands of Slurm say while its controller restarts or has too much to do."""
 _UNCONFIGURED = re.compile(r"configuration (source|file)|slurm\.conf")
 """What they say where Slurm's package is installed, but no cluster."""

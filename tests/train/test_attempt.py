@@ -17,7 +17,7 @@ import pytest
 from msgspec import structs
 from safetensors.torch import load, save
 
-from resbench.protocol import Epoch, Event, Warned
+from resbench.protocol import AtStep, Epoch, Event, Warned
 from resbench.store import atomic
 from resbench.store.envelope import open_sealed, seal
 from resbench.store.metrics import EpochTiming, read_epochs
@@ -75,6 +75,17 @@ def test_a_finished_run_is_recorded_from_its_last_epoch(tmp_path: Path) -> None:
     assert record.environment.threads == 1
     assert verify_run(worker.folder(SPEC)) == ()
     assert not worker.folder(SPEC).checkpoint.exists()
+
+
+def test_every_batch_that_is_tested_is_a_sign_of_life(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A large network takes a busy CPU an hour for its test images: it does not hang."""
+    monkeypatch.setitem(lane_module.EVAL_BATCH, "cpu", 10)
+    spec = structs.replace(SPEC, training=WITH_VAL)
+    events = finished(tmp_path, spec).events
+    steps = [event.step for event in events if isinstance(event, AtStep)]
+    assert steps[:9] == [0, 1, *[2] * 7], "50 test images, and 16 of the training, in tens"
 
 
 def test_each_epoch_says_the_learning_rate_of_its_last_step(tmp_path: Path) -> None:

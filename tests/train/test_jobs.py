@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import itertools
 import time
+import weakref
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,8 +27,9 @@ from resbench.store.predictions import read_predictions
 from resbench.store.records import read_record, read_weights
 from resbench.store.state import Status
 from resbench.train import attempt, control, jobs, loop
+from resbench.train.attempt import Attempt
 from resbench.train.engine import OnStep
-from resbench.train.lane import Evaluation, Lane
+from resbench.train.lane import Diverged, Evaluation, Lane
 
 from ..mini import outputs, spec_of, state_of
 from .live import Worker, evaluated, finished, lane_of
@@ -313,6 +316,34 @@ def test_a_run_that_ends_early_leaves_the_pack_and_the_rest_continues(
     assert [end[1] for end in Worker(tmp_path / "packed").run(*pair)] == ["done", "done"]
     assert packs(tandem) == [2, 1]
     assert outputs(tmp_path / "packed") == outputs(tmp_path / "alone")
+
+
+def test_the_memory_of_a_graph_is_free_before_a_record_measures_anything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a run that fits in memory once and not twice would be lost at its end, every time."""
+    engines: list[weakref.ref[Tandem]] = []
+    held: list[tuple[bool, bool, bool]] = []
+
+    def make(lanes: list[Lane]) -> Tandem:
+        engine = Tandem(lanes)
+        for lane in lanes:
+            lane.eval_forward = partial(lane.eval_logits)  # stands for a captured one
+        engines.append(weakref.ref(engine))
+        return engine
+
+    def finish(attempt: Attempt, *diverged: Diverged | None) -> None:
+        lane = attempt.lane
+        graded = any(weight.grad is not None for weight in lane.model.parameters())
+        captured = lane.eval_forward != lane.eval_logits
+        held.append((engines[-1]() is not None, captured, graded))
+        real(attempt, *diverged)
+
+    real = loop.finish
+    monkeypatch.setattr(loop, "make_engine", make)
+    monkeypatch.setattr(loop, "finish", finish)
+    assert [end[1] for end in Worker(tmp_path).run(SPEC, SECOND)] == ["done", "done"]
+    assert held == [(False, False, False)] * 2
 
 
 def test_runs_of_a_pack_that_stand_at_different_epochs_continue_apart(

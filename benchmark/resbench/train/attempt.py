@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from resbench.errors import EnvironmentFault
 from resbench.models import Network, build
 from resbench.models.count import count_macs, count_parameters
-from resbench.protocol import End, Epoch, Job, Unfit, Warned
+from resbench.protocol import AtStep, End, Epoch, Job, Unfit, Warned
 from resbench.store.envelope import load_checkpoint, save_checkpoint
 from resbench.store.layout import RunFolder
 from resbench.store.metrics import EpochMetrics, EpochTiming, append_epoch, read_epochs, rewind
@@ -52,6 +52,7 @@ class Attempt:
     def __init__(self, job: Job, folder: RunFolder, lane: Lane, emit: Emit) -> None:
         self.job, self.folder, self.lane, self.emit = job, folder, lane, emit
         self.key = job.key
+        lane.on_test_batch = self._sign_of_life
         images, network = lane.images, json.dumps(job.spec["model"], sort_keys=True)
         self.model = _model_facts(
             type(lane.spec.model), network, images.num_classes, images.train_images.shape[1]
@@ -159,6 +160,10 @@ class Attempt:
         age = time.monotonic() - self._saved_at
         if not self.finished and age * CHECKPOINT_SHARE >= self._save_cost_s:
             self.checkpoint()
+
+    def _sign_of_life(self) -> None:
+        """Say that an evaluation goes on: a worker that is silent for long counts as hanging."""
+        self.emit(AtStep(self.key, self.lane.epoch_steps.stop, self.lane.steps.total))
 
     def checkpoint(self) -> None:
         """Write the state of the last whole epoch, unless it is written already.

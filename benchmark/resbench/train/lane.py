@@ -78,6 +78,8 @@ class Lane:
         self.forward: Callable[[Tensor], Tensor] = Bf16Forward(self.model) if bf16 else self.model
         self.eval_forward: Callable[[Tensor], Tensor] = self.eval_logits
         """How a test batch goes through the network; the graph engine puts a captured pass here."""
+        self.on_test_batch: Callable[[], None] = lambda: None
+        """Called before each batch of an evaluation, of which a large one takes a CPU long."""
         self.waits_for_host = device.type == "cpu" and spec.engine == "eager"
         """Whether a step may look at its loss; on a GPU or in a graph only the epoch's end does."""
         self.optimizer = Optimizer(self.model, training.optim, tensor_lr=not self.waits_for_host)
@@ -218,8 +220,17 @@ class Lane:
         self.model.eval()
         batches = self.pipeline.eval_batches(images_NHWC, EVAL_BATCH[self.device.type])
         with without_fallbacks(self.device):
-            logits_NK = torch.cat([self.eval_forward(x_BCHW) for x_BCHW in batches])
+            logits_NK = torch.cat([self._eval_batch(x_BCHW) for x_BCHW in batches])
         return score(logits_NK.cpu(), labels)
+
+    def _eval_batch(self, x_BCHW: Tensor) -> Tensor:
+        self.on_test_batch()
+        return self.eval_forward(x_BCHW)
+
+    def release_graphs(self) -> None:
+        """Let go of what an engine has captured, and of the gradients in its memory."""
+        self.eval_forward = self.eval_logits
+        self.optimizer.zero_grad()
 
     def eval_logits(self, x_BCHW: Tensor) -> Tensor:
         """Return logits [B, K] of normalised images, as fp32."""

@@ -38,14 +38,20 @@ def train(attempts: list[Attempt], control: Control) -> None:
         except Diverged as diverged:  # on a CPU, where a run is alone
             finish(live[0], diverged)
             return
-        _end_epoch(live, start)
+        ended = _end_epoch(live, start)
         expected_s = time.perf_counter() - start  # with the evaluation of every run
-        if any(attempt.end for attempt in live):
-            live, engine = [attempt for attempt in live if attempt.end is None], None
+        if ended:
+            # What a record measures takes the memory of another step: the graphs' must be free.
+            engine = None
+            for attempt in live:
+                attempt.lane.release_graphs()
+            for attempt, diverged in ended:
+                finish(attempt, diverged)
+            live = [attempt for attempt in live if attempt.end is None]
 
 
-def _end_epoch(live: list[Attempt], start: float) -> None:
-    """Read totals, evaluate, write; finish the attempts that have ended."""
+def _end_epoch(live: list[Attempt], start: float) -> list[tuple[Attempt, Diverged | None]]:
+    """Read totals, evaluate, write; return the attempts that have ended, and what diverged."""
     totals: list[EpochTotals | Diverged] = []
     for attempt in live:
         try:
@@ -53,12 +59,14 @@ def _end_epoch(live: list[Attempt], start: float) -> None:
         except Diverged as diverged:
             totals.append(diverged)
     duration_s = time.perf_counter() - start
+    ended: list[tuple[Attempt, Diverged | None]] = []
     for attempt, total in zip(live, totals, strict=True):
         try:
             if isinstance(total, Diverged):
                 raise total
             attempt.end_epoch(total, duration_s=duration_s, packed=len(live))
             if attempt.finished:
-                finish(attempt)
+                ended.append((attempt, None))
         except Diverged as diverged:
-            finish(attempt, diverged)
+            ended.append((attempt, diverged))
+    return ended

@@ -188,12 +188,20 @@ def test_without_slurm_one_line_says_so(tmp_path: Path) -> None:
     assert resbench(tmp_path, "status", PATH=str(few)).stderr == "", "which needs no Slurm"
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Socket timed out",
+        "Batch job submission failed: Zero Bytes were transmitted or received",
+        "Slurm backup controller in standby mode",
+    ],
+)
 def test_a_busy_controller_is_asked_again_and_arrays_are_no_larger_than_slurm_allows(
-    slurm: Slurm, monkeypatch: pytest.MonkeyPatch
+    slurm: Slurm, monkeypatch: pytest.MonkeyPatch, said: str
 ) -> None:
     monkeypatch.setattr(cluster, "PAUSES_S", (0, 0, 0))
     slurm.answer("scontrol", "echo 'MaxArraySize            = 5'")
-    busy = 'if [ "$(wc -l < $0.n)" -le 2 ]; then echo "sbatch: error: Socket timed out" >&2; exit 1'
+    busy = f'if [ "$(wc -l < $0.n)" -le 2 ]; then echo "sbatch: error: {said}" >&2; exit 1'
     slurm.answer("sbatch", f"cat > $0.script; echo >> $0.n\n{busy}; fi; echo '7;cluster'")
     assert cluster.submit("the script", 12) == ["7", "7", "7"]
     tried = [line for line in slurm.asked if line.startswith("sbatch")]
@@ -465,6 +473,21 @@ def test_a_signal_that_came_before_the_training_starts_none(tmp_path: Path) -> N
     runs, settings = planned(tmp_path), SessionSettings(tmp_path, choose("cpu", 1))
     end = work.train(runs, settings, scan(tmp_path), mirror=True, signals=(signal.SIGTERM,))
     assert (end.left, end.ended, end.signal) == (runs, {}, signal.SIGTERM)
+
+
+def test_a_signal_that_comes_while_the_training_is_prepared_starts_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs, settings = planned(tmp_path), SessionSettings(tmp_path, choose("cpu", 1))
+    signals: list[int] = []
+
+    def speeds(_: object) -> Throughput:
+        signals.append(signal.SIGUSR1)
+        return Throughput()
+
+    monkeypatch.setattr(Throughput, "of", speeds)
+    end = work.train(runs, settings, scan(tmp_path), mirror=False, signals=signals)
+    assert (end.left, end.ended, end.signal) == (runs, {}, signal.SIGUSR1)
 
 
 @pytest.mark.parametrize(("request_", "warned"), [("auto", True), ("cpu", False)])

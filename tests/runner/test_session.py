@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import signal
@@ -510,6 +511,14 @@ def test_a_run_that_no_device_here_may_resume_fails_with_the_reason(stage: Stage
     assert stage.ends()["failed"] == "device: cuda -> cpu"
 
 
+def test_a_run_fails_whose_kind_of_device_is_not_left_though_others_are(stage: Stage) -> None:
+    """Nothing else would tell it from one that is done."""
+    summary = stage.work(stage.plan(1), "for a GPU", "cuda:0=lost", devices=[CPU, GPUS[0]])
+    assert stage.used()[:2] == ["cpu", "cuda:0"]
+    assert (list(summary.ended.values()), summary.left, summary.faults) == (["failed"], [], [])
+    assert "another kind of device, of which none is left" in stage.ends()["failed"]
+
+
 def test_a_worker_that_takes_no_more_is_replaced_without_a_loss(stage: Stage) -> None:
     summary = stage.work(stage.plan(3), "mute", "mute")
     assert list(summary.ended.values()) == ["failed", "failed", "done"]
@@ -524,6 +533,24 @@ def test_a_worker_that_cannot_start_stops_the_plan_with_its_reason(stage: Stage)
         "ImportError: libcudart.so is missing"
     ]
     assert len(summary.ended) + len(summary.left) == 3
+
+
+def test_a_machine_without_room_for_another_process_says_so_and_stops_the_others_cleanly(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, started = subprocess.Popen, list[int]()
+
+    def refuse_the_second(*command: Any, **more: Any) -> subprocess.Popen[bytes]:
+        if started:
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        started.append(1)
+        return start(*command, **more)
+
+    monkeypatch.setattr(subprocess, "Popen", refuse_the_second)
+    summary = stage.work(stage.plan(3), "obedient", workers=2)
+    assert summary.faults == ["A worker cannot be started: Resource temporarily unavailable."]
+    assert list(summary.ended.values()) == ["interrupted"]
+    assert sorted(run.spec.seed for run in summary.left) == [1, 2, 3]
 
 
 def test_a_fault_of_the_disk_stops_the_others_once_and_lets_them_finish(stage: Stage) -> None:

@@ -184,7 +184,7 @@ def train(
 ) -> PlanEnd:
     """Work through ``runs`` with the display, and with the export to MLflow if ``mirror``.
 
-    ``signals`` have come already.
+    ``signals`` have come already; more may come until the session takes them itself.
     """
     from resbench.tracking.follow import Follower
 
@@ -196,7 +196,7 @@ def train(
     try:
         used = settings.devices[: len(runs)]
         with Progress(runs, used, throughput, found.epochs) as progress:
-            summary = Session(runs, settings, throughput, progress).run()
+            summary = Session(runs, settings, throughput, progress).run(signals)
             # A new store takes seconds to make, and the first runs may be shorter than that.
             hurried = settings.deadline is not None or summary.signal is not None
             patience_s = 5.0 if hurried else 30.0

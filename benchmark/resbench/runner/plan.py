@@ -118,6 +118,12 @@ class Queue:
         """Say whether such a device has refused a run."""
         return (run.key, device.kind) in self._refused
 
+    def withdraw(self, devices: Sequence[Device]) -> list[PlannedRun]:
+        """Return and remove the runs that all of these devices have refused."""
+        refused = [run for run in self.runs if all(self.refuses(run, device) for device in devices)]
+        self._left -= {run.key for run in refused}
+        return refused
+
     def take(self, device: Device) -> list[PlannedRun]:
         """Return and remove the next run, or several that ``device`` can train at once."""
         runs = [run for run in self.runs if not self.refuses(run, device)]

@@ -102,15 +102,22 @@ class Session:
         self._checked_at = time.monotonic()
         self._announced = False
 
-    def run(self) -> PlanEnd:
-        """Work until nothing is left that can make progress."""
+    def run(self, noted: Sequence[int] = ()) -> PlanEnd:
+        """Work until nothing is left that can make progress.
+
+        ``noted`` are the signals that came before; who notes them may still add to it.
+        """
         previous = {number: signal.signal(number, self._on_signal) for number in STOP_SIGNALS}
         # A terminal that is closed takes its display with it, and no training.
         previous[signal.SIGHUP] = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        if noted and self.summary.signal is None:
+            self.summary.signal = noted[0]
         try:
             while self._assign() or self._busy() or self._waiting_for_others():
                 self._listen()
                 self._check_limits()
+            if not self._stopping():
+                self._give_up()
         finally:
             for worker in self.slots:
                 if worker is not None:
@@ -142,7 +149,14 @@ class Session:
             if self._stopping() or (worker is not None and worker.busy):
                 continue
             if device.name not in self.left_out and (group := self.queue.take(device)):
-                self._worker(i, device).start(group, [self._job(run, device) for run in group])
+                try:
+                    worker = self._worker(i, device)
+                except OSError as error:  # no process, no memory, no room for its output
+                    for run in group:
+                        self.queue.put_back(run)
+                    self._fault(f"A worker cannot be started: {error.strerror or error}.")
+                    continue
+                worker.start(group, [self._job(run, device) for run in group])
                 for run in group:
                     self.progress.began(run, device.name)
                 assigned = True
@@ -257,6 +271,15 @@ class Session:
             self.summary.ended[run.key] = status
             if status is Status.INTERRUPTED:
                 self.summary.left.append(run)
+
+    def _give_up(self) -> None:
+        """End the runs that no device in use may train, as the one that could has failed."""
+        devices = self._in_use()
+        for run in self.queue.withdraw(devices):
+            self.progress.began(run, devices[0].name)
+            text = "it was started on another kind of device, of which none is left here"
+            self.progress.ended(run, Status.FAILED, text)
+            self.summary.ended[run.key] = Status.FAILED
 
     def _bury(self, slot: int, worker: Worker) -> None:
         """A worker's output has ended: account for the runs it held, and free its slot."""

@@ -60,6 +60,7 @@ class Worker:
     """A process that trains one group of runs at a time and is used again for the next."""
 
     def __init__(self, device: Device) -> None:
+        """Start it; OSError where the machine has no process, memory or room for one more."""
         self.device = device
         self.runs: list[PlannedRun] = []
         self.packed = 0
@@ -83,14 +84,18 @@ class Worker:
         self._oom_kills = oom_kills()
         self._buffer = b""
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
-        self.process = subprocess.Popen(
-            COMMAND,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            start_new_session=True,  # Ctrl-C is for the parent, which asks its workers to stop
-            env={**worker_variables(), "RESBENCH_PARENT": str(os.getpid())},
-        )
+        try:
+            self.process = subprocess.Popen(
+                COMMAND,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._log,
+                start_new_session=True,  # Ctrl-C is for the parent, which asks its workers to stop
+                env={**worker_variables(), "RESBENCH_PARENT": str(os.getpid())},
+            )
+        except OSError:
+            self._log.close()
+            raise
         assert self.process.stdout is not None
         self.descriptor = self.process.stdout.fileno()
         os.set_blocking(self.descriptor, False)

@@ -82,6 +82,15 @@ def test_what_cannot_end_an_epoch_in_time_is_not_started(tmp_path: Path) -> None
     assert taken(queue_of(runs, budget_s=0)) == []
 
 
+def test_a_run_is_withdrawn_once_all_devices_have_refused_it(tmp_path: Path) -> None:
+    first, second = planned(tmp_path)
+    queue = queue_of([first, second])
+    queue.refuse(first, CPU)
+    assert queue.withdraw([CPU, GPU]) == []
+    assert queue.withdraw([CPU]) == [first]
+    assert queue.runs == [second]
+
+
 def test_a_speed_that_is_a_guess_is_tried(tmp_path: Path) -> None:
     wide = suite_of()
     wide["base"]["model"]["width"], wide["base"]["data"]["train_images"] = 4.0, 640

@@ -45,8 +45,8 @@ def train(attempts: list[Attempt], control: Control) -> None:
             engine = None
             for attempt in live:
                 attempt.lane.release_graphs()
-            for attempt, diverged in ended:
-                finish(attempt, diverged)
+            for attempt, why in ended:
+                finish(attempt, why)
             live = [attempt for attempt in live if attempt.end is None]
 
 

@@ -80,6 +80,8 @@ IMAGES = "50,001 is more than the 50,000 training images."
          ":29:43: unknown level of 'mask': 'lokal'. Did you mean 'local'?"),
         ({"{label: Top-1 (err %)}": "{label: Top-1 (err %), where: {maks: local}}"},
          ":29:43: unknown axis: 'maks'. Did you mean 'mask'?"),
+        ({"label: Encoder and Decoder, ": "label: Local  Convolutions, "},
+         ":20:24: levels 'local' and 'encoder-decoder' have the same label. Change one"),
         ({BEATS: "error(encoder-decoder) ~ error(local)"},
          "a claim needs 'margin_pp' exactly if it uses '~'"),
         ({STATED: 'published_pp: "٠.٣٧"'}, "'published_pp' in 'claims[0]': must be a number like"),

@@ -50,6 +50,8 @@ def unconnected(value: Mapping[str, Any]) -> Iterator[Found]:
     if math.prod(map(len, matrix.values())) > MAX_CELLS:
         yield ("matrix",), f"the levels make more than {MAX_CELLS:,} cells. Split the suite."
         return
+    if value.get("train") is not False:  # a counted table has no figures
+        yield from _labels(matrix)
     for i, skip in enumerate(sound_part(value, "skips") or ()):
         yield from _levels(matrix, skip.where, ("skips", i, "where"))
     if table is not None:
@@ -82,6 +84,16 @@ def _shape(matrix: Matrix, table: Layout) -> Iterator[Found]:
         for axis in matrix if table.rows in matrix else ():
             if axis not in {table.rows, *column.where}:
                 yield at, f"column '{name}' must choose a level of the axis '{axis}' under 'where'."
+
+
+def _labels(matrix: Matrix) -> Iterator[Found]:
+    """Check that no two levels of an axis read alike: a figure would make one curve of them."""
+    for axis, levels in matrix.items():
+        first: dict[str, str] = {}
+        for name, level in levels.items():
+            if (other := first.setdefault(" ".join(level.label.split()), name)) != name:
+                text = f"levels '{other}' and '{name}' have the same label. Change one of the two."
+                yield ("matrix", axis, name, "label"), text
 
 
 def _levels(matrix: Matrix, where: Mapping[str, str], at: Keys) -> Iterator[Found]:

@@ -107,7 +107,7 @@ def _words(code: Code, f: Mapping[str, Any]) -> str:
                 said += f", sd {f['sd']:.2f} pp; {more} is expected within {reach}"
             if f["median_of"]:
                 luck = f"is a median of {f['median_of']}, so that luck moves it less"
-            return f"seeds: {said}. The published number {luck}."
+            return f"seeds: {said}." + (f" The published number {luck}." if f["published"] else "")
         case "underfitted":
             why = "even the training error is higher than the published test error"
             return f"fit: {_errors(f)}. Underfitted: {why}."

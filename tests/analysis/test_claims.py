@@ -429,9 +429,21 @@ def test_a_sentence_says_what_would_decide_a_claim_that_is_not_decided() -> None
     enough = of_terms("<", close, seeds=range(1, 9), published=[1.0])
     assert (enough.verdict, enough.seeds_needed) == ("undecided", enough.look)
     assert "would probably decide it" not in claim_sentence(enough)
+    apart = [arm("a", *LOW), arm("b", 5.5, 5.6, 7.5)]
+    later = [close[0], arm("b", 5.2, 5.4, 5.6, 90.0, diverged=[4])]
+    for odd, published in ((apart, 2.5), (later, 0.6)):  # a t-test cannot tell what ranks need
+        found = of_terms("<", odd, seeds=range(1, 9), published=[published])
+        assert (found.look, found.seeds_needed) == (3, 5)
+        assert "would probably decide it" not in claim_sentence(found)
     done = claim_sentence(of_arms("<", LOW, HIGH, seeds=range(1, 9), published=[0.6]))
     assert "waits for" not in done
     assert "would probably decide it" not in done
+
+
+def test_arms_that_err_alike_show_no_difference_in_any_way() -> None:
+    said = claim_sentence(of_arms("<", LOW, LOW, published=[0.37]))
+    assert said.startswith("Undecided: no difference, ")
+    assert "the other way" not in said
 
 
 def test_a_sentence_says_what_holds_a_claim_back() -> None:

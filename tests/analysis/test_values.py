@@ -125,6 +125,11 @@ def judged_error(verdict: Any = "replicated", runs: int = 3, **more: Any) -> Jud
     )  # fmt: skip
 
 
+def test_an_error_is_never_expected_outside_of_0_to_100_percent() -> None:
+    for interval, ends in (((-0.4, 0.7), "0.00 and 0.70"), ((99.2, 100.5), "99.20 and 100.00")):
+        assert f"would lie between {ends}. " in value_sentence(judged_error(interval=interval))
+
+
 @pytest.mark.parametrize(
     ("difference", "p", "said"),
     [(0.3, 0.05, "shown to be higher"), (-0.3, 0.01, "shown to be lower"), (0.3, 0.06, None)],

@@ -66,10 +66,11 @@ def claim_sentence(claim: JudgedClaim) -> str:
     verdict, effect = sentence(CLAIMS[claim.verdict].text), claim.effect_pp
     if effect is None:
         return f"{verdict}."
-    size = f"{_size(claim, effect)} {'as claimed' if effect > 0 else 'the other way'}"
+    way = "as claimed" if effect > 0 else "the other way"
+    size = f"{_size(claim, effect)} {way}" if effect else "no difference"
     if claim.claim.margin_pp is not None:
         size = f"difference {effect:+.2f} pp, margin {claim.claim.margin_pp:g} pp"
-    published = signed(claim.published_pp) if claim.at_published_setting else ""
+    published = amount(claim, claim.published_pp) if claim.at_published_setting else ""
     p, adjusted = map(p_value, deciding_p(claim))
     pairs, images = claim.superiority, p_value(claim.p_images)
     numbers = (
@@ -129,7 +130,9 @@ def _cautions(claim: JudgedClaim) -> Iterator[str]:
         lacking = listed(f"{cell} seed {seed}" for cell, seed in claim.waiting[:3])
         more = f" and {len(claim.waiting) - 3} more" if len(claim.waiting) > 3 else ""
         yield f"the next look waits for {lacking}{more}"
-    if (claim.seeds_needed or 0) > claim.look and not claim.not_learnt:
+    # how many seeds would decide by ranks, or after a late failure, a t-test cannot tell
+    uneven = claim.uneven or claim.diverged_later
+    if (claim.seeds_needed or 0) > claim.look and not claim.not_learnt and not uneven:
         published = claim.at_published_setting and claim.published_pp is not None
         true = f"the true difference is the {'published' if published else 'measured'} one"
         if claim.claim.margin_pp is not None:
@@ -177,10 +180,11 @@ def _comparison(value: JudgedValue, interval: tuple[float, float]) -> str:
         f"is the median of {runs} runs" if runs else "counts as one run: no source states more"
     )
     within = f", within {MARGIN_PP:g} pp" if value.verdict == "replicated" else ""
+    low, high = (min(max(end, 0.0), 100.0) for end in interval)  # t knows no ends of a percentage
     said = (
         f"{sentence(value.verdict)}{within} at {value.look} seeds: measured minus published is "
         f"{signed(value.difference)} pp. With 95 % probability {more_runs(runs)} would lie between "
-        f"{interval[0]:.2f} and {interval[1]:.2f}. The published number {certain}."
+        f"{low:.2f} and {high:.2f}. The published number {certain}."
     )
     if value.verdict == "replicated" and value.p_differs is not None and value.p_differs <= ALPHA:
         way = "higher" if (value.difference or 0) > 0 else "lower"

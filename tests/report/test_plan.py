@@ -8,15 +8,17 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from resbench.analysis.claims import judge_claims
 from resbench.analysis.declared import declared, published_steps
+from resbench.analysis.judge import judge
 from resbench.analysis.plan import PlannedTime, Power, claim_powers
 from resbench.analysis.results import read_results
 from resbench.analysis.tables import empty, fill
 from resbench.cli.planning import plan_request
 from resbench.machine import cpu_name
+from resbench.report.document import Document
 from resbench.report.plan_page import answer, plan_document
 from resbench.report.render import render
+from resbench.report.tables import table_blocks
 from resbench.runner.devices import Device
 from resbench.suite.expand import parsed_claims
 from resbench.suite.load import load_suite, suite_names
@@ -115,7 +117,7 @@ def test_a_chain_that_runs_as_published_is_not_ruled_out_by_its_own_range(tmp_pa
             error = round(float(row["arl"].value or 0) + luck * (network[-1] != "6"), 1)
             factory.finish(tmp_path, expanded, f"{network}/arl", seed, error)
     (table,) = fill(expanded.loaded, read_results(tmp_path))
-    (chain,) = (item for item in judge_claims(table) if item.claim.id == "deeper-is-better")
+    (chain,) = (item for item in judge(table).claims if item.claim.id == "deeper-is-better")
     assert chain.published_pp == pytest.approx(0.13)
     assert chain.verdict in ("undecided", "leans_for", "confirmed")
 
@@ -271,7 +273,9 @@ def test_how_far_sizes_spread_is_not_known_before_it_is_measured(tmp_path: Path,
     assert cells == ["Fades.", "×31.6", "3" if tier == "paper" else "2", "unknown", "unknown",
                      "not known yet"]  # fmt: skip
     assert "Sd of one run: unknown before two runs of a cell measure it." in page
-    (judged,) = judge_claims(empty(load_suite(path)))
+    table = judge(empty(load_suite(path)))
+    assert "(b; published ×31.6)" in render(Document([*table_blocks(table)]), "markdown")
+    (judged,) = table.claims
     assert (judged.published_pp, judged.published_z) == (1.5, None)
 
 

@@ -16,9 +16,9 @@ from resbench.analysis.judge import Report, report
 from resbench.analysis.names import data_label
 from resbench.analysis.results import read_results
 from resbench.report.document import Document
-from resbench.report.figures import published_and_measured
+from resbench.report.figures import claims, published_and_measured
 from resbench.report.render import render
-from resbench.report.report_page import readme_blocks
+from resbench.report.report_page import readme_blocks, report_document
 from resbench.report.site import BEGIN, DRAWN, END, GENERATED, build_site, draw, write_site
 from resbench.suite.expand import DataChoice
 from resbench.suite.load import load_tier, suite_names
@@ -28,7 +28,7 @@ from tests.committed import changed, copy_of
 from tests.factory import JPEG, plant, suite_under
 from tests.mini import edited_suite
 
-SUITE = "table4_noise"
+SUITE, SUITE_OF_DEPTHS = "table4_noise", "table1_arl_vs_nal"
 README = f"# Ours\n\n{BEGIN}\nstale words\n{END}\n\nrest\n"
 
 
@@ -221,6 +221,96 @@ def test_the_readme_is_refreshed_between_its_marks_alone(site: Site) -> None:
     assert "stale words" not in block
     assert "Attention-92 beats ResNet-164 at 70% label noise: " in block
     assert "(reports/figures/headline.svg)" in block
+
+
+def test_a_published_size_is_a_factor_as_the_measured_one_is(tmp_path: Path) -> None:
+    claimed = "error(attention-164/nal) < error(attention-164/arl)\n  - id: values-fade-with-depth"
+    path = edited_suite(
+        tmp_path / "mechanism.yaml", "mechanism",
+        {claimed: claimed.replace("\n", '\n    published_pp: "0.50"\n', 1)},
+    )  # fmt: skip
+    for cell, size in (("attention-164/arl", 10.0), ("attention-164/nal", 1.0)):
+        factory.with_signals(tmp_path / "results", cell, 1, size, 1.0)
+    found = report([str(path)], read_results(tmp_path / "results"))
+    said = render(Document(readme_blocks(found, {}, "reports")), "markdown")
+    assert "Measured ×10, 1 seed; published ×3.16." in said
+    page = re.sub("[ \xa0]+", " ", render(report_document(found), "markdown"))
+    assert "| ×3.16 | ×10 |" in page
+
+
+def test_two_claims_of_the_same_words_name_their_suites(tmp_path: Path) -> None:
+    names = ("table7_cifar10_report", "table8_cifar100_report")
+    for name in names:
+        suite = suite_under(name, tier="cpu")
+        for network, error in (("attention-56", 30.0), ("attention-92", 60.0)):
+            plant(tmp_path, suite, network, 1, test=[90.0, error])
+    found = report(names, read_results(tmp_path))
+    said = render(Document(readme_blocks(found, {}, "reports")), "markdown")
+    figure = claims(found.by_setting)
+    assert figure is not None
+    rows = [" ".join(row.get_text().split()) for row in figure.axes[0].get_yticklabels()]
+    for name in names:
+        assert said.count(f" (suite {name}): **undecided**") == 2
+        assert sum(f" ({name})" in row for row in rows) == 2
+
+
+def test_a_chain_in_the_readme_names_the_step_that_its_numbers_are_of(tmp_path: Path) -> None:
+    suite = suite_under(SUITE_OF_DEPTHS)
+    for error, depth in enumerate((164, 128, 92, 56), 4):
+        plant(tmp_path, suite, f"attention-{depth}/arl", 1, test=[9.0, error])
+    found = report([SUITE_OF_DEPTHS], read_results(tmp_path))
+    said = render(Document(readme_blocks(found, {}, "reports")), "markdown")
+    assert re.search(
+        r"in tier paper\. Of its step attention-\d+/arl \\< attention-\d+/arl: measured "
+        r"\+1\.00 pp, 1 seed; published \+0\.\d\d pp\.", said,
+    )  # fmt: skip
+    figure = claims(found.by_setting)
+    assert figure is not None
+    assert "Of a chain: one of its steps." in figure.get_suptitle()
+
+
+def test_a_run_of_a_cell_that_departs_from_its_source_is_none_at_the_published_setting(
+    tmp_path: Path,
+) -> None:
+    network = "set: {model.name: attention-164}"
+    path = edited_suite(
+        tmp_path / "table1.yaml", SUITE_OF_DEPTHS,
+        {
+            f"name: {SUITE_OF_DEPTHS}": "name: table1",
+            network: network.replace("}", ", training.batch_size: 32}"),
+            "provenance:\n": "provenance:\n  training.batch_size: {origin: deviation, place: here, "
+            "reason: a smaller batch}\n",
+        },
+    )  # fmt: skip
+    results, nowhere = tmp_path / "results", "No run is at the published setting"
+
+    def told() -> str:
+        found = report([str(path)], read_results(results))
+        page = render(report_document(found), "markdown")
+        readme = render(Document(readme_blocks(found, {}, "reports")), "markdown")
+        assert (nowhere in page) == (nowhere in readme) == ("0 have runs at" in page)
+        assert (nowhere in page) == ("Setting: a smaller batch." in page)
+        (said,) = re.findall(r"published errors, (.*?)\. The published setting", page)
+        return str(said)
+
+    suite = suite_under(str(path))
+    plant(results, suite, "attention-164/arl", 1, test=[9.0, 6.0])
+    factory.diverge(results, suite, "attention-164/nal", 1)
+    only = "2 only in another setting and"
+    assert told() == f"0 have runs at the published setting, {only} 6 nowhere"
+    plant(results, suite, "attention-56/arl", 1, test=[9.0, 6.0])
+    assert told() == f"1 have runs at the published setting (1 undecided), {only} 5 nowhere"
+
+
+def test_how_far_networks_have_come_is_told_of_those_that_claims_about_errors_compare(
+    tmp_path: Path,
+) -> None:
+    mask, sizes = (suite_under(name, tier="cpu") for name in ("table3_mask", "mechanism"))
+    for cell, error in (("local", 40.0), ("encoder-decoder", 30.0), ("local-same-units", 50.0)):
+        plant(tmp_path, mask, cell, 1, test=[80.0, error])
+    plant(tmp_path, sizes, "attention-164/arl", 1, test=[89.0, 88.0])
+    page = built(tmp_path)[1]["README.md"].decode()
+    assert "Test errors of these networks are 30.0 to 40.0 % (guessing gives 90 %)" in page
 
 
 def test_sizes_within_networks_never_take_the_place_of_errors(tmp_path: Path) -> None:

@@ -297,11 +297,14 @@ def _setting(table: TableRuns) -> Setting:
     data = table.data_seen or tuple(context.data.values())
     schedule, label = names.schedule_label(expanded), names.setting_label(expanded, data)
     whole = "\n".join([label, *(choice.id for choice in data)])
-    keeps = keeps_to_source(table.ledgers)
+    # of a suite that departs in some cells, those with runs decide
+    run = {name: table.ledgers[name] for name, cell in table.cells.items() if cell.records}
+    ledgers = run or table.ledgers
+    keeps = keeps_to_source(ledgers)
     if context.tier != PAPER.name:
         changes = expanded.tier.title
     else:
-        departed = departures(itertools.chain(*table.ledgers.values()))
+        departed = departures(itertools.chain(*ledgers.values()))
         changes = "" if keeps else "; ".join(dict.fromkeys(e.reason or e.path for e in departed))
     specs = [cell.spec for cell in expanded.cells if cell.spec is not None]
     return Setting(

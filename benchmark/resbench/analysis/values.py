@@ -28,6 +28,10 @@ from resbench.suite.spec import RunSpec
 ValueKind = CellKind | Literal["not_comparable", "equal", "differs", "shown", "skipped"]
 
 
+DEPARTS = "the suite departs from its source in "
+"""How a reason begins that is about the suite itself."""
+
+
 @dataclass(frozen=True)
 class JudgedValue:
     """One value of a table; errors in percent, differences in points, measured minus published."""
@@ -184,6 +188,7 @@ def _judge_error(
         verdict = "shown"
     elif reasons:
         verdict = "not_comparable"
+    lost = verdict == "not_run" and value.diverged
     interval, difference = found.interval, found.difference
     rests = found.look and verdict != "not_comparable" and not arm.diverged
     if value.mean is not None and not rests:
@@ -192,7 +197,7 @@ def _judge_error(
     return replace(
         value,
         verdict=verdict,
-        reasons=reasons if verdict == "not_comparable" else (),
+        reasons=reasons if verdict == "not_comparable" or lost else (),
         look=found.look,
         # the difference of two unlike errors means nothing
         difference=None if unlike or not value.values else finite(difference),
@@ -207,7 +212,7 @@ def _reasons(table: TableRuns, cell: CellRuns, unlike: str | None) -> tuple[str,
     reasons = _setting_reasons(table.expanded.context)
     if departs := table.departures(cell.cell.id):
         more = [f"{len(departs) - 3} more"] if len(departs) > 3 else []
-        reasons.append(f"the suite departs from its source in {listed([*departs[:3], *more])}")
+        reasons.append(f"{DEPARTS}{listed([*departs[:3], *more])}")
     choice = table.choice(cell)
     if choice is not None and not choice.published:
         reasons.append(f"data {data_label(choice)}")

@@ -353,8 +353,13 @@ def claims(settings: Mapping[str, Sequence[JudgedTable]]) -> Figure | None:
             axes.plot(item.effect_pp, y, marker[name], gid=f"effect-{i}-{j}", **look)
         for value in {item.published_pp for item in row.values()} - {None}:
             axes.plot(value, i, gid=f"published-{i}", **_PUBLISHED)
-    claimed = [next(iter(row.values())).claim for row in rows]
-    said = [f"{claim.text.rstrip('.')}{' (ours)' if claim.ours else ''}" for claim in claimed]
+    claimed = [(at[0], next(iter(found[at].values())).claim) for at in sorted(found)]
+    texts = Counter(claim.text for _, claim in claimed)
+    said = [
+        f"{claim.text.rstrip('.')}{f' ({suite})' if texts[claim.text] > 1 else ''}"
+        f"{' (ours)' if claim.ours else ''}"
+        for suite, claim in claimed
+    ]
     _name_rows(axes, [_wrapped(text, 52) for text in said])
     # an interval from two seeds may be far wider than all effects: it runs off
     effects = [effect for item in judged for effect in (item.effect_pp, item.published_pp)]
@@ -365,7 +370,8 @@ def claims(settings: Mapping[str, Sequence[JudgedTable]]) -> Figure | None:
     where = sentence(names[0]) if len(names) == 1 else "Several settings"
     few = any(item.n < MIN_SEEDS for item in judged)
     hollow = f" Hollow: fewer than {MIN_SEEDS} seeds." if few else ""
-    what = f"{where}. Effect and 95% interval over runs.{hollow}"
+    steps = " Of a chain: one of its steps." if any(item.step for item in judged) else ""
+    what = f"{where}. Effect and 95% interval over runs.{steps}{hollow}"
     _head(figure, "Claims about errors", what)
     return figure
 

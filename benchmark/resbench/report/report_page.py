@@ -11,10 +11,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from resbench.analysis.claims import JudgedClaim
-from resbench.analysis.judge import JudgedTable, Report
+from resbench.analysis.judge import JudgedCell, JudgedTable, Report
 from resbench.analysis.names import SPLITS, listed, own_setting
 from resbench.analysis.rows import cell_rows
-from resbench.analysis.values import JudgedValue
+from resbench.analysis.values import DEPARTS, JudgedValue
 from resbench.datasets import DATA_SETS
 from resbench.report import document as doc
 from resbench.report import text
@@ -61,7 +61,7 @@ def report_document(
     several = index or len(report.by_suite) > 1
     if several:
         shown = list(report.claims())
-        claims = [*_claims(report, shown, runs), *_how_far(report, shown)]
+        claims = [*_claims(report, shown, runs), *_how_far(shown)]
         claims += figures.get(ALL, ()) if index else ()  # elsewhere the table itself draws them
         blocks += _section("Claims", [*claims, _method(report, method)])
         blocks += _section("Suites", [_suites_table(report, links=index)])
@@ -96,9 +96,11 @@ def readme_blocks(report: Report, figures: Figures, folder: str) -> list[doc.Blo
         doc.Paragraph([doc.Strong("What the runs show."), said, _elsewhere(report)])
     ]
     claims.sort(key=_interest)
-    blocks += [doc.Items([_claim_line(*pair) for pair in claims[:MOST_CLAIMS]])] if claims else []
+    texts = Counter(claim.claim.text for _, claim in claims)
+    lines = [_claim_line(*p, alone=texts[p[1].claim.text] == 1) for p in claims[:MOST_CLAIMS]]
+    blocks += [doc.Items(lines)] if lines else []
     blocks += _settings(report, [table for table, _ in claims])
-    blocks += _how_far(report, claims)
+    blocks += _how_far(claims)
     for drawn in figures.get(README, ()):
         blocks.append(replace(drawn, path=f"{folder}/{drawn.path}"))
     way = doc.Link(f"{folder}/", f"{folder}/README.md")
@@ -129,20 +131,25 @@ def _verdicts(claims: Iterable[JudgedClaim]) -> str:
     return listed(f"{word} {kinds[word]}" for word in words if kinds[word])
 
 
-def _claim_line(table: JudgedTable, claim: JudgedClaim) -> doc.Prose:
-    """Return what became of a claim: verdict, effect, interval, number of runs, setting."""
+def _claim_line(table: JudgedTable, claim: JudgedClaim, *, alone: bool) -> doc.Prose:
+    """Return what became of a claim: verdict, effect, interval, number of runs, setting.
+
+    Of two suites that make it in the same words, it names its own unless it is ``alone``.
+    """
     known = f", 95 % interval {text.amounts(claim, claim.interval)}" if claim.interval else ""
     unit = "" if claim.claim.metric in SIGNAL_METRICS else " pp"
-    published = text.signed(claim.published_pp)
-    source = f"published {published} pp" if published else "published without a number"
+    published = text.amount(claim, claim.published_pp)
+    source = f"published {published}{unit}" if published else "published without a number"
     source = "a claim of ours" if claim.claim.ours else source
     seeds = count(claim.look or claim.n, "seed")
     found = f"Measured {text.amount(claim, claim.effect_pp)}{unit}{known}, {seeds}"
     if claim.effect_pp is None:
         found = "No seed has run in all its cells"
+    if claim.step:
+        found = f"Of its step {claim.step}: {found[:1].lower()}{found[1:]}"
     lost = f" ({text.lost_runs(claim)})" if claim.diverged else ""
     return (
-        f"{claim.claim.text.rstrip('.')}: ",
+        f"{claim.claim.text.rstrip('.')}{'' if alone else f' (suite {table.suite})'}: ",
         doc.Strong(text.CLAIMS[claim.verdict].text),
         f" in {table.setting.name}. {found}{lost}; {source}.",
     )
@@ -248,16 +255,14 @@ def _claims(
     return [claims_table(claims, {"suite": suites}, runs), doc.Paragraph(EFFECTS)] if claims else []
 
 
-def _how_far(
-    report: Report, claims: Iterable[tuple[JudgedTable, JudgedClaim]]
-) -> Iterator[doc.Paragraph]:
+def _how_far(claims: Iterable[tuple[JudgedTable, JudgedClaim]]) -> Iterator[doc.Paragraph]:
     """Yield how far the networks behind claims have come, away from the published setting."""
-    far = dict.fromkeys(
-        table.setting.name
-        for table, claim in claims
-        if not table.setting.published and claim.claim.metric not in SIGNAL_METRICS
-    )
-    known = {name: _error_range(report.by_setting[name]) for name in far}
+    far: dict[str, list[JudgedCell]] = {}
+    for table, claim in claims:
+        if not table.setting.published and claim.claim.metric not in SIGNAL_METRICS:
+            own = (cell for cell in table.cells if cell.cell in claim.cells)
+            far.setdefault(table.setting.name, []).extend(own)
+    known = {name: _error_range(cells) for name, cells in far.items()}
     if ranges := [f"{errors} in {name}" for name, errors in known.items() if errors]:
         yield doc.Paragraph(
             f"Test errors of these networks are {listed(ranges)}; the published ones are of "
@@ -290,10 +295,10 @@ def _method(report: Report, path: str) -> doc.Paragraph:
     ))  # fmt: skip
 
 
-def _error_range(tables: Sequence[JudgedTable]) -> str:
-    """Return the range of the test errors of tables with claims, with the error of guessing."""
+def _error_range(cells: Iterable[JudgedCell]) -> str:
+    """Return the range of the test errors of cells, with the error of guessing."""
     errors: dict[str, list[float]] = {}
-    for cell in (cell for table in tables if table.claims for cell in table.cells):
+    for cell in cells:
         known = [r.result.test_top1_err for r in cell.done if r.result.test_top1_err is not None]
         errors.setdefault(cell.data or "", []).extend(known)
     return " and ".join(
@@ -343,7 +348,7 @@ def _outcome(table: JudgedTable, value: JudgedValue) -> str:
         return value.outcome
     if value.outcome == "not_run":
         return ""
-    if not table.setting.published:
+    if not table.setting.published or any(why.startswith(DEPARTS) for why in value.reasons):
         return ELSEWHERE
     return "diverged" if value.outcome == "diverged" else "not comparable"
 

@@ -98,7 +98,7 @@ def claims_table(
         marks = (claim.effect_pp, claim.interval, claim.published_pp) if drawn else (None,) * 3
         rows.append([
             f"{claim.claim.text}{ours}{step}{lost}",
-            doc.Number(text.signed(claim.published_pp), claim.published_pp),
+            doc.Number(text.amount(claim, claim.published_pp), claim.published_pp),
             doc.Number(text.amount(claim, claim.effect_pp), claim.effect_pp, details=details),
             doc.Effect(text.amounts(claim, claim.interval), *marks, axis, verdict.tone, sizes),
             verdict,
@@ -237,6 +237,8 @@ def _waiting(judged: JudgedClaim) -> str:
     """Return a claim that lacks runs, its source, and which runs where it has some."""
     claim, own = judged.claim, "ours, " if judged.claim.ours else ""
     published = f"published {claim.published_pp} pp" if claim.published_pp else ""
+    if claim.published_pp and claim.metric in SIGNAL_METRICS:
+        published = f"published ×{text.factor(float(claim.published_pp))}"
     some = len(judged.missing) < len(judged.cells)
     lacking = f"without runs: {listed(judged.missing)}" if some else ""
     return f"{claim.text} ({'; '.join(filter(None, (f'{own}{claim.place}', published, lacking)))})"

@@ -514,7 +514,7 @@ def test_the_time_left_of_a_run_that_resumes_is_that_of_its_rest(
         def __init__(self, _runs: object, _settings: object, _speeds: object, to: Progress) -> None:
             shown.append(to.remaining_s())
 
-        def run(self) -> PlanEnd:
+        def run(self, _signals: object) -> PlanEnd:
             return PlanEnd()
 
     monkeypatch.setattr(work, "Session", Ended)

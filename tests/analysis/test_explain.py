@@ -109,9 +109,9 @@ def test_the_luck_of_a_median_is_compared_with_a_median(tmp_path: Path) -> None:
 def test_where_nothing_is_published_no_luck_of_its_source_is_spoken_of(tmp_path: Path) -> None:
     suite = "table7_cifar10_report"
     plant(tmp_path, suite_under(suite), "attention-92", 1, test=[9.0, 6.0])
-    for cell, told in (("attention-92/test", False), ("attention-92/val", True)):
+    for cell, expected in (("attention-92/test", False), ("attention-92/val", True)):
         said = finding_sentence(findings(tmp_path, suite, cell)["seeds"])
-        assert ("The published number counts as one run" in said) == told
+        assert ("The published number counts as one run" in said) == expected
 
 
 def test_one_seed_has_no_spread_and_a_diverged_one_is_counted(tmp_path: Path) -> None:

@@ -138,7 +138,7 @@ def test_a_pack_that_would_be_trained_run_by_run_is_refused(
 
 
 @pytest.mark.parametrize("words", [("--engine", "graph"), ("--precision", "bf16")])
-def test_what_only_gpus_can_do_is_refused_where_a_cpu_works_beside_one(
+def test_what_only_gpus_can_do_is_refused_where_a_cpu_works_next_to_one(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], nvidia_smi: Path, words: tuple[str, ...]
 ) -> None:
     path, mixed = write_suite(tmp_path), ("--devices", "cuda:0,cpu", "--results", tmp_path / "r")

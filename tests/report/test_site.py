@@ -252,6 +252,10 @@ def test_two_claims_of_the_same_words_name_their_suites(tmp_path: Path) -> None:
     for name in names:
         assert said.count(f" (suite {name}): **undecided**") == 2
         assert sum(f" ({name})" in row for row in rows) == 2
+    plant(tmp_path, suite_under(names[0], tier="tiny"), "attention-56", 1, test=[90.0, 30.0])
+    found = report(names[:1], read_results(tmp_path))
+    said = render(Document(readme_blocks(found, {}, "reports")), "markdown")
+    assert "(suite " not in said, "one suite in two tiers is one suite"
 
 
 def test_a_chain_in_the_readme_names_the_step_that_its_numbers_are_of(tmp_path: Path) -> None:
@@ -269,7 +273,7 @@ def test_a_chain_in_the_readme_names_the_step_that_its_numbers_are_of(tmp_path: 
     assert "Of a chain: one of its steps." in figure.get_suptitle()
 
 
-def test_a_run_of_a_cell_that_departs_from_its_source_is_none_at_the_published_setting(
+def test_a_run_of_a_cell_that_departs_from_its_source_is_not_at_the_published_setting(
     tmp_path: Path,
 ) -> None:
     network = "set: {model.name: attention-164}"
@@ -284,7 +288,7 @@ def test_a_run_of_a_cell_that_departs_from_its_source_is_none_at_the_published_s
     )  # fmt: skip
     results, nowhere = tmp_path / "results", "No run is at the published setting"
 
-    def told() -> str:
+    def outcomes() -> str:
         found = report([str(path)], read_results(results))
         page = render(report_document(found), "markdown")
         readme = render(Document(readme_blocks(found, {}, "reports")), "markdown")
@@ -297,12 +301,12 @@ def test_a_run_of_a_cell_that_departs_from_its_source_is_none_at_the_published_s
     plant(results, suite, "attention-164/arl", 1, test=[9.0, 6.0])
     factory.diverge(results, suite, "attention-164/nal", 1)
     only = "2 only in another setting and"
-    assert told() == f"0 have runs at the published setting, {only} 6 nowhere"
+    assert outcomes() == f"0 have runs at the published setting, {only} 6 nowhere"
     plant(results, suite, "attention-56/arl", 1, test=[9.0, 6.0])
-    assert told() == f"1 have runs at the published setting (1 undecided), {only} 5 nowhere"
+    assert outcomes() == f"1 have runs at the published setting (1 undecided), {only} 5 nowhere"
 
 
-def test_how_far_networks_have_come_is_told_of_those_that_claims_about_errors_compare(
+def test_the_range_of_test_errors_covers_only_cells_that_claims_about_errors_compare(
     tmp_path: Path,
 ) -> None:
     mask, sizes = (suite_under(name, tier="cpu") for name in ("table3_mask", "mechanism"))

@@ -109,5 +109,5 @@ def load(results: str | Path = "results", suites: Sequence[str] = ()) -> Frames:
         raise EnvironmentFault(f"{path}: no such results folder.")
     if not may_be_results(path):
         raise EnvironmentFault(f"{path}: not a results folder: it has no runs/.")
-    # the working directory may be another one when a frame is read
+    # frames are read later, perhaps from another working directory
     return Frames(path.absolute(), (suites,) if isinstance(suites, str) else tuple(suites))

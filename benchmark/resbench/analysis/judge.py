@@ -297,9 +297,9 @@ def _setting(table: TableRuns) -> Setting:
     data = table.data_seen or tuple(context.data.values())
     schedule, label = names.schedule_label(expanded), names.setting_label(expanded, data)
     whole = "\n".join([label, *(choice.id for choice in data)])
-    # of a suite that departs in some cells, those with runs decide
-    run = {name: table.ledgers[name] for name, cell in table.cells.items() if cell.records}
-    ledgers = run or table.ledgers
+    # Where a suite departs from its source in some cells only, the cells with runs decide.
+    with_runs = {name: table.ledgers[name] for name, cell in table.cells.items() if cell.records}
+    ledgers = with_runs or table.ledgers
     keeps = keeps_to_source(ledgers)
     if context.tier != PAPER.name:
         changes = expanded.tier.title

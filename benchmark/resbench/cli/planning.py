@@ -158,10 +158,9 @@ def missing_data(runs: Iterable[PlannedRun]) -> dict[str, str]:
 def planned_times(runs: Iterable[PlannedRun], found: Scan, device: Device) -> list[PlannedTime]:
     """Return the runs with the time that each has left on a device."""
     throughput = Throughput.of(found.records.values())
-    started = found.epochs
-    times = []
+    times, behind = [], found.epochs
     for run in runs:
-        record, epochs = found.records.get(run.key), started.get(run.key, 0)
+        record, epochs = found.records.get(run.key), behind.get(run.key, 0)
         left_s = 0.0 if record else throughput.seconds(run.spec, device, epochs)
         measured = throughput.is_measured(run.spec, device)
         times.append(PlannedTime(tuple(run.cells), run.spec.seed, record, epochs, left_s, measured))

@@ -184,14 +184,12 @@ def train(
 ) -> PlanEnd:
     """Work through ``runs`` with the display, and with the export to MLflow if ``mirror``.
 
-    ``signals`` have come already; more may come until the session takes them itself.
+    ``signals`` are those received so far; the caller adds to it until the session takes over.
     """
     from resbench.tracking.follow import Follower
 
-    if signals:
-        return PlanEnd(left=list(runs), signal=signals[0])
     throughput = Throughput.of(found.records.values())
-    follower = Follower(settings.results) if mirror else None
+    follower = Follower(settings.results) if mirror and not signals else None
     patience_s = 0.0  # a second signal ends everything at once; `resbench sync` catches up
     try:
         used = settings.devices[: len(runs)]

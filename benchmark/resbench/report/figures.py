@@ -27,7 +27,7 @@ from resbench.analysis.judge import JudgedTable, epochs_of
 from resbench.analysis.names import data_label, listed, set_label
 from resbench.datasets import DATA_SETS
 from resbench.report.document import plain
-from resbench.report.text import CLAIMS, of_seeds, sentence
+from resbench.report.text import CLAIMS, ambiguous, of_seeds, sentence
 from resbench.stats.claims import ClaimKind
 from resbench.stats.guard import guessing_error
 from resbench.stats.power import MIN_SEEDS
@@ -325,7 +325,8 @@ def claims(settings: Mapping[str, Sequence[JudgedTable]]) -> Figure | None:
             for number, item in enumerate(table.claims):
                 if item.effect_pp is not None and item.claim.metric not in SIGNAL_METRICS:
                     found.setdefault((table.suite, number), {})[name] = item
-    rows = [found[at] for at in sorted(found)]
+    places = sorted(found)
+    rows = [found[place] for place in places]
     if not rows:
         return None
     import seaborn as sns
@@ -353,10 +354,10 @@ def claims(settings: Mapping[str, Sequence[JudgedTable]]) -> Figure | None:
             axes.plot(item.effect_pp, y, marker[name], gid=f"effect-{i}-{j}", **look)
         for value in {item.published_pp for item in row.values()} - {None}:
             axes.plot(value, i, gid=f"published-{i}", **_PUBLISHED)
-    claimed = [(at[0], next(iter(found[at].values())).claim) for at in sorted(found)]
-    texts = Counter(claim.text for _, claim in claimed)
+    claimed = [(place[0], next(iter(found[place].values())).claim) for place in places]
+    unclear = ambiguous(claimed)
     said = [
-        f"{claim.text.rstrip('.')}{f' ({suite})' if texts[claim.text] > 1 else ''}"
+        f"{claim.text.rstrip('.')}{f' ({suite})' if claim.text in unclear else ''}"
         f"{' (ours)' if claim.ours else ''}"
         for suite, claim in claimed
     ]

@@ -96,8 +96,8 @@ def readme_blocks(report: Report, figures: Figures, folder: str) -> list[doc.Blo
         doc.Paragraph([doc.Strong("What the runs show."), said, _elsewhere(report)])
     ]
     claims.sort(key=_interest)
-    texts = Counter(claim.claim.text for _, claim in claims)
-    lines = [_claim_line(*p, alone=texts[p[1].claim.text] == 1) for p in claims[:MOST_CLAIMS]]
+    unclear = text.ambiguous((table.suite, claim.claim) for table, claim in claims)
+    lines = [_claim_line(*pair, unclear) for pair in claims[:MOST_CLAIMS]]
     blocks += [doc.Items(lines)] if lines else []
     blocks += _settings(report, [table for table, _ in claims])
     blocks += _how_far(claims)
@@ -131,10 +131,10 @@ def _verdicts(claims: Iterable[JudgedClaim]) -> str:
     return listed(f"{word} {kinds[word]}" for word in words if kinds[word])
 
 
-def _claim_line(table: JudgedTable, claim: JudgedClaim, *, alone: bool) -> doc.Prose:
+def _claim_line(table: JudgedTable, claim: JudgedClaim, unclear: set[str]) -> doc.Prose:
     """Return what became of a claim: verdict, effect, interval, number of runs, setting.
 
-    Of two suites that make it in the same words, it names its own unless it is ``alone``.
+    It names the suite where the claim's words are ``unclear``: other suites claim the same.
     """
     known = f", 95 % interval {text.amounts(claim, claim.interval)}" if claim.interval else ""
     unit = "" if claim.claim.metric in SIGNAL_METRICS else " pp"
@@ -148,8 +148,9 @@ def _claim_line(table: JudgedTable, claim: JudgedClaim, *, alone: bool) -> doc.P
     if claim.step:
         found = f"Of its step {claim.step}: {found[:1].lower()}{found[1:]}"
     lost = f" ({text.lost_runs(claim)})" if claim.diverged else ""
+    suite = f" (suite {table.suite})" if claim.claim.text in unclear else ""
     return (
-        f"{claim.claim.text.rstrip('.')}{'' if alone else f' (suite {table.suite})'}: ",
+        f"{claim.claim.text.rstrip('.')}{suite}: ",
         doc.Strong(text.CLAIMS[claim.verdict].text),
         f" in {table.setting.name}. {found}{lost}; {source}.",
     )

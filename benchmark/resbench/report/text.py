@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from resbench.report.document import Verdict
 from resbench.stats.cells import MARGIN_PP
 from resbench.stats.multiplicity import ALPHA
 from resbench.suite.metrics import METRICS
-from resbench.suite.schema import SIGNAL_METRICS
+from resbench.suite.schema import SIGNAL_METRICS, Claim
 from resbench.words import count
 
 if TYPE_CHECKING:
@@ -59,6 +60,12 @@ def published_evidence(claim: JudgedClaim) -> str:
     words = {1.0: "within noise", 2.0: "weak", 3.0: "fair", math.inf: "strong"}
     limit, word = next(pair for pair in words.items() if z < pair[0])
     return f"{word} ({min(round(z, 1), limit - 0.1):.1f} sd)"  # 1.98 is not yet 2
+
+
+def ambiguous(claims: Iterable[tuple[str, Claim]]) -> set[str]:
+    """Return the words that several suites claim; each claim comes with the name of its suite."""
+    made = Counter(words for _, words in {(suite, claim.text) for suite, claim in claims})
+    return {words for words, suites in made.items() if suites > 1}
 
 
 def claim_sentence(claim: JudgedClaim) -> str:

@@ -69,7 +69,7 @@ class Progress:
         throughput: Throughput,
         behind: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
-        """``behind`` are the epochs that runs have behind them already."""
+        """``behind`` is how many epochs of a run are trained already, by its key."""
         self.console = Console(file=sys.stderr, highlight=False)
         self.total, self.workers, self.ended_runs = len(runs), like_the_first(devices), 0
         self.began_at = time.monotonic()

@@ -105,7 +105,7 @@ class Session:
     def run(self, noted: Sequence[int] = ()) -> PlanEnd:
         """Work until nothing is left that can make progress.
 
-        ``noted`` are the signals that came before; who notes them may still add to it.
+        ``noted`` are the signals received before; the caller may add to it until this takes over.
         """
         previous = {number: signal.signal(number, self._on_signal) for number in STOP_SIGNALS}
         # A terminal that is closed takes its display with it, and no training.
@@ -273,7 +273,7 @@ class Session:
                 self.summary.left.append(run)
 
     def _give_up(self) -> None:
-        """End the runs that no device in use may train, as the one that could has failed."""
+        """Fail the runs that all devices in use refuse: those that could train them have failed."""
         devices = self._in_use()
         for run in self.queue.withdraw(devices):
             self.progress.began(run, devices[0].name)

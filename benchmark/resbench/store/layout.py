@@ -155,7 +155,7 @@ def is_marked(results: Path) -> bool:
 
 
 def may_be_results(folder: Path) -> bool:
-    """Say whether runs can be read from a folder that is there: another one holds other things."""
+    """Say whether an existing folder is one of results, or empty; others hold something else."""
     return is_marked(folder) or os.path.isdir(folder / "runs") or not os.listdir(folder)
 
 

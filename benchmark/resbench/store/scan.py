@@ -41,7 +41,7 @@ class Scan:
 
     @property
     def epochs(self) -> dict[str, int]:
-        """Key -> the epochs that an unfinished run has behind it, as far as it would resume."""
+        """Key -> the epoch after which an unfinished run resumes."""
         return {run.key: run.state.epoch for run in self.incomplete if run.state is not None}
 
 

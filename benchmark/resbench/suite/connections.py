@@ -87,7 +87,7 @@ def _shape(matrix: Matrix, table: Layout) -> Iterator[Found]:
 
 
 def _labels(matrix: Matrix) -> Iterator[Found]:
-    """Check that no two levels of an axis read alike: a figure would make one curve of them."""
+    """Check that the labels of an axis differ: figures would join two levels into one curve."""
     for axis, levels in matrix.items():
         first: dict[str, str] = {}
         for name, level in levels.items():

@@ -196,7 +196,7 @@ class Exporter:
 
     @contextmanager
     def _refusing(self, digest: str, what: str) -> Iterator[None]:
-        """Note what the store refuses, or no report can be made of; the export continues."""
+        """Note what the store refuses, or a report that cannot be made; the export continues."""
         try:
             yield
         except ResbenchError as error:  # a suite that can be read, but not expanded
@@ -223,10 +223,10 @@ class Exporter:
     # -- what has changed ------------------------------------------------------------------------
 
     def _find(self) -> tuple[list[Facts], list[str], set[str]]:
-        """Return the facts of every run that has started, and a line for each that is damaged.
+        """Return the facts of every started run, a line for each damaged one, and some names.
 
-        Last come the names of damaged ones that a process trains all the same. A run is read once
-        as long as its files are the same.
+        The names are of the damaged runs that a process is training. A run is read again only when
+        its files change.
         """
         found, problems, unread = [], [], set()
         for name in filter(RUN_NAME.fullmatch, run_names(self.mirror.results)):
@@ -471,7 +471,7 @@ def _stamp(run: RunFolder) -> tuple[object, ...]:
     run.require()
     files = []
     for entry in os.scandir(run.path):
-        with suppress(FileNotFoundError):  # a temporary file that has got its name meanwhile
+        with suppress(FileNotFoundError):  # a temporary file, renamed meanwhile
             stat = entry.stat(follow_symlinks=False)
             files.append((entry.name, stat.st_ino, stat.st_mtime_ns, stat.st_size))
     return is_locked(run.path), *sorted(files)

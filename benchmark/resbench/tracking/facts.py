@@ -45,7 +45,7 @@ class Published:
     path: str = field(default="", repr=False)
     """The suite's file: no part of the digest, as a folder may be copied."""
     content: str = field(default="", repr=False)
-    """All that the suite, its protocol and its sources say: what a report shows, and no run."""
+    """The suite, its protocol and its sources as text: what a report shows but no run does."""
 
 
 @dataclass(frozen=True)

@@ -162,7 +162,7 @@ class Attempt:
             self.checkpoint()
 
     def _sign_of_life(self) -> None:
-        """Say that an evaluation goes on: a worker that is silent for long counts as hanging."""
+        """Report that an evaluation is still running: a worker silent for too long is killed."""
         self.emit(AtStep(self.key, self.lane.epoch_steps.stop, self.lane.steps.total))
 
     def checkpoint(self) -> None:

@@ -79,7 +79,7 @@ class Lane:
         self.eval_forward: Callable[[Tensor], Tensor] = self.eval_logits
         """How a test batch goes through the network; the graph engine puts a captured pass here."""
         self.on_test_batch: Callable[[], None] = lambda: None
-        """Called before each batch of an evaluation, of which a large one takes a CPU long."""
+        """Called before each batch of an evaluation, which can take a CPU many minutes."""
         self.waits_for_host = device.type == "cpu" and spec.engine == "eager"
         """Whether a step may look at its loss; on a GPU or in a graph only the epoch's end does."""
         self.optimizer = Optimizer(self.model, training.optim, tensor_lr=not self.waits_for_host)
@@ -228,7 +228,7 @@ class Lane:
         return self.eval_forward(x_BCHW)
 
     def release_graphs(self) -> None:
-        """Let go of what an engine has captured, and of the gradients in its memory."""
+        """Drop what an engine has captured, and the gradients in its memory."""
         self.eval_forward = self.eval_logits
         self.optimizer.zero_grad()
 

@@ -35,13 +35,12 @@ def train(attempts: list[Attempt], control: Control) -> None:
         start = time.perf_counter()
         try:
             engine.run_epoch(live[0].counters.epoch + 1, partial(control.before_step, keys, total))
-        except Diverged as diverged:  # on a CPU, where a run is alone
-            finish(live[0], diverged)
-            return
-        ended = _end_epoch(live, start)
+            ended = _end_epoch(live, start)
+        except Diverged as diverged:  # within the epoch: on a CPU, where a run is alone
+            ended = [(live[0], diverged)]
         expected_s = time.perf_counter() - start  # with the evaluation of every run
         if ended:
-            # What a record measures takes the memory of another step: the graphs' must be free.
+            # A record's measurements need the memory of another step: free the graphs first.
             engine = None
             for attempt in live:
                 attempt.lane.release_graphs()

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from msgspec import structs
 
+from resbench.analysis.declared import departures
 from resbench.errors import UsageError
 from resbench.suite.expand import DataChoice
 from resbench.suite.load import load_suite, suite_names
@@ -50,7 +51,7 @@ def test_a_protocol_of_another_document_departs_from_the_table_s_own() -> None:
 
 
 def test_no_mark_is_about_nothing() -> None:
-    marks, covered = set(), set()
+    marks, covered = set[tuple[object, str]](), set[tuple[object, str]]()
     for name in suite_names():
         made = suite_under(name)
         suite, protocol = made.loaded.suite, made.loaded.protocol
@@ -58,11 +59,17 @@ def test_no_mark_is_about_nothing() -> None:
             continue
         marks |= {(name, mark) for mark in suite.provenance}
         marks |= {(protocol.name, mark) for mark in protocol.provenance}
-        for entry in (entry for cell in made.cells for entry in ledger(made, cell)):
-            layer = entry.layer.split()[0]
-            file = {"suite": name, "matrix": name, "protocol": protocol.name}.get(layer)
-            keys = entry.path.split(".")
-            covered |= {(file, ".".join(keys[:n])) for n in range(1, len(keys) + 1)}
+        for axis, levels in suite.matrix.items():
+            for n, level in levels.items():
+                marks |= {((name, axis, n), mark) for mark in level.provenance}
+        for cell in made.cells:
+            for entry in ledger(made, cell):
+                layer = entry.layer.split()[0]
+                file = {"suite": name, "matrix": name, "protocol": protocol.name}.get(layer)
+                keys = entry.path.split(".")
+                paths = [".".join(keys[:n]) for n in range(1, len(keys) + 1)]
+                owners = [file, *((name, axis, level) for axis, level in cell.levels.items())]
+                covered |= {(owner, path) for owner in owners for path in paths}
     assert marks - covered == set()
 
 
@@ -72,6 +79,35 @@ def test_the_longest_marked_path_decides() -> None:
     assert found["training.optim.decay"].origin == "inferred"
     assert found["model.mask"].origin == "paper"
     assert found["model.width"].origin == "inferred"
+
+
+def test_the_mark_of_a_level_precedes_those_of_suite_and_protocol_in_its_cells_alone() -> None:
+    resnet = entries("table2_depth", "resnet-164/cifar10")
+    attention = entries("table2_depth", "attention-92/cifar10")
+    for path in ("training.batch_size", "training.schedule.total", "training.schedule.warmup"):
+        assert resnet[path].origin == "deviation", path
+        assert attention[path].origin == "paper", path
+    assert resnet["training.optim.lr"].origin == "paper"
+    tier = entries("table2_depth", "resnet-164/cifar10", tier="tiny")
+    assert tier["training.schedule.total"].place == "tier tiny"
+
+
+@pytest.mark.parametrize("name", ["table2_depth", "depth"])
+def test_a_baseline_at_another_protocol_than_its_own_is_never_called_replicated(name: str) -> None:
+    made = suite_under(name)
+    keeps = {cell.id: not departures(ledger(made, cell)) for cell in made.cells if cell.spec}
+    assert {cell for cell, kept in keeps.items() if not kept} == {
+        cell for cell in keeps if cell.startswith("resnet-")
+    }
+
+
+def test_a_mark_of_a_level_about_no_setting_is_refused_at_its_place(tmp_path: Path) -> None:
+    suite = mini.suite_of()
+    level = next(iter(next(iter(suite["matrix"].values())).values()))
+    mark = {"origin": "paper", "place": "Table 3"}
+    level["provenance"] = {"training.batchsize": mark}
+    with pytest.raises(UsageError, match=r"unknown setting 'training\.batchsize'.*batch_size"):
+        load_suite(str(mini.write_suite(tmp_path, suite)))
 
 
 def test_what_the_command_line_sets_is_a_deviation() -> None:

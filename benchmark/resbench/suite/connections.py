@@ -61,15 +61,18 @@ def unconnected(value: Mapping[str, Any]) -> Iterator[Found]:
 
 
 def unmarked(value: Mapping[str, Any], own_networks: bool = False) -> Iterator[Found]:
-    """Yield every entry of a suite's or protocol's ``provenance`` that is not about a setting.
+    """Yield every entry of a ``provenance``, of a level or the file, that is not about a setting.
 
     What options ``own_networks`` have is known only once they are loaded.
     """
-    marks = value.get("provenance")
-    for path in marks if isinstance(marks, dict) else ():
-        if path not in setting_paths() and not (own_networks and path.startswith("model.")):
-            hint = did_you_mean(path, setting_paths())
-            yield ("provenance", path), f"unknown setting '{path}'.{hint}"
+    places: list[tuple[Keys, Any]] = [((), value.get("provenance"))]
+    for axis, levels in (sound_part(value, "matrix") or {}).items():
+        places += [(("matrix", axis, name), level.provenance) for name, level in levels.items()]
+    for at, marks in places:
+        for path in marks if isinstance(marks, dict) else ():
+            if path not in setting_paths() and not (own_networks and path.startswith("model.")):
+                hint = did_you_mean(path, setting_paths())
+                yield (*at, "provenance", path), f"unknown setting '{path}'.{hint}"
 
 
 def _shape(matrix: Matrix, table: Layout) -> Iterator[Found]:

@@ -1,8 +1,9 @@
 """The protocol ledger: where each hyperparameter of a run comes from, and why it has its value.
 
 The last layer that set a value decides. A protocol and a suite mark what they set: the entry of
-their ``provenance`` with the longest path that covers it counts. The axes of a matrix are the
-table's own variables and come from its first source. Tier and command line always deviate.
+their ``provenance`` with the longest path that covers it counts, a level's before the suite's. The
+axes of a matrix are the table's own variables and come from its first source. Tier and command line
+always deviate.
 """
 
 from __future__ import annotations
@@ -47,17 +48,23 @@ def ledger(expanded: Expanded, cell: Cell) -> list[Entry]:
     for name, value in dotted(cell.spec.canonical()):
         path = tuple(name.split("."))
         leaf = cell.leaves.get(path)
-        mark = _mark(expanded, path, leaf) if leaf else _context_mark(expanded, path, cell.spec)
+        mark = (
+            _mark(expanded, cell, path, leaf) if leaf else _context_mark(expanded, path, cell.spec)
+        )
         layer = leaf.layer if leaf else "context"
         entries.append(Entry(name, value, mark.origin, mark.place, mark.reason, layer))
     return entries
 
 
-def _mark(expanded: Expanded, path: Path_, leaf: Leaf) -> Mark:
+def _mark(expanded: Expanded, cell: Cell, path: Path_, leaf: Leaf) -> Mark:
     """Return the mark of what a file or the command line sets."""
     loaded = expanded.loaded
-    mark: Mark | None
+    matrix = loaded.suite.matrix
+    own = (_covering(matrix[axis][name].provenance, path) for axis, name in cell.levels.items())
+    mark = next(filter(None, own), None)
     match leaf.layer.split()[0]:
+        case "protocol" | "suite" | "matrix" if mark:
+            return mark
         case "protocol" if loaded.protocol.source not in {s.key for s in loaded.suite.sources}:
             mark = _deviation(
                 leaf.layer, f"a protocol of {loaded.protocol.source}, not of this table"

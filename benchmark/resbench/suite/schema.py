@@ -94,6 +94,8 @@ class Level(Frozen):
 
     label: Text
     set: Changes = {}
+    provenance: dict[str, Mark] = {}
+    """Marks of settings that come from elsewhere in this level; they precede all others."""
 
 
 class Skip(Frozen):

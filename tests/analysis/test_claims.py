@@ -47,13 +47,32 @@ def test_a_claim_is_at_the_published_setting_by_its_own_data(tmp_path: Path) -> 
     """Whatever images another cell of its suite saw; and one set of runs is judged once."""
     own, plain = suite_under("depth", data={"cifar10": JPEG}), suite_under("depth")
     for seed in (1, 2, 3):
-        factory.finish(tmp_path, plain, "attention-452/cifar100", seed, 20.4 + seed / 10)
-        factory.finish(tmp_path, plain, "resnet-1001/cifar100", seed, 26 + seed / 10)
+        for depth, error in (("452", 20.4), ("236", 24), ("92", 28)):
+            cell = f"attention-{depth}/cifar100"
+            factory.finish(tmp_path, plain, cell, seed, error + seed / 10)
         factory.finish(tmp_path, own, "attention-56/cifar10", seed, 9)
     found = report(["depth"], read_results(tmp_path))
     ((_, claim),) = found.claims()
     assert claim.verdict == "confirmed"
     assert any(table.setting.published for table in found.with_runs)
+
+
+def test_a_claim_about_a_baseline_at_another_protocol_than_its_own_is_not_confirmed(
+    tmp_path: Path,
+) -> None:
+    suite = suite_under("depth")
+    for seed in (1, 2, 3):
+        factory.finish(tmp_path, suite, "attention-452/cifar100", seed, 20.4 + seed / 10)
+        factory.finish(tmp_path, suite, "resnet-1001/cifar100", seed, 26 + seed / 10)
+    found = report(["depth"], read_results(tmp_path))
+    ((table, claim),) = found.claims()
+    assert claim.verdict == "holds_here"
+    values = {(value.row, value.column): value for value in table.values if value.values}
+    resnet, attention = values["resnet-1001", "cifar100"], values["attention-452", "cifar100"]
+    assert resnet.verdict == "not_comparable"
+    assert "training.batch_size" in resnet.departures
+    assert attention.verdict == "undecided"
+    assert (attention.reasons, attention.departures) == ((), ())
 
 
 def test_at_the_source_s_schedule_other_images_are_another_setting(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -28,10 +28,6 @@ from resbench.suite.spec import RunSpec
 ValueKind = CellKind | Literal["not_comparable", "equal", "differs", "shown", "skipped"]
 
 
-DEPARTS = "the suite departs from its source in "
-"""How a reason begins that is about the suite itself."""
-
-
 @dataclass(frozen=True)
 class JudgedValue:
     """One value of a table; errors in percent, differences in points, measured minus published."""
@@ -46,6 +42,8 @@ class JudgedValue:
     verdict: ValueKind
     reasons: tuple[str, ...] = ()
     """What makes the two not comparable, or why the cell is not trained; a phrase each."""
+    departures: tuple[str, ...] = ()
+    """The settings in which the suite itself departs from the source in this cell."""
     values: Mapping[str, float] = field(default_factory=dict)
     """Of each run that has one, by its key."""
     planned: int = 0
@@ -173,7 +171,8 @@ def _judge_error(
     table: TableRuns, cell: CellRuns, value: JudgedValue, arms: Mapping[str, Arm]
 ) -> JudgedValue:
     unlike = _split_reason(value)
-    reasons = _reasons(table, cell, unlike)
+    value = replace(value, departures=tuple(table.departures(cell.cell.id)))
+    reasons = _reasons(table, cell, value.departures, unlike)
     if cell.done and not value.values:
         reasons = (*reasons, f"the {METRICS[value.metric].label} is not measured")
     arm = arms[cell.cell.id]
@@ -207,12 +206,14 @@ def _judge_error(
     )
 
 
-def _reasons(table: TableRuns, cell: CellRuns, unlike: str | None) -> tuple[str, ...]:
+def _reasons(
+    table: TableRuns, cell: CellRuns, departs: Sequence[str], unlike: str | None
+) -> tuple[str, ...]:
     """Return what separates the runs from the published number, a phrase each."""
     reasons = _setting_reasons(table.expanded.context)
-    if departs := table.departures(cell.cell.id):
+    if departs:
         more = [f"{len(departs) - 3} more"] if len(departs) > 3 else []
-        reasons.append(f"{DEPARTS}{listed([*departs[:3], *more])}")
+        reasons.append(f"the suite departs from its source in {listed([*departs[:3], *more])}")
     choice = table.choice(cell)
     if choice is not None and not choice.published:
         reasons.append(f"data {data_label(choice)}")

@@ -14,7 +14,7 @@ from resbench.analysis.claims import JudgedClaim
 from resbench.analysis.judge import JudgedCell, JudgedTable, Report
 from resbench.analysis.names import SPLITS, listed, own_setting
 from resbench.analysis.rows import cell_rows
-from resbench.analysis.values import DEPARTS, JudgedValue
+from resbench.analysis.values import JudgedValue
 from resbench.datasets import DATA_SETS
 from resbench.report import document as doc
 from resbench.report import text
@@ -349,7 +349,7 @@ def _outcome(table: JudgedTable, value: JudgedValue) -> str:
         return value.outcome
     if value.outcome == "not_run":
         return ""
-    if not table.setting.published or any(why.startswith(DEPARTS) for why in value.reasons):
+    if not table.setting.published or value.departures:
         return ELSEWHERE
     return "diverged" if value.outcome == "diverged" else "not comparable"
 

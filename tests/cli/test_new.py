@@ -62,3 +62,16 @@ def test_nothing_of_the_users_is_overwritten(tmp_path: Path, capsys: Capture) ->
     assert {path.name for path in tmp_path.rglob("*")} == {"smith2024", "notes.txt"}
     (folder / "notes.txt").unlink()
     assert invoke(capsys, "new", folder).code == 0, "an empty folder may be there"
+
+
+def test_the_folder_under_a_shell_is_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    folder = tmp_path / "smith2024"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    for target in (".", folder):
+        done = invoke(capsys, "new", target)
+        assert (done.code, done.err.count("\n")) == (2, 1)
+        assert "is the working folder" in done.err
+    assert not any(folder.iterdir())

@@ -9,6 +9,7 @@ import fsspec
 import pytest
 
 from resbench.data.sources import identify
+from resbench.datasets import DATA_SETS
 from resbench.store.layout import open_for_writing
 from tests.data.archives import (
     archive_of,
@@ -108,9 +109,9 @@ def test_data_sets_are_listed_with_where_they_are_or_what_is_wrong_with_them(
     ten, hundred, digits = listed.out.splitlines()
     assert listed.code == 0
     source = identify("cifar10", {"cifar10": made})
-    assert f"{made}  (label {source.label}, 40 + 10 images, {source.id[:23]})" in ten
+    assert f"{made}  (label {source.label}, 40 + 10 images, {source.id})" in ten
     assert "not available. Run `resbench data fetch cifar100`" in hundred
-    assert "(label digits, 1,438 + 359 images, sha256:790ccb25176879c0)" in digits
+    assert f"(label digits, 1,438 + 359 images, {DATA_SETS['digits'].id})" in digits
     (tmp_path / "cifar-10-python.tar.gz").write_bytes(b"half a download")
     listed = invoke(capsys, "data", "list")
     ten, *others = listed.out.splitlines()

@@ -8,6 +8,7 @@ from msgspec import structs
 
 from resbench.errors import EnvironmentFault
 from resbench.store.metrics import EpochMetrics, EpochTiming, append_epoch, read_epochs, rewind
+from resbench.suite.metrics import of_kind
 
 from ..factory import loaded, metrics_of, unfinished, work
 
@@ -25,6 +26,10 @@ def test_rows_come_back_as_written_in_a_fixed_form(tmp_path: Path) -> None:
     append_epoch(path, with_val)
     assert path.read_text().splitlines()[0] == ROW
     assert read_epochs(path, EpochMetrics) == [row, with_val]
+
+
+def test_every_error_that_claims_can_be_about_is_measured_in_every_epoch() -> None:
+    assert {*of_kind("error")} <= {*EpochMetrics.__struct_fields__}
 
 
 @pytest.mark.parametrize("epoch", [1, 3, 4])

@@ -18,7 +18,7 @@ def command() -> None:
 @command.command("list")
 @data_option
 def list_(data: tuple[str, ...]) -> int:
-    """Show which data sets are available, and whether they are the published ones.
+    """List the data sets, and say which are the published ones.
 
     Reads every data set that it finds, in full, and checks digests, images and labels. Exit 3 if
     one that it finds cannot be used.
@@ -36,7 +36,7 @@ def list_(data: tuple[str, ...]) -> int:
                 what = "the published data set" if source.published else f"label {source.label}"
                 counts = f"{len(images.train_labels):,} + {len(images.test_labels):,} images"
                 where = source.path or "installed with resbench"
-                text = f"{where}  ({what}, {counts}, {source.id[:23]})"
+                text = f"{where}  ({what}, {counts}, {source.id})"
         except ResbenchError as error:
             text, code = str(error), ExitCode.ENVIRONMENT
         click.echo(f"{name:{max(map(len, DATA_SETS))}}  {text}")

@@ -36,10 +36,12 @@ def command(folder: Path, networks: bool) -> None:
     if not re.fullmatch(r"[a-z][a-z0-9_-]{0,40}", paper) or not isinstance(plain_value(paper), str):
         raise UsageError(
             f"{folder}: its name is the paper's name in suites. Use small letters, digits, - and "
-            "_, like smith2024."
+            "_, a letter first, like smith2024."
         )
     if os.path.lexists(folder) and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder}: exists and is not empty. Choose another name.")
+    if folder.absolute() == Path.cwd():  # it would be replaced under the user's shell
+        raise UsageError(f"{folder}: is the working folder. Name it from the folder above.")
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     from resbench.store.atomic import UNSWEPT, fault, temporary_in

@@ -18,7 +18,8 @@ class MetricRow:
 
     label: str
     kind: Literal["error", "signal", "number", "count", "text"]
-    """An error in percent, which is judged; the power of ten of a size within the network, where a
+    """An error in percent, which is judged, and is a field of the same name of every epoch, because
+    claims wait for arms that have learnt; the power of ten of a size within the network, where a
     difference of 1 is a factor of 10; another number, which is only shown; a count or a text from
     the description of the network, which needs no run."""
     read: Callable[[Any], float | None] = lambda record: None

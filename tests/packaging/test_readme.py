@@ -53,8 +53,9 @@ NOT_EXECUTED = {
     "resbench ui": "serves until it is stopped; tests/tracking runs it",
     "resbench run table1_arl_vs_nal --executor slurm --workers 8 --slurm gres=gpu:1 "
     "--slurm time=4:00:00": "needs a cluster; tests/slurm starts one",
-    "resbench run smoke --keep-weights": "a minute of training; tests/cli/test_masks.py trains one",
-    "resbench masks RUN RUN --output masks.png": "needs weights; tests/cli/test_masks.py has some",
+    "resbench run smoke --results weights --keep-weights": "a minute of training; "
+    "tests/cli/test_masks.py trains one",
+    "resbench masks RUN RUN --results weights": "needs weights; tests/cli/test_masks.py has some",
     "resbench doctor": "its answer depends on the machine; tests/cli/test_doctor.py runs it",
     "make demo": "installs an environment of its own; other tests run the smoke suite",
     "make test": "runs this very test",

@@ -72,6 +72,7 @@ def tests(bench: Bench, which: str) -> Iterator[Finding]:
     if bench.quick:
         return
     command = [sys.executable, "-m", "pytest", "-v", "-m", "gpu", "-k", which, "tests/gpu"]
+    command += ["-W", "default"]  # what that machine's packages warn of while they are imported
     code = subprocess.run(command, cwd=ROOT).returncode
     yield {"exit_code": code} | ({"fault": "see the log"} if code else {})
 
@@ -164,6 +165,9 @@ def _timed_steps(bench: Bench, number: int, lanes: int, **changes: Any) -> Findi
     }
     if on_gpu:
         found["peak_gb"] = round(torch.cuda.max_memory_reserved(bench.device) / 1e9, 2)
+    if lanes == 1:
+        ours.test()
+        found["test_images_s"] = round(ours.images / timed(bench, ours.test))
     return found
 
 
@@ -183,29 +187,38 @@ def peer(bench: Bench) -> Iterator[Finding]:
 
 
 def smoke(bench: Bench) -> Iterator[Finding]:
-    """Train the smoke suite by each engine, stop it with SIGTERM, and resume it."""
-    command = [sys.executable, "-P", "-m", "resbench", "run", "smoke", "--no-mirror"]
-    command += ["--cell=mixed/arl", "--cell=report2019/nal", f"--devices={bench.device.type}"]
-    for options in [[]] if bench.quick else [[], ["--engine=graph", "--precision=bf16"]]:
-        yield {"options": options, **_stopped_and_resumed([*command, *options])}
+    """Train runs by each engine: stopped, resumed and packed they must be what they are alone."""
+    cli = [sys.executable, "-P", "-m", "resbench"]
+    command = [*cli, "run", "smoke", "--no-mirror", f"--devices={bench.device.type}"]
+    compare = [*cli, "compare", "stopped", "unbroken"]
+    graph = ["--engine=graph", "--precision=bf16", "--seeds=2", "--cell=report2019/nal"]
+    for options, pack in [([], [])] if bench.quick else [([], []), (graph, ["--pack=2"])]:
+        run = [*command, "--cell=mixed/arl", *options]
+        yield {"options": options + pack, **_stopped_and_resumed(run, pack, compare)}
 
 
-def _stopped_and_resumed(command: Sequence[str]) -> Finding:
-    """Stop a command once a run has an epoch, and call it again."""
+def _stopped_and_resumed(
+    command: Sequence[str], pack: Sequence[str], compare: Sequence[str]
+) -> Finding:
+    """Stop a command once a run has an epoch, call it again, and compare with an unbroken one."""
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
-        running = subprocess.Popen(command, cwd=folder)
+        stopped = [*command, *pack, "--results=stopped"]
+        running = subprocess.Popen(stopped, cwd=folder)
         while running.poll() is None and not any(Path(folder).rglob("metrics.jsonl")):
             time.sleep(0.05)
         first = time.perf_counter() - started
         running.terminate()
-        found = {
-            "first_epoch_s": round(first, 1),
-            "stopped_with": running.wait(),
-            "resumed_with": subprocess.run(command, cwd=folder).returncode,
-            "s": round(time.perf_counter() - started, 1),
+        found = {"first_epoch_s": round(first, 1), "stopped_with": running.wait()}
+        others = {
+            "resumed_with": stopped,
+            "unbroken_with": [*command, "--results=unbroken"],
+            "compared_with": compare,
         }
-    well = (found["stopped_with"], found["resumed_with"]) == (128 + signal.SIGTERM, 0)
+        for name, other in others.items():
+            found[name] = subprocess.run(other, cwd=folder).returncode
+        found["s"] = round(time.perf_counter() - started, 1)
+    well = found["stopped_with"] == 128 + signal.SIGTERM and not any(map(found.get, others))
     return found | ({} if well else {"fault": "see the log"})
 
 
@@ -213,9 +226,9 @@ PHASES: dict[str, tuple[Callable[[Bench], Iterator[Finding]], int]] = {
     "env": (env, 40),
     "kinds": (kinds, 150),
     "tests": (partial(tests, which="not compile"), 120),
+    "smoke": (smoke, 160),
     "steps": (steps, 120),
-    "peer": (peer, 90),
-    "smoke": (smoke, 120),
+    "peer": (peer, 70),
     "compiled": (compiled, 120),
     "compile-tests": (partial(tests, which="compile"), 120),
 }

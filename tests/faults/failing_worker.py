@@ -81,5 +81,5 @@ if faults.get("*") == "forget":
     lane.derive_seed = forget  # type: ignore[assignment]
 if any(name.startswith("cuda") for name in faults):
     jobs.find_device = lambda *_: torch.device("cpu")
-    attempt.signature = lambda device: {**signature(device), "device": device_name[:4]}
+    attempt.signature = lambda *on: {**signature(*on), "device": device_name[:4]}
 serve.main()

@@ -164,25 +164,28 @@ def test_a_way_that_cannot_train_is_a_fault_and_the_others_are_timed(
 
 
 @pytest.mark.parametrize(
-    ("stopped", "resumed", "well"), [(143, 0, True), (143, 1, False), (1, 0, False)]
+    ("stopped", "resumed", "compared", "well"),
+    [(143, 0, 0, True), (143, 1, 0, False), (1, 0, 0, False), (143, 0, 1, False)],
 )
-def test_a_run_that_does_not_stop_or_resume_is_a_fault(
-    stopped: int, resumed: int, well: bool
+def test_a_run_that_does_not_stop_or_resume_or_is_then_another_is_a_fault(
+    stopped: int, resumed: int, compared: int, well: bool
 ) -> None:
     code = RUN.replace("STOPPED", str(stopped)).replace("RESUMED", str(resumed))
-    found = gpu_first._stopped_and_resumed([sys.executable, "-c", code])
+    compare = [sys.executable, "-c", f"raise SystemExit({compared})"]
+    found = gpu_first._stopped_and_resumed([sys.executable, "-c", code], ["--pack=2"], compare)
     assert (found["stopped_with"], found["resumed_with"]) == (stopped, resumed)
+    assert found["compared_with"] == compared
     assert ("fault" not in found) == well
 
 
 def test_both_engines_are_stopped_and_resumed_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     commands: list[list[str]] = []
 
-    def stop(command: list[str]) -> gpu_first.Finding:
-        commands.append(command)
+    def stop(command: list[str], pack: list[str], _compare: list[str]) -> gpu_first.Finding:
+        commands.append(command + pack)
         return {}
 
     monkeypatch.setattr(gpu_first, "_stopped_and_resumed", stop)
     assert len(list(gpu_first.smoke(ON_GPU))) == 2
-    assert commands[1][-2:] == ["--engine=graph", "--precision=bf16"]
+    assert {"--engine=graph", "--precision=bf16", "--pack=2"} <= {*commands[1]} - {*commands[0]}
     assert len(list(gpu_first.smoke(QUICK))) == 1

@@ -133,6 +133,28 @@ def test_the_signature_has_what_chooses_kernels(monkeypatch: pytest.MonkeyPatch)
     assert signature(CPU) == {**plain, "kernel_variables": variables}
 
 
+def test_what_a_compiler_is_told_counts_for_compiled_runs_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without a word, one switch makes graph+compile the same as graph."""
+    told = {"TORCH_COMPILE_DISABLE": "1", "TORCHINDUCTOR_MAX_AUTOTUNE": "1"}
+    for name, value in {**told, "TORCHINDUCTOR_CACHE_DIR": "/fast/disk"}.items():
+        monkeypatch.setenv(name, value)
+    assert signature(CPU, "graph+compile")["kernel_variables"].items() >= told.items()
+    for engine in ("eager", "graph", "graph+compile"):
+        known = environment(CPU, engine)["kernel_variables"]
+        assert "TORCHINDUCTOR_CACHE_DIR" not in known
+        assert ("TORCH_COMPILE_DISABLE" in known) == (engine == "graph+compile")
+
+
+@pytest.mark.parametrize("name", ["PYTORCH_TUNABLEOP_ENABLED", "CUBLAS_EMULATE_SINGLE_PRECISION"])
+def test_what_chooses_the_kernels_of_a_gpu_counts(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "1")
+    assert signature(CPU)["kernel_variables"][name] == "1"
+
+
 def test_on_a_gpu_the_versions_of_cuda_and_cudnn_count_and_the_processor_does_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import itertools
+import os
 import time
 import weakref
 from collections import defaultdict
@@ -61,6 +62,8 @@ def behind_a_capture(error: Exception) -> Exception:
         (RuntimeError("alloc_cpu.cpp: can't allocate memory"), "oom", "alloc_cpu.cpp: can't", ""),
         (torch.OutOfMemoryError("CUDA out of memory."), "oom", "CUDA out of memory.", ""),
         (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling"), "oom", "CUDA", ""),
+        (RuntimeError('NVML_SUCCESS == r INTERNAL ASSERT FAILED at "c10/cuda/CUDACachingAllocator.'
+                      'cpp":1165, please report a bug'), "oom", "NVML_SUCCESS == r", ""),
         (OSError(errno.ENOMEM, "Cannot allocate memory"), "oom", "[Errno 12]", ""),
         (RuntimeError("Unable to find an engine to execute this computation"), "oom", "Unable", ""),
         (RuntimeError("CUDA error: CUBLAS_STATUS_NOT_INITIALIZED"), "oom", "CUDA error", ""),
@@ -367,6 +370,26 @@ def test_what_a_pack_has_not_started_when_a_run_fails_is_left_to_a_new_process(
     assert [end[1] for end in ends] == ["failed", "interrupted"]
     Worker(tmp_path / "packed").run(SPEC, SECOND)
     assert outputs(tmp_path / "packed") == alone
+
+
+def test_a_pack_logs_to_its_first_run_the_others_name_it_and_a_recorded_one_gets_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each run that fails says "see its log"."""
+
+    def say_it(_lanes: list[Lane]) -> None:
+        os.write(2, b"said by native code\n")
+        raise RuntimeError("operation not permitted")
+
+    worker, recorded = Worker(tmp_path), structs.replace(SPEC, seed=3)
+    finished(tmp_path, recorded)
+    before = worker.folder(recorded).log.read_bytes()
+    monkeypatch.setattr(loop, "make_engine", say_it)
+    ends = worker.run(SPEC, SECOND, recorded)
+    assert {end[1] for end in ends} == {"done", "failed"}
+    assert b"said by native code" in worker.folder(SPEC).log.read_bytes()
+    assert SPEC.key[:16] in worker.folder(SECOND).log.read_text()
+    assert worker.folder(recorded).log.read_bytes() == before
 
 
 def test_one_run_of_a_pack_may_be_at_work_elsewhere_or_damaged(tmp_path: Path) -> None:

@@ -59,7 +59,8 @@ class Attempt:
         )
         """Counted before training, so that a network that cannot be counted is not trained."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        self.counters = Counters(started=now, signature=signature(lane.device))
+        self.signature = signature(lane.device, lane.spec.engine)
+        self.counters = Counters(started=now, signature=self.signature)
         self.rows: list[EpochMetrics] = []
         """Of the epochs behind the run, as metrics.jsonl has them."""
         self.evaluation: Evaluation | None = None
@@ -96,7 +97,7 @@ class Attempt:
 
     def _check_environment(self) -> None:
         """Refuse to resume where other bits would result, or note it where that is permitted."""
-        was, now = self.counters.signature, signature(self.lane.device)
+        was, now = self.counters.signature, self.signature
         changes = [
             f"{k}: {was.get(k)} -> {value}" for k, value in now.items() if was.get(k) != value
         ]

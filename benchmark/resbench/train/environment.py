@@ -31,8 +31,23 @@ KERNEL_VARIABLES = (
     "OPENBLAS_CORETYPE",
     "NVIDIA_TF32_OVERRIDE",
     "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",
+    "TORCH_BLAS_PREFER_CUBLASLT",
+    "TORCH_CUBLASLT_UNIFIED_WORKSPACE",
+    "TORCH_CUDNN_USE_HEURISTIC_MODE_B",
+    "TORCH_CUDNN_V8_API_DISABLED",
+    "PYTORCH_TUNABLEOP_ENABLED",
+    "DISABLE_ADDMM_CUDA_LT",
+    "CUBLASLT_WORKSPACE_SIZE",
+    "CUBLAS_EMULATE_SINGLE_PRECISION",
+    "CUBLAS_EMULATION_STRATEGY",
+    "CUDNN_ERRATA_JSON_FILE",
 )
 """Variables that make libraries choose other kernels, and whose effect no query reports."""
+COMPILER_VARIABLE = re.compile(
+    r"(TORCHINDUCTOR|TORCHDYNAMO|TORCH_COMPILE)_(?!CACHE_DIR$|COMPILE_THREADS$)"
+    r"|TRITON_(DEFAULT_FP_FUSION|F32_DEFAULT|INTERPRET)$"
+)
+"""Those of torch's compiler that can do so; it sets the folders of its files itself."""
 NUMERIC_PARTS = ("models", "data", "datasets.py", "train", "suite")
 
 
@@ -123,15 +138,15 @@ def _runs_on(arch: str, has: tuple[int, int]) -> bool:
     return built <= has and (found[1] == "compute" or built[0] == has[0])
 
 
-def signature(device: torch.device) -> dict[str, Any]:
-    """Return what must be equal for a resumed run to continue bit for bit.
+def signature(device: torch.device, engine: str = "eager") -> dict[str, Any]:
+    """Return what must be equal for a run under an engine to continue bit for bit.
 
     Libraries choose their kernels by the instruction sets of the processor, and oneDNN and MKL
     also by its vendor and model; every kernel rounds in its own order. On a GPU the processor only
     draws orders and augmentations: of these, torch's own level decides the bits.
     """
     facts = cpu_facts()
-    on_cpu = device.type == "cpu"
+    on_cpu, is_compiled = device.type == "cpu", engine == "graph+compile"
     return {
         "torch": str(torch.__version__),  # it is a subclass
         "device": device.type,
@@ -139,16 +154,20 @@ def signature(device: torch.device) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "cuda": None if on_cpu else torch.version.cuda,
         "cudnn": None if on_cpu else torch.backends.cudnn.version(),
-        "kernel_variables": {k: v for k, v in os.environ.items() if k in KERNEL_VARIABLES},
+        "kernel_variables": {
+            name: value
+            for name, value in os.environ.items()
+            if name in KERNEL_VARIABLES or (is_compiled and COMPILER_VARIABLE.match(name))
+        },
         **(facts if on_cpu else {"cpu_capability": facts["cpu_capability"]}),
     }
 
 
-def environment(device: torch.device) -> dict[str, Any]:
+def environment(device: torch.device, engine: str = "eager") -> dict[str, Any]:
     """Return versions and hardware as plain values."""
     return {
         **cpu_facts(),
-        **signature(device),
+        **signature(device, engine),
         "python": platform.python_version(),
         "cpu": f"{cpu_name()}, {os.cpu_count()} logical cores",
         "os": f"{platform.system()} {platform.machine()}",

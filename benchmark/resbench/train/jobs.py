@@ -11,7 +11,6 @@ import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import lru_cache
-from pathlib import Path
 
 import torch
 
@@ -34,6 +33,7 @@ from resbench.train.prepare import prepare_images
 NO_MEMORY = re.compile(
     r"can't allocate memory|out of memory|ALLOC_FAILED|std::bad_alloc"
     r"|could not create a primitive$"  # oneDNN has no room for the code that it generates
+    r"|NVML_SUCCESS == .*CachingAllocator"  # torch has no NVML to ask for the numbers of its text
 )
 """What libraries say, in a plain RuntimeError, when memory does not suffice."""
 NO_ROOM = re.compile(
@@ -68,24 +68,25 @@ def _enter(job: Job, control: Control, held: ExitStack, like: Lane | None) -> At
     """Lock a run's folder, and start or resume the run, with the images of ``like``."""
     folder = RunFolder(job.results, job.key)
     locked = False
-    try:
-        folder.create()
-        lock = try_lock(folder.path)
-        if lock is None:
-            return End(job.key, Status.RUNNING, "another process is training this run")
-        held.enter_context(lock)
-        held.enter_context(_log_to(folder.log))
-        locked = True
-        if folder.record.exists():
-            status = Status(read_record(folder).status)
-            folder.drop_checkpoints()  # a killed worker may not have come to it
-            return End(job.key, status, "already recorded")
-        return _resume(job, folder, control, like)
-    except Exception as error:
-        end = End(job.key, *_cause(error, control))
-        if locked:
-            _note(folder, end, None)
-        return end
+    with ExitStack() as logged:
+        try:
+            folder.create()
+            lock = try_lock(folder.path)
+            if lock is None:
+                return End(job.key, Status.RUNNING, "another process is training this run")
+            held.enter_context(lock)
+            logged.enter_context(_log_to(folder))
+            locked = True
+            if folder.record.exists():
+                status = Status(read_record(folder).status)
+                folder.drop_checkpoints()  # a killed worker may not have come to it
+                return End(job.key, status, "already recorded")
+            return _resume(job, folder, control, like)
+        except Exception as error:
+            end = End(job.key, *_cause(error, control))
+            if locked:
+                _note(folder, end, None)
+            return end
 
 
 def _resume(job: Job, folder: RunFolder, control: Control, like: Lane | None) -> Attempt:
@@ -123,12 +124,13 @@ def _train(attempts: list[Attempt], control: Control) -> list[End]:
     ends, is_sound = list[End](), True
     for together in groups.values():
         why = Status.INTERRUPTED, ""
-        try:
-            if is_sound:
-                train(together, control)
-        except Exception as error:
-            why = _cause(error, control)
-            is_sound = not why[0].is_failure
+        with _log_to(*(attempt.folder for attempt in together)):
+            try:
+                if is_sound:
+                    train(together, control)
+            except Exception as error:
+                why = _cause(error, control)
+                is_sound = not why[0].is_failure
         ends += [_end(attempt, *why) for attempt in together]
     return ends
 
@@ -162,11 +164,12 @@ def _spec(job: Job) -> RunSpec:
 
 
 @contextmanager
-def _log_to(path: Path) -> Iterator[None]:
-    """Send all output, also that of native code, to a run's log."""
-    log = os.open(
-        path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666
-    )
+def _log_to(run: RunFolder, *packed: RunFolder) -> Iterator[None]:
+    """Send all output, also that of native code, to a run's log; of a pack, the others name it."""
+    for other in packed:
+        with suppress(OSError), os.fdopen(_open_log(other), "w") as file:
+            print(f"trained together with run {run.key[:16]}, whose log has all output", file=file)
+    log = _open_log(run)
     before = {number: os.dup(number) for number in (1, 2)}
     try:
         for number in before:
@@ -179,6 +182,11 @@ def _log_to(path: Path) -> Iterator[None]:
             os.dup2(descriptor, number)
             os.close(descriptor)
         os.close(log)
+
+
+def _open_log(run: RunFolder) -> int:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+    return os.open(run.log, flags, 0o666)
 
 
 def _note(folder: RunFolder, end: End, epoch: int | None) -> None:

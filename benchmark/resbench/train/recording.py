@@ -77,7 +77,8 @@ def _record(attempt: Attempt, diverged: Diverged | None) -> RunRecord:
             noise_transition=None if transition is None else tuple(transition),
         ),
         environment=Environment(
-            **environment(lane.device), engine_notes=tuple(attempt.counters.changes)
+            **environment(lane.device, lane.spec.engine),
+            engine_notes=tuple(attempt.counters.changes),
         ),
         code=code_version(),
         seeds={purpose: derive_seed(lane.spec.seed, purpose) for purpose in PURPOSES},

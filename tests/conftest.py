@@ -43,7 +43,7 @@ def nvidia_smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A tool of that name that lists two GPUs."""
     tool = tmp_path / "bin" / "nvidia-smi"
     tool.parent.mkdir()
-    rows = "'NVIDIA H100, GPU-8a1f-0' 'NVIDIA A100, GPU-9b2e-1'"
+    rows = "'GPU 0: NVIDIA H100 (UUID: GPU-8a1f-0)' 'GPU 1: NVIDIA A100 (UUID: GPU-9b2e-1)'"
     tool.write_text(f"#!/bin/sh\nprintf '%s\\n' {rows}\n")
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tool.parent}:/usr/bin:/bin")

@@ -47,7 +47,7 @@ def test_workers_of_the_cpu_stand_behind_the_gpus(nvidia_smi: Path) -> None:
         ("GPU-9b2e-1", [A100]),
         ("GPU-9b, GPU-8a", [A100, H100]),
         ("GPU-0", []),
-        ("MIG-1c", [H100]),  # a slice
+        ("MIG-1c", [H100]),  # a slice that is not listed
         ("", []),
         ("-1", []),
     ],
@@ -56,6 +56,29 @@ def test_only_visible_gpus_are_found(
     nvidia_smi: Path, monkeypatch: pytest.MonkeyPatch, visible: str, names: list[str]
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert [device.label for device in gpus()] == names
+
+
+@pytest.mark.parametrize(
+    ("visible", "names"),
+    [
+        (None, ["A100-SXM4-40GB MIG 3g.20gb", H100]),
+        ("1,0", [H100, "A100-SXM4-40GB MIG 3g.20gb"]),
+        ("MIG-a28ad590", ["A100-SXM4-40GB MIG 1c.3g.20gb"]),
+        ("GPU-e86c", ["A100-SXM4-40GB MIG 3g.20gb"]),
+    ],
+)
+def test_a_slice_of_a_gpu_has_the_name_that_cuda_and_records_give_it(
+    nvidia_smi: Path, monkeypatch: pytest.MonkeyPatch, visible: str | None, names: list[str]
+) -> None:
+    """Else speeds of the whole GPU would be taken for its own. The lines are of NVIDIA's guide."""
+    listed = """GPU 0: A100-SXM4-40GB (UUID: GPU-e86cb44c-6756-fd30-cd4a-1e6da3caf9b0)
+  MIG 3g.20gb     Device  0: (UUID: MIG-c7384736-a75d-5afc-978f-d2f1294409fd)
+  MIG 1c.3g.20gb  Device  1: (UUID: MIG-a28ad590-3fda-56dd-84fc-0a0b96edc58d)
+GPU 1: NVIDIA H100 (UUID: GPU-8a1f-0)"""
+    executable(nvidia_smi, f"printf '%s\\n' '{listed}'")
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     assert [device.label for device in gpus()] == names
 
 

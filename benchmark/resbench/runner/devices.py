@@ -25,6 +25,9 @@ NODES = {
 }
 """Maker -> the file that a driver of its GPUs makes, and why such a GPU is not used."""
 
+LISTED = re.compile(r"(?m)^ *(GPU|MIG) (?:\d+: )?(.+?)(?: +Device +\d+:)? \(UUID: (.+)\)$")
+"""A GPU, or a slice of the one before."""
+
 
 @dataclass(frozen=True)
 class Device:
@@ -50,13 +53,15 @@ def gpus() -> list[Device]:
     tool = shutil.which("nvidia-smi")
     if tool is None or _hidden():
         return []
-    query = ("--query-gpu=name,uuid", "--format=csv,noheader")
-    listed = output_of(tool, *query, timeout_s=20) or ""
-    rows = [line.strip().partition(", ")[::2] for line in listed.splitlines() if line.strip()]
-    names = [name for name, _ in rows]
-    if visible := os.environ.get("CUDA_VISIBLE_DEVICES"):
-        items = [item.strip() for item in visible.split(",")]
-        names = [n for item in items for i, (n, uuid) in enumerate(rows) if _means(item, i, uuid)]
+    listed = LISTED.findall(output_of(tool, "--list-gpus", timeout_s=20) or "")
+    found: list[list[tuple[str, str]]] = []  # name and UUID of each GPU, then those of its slices
+    for part, name, uuid in listed:
+        if part == "GPU":
+            found.append([(name, uuid)])
+        elif found:
+            found[-1].append((f"{found[-1][0][0]} MIG {name}", uuid))
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(len(found))))
+    names = [name for item in visible.split(",") for name in _meant(item.strip(), found)]
     return [Device(f"cuda:{i}", name) for i, name in enumerate(names)]
 
 
@@ -64,14 +69,19 @@ def _hidden() -> bool:
     return os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
 
 
-def _means(item: str, number: int, uuid: str) -> bool:
-    """Say whether an item of CUDA_VISIBLE_DEVICES, a number or the start of a UUID, is this GPU.
+def _meant(item: str, found: list[list[tuple[str, str]]]) -> list[str]:
+    """Return the name that CUDA has for an item of CUDA_VISIBLE_DEVICES, if there is such a GPU.
 
-    A slice of a GPU (MIG) is not listed by itself; it goes by the first one's name.
+    An item is a number, or the start of a UUID. Of a GPU in slices (MIG) CUDA uses the first.
     """
     if item.startswith("MIG-"):
-        return number == 0
-    return item == str(number) or (item.startswith("GPU-") and uuid.startswith(item))
+        slices = [name for gpu in found for name, uuid in gpu[1:] if uuid.startswith(item)]
+        return (slices or [gpu[0][0] for gpu in found])[:1]  # a container may not list it
+    return [
+        gpu[:2][-1][0]
+        for number, gpu in enumerate(found)
+        if item == str(number) or (item.startswith("GPU-") and gpu[0][1].startswith(item))
+    ]
 
 
 def unused_gpu() -> str | None:

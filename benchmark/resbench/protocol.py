@@ -95,7 +95,8 @@ RunEvent: TypeAlias = Warned | AtStep | Epoch
 
 DEVICE_FAULT = re.compile(
     r"uncorrectable|no CUDA-capable device|busy or unavailable|device (is |was )?lost|GPU is lost"
-    r"|fallen off the bus|hardware stack error|invalid device ordinal|system not yet initialized"
+    r"|fallen off the bus|hardware (stack )?error|MPS (client|server)|invalid device ordinal"
+    r"|system not yet initialized"
     r"|CUDA (error: )?unknown error|(CUDA error: |driver )initialization (error|failed)"
 )
 """What CUDA says where the device is at fault. Assertions and illegal addresses are the run's."""

@@ -90,6 +90,8 @@ def behind_a_capture(error: Exception) -> Exception:
                 "CUDA error: no CUDA-capable device is detected",
                 "CUDA error: CUDA-capable device(s) is/are busy or unavailable",
                 "CUDA error: device is lost",
+                "CUDA error: Invalid access of peer GPU memory over nvlink or a hardware error",
+                "CUDA error: MPS client failed to connect to the MPS control daemon or the",
                 "CUDA driver initialization failed, you might not have a CUDA gpu.",
                 "CUDA unknown error - this may be due to an incorrectly set up environment",
             )

@@ -47,7 +47,7 @@ def check(outcome: Outcome, code: int, *texts: str) -> None:
         ("rn mini.yaml", ["unknown command 'rn'. Did you mean 'run'?"]),
         ("run", ["resbench run: Missing argument 'SUITE...'."]),
         ("run mini.yaml --sedes 3", ["No such option", "--seeds", "See `resbench run --help`."]),
-        ("run smok", ["unknown suite 'smok'. Did you mean 'smoke'?"]),
+        ("run smok", ["unknown suite 'smok'. Did you mean 'smoke'?", "by its file"]),
         ("run none.yaml", ["none.yaml: no such suite file. Shipped suites:"]),
         ("run .", [".: a folder. Name a suite in it: mini.yaml"]),
         ("run mini.yaml --cell", ["resbench run: Option '--cell'", "See `resbench run --help`."]),

@@ -69,7 +69,8 @@ def find_suite(name: str) -> Path:
     if is_path:
         raise UsageError(f"{name}: no such suite file. Shipped suites: {', '.join(shipped)}.")
     if name not in shipped:
-        raise UsageError(f"unknown suite '{name}'.{did_you_mean(name, shipped)}")
+        hint = f"{did_you_mean(name, shipped)} A suite of your own is named by its file."
+        raise UsageError(f"unknown suite '{name}'.{hint}")
     return suite_folder() / f"{name}.yaml"
 
 

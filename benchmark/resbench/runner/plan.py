@@ -68,9 +68,8 @@ def plan(suites: Sequence[Expanded], sources: dict[str, Source]) -> list[Planned
             spec = cell.at_seed(seed)
             if (key := spec.key) not in runs:
                 source = sources[spec.data.name]
-                runs[key] = PlannedRun(key, spec, source, expanded.context, rank)
-                if spec.model.family not in FAMILIES:
-                    runs[key].networks = expanded.loaded.networks
+                own = None if spec.model.family in FAMILIES else expanded.loaded.networks
+                runs[key] = PlannedRun(key, spec, source, expanded.context, rank, own)
             runs[key].cells.append((expanded.loaded.suite.name, cell.id))
     return sorted(runs.values(), key=lambda run: run.seed_rank)
 

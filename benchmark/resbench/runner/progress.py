@@ -79,17 +79,15 @@ class Progress:
         }
         """Run key -> expected seconds, for the runs that have not ended."""
         self.under_way: dict[str, _UnderWay] = {}
-        self.live: Live | None = None
+        self.live = Live(console=self.console, get_renderable=self._table, transient=True)
 
     def __enter__(self) -> Progress:
         if sys.stderr.isatty():  # FORCE_COLOR asks a log for colours, never for a moving cursor
-            self.live = Live(console=self.console, get_renderable=self._table, transient=True)
             self.live.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.live is not None:
-            self.live.stop()
+        self.live.stop()
 
     def began(self, run: PlannedRun, device: str) -> None:
         """Show a run as under way."""

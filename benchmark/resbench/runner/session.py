@@ -95,7 +95,8 @@ class Session:
         self.elsewhere: list[PlannedRun] = []
         self.summary = PlanEnd()
         self.selector = selectors.DefaultSelector()
-        self.slots: list[Worker | None] = [None] * len(settings.devices)
+        self.workers: dict[int, Worker] = {}
+        """By the position of its device: several workers may share the CPU."""
         self.left_out: set[str] = set()
         """Names of the devices that have failed."""
         self._lock_poll = 0.0
@@ -119,9 +120,8 @@ class Session:
             if not self._stopping():
                 self._give_up()
         finally:
-            for worker in self.slots:
-                if worker is not None:
-                    worker.close()
+            for worker in self.workers.values():
+                worker.close()
             self.selector.close()
             for number, handler in previous.items():
                 signal.signal(number, handler)
@@ -139,13 +139,13 @@ class Session:
         return self.summary.signal is not None or bool(self.summary.faults)
 
     def _busy(self) -> bool:
-        return any(worker is not None and worker.busy for worker in self.slots)
+        return any(worker.busy for worker in self.workers.values())
 
     def _assign(self) -> bool:
         """Give every idle slot its next runs; say whether anything was handed out."""
         assigned = False
         for i, device in enumerate(self.settings.devices):
-            worker = self.slots[i]
+            worker = self.workers.get(i)
             if self._stopping() or (worker is not None and worker.busy):
                 continue
             if device.name not in self.left_out and (group := self.queue.take(device)):
@@ -163,15 +163,13 @@ class Session:
         return assigned
 
     def _worker(self, slot: int, device: Device) -> Worker:
-        worker = self.slots[slot]
+        worker = self.workers.get(slot)
         if worker is not None and worker.process.poll() is not None:  # killed while it was idle
-            self._bury(slot, worker)
-            worker = None
-        if worker is None:
-            worker = Worker(device)
+            self._bury(slot)
+        if slot not in self.workers:
+            worker = self.workers[slot] = Worker(device)
             self.selector.register(worker.descriptor, selectors.EVENT_READ, slot)
-            self.slots[slot] = worker
-        return worker
+        return self.workers[slot]
 
     def _job(self, run: PlannedRun, device: Device) -> Job:
         return Job(
@@ -192,13 +190,12 @@ class Session:
 
     def _listen(self) -> None:
         for entry, _ in self.selector.select(POLL_S):
-            worker = self.slots[entry.data]
-            assert worker is not None
+            worker = self.workers[entry.data]
             events, ended = worker.read()
             for event in events:
                 self._handle(worker, event)
             if ended:
-                self._bury(entry.data, worker)
+                self._bury(entry.data)
 
     def _handle(self, worker: Worker, event: Event) -> None:
         worker.heard(event)
@@ -281,10 +278,10 @@ class Session:
             self.progress.ended(run, Status.FAILED, text)
             self.summary.ended[run.key] = Status.FAILED
 
-    def _bury(self, slot: int, worker: Worker) -> None:
+    def _bury(self, slot: int) -> None:
         """A worker's output has ended: account for the runs it held, and free its slot."""
+        worker = self.workers.pop(slot)
         self.selector.unregister(worker.descriptor)
-        self.slots[slot] = None
         if worker.busy:
             status, text = worker.obituary()
             whys = {run.key: text for run in worker.runs}
@@ -311,8 +308,8 @@ class Session:
             self.progress.stopping()
         now = time.monotonic()
         absent_s, self._checked_at = now - self._checked_at, now
-        for slot, worker in enumerate(self.slots):
-            if worker is None or not worker.busy:
+        for slot, worker in list(self.workers.items()):
+            if not worker.busy:
                 continue
             if absent_s > LATE_S:
                 worker.heard_at += absent_s
@@ -320,7 +317,7 @@ class Session:
             late = any(end is not None and now - end > GRACE_S for end in ends)
             if worker.killed_at is not None:
                 if now - worker.killed_at > GRACE_S:  # its output may stay open for ever
-                    self._bury(slot, worker)
+                    self._bury(slot)
             elif late and not worker.training:
                 worker.kill(Status.INTERRUPTED, "stopped while it was starting")
             elif now - worker.heard_at > SILENCE_S:
@@ -349,9 +346,8 @@ class Session:
         if self.summary.signal is None:
             self.summary.signal = number
             return
-        for worker in self.slots:
-            if worker is not None:
-                worker.process.kill()
+        for worker in self.workers.values():
+            worker.process.kill()
         raise SystemExit(128 + number)
 
 

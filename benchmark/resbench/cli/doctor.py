@@ -67,7 +67,7 @@ def command(results: Path, data: tuple[str, ...], device: str) -> int:
 
 def _disk(held: ExitStack, results: Path, made: list[Path]) -> str:
     """Make a folder for the checks where the results are or will be, and add it to ``made``."""
-    from resbench.store.atomic import fault
+    from resbench.store.atomic import faults_at
     from resbench.store.layout import open_for_writing, what_is
 
     place = next(p for p in (results.absolute(), *results.absolute().parents) if os.path.lexists(p))
@@ -76,10 +76,8 @@ def _disk(held: ExitStack, results: Path, made: list[Path]) -> str:
             f"{place}: {what_is(place)}, not a folder. Choose another results folder with "
             "--results."
         )
-    try:  # not .tmp-: no sweep
-        temporary = tempfile.TemporaryDirectory(prefix=".doctor-", dir=place)
-    except OSError as error:
-        raise fault(place, error) from error
+    with faults_at(place):
+        temporary = tempfile.TemporaryDirectory(prefix=".doctor-", dir=place)  # not .tmp-: no sweep
     folder = Path(held.enter_context(temporary))
     open_for_writing(folder)
     made.append(folder)

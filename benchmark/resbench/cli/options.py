@@ -15,7 +15,7 @@ from click.core import ParameterSource
 from resbench.errors import EnvironmentFault, UsageError
 from resbench.report.document import Document
 from resbench.report.render import FORMATS, render
-from resbench.store.atomic import UNSWEPT, fault, write_atomic
+from resbench.store.atomic import UNSWEPT, faults_at, write_atomic
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -87,14 +87,11 @@ def write_output(path: Path, data: bytes) -> None:
     Raises:
         EnvironmentFault: a folder, or the system refused.
     """
-    try:
-        if not is_plain(path):
+    with faults_at(path):
+        if is_plain(path):
+            write_atomic(Path(os.path.realpath(path)), data, UNSWEPT)
+        else:
             path.write_bytes(data)
-            return
-        target = Path(os.path.realpath(path))
-    except OSError as error:
-        raise fault(path, error) from error
-    write_atomic(target, data, UNSWEPT)
 
 
 def is_plain(path: Path) -> bool:

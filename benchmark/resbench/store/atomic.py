@@ -50,6 +50,15 @@ def fault(path: Path, error: OSError) -> EnvironmentFault:
     return kind(f"{path}: {error.strerror or error}. {advice}")
 
 
+@contextmanager
+def faults_at(path: Path) -> Iterator[None]:
+    """Turn what the system refuses in the block into the user's line about ``path``."""
+    try:
+        yield
+    except OSError as error:
+        raise fault(path, error) from error
+
+
 def temporary_in(folder: Path, prefix: str = TEMPORARY) -> Path:
     """Return a fresh temporary name in ``folder``; by its prefix :func:`sweep` recognises it."""
     return folder / f"{prefix}{os.getpid()}-{os.urandom(4).hex()}"
@@ -71,19 +80,18 @@ def fsync_path(path: Path) -> None:
 def atomic_file(path: Path, prefix: str = TEMPORARY) -> Iterator[BinaryIO]:
     """Yield a file that becomes ``path`` when the block ends; on any error the old one stays."""
     temporary = temporary_in(path.parent, prefix)
-    try:
-        with open(temporary, "xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        fsync_path(path.parent)
-    except BaseException as error:
-        with suppress(OSError):
-            temporary.unlink()
-        if isinstance(error, OSError):
-            raise fault(path, error) from error
-        raise
+    with faults_at(path):
+        try:
+            with open(temporary, "xb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+            fsync_path(path.parent)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink()
+            raise
 
 
 def write_atomic(path: Path, data: bytes, prefix: str = TEMPORARY) -> None:
@@ -107,20 +115,16 @@ def read_file(path: Path, limit: int = 64 << 20) -> bytes | None:
     A link, a pipe and a file of more than ``limit`` bytes are faults.
     """
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-    try:
-        with open(os.open(path, flags), "rb") as file:
-            facts = os.fstat(file.fileno())
-            if not stat.S_ISREG(facts.st_mode):
-                raise EnvironmentFault(f"{path}: not a plain file. Remove it.")
-            if facts.st_size > limit:
-                raise EnvironmentFault(
-                    f"{path}: {facts.st_size} bytes, more than the {limit} such a file may have."
-                )
-            return file.read()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise fault(path, error) from error
+    with faults_at(path), suppress(FileNotFoundError), open(os.open(path, flags), "rb") as file:
+        facts = os.fstat(file.fileno())
+        if not stat.S_ISREG(facts.st_mode):
+            raise EnvironmentFault(f"{path}: not a plain file. Remove it.")
+        if facts.st_size > limit:
+            raise EnvironmentFault(
+                f"{path}: {facts.st_size} bytes, more than the {limit} such a file may have."
+            )
+        return file.read()
+    return None
 
 
 def dump_json(value: Any, *, indent: int | None = None, sort_keys: bool = False) -> str:
@@ -156,7 +160,7 @@ def append_line(path: Path, row: Mapping[str, Any]) -> None:
     """
     line = f"{dump_json(row)}\n".encode()
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-    try:
+    with faults_at(path):
         with open(os.open(path, flags, 0o666), "r+b", buffering=0) as file:
             old = file.readall()
             end = old.rfind(b"\n") + 1
@@ -172,8 +176,6 @@ def append_line(path: Path, row: Mapping[str, Any]) -> None:
                 raise
         if not old:
             fsync_path(path.parent)
-    except OSError as error:
-        raise fault(path, error) from error
 
 
 def whole_lines(path: Path) -> list[bytes]:

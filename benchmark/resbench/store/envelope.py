@@ -10,7 +10,7 @@ import hashlib
 import os
 from collections.abc import Callable
 
-from resbench.store.atomic import atomic_file, fault, read_file
+from resbench.store.atomic import atomic_file, faults_at, read_file
 from resbench.store.layout import RunFolder
 
 MAGIC = b"RSBCKPT1"
@@ -68,8 +68,6 @@ def load_checkpoint(run: RunFolder, use: Callable[[bytes], object]) -> list[str]
         except ValueError as error:
             aside = path.with_name(f"{path.name}.corrupt")
             warnings.append(f"{path}: {error}; set aside as {aside.name}.")
-        try:
+        with faults_at(path):
             os.replace(path, aside)
-        except OSError as error:
-            raise fault(path, error) from error
     return warnings

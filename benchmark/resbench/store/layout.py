@@ -22,6 +22,7 @@ from resbench.store.atomic import (
     UNSWEPT,
     dump_json,
     fault,
+    faults_at,
     fsync_path,
     load_object,
     read_file,
@@ -47,10 +48,8 @@ _PROBE = bytes(1 << 16)
 
 def require_folder(path: Path) -> None:
     """Refuse anything but a real folder: a link could lead out of the results folder."""
-    try:
+    with faults_at(path):
         mode = path.lstat().st_mode
-    except OSError as error:
-        raise fault(path, error) from error
     if not stat.S_ISDIR(mode):
         kind = "a link" if stat.S_ISLNK(mode) else "not a folder"
         raise EnvironmentFault(f"{path}: {kind}; runs lie in real folders only. Remove it.")
@@ -122,13 +121,12 @@ class RunFolder:
     def create(self) -> None:
         """Make the folder where it is missing."""
         for folder in (self.results / "runs", self.path):
-            try:
-                folder.mkdir()
-                fsync_path(folder.parent)
-            except FileExistsError:
-                require_folder(folder)
-            except OSError as error:
-                raise fault(folder, error) from error
+            with faults_at(folder):
+                try:
+                    folder.mkdir()
+                    fsync_path(folder.parent)
+                except FileExistsError:
+                    require_folder(folder)
 
 
 def is_marked(results: Path) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from resbench.errors import ResbenchError
-from resbench.store.atomic import fault
+from resbench.store.atomic import faults_at
 from resbench.store.layout import RUN_NAME, RunFolder, is_marked, require_folder
 from resbench.store.records import RunRecord, read_record, read_spec
 from resbench.store.state import RunState, read_state
@@ -82,8 +82,6 @@ def run_names(results: Path) -> list[str]:
     if not os.path.lexists(runs) and (os.path.isdir(results) or not os.path.lexists(results)):
         return []
     require_folder(runs)
-    try:
+    with faults_at(runs):
         names = os.listdir(runs)
-    except OSError as error:
-        raise fault(runs, error) from error
     return sorted(name for name in names if not name.startswith("."))

@@ -26,7 +26,7 @@ from resbench.store.atomic import (
     UNSWEPT,
     atomic_file,
     dump_json,
-    fault,
+    faults_at,
     fsync_path,
     load_object,
     temporary_in,
@@ -136,10 +136,9 @@ def merge(results: Path, archives: Sequence[Path]) -> MergeReport:
         raise EnvironmentFault(f"{results}: another merge works here. Wait for its end.")
     with lock:
         try:
-            for archive in archives:
-                _merge_one(results, archive, report)
-        except OSError as error:
-            raise fault(results, error) from error
+            with faults_at(results):
+                for archive in archives:
+                    _merge_one(results, archive, report)
         finally:
             made_here = {MARKER, LOCK_NAME, "runs"}  # a run that starts may have added files
             if is_new and made_here.issuperset(os.listdir(results)) and not run_names(results):
@@ -150,10 +149,8 @@ def merge(results: Path, archives: Sequence[Path]) -> MergeReport:
 def _unpack(archive: Path, staging: Path) -> list[str]:
     """Write the files of a pack, and return the names of its runs; Refused unless all is right."""
     files = []
-    try:
+    with faults_at(archive):
         file = archive.open("rb")
-    except OSError as error:
-        raise fault(archive, error) from error
     try:
         with file, tarfile.open(fileobj=file, mode="r:") as tar:
             for name, content in _members(tar):

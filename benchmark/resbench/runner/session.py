@@ -203,16 +203,18 @@ class Session:
             self._fault(event.text)
         elif isinstance(event, Unfit) and event.key is None:
             self._leave_out(worker, event.text)
-        elif isinstance(event, Warned | AtStep | Epoch | End):
+        elif isinstance(event, Unfit | Warned | AtStep | Epoch | End):
             run = next(run for run in worker.runs if run.key == event.key)
-            if isinstance(event, End):
+            if isinstance(event, Unfit):
+                self.queue.refuse(run, worker.device)
+            elif isinstance(event, End):
                 worker.runs.remove(run)
                 self._ended(run, worker, event.status, event.text)
-                return
-            if isinstance(event, Epoch):
-                self.summary.epochs += 1
-                self._learn(run, worker.device, event)
-            self.progress.event(run, event)
+            else:
+                if isinstance(event, Epoch):
+                    self.summary.epochs += 1
+                    self._learn(run, worker.device, event)
+                self.progress.event(run, event)
 
     def _fault(self, text: str) -> None:
         if text not in self.summary.faults:
@@ -245,8 +247,7 @@ class Session:
     def _ended(self, run: PlannedRun, worker: Worker, status: Status, text: str) -> None:
         """End an attempt, or hand the run out again: in a smaller pack, to another worker."""
         elsewhere = worker.device.name in self.left_out
-        if run.key in worker.refused:
-            self.queue.refuse(run, worker.device)
+        if self.queue.refuses(run, worker.device):
             elsewhere = any(not self.queue.refuses(run, device) for device in self._in_use())
         packed, unsound = worker.packed, worker.failed and status is Status.INTERRUPTED
         asked = self._stopping() or self.settings.deadline is not None

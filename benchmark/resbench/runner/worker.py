@@ -21,7 +21,6 @@ from resbench.protocol import (
     Idle,
     Job,
     Ready,
-    Unfit,
     decode_event,
     encode,
 )
@@ -75,8 +74,6 @@ class Worker:
         self.stopped_at: float | None = None
         """When it was asked to stop."""
         self.killed_at: float | None = None
-        self.refused: set[str] = set()
-        """Keys of the runs that its device cannot train, and another may."""
         self._idle = True
         self._killed_for: tuple[Status, str] | None = None
         self._logs: dict[str, tuple[Path, int]] = {}
@@ -134,8 +131,6 @@ class Worker:
         self.training = self.training or isinstance(event, AtStep)
         self._idle = self._idle or isinstance(event, Idle)
         self.failed = self.failed or (isinstance(event, End) and event.status.is_failure)
-        if isinstance(event, Unfit) and event.key is not None:
-            self.refused.add(event.key)
 
     def stop(self) -> None:
         """Ask it, once, to stop at the next step."""

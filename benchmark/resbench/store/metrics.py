@@ -14,23 +14,21 @@ from msgspec import Meta
 
 from resbench.errors import EnvironmentFault
 from resbench.store.atomic import append_line, read_file, whole_lines, write_atomic
-from resbench.suite.spec import Frozen, plain_to
+from resbench.suite.spec import Frozen, NonNegative, PositiveInt, plain_to
 
 Percent = Annotated[float, Meta(ge=0, le=100)]
-Positive = Annotated[int, Meta(gt=0)]
-NonNegative = Annotated[float, Meta(ge=0)]
 
 
 class EpochRow(Frozen):
     """One line a finished epoch, from 1 without gaps; checked when it is written and read."""
 
-    epoch: Positive
+    epoch: PositiveInt
 
 
 class EpochMetrics(EpochRow):
     """One line of ``metrics.jsonl``: what a repetition of the run gives again, bit by bit."""
 
-    step: Positive
+    step: PositiveInt
     """Optimizer steps since the start."""
     lr: NonNegative
     train_loss: float
@@ -52,7 +50,7 @@ class EpochTiming(EpochRow):
     duration_s: NonNegative
     images_per_s: NonNegative
     eval_s: NonNegative
-    packed: Positive = 1
+    packed: PositiveInt = 1
     """How many runs shared the device in one step."""
 
 

@@ -17,8 +17,8 @@ from msgspec import Meta
 from resbench.errors import EnvironmentFault
 from resbench.store.atomic import dump_json, load_object, read_file, write_atomic
 from resbench.store.layout import FORMAT, RunFolder
-from resbench.store.metrics import NonNegative, Percent, Positive, first_error
-from resbench.suite.spec import NUMERICS, Frozen, Seed, key_of, plain_to
+from resbench.store.metrics import Percent, first_error
+from resbench.suite.spec import NUMERICS, Frozen, NonNegative, PositiveInt, Seed, key_of, plain_to
 
 Count = Annotated[int, Meta(ge=0)]
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
@@ -39,14 +39,14 @@ class Result(Frozen):
     val_in_train_err: Percent | None
     best_test_top1_err: Percent | None
     """Of all epochs, so chosen on the test set: shown for comparison, never used."""
-    best_epoch: Positive | None
+    best_epoch: PositiveInt | None
 
 
 class ModelFacts(Frozen):
     """Size of the network; ``macs`` for one image, in multiply-accumulates."""
 
-    parameters: Positive
-    macs: Positive
+    parameters: PositiveInt
+    macs: PositiveInt
 
 
 class StageSignals(Frozen):
@@ -78,8 +78,8 @@ class DataFacts(Frozen):
     """sha256 of decoded pixels and labels."""
     published: bool = msgspec.field(name="printed")
     """Whether the source's number was measured on these images."""
-    train_images: Positive
-    test_images: Positive
+    train_images: PositiveInt
+    test_images: PositiveInt
     noise_hash: str | None
     """Of the labels corrupted with the run's seed; ``noise: redrawn`` draws others every epoch."""
     noise_transition: tuple[NonNegative, ...] | None
@@ -94,7 +94,7 @@ class Environment(Frozen):
     device: str
     device_name: str
     cuda: str | None
-    threads: Positive
+    threads: PositiveInt
     cpu: str
     os: str
     engine_notes: tuple[str, ...]
@@ -137,9 +137,9 @@ class Timing(Frozen):
     images_per_s: NonNegative
     resumed: Count
     """How often training went on from a checkpoint."""
-    pieces: Positive
+    pieces: PositiveInt
     """How many processes worked on the run."""
-    packed: Positive = 1
+    packed: PositiveInt = 1
     """The most runs that trained on the device at once."""
     gpu_peak_bytes: Count | None = None
     """The most memory that torch held on the GPU at once, for all runs of a pack."""
@@ -170,7 +170,7 @@ class RunRecord(Frozen, kw_only=True):
 
     format: Literal[1] = 1
     key: Sha256
-    numerics: Positive = NUMERICS
+    numerics: PositiveInt = NUMERICS
     spec: dict[str, Any]
     """Canonical run specification; it has at least the fields of :class:`_Spec`."""
     context: dict[str, Any]

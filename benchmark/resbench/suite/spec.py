@@ -44,6 +44,7 @@ else:
 
 Ratio = Annotated[float, Meta(ge=0, le=1)]
 PositiveNumber = Annotated[float, Meta(gt=0)]
+NonNegative = Annotated[float, Meta(ge=0)]
 PositiveInt = Annotated[int, Meta(gt=0)]
 Seed = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 _Kind = TypeVar("_Kind")
@@ -131,10 +132,10 @@ class Optim(Frozen):
     """Optimizer; ``weight_decay`` is the coupled L2 form (added to the gradient)."""
 
     name: Literal["sgd", "adam"]
-    lr: Annotated[float, Meta(gt=0)]
+    lr: PositiveNumber
     momentum: Annotated[float, Meta(ge=0, lt=1)]
     nesterov: bool
-    weight_decay: Annotated[float, Meta(ge=0)]
+    weight_decay: NonNegative
     decay: Literal["all", "conv_fc", "fc"]
     """Which parameters decay: all, convolution and FC kernels, or the last FC kernel."""
 
@@ -143,7 +144,7 @@ class Drop(Frozen):
     """At ``at`` units of the schedule the learning rate is multiplied by ``factor``."""
 
     at: PositiveNumber
-    factor: Annotated[float, Meta(gt=0)]
+    factor: PositiveNumber
 
     def __post_init__(self) -> None:
         whole(self, "at")
@@ -153,7 +154,7 @@ class Warmup(Frozen):
     """One constant learning rate before the schedule proper, not a linear rise."""
 
     until: PositiveNumber
-    lr: Annotated[float, Meta(gt=0)]
+    lr: PositiveNumber
 
     def __post_init__(self) -> None:
         whole(self, "until")
@@ -189,7 +190,7 @@ class Training(Frozen):
     augment: Augment
     normalise: Normalise
     init: Literal["he", "glorot"]
-    bn_eps: Annotated[float, Meta(gt=0)]
+    bn_eps: PositiveNumber
     bn_momentum: Annotated[float, Meta(gt=0, le=1)]
     """Weight of the new batch in the running statistics (torch's sense; Keras 0.99 is 0.01)."""
     optim: Optim

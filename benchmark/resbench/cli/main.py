@@ -94,7 +94,9 @@ def main() -> None:
         at = getattr(error, "ctx", None)
         verb = [word for word in sys.argv[1:2] if word in VERBS]
         where = at.command_path if at else " ".join(["resbench", *verb])
-        print(f"{where}: {_sentence(error)} See `{where} --help`.", file=sys.stderr)
+        said = " ".join(error.format_message().split())
+        end = "" if said.endswith((".", "?", ")")) else "."
+        print(f"{where}: {said}{end} See `{where} --help`.", file=sys.stderr)
         sys.exit(ExitCode.USAGE)
     except ResbenchError as error:
         print(error, file=sys.stderr)
@@ -110,9 +112,3 @@ def main() -> None:
         what = error.filename or ("the current folder" if gone else "resbench")
         print(fault(Path(os.fsdecode(what)), error), file=sys.stderr)
         sys.exit(ExitCode.ENVIRONMENT)
-
-
-def _sentence(error: click.ClickException) -> str:
-    """Return click's message as one line that ends."""
-    text = " ".join(error.format_message().split())
-    return text if text.endswith((".", "?", ")")) else f"{text}."

@@ -109,7 +109,10 @@ class Worker:
         self.training = self.failed = False
         self._oom_kills = oom_kills()
         logs = {job.key: RunFolder(job.results, job.key).log for job in jobs}
-        self._logs = {key: (at, _size(at)) for key, at in logs.items()}
+        self._logs = {
+            key: (log, os.path.getsize(log) if os.path.isfile(log) else 0)
+            for key, log in logs.items()
+        }
         assert self.process.stdin is not None
         with suppress(OSError):  # it has just died; its runs are accounted for at its output's end
             self.process.stdin.write(encode(jobs))
@@ -196,12 +199,6 @@ class Worker:
             if line := _telling_line(file.read()):
                 return f"; its log says: {line}"
         return ""
-
-
-def _size(path: Path) -> int:
-    with suppress(OSError):  # none yet, or not readable: the worker says so
-        return path.stat().st_size
-    return 0
 
 
 def _telling_line(log: bytes) -> str:

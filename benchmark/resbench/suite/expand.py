@@ -201,10 +201,9 @@ def parsed_claims(expanded: Expanded) -> list[ParsedClaim]:
 def _shared(loaded: Loaded) -> dict[Path_, Leaf]:
     """Return the layers that all cells of a suite have in common."""
     leaves: dict[Path_, Leaf] = {}
-    protocol, positions = loaded.protocol, loaded.protocol_document.at
-    for part in PARTS:
-        layer = f"protocol {protocol.name}"
-        _apply(leaves, (part,), getattr(protocol, part), layer, positions, (part,))
+    protocol = loaded.protocol
+    parts = {part: getattr(protocol, part) for part in PARTS}
+    _set(leaves, parts, f"protocol {protocol.name}", loaded.protocol_document.at)
     for part, value in loaded.suite.base.items():
         _apply(leaves, (part,), value, "suite", loaded.document.at, ("base", part))
     return leaves

@@ -17,7 +17,6 @@ from resbench.suite.yaml import DocumentError, Problem, YamlDocument, load_docum
 from resbench.words import one_line
 
 SOURCES, EXECUTORS = "sources.yaml", "executors.yaml"
-NOT_SUITES = {SOURCES, EXECUTORS}
 """The files next to suites that are none."""
 PAPER = Tier(version=1, name="paper", title="Paper", description="As the source declares it.")
 
@@ -210,7 +209,7 @@ def _cited(
 
 
 def _suites_in(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("*.yaml") if path.name not in NOT_SUITES)
+    return sorted(path for path in folder.glob("*.yaml") if path.name not in (SOURCES, EXECUTORS))
 
 
 def _files(kind: str, suite: Path | None) -> dict[str, Path]:

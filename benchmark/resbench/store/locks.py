@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import io
 import os
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 from resbench.errors import StorageFault
@@ -27,24 +27,15 @@ _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.
 _held: set[Lock] = set()
 
 
-@dataclass(eq=False)
-class Lock:
-    """A held lock; freed by :meth:`release`, the end of a ``with`` block or of the process."""
+class Lock(io.FileIO):
+    """A held lock: freed when its file is closed, so also by the end of ``with`` or the process."""
 
-    descriptor: int
-
-    def release(self) -> None:
+    def close(self) -> None:
         """Free the lock; a second call does nothing."""
-        if self.descriptor >= 0:
-            os.close(self.descriptor)
-            self.descriptor = -1
+        super().close()
         _held.discard(self)
 
-    def __enter__(self) -> Lock:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.release()
+    release = close
 
 
 def _forget_in_child() -> None:
@@ -59,11 +50,11 @@ def lock_file(path: Path, *, block: bool) -> Lock | None:
     """Return the lock that ``path`` stands for, or None when ``block`` is off and it is held."""
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     try:
-        lock = Lock(os.open(path, flags, 0o666))
+        lock = Lock(os.open(path, flags, 0o666), "r+")
         _held.add(lock)
         try:
-            fcntl.flock(lock.descriptor, fcntl.LOCK_EX if block else fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if not os.path.samestat(os.fstat(lock.descriptor), os.lstat(path)):
+            fcntl.flock(lock.fileno(), fcntl.LOCK_EX if block else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not os.path.samestat(os.fstat(lock.fileno()), os.lstat(path)):
                 raise FileNotFoundError(errno.ENOENT, "The folder was replaced meanwhile")
         except BaseException:
             lock.release()

@@ -97,8 +97,8 @@ class Session:
         self.selector = selectors.DefaultSelector()
         self.workers: dict[int, Worker] = {}
         """By the position of its device: several workers may share the CPU."""
-        self.left_out: set[str] = set()
-        """Names of the devices that have failed."""
+        self.in_use = list(settings.devices)
+        """The devices that have not failed."""
         self._lock_poll = 0.0
         self._checked_at = time.monotonic()
         self._announced = False
@@ -148,7 +148,7 @@ class Session:
             worker = self.workers.get(i)
             if self._stopping() or (worker is not None and worker.busy):
                 continue
-            if device.name not in self.left_out and (group := self.queue.take(device)):
+            if device in self.in_use and (group := self.queue.take(device)):
                 try:
                     worker = self._worker(i, device)
                 except OSError as error:  # no process, no memory, no room for its output
@@ -227,17 +227,14 @@ class Session:
             speed = Speed(timing.images_per_s, timing.eval_s / timing.duration_s)
             self.throughput.learn(run.spec, device, speed, len(steps.in_epoch(timing.epoch)))
 
-    def _in_use(self) -> list[Device]:
-        return [device for device in self.settings.devices if device.name not in self.left_out]
-
     def _leave_out(self, worker: Worker, why: str) -> None:
         """Give no more runs to a device that has failed; those that it has go to the others."""
         device = worker.device
-        if device.name in self.left_out:  # every run of a pack says so
+        if device not in self.in_use:  # every run of a pack says so
             return
-        self.left_out.add(device.name)
+        self.in_use = [other for other in self.in_use if other != device]
         failed = f"{device.name} ({device.label}) failed: {why.rstrip('.')}."
-        if not self._in_use():
+        if not self.in_use:
             self._fault(f"{failed} No device is left.")
             return
         runs = ", ".join(run.label for run in worker.runs)
@@ -246,9 +243,9 @@ class Session:
 
     def _ended(self, run: PlannedRun, worker: Worker, status: Status, text: str) -> None:
         """End an attempt, or hand the run out again: in a smaller pack, to another worker."""
-        elsewhere = worker.device.name in self.left_out
+        elsewhere = worker.device not in self.in_use
         if self.queue.refuses(run, worker.device):
-            elsewhere = any(not self.queue.refuses(run, device) for device in self._in_use())
+            elsewhere = any(not self.queue.refuses(run, device) for device in self.in_use)
         packed, unsound = worker.packed, worker.failed and status is Status.INTERRUPTED
         asked = self._stopping() or self.settings.deadline is not None
         if status is Status.INTERRUPTED and not (asked or unsound):
@@ -272,9 +269,8 @@ class Session:
 
     def _give_up(self) -> None:
         """Fail the runs that all devices in use refuse: those that could train them have failed."""
-        devices = self._in_use()
-        for run in self.queue.withdraw(devices):
-            self.progress.began(run, devices[0].name)
+        for run in self.queue.withdraw(self.in_use):
+            self.progress.began(run, self.in_use[0].name)
             text = "it was started on another kind of device, of which none is left here"
             self.progress.ended(run, Status.FAILED, text)
             self.summary.ended[run.key] = Status.FAILED

@@ -99,7 +99,10 @@ def _serving(mirror: Mirror, port: int) -> Iterator[subprocess.Popen[bytes]]:
             _wait(server, port, log, mirror)
             yield server
         finally:
-            _end(server)
+            for number in (signal.SIGTERM, signal.SIGKILL):
+                with suppress(ProcessLookupError, subprocess.TimeoutExpired):
+                    os.killpg(server.pid, number)
+                    server.wait(STOP_S)
 
 
 def _wait(server: subprocess.Popen[bytes], port: int, log: IO[bytes], mirror: Mirror) -> None:
@@ -113,10 +116,3 @@ def _wait(server: subprocess.Popen[bytes], port: int, log: IO[bytes], mirror: Mi
     lines = log.read().decode(errors="replace").strip().splitlines() or ["it wrote no log"]
     why = one_line(next((line for line in reversed(lines) if "Error" in line), lines[-1]))
     raise EnvironmentFault(f"the MLflow UI did not start: {why.rstrip('.')}. {mirror.remedy}")
-
-
-def _end(server: subprocess.Popen[bytes]) -> None:
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        with suppress(ProcessLookupError, subprocess.TimeoutExpired):
-            os.killpg(server.pid, number)
-            server.wait(STOP_S)

@@ -7,8 +7,10 @@ import socket
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
 from resbench.errors import EnvironmentFault
 from resbench.machine import slurm_job
@@ -44,7 +46,7 @@ class RunState:
     status: Status
     pid: int
     host: str
-    epoch: int
+    epoch: Annotated[int, Meta(ge=0)]
     reason: str | None
     updated: str
     """UTC, ISO 8601; shown, never compared."""
@@ -76,8 +78,6 @@ def read_state(run: RunFolder) -> RunState | None:
         fields = load_object(read_file(run.state, limit=1 << 20) or b"{}")
         state = msgspec.convert(fields, RunState)
     except (EnvironmentFault, ValueError):
-        return None
-    if state.epoch < 0:
         return None
     if state.status is Status.RUNNING and not is_locked(run.path):
         gone = f"process {state.pid} on {state.host} is gone"

@@ -49,15 +49,12 @@ def resolve(spec: RunSpec, train_images: int | None = None) -> Steps:
             f"batch_size {training.batch_size} is larger than the training set of {train_images} "
             "images. Lower training.batch_size or raise data.train_images."
         )
-
-    def steps(value: float) -> int:
-        return round(value * (per_epoch if schedule.unit == "epoch" else 1))
-
+    per_unit = per_epoch if schedule.unit == "epoch" else 1
     lr = training.optim.lr
     changes = [(0, lr)]
     if schedule.warmup is not None:
-        changes = [(0, schedule.warmup.lr), (steps(schedule.warmup.until), lr)]
+        changes = [(0, schedule.warmup.lr), (round(schedule.warmup.until * per_unit), lr)]
     for drop in sorted(schedule.drops, key=lambda drop: drop.at):
         lr *= drop.factor
-        changes.append((steps(drop.at), lr))
-    return Steps(max(1, steps(schedule.total)), per_epoch, tuple(changes))
+        changes.append((round(drop.at * per_unit), lr))
+    return Steps(max(1, round(schedule.total * per_unit)), per_epoch, tuple(changes))

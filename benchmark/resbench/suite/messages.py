@@ -160,9 +160,7 @@ def show(value: Any) -> str:
 
 
 def _subject(path: Keys) -> str:
-    """Return ``'lr' in 'training.optim'``, ``'seeds[2]'``, or words for the document itself."""
-    if not path:
-        return "the document"
+    """Return ``'lr' in 'training.optim'`` or ``'seeds[2]'``."""
     cut = max((i for i, part in enumerate(path) if isinstance(part, str)), default=0)
     parent = f" in {quoted(_dotted(path[:cut]))}" if cut else ""
     return f"{quoted(_dotted(path[cut:]))}{parent}"

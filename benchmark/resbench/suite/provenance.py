@@ -47,11 +47,10 @@ def ledger(expanded: Expanded, cell: Cell) -> list[Entry]:
     entries = []
     for name, value in dotted(cell.spec.canonical()):
         path = tuple(name.split("."))
-        leaf = cell.leaves.get(path)
-        mark = (
-            _mark(expanded, cell, path, leaf) if leaf else _context_mark(expanded, path, cell.spec)
-        )
-        layer = leaf.layer if leaf else "context"
+        if leaf := cell.leaves.get(path):
+            mark, layer = _mark(expanded, cell, path, leaf), leaf.layer
+        else:
+            mark, layer = _context_mark(expanded, path, cell.spec), "context"
         entries.append(Entry(name, value, mark.origin, mark.place, mark.reason, layer))
     return entries
 

@@ -6,7 +6,7 @@ What it cannot show, and `tests/gpu` does: that CUDA takes the capture, and the 
 from __future__ import annotations
 
 from contextlib import nullcontext
-from functools import partial
+from functools import partial, partialmethod
 from typing import Any
 
 import pytest
@@ -15,13 +15,23 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from resbench.models.layers import ResidualUnit
 from resbench.suite.spec import RunSpec
 from resbench.train import engine, environment
 from resbench.train.lane import EVAL_BATCH, Diverged, Lane
 from resbench.train.optim import Optimizer
 
 from ..mini import REPORT, spec_of
-from .live import CPU, assert_live_weights, evaluated, gpu_spec, lane_of, trained
+from .live import (
+    CPU,
+    assert_live_weights,
+    evaluated,
+    gpu_spec,
+    lane_of,
+    state_of,
+    train_epoch,
+    trained,
+)
 
 OF_THE_HOST = {torch.ops.aten._local_scalar_dense.default, torch.ops.aten.lift_fresh.default}
 """Reading a value on the host, and bringing one from there: no graph can hold these."""
@@ -235,6 +245,20 @@ def test_what_the_gpu_tests_train_can_be_made() -> None:
     for spec in (gpu_spec(engine="eager"), gpu_spec(**{**REPORT, "engine": "eager"})):
         lane = lane_of(spec, 1)
         assert len(lane.images.test_labels) % 100  # a captured evaluation has a partial batch
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # of the compiler, about its own work
+def test_compiled_units_use_the_weights_of_the_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In bf16 each step brings its own, by a call that compilers have ignored (pytorch#97909)."""
+    finds_weights = partialmethod(ResidualUnit.compile, backend="eager")  # and makes no kernels
+    monkeypatch.setattr(ResidualUnit, "compile", finds_weights)
+    plain, compiled = (lane_of(eager(precision="bf16")) for _ in range(2))
+    engine._compile_units(compiled.model)
+    for epoch in (1, 2):
+        assert train_epoch(compiled, epoch) == train_epoch(plain, epoch)
+        assert evaluated(compiled).loss == evaluated(plain).loss
+    assert state_of(compiled) == state_of(plain)
 
 
 def test_a_step_that_looks_at_its_loss_is_refused_by_the_stand_in() -> None:

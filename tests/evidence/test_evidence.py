@@ -19,7 +19,7 @@ from resbench.stats.multiplicity import ALPHA
 from resbench.stats.power import detectable
 from resbench.store.atomic import dump_json
 from resbench.store.layout import RunFolder, is_marked, open_for_writing
-from resbench.store.records import read_record
+from resbench.store.records import RunRecord, read_record
 from resbench.store.scan import scan
 from resbench.store.verify import verify_run
 from resbench.suite.load import load_suite
@@ -63,6 +63,18 @@ def test_the_table_of_what_masks_do_is_what_the_records_say(shipped: Path) -> No
             assert expected[-1] == ""
             expected[-2:] = ["", "diverged"]
         assert [cell.strip() for cell in cells.split("|")] == expected
+    late = [_sizes_after_five_epochs(runs, learning) for learning in ("nal", "arl")]
+    said = "features of {} in stage 2 and {} in stage 3 under NAL, against {} and {} under ARL"
+    assert said.format(*late[0], *late[1]) in page
+
+
+def _sizes_after_five_epochs(runs: list[RunRecord], learning: str) -> list[str]:
+    name = ["table1_arl_vs_nal", f"attention-164/{learning}"]
+    own = [run for run in runs if name in run.context["cells"] and run.context["tier"] == "cpu"]
+    ends = [run.signals_at_end for run in own]
+    assert len(ends) == 3
+    stages = ("stage2_attention", "stage3_attention")
+    return [_mean(end.stages[stage].product_rms for end in ends if end) for stage in stages]
 
 
 def test_what_the_plan_can_detect_and_the_errors_it_names_are_those_computed(shipped: Path) -> None:

@@ -56,7 +56,7 @@ def test_a_report_says_what_its_tables_leave_out(tmp_path: Path, capsys: Capture
     assert "none of its tables" not in invoke(capsys, *report).out
     write_suite(tmp_path, changed(suite_of(), {"base.training.batch_size": 32}))
     found = invoke(capsys, *report).out
-    assert "1 finished run of this suite in none of its tables" in " ".join(found.split())
+    assert "1 finished run of a suite of this name in none of its tables" in " ".join(found.split())
     tiny = expand(begun.loaded, replace(begun.context, tier="tiny"), load_tier("tiny"))
     write_suite(tmp_path)
     factory.begin(tmp_path / "new", tiny, "arl", 1)

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import tools.facts
+from resbench.analysis.declared import keeps_to_source, ledgers_of
 from resbench.models import FAMILIES
 from resbench.suite.claims import ParsedClaim
 from resbench.suite.expand import Cell, parsed_claims
@@ -206,6 +207,28 @@ def test_a_claim_holds_in_the_published_numbers_with_the_published_margin(
     assert all(low < high for low, high in pairwise(values))
     if parsed.operator != "gap_grows":
         assert claim.published_pp == str(values[-1] - values[0])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_suite_that_departs_from_its_source_everywhere_makes_claims_of_ours_alone(
+    name: str,
+) -> None:
+    claims = loaded(name).suite.claims
+    assert keeps_to_source(ledgers_of(expanded(name))) or all(claim.ours for claim in claims)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_claim_states_a_size_for_its_test_asks_for_the_order_alone(name: str) -> None:
+    for claim in loaded(name).suite.claims:
+        assert not re.search(r"\d (points|pp)\b|fails", claim.text), claim.text
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_column_is_one_kind_of_error_unless_a_note_says_that_two_are_swapped(name: str) -> None:
+    for row, column, value in published(name):
+        if value.metric not in {None, loaded(name).suite.table.columns[column].metric}:
+            in_words = value.metric not in ERROR_METRICS or "swapped" in (value.note or "")
+            assert in_words, f"{name} {row}/{column}"
 
 
 @pytest.mark.parametrize("name", NAMES)

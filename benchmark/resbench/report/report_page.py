@@ -436,8 +436,9 @@ def _suite(
         yield doc.Paragraph(f"{count(n, 'unfinished run')}: `resbench status` lists them.")
     if n := report.outdated.get(suite):
         yield doc.Paragraph(
-            f"{count(n, 'finished run')} of this suite in none of its tables: since then the "
-            "suite, its protocol, its networks.py or a tier has changed, or what resbench computes."
+            f"{count(n, 'finished run')} of a suite of this name in none of its tables: since then "
+            "the suite, its protocol, its networks.py or a tier has changed, or what resbench "
+            "computes; or another suite has the same name."
         )
     for table in tables:
         results = report.results if runs else ""

@@ -92,9 +92,5 @@ def _row(pair: CellPair) -> list[str | Number]:
 
 
 def _arm(arm: CellArm) -> Number:
-    n, lost = len(arm.errors), f"{arm.diverged} diverged"
-    if not n:
-        return Number(lost)
-    return Number(
-        text.mean_sd(arm.mean, arm.sd, n, n) + (f", {lost}" if arm.diverged else ""), arm.mean
-    )
+    n, mean = len(arm.errors), arm.mean if arm.errors else None
+    return Number(text.of_runs(mean, arm.sd, n, n, arm.diverged), mean)

@@ -238,10 +238,8 @@ def measured(value: JudgedValue) -> str:
     spreads = value.is_error or value.metric in {*SIGNAL_METRICS, "train_time_min"}
     if not spreads:
         return value.built or percent(value.mean, 3)
-    shown = [f"{value.diverged} diverged"] if value.diverged else []
-    if value.mean is not None:
-        shown.insert(0, mean_sd(value.mean, value.sd, len(value.values), value.planned))
-    return ", ".join(shown) or ("not run" if value.verdict == "not_run" else "not measured")
+    shown = of_runs(value.mean, value.sd, len(value.values), value.planned, value.diverged)
+    return shown or ("not run" if value.verdict == "not_run" else "not measured")
 
 
 def mark(value: JudgedValue) -> str:
@@ -254,11 +252,12 @@ def percent(value: float | None, digits: int = 2) -> str:
     return "" if value is None else f"{value:.{digits}f}"
 
 
-def mean_sd(mean: float, sd: float | None, n: int, planned: int) -> str:
-    """Return ``5.61 ± 0.12 (3)``; ``(2/3)`` where runs are missing, no sd from one run."""
+def of_runs(mean: float | None, sd: float | None, n: int, planned: int, diverged: int) -> str:
+    """Return ``5.61 ± 0.12 (3), 1 diverged``; ``(2/3)`` where runs are missing, no sd of one."""
     spread = "" if sd is None or math.isnan(sd) else f" ± {sd:.2f}"
-    count = str(n) if n == planned else f"{n}/{planned}"
-    return f"{mean:.2f}{spread} ({count})"
+    runs = str(n) if n == planned else f"{n}/{planned}"
+    shown = [] if mean is None else [f"{mean:.2f}{spread} ({runs})"]
+    return ", ".join([*shown, f"{diverged} diverged"] if diverged else shown)
 
 
 def of_seeds(numbers: Iterable[int], what: str = "mean ± sd") -> str:

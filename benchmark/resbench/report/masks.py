@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from resbench.analysis.names import run_label
@@ -13,7 +12,8 @@ from resbench.words import count
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
+    from matplotlib.gridspec import GridSpec
 
     from resbench.train.masks import Maps, Observed
 
@@ -40,92 +40,79 @@ def _draw(runs: Sequence[tuple[RunRecord, Observed]]) -> Figure:
     from matplotlib.figure import Figure
 
     stages = max(len(observed.stages) for _, observed in runs)
-    side = (WIDTH - LEFT - RIGHT - stages * STAGE_GAP - 2 * stages * GAP) / (1 + 3 * stages)
+    side = (WIDTH - LEFT - RIGHT - stages * (STAGE_GAP + 2 * GAP)) / (1 + 3 * stages)
     heights = [
         TITLE + HEAD + len(observed.images) * (side + GAP) + BAR + FOOT for _, observed in runs
     ]
-    top = sum(heights)
-    canvas = _Canvas(Figure(figsize=(WIDTH, top)), top, side)
-    for (record, observed), height in zip(runs, heights, strict=True):
-        _draw_run(canvas, record, observed, top)
-        top -= height
-    return canvas.figure
+    figure = Figure(figsize=(WIDTH, sum(heights)))
+    parts = figure.subfigures(len(runs), squeeze=False, height_ratios=heights).flat
+    for part, height, (record, observed) in zip(parts, heights, runs, strict=True):
+        title, facts = _title(record)
+        part.text(LEFT / WIDTH, 1 - 0.06 / height, title, va="top", fontsize=8)
+        part.text(LEFT / WIDTH, 1 - 0.23 / height, facts, va="top", fontsize=6.5, color="0.35")
+        # a gap is a row or a column of its own
+        rows = [*[side, GAP] * len(observed.images), BAR]
+        columns = [side, *[STAGE_GAP, side, GAP, side, GAP, side] * len(observed.stages)]
+        grid = part.add_gridspec(
+            len(rows), len(columns), height_ratios=rows, width_ratios=columns, wspace=0, hspace=0,
+            left=LEFT / WIDTH, right=(LEFT + sum(columns)) / WIDTH,
+            bottom=FOOT / height, top=1 - (TITLE + HEAD) / height,
+        )  # fmt: skip
+        _draw_inputs(part, grid, observed)
+        output = LEARNING[record.spec["model"]["learning"]][1]
+        for number, stage in enumerate(observed.stages, 1):
+            _draw_stage(part, grid, number, stage, output)
+    return figure
 
 
-@dataclass(frozen=True)
-class _Canvas:
-    """A figure on which things are placed in inches from its lower left corner."""
-
-    figure: Figure
-    height: float
-    side: float
-
-    def axes(self, x: float, y: float, width: float, height: float) -> Axes:
-        box = (x / WIDTH, y / self.height, width / WIDTH, height / self.height)
-        axes = self.figure.add_axes(box)
-        axes.set(xticks=[], yticks=[])
-        for spine in axes.spines.values():
-            spine.set_visible(False)
-        return axes
-
-    def text(self, x: float, y: float, text: str, **look: Any) -> None:
-        self.figure.text(x / WIDTH, y / self.height, text, **look)
-
-
-def _draw_run(canvas: _Canvas, record: RunRecord, observed: Observed, top: float) -> None:
-    side, (title, facts) = canvas.side, _title(record)
-    canvas.text(LEFT, top - 0.06, title, va="top", fontsize=8)
-    canvas.text(LEFT, top - 0.23, facts, va="top", fontsize=6.5, color="0.35")
-    first = top - TITLE - HEAD - side
-    centre = LEFT + side / 2
-    canvas.text(centre, first + side + 0.05, "input", ha="center", va="bottom", fontsize=7)
+def _draw_inputs(part: SubFigure, grid: GridSpec, observed: Observed) -> None:
+    """Draw an image a row, and left of it its class and the network's answer."""
     for i, pixels in enumerate(observed.images):
-        y = first - i * (side + GAP)
-        canvas.axes(LEFT, y, side, side).imshow(pixels)
-        right = observed.true[i] == observed.predicted[i]
-        look: dict[str, Any] = {"ha": "right", "fontsize": 7}
-        canvas.text(
-            LEFT - 0.08, y + side / 2 + 0.02, as_text(observed.true[i]), va="bottom", **look
-        )
-        said = f"predicted {as_text(observed.predicted[i])}"
-        colour = "0.35" if right else "#D55E00"  # vermilion of the colour-blind palette
-        canvas.text(LEFT - 0.08, y + side / 2 - 0.02, said, va="top", color=colour, **look)
-    x = LEFT + side + STAGE_GAP
-    output = LEARNING[record.spec["model"]["learning"]][1]
-    for number, stage in enumerate(observed.stages, 1):
-        height, width = stage["mask"].shape[1:]
-        across = x + (3 * side + 2 * GAP) / 2
-        canvas.text(across, first + side + 0.2, f"stage {number}, {height} × {width}",
-                    ha="center", va="bottom", fontsize=7, fontweight="bold")  # fmt: skip
-        reach = max(abs(stage[part]).max() for part in ("trunk", "output"))
-        columns: tuple[tuple[str, Maps, str, tuple[float, float]], ...] = (
-            ("trunk T", stage["trunk"], "RdBu_r", (-reach, reach)),
-            ("mask M", stage["mask"], "magma", (stage["mask"].min(), stage["mask"].max())),
-            (output, stage["output"], "RdBu_r", (-reach, reach)),
-        )
-        for name, maps, colours, ends in columns:
-            canvas.text(x + side / 2, first + side + 0.05, name, ha="center", va="bottom",
-                        fontsize=7)  # fmt: skip
-            _draw_column(canvas, x, first, maps, colours, ends)
-            x += side + GAP
-        x += STAGE_GAP - GAP
+        axes = _picture(part, grid[2 * i, 0], pixels, "input" if i == 0 else "")
+        true, predicted = observed.true[i], observed.predicted[i]
+        _label(axes, as_text(true), (0, 0.5), (-5.8, 1.4), ha="right", va="bottom")
+        colour = "0.35" if true == predicted else "#D55E00"  # vermilion, safe for the colour-blind
+        said = f"predicted {as_text(predicted)}"
+        _label(axes, said, (0, 0.5), (-5.8, -1.4), ha="right", va="top", color=colour)
 
 
-def _draw_column(
-    canvas: _Canvas, x: float, first: float, maps: Maps, colours: str, ends: tuple[float, float]
+def _draw_stage(
+    part: SubFigure, grid: GridSpec, number: int, stage: Mapping[str, Maps], output: str
 ) -> None:
-    """Draw an image's map a row, and below them the scale that they share."""
-    import numpy as np
+    """Draw three columns of an image's maps a row, each above the scale that its maps share."""
+    reach = max(abs(stage[name]).max() for name in ("trunk", "output"))
+    parts = (
+        ("trunk", "trunk T", "RdBu_r", -reach, reach),
+        ("mask", "mask M", "magma", stage["mask"].min(), stage["mask"].max()),
+        ("output", output, "RdBu_r", -reach, reach),
+    )
+    for column, (name, title, colours, low, high) in enumerate(parts, 3 * number - 2):
+        for i, values in enumerate(stage[name]):
+            look = {"cmap": colours, "vmin": low, "vmax": high}
+            axes = _picture(part, grid[2 * i, 2 * column], values, title if i == 0 else "", **look)
+            if (name, i) == ("mask", 0):
+                size = "stage {}, {} × {}".format(number, *values.shape)
+                _label(axes, size, (0.5, 1), (0, 14.4), ha="center", fontweight="bold")
+        ramp = [[step / 255 for step in range(256)]]
+        axes = _picture(part, grid[-1, 2 * column], ramp, cmap=colours, aspect="auto")
+        for value, at, ha in ((low, 0, "left"), (high, 1, "right")):
+            _label(axes, f"{value:.2f}", (at, 0), (0, -2.2), ha=ha, va="top", fontsize=5.5)
 
-    side = canvas.side
-    for i, values in enumerate(maps):
-        axes = canvas.axes(x, first - i * (side + GAP), side, side)
-        axes.imshow(values, cmap=colours, vmin=ends[0], vmax=ends[1])
-    below = first - (len(maps) - 1) * (side + GAP) - GAP - BAR
-    axes = canvas.axes(x, below, side, BAR)
-    axes.imshow(np.linspace(0, 1, 256)[None], cmap=colours, aspect="auto")
-    for value, at, ha in ((ends[0], x, "left"), (ends[1], x + side, "right")):
-        canvas.text(at, below - 0.03, f"{value:.2f}", ha=ha, va="top", fontsize=5.5)
+
+def _picture(part: SubFigure, place: Any, values: Any, title: str = "", **look: Any) -> Axes:
+    axes = part.add_subplot(place)
+    axes.axis("off")
+    axes.imshow(values, **look)
+    axes.set_title(title, fontsize=7, pad=5.4)
+    return axes
+
+
+def _label(
+    axes: Axes, text: str, at: tuple[float, float], points: tuple[float, float], **look: Any
+) -> None:
+    """Write some ``points`` away from a place of the axes, which are 1 wide and 1 high."""
+    where: Any = {"xycoords": "axes fraction", "textcoords": "offset points"}
+    axes.annotate(text, at, points, **where, **({"fontsize": 7} | look))
 
 
 def _title(record: RunRecord) -> tuple[str, str]:

@@ -278,30 +278,27 @@ def published_and_measured(judged: JudgedTable) -> Figure | None:
     left, right = figure.subplots(1, 2)
     for i, (column, colour) in enumerate(_colours(columns).items()):
         shift = min(0.12, 0.4 / len(columns)) * (2 * i - len(columns) + 1)
-        own = [value for value in errors if value.column == column]
-        at = [rows.index(value.row) + shift for value in own]
+        at = {row: place + shift for place, row in enumerate(rows)}
+        own = {at[value.row]: value for value in errors if value.column == column}
         open_ = {"markerfacecolor": "white", "linestyle": (0, (3, 2)), "linewidth": 1}
-        numbers = [float(value.number) for value in own]
-        left.plot(at, numbers, "D", color=colour, gid=f"published-{i}", **open_)
-        own = [value for value in measured if value.column == column]
-        at = [rows.index(value.row) + shift for value in own]
-        for x, value in zip(at, own, strict=True):
+        numbers = [value.published_number for value in own.values()]
+        left.plot([*own], numbers, "D", color=colour, gid=f"published-{i}", **open_)
+        own = {x: value for x, value in own.items() if value.values}
+        for x, value in own.items():
             dots = list(value.values.values())
             right.plot([x] * len(dots), dots, "o", color=colour, alpha=0.6, markersize=5)
         label = names[judged.columns[column].label]
         look = {"color": colour, "linewidth": 1.5, "markersize": 10, "markeredgewidth": 1.5}
-        means = [value.mean for value in own]
-        right.plot(at, means, marker="_", label=label, gid=f"measured-{i}", **look)
-    run = {value.row for value in measured}
-    why = dict.fromkeys(rows, "not trained")
-    why |= {value.row: "not run" for value in errors if value.verdict != "skipped"}
-    why |= {value.row: "diverged" for value in errors if value.diverged}
+        means = [value.mean for value in own.values()]
+        right.plot([*own], means, marker="_", label=label, gid=f"measured-{i}", **look)
+    lacking = dict.fromkeys(rows, "\n(not trained)")
+    lacking |= {value.row: "\n(not run)" for value in errors if value.verdict != "skipped"}
+    lacking |= {value.row: "\n(diverged)" for value in errors if value.diverged}
+    lacking |= {value.row: "" for value in measured}
     # upright, the labels of more rows would run into each other
     slant = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if len(rows) > 5 else {}
-    for axes, there in ((left, set(rows)), (right, run)):
-        labels = [_wrapped(row_names[judged.rows[row]], 14) for row in rows]
-        for i, row in enumerate(rows):
-            labels[i] += "" if row in there else f"\n({why[row]})"
+    for axes, more in ((left, dict.fromkeys(rows, "")), (right, lacking)):
+        labels = [f"{_wrapped(row_names[judged.rows[row]], 14)}{more[row]}" for row in rows]
         axes.set_xticks(range(len(rows)), labels, **slant)
         axes.set_xlim(-0.5, len(rows) - 0.5)
         axes.grid(axis="x", visible=False)
@@ -325,12 +322,12 @@ def claims(settings: Mapping[str, Sequence[JudgedTable]]) -> Figure | None:
             for number, item in enumerate(table.claims):
                 if item.effect_pp is not None and item.claim.metric not in SIGNAL_METRICS:
                     found.setdefault((table.suite, number), {})[name] = item
-    places = sorted(found)
-    rows = [found[place] for place in places]
-    if not rows:
+    if not found:
         return None
     import seaborn as sns
 
+    found = dict(sorted(found.items()))
+    rows = list(found.values())
     names = [name for name in settings if any(name in row for row in rows)]
     figure = _figure(WIDTH_IN, 1.5 + (0.24 + 0.12 * len(names)) * len(rows))
     axes = figure.subplots()
@@ -354,7 +351,7 @@ def claims(settings: Mapping[str, Sequence[JudgedTable]]) -> Figure | None:
             axes.plot(item.effect_pp, y, marker[name], gid=f"effect-{i}-{j}", **look)
         for value in {item.published_pp for item in row.values()} - {None}:
             axes.plot(value, i, gid=f"published-{i}", **_PUBLISHED)
-    claimed = [(place[0], next(iter(found[place].values())).claim) for place in places]
+    claimed = [(suite, next(iter(row.values())).claim) for (suite, _), row in found.items()]
     unclear = ambiguous(claimed)
     said = [
         f"{claim.text.rstrip('.')}{f' ({suite})' if claim.text in unclear else ''}"
@@ -492,13 +489,11 @@ def _scale(axes: Axes, errors: pd.Series[float], *, noisy: bool) -> str:
     if noisy or high < 4 * low:
         axes.set_ylim(0.9 * errors.min(), 1.02 * high)
         return ""
-    from matplotlib.ticker import NullLocator
-
     axes.set_yscale("log")
     axes.set_ylim(0.9 * low, 1.1 * high)
     ticks = [at for at in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50) if 0.9 * low <= at <= 1.1 * high]
     axes.set_yticks(ticks, [f"{at:g}" for at in ticks])
-    axes.yaxis.set_minor_locator(NullLocator())
+    axes.minorticks_off()
     return ", logarithmic"
 
 

@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -51,7 +51,7 @@ def render(document: doc.Document) -> str:
         "href": _href,
         "titles": _titles,
         "tone": lambda mark: _TONES.get(mark, "open"),
-        "strip": _strip,
+        "place": _place,
         "amount": _amount,
         "axis": _axis,
         "is_forest": lambda table: any(_axis(table, i) for i in range(len(table.header))),
@@ -91,15 +91,6 @@ def _href(target: str) -> str:
     """Return a link's target; a scheme that could run code is dropped."""
     scheme = re.match(r"\s*([^/?#]*):", target)
     return target if scheme is None or scheme[1].lower() in ("http", "https") else "#"
-
-
-@dataclass(frozen=True)
-class _Section:
-    """A part of the page that the contents lead to."""
-
-    name: str
-    title: str
-    blocks: list[doc.Block]
 
 
 def _anchor(text: str, used: set[str]) -> str:
@@ -153,13 +144,12 @@ def _axis(table: doc.Table, column: int) -> list[tuple[float, str]]:
     zero = _place(effect, 0.0) / 2
     low, high = effect.axis
     ends = ((0.0, low), (100.0, high))
-    far = [(place, _short(effect, end)) for place, end in ends if abs(place - zero) > 35]
+    far = [
+        (place, f"×{factor(end)}" if effect.power else f"{end:+.3g}")
+        for place, end in ends
+        if abs(place - zero) > 35
+    ]
     return sorted([(zero, "×1" if effect.power else "0"), *far])
-
-
-def _short(effect: doc.Effect, value: float) -> str:
-    """Return a number on an axis in few characters."""
-    return f"×{factor(value)}" if effect.power else f"{value:+.3g}"
 
 
 def _amount(effect: doc.Effect, value: float) -> str:
@@ -173,20 +163,6 @@ def _place(effect: doc.Effect, value: float) -> float:
     return round(200 * (min(max(value, low), high) - low) / (high - low), 1)
 
 
-def _strip(effect: doc.Effect) -> dict[str, Any]:
-    """Return where the marks of an effect are."""
-    low, high = effect.axis
-    ends = effect.interval and tuple(_place(effect, end) for end in effect.interval)
-    return {
-        "zero": _place(effect, 0.0),
-        "line": ends,
-        "dot": None if effect.value is None else _place(effect, effect.value),
-        "published": None if effect.published is None else _place(effect, effect.published),
-        "left": effect.interval and effect.interval[0] < low,
-        "right": effect.interval and effect.interval[1] > high,
-    }
-
-
 def _drawn(figure: doc.Figure, number: int) -> Markup:
     """Return a figure's SVG with names of its own, for all figures of a page share one space."""
     svg = re.sub(r"<metadata>.*?</metadata>", "", figure.svg.decode(), flags=re.DOTALL)
@@ -198,12 +174,12 @@ def _drawn(figure: doc.Figure, number: int) -> Markup:
     return Markup(f"<svg {label} {head[1]}>{svg[head.end() :]}")
 
 
-def _sections(document: doc.Document) -> list[_Section]:
-    """Return the blocks before the first heading of level 2, and those of every such heading."""
+def _sections(document: doc.Document) -> list[tuple[str, str, list[doc.Block]]]:
+    """Return name, title and blocks of the page's start and of every heading of level 2."""
     used = set[str]()
-    found = [_Section("", document.title, [])]
+    found = [("", document.title, list[doc.Block]())]
     for block in document.blocks:
         if isinstance(block, doc.Heading) and block.level == 2:
-            found.append(_Section(_anchor(block.text, used), block.text, []))
-        found[-1].blocks.append(block)
+            found.append((_anchor(block.text, used), block.text, []))
+        found[-1][-1].append(block)
     return found

@@ -198,14 +198,13 @@ def _header(table: doc.Table, specs: Sequence[str]) -> list[str]:
         list(map(_words, row, specs))
         for row in zip(*([""] * (depth - len(title)) + title for title in titles), strict=True)
     ]
-    rules, removed = [], set[int]()
-    for group in column_groups(table) if depth == 2 else ():
+    rules = list[str]()
+    for group in reversed(column_groups(table)) if depth == 2 else ():  # so that places stay
         first, *others = (titles[i] for i in group)
         if others and len(first) == 2 and all(len(title) == 1 for title in others):
-            lines[0][group[0]] = f"\\multicolumn{{{len(group)}}}{{c}}{{{escape(first[0])}}}"
-            removed |= {*group[1:]}
-            rules.append(f"\\cmidrule(lr){{{group[0] + 1}-{group[-1] + 1}}}")
-    lines[0] = [text for i, text in enumerate(lines[0]) if i not in removed]
+            above = f"\\multicolumn{{{len(group)}}}{{c}}{{{escape(first[0])}}}"
+            lines[0][group.start : group.stop] = [above]
+            rules.insert(0, f"\\cmidrule(lr){{{group.start + 1}-{group.stop}}}")
     top, *rest = map(_line, lines)
     return [top, *rules, *rest]
 

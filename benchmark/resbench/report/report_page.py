@@ -101,8 +101,7 @@ def readme_blocks(report: Report, figures: Figures, folder: str) -> list[doc.Blo
     blocks += [doc.Items(lines)] if lines else []
     blocks += _settings(report, [table for table, _ in claims])
     blocks += _how_far(claims)
-    for drawn in figures.get(README, ()):
-        blocks.append(replace(drawn, path=f"{folder}/{drawn.path}"))
+    blocks += [replace(drawn, path=f"{folder}/{drawn.path}") for drawn in figures.get(README, ())]
     way = doc.Link(f"{folder}/", f"{folder}/README.md")
     more = (
         " has every claim and table, what differs from the published setting, and the runs behind "
@@ -244,7 +243,7 @@ def _suites_table(report: Report, *, links: bool) -> doc.Table:
 
 
 def _claims(
-    report: Report, claims: Sequence[tuple[JudgedTable, JudgedClaim]], runs: str = ""
+    report: Report, claims: Sequence[tuple[JudgedTable, JudgedClaim]], runs: str
 ) -> list[doc.Block]:
     several = len(report.by_setting) > 1
     suites = [

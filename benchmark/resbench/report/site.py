@@ -131,8 +131,9 @@ def build_site(
 
     ``results`` is what the pages call the results folder, ``runs`` the path of its runs from them.
     """
+    mark = f"?>\n{DRAWN}\n".encode()
     files = {
-        figure.path: _marked(figure.svg)
+        figure.path: figure.svg.replace(b"?>\n", mark, 1)
         for name, own in drawn.items()
         for figure in own
         if name != MASKS
@@ -147,11 +148,6 @@ def build_site(
     declared, rest = render(replace(whole, data=data), "html").split("\n", 1)
     files["index.html"] = f"{declared}\n{GENERATED}\n{rest}".encode()
     return files
-
-
-def _marked(svg: bytes) -> bytes:
-    head, declared, rest = svg.partition(b"?>\n")
-    return b"".join((head, declared, DRAWN.encode(), b"\n", rest))
 
 
 def _generated(folder: Path) -> set[str]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import math
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from statistics import fmean
 
 from resbench.analysis.claims import JudgedClaim
 from resbench.analysis.classes import errors_by_class
@@ -258,27 +258,25 @@ def _cells_table(table: JudgedTable) -> doc.Table:
     for cell in (cell for cell in table.cells if cell.runs):
         lost = listed(run.seed for run in cell.runs if run.status == "diverged")
         seeds = [listed(run.seed for run in cell.done), f"diverged: {lost}" if lost else ""]
+        speed = _mean(run.images_per_s or None for run in cell.runs)  # 0: not one epoch
         rows.append([
             cell.label,
             "; ".join(filter(None, seeds)),
-            *(_mean(getattr(run.result, name) for run in cell.done) for name in errors.values()),
+            *(
+                _percent(_mean(getattr(run.result, name) for run in cell.done))
+                for name in errors.values()
+            ),
             f"{cell.runs[0].parameters:,}",
-            _speed(run.images_per_s for run in cell.runs),
+            f"{speed:,.0f}" if speed else "",
             f"{sum(run.total_s for run in cell.runs) / 3600:.2f}",
         ])  # fmt: skip
     header = ("cell", "seeds", *errors, "parameters", "images/s", "hours")
     return doc.Table(header, rows, "ll" + "r" * (len(header) - 2), (1,) * (len(header) - 1))
 
 
-def _speed(images_per_s: Iterable[float]) -> str:
-    """Return the mean; a run that diverged in its first epoch has no speed."""
-    known = list(filter(None, images_per_s))
-    return f"{math.fsum(known) / len(known):,.0f}" if known else ""
-
-
-def _mean(values: Iterable[float | None]) -> doc.Number:
+def _mean(values: Iterable[float | None]) -> float | None:
     known = [value for value in values if value is not None]
-    return _percent(math.fsum(known) / len(known) if known else None)
+    return fmean(known) if known else None
 
 
 def _percent(error: float | None) -> doc.Number:

@@ -24,7 +24,7 @@ from resbench.suite.spec import Augment, RunSpec, plain_to
 
 RESBENCH = str(Path(sys.executable).with_name("resbench"))
 Done = subprocess.CompletedProcess[str]
-PATIENCE_S = 120
+PATIENCE_S = 300
 """For anything that a loaded machine may be slow at."""
 
 

@@ -296,6 +296,7 @@ def test_a_counted_network_that_there_is_not_is_found(tmp_path: Path, capsys: Ca
     for model, said in (
         ("attention-56", "'model' must be a mapping"),
         ({"family": "wang2017", "name": "attention-57"}, "attention-57"),
+        ({"family": "wrn", "name": "wrn-16-8"}, "not 'wrn'. Leave out 'train: false'."),
     ):
         suite = changed(
             suite_of(), {"base": {"model": model}, "matrix.learning.nal": {"label": "x"}}

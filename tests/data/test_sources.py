@@ -232,7 +232,10 @@ def test_digits_are_checked_against_their_known_fingerprint(
     assert (source.label, source.published) == ("digits", False)
     other = dataclasses.replace(DATA_SETS["digits"], fingerprint="0" * 64)
     monkeypatch.setitem(DATA_SETS, "digits", other)
-    with pytest.raises(EnvironmentFault, match=f"digits: the fingerprint is {source.id[7:]}"):
+    said = (
+        f"digits: the fingerprint is {source.id[7:]}, expected {'0' * 64}: its row in datasets.py"
+    )
+    with pytest.raises(EnvironmentFault, match=said):
         load(identify("digits", {}))
 
 

@@ -269,7 +269,10 @@ def counted_network(
         model = nested(cell.leaves)["model"]
         if not isinstance(model, dict):
             raise ValueError("'model' must be a mapping")
-        width, family = model.pop("width", 1), FAMILIES[model.pop("family")]
+        width, name = model.pop("width", 1), model.pop("family")
+        if name not in FAMILIES:
+            raise ValueError(f"only shipped ones are, not '{name}'. Leave out 'train: false'.")
+        family = FAMILIES[name]
         network = family.of(model.pop("name"), width, model)
     except (ValueError, TypeError, KeyError) as error:
         raise UsageError(f"{loaded.document.path}: cannot count this network: {error}") from None

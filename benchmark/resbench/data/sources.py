@@ -118,10 +118,12 @@ def load(source: Source) -> Images:
             return cached
     images = _decode(known, source.path)
     if images.fingerprint != fingerprint:
+        why = f"the data has changed. Restore it; if it never changed, delete {cache.cache_dir()}"
+        if source.path is None:  # it comes with a package
+            why = "its row in datasets.py is about other images. Correct the row or the package"
         raise EnvironmentFault(
             f"{source.path or source.label}: the fingerprint is {images.fingerprint}, expected "
-            f"{fingerprint}: the data has changed. Restore it; if it never changed, delete "
-            f"{cache.cache_dir()}."
+            f"{fingerprint}: {why}."
         )
     if source.path is not None:
         cache.write_images(images)

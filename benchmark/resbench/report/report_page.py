@@ -176,7 +176,8 @@ def _elsewhere(report: Report) -> str:
     if any(table.setting.published for table in report.with_runs):
         return ""
     n = len(_errors(report))
-    nothing = f": nothing here confirms or refutes any of the {count(n, 'published error')}"
+    which = f"any of the {n} published errors" if n > 1 else "the one published error"
+    nothing = f": nothing here confirms or refutes {which}"
     return (
         f" No run is at the published setting{nothing if n else ''}, and a verdict on a claim "
         "holds for its setting only."

@@ -89,6 +89,25 @@ def texts(figure: object) -> str:
     return " ".join(" ".join(artist.get_text().split()) for artist in found)  # type: ignore[attr-defined]
 
 
+def test_a_layout_that_differs_in_its_last_digits_makes_the_same_bytes(
+    results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    before, solve, moved = drawn(results), ConstrainedLayoutEngine.execute, list[Any]()
+
+    def execute(self: Any, figure: Any) -> None:
+        solve(self, figure)
+        for axes in figure.axes:
+            moved.append(axes)
+            box = axes.get_position(original=True)
+            axes._set_position([edge * (1 + 1e-13) for edge in box.bounds], which="original")
+
+    monkeypatch.setattr(ConstrainedLayoutEngine, "execute", execute)
+    assert drawn(results) == before
+    assert moved
+
+
 @pytest.mark.parametrize("kind", ["learning_curves", "noise", "claims"])
 def test_every_figure_names_its_tier_and_its_data_set(results: Path, kind: str) -> None:
     table = judged(results, NOISE)

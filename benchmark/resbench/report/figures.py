@@ -444,10 +444,22 @@ _PUBLISHED: Mapping[str, Any] = {
 
 
 def _figure(width: float, height: float) -> Any:
-    """Return an empty figure; no window, no state of pyplot."""
-    from matplotlib.figure import Figure
+    """Return an empty figure; no window, no state of pyplot.
 
-    return Figure(figsize=(width, height), layout="constrained")
+    Its layout is rounded: the last digits differ with the order of the solver's objects in memory.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+    from matplotlib.transforms import Bbox
+
+    class Rounded(ConstrainedLayoutEngine):
+        def execute(self, fig: Figure) -> None:
+            super().execute(fig)
+            for axes in fig.axes:
+                bounds = axes.get_position(original=True).bounds
+                axes.set_position(Bbox.from_bounds(*(round(edge, 6) for edge in bounds)))
+
+    return Figure(figsize=(width, height), layout=Rounded())
 
 
 def _panels(figure: Any, many: int, across: int, **shared: Any) -> list[Any]:

@@ -26,7 +26,7 @@ from resbench.report.report_page import (
     report_document,
     suite_document,
 )
-from resbench.store.atomic import UNSWEPT, fault, read_file, write_atomic
+from resbench.store.atomic import UNSWEPT, faults_at, read_file, write_atomic
 from resbench.store.layout import RESULTS
 
 GENERATED = "<!-- Generated from records by `resbench report --site`: do not edit. -->"
@@ -64,12 +64,10 @@ def write_site(suites: Iterable[str], results: Path, folder: Path) -> list[Path]
     files = build_site(found, drawn, named, link_to_runs(results, folder), method)
     stale = _generated(folder) - files.keys()
     _refuse_to_overwrite(folder, files)
-    try:
+    with faults_at(folder):
         (folder / "figures").mkdir(parents=True, exist_ok=True)
         for name in stale:
             (folder / name).unlink()
-    except OSError as error:
-        raise fault(folder, error) from error
     changed = [folder / name for name, content in files.items() if _write(folder / name, content)]
     readme = folder.parent / "README.md"
     before, begin, rest = (read_file(readme) or b"").partition(f"{BEGIN}\n".encode())

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from resbench.errors import EnvironmentFault, UsageError
-from resbench.store.atomic import fault
+from resbench.store.atomic import faults_at
 from resbench.store.locks import lock_file
 from resbench.words import invocation
 
@@ -161,11 +161,9 @@ def find_mirror(results: Path) -> Mirror:
 @contextmanager
 def _shared_with_group(folder: Path) -> Iterator[None]:
     """Make new files the group's where ``folder`` is the group's, whatever the umask."""
-    try:
+    with faults_at(folder):
         folder.mkdir(parents=True, exist_ok=True)
         is_group_writable = folder.stat().st_mode & stat.S_IWGRP
-    except OSError as error:
-        raise fault(folder, error) from error
     umask = os.umask(0)
     os.umask(umask & ~0o070 if is_group_writable else umask)
     try:

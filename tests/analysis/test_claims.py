@@ -517,6 +517,11 @@ def test_an_order_at_this_stage_shows_the_p_of_the_side_that_it_is_on() -> None:
     assert (found.verdict, deciding_p(found)[0]) == ("not_learnt", found.p_against)
 
 
+def test_no_order_is_named_between_unlearnt_networks_that_show_none() -> None:
+    found = of_arms("<", (5.0, 5.1, 5.2), (5.1, 5.1, 5.3), not_learnt=["a"])
+    assert (found.verdict, found.not_learnt) == ("undecided", ("a",))
+
+
 def test_a_p_above_the_limit_is_not_shown_as_the_limit() -> None:
     shown = [p_value(p) for p in (0.05, 0.0500001, 0.0504, 0.0516, 0.5, 0.049, 0.0001, 9e-5)]
     assert shown == ["0.05", "0.051", "0.051", "0.052", "0.5", "0.049", "0.0001", "<0.0001"]

@@ -258,14 +258,22 @@ def _weakness(test: Tested) -> tuple[bool, float, float]:
 
 
 def _kind(e: _Evidence, adjusted: Sequence[float | None]) -> tuple[ClaimKind, _Side]:
-    """Return the verdict, and the side that carries it."""
+    """Return the verdict, and the side that carries it.
+
+    Whatever networks that have not learnt show is their order at this stage, and no more.
+    """
+    kind, side = _kind_of_learnt(e, adjusted)
+    if e.question.not_learnt and kind not in ("undecided", "not_run"):
+        return "not_learnt", side
+    return kind, side
+
+
+def _kind_of_learnt(e: _Evidence, adjusted: Sequence[float | None]) -> tuple[ClaimKind, _Side]:
     pro, against, smaller = e.sides
     if e.missing:
         return "not_run", pro
     if not e.look:
         return "undecided", pro
-    if e.question.not_learnt:
-        return "not_learnt", pro
 
     def shown(p: float | None) -> bool:
         return p is not None and p <= ALPHA

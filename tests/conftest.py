@@ -1,13 +1,19 @@
 """Fixtures for all tests."""
 
+from __future__ import annotations
+
 import gc
 import os
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from .committed import copy_of
+
+if TYPE_CHECKING:
+    from .cli.invoke import Shell
 
 with suppress(ImportError):  # on a GPU machine where nothing can be installed
     from hypothesis import settings
@@ -36,6 +42,14 @@ def nothing_of_the_user(
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     if request.node.get_closest_marker("gpu") is None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+
+
+@pytest.fixture
+def shell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Shell:
+    """The command line, with the results in the test's own folder."""
+    from .cli.invoke import Shell  # most tests start without it
+
+    return Shell(capsys, tmp_path)
 
 
 @pytest.fixture

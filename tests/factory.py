@@ -95,6 +95,17 @@ def finish(
     )  # fmt: skip
 
 
+def finish_all(
+    results: Path, expanded: Expanded, cells: Mapping[str, Sequence[float]], **options: Any
+) -> list[RunRecord]:
+    """Finished runs of several cells, an error for each seed from 1 on."""
+    return [
+        finish(results, expanded, cell, seed, error, **options)
+        for cell, errors in cells.items()
+        for seed, error in enumerate(errors, 1)
+    ]
+
+
 def plant(
     results: Path,
     expanded: Expanded,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,6 +23,11 @@ class Outcome:
     out: str
     err: str
 
+    @property
+    def words(self) -> str:
+        """What it said, with one blank between words wherever lines were broken."""
+        return " ".join(self.out.split())
+
 
 def invoke(capsys: pytest.CaptureFixture[str], *arguments: object) -> Outcome:
     """Run ``resbench ARGUMENTS`` in this process, through the real entry point."""
@@ -31,6 +38,28 @@ def invoke(capsys: pytest.CaptureFixture[str], *arguments: object) -> Outcome:
             entry.main()
     out, err = capsys.readouterr()
     return Outcome(int(stopped.value.code or 0), out, err)
+
+
+@dataclass(frozen=True)
+class Shell:
+    """The command line, with one results folder where a test names no other; None: with none."""
+
+    capsys: pytest.CaptureFixture[str]
+    results: Path | None
+
+    def __call__(self, command: str, *arguments: object) -> Outcome:
+        """Run ``resbench COMMAND ARGUMENTS``; only the command is split at its blanks."""
+        words = [*command.split(), *arguments]
+        without = words[0] in ("data", "models", "new", "validate") or "--results" in words
+        if self.results is not None and not without:
+            words += ["--results", self.results]
+        return invoke(self.capsys, *words)
+
+    def json(self, command: str, *arguments: object) -> Any:
+        """What a command that ends well says as JSON."""
+        found = self(command, *arguments, "--format", "json")
+        assert found.code == 0, found.err
+        return json.loads(found.out)
 
 
 def imported_by(*arguments: object, cwd: Path) -> set[str]:

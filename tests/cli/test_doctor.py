@@ -19,9 +19,9 @@ from resbench.store.layout import open_for_writing
 
 from ..faults.running import gone
 from ..mini import RESBENCH, executable, own_environment, resbench, wait_until
-from .invoke import Outcome, invoke
+from .invoke import Outcome, Shell
 
-Capture = pytest.CaptureFixture[str]
+Patch = pytest.MonkeyPatch
 Usage = namedtuple("Usage", "total used free")
 
 
@@ -33,7 +33,7 @@ def lines(outcome: Outcome) -> dict[str, tuple[str, str]]:
 
 
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _quick(monkeypatch: Patch, tmp_path: Path) -> None:
     """No training in this process, and no tools but what a test makes."""
     monkeypatch.setattr(doctor, "_short_run", lambda *_: [b"the same bits"])
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -68,7 +68,7 @@ def test_a_sound_machine_trains_and_nothing_is_left_behind(tmp_path: Path) -> No
 
 
 def test_a_command_that_sweeps_the_results_leaves_the_checks_their_folder(
-    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+    shell: Shell, tmp_path: Path, monkeypatch: Patch
 ) -> None:
     there = []
 
@@ -78,47 +78,41 @@ def test_a_command_that_sweeps_the_results_leaves_the_checks_their_folder(
         return []
 
     monkeypatch.setattr(doctor, "_short_run", train)
-    assert faulty(capsys, tmp_path) == {}
+    assert faulty(shell) == {}
     assert there == [True, True]
 
 
-def faulty(capsys: Capture, results: Path, *words: str) -> dict[str, str]:
+def faulty(shell: Shell, *words: object) -> dict[str, str]:
     """Check -> text, of the checks that fail."""
-    outcome = invoke(capsys, "doctor", "--results", results, *words)
+    outcome = shell("doctor", *words)
     found = {check: text for check, (mark, text) in lines(outcome).items() if mark == "FAULT"}
     assert outcome.code == (3 if found else 0)
     return found
 
 
-def test_other_bits_the_second_time_are_a_fault(
-    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert faulty(capsys, tmp_path) == {}
+def test_other_bits_the_second_time_are_a_fault(shell: Shell, monkeypatch: Patch) -> None:
+    assert faulty(shell) == {}
     monkeypatch.setattr(doctor, "_short_run", lambda folder, *_: [folder.name.encode()])
-    assert "gave different bits the second time" in faulty(capsys, tmp_path)["training"]
+    assert "gave different bits the second time" in faulty(shell)["training"]
 
 
-def test_a_lock_that_two_processes_get_is_a_fault(
-    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_lock_that_two_processes_get_is_a_fault(shell: Shell, monkeypatch: Patch) -> None:
     monkeypatch.setattr("resbench.store.locks.fcntl.flock", lambda *_: None)
-    found = faulty(capsys, tmp_path)
+    found = faulty(shell)
     assert list(found) == ["locks"]
     assert "two processes get the same lock" in found["locks"]
 
 
-def test_a_full_disk_is_a_fault(
-    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_is_a_fault(shell: Shell, monkeypatch: Patch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(1, 1, 2**28))
-    assert "0.2 GiB are free, too little" in faulty(capsys, tmp_path)["disk"]
+    assert "0.2 GiB are free, too little" in faulty(shell)["disk"]
 
 
 def test_a_results_folder_that_cannot_be_one_is_a_fault_and_the_rest_is_checked(
-    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+    shell: Shell, tmp_path: Path, monkeypatch: Patch
 ) -> None:
     (tmp_path / "file").write_text("")
-    found = faulty(capsys, tmp_path / "file")
+    found = faulty(shell, "--results", tmp_path / "file")
     assert "file: a file, not a folder. Choose another results folder" in found.pop("disk")
     assert found == {}
 
@@ -126,23 +120,21 @@ def test_a_results_folder_that_cannot_be_one_is_a_fault_and_the_rest_is_checked(
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(doctor.tempfile, "TemporaryDirectory", refuse)
-    assert list(found := faulty(capsys, tmp_path)) == ["disk"]
+    assert list(found := faulty(shell)) == ["disk"]
     assert found["disk"].startswith(f"{tmp_path}: Permission denied. Change its permissions")
 
 
-def test_a_gpu_that_is_not_there_is_a_fault_and_nothing_is_trained_on_it(
-    tmp_path: Path, capsys: Capture
-) -> None:
-    found = faulty(capsys, tmp_path, "--device", "cuda:7")
+def test_a_gpu_that_is_not_there_is_a_fault_and_nothing_is_trained_on_it(shell: Shell) -> None:
+    found = faulty(shell, "--device", "cuda:7")
     assert list(found) == ["device"]
     assert "nvidia-smi lists no such GPU" in found["device"]
 
 
 def test_a_server_of_mlflow_that_does_not_answer_is_a_fault(
-    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+    shell: Shell, monkeypatch: Patch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:secret@127.0.0.1:9")
-    found = faulty(capsys, tmp_path)["MLflow"]
+    found = faulty(shell)["MLflow"]
     assert found.startswith("http://127.0.0.1:9: no answer (")
     assert "secret" not in found
 
@@ -157,11 +149,7 @@ def test_a_server_of_mlflow_that_does_not_answer_is_a_fault(
     ],
 )
 def test_a_server_of_mlflow_with_a_password_or_a_token_is_none(
-    tmp_path: Path,
-    capsys: Capture,
-    monkeypatch: pytest.MonkeyPatch,
-    answer: bytes,
-    text: str | None,
+    shell: Shell, monkeypatch: Patch, answer: bytes, text: str | None
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(30)
@@ -176,7 +164,7 @@ def test_a_server_of_mlflow_with_a_password_or_a_token_is_none(
         thread.start()
         port = server.getsockname()[1]
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://user:secret@127.0.0.1:{port}")
-        outcome = invoke(capsys, "doctor", "--results", tmp_path)
+        outcome = shell("doctor")
         thread.join()
     mark, said = lines(outcome)["MLflow"]
     assert mark == ("FAULT" if text is None else "ok")
@@ -185,11 +173,11 @@ def test_a_server_of_mlflow_with_a_password_or_a_token_is_none(
 
 
 def test_a_slurm_that_does_not_answer_is_a_fault_and_one_without_a_cluster_is_none(
-    tmp_path: Path, capsys: Capture
+    shell: Shell, tmp_path: Path
 ) -> None:
     for name in ("sbatch", "scontrol"):
         executable(tmp_path / name, "echo 'no controller' >&2; exit 1")
-    assert faulty(capsys, tmp_path)["Slurm"] == "no controller (scontrol)."
+    assert faulty(shell)["Slurm"] == "no controller (scontrol)."
     no_cluster = "scontrol: fatal: Could not establish a configuration source"  # its words
     (tmp_path / "scontrol").write_text(f"#!/bin/sh\necho '{no_cluster}' >&2; exit 1\n")
-    assert faulty(capsys, tmp_path) == {}
+    assert faulty(shell) == {}

@@ -17,7 +17,9 @@ from resbench.store.records import read_record
 
 from ..factory import completed, diverge, suite_under
 from ..mini import resbench, run_folders, suite_of, write_suite
-from .invoke import Outcome, invoke
+from .invoke import Shell
+
+Runs = tuple[RunFolder, RunFolder]
 
 
 @pytest.fixture(scope="module")
@@ -31,30 +33,24 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def pair(folder: Path) -> tuple[RunFolder, RunFolder]:
+def pair(folder: Path) -> Runs:
     """The ARL run and the NAL run."""
     runs = run_folders(folder / "results")
     learning = {read_record(run).spec["model"]["learning"]: run for run in runs}
     return learning["arl"], learning["nal"]
 
 
-def drawn(
-    capsys: pytest.CaptureFixture[str], folder: Path, output: Path | str, *arguments: object
-) -> Outcome:
-    return invoke(
-        capsys, "masks", *arguments, "--output", output, "--results", folder / "results"
-    )  # fmt: skip
+@pytest.fixture
+def shell(folder: Path, capsys: pytest.CaptureFixture[str]) -> Shell:
+    return Shell(capsys, folder / "results")
 
 
 def test_two_runs_below_each_other_with_class_prediction_and_scale(
-    capsys: pytest.CaptureFixture[str],
-    tmp_path: Path,
-    folder: Path,
-    pair: tuple[RunFolder, RunFolder],
+    shell: Shell, tmp_path: Path, pair: Runs
 ) -> None:
     arl, nal = pair
     file = tmp_path / "pair.svg"
-    done = drawn(capsys, folder, file, arl.key, nal.key[:8], "--images", "3,11")
+    done = shell("masks", arl.key, nal.key[:8], "--images", "3,11", "--output", file)
     assert (done.code, done.out) == (0, "")
     assert done.err == f"2 images of 2 runs in {file}\n"
     picture = ElementTree.fromstring(file.read_bytes())
@@ -78,15 +74,11 @@ def test_two_runs_below_each_other_with_class_prediction_and_scale(
 
 @pytest.mark.parametrize("suffix", ["svg", "pdf", "png"])
 def test_the_same_runs_give_the_same_bytes(
-    capsys: pytest.CaptureFixture[str],
-    tmp_path: Path,
-    folder: Path,
-    pair: tuple[RunFolder, RunFolder],
-    suffix: str,
+    shell: Shell, tmp_path: Path, pair: Runs, suffix: str
 ) -> None:
     files = [tmp_path / f"{name}.{suffix}" for name in "ab"]
     for file in files:
-        assert drawn(capsys, folder, file, pair[0].key, "--images", "0").code == 0
+        assert shell("masks", pair[0].key, "--images", "0", "--output", file).code == 0
     first, second = (file.read_bytes() for file in files)
     assert first == second
     if suffix == "png":
@@ -94,13 +86,8 @@ def test_the_same_runs_give_the_same_bytes(
         assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 100
 
 
-def test_mistakes_are_one_line_and_write_nothing(
-    capsys: pytest.CaptureFixture[str],
-    tmp_path: Path,
-    folder: Path,
-    pair: tuple[RunFolder, RunFolder],
-) -> None:
-    key = pair[0].key
+def test_mistakes_are_one_line_and_write_nothing(shell: Shell, tmp_path: Path, pair: Runs) -> None:
+    key, file = pair[0].key, tmp_path / "masks.svg"
     for arguments, code, said in (
         (["ffff"], 2, "run 'ffff': no such run in "),
         ([""], 2, "run '': no such run in "),
@@ -108,53 +95,47 @@ def test_mistakes_are_one_line_and_write_nothing(
         ([key, "--images", "one"], 2, "--images one: give positions like 0,7,42."),
         ([key], 0, "3 images of 1 run"),
     ):
-        file = tmp_path / "masks.svg"
         images = () if "--images" in arguments else ("--images", "0,7,42")
-        done = drawn(capsys, folder, file, *arguments, *images)
-        assert done.code == code, done.err
+        done = shell("masks", *arguments, *images, "--output", file)
+        assert (done.code, done.err.count("\n")) == (code, 1), done.err
         assert done.err.startswith(said)
-        assert done.err.count("\n") == 1
         assert file.exists() == (code == 0)
-    done = drawn(capsys, folder, "masks.gif", key)
+    done = shell("masks", key, "--output", "masks.gif")
     assert (done.code, done.err.count("\n")) == (2, 1)
     assert "ends in .svg, .pdf, .png" in done.err
 
 
 def test_weights_that_were_not_kept_are_missed_before_any_data_set_is(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
+    shell: Shell, tmp_path: Path
 ) -> None:
     run = completed(tmp_path, 1)
-    done = invoke(capsys, "masks", run.key, "--results", tmp_path)
+    done = shell("masks", run.key, "--results", tmp_path)
     assert (done.code, done.err.count("\n")) == (3, 1)
     assert "trained without --keep-weights: train it" in done.err
 
 
 def test_a_name_that_several_runs_have_and_a_run_without_weights_are_not_drawn(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
+    shell: Shell, tmp_path: Path
 ) -> None:
     run = completed(tmp_path, 1)
     (twin := tmp_path / "runs" / f"{run.key[:15]}{'1' if run.key[15] == '0' else '0'}").mkdir()
-    done = invoke(capsys, "masks", run.key[:15], "--results", tmp_path)
+    done = shell("masks", run.key[:15], "--results", tmp_path)
     assert (done.code, done.err.count("\n")) == (2, 1)
     names = ", ".join(sorted((run.path.name, twin.name)))
     assert f"run '{run.key[:15]}': 2 runs begin so: {names} in {tmp_path}." in done.err
     lost = diverge(tmp_path, suite_under("table3_mask"), "local", 1)
-    done = invoke(capsys, "masks", lost.key, "--results", tmp_path)
+    done = shell("masks", lost.key, "--results", tmp_path)
     said = f"run {lost.key[:16]}: diverged, so it has no final weights.\n"
     assert (done.code, done.err) == (2, said)
 
 
 def test_another_data_set_of_the_same_name_is_refused(
-    capsys: pytest.CaptureFixture[str],
-    tmp_path: Path,
-    folder: Path,
-    pair: tuple[RunFolder, RunFolder],
-    monkeypatch: pytest.MonkeyPatch,
+    shell: Shell, tmp_path: Path, pair: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = sources.identify
     monkeypatch.setattr(
         sources, "identify", lambda *given: replace(real(*given), id=f"sha256:{'7' * 64}")
     )
-    done = drawn(capsys, folder, tmp_path / "masks.svg", pair[0].key)
+    done = shell("masks", pair[0].key, "--output", tmp_path / "masks.svg")
     assert done.code == 2
     assert "trained on digits, and digits is another data set. Name it with --data" in done.err

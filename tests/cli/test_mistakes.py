@@ -10,14 +10,15 @@ from typing import Any
 import pytest
 
 from ..mini import changed, suite_of, write_suite
-from .invoke import Outcome, invoke
+from .invoke import Outcome, Shell
 
+Patch = pytest.MonkeyPatch
 Capture = pytest.CaptureFixture[str]
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory with the mini suite."""
+def shell(tmp_path: Path, monkeypatch: Patch, capsys: Capture) -> Shell:
+    """In a working directory with the mini suite and a tier, and without a folder named."""
     write_suite(tmp_path)
     (tmp_path / "tiers").mkdir()
     (tmp_path / "tiers" / "large.yaml").write_text(
@@ -26,7 +27,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "families: {wang2017: {}, he2016: {}, report2019: {}}\n"
     )
     monkeypatch.chdir(tmp_path)
-    return tmp_path
+    return Shell(capsys, None)
 
 
 READING = ("report", "status", "explain table3_mask local", "compare cpu tiny", "verify",
@@ -87,17 +88,17 @@ def check(outcome: Outcome, code: int, *texts: str) -> None:
     ],
 )  # fmt: skip
 def test_a_wrong_word_is_a_usage_error(
-    here: Path, capsys: Capture, words: str, texts: list[str]
+    shell: Shell, tmp_path: Path, words: str, texts: list[str]
 ) -> None:
-    (here / "new").mkdir()
-    check(invoke(capsys, *words.split()), 2, *texts)
-    assert not (here / "results" / "runs").is_dir() or not list(here.glob("results/runs/[0-9a-f]*"))
+    (tmp_path / "new").mkdir()
+    check(shell(words), 2, *texts)
+    assert not list(tmp_path.glob("results/runs/[0-9a-f]*"))
 
 
-def test_a_tier_cannot_be_called_as_the_suite_itself_is(here: Path, capsys: Capture) -> None:
-    (here / "tiers" / "large.yaml").rename(here / "tiers" / "paper.yaml")
+def test_a_tier_cannot_be_called_as_the_suite_itself_is(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "tiers" / "large.yaml").rename(tmp_path / "tiers" / "paper.yaml")
     for verb in ("validate", "plan"):
-        check(invoke(capsys, verb, "mini.yaml"), 2, "paper.yaml: a tier cannot be called 'paper'")
+        check(shell(verb, "mini.yaml"), 2, "paper.yaml: a tier cannot be called 'paper'")
 
 
 @pytest.mark.parametrize(
@@ -108,20 +109,19 @@ def test_a_tier_cannot_be_called_as_the_suite_itself_is(here: Path, capsys: Capt
     ],
 )
 def test_a_mistake_in_a_suite_is_named_with_file_line_and_column(
-    here: Path, capsys: Capture, change: dict[str, Any], text: str
+    shell: Shell, tmp_path: Path, change: dict[str, Any], text: str
 ) -> None:
-    write_suite(here, changed(suite_of(), change))
-    outcome = invoke(capsys, "run", "mini.yaml")
+    write_suite(tmp_path, changed(suite_of(), change))
+    outcome = shell("run mini.yaml")
     check(outcome, 2, text)
     assert re.match(r"mini\.yaml:\d+:\d+: ", outcome.err)
 
 
-def test_two_suites_of_one_name_are_refused(here: Path, capsys: Capture) -> None:
-    (here / "copy").mkdir()
-    write_suite(here / "copy")
-    outcome = invoke(capsys, "run", "mini.yaml", "copy/mini.yaml")
-    check(outcome, 2, "has the same name, 'mini', as mini.yaml")
-    assert invoke(capsys, "plan", "mini.yaml", "./mini.yaml", "--format", "json").code == 0
+def test_two_suites_of_one_name_are_refused(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "copy").mkdir()
+    write_suite(tmp_path / "copy")
+    check(shell("run mini.yaml copy/mini.yaml"), 2, "has the same name, 'mini', as mini.yaml")
+    assert shell("plan mini.yaml ./mini.yaml --format json").code == 0
 
 
 @pytest.mark.parametrize(
@@ -143,26 +143,26 @@ def test_two_suites_of_one_name_are_refused(here: Path, capsys: Capture) -> None
     ],
 )  # fmt: skip
 def test_what_is_not_there_or_cannot_be_used_is_a_fault_of_the_environment(
-    here: Path, capsys: Capture, words: str, texts: list[str]
+    shell: Shell, tmp_path: Path, words: str, texts: list[str]
 ) -> None:
-    (here / "file").touch()
-    (here / "empty").mkdir()
-    (here / "damaged").mkdir()
+    (tmp_path / "file").touch()
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "damaged").mkdir()
     for split in ("train", "test"):
-        (here / "damaged" / f"{split}-0.parquet").write_bytes(b"PAR1 no more")
-    check(invoke(capsys, *words.split()), 3, *texts)
+        (tmp_path / "damaged" / f"{split}-0.parquet").write_bytes(b"PAR1 no more")
+    check(shell(words), 3, *texts)
 
 
 @pytest.mark.parametrize("verb", [*READING, "plan mini.yaml", "run mini.yaml"])
 @pytest.mark.parametrize(("format_", "remedy"), [(2, "Update resbench"), (0, "Use the resbench")])
 def test_every_verb_refuses_results_of_another_format_in_the_same_line(
-    here: Path, capsys: Capture, verb: str, format_: int, remedy: str
+    shell: Shell, tmp_path: Path, verb: str, format_: int, remedy: str
 ) -> None:
-    (here / "results").mkdir()
-    (here / "results" / "resbench.json").write_text(f'{{"format": {format_}}}')
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "resbench.json").write_text(f'{{"format": {format_}}}')
     text = f"resbench.json: format {format_}; this resbench knows format 1. {remedy}"
-    check(invoke(capsys, *verb.split()), 3, text)
-    assert [path.name for path in (here / "results").iterdir()] == ["resbench.json"]
+    check(shell(verb), 3, text)
+    assert [path.name for path in (tmp_path / "results").iterdir()] == ["resbench.json"]
 
 
 LONG = "x" * 5000
@@ -185,62 +185,55 @@ LONG = "x" * 5000
     ids=lambda words: words.replace(LONG, "LONG"),
 )
 def test_a_path_that_no_system_can_look_up_is_one_line(
-    here: Path, capsys: Capture, words: str
+    shell: Shell, tmp_path: Path, words: str
 ) -> None:
-    (here / "real").mkdir()
-    outcome = invoke(capsys, *words.split())
+    (tmp_path / "real").mkdir()
+    outcome = shell(words)
     assert outcome.code in (2, 3)
     check(outcome, outcome.code)
 
 
 def test_a_file_system_without_locks_is_refused(
-    here: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+    shell: Shell, tmp_path: Path, monkeypatch: Patch
 ) -> None:
     def refuse(*_: object) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr("resbench.store.locks.fcntl.flock", refuse)
     said = ("this file system cannot lock files", "Choose a results folder on a local disk")
-    check(invoke(capsys, "run", "mini.yaml"), 3, *said)
-    assert not list(here.glob("results/runs/[0-9a-f]*"))
+    check(shell("run mini.yaml"), 3, *said)
+    assert not list(tmp_path.glob("results/runs/[0-9a-f]*"))
 
 
-def test_a_link_to_nothing_is_named(here: Path, capsys: Capture) -> None:
-    (here / "results").symlink_to("/gone")
+def test_a_link_to_nothing_is_named(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "results").symlink_to("/gone")
     for words in ("run mini.yaml", "status", "report"):
-        check(invoke(capsys, *words.split()), 3, "a link to /gone, which is not there")
+        check(shell(words), 3, "a link to /gone, which is not there")
 
 
 @pytest.mark.parametrize("home", ["file/home", "x" * 300])
 def test_suites_that_need_no_configuration_work_without_a_home_that_can_be_read(
-    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture, home: str
+    shell: Shell, tmp_path: Path, monkeypatch: Patch, home: str
 ) -> None:
     for name in ("RESBENCH_CACHE_DIR", "RESBENCH_DATA_DIR", "XDG_CACHE_HOME", "XDG_DATA_HOME"):
         monkeypatch.delenv(name, raising=False)
-    (here / "file").touch()
-    monkeypatch.setenv("HOME", str(here / home))
-    assert invoke(capsys, "plan", "smoke").code == 0
-    assert invoke(capsys, "data", "list").code == (3 if len(home) > 255 else 0)
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("HOME", str(tmp_path / home))
+    assert shell("plan smoke").code == 0
+    assert shell("data list").code == (3 if len(home) > 255 else 0)
 
 
 @pytest.mark.parametrize(
     "words",
     [
-        *(
-            ("run", "mini.yaml", option)
-            for option in ("--results", "--seeds", "--budget", "--tier")
-        ),
-        ("pack",),
-        ("merge",),
-        ("report", "--site"),
-        ("report", "--output"),
-        ("data", "fetch", "cifar10", "--to"),
+        *(f"run mini.yaml --{option}" for option in ("results", "seeds", "budget", "tier")),
+        "pack", "merge", "report --site", "report --output", "data fetch cifar10 --to",
     ],
-)
+)  # fmt: skip
 def test_an_empty_value_as_of_an_unset_variable_is_refused_and_nothing_is_written(
-    here: Path, capsys: Capture, words: tuple[str, ...]
+    shell: Shell, tmp_path: Path, words: str
 ) -> None:
-    (here / "results").mkdir()
-    before = sorted(here.rglob("*"))
-    check(invoke(capsys, *words, ""), 2)
-    assert sorted(here.rglob("*")) == before
+    (tmp_path / "results").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    check(shell(words, ""), 2)
+    assert sorted(tmp_path.rglob("*")) == before

@@ -8,17 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from resbench.analysis.declared import declared
 from resbench.cli import work
 from resbench.data.sources import identify
 from resbench.runner.session import PlanEnd
 from resbench.store.state import Status
-from resbench.suite.load import load_suite
 
 from ..data.archives import make_parquet_folder
-from ..factory import diverge, finish
+from ..factory import diverge, finish, suite_under
 from ..mini import changed, resbench, run_folders, suite_of, write_suite
-from .invoke import invoke
+from .invoke import Shell
 
 CIFAR = {"data.name": "cifar10", "data.image_px": 32}
 
@@ -95,11 +93,7 @@ def test_what_lacks_its_data_set_is_left_out_and_the_rest_is_trained(tmp_path: P
     [(PlanEnd(signal=15), 143), (PlanEnd(ended={"0" * 16: Status.FAILED}), 1), (PlanEnd(), 3)],
 )
 def test_a_stop_and_a_failure_are_not_hidden_by_a_data_set_that_is_missing(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    end: PlanEnd,
-    code: int,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shell: Shell, end: PlanEnd, code: int
 ) -> None:
     path = write_suite(tmp_path, changed(suite_of(), {"matrix.learning.nal.set": CIFAR}))
     mirrored = list[bool]()
@@ -109,19 +103,16 @@ def test_a_stop_and_a_failure_are_not_hidden_by_a_data_set_that_is_missing(
         return end
 
     monkeypatch.setattr(work, "train", train)
-    for words in ((), ("--no-mirror",)):
-        assert invoke(capsys, "run", path, "--results", tmp_path / "r", *words).code == code
+    for command in ("run", "run --no-mirror"):
+        assert shell(command, path).code == code
     assert mirrored == [True, False]
 
 
-def test_a_run_that_diverged_is_not_asked_for_its_weights(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path, results = write_suite(tmp_path), tmp_path / "r"
-    suite = declared(load_suite(str(path)))
-    diverge(results, suite, "arl", 1)
-    finish(results, suite, "nal", 1, 20.0)
-    done = invoke(capsys, "run", path, "--keep-weights", "--results", results)
+def test_a_run_that_diverged_is_not_asked_for_its_weights(tmp_path: Path, shell: Shell) -> None:
+    path = write_suite(tmp_path)
+    diverge(tmp_path, suite_under(str(path)), "arl", 1)
+    finish(tmp_path, suite_under(str(path)), "nal", 1, 20.0)
+    done = shell("run --keep-weights", path)
     warning, end = done.err.splitlines()
     assert warning.startswith("warning: 1 run recorded without --keep-weights")
     assert end.startswith("Nothing to do: 2 runs recorded")
@@ -129,23 +120,22 @@ def test_a_run_that_diverged_is_not_asked_for_its_weights(
 
 @pytest.mark.parametrize("word", ["--engine=graph", "--precision=bf16"])
 def test_a_pack_that_would_be_trained_run_by_run_is_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], nvidia_smi: Path, word: str
+    tmp_path: Path, shell: Shell, nvidia_smi: Path, word: str
 ) -> None:
-    words = ("run", write_suite(tmp_path), "--pack", "2", word, "--results", tmp_path / "r")
-    done = invoke(capsys, *words)
+    done = shell(f"run --pack 2 {word}", write_suite(tmp_path))
     assert (done.code, done.out) == (2, "")
     assert done.err == "--pack 2: needs --engine graph --precision bf16.\n"
 
 
-@pytest.mark.parametrize("words", [("--engine", "graph"), ("--precision", "bf16")])
+@pytest.mark.parametrize("words", ["--engine graph", "--precision bf16"])
 def test_what_only_gpus_can_do_is_refused_where_a_cpu_works_next_to_one(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], nvidia_smi: Path, words: tuple[str, ...]
+    tmp_path: Path, shell: Shell, nvidia_smi: Path, words: str
 ) -> None:
-    path, mixed = write_suite(tmp_path), ("--devices", "cuda:0,cpu", "--results", tmp_path / "r")
-    done = invoke(capsys, "run", path, *words, *mixed)
+    path = write_suite(tmp_path)
+    done = shell(f"run --devices cuda:0,cpu {words}", path)
     assert (done.code, done.err.count("\n")) == (2, 1)
-    assert done.err.startswith(f"{' '.join(words)}: ")
-    assert invoke(capsys, "plan", path, *words, "--devices", "cuda:0").code == 0
+    assert done.err.startswith(f"{words}: ")
+    assert shell(f"plan --devices cuda:0 {words}", path).code == 0
 
 
 def test_data_of_the_users_own_is_trained_on_and_reported_under_its_label(tmp_path: Path) -> None:

@@ -66,9 +66,9 @@ def test_help_names_every_verb_in_a_line(tmp_path: Path) -> None:
         assert re.search(rf"^  {verb} +{re.escape(line)}$", done.stdout, re.M)
 
 
-@pytest.mark.parametrize("command", [[], ["data"]])
+@pytest.mark.parametrize("command", [(), ("data",)])
 def test_without_a_verb_the_help_page_is_shown(
-    command: list[str], capsys: pytest.CaptureFixture[str]
+    command: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
     outcome = invoke(capsys, *command)
     assert (outcome.code, outcome.out) == (2, "")

@@ -6,15 +6,13 @@ from typing import Any
 import pytest
 
 from resbench.suite.load import suite_folder, suite_names
-from tests.cli.invoke import invoke
+from tests.cli.invoke import Shell
 from tests.mini import REPORT, changed, edited_suite, suite_of, write_suite
 from tests.suite.test_own_networks import TOY, toy_suite
 
-Capture = pytest.CaptureFixture[str]
 
-
-def test_every_shipped_suite_is_valid_and_has_a_line(capsys: Capture) -> None:
-    found = invoke(capsys, "validate")
+def test_every_shipped_suite_is_valid_and_has_a_line(shell: Shell) -> None:
+    found = shell("validate")
     assert (found.code, found.err) == (0, "")
     assert [line.split(":")[0] for line in found.out.splitlines()] == suite_names()
     assert "table1_arl_vs_nal: 8 cells, 24 runs, 8 published values, 7 claims: ok" in found.out
@@ -25,10 +23,10 @@ def broken(tmp_path: Path, **changes: str) -> Path:
 
 
 def test_every_problem_of_every_suite_is_shown_with_its_position_and_exit_2(
-    tmp_path: Path, capsys: Capture
+    tmp_path: Path, shell: Shell
 ) -> None:
     path = broken(tmp_path, row_header="row_haeder", seeds="sedes", published="publsihed")
-    found = invoke(capsys, "validate", path, "smoke", "nothing")
+    found = shell("validate", path, "smoke", "nothing")
     assert found.code == 2
     assert found.out.startswith("smoke:")
     lines = found.err.splitlines()
@@ -39,19 +37,17 @@ def test_every_problem_of_every_suite_is_shown_with_its_position_and_exit_2(
 
 
 def test_a_wrong_value_hides_nothing_that_is_wrong_between_the_other_parts(
-    tmp_path: Path, capsys: Capture
+    tmp_path: Path, shell: Shell
 ) -> None:
-    path = broken(
-        tmp_path,
-        **{
-            'value: "6.48"': "value: 6.48",
-            "error(encoder-decoder) < error(local)": "error(encoder-decoder) < error(locl)",
-            "key: wang2017": "key: wang2071",
-            "protocol: wang2017": "protocol: wang",
-            "rows: mask": "rows: masks",
-        },
-    )
-    found = invoke(capsys, "validate", path)
+    changes = {
+        'value: "6.48"': "value: 6.48",
+        "error(encoder-decoder) < error(local)": "error(encoder-decoder) < error(locl)",
+        "key: wang2017": "key: wang2071",
+        "protocol: wang2017": "protocol: wang",
+        "rows: mask": "rows: masks",
+    }
+    path = broken(tmp_path, **changes)
+    found = shell("validate", path)
     assert found.code == 2
     places = [line.partition(": ")[0].rpartition(":")[0] for line in found.err.splitlines()]
     assert places == [f"{path}:{line}" for line in (9, 11, 26, 34, 54)]
@@ -127,35 +123,35 @@ IMAGES = "50,001 is more than the 50,000 training images."
     ],
 )  # fmt: skip
 def test_what_no_table_or_training_can_use_is_found_in_its_place(
-    tmp_path: Path, capsys: Capture, changes: dict[str, str], message: str
+    tmp_path: Path, shell: Shell, changes: dict[str, str], message: str
 ) -> None:
     path = broken(tmp_path, **changes)
-    found = invoke(capsys, "validate", path)
+    found = shell("validate", path)
     assert (found.code, found.out) == (2, "")
     assert found.err.startswith(f"{path}:")
     assert message in found.err
 
 
-def test_a_network_that_cannot_take_the_images_is_refused(tmp_path: Path, capsys: Capture) -> None:
+def test_a_network_that_cannot_take_the_images_is_refused(tmp_path: Path, shell: Shell) -> None:
     path = write_suite(tmp_path, changed(suite_of(), {"base.model": REPORT["model"]}))
-    assert invoke(capsys, "validate", path).err.endswith(
+    assert shell("validate", path).err.endswith(
         "data.image_px (suite): attention-56 of report2019 needs image sides of a multiple of 16 "
         "px, not of 8 px.\n"
     )
     text = TOY.replace("build)", "build, lambda network, px: 'at most 5 px' if px > 5 else None)")
     (tmp_path / "networks.py").write_text(text)
     path = write_suite(tmp_path, changed(toy_suite(), {"name": "own"}))
-    found = invoke(capsys, "validate", path).err
+    found = shell("validate", path).err
     assert "toy-2 of toy needs image sides of at most 5 px, not of 8 px." in found
 
 
-def test_as_many_images_as_there_are_are_not_too_many(tmp_path: Path, capsys: Capture) -> None:
+def test_as_many_images_as_there_are_are_not_too_many(tmp_path: Path, shell: Shell) -> None:
     every = {"image_px": 16, "first": 1438, "train_images": 1270, "test_images": 210}
     most = {"batch_size": 1270, "val_in_train": 256}  # tier tiny has 256 images
     changes = {f"base.data.{name}": value for name, value in every.items()}
     changes |= {f"base.training.{name}": value for name, value in most.items()}
     path = write_suite(tmp_path, changed(suite_of(), changes))
-    found = invoke(capsys, "validate", path)
+    found = shell("validate", path)
     assert (found.code, found.err) == (0, "")
 
 
@@ -168,9 +164,9 @@ def test_as_many_images_as_there_are_are_not_too_many(tmp_path: Path, capsys: Ca
     ],
 )
 def test_a_stated_difference_that_the_published_numbers_bear_out_is_valid(
-    tmp_path: Path, capsys: Capture, changes: dict[str, str]
+    tmp_path: Path, shell: Shell, changes: dict[str, str]
 ) -> None:
-    found = invoke(capsys, "validate", broken(tmp_path, **changes))
+    found = shell("validate", broken(tmp_path, **changes))
     assert (found.code, found.err) == (0, "")
 
 
@@ -190,118 +186,114 @@ def test_a_stated_difference_that_the_published_numbers_bear_out_is_valid(
     ],
 )  # fmt: skip
 def test_cells_that_cannot_be_what_they_say_are_found(
-    tmp_path: Path, capsys: Capture, changes: dict[str, Any], message: str
+    tmp_path: Path, shell: Shell, changes: dict[str, Any], message: str
 ) -> None:
-    found = invoke(capsys, "validate", write_suite(tmp_path, changed(suite_of(), changes)))
-    assert found.code == 2
+    found = shell("validate", write_suite(tmp_path, changed(suite_of(), changes)))
+    assert (found.code, found.out) == (2, "")
     assert message in found.err
 
 
-def test_run_refuses_two_cells_of_one_experiment(tmp_path: Path, capsys: Capture) -> None:
+def test_run_refuses_two_cells_of_one_experiment(tmp_path: Path, shell: Shell) -> None:
     copied = changed(suite_of(), {"matrix.learning.nal": {"label": "NAL"}})
-    found = invoke(capsys, "run", write_suite(tmp_path, copied), "--results", str(tmp_path / "r"))
+    found = shell("run", write_suite(tmp_path, copied))
     assert (found.code, found.out) == (2, "")
     assert "cell 'nal' is the same experiment as 'arl'" in found.err
 
 
-def test_a_typo_in_the_marks_of_a_protocol_is_found(tmp_path: Path, capsys: Capture) -> None:
+def test_a_typo_in_the_marks_of_a_protocol_is_found(tmp_path: Path, shell: Shell) -> None:
     path = broken(tmp_path)
     protocol = (suite_folder() / "protocols" / "wang2017.yaml").read_text()
     (tmp_path / "protocols").mkdir()
     misspelt = protocol.replace("  training.bn_eps:", "  training.bn_epss:", 1)
     (tmp_path / "protocols" / "wang2017.yaml").write_text(misspelt)
-    found = invoke(capsys, "validate", path)
+    found = shell("validate", path)
     assert found.code == 2
     assert "unknown setting 'training.bn_epss'. Did you mean 'training.bn_eps'?" in found.err
 
 
-def test_protocols_and_tiers_have_the_names_of_their_files(tmp_path: Path, capsys: Capture) -> None:
+def test_protocols_and_tiers_have_the_names_of_their_files(tmp_path: Path, shell: Shell) -> None:
     path, shipped = write_suite(tmp_path), suite_folder()
     for kind, name in (("protocols", "wang2017"), ("tiers", "tiny")):
         (tmp_path / kind).mkdir()
         own = tmp_path / kind / f"{name}.yaml"
         text = (shipped / kind / own.name).read_text()
         own.write_text(text.replace(f"\nname: {name}\n", "\nname: other\n"))
-        found = invoke(capsys, "validate", path)
+        found = shell("validate", path)
         assert found.code == 2
         assert f"{own}:" in found.err
         assert f"the name 'other' must be that of the file, '{name}'." in found.err
         own.unlink()
 
 
-def test_a_tier_without_a_line_for_a_family_is_found(tmp_path: Path, capsys: Capture) -> None:
+def test_a_tier_without_a_line_for_a_family_is_found(tmp_path: Path, shell: Shell) -> None:
     path = write_suite(tmp_path)
     (tmp_path / "tiers").mkdir()
     tier = tmp_path / "tiers" / "half.yaml"
     head = "version: 1\nname: half\ntitle: Half\ndescription: Half.\n"
     tier.write_text(f"{head}families: {{he2016: {{model.width: 0.5}}}}\n")
-    for verb in (["validate", path], ["plan", path, "--tier", "half", "--devices", "cpu"]):
-        found = invoke(capsys, *verb)
+    verbs = ("validate", "plan --tier half --devices cpu")
+    for verb in verbs:
+        found = shell(verb, path)
         assert found.code == 2
         assert f"{tier}:5:1: families has no line for 'wang2017'" in found.err
     tier.write_text(f"{head}families: {{wang2017: {{}}}}\n")
-    assert invoke(capsys, "validate", path).code == 0
-    assert "unknown tier 'half'" in invoke(capsys, "plan", "smoke", "--tier", "half").err
+    assert shell("validate", path).code == 0
+    assert "unknown tier 'half'" in shell("plan smoke --tier half").err
     (tmp_path / "networks.py").write_text(TOY)
     own = write_suite(tmp_path, changed(toy_suite(), {"name": "own"}))
-    for verb in (["validate", own], ["plan", own, "--tier", "half", "--devices", "cpu"]):
-        assert f"{tier}:5:1: families has no line for 'toy'" in invoke(capsys, *verb).err
+    for verb in verbs:
+        assert f"{tier}:5:1: families has no line for 'toy'" in shell(verb, own).err
     tier.write_text(f"{head}families: {{wang2017: {{}}, toy: {{}}}}\n")
-    assert invoke(capsys, "validate", path, own).code == 0, "no shipped tier knows the user's"
+    assert shell("validate", path, own).code == 0, "no shipped tier knows the user's"
     few = "set: {data.train_images: 30}\nfamilies: {wang2017: {training.batch_size: 64}}\n"
     tier.write_text(f"{head}{few}")
-    assert "64 is more than the 30 training images" in invoke(capsys, "validate", path).err
+    assert "64 is more than the 30 training images" in shell("validate", path).err
 
 
-def test_a_folder_stands_for_the_files_in_it(tmp_path: Path, capsys: Capture) -> None:
-    assert invoke(capsys, "new", tmp_path / "smith2024").code == 0
-    done = invoke(capsys, "validate", tmp_path / "smith2024")
+def test_a_folder_stands_for_the_files_in_it(tmp_path: Path, shell: Shell) -> None:
+    assert shell("new", tmp_path / "smith2024").code == 0
+    done = shell("validate", tmp_path / "smith2024")
     assert done.code == 0
     assert "sources.yaml: 1 source: ok" in done.out
     assert "table1.yaml: 2 cells" in done.out
 
 
-def test_options_of_slurm_may_lie_next_to_a_suite(tmp_path: Path, capsys: Capture) -> None:
+def test_options_of_slurm_may_lie_next_to_a_suite(tmp_path: Path, shell: Shell) -> None:
     path, options = write_suite(tmp_path), tmp_path / "executors.yaml"
     options.write_text("slurm: {partition: a, time: 10}\n")
-    done = invoke(capsys, "validate", tmp_path)
+    done = shell("validate", tmp_path)
     assert (done.code, done.err) == (0, "")
     assert f"{options}: 2 options of sbatch: ok\n" in done.out
-    assert f"Name a suite in it: {path.name}.\n" in invoke(capsys, "plan", tmp_path).err
+    assert f"Name a suite in it: {path.name}.\n" in shell("plan", tmp_path).err
     options.write_text("slurm: {partition: [a]}\n")
-    assert f"{options}:1:" in invoke(capsys, "validate", tmp_path).err
+    assert f"{options}:1:" in shell("validate", tmp_path).err
 
 
-def test_a_claim_about_sizes_may_stand_next_to_a_published_error(
-    tmp_path: Path, capsys: Capture
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"published": {"arl": {"err": {"value": "5.5"}}},
+         "claims": [{"id": "a", "text": "b", "place": "c", "metric": "value_at_end",
+                     "claim": "error(nal) < error(arl)"}]},
+        {"table.columns": {"size": {"label": "size", "metric": "value_at_end"}},
+         "published": {"arl": {"size": {"value": "-0.82", "place": "Fig. 1"}}}},
+    ],
+)  # fmt: skip
+def test_sizes_may_be_claimed_next_to_a_published_error_and_be_negative(
+    tmp_path: Path, shell: Shell, changes: dict[str, Any]
 ) -> None:
-    suite = suite_of() | {
-        "published": {"arl": {"err": {"value": "5.5"}}},
-        "claims": [{"id": "a", "text": "b", "place": "c", "metric": "value_at_end",
-                    "claim": "error(nal) < error(arl)"}],
-    }  # fmt: skip
-    done = invoke(capsys, "validate", write_suite(tmp_path, suite))
-    assert (done.code, done.err) == (0, "")
-
-
-def test_a_published_size_of_signals_may_be_negative(tmp_path: Path, capsys: Capture) -> None:
-    signal = {"label": "size", "metric": "value_at_end"}
-    value = {"arl": {"size": {"value": "-0.82", "place": "Fig. 1"}}}
-    suite = changed(suite_of(), {"table.columns": {"size": signal}}) | {"published": value}
-    found = invoke(capsys, "validate", write_suite(tmp_path, suite))
+    found = shell("validate", write_suite(tmp_path, changed(suite_of(), changes)))
     assert (found.code, found.err) == (0, "")
 
 
-def test_a_counted_network_that_there_is_not_is_found(tmp_path: Path, capsys: Capture) -> None:
+def test_a_counted_network_that_there_is_not_is_found(tmp_path: Path, shell: Shell) -> None:
     for model, said in (
         ("attention-56", "'model' must be a mapping"),
         ({"family": "wang2017", "name": "attention-57"}, "attention-57"),
         ({"family": "wrn", "name": "wrn-16-8"}, "not 'wrn'. Leave out 'train: false'."),
     ):
-        suite = changed(
-            suite_of(), {"base": {"model": model}, "matrix.learning.nal": {"label": "x"}}
-        )
-        found = invoke(capsys, "validate", write_suite(tmp_path, suite | {"train": False}))
+        changes = {"base": {"model": model}, "matrix.learning.nal": {"label": "x"}, "train": False}
+        found = shell("validate", write_suite(tmp_path, changed(suite_of(), changes)))
         assert found.code == 2
         assert "mini.yaml: cannot count this network: " in found.err
         assert said in found.err

@@ -33,15 +33,7 @@ from resbench.store.scan import scan
 from resbench.store.state import Status, write_state
 
 from ..factory import finish, suite_under
-from ..faults.running import (
-    epochs_in,
-    failing,
-    prepare,
-    run_in,
-    spec,
-    wait_for_epochs,
-    workers_of,
-)
+from ..faults.running import epochs_in, failing, prepare, run_in, spec, wait_for_epochs, workers_of
 from ..mini import (
     PATIENCE_S,
     RESBENCH,
@@ -54,8 +46,10 @@ from ..mini import (
     write_suite,
 )
 from ..runner.planning import planned
-from .invoke import invoke
+from .invoke import Shell
 
+Patch = pytest.MonkeyPatch
+Capture = pytest.CaptureFixture[str]
 RUN = ("run", "mini.yaml", "-j1", "--executor")
 
 
@@ -79,7 +73,7 @@ class Slurm:
 
 
 @pytest.fixture
-def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Slurm:
+def slurm(tmp_path: Path, monkeypatch: Patch) -> Slurm:
     slurm = Slurm(tmp_path)
     monkeypatch.setenv("PATH", f"{slurm.bin}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("SLURM_JOB_ID", "7")
@@ -197,7 +191,7 @@ def test_without_slurm_one_line_says_so(tmp_path: Path) -> None:
     ],
 )
 def test_a_busy_controller_is_asked_again_and_arrays_are_no_larger_than_slurm_allows(
-    slurm: Slurm, monkeypatch: pytest.MonkeyPatch, said: str
+    slurm: Slurm, monkeypatch: Patch, said: str
 ) -> None:
     monkeypatch.setattr(cluster, "PAUSES_S", (0, 0, 0))
     slurm.answer("scontrol", "echo 'MaxArraySize            = 5'")
@@ -220,15 +214,10 @@ def test_what_asking_again_does_not_mend_is_not_asked_again(slurm: Slurm) -> Non
 
 
 def test_variables_for_slurm_change_neither_the_jobs_nor_the_answers(
-    slurm: Slurm, monkeypatch: pytest.MonkeyPatch
+    slurm: Slurm, monkeypatch: Patch
 ) -> None:
-    for name in (
-        "SBATCH_JOB_NAME",
-        "SBATCH_NO_REQUEUE",
-        "SBATCH_WAIT",
-        "SQUEUE_USERS",
-        "SLURM_TIME_FORMAT",
-    ):
+    sbatch = ("SBATCH_JOB_NAME", "SBATCH_NO_REQUEUE", "SBATCH_WAIT")
+    for name in (*sbatch, "SQUEUE_USERS", "SLURM_TIME_FORMAT"):
         monkeypatch.setenv(name, "relative")
     monkeypatch.setenv("SBATCH_ACCOUNT", "mine")
     for name in ("scontrol", "sbatch"):
@@ -263,15 +252,11 @@ def test_workers_are_submitted_shown_and_cancelled(slurm: Slurm, tmp_path: Path)
 
 @pytest.mark.parametrize(("limit_s", "before_s"), [(7200.0, 90.0), (200.0, 50.0)])
 def test_a_worker_stops_90_s_or_a_quarter_of_the_time_before_the_limit_of_its_job(
-    limit_s: float,
-    before_s: float,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    limit_s: float, before_s: float, tmp_path: Path, monkeypatch: Patch, shell: Shell
 ) -> None:
     write_suite(tmp_path)
     monkeypatch.chdir(tmp_path)
-    *_, submitted = invoke(capsys, "run", "mini.yaml", "--print-script").out.split()
+    *_, submitted = shell("run mini.yaml --print-script").out.split()
     deadlines: list[float] = []
 
     def train(runs: object, settings: SessionSettings, *_: object, **__: object) -> PlanEnd:
@@ -282,7 +267,7 @@ def test_a_worker_stops_90_s_or_a_quarter_of_the_time_before_the_limit_of_its_jo
     monkeypatch.setattr(work, "train", train)
     monkeypatch.setattr(cluster, "job_left_s", lambda: limit_s)
     earliest = time.monotonic() + limit_s - before_s
-    assert invoke(capsys, "run", "mini.yaml", submitted).code == 0
+    assert shell("run mini.yaml", submitted).code == 0
     assert earliest <= deadlines[0] <= time.monotonic() + limit_s - before_s
 
 
@@ -303,7 +288,7 @@ def test_only_the_jobs_of_this_results_folder_are_its_own(slurm: Slurm, tmp_path
     assert cancelled == "scancel 7_0 7_1"
 
 
-def test_a_job_has_the_time_until_its_limit(slurm: Slurm, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_has_the_time_until_its_limit(slurm: Slurm, monkeypatch: Patch) -> None:
     slurm.show_job(end=soon(86400))
     left_s = cluster.job_left_s()
     assert left_s is not None
@@ -325,8 +310,7 @@ def test_a_worker_of_another_suite_or_code_trains_nothing(tmp_path: Path) -> Non
     assert done.returncode == 3
     assert done.stderr == (
         "The code, the suite or the data has changed since the job was submitted, so nothing is "
-        "trained. "
-        "Submit again.\n"
+        "trained. Submit again.\n"
     )
     assert run_folders(tmp_path / "results") == []
     write_suite(tmp_path, suite_of(total=1))
@@ -397,13 +381,9 @@ def test_a_worker_with_nothing_left_to_take_is_not_requeued_and_does_not_wait(
     ],
 )
 def test_a_job_is_requeued_only_where_the_next_time_brings_more(
-    number: int | None,
-    epochs: int,
-    left_s: float | None,
-    requeued: bool,
-    slurm: Slurm,
+    number: int | None, epochs: int, left_s: float | None, requeued: bool, slurm: Slurm,
     tmp_path: Path,
-) -> None:
+) -> None:  # fmt: skip
     slurm.show_job(end="Unknown" if left_s is None else soon(left_s))
     summary = PlanEnd(left=planned(tmp_path), signal=number, epochs=epochs)
     assert (requeue_for_rest(summary, 7) == 0) is requeued
@@ -413,7 +393,7 @@ def test_a_job_is_requeued_only_where_the_next_time_brings_more(
 
 
 def test_a_suite_that_was_broken_while_its_runs_were_trained_ends_no_command(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: Capture
 ) -> None:
     (run, *_) = planned(tmp_path)
     suite = tmp_path / "broken.yaml"
@@ -426,7 +406,7 @@ def test_a_suite_that_was_broken_while_its_runs_were_trained_ends_no_command(
 
 
 def test_an_end_with_many_runs_names_some_and_counts_the_others(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: Capture
 ) -> None:
     runs = planned(tmp_path, suite_of(seeds=(1, 2, 3, 4)))
     folders = [RunFolder(tmp_path, run.key) for run in runs[:5]]
@@ -445,7 +425,7 @@ def test_an_end_with_many_runs_names_some_and_counts_the_others(
 
 
 def test_an_end_shows_the_first_results_and_counts_the_others(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: Capture
 ) -> None:
     smoke = suite_under("smoke")
     runs = [finish(tmp_path, smoke, cell.id, 1, 5.0) for cell in smoke.cells if cell.spec][:10]
@@ -458,7 +438,7 @@ def test_an_end_shows_the_first_results_and_counts_the_others(
 
 
 def test_a_budget_is_not_called_too_short_where_another_process_has_the_runs(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: Capture
 ) -> None:
     arl, nal = planned(tmp_path)
     short = "The budget is too short to start any of these runs"
@@ -476,7 +456,7 @@ def test_a_signal_that_came_before_the_training_starts_none(tmp_path: Path) -> N
 
 
 def test_a_signal_that_comes_while_the_training_is_prepared_starts_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: Patch
 ) -> None:
     runs, settings = planned(tmp_path), SessionSettings(tmp_path, choose("cpu", 1))
     signals: list[int] = []
@@ -492,12 +472,9 @@ def test_a_signal_that_comes_while_the_training_is_prepared_starts_none(
 
 @pytest.mark.parametrize(("request_", "warned"), [("auto", True), ("cpu", False)])
 def test_a_gpu_that_is_not_used_unasked_is_named_before_training(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    request_: str,
-    warned: bool,
-) -> None:
+    tmp_path: Path, monkeypatch: Patch, capsys: Capture,
+    request_: str, warned: bool,
+) -> None:  # fmt: skip
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     monkeypatch.setattr(devices, "NODES", {"AMD": (str(tmp_path), "ROCm is not supported")})
     assert work.workers_on(choose("cpu", 2), request_) == "2 workers on CPU"
@@ -506,7 +483,7 @@ def test_a_gpu_that_is_not_used_unasked_is_named_before_training(
 
 
 def test_the_time_left_of_a_run_that_resumes_is_that_of_its_rest(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: Patch
 ) -> None:
     (arl, nal), shown = planned(tmp_path), list[float]()
 
@@ -530,7 +507,7 @@ def test_the_time_left_of_a_run_that_resumes_is_that_of_its_rest(
 
 @pytest.mark.parametrize("number", ["4709", "4711"])  # one task has the number of its array
 def test_a_task_of_an_array_asks_of_itself_and_requeues_itself_only(
-    number: str, slurm: Slurm, monkeypatch: pytest.MonkeyPatch
+    number: str, slurm: Slurm, monkeypatch: Patch
 ) -> None:
     monkeypatch.setenv("SLURM_JOB_ID", number)
     monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "4711")
@@ -573,7 +550,7 @@ def own_signals() -> Iterator[None]:
 
 @pytest.mark.usefixtures("own_signals")
 def test_local_workers_inside_of_a_users_job_are_not_in_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: Patch
 ) -> None:
     variables = ("SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID")
     for name in variables:
@@ -591,7 +568,7 @@ def test_one_local_worker_that_fails_is_enough_for_its_exit_code(tmp_path: Path)
 
 @pytest.mark.usefixtures("own_signals")
 def test_a_signal_while_local_workers_start_reaches_each_once_and_starts_no_other(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: Patch
 ) -> None:
     start = subprocess.Popen
 

@@ -78,7 +78,7 @@ def test_a_claim_about_a_baseline_at_another_protocol_than_its_own_is_not_confir
 def test_at_the_source_s_schedule_other_images_are_another_setting(
     tmp_path: Path, make: Make
 ) -> None:
-    make(context={"data": {"cifar10": JPEG}}, **dict(zip(PAIR, ((5, 5.1), (7, 7.1)), strict=True)))
+    make(context={"data": {"cifar10": JPEG}}, **{PAIR[0]: (5, 5.1), PAIR[1]: (7, 7.1)})
     assert not judged(tmp_path)["arl-beats-nal-56"].at_published_setting
 
 
@@ -149,11 +149,7 @@ def test_arms_of_two_settings_do_not_meet(tmp_path: Path, make: Make) -> None:
 
 @pytest.mark.parametrize(
     ("context", "planned"),
-    [
-        ({}, True),
-        ({"tier": "tiny"}, False),
-        ({"overrides": (("training.optim.lr", 0.05),)}, False),
-    ],
+    [({}, True), ({"tier": "tiny"}, False), ({"overrides": (("training.optim.lr", 0.05),)}, False)],
 )
 def test_one_seed_plans_others_only_where_the_assumed_spread_is_the_suites(
     tmp_path: Path, make: Make, context: dict[str, Any], planned: bool
@@ -172,13 +168,9 @@ def test_one_seed_plans_others_only_where_the_assumed_spread_is_the_suites(
     ],
 )
 def test_seeds_are_planned_for_the_difference_that_is_named(
-    tmp_path: Path,
-    make: Make,
-    monkeypatch: pytest.MonkeyPatch,
-    context: dict[str, Any],
-    margin: float | None,
-    said: str,
-) -> None:
+    tmp_path: Path, make: Make, monkeypatch: pytest.MonkeyPatch, context: dict[str, Any],
+    margin: float | None, said: str,
+) -> None:  # fmt: skip
     monkeypatch.setattr(factory, "IMAGES", 10_000)
     arl, nal = "attention-128/arl", "attention-128/nal"
     make(context=context, **{arl: (4.8, 5.1, 5.5), nal: (5.6, 6.0, 6.3)})
@@ -235,21 +227,25 @@ def planted(tmp_path: Path, context: dict[str, Any], **cells: tuple[float, float
     return judged(tmp_path)["arl-beats-nal-56"]
 
 
+CPU = {"tier": "cpu", "data": {"cifar10": JPEG}}
+
+
 @pytest.mark.parametrize(
-    ("nal", "not_learnt"),
+    ("context", "nal", "verdict"),
     [
-        ((20.1, 20.0), ()),
-        ((60.0, 60.0), ("attention-56/nal",)),  # near guessing
-        ((30.0, 20.0), ("attention-56/nal",)),  # still falling
+        (CPU, (20.1, 20.0), "holds_here"),
+        (CPU, (60.0, 60.0), "not_learnt"),  # near guessing
+        (CPU, (30.0, 20.0), "not_learnt"),  # still falling
+        ({}, (60.0, 60.0), "confirmed"),  # at the source's own schedule, that is the outcome
     ],
 )
 def test_networks_that_have_not_learnt_get_no_verdict_on_the_claim(
-    tmp_path: Path, nal: tuple[float, float], not_learnt: tuple[str, ...]
+    tmp_path: Path, context: dict[str, Any], nal: tuple[float, float], verdict: str
 ) -> None:
     arms = {"attention-56/arl": (10.0, 10.0), "attention-56/nal": nal}
-    found = planted(tmp_path, {"tier": "cpu", "data": {"cifar10": JPEG}}, **arms)
-    assert found.not_learnt == not_learnt
-    assert found.verdict == ("not_learnt" if not_learnt else "holds_here")
+    found = planted(tmp_path, context, **arms)
+    assert found.not_learnt == (("attention-56/nal",) if verdict == "not_learnt" else ())
+    assert found.verdict == verdict
     assert found.p_adjusted is not None
 
 
@@ -263,15 +259,13 @@ def test_half_of_guessing_is_more_among_more_classes(tmp_path: Path) -> None:
 
 
 def test_a_run_after_the_look_makes_no_arm_learnt(tmp_path: Path) -> None:
-    context: dict[str, Any] = {"tier": "cpu", "data": {"cifar10": JPEG}}
     for nal in ((46.0, 46.0), (30.0, 45.5)):  # near guessing; still falling
         for later in (30.0, 45.0):
             folder = tmp_path / f"{nal} {later}"
-            found = planted(
-                folder, context, **{"attention-56/arl": (10, 10), "attention-56/nal": nal}
-            )
+            arms = {"attention-56/arl": (10, 10), "attention-56/nal": nal}
+            found = planted(folder, CPU, **arms)
             test = [90.0] * 8 + [later, later]
-            plant(folder, suite_under(SUITE, **context), "attention-56/nal", 4, test=test)
+            plant(folder, suite_under(SUITE, **CPU), "attention-56/nal", 4, test=test)
             again = judged(folder)["arl-beats-nal-56"]
             assert found.not_learnt == again.not_learnt == ("attention-56/nal",)
             assert (again.look, again.verdict) == (3, "not_learnt")
@@ -300,12 +294,6 @@ def test_where_no_setting_completes_a_look_the_one_with_most_seeds_speaks(tmp_pa
     assert (table.setting.tier, claim.n, claim.look) == ("tiny", 2, 0)
 
 
-def test_at_the_sources_own_schedule_what_was_reached_is_the_outcome(tmp_path: Path) -> None:
-    arms = {"attention-56/arl": (10.0, 10.0), "attention-56/nal": (60.0, 60.0)}
-    found = planted(tmp_path, {}, **arms)
-    assert (found.verdict, found.not_learnt) == ("confirmed", ())
-
-
 def test_claims_that_no_source_makes_cost_the_others_nothing(tmp_path: Path, make: Make) -> None:
     make(**{"attention-56/arl": (5.0, 5.1, 5.3), "attention-56/nal": (9.0, 9.2, 9.2)})
     found = judged(tmp_path)
@@ -319,20 +307,16 @@ def test_claims_that_no_source_makes_cost_the_others_nothing(tmp_path: Path, mak
 def test_sizes_within_networks_are_claims_about_factors(tmp_path: Path) -> None:
     for seed in (1, 2, 3, 4, 5):
         factory.with_signals(tmp_path, "attention-164/arl", seed, 10.0 + seed / 50, 20.0 + seed)
-        factory.with_signals(
-            tmp_path, "attention-164/nal", seed, 0.1 + seed / 5000, 20_000.0 + 50 * seed
-        )
+        sizes = 0.1 + seed / 5000, 20_000.0 + 50 * seed
+        factory.with_signals(tmp_path, "attention-164/nal", seed, *sizes)
     found = judged(tmp_path, "mechanism")
     fades = found["values-fade"]
     assert fades.effect_pp == pytest.approx(2.0, abs=0.01)  # a factor of 100
     assert fades.verdict == "holds_here"  # 100 steps are not the source's schedule
     assert "a factor of 1" in claim_sentence(fades)
     assert " pp" not in claim_sentence(fades)
-    assert [amount(fades, log10) for log10 in (2.0, -0.0595, 3.3305)] == [
-        "×100",
-        "×0.872",
-        "×2,140",
-    ]
+    factors = {2.0: "×100", -0.0595: "×0.872", 3.3305: "×2,140"}
+    assert {log10: amount(fades, log10) for log10 in factors} == factors
     assert found["gradient-grows"].verdict == "holds_here"
     assert not found["values-fade-with-depth"].has_runs
 
@@ -350,19 +334,14 @@ def test_of_a_run_that_diverged_the_sizes_before_count_and_no_guess_stands_for_t
 ) -> None:
     for seed in (1, 2, 3):
         factory.with_signals(tmp_path, "attention-164/arl", seed, 10.0, 20.0 + seed)
-        factory.with_signals(
-            tmp_path, "attention-164/nal", seed, 1.0, 2e4 + seed, diverged=seed == 2
-        )
+        sizes = 1.0, 2e4 + seed
+        factory.with_signals(tmp_path, "attention-164/nal", seed, *sizes, diverged=seed == 2)
     found = judged(tmp_path, "mechanism")
-    assert found["gradient-grows"].n == 3
-    assert found["gradient-grows"].verdict == "holds_here"
-    assert not found["gradient-grows"].diverged
-    assert found["values-recover"].n == 2
-    assert found["values-recover"].verdict == "undecided"
-    shown = {
-        (value.cell, value.metric): value
-        for value in report(["mechanism"], read_results(tmp_path)).tables[0].values
-    }
+    grows, recover = found["gradient-grows"], found["values-recover"]
+    assert (grows.n, grows.verdict, grows.diverged) == (3, "holds_here", {})
+    assert (recover.n, recover.verdict) == (2, "undecided")
+    (table,) = report(["mechanism"], read_results(tmp_path)).tables
+    shown = {(value.cell, value.metric): value for value in table.values}
     start, end = (shown["attention-164/nal", f"value_at_{when}"] for when in ("start", "end"))
     assert (len(start.values), start.diverged) == (3, 0)
     assert (len(end.values), end.diverged) == (2, 1)
@@ -420,6 +399,7 @@ LOW, HIGH, NEAR = (5.0, 5.1, 5.2), (7.0, 7.1, 7.2), (5.05, 5.15, 5.2)
         ((LOW, NEAR), {"published": [2.0]}, "smaller", "p_smaller"),
         ((LOW, NEAR), {}, "undecided", "p"),
         ((NEAR, LOW), {}, "undecided", "p_against"),
+        ((HIGH, LOW), {"not_learnt": ["a"]}, "not_learnt", "p_against"),
     ],
 )
 def test_the_p_that_is_shown_is_the_one_that_the_verdict_rests_on(
@@ -510,11 +490,6 @@ def test_published_evidence_is_named_by_its_side_of_a_limit(published: float, sa
     errors = (5.0, 5.1, 5.2), (5.1, 5.2, 5.3)
     found = of_arms("<", *errors, published=[published], at_published_setting=False)
     assert published_evidence(found) == said
-
-
-def test_an_order_at_this_stage_shows_the_p_of_the_side_that_it_is_on() -> None:
-    found = of_arms("<", (7.0, 7.1, 7.2), (5.0, 5.1, 5.2), not_learnt=["a"])
-    assert (found.verdict, deciding_p(found)[0]) == ("not_learnt", found.p_against)
 
 
 def test_no_order_is_named_between_unlearnt_networks_that_show_none() -> None:

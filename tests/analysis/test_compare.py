@@ -4,7 +4,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import pytest
 from msgspec import structs
@@ -12,21 +11,20 @@ from msgspec import structs
 from resbench.analysis.compare import CellPair, Comparison, compare, select
 from resbench.errors import UsageError
 from resbench.store.layout import RunFolder
-from resbench.store.metrics import EpochMetrics, read_epochs
 from resbench.store.predictions import Predictions, read_predictions, write_predictions
 from resbench.store.records import read_record, write_record
-from resbench.suite.expand import DataChoice, Expanded
+from resbench.suite.expand import DataChoice
 from resbench.suite.spec import NUMERICS
 from tests import factory
-from tests.cli.invoke import invoke
+from tests.cli.invoke import Shell
 from tests.factory import plant, suite_under
 
-Capture = pytest.CaptureFixture[str]
+Sides = tuple[Path, Path]
 SUITE, CELL = "table3_mask", "encoder-decoder"
 
 
 @pytest.fixture
-def sides(tmp_path: Path) -> tuple[Path, Path]:
+def sides(tmp_path: Path) -> Sides:
     """Two folders with the same three runs."""
     for seed, error in enumerate((6.0, 6.2, 6.5), 1):
         plant(tmp_path / "a", suite_under(SUITE), CELL, seed, test=[9.0, 7.0, error])
@@ -50,31 +48,28 @@ def pair(
     return found
 
 
-def rewrite(folder: Path, expanded: Expanded, seed: int, *, epoch: int, error: float) -> None:
-    """Give a run another test error in one epoch, and a record that fits it."""
-    run = RunFolder(folder, expanded.cell(CELL).at_seed(seed).key)
-    record, rows = read_record(run), read_epochs(run.metrics, EpochMetrics)
-    rows[epoch - 1] = structs.replace(rows[epoch - 1], test_top1_err=error)
-    lines = [msgspec.json.encode(row).decode() for row in rows]
-    run.metrics.write_text("\n".join(lines) + "\n")
-    write_record(run, record)
+@pytest.fixture
+def shell(capsys: pytest.CaptureFixture[str]) -> Shell:
+    """A comparison names its folders itself."""
+    return Shell(capsys, None)
 
 
-def test_copies_are_identical_and_exit_0(
-    sides: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
-) -> None:
-    outcome = invoke(capsys, "compare", *sides)
+def run_of(folder: Path, seed: int, **context: Any) -> RunFolder:
+    return RunFolder(folder, suite_under(SUITE, **context).cell(CELL).at_seed(seed).key)
+
+
+def test_copies_are_identical_and_exit_0(sides: Sides, shell: Shell) -> None:
+    outcome = shell("compare", *sides)
     assert outcome.code == 0
     assert "3 runs of equal key: identical in every bit that repeats." in outcome.out
 
 
 def test_a_run_of_equal_key_with_another_number_is_named_and_exits_1(
-    sides: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+    sides: Sides, shell: Shell
 ) -> None:
-    expanded = suite_under(SUITE)
-    shutil.rmtree(RunFolder(sides[1], expanded.cell(CELL).at_seed(2).key).path)
-    plant(sides[1], expanded, CELL, 2, test=[9.0, 7.0, 6.3], environment={"torch": "9.9"})
-    outcome = invoke(capsys, "compare", *sides, "--format", "markdown")
+    shutil.rmtree(run_of(sides[1], 2).path)
+    plant(sides[1], suite_under(SUITE), CELL, 2, test=[9.0, 7.0, 6.3], environment={"torch": "9.9"})
+    outcome = shell("compare", *sides, "--format", "markdown")
     assert outcome.code == 1
     for text in (
         f"{SUITE} {CELL} seed 2",
@@ -86,39 +81,39 @@ def test_a_run_of_equal_key_with_another_number_is_named_and_exits_1(
         assert text in outcome.out
 
 
-def test_one_other_epoch_is_enough_to_disagree(sides: tuple[Path, Path]) -> None:
-    rewrite(sides[1], suite_under(SUITE), 3, epoch=2, error=7.1)
-    (run,) = compared(*sides).disagreeing
-    assert run.differences == ("metrics.jsonl: different from epoch 2 on",)
+def test_one_other_epoch_is_enough_to_disagree(sides: Sides) -> None:
+    run = run_of(sides[1], 3)
+    record, text = read_record(run), run.metrics.read_text()
+    assert text.count('"test_top1_err":7.0') == 1  # of the second epoch
+    run.metrics.write_text(text.replace('"test_top1_err":7.0', '"test_top1_err":7.1'))
+    write_record(run, record)
+    (found,) = compared(*sides).disagreeing
+    assert found.differences == ("metrics.jsonl: different from epoch 2 on",)
 
 
-def test_times_and_machines_do_not_make_runs_disagree(sides: tuple[Path, Path]) -> None:
-    expanded = suite_under(SUITE)
-    shutil.rmtree(RunFolder(sides[1], expanded.cell(CELL).at_seed(1).key).path)
+def test_times_and_machines_do_not_make_runs_disagree(sides: Sides) -> None:
+    shutil.rmtree(run_of(sides[1], 1).path)
     plant(
-        sides[1], expanded, CELL, 1, test=[9.0, 7.0, 6.0], environment={"device_name": "other"},
-        timing={"total_s": 9.0, "resumed": 2}, code={"commit": "d" * 40},
+        sides[1], suite_under(SUITE), CELL, 1, test=[9.0, 7.0, 6.0], code={"commit": "d" * 40},
+        environment={"device_name": "other"}, timing={"total_s": 9.0, "resumed": 2},
     )  # fmt: skip
     assert compared(*sides).disagreeing == ()
 
 
-def test_a_run_that_diverged_on_one_side_only_disagrees(sides: tuple[Path, Path]) -> None:
-    expanded = suite_under(SUITE)
-    shutil.rmtree(RunFolder(sides[1], expanded.cell(CELL).at_seed(1).key).path)
-    factory.diverge(sides[1], expanded, CELL, 1)
+def test_a_run_that_diverged_on_one_side_only_disagrees(sides: Sides) -> None:
+    shutil.rmtree(run_of(sides[1], 1).path)
+    factory.diverge(sides[1], suite_under(SUITE), CELL, 1)
     (run,) = compared(*sides).disagreeing
     assert "status done against diverged" in run.differences
 
 
-def test_an_edited_record_is_named_and_never_compared(
-    sides: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
-) -> None:
-    record = RunFolder(sides[1], suite_under(SUITE).cell(CELL).at_seed(1).key).record
+def test_an_edited_record_is_named_and_never_compared(sides: Sides, shell: Shell) -> None:
+    record = run_of(sides[1], 1).record
     record.write_text(record.read_text().replace('"test_top1_err": 6.0', '"test_top1_err": 5.0'))
     found = compared(*sides)
     assert len(found.same_key) == 2
     assert "edited or damaged" in found.problems[0]
-    assert invoke(capsys, "compare", *sides).code == 1
+    assert shell("compare", *sides).code == 1
     assert found.left_out == (
         f"{SUITE} {CELL}, only A: tier paper cifar10 fp32 eager numerics {NUMERICS} (1 run)",
     )
@@ -187,13 +182,11 @@ def test_verdicts_on_many_cells_are_adjusted_for_their_number(tmp_path: Path) ->
     assert shifted.verdict == "no_difference"
 
 
-def test_two_tiers_of_one_folder_are_compared(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_two_tiers_of_one_folder_are_compared(tmp_path: Path, shell: Shell) -> None:
     for tier in ("cpu", "tiny"):
         plant(tmp_path, suite_under(SUITE, tier=tier), CELL, 1, test=[9.0, 8.0])
     assert [len(select(tier, tmp_path).records) for tier in ("cpu", "tiny")] == [1, 1]
-    outcome = invoke(capsys, "compare", "cpu", "tiny", "--results", tmp_path)
+    outcome = shell("compare cpu tiny --results", tmp_path)
     assert outcome.code == 0
     assert "1 cell under different keys" in outcome.out
 
@@ -210,12 +203,14 @@ def test_other_test_images_are_compared_by_their_errors_alone(tmp_path: Path) ->
     a, b = tmp_path / "a", tmp_path / "b"
     assert pair(a, b, [6.0, 6.2, 6.4], [9.0, 9.3, 9.4]).p_images is not None
     for seed in (1, 2, 3):
-        run = RunFolder(b, suite_under(SUITE, engine="graph").cell(CELL).at_seed(seed).key)
+        run = run_of(b, seed, engine="graph")
         record, kept = read_record(run), read_predictions(run.predictions)
-        rolled = Predictions(
-            np.roll(kept.pred, 1), np.roll(kept.prob_true, 1), np.roll(kept.label, 1)
+        pred, prob, label = (
+            np.roll(kept.pred, 1),
+            np.roll(kept.prob_true, 1),
+            np.roll(kept.label, 1),
         )
-        write_predictions(run.predictions, rolled)
+        write_predictions(run.predictions, Predictions(pred, prob, label))
         write_record(run, record)
     (found,) = compared(a, b).cells
     assert found.p_images is None
@@ -246,7 +241,7 @@ def test_runs_of_two_data_sets_with_one_label_are_kept_apart(tmp_path: Path) -> 
 
 
 def test_cells_that_no_runner_noted_are_no_cells_and_the_run_counts_by_its_key(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, shell: Shell
 ) -> None:
     odd: tuple[Any, ...] = (5, [5], [[]], {"a": 1}, None)
     for seed, cells in enumerate(odd, 1):
@@ -254,24 +249,23 @@ def test_cells_that_no_runner_noted_are_no_cells_and_the_run_counts_by_its_key(
         run = RunFolder(tmp_path, record.key)
         context = {**record.context, "cells": cells}
         write_record(run, structs.replace(record, context=context, files={}, record_hash=""))
-    for words, said in (
+    for command, said in (
         ("status", "5 finished runs."),
         (f"report {SUITE}", "8.00 ± 0.00 (5)"),
         ("compare paper paper", "5 runs of equal key: identical"),
     ):
-        found = invoke(capsys, *words.split(), "--results", tmp_path, "--format", "markdown")
+        found = shell(f"{command} --format markdown --results", tmp_path)
         assert (found.code, found.err) == (0, "")
         assert said in found.out.replace("\xa0", " ")
 
 
-def test_what_a_diverged_run_counts_as_is_said(tmp_path: Path, capsys: Capture) -> None:
+def test_what_a_diverged_run_counts_as_is_said(tmp_path: Path, shell: Shell) -> None:
     a, b = tmp_path / "a", tmp_path / "b"
     said = "A diverged run counts as guessing in B - A and p, and not in the means."
     assert pair(a, b, [6.0, 6.2, 6.4], [9.0, 9.3]).difference == pytest.approx(2.95)
-    words = "compare", a, b, "--format", "markdown"
-    assert said not in invoke(capsys, *words).out
+    assert said not in shell("compare --format markdown", a, b).out
     factory.diverge(b, suite_under(SUITE, engine="graph"), CELL, 3)
-    assert said in invoke(capsys, *words).out
+    assert said in shell("compare --format markdown", a, b).out
     (found,) = compared(a, b).cells
     assert found.difference == pytest.approx((9.0 + 9.3 + 90.0) / 3 - 6.2)
     assert found.b.mean == pytest.approx(9.15)

@@ -15,12 +15,12 @@ from resbench.report.explain_page import finding_sentence
 from resbench.stats.spread import moderated
 from resbench.suite.load import load_suite
 from tests import factory, mini
-from tests.cli.invoke import invoke
+from tests.cli.invoke import Shell
 from tests.factory import JPEG, plant, suite_under
 from tests.mini import edited_suite
 
-Capture = pytest.CaptureFixture[str]
 SUITE, CELL = "table3_mask", "encoder-decoder"
+EXPLAIN = f"explain {SUITE} {CELL}"
 NOISE, NOISY = "table4_noise", "noise-30/attention-92"
 FITS = {"underfitted", "overfitted", "memorised"}
 FLAT = [9.0, 7.0, 6.5, 6.0, 6.0, 6.0, 6.0, 6.0]
@@ -31,10 +31,8 @@ def findings(results: Path, suite: str = SUITE, cell: str = CELL) -> dict[str, F
     return {finding.code: finding for finding in found}
 
 
-def test_with_nothing_run_it_says_so_and_tells_what_is_known(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    outcome = invoke(capsys, "explain", SUITE, CELL, "--results", tmp_path)
+def test_with_nothing_run_it_says_so_and_tells_what_is_known(tmp_path: Path, shell: Shell) -> None:
+    outcome = shell(EXPLAIN)
     assert outcome.code == 0
     assert "Not run yet" in outcome.out
     found = findings(tmp_path)
@@ -89,8 +87,7 @@ def test_a_curve_that_still_falls_is_told_from_chance(tmp_path: Path) -> None:
 
 
 def test_seeds_explain_as_much_as_one_more_run_may_differ(tmp_path: Path) -> None:
-    for seed, error in enumerate((5.4, 5.6, 5.8), 1):
-        plant(tmp_path, suite_under(SUITE), CELL, seed, test=[9.0, error])
+    factory.finish_all(tmp_path, suite_under(SUITE), {CELL: (5.4, 5.6, 5.8)})
     seeds = findings(tmp_path)["seeds"]
     chance = 1e4 * 0.056 * 0.944 / factory.IMAGES  # the images flip: they are drawn anew
     variance, df = moderated(0.04, 3, chance)
@@ -100,8 +97,7 @@ def test_seeds_explain_as_much_as_one_more_run_may_differ(tmp_path: Path) -> Non
 
 def test_the_luck_of_a_median_is_compared_with_a_median(tmp_path: Path) -> None:
     suite, cell = "resnet164_he2016", "resnet-164/cifar10"
-    for seed, error in enumerate((5.4, 5.6, 5.8), 1):
-        plant(tmp_path, suite_under(suite), cell, seed, test=[9.0, error])
+    factory.finish_all(tmp_path, suite_under(suite), {cell: (5.4, 5.6, 5.8)})
     said = finding_sentence(findings(tmp_path, suite, cell)["seeds"])
     assert "; the median of 5 more runs is expected within ±" in said
 
@@ -119,9 +115,8 @@ def test_one_seed_has_no_spread_and_a_diverged_one_is_counted(tmp_path: Path) ->
     factory.diverge(tmp_path, suite_under(SUITE), CELL, 2)
     found = findings(tmp_path)
     assert found["seeds"].points is None
-    assert "seeds: 1 run. The published number counts as one run" in finding_sentence(
-        found["seeds"]
-    )
+    said = "seeds: 1 run. The published number counts as one run"
+    assert said in finding_sentence(found["seeds"])
     lost = {"diverged": 1, "runs": 2, "reason": "the loss is nan at step 7"}
     assert found["diverged"].facts == lost
     assert finding_sentence(found["diverged"]).endswith(
@@ -164,10 +159,8 @@ def test_causes_come_before_symptoms_and_what_explains_more_comes_first(tmp_path
 
 def test_runs_of_several_versions_and_images_are_named(tmp_path: Path) -> None:
     for seed, version in enumerate(("0.1.0", "0.2.0"), 1):
-        facts: dict[str, Any] = {
-            "code": {"version": version},
-            "data": {"fingerprint": str(seed) * 64},
-        }
+        data = {"fingerprint": str(seed) * 64}
+        facts: dict[str, Any] = {"code": {"version": version}, "data": data}
         plant(tmp_path, suite_under(SUITE), CELL, seed, test=FLAT, **facts)
     (setting,) = explain(load_suite(SUITE), CELL, read_results(tmp_path))
     images, versions = (f for f in setting.findings if f.code == "unlike_runs")
@@ -210,18 +203,15 @@ def test_a_row_and_a_column_name_that_column_alone(tmp_path: Path) -> None:
 
 
 def test_an_unknown_cell_is_refused_with_those_there_are(tmp_path: Path) -> None:
-    with pytest.raises(
-        UsageError, match=r"unknown cell 'encoder' .* Did you mean 'encoder-decoder'"
-    ):
+    refusal = r"unknown cell 'encoder' .* Did you mean 'encoder-decoder'"
+    with pytest.raises(UsageError, match=refusal):
         explain(load_suite(SUITE), "encoder", read_results(tmp_path))
 
 
-def test_json_has_every_finding_and_no_infinity(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_json_has_every_finding_and_no_infinity(tmp_path: Path, shell: Shell) -> None:
     expanded = suite_under(SUITE, tier="cpu", data={"cifar10": JPEG})
     plant(tmp_path, expanded, CELL, 1, test=FLAT)
-    out = invoke(capsys, "explain", SUITE, CELL, "--results", tmp_path, "--format", "json").out
+    out = shell(f"{EXPLAIN} --format json").out
     (setting,) = json.loads(out, parse_constant=pytest.fail)["settings"]
     assert setting["setting"].startswith("tier cpu")
     kinds = {f["code"]: (f["points"], f["comparable"]) for f in setting["findings"]}
@@ -230,9 +220,9 @@ def test_json_has_every_finding_and_no_infinity(
     assert [found["code"] for found in setting["findings"]] == list(findings(tmp_path))
 
 
-def test_symptoms_stand_under_a_heading_of_their_own(tmp_path: Path, capsys: Capture) -> None:
+def test_symptoms_stand_under_a_heading_of_their_own(tmp_path: Path, shell: Shell) -> None:
     plant(tmp_path, suite_under(SUITE), CELL, 1, test=[*FLAT[:-1], 6.2], train=[12.0] * 8)
-    out = invoke(capsys, "explain", SUITE, CELL, "--results", tmp_path, "--format", "markdown").out
+    out = shell(f"{EXPLAIN} --format markdown").out
     _, causes, symptoms = re.split(r"### (?:Causes|Symptoms)\n", out)
     for about in ("fit", "seeds", "last epoch against best"):
         assert f" · {about}: " not in causes
@@ -240,10 +230,10 @@ def test_symptoms_stand_under_a_heading_of_their_own(tmp_path: Path, capsys: Cap
     assert "inferred settings" in causes
 
 
-def test_another_name_for_a_row_is_a_note_and_no_reason(tmp_path: Path, capsys: Capture) -> None:
+def test_another_name_for_a_row_is_a_note_and_no_reason(tmp_path: Path, shell: Shell) -> None:
     plant(tmp_path, suite_under(SUITE), CELL, 1, test=FLAT)
     assert "published_split" not in findings(tmp_path)
-    out = invoke(capsys, "explain", SUITE, CELL, "--results", tmp_path, "--format", "markdown").out
+    out = shell(f"{EXPLAIN} --format markdown").out
     (line,) = (line for line in out.splitlines() if "The report calls it Mixed Attention." in line)
     assert "published 5.52" in line
 
@@ -272,55 +262,51 @@ def test_an_unmarked_setting_is_named(tmp_path: Path) -> None:
 
 
 def test_the_command_names_the_cell_the_folder_and_what_runs_have_fixed(
-    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, shell: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    explained = ("explain", SUITE, CELL, "--format", "markdown", "--results")
+    explained = f"{EXPLAIN} --format markdown --results"
     for folder, end in (("results", ""), ("other", " --results other")):
         plant(Path(folder), suite_under(SUITE), CELL, 1, test=FLAT)
-        out = invoke(capsys, *explained, folder).out
+        out = shell(f"{explained} {folder}").out
         wanted = f"resbench run {SUITE} --engine eager --precision fp32 --cell {CELL}{end}\n"
         assert wanted in out
         for seed in (2, 3):
             plant(Path(folder), suite_under(SUITE), CELL, seed, test=FLAT)
-        assert "resbench run" not in invoke(capsys, *explained, folder).out
-        report = ("report", SUITE, "--results", folder)
-        assert f"--precision fp32{end}\n" in invoke(capsys, *report).out  # other cells
+        assert "resbench run" not in shell(f"{explained} {folder}").out
+        other_cells = shell(f"report {SUITE} --results {folder}").out
+        assert f"--precision fp32{end}\n" in other_cells
 
 
-def test_a_count_of_parameters_has_no_luck_of_seeds(tmp_path: Path, capsys: Capture) -> None:
+def test_a_count_of_parameters_has_no_luck_of_seeds(tmp_path: Path, shell: Shell) -> None:
     expanded = suite_under("depth")
     for seed in (1, 2):
         plant(tmp_path, expanded, "attention-92/cifar100", seed, test=[9.0, 8.0])
-    words = ("explain", "depth", "attention-92/params", "--results", tmp_path)
-    assert "seeds:" not in invoke(capsys, *words).out
+    assert "seeds:" not in shell("explain depth attention-92/params").out
 
 
-def test_a_cell_that_is_never_trained_says_so_once(tmp_path: Path, capsys: Capture) -> None:
-    shown = invoke(capsys, "explain", "depth", "wrn-28-10/cifar10", "--results", tmp_path).out
-    text = " ".join(shown.split())
+def test_a_cell_that_is_never_trained_says_so_once(shell: Shell) -> None:
+    text = shell("explain depth wrn-28-10/cifar10").words
     assert "Not run yet" not in text
     assert text.count("no network here") == 1
 
 
+def cited(folder: Path, place: str, reasons: dict[str, str]) -> list[Finding]:
+    """What is found of settings of a suite that are marked, with a reason each, at one place."""
+    mark = {"origin": "deviation", "place": place}
+    marks = {path: mark | {"reason": reason} for path, reason in reasons.items()}
+    suite = mini.write_suite(folder, mini.suite_of() | {"provenance": marks})
+    (found,) = explain(load_suite(str(suite)), "arl", read_results(folder / "results"))
+    return [finding for finding in found.findings if finding.facts.get("where") == place]
+
+
 def test_what_a_suite_cites_of_its_source_is_no_tier_of_ours(tmp_path: Path) -> None:
-    mark = {"origin": "deviation", "place": "tier 1 of Table 2", "reason": "fewer images"}
-    suite = mini.write_suite(tmp_path, mini.suite_of() | {"provenance": {"data": mark}})
-    (found,) = explain(load_suite(str(suite)), "arl", read_results(tmp_path / "results"))
-    cited = [f for f in found.findings if f.facts.get("where") == "tier 1 of Table 2"]
-    assert [(finding.code, finding.points) for finding in cited] == [("deviation", None)]
+    (finding,) = cited(tmp_path, "tier 1 of Table 2", {"data": "fewer images"})
+    assert (finding.code, finding.points) == ("deviation", None)
 
 
 def test_settings_of_one_place_keep_their_own_reasons(tmp_path: Path) -> None:
-    def mark(reason: str) -> dict[str, str]:
-        return {"origin": "deviation", "place": "section 4", "reason": reason}
-
-    marks = {"data.image_px": mark("small images"), "training.batch_size": mark("small batches")}
-    suite = mini.write_suite(tmp_path, mini.suite_of() | {"provenance": marks})
-    (found,) = explain(load_suite(str(suite)), "arl", read_results(tmp_path / "results"))
-    said = [finding for finding in found.findings if finding.facts.get("where") == "section 4"]
-    reasons = {f.facts["reason"]: [path for path, *_ in f.facts["changes"]] for f in said}
-    assert reasons == {
-        "small images": ["data.image_px"],
-        "small batches": ["training.batch_size"],
-    }
+    reasons = {"data.image_px": "small images", "training.batch_size": "small batches"}
+    found = cited(tmp_path, "section 4", reasons)
+    said = {path: f.facts["reason"] for f in found for path, *_ in f.facts["changes"]}
+    assert (said, len(found)) == (reasons, 2)

@@ -23,11 +23,12 @@ from resbench.store.records import RunRecord, write_record
 from resbench.suite.load import load_suite
 from resbench.suite.metrics import METRICS
 
-from ..cli.invoke import invoke
+from ..cli.invoke import Shell
 from ..factory import (
     JPEG,
     begin,
     diverge,
+    finish_all,
     plant,
     predictions_of,
     record_of,
@@ -35,14 +36,14 @@ from ..factory import (
     unfinished,
 )
 
-Capture = pytest.CaptureFixture[str]
+Runs = tuple[Path, list[RunRecord]]
 TABLE, OTHER = "table1_arl_vs_nal", "table3_mask"
 OWN = Path(__file__).parent / "suites" / "arms.yaml"
 ARL, NAL = "attention-56/arl", "attention-56/nal"
 
 
 @pytest.fixture
-def results(tmp_path: Path) -> tuple[Path, list[RunRecord]]:
+def results(tmp_path: Path) -> Runs:
     """Two runs of an ARL that stands in two tables, one of NAL, one that diverged, one started."""
     folder, table = tmp_path / "results", suite_under(TABLE, tier="cpu")
     runs = [plant(folder, table, ARL, seed, test=[50.0, 40.0 + seed]) for seed in (1, 2)]
@@ -51,10 +52,8 @@ def results(tmp_path: Path) -> tuple[Path, list[RunRecord]]:
     return folder, runs
 
 
-def rows_of(capsys: Capture, results: Path, kind: str, *suites: str) -> list[dict[str, str]]:
-    done = invoke(
-        capsys, "report", *suites, "--results", results, "--format", "csv", "--rows", kind
-    )  # fmt: skip
+def rows_of(shell: Shell, results: Path, kind: str, *suites: str) -> list[dict[str, str]]:
+    done = shell("report", *suites, "--results", results, "--format", "csv", "--rows", kind)
     assert (done.code, done.err) == (0, "")
     return list(csv.DictReader(io.StringIO(done.out)))
 
@@ -67,20 +66,17 @@ def test_a_cell_whose_runs_all_diverged_is_not_one_that_was_not_run(tmp_path: Pa
 
 
 def test_the_columns_of_runs_have_the_order_of_the_metrics() -> None:
-    assert [name for name in RUN_COLUMNS if name in METRICS] == [
-        name for name in METRICS if name in RUN_COLUMNS
-    ]
+    shown = [name for name in RUN_COLUMNS if name in METRICS]
+    assert shown == [name for name in METRICS if name in RUN_COLUMNS]
 
 
-def test_a_run_has_a_row_in_each_cell_that_it_serves(results: tuple[Path, list[RunRecord]]) -> None:
+def test_a_run_has_a_row_in_each_cell_that_it_serves(results: Runs) -> None:
     folder, (first, *_) = results
     runs = resbench.load(folder).runs
     own = runs[runs["run"] == first.key[:16]]
     assert len(own) > 1
-    assert {*zip(own["suite"], own["cell"], strict=True)} >= {
-        (TABLE, ARL),
-        (OTHER, "encoder-decoder"),
-    }
+    cells = {*zip(own["suite"], own["cell"], strict=True)}
+    assert cells >= {(TABLE, ARL), (OTHER, "encoder-decoder")}
     assert own["test_top1_err"].unique().tolist() == [41.0]
     assert own["model.learning"].unique().tolist() == ["arl"]
     assert runs["run"].nunique() == 4, "every finished run, and none that has only started"
@@ -89,10 +85,7 @@ def test_a_run_has_a_row_in_each_cell_that_it_serves(results: tuple[Path, list[R
     assert lost["reason"].unique().tolist() == ["the loss is nan at step 7"]
 
 
-def test_a_run_of_no_table_is_there_unless_suites_are_named(
-    capsys: Capture,
-    results: tuple[Path, list[RunRecord]],
-) -> None:
+def test_a_run_of_no_table_is_there_unless_suites_are_named(shell: Shell, results: Runs) -> None:
     folder, _ = results
     stray = plant(folder, suite_under(str(OWN)), ARL, 1, test=[9.0])
     every = resbench.load(folder).runs
@@ -105,11 +98,11 @@ def test_a_run_of_no_table_is_there_unless_suites_are_named(
     assert stray.key[:16] not in set(named["run"])
     assert set(named["suite"]) == {OTHER}
     for suites in ((), (OTHER,)):
-        told = rows_of(capsys, folder, "runs", *suites)
+        told = rows_of(shell, folder, "runs", *suites)
         assert (stray.key[:16] in {row["run"] for row in told}) == (suites == ())
 
 
-def test_cells_hold_what_the_report_says_of_them(results: tuple[Path, list[RunRecord]]) -> None:
+def test_cells_hold_what_the_report_says_of_them(results: Runs) -> None:
     folder, _ = results
     cells = resbench.load(folder, TABLE).cells
     own = cells[(cells["cell"] == ARL) & (cells["n"] > 0)].iloc[0]
@@ -119,9 +112,7 @@ def test_cells_hold_what_the_report_says_of_them(results: tuple[Path, list[RunRe
     assert cells["published"].dtype == float
 
 
-def test_what_is_published_as_text_stays_next_to_its_verdict(
-    capsys: Capture, tmp_path: Path
-) -> None:
+def test_what_is_published_as_text_stays_next_to_its_verdict(shell: Shell, tmp_path: Path) -> None:
     table = "table5_architecture"
     cells = resbench.load(tmp_path, table).cells
     texts = cells[cells["published"].isna() & cells["verdict"].isin(["equal", "differs"])]
@@ -129,19 +120,18 @@ def test_what_is_published_as_text_stays_next_to_its_verdict(
     assert texts["published_text"].notna().all()
     numbers = cells[cells["published"].notna()]
     assert numbers["published"].tolist() == numbers["published_text"].map(float).tolist()
-    rows = rows_of(capsys, tmp_path, "cells", table)
+    rows = rows_of(shell, tmp_path, "cells", table)
     told = cells["published_text"].fillna("").tolist()
     assert [row["published_text"] for row in rows] == told
 
 
 @pytest.mark.parametrize(("kind", "suite"), [("runs", TABLE), ("claims", "table5_architecture")])
 def test_csv_without_rows_has_its_header(
-    capsys: Capture, tmp_path: Path, kind: str, suite: str
+    shell: Shell, tmp_path: Path, kind: str, suite: str
 ) -> None:
     assert load_suite("table5_architecture").suite.claims == ()
     assert not resbench.load(tmp_path, suite).runs.size
-    named = ("report", suite, "--results", tmp_path, "--format", "csv", "--rows", kind)
-    done = invoke(capsys, *named)
+    done = shell(f"report {suite} --format csv --rows {kind}")
     assert done.out.splitlines() == [",".join(getattr(resbench.load(tmp_path, suite), kind))]
 
 
@@ -155,9 +145,7 @@ def test_a_suite_with_a_setting_of_its_own_is_at_no_tier(tmp_path: Path) -> None
         assert sorted(tiers) == [["ladder", "own"], [TABLE, "cpu"]]
 
 
-def test_epochs_and_predictions_are_those_of_the_runs(
-    results: tuple[Path, list[RunRecord]],
-) -> None:
+def test_epochs_and_predictions_are_those_of_the_runs(results: Runs) -> None:
     folder, (first, second, *_) = results
     found = resbench.load(folder)
     epochs = found.epochs.set_index(["run", "epoch"])
@@ -183,7 +171,7 @@ def test_predictions_are_of_the_images_and_classes_that_the_file_names(tmp_path:
 
 
 def test_frames_are_of_the_folder_that_was_named_wherever_the_work_goes_on(
-    results: tuple[Path, list[RunRecord]], monkeypatch: pytest.MonkeyPatch
+    results: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, (first, *_) = results
     monkeypatch.chdir(folder.parent)
@@ -192,7 +180,7 @@ def test_frames_are_of_the_folder_that_was_named_wherever_the_work_goes_on(
     assert first.key[:16] in set(found.epochs["run"])
 
 
-def test_claims_have_a_row_each(results: tuple[Path, list[RunRecord]]) -> None:
+def test_claims_have_a_row_each(results: Runs) -> None:
     folder, _ = results
     claims = resbench.load(folder, TABLE).claims
     declared = [(claim.id, claim.text) for claim in load_suite(TABLE).suite.claims]
@@ -206,19 +194,15 @@ def test_what_a_number_really_is_and_of_which_data_stands_beside_it(tmp_path: Pa
     for data, error in (({}, 5.0), ({"cifar10": JPEG}, 9.0)):
         plant(tmp_path, suite_under(str(OWN), data=data), ARL, 1, test=[error])
     found = resbench.load(tmp_path, str(OWN))
-    published = {
-        row["test_top1_err"]: row["data_is_published"] for row in found.runs.to_dict("records")
-    }
-    assert published == {5.0: True, 9.0: False}
+    runs = found.runs.set_index("test_top1_err")
+    assert runs["data_is_published"].to_dict() == {5.0: True, 9.0: False}
     cells = found.cells[found.cells["cell"] == NAL].to_dict("records")
     assert {(row["published_as"], row["published_is"]) for row in cells} == {("test", "train_aug")}
 
 
 def test_every_number_stands_in_the_column_of_its_name(tmp_path: Path) -> None:
     suite = suite_under(TABLE)
-    for cell, errors in ((ARL, (5.0, 5.2, 5.3, 5.1)), (NAL, (9.6, 9.5, 9.9))):
-        for seed, error in enumerate(errors, 1):
-            plant(tmp_path, suite, cell, seed, test=[9.0, error])
+    finish_all(tmp_path, suite, {ARL: (5.0, 5.2, 5.3, 5.1), NAL: (9.6, 9.5, 9.9)})
     diverge(tmp_path, suite, NAL, 4)
     (table,) = fill(load_suite(TABLE), read_results(tmp_path))
     found, claim = resbench.load(tmp_path, TABLE), judge_claims(table)[0]
@@ -231,9 +215,8 @@ def test_every_number_stands_in_the_column_of_its_name(tmp_path: Path) -> None:
     row = found.claims.iloc[0]
     for name, unit in claimed.items():
         assert row[name] == pytest.approx(getattr(claim, name + unit), abs=1e-6), name
-    assert (row["interval_95_low"], row["interval_95_high"]) == pytest.approx(
-        claim.interval, abs=1e-6
-    )
+    ends = row["interval_95_low"], row["interval_95_high"]
+    assert ends == pytest.approx(claim.interval, abs=1e-6)
     assert (row["diverged"], row["diverged_later"]) == (0, 1)
     assert row["p"] < row["p_adjusted"] < row["p_smaller"] < 1
     row = found.cells[found.cells["cell"] == ARL].iloc[0]
@@ -250,10 +233,10 @@ def test_every_number_stands_in_the_column_of_its_name(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["runs", "cells", "claims"])
 def test_a_field_of_csv_holds_one_value_and_is_what_pandas_has(
-    capsys: Capture, results: tuple[Path, list[RunRecord]], kind: str
+    shell: Shell, results: Runs, kind: str
 ) -> None:
     folder, _ = results
-    rows = rows_of(capsys, folder, kind, TABLE)
+    rows = rows_of(shell, folder, kind, TABLE)
     frame: pd.DataFrame = getattr(resbench.load(folder, TABLE), kind)
     assert len(rows) == len(frame)
     assert list(rows[0]) == list(frame.columns)
@@ -268,12 +251,12 @@ def test_a_field_of_csv_holds_one_value_and_is_what_pandas_has(
             assert value == pytest.approx(expected[name], nan_ok=True), name
 
 
-def test_mistakes_are_said_in_one_line(capsys: Capture, tmp_path: Path) -> None:
+def test_mistakes_are_said_in_one_line(shell: Shell, tmp_path: Path) -> None:
     with pytest.raises(EnvironmentFault, match="nowhere: no such results folder"):
         resbench.load(tmp_path / "nowhere")
     with pytest.raises(ResbenchError, match="unknown suite 'table99'"):
         _ = resbench.load(tmp_path, "table99").cells
-    done = invoke(capsys, "report", "--rows", "runs", "--results", tmp_path)
+    done = shell("report --rows runs")
     assert (done.code, done.err) == (2, "--rows runs: only csv has rows. Add --format csv.\n")
     (tmp_path / "things").touch()
     with pytest.raises(EnvironmentFault, match=f"{tmp_path}: not a results folder"):

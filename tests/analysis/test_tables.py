@@ -75,10 +75,8 @@ def test_the_table_as_published_comes_first_then_longer_schedules_then_other_tie
 
 def test_an_override_is_written_so_that_it_is_read_again_as_it_was() -> None:
     given = (("a", 5), ("b", "5"), ("c", "true"), ("d", "text"), ("e", None), ("f", 0.05))
-    assert (
-        set_label(given)
-        == '--set a=5 --set b="5" --set c="true" --set d=text --set e=null --set f=0.05'
-    )
+    written = '--set a=5 --set b="5" --set c="true" --set d=text --set e=null --set f=0.05'
+    assert set_label(given) == written
 
 
 def test_an_override_that_changes_nothing_does_not_show_a_run_twice(tmp_path: Path) -> None:
@@ -135,10 +133,8 @@ def test_a_suite_over_two_data_sets_takes_both_into_one_table(tmp_path: Path) ->
     factory.finish(tmp_path, suite, "attention-92/cifar10", 1, 5.0)
     factory.finish(tmp_path, suite, "attention-92/cifar100", 1, 21.0)
     (table,) = tables(tmp_path, "table2_depth")
-    assert [errors(table, f"attention-92/{data}") for data in ("cifar10", "cifar100")] == [
-        [5],
-        [21],
-    ]
+    of_each = [errors(table, f"attention-92/{data}") for data in ("cifar10", "cifar100")]
+    assert of_each == [[5], [21]]
 
 
 def test_several_versions_of_two_data_sets_give_few_tables_and_show_every_run(
@@ -174,9 +170,6 @@ def test_unfinished_runs_are_known_but_make_no_table_of_a_report(tmp_path: Path)
 
 
 def test_a_run_of_another_numerics_version_is_in_no_table(tmp_path: Path) -> None:
-    assert identity_of({"a": 1, "seed": 1}, NUMERICS) != identity_of(
-        {"a": 1, "seed": 1}, NUMERICS + 1
-    )
     record = factory.finish(tmp_path, suite_under(SUITE), CELL, 1, 5.0)
     found = read_results(tmp_path)
     runs = {identity_of(record.spec, NUMERICS + 1): (record,)}
@@ -186,27 +179,18 @@ def test_a_run_of_another_numerics_version_is_in_no_table(tmp_path: Path) -> Non
     assert [run.key for run in orphans([table], old)] == [record.key]
 
 
-CONTEXTS: list[Any] = [
-    {"suite": "of another format"},
-    {},
-    {"tier": 7},
-    {"data": {}},
-    {"engine": "steam"},
-    {"precision": 0.5},
-    {"overrides": [["only a key"]]},
-]
-
-
-@pytest.mark.parametrize("changes", CONTEXTS, ids=str)
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"suite": "of another format"}, {"tier": 7}, {"data": {}}, {"engine": "steam"},
+     {"precision": 0.5}, {"overrides": [["only a key"]]}],
+    ids=str,
+)  # fmt: skip
 def test_a_setting_that_cannot_be_read_is_named_and_the_run_is_in_no_table(
     tmp_path: Path, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = factory.stored_context
-    broken = changes if "suite" in changes or not changes else None
+    plain, whole = factory.stored_context, changes.keys() <= {"suite"}
     monkeypatch.setattr(
-        factory,
-        "stored_context",
-        lambda *args: broken if broken is not None else plain(*args) | changes,
+        factory, "stored_context", lambda *a: changes if whole else plain(*a) | changes
     )
     factory.finish(tmp_path, suite_under(SUITE), CELL, 1, 5.0)
     found = read_results(tmp_path)
@@ -236,11 +220,8 @@ def test_runs_of_a_tier_that_is_gone_are_orphans_and_break_nothing(
 
 
 def test_an_override_of_the_data_set_moves_the_whole_suite_to_it(tmp_path: Path) -> None:
-    moved = suite_under(
-        SUITE,
-        overrides=(("data.name", "cifar100"),),
-        data={"cifar100": published_choice("cifar100")},
-    )
+    data = {"cifar100": published_choice("cifar100")}
+    moved = suite_under(SUITE, overrides=(("data.name", "cifar100"),), data=data)
     factory.finish(tmp_path, moved, CELL, 1, 30.0)
     (table,) = tables(tmp_path)
     assert errors(table) == [30.0]

@@ -26,6 +26,7 @@ from resbench.suite.expand import DataChoice
 from tests import factory
 from tests.factory import JPEG, suite_under
 
+Patch = pytest.MonkeyPatch
 HERE = Path(__file__).parent
 SUITE = "arms.yaml"
 RESULTS = Path("results")
@@ -33,7 +34,7 @@ ARL, NAL = "attention-56/arl", "attention-56/nal"
 
 
 @pytest.fixture(autouse=True)
-def in_the_folder_of_the_suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def in_the_folder_of_the_suite(tmp_path: Path, monkeypatch: Patch) -> None:
     """Relative paths, so that documents are the same on every machine."""
     shutil.copytree(HERE.parent / "analysis" / "suites", tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
@@ -96,18 +97,16 @@ def test_a_published_error_counts_at_home_in_whichever_table_its_run_is() -> Non
 
 def test_an_undecided_effect_the_other_way_shows_the_p_against_the_claim() -> None:
     suite = suite_under("table3_mask")
-    for seed in (1, 2, 3):
-        factory.finish(RESULTS, suite, "encoder-decoder", seed, 6.0 + seed / 10)
-        factory.finish(RESULTS, suite, "local", seed, 5.9 + seed / 10)
+    errors = {"encoder-decoder": (6.1, 6.2, 6.3), "local": (6.0, 6.1, 6.2)}
+    factory.finish_all(RESULTS, suite, errors)
     found = report(["table3_mask"], read_results(RESULTS))
     (claim,) = (claim for claim in found.tables[0].claims if claim.has_runs)
     assert claim.verdict == "undecided"
     assert claim.p_against is not None
     assert claim.p is not None
     assert claim.p > 0.5 > claim.p_against
-    assert f"p = {claim.p_against:.2g} ({claim.p_against_adjusted:.2g} adjusted" in shown(
-        report_document(found)
-    )
+    said = f"p = {claim.p_against:.2g} ({claim.p_against_adjusted:.2g} adjusted"
+    assert said in shown(report_document(found))
 
 
 def test_every_note_number_leads_to_a_note() -> None:
@@ -131,9 +130,7 @@ def test_claims_are_confirmed_at_the_published_setting_and_hold_here_in_another(
     assert "One arm beats the other. Confirmed: 3.8" in text
     shutil.rmtree(RESULTS)
     suite = suite_under(SUITE, tier="cpu", data={"cifar10": JPEG})
-    for seed in (1, 2, 3):
-        factory.finish(RESULTS, suite, ARL, seed, 20.2 + seed / 10)
-        factory.finish(RESULTS, suite, NAL, seed, 36.2 + seed / 10)
+    factory.finish_all(RESULTS, suite, {ARL: (20.3, 20.4, 20.5), NAL: (36.3, 36.4, 36.5)})
     text = shown(document())
     assert verdicts.findall(text) == ["holds here"]
     assert not re.search("confirmed|contradicted|replicated", text, re.IGNORECASE)
@@ -189,7 +186,7 @@ def test_hostile_words_of_suites_and_records_do_nothing_in_any_format() -> None:
     "name", [name for name, row in FORMATS.items() if not row.figures and name != "json"]
 )
 def test_the_report_looks_as_it_did_when_it_was_read_and_accepted(
-    name: str, monkeypatch: pytest.MonkeyPatch
+    name: str, monkeypatch: Patch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     half()
@@ -202,7 +199,7 @@ def test_the_report_looks_as_it_did_when_it_was_read_and_accepted(
     assert text == golden.read_text()
 
 
-def test_reports_of_many_runs_read_each_record_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reports_of_many_runs_read_each_record_once(monkeypatch: Patch) -> None:
     suite = suite_under("table1_arl_vs_nal")
     for seed in range(1, 4):
         for number, cell in enumerate(suite.cells):

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 import warnings
@@ -43,6 +42,20 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def figure_of(kind: str, results: Path, suite: str) -> Any:
+    """A figure of this kind of the suite's table."""
+    draw, table = getattr(figures, kind), judged(results, suite)
+    figure = draw(table, str(results)) if draw in PER_TABLE else draw(table)
+    assert figure is not None
+    return figure
+
+
+def claims_of(settings: dict[str, list[JudgedTable]]) -> Any:
+    figure = figures.claims(settings)
+    assert figure is not None
+    return figure
+
+
 def drawn(results: Path) -> bytes:
     """Every kind of figure of the noise table, as SVG, one after the other."""
     table = judged(results, NOISE)
@@ -81,12 +94,9 @@ def test_a_figure_has_the_same_bytes_in_every_process_whatever_its_user_has_set(
     assert b"Matplotlib v" not in svg
 
 
-def texts(figure: object) -> str:
-    from matplotlib.figure import Figure
-
-    assert isinstance(figure, Figure)
+def texts(figure: Any) -> str:
     found = figure.findobj(lambda artist: hasattr(artist, "get_text"))
-    return " ".join(" ".join(artist.get_text().split()) for artist in found)  # type: ignore[attr-defined]
+    return " ".join(" ".join(artist.get_text().split()) for artist in found)
 
 
 def test_a_layout_that_differs_in_its_last_digits_makes_the_same_bytes(
@@ -110,13 +120,13 @@ def test_a_layout_that_differs_in_its_last_digits_makes_the_same_bytes(
 
 @pytest.mark.parametrize("kind", ["learning_curves", "noise", "claims"])
 def test_every_figure_names_its_tier_and_its_data_set(results: Path, kind: str) -> None:
-    table = judged(results, NOISE)
     where = "tier cpu · cifar10-jpeg75 (not the published data set) · fp32"
-    arguments = ({where: [table]},) if kind == "claims" else (table, str(results))
-    figure = getattr(figures, kind)(*arguments)
-    said = sentence(where) if kind == "claims" else "Tier cpu, data cifar10-jpeg75 (not the"
-    assert said in texts(figure)
-    if kind != "claims":  # one seed has no standard deviation
+    if kind == "claims":
+        figure = claims_of({where: [judged(results, NOISE)]})
+        assert sentence(where) in texts(figure)
+    else:  # one seed has no standard deviation
+        figure = figure_of(kind, results, NOISE)
+        assert "Tier cpu, data cifar10-jpeg75 (not the" in texts(figure)
         assert "1 seed." in texts(figure)
         assert "±" not in texts(figure)
     ElementTree.fromstring(figures.svg(figure))
@@ -150,8 +160,9 @@ def test_nothing_run_is_nothing_drawn(tmp_path: Path) -> None:
     assert figures.published_and_measured(table) is None
 
 
-def test_only_a_table_of_noise_levels_has_a_noise_figure(results: Path) -> None:
-    assert figures.noise(judged(results, "table3_mask"), str(results)) is None
+def test_only_tables_of_noise_levels_and_of_sizes_have_figures_of_them(results: Path) -> None:
+    for draw in (figures.noise, figures.signals):
+        assert draw(judged(results, "table3_mask"), str(results)) is None
 
 
 def curves_of(axes: Any) -> dict[str, list[float]]:
@@ -162,8 +173,7 @@ def curves_of(axes: Any) -> dict[str, list[float]]:
 
 
 def test_curves_show_every_epoch_of_test_and_training(results: Path) -> None:
-    figure = figures.learning_curves(judged(results, "table3_mask"), str(results))
-    assert figure is not None
+    figure = figure_of("learning_curves", results, "table3_mask")
     curves, times = figure.axes
     found = curves_of(curves)
     ends = {name: errors[-1] for name, errors in found.items()}
@@ -175,39 +185,40 @@ def test_curves_show_every_epoch_of_test_and_training(results: Path) -> None:
     legend = [text.get_text() for text in figure.legends[0].get_texts()]
     assert legend[-2:] == ["test", "training, augmented"]
     assert "a GPU" in times.get_xlabel()
-    assert [bar.get_width() for bar in times.patches] == [21.0] * 3  # type: ignore[attr-defined]
-    assert [len(dots.get_offsets()) for dots in times.collections] == [9]  # type: ignore[arg-type]
+    assert [bar.get_width() for bar in times.patches] == [21.0] * 3
+    assert [len(dots.get_offsets()) for dots in times.collections] == [9]
+
+
+def labelled(folder: Path, labels: dict[str, str]) -> str:
+    """The small suite with other labels, and a run of two of its networks; its path."""
+    path, source = folder / "arms.yaml", (SUITES / "arms.yaml").read_text()
+    for old, new in labels.items():
+        assert f"label: {old}," in source
+        source = source.replace(f"label: {old},", f"label: {new},")
+    path.write_text(source)
+    (folder / "protocols").symlink_to(SUITES / "protocols")
+    for cell, error in (("attention-56/arl", 20.0), ("attention-92/arl", 60.0)):
+        plant(folder / "results", suite_under(str(path)), cell, 1, test=[90.0, error])
+    return str(path)
 
 
 def test_networks_whose_labels_differ_only_in_brackets_have_curves_of_their_own(
     tmp_path: Path,
 ) -> None:
-    path = tmp_path / "arms.yaml"
-    source = (SUITES / "arms.yaml").read_text()
-    for depth in ("56", "92"):
-        assert f"label: Attention-{depth}" in source
-        source = source.replace(f"label: Attention-{depth}", f"label: Attention ({depth})")
-    path.write_text(source)
-    (tmp_path / "protocols").symlink_to(SUITES / "protocols")
-    expanded = suite_under(str(path))
-    for cell, error in (("attention-56/arl", 20.0), ("attention-92/arl", 60.0)):
-        plant(tmp_path / "results", expanded, cell, 1, test=[90.0, error])
-    table = judged(tmp_path / "results", str(path))
-    figure = figures.learning_curves(table, str(tmp_path / "results"))
-    assert figure is not None
+    labels = {f"Attention-{depth}": f"Attention ({depth})" for depth in (56, 92)}
+    path, results = labelled(tmp_path, labels), tmp_path / "results"
+    figure = figure_of("learning_curves", results, path)
     found = curves_of(figure.axes[0])
     assert [e[-1] for name, e in found.items() if name.endswith("-test")] == [20.0, 60.0]
     assert all(name in texts(figure) for name in ("Attention (56)", "Attention (92)"))
-    assert "20.0 % (Attention (56), ARL)" in figures.ends(table)
+    assert "20.0 % (Attention (56), ARL)" in figures.ends(judged(results, path))
 
 
 def test_more_networks_than_fit_a_panel_have_panels_of_their_own(tmp_path: Path) -> None:
     expanded = suite_under("report_as_run")
     for cell in expanded.cells:
         plant(tmp_path, expanded, cell.id, 1, test=[50.0, 20.0])
-    figure = figures.learning_curves(judged(tmp_path, "report_as_run"), str(tmp_path))
-    assert figure is not None
-    test, training, _ = figure.axes
+    test, training, _ = figure_of("learning_curves", tmp_path, "report_as_run").axes
     assert [test.get_title(), training.get_title()] == ["test", "training, augmented"]
     assert len(curves_of(test)) == len(curves_of(training)) == 6
 
@@ -218,37 +229,31 @@ def test_under_label_noise_training_errors_on_true_and_on_corrupted_labels_are_a
     expanded = suite_under(NOISE, tier="cpu")
     for cell in expanded.cells:
         plant(tmp_path, expanded, cell.id, 1, test=[50.0, 20.0], labels=[(40, 95), (5, 60)])
-    figure = figures.learning_curves(judged(tmp_path, NOISE), str(tmp_path))
-    assert figure is not None
-    *panels, _ = figure.axes
+    *panels, _ = figure_of("learning_curves", tmp_path, NOISE).axes
     titles = [axes.get_title() for axes in panels]
     assert titles == [f"noise level {n}%" for n in (10, 30, 50, 70)]
     for axes in panels:
         assert [*curves_of(axes).values()] == [[50, 20], [40, 5], [95, 60]] * 2
         guessing = [line for line in axes.lines if str(line.get_gid()).startswith("guessing")]
-        assert [set(map(float, line.get_ydata())) for line in guessing] == [{90}]  # type: ignore[arg-type]
+        assert [set(map(float, line.get_ydata())) for line in guessing] == [{90}]
 
 
 def test_published_errors_stand_at_their_noise_levels(results: Path) -> None:
-    figure = figures.noise(judged(results, NOISE), str(results))
-    assert figure is not None
-    guessing = [line for line in figure.axes[0].lines if line.get_gid() == "guessing"]
-    assert [set(map(float, line.get_ydata())) for line in guessing] == [{90}]  # type: ignore[arg-type]
-    published = [line for line in figure.axes[0].lines if line.is_dashed()]
-    points = [dict(zip(line.get_xdata(), line.get_ydata(), strict=True)) for line in published]  # type: ignore[arg-type]
+    lines = figure_of("noise", results, NOISE).axes[0].lines
+    guessing = [line for line in lines if line.get_gid() == "guessing"]
+    assert [set(map(float, line.get_ydata())) for line in guessing] == [{90}]
+    published = [line for line in lines if line.is_dashed()]
+    points = [dict(zip(line.get_xdata(), line.get_ydata(), strict=True)) for line in published]
     assert {10: 5.15, 30: 5.79, 50: 7.27, 70: 15.75} in points
     assert {10: 5.93, 30: 6.61, 50: 8.35, 70: 17.21} in points
 
 
 def test_a_claim_stands_at_its_effect_with_its_interval(results: Path) -> None:
     table = judged(results, "table3_mask")
-    figure = figures.claims({"tier cpu": [table]})
-    assert figure is not None
-    claim = table.claims[0]
-    interval, effect, published = (line.get_xdata() for line in figure.axes[0].lines[-3:])
-    assert list(interval) == list(claim.interval or ())  # type: ignore[arg-type]
-    assert list(effect) == [claim.effect_pp]  # type: ignore[arg-type]
-    assert list(published) == [pytest.approx(0.96)]  # type: ignore[arg-type]
+    claim, lines = table.claims[0], claims_of({"tier cpu": [table]}).axes[0].lines
+    interval, effect, published = (list(line.get_xdata()) for line in lines[-3:])
+    assert (interval, effect) == (list(claim.interval or ()), [claim.effect_pp])
+    assert published == [pytest.approx(0.96)]
 
 
 def test_a_claim_of_ours_says_so_and_sizes_are_in_no_figure_of_claims(
@@ -261,8 +266,7 @@ def test_a_claim_of_ours_says_so_and_sizes_are_in_no_figure_of_claims(
         plant(tmp_path, expanded, cell, 1, test=[50.0, error])
     plant(tmp_path, expanded, "nesterov-sgd/lr-1e-1", 1, test=[50.0, 22.0])
     table = judged(tmp_path, "optimizer")
-    figure = figures.claims({"near": [table, sizes]})
-    assert figure is not None
+    figure = claims_of({"near": [table, sizes]})
     assert "Claims about errors" in texts(figure)
     shown = [" ".join(text.get_text().split()) for text in figure.axes[0].get_yticklabels()]
     drawn = [claim.claim for claim in table.claims if claim.has_runs]
@@ -274,17 +278,14 @@ def test_claims_without_any_difference_stand_at_zero(tmp_path: Path) -> None:
     expanded = suite_under("optimizer")
     for cell in ("adam/lr-1e-4", "nesterov-sgd/lr-1e-1"):
         plant(tmp_path, expanded, cell, 1, test=[50.0, 20.0])
-    figure = figures.claims({"near": [judged(tmp_path, "optimizer")]})
-    assert figure is not None
-    low, high = figure.axes[0].get_xlim()
+    low, high = claims_of({"near": [judged(tmp_path, "optimizer")]}).axes[0].get_xlim()
     assert low < 0 < high
 
 
 def test_claims_of_several_settings_share_a_figure_and_differ_in_marker(results: Path) -> None:
     mask, noise = judged(results, "table3_mask"), judged(results, NOISE)
-    figure = figures.claims({"near": [noise], "far": [noise, mask]})
-    assert figure is not None
-    lines: list[Any] = [line for line in figure.axes[0].lines if line.get_marker() in ("o", "s")]
+    figure = claims_of({"near": [noise], "far": [noise, mask]})
+    lines = [line for line in figure.axes[0].lines if line.get_marker() in ("o", "s")]
     at = [(line.get_marker(), y) for line in lines for y in line.get_ydata()]
     assert at[0] == ("s", 0.0)  # table 3's claim, in one setting
     pairs = [("o", -0.15), ("s", 0.15)]  # those of table 4, in both
@@ -298,9 +299,7 @@ def test_sizes_within_networks_stand_at_their_means_with_every_run(tmp_path: Pat
     for cell, size in sizes.items():
         for seed, factor in ((1, 1.0), (2, 10.0)):
             with_signals(tmp_path, cell, seed, size * factor, 1.0)
-    table = judged(tmp_path, "mechanism")
-    figure = figures.signals(table, str(tmp_path))
-    assert figure is not None
+    figure = figure_of("signals", tmp_path, "mechanism")
     assert len(figure.axes) == 4
     lines = [(line, np.asarray(line.get_ydata()).tolist()) for line in figure.axes[0].lines]
     means = {line.get_gid(): values for line, values in lines if line.get_marker() == "_"}
@@ -313,23 +312,12 @@ def test_sizes_within_networks_stand_at_their_means_with_every_run(tmp_path: Pat
     assert [label.get_text() for label in figure.axes[2].get_xticklabels()] == [
         "Attention-56", "Attention-92", "Attention-236\n(1 step)",
     ]  # fmt: skip
-    assert figures.signals(judged(tmp_path, "table3_mask"), str(tmp_path)) is None
 
 
 def test_hostile_labels_are_drawn_as_text(tmp_path: Path) -> None:
     """A pair of dollars would be a formula, and a broken one an exception."""
-    path = tmp_path / "arms.yaml"
-    source = (SUITES / "arms.yaml").read_text()
-    label = re.search(r"label: (.+?)[,}]", source)
-    assert label is not None
-    path.write_text(source.replace(label[1], "'$\\frac{$ <b>&'", 1))
-    (tmp_path / "protocols").symlink_to(SUITES / "protocols")
-    expanded = suite_under(str(path))
-    plant(tmp_path / "results", expanded, expanded.cells[0].id, 1, test=[9.0, 8.0])
-    figure = figures.learning_curves(
-        judged(tmp_path / "results", str(path)), str(tmp_path / "results")
-    )
-    assert figure is not None
+    path = labelled(tmp_path, {"Attention-56": "'$\\frac{$ <b>&'"})
+    figure = figure_of("learning_curves", tmp_path / "results", path)
     ElementTree.fromstring(figures.svg(figure))
 
 
@@ -355,22 +343,18 @@ def test_points_of_many_columns_and_names_of_many_rows_keep_apart(tmp_path: Path
     suite["published"] = {row: {name: {"value": "5.0"} for name in levels} for row in names}
     path = str(write_suite(tmp_path, suite))
     plant(tmp_path / "results", suite_under(path), "network1/noise1", 1, test=[9.0, 8.0])
-    figure = figures.published_and_measured(judged(tmp_path / "results", path))
-    assert figure is not None
-    left = figure.axes[0]
+    left = figure_of("published_and_measured", tmp_path / "results", path).axes[0]
     at = np.concatenate([np.asarray(line.get_xdata(), float) for line in left.lines])
     assert np.abs(at - np.round(at)).max() < 0.45, "nearer to a neighbour's row"
     assert {label.get_rotation() for label in left.get_xticklabels()} == {40}
 
 
 def test_every_run_stands_next_to_the_published_numbers_of_its_table(results: Path) -> None:
-    table = judged(results, "table3_mask")
-    figure = figures.published_and_measured(table)
-    assert figure is not None
-    published, measured = figure.axes
-    shown = [float(y) for line in published.lines for y in np.asarray(line.get_ydata())]
-    assert sorted(shown) == sorted(float(value.number) for value in table.values if value.number)
+    values = [value for value in judged(results, "table3_mask").values if value.number]
+    published, measured = figure_of("published_and_measured", results, "table3_mask").axes
+    shown = [float(y) for line in published.lines for y in line.get_ydata()]
+    assert sorted(shown) == sorted(float(value.number) for value in values)
     dots = [line for line in measured.lines if line.get_marker() == "o"]
-    errors = [error for value in table.values if value.number for error in value.values.values()]
-    assert sorted(float(y) for line in dots for y in np.asarray(line.get_ydata())) == sorted(errors)
+    errors = [error for value in values for error in value.values.values()]
+    assert sorted(float(y) for line in dots for y in line.get_ydata()) == sorted(errors)
     assert len(errors) == 6

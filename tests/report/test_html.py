@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import re
 import subprocess
@@ -26,9 +28,9 @@ from resbench.report.document import (
     Paragraph,
     Table,
     Verdict,
-)
+)  # fmt: skip
 from resbench.report.render import render
-from tests.cli.invoke import invoke
+from tests.cli.invoke import Shell
 from tests.factory import JPEG, diverge, plant, suite_under, with_signals
 
 SUITE = "table3_mask"
@@ -91,7 +93,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 def test_the_page_is_whole_and_asks_for_nothing(made: tuple[Path, str]) -> None:
     page = Page(made[1])
-    assert page.open == []
     sources = [a for _, a in page.elements for name in ("src", "srcset", "poster") if name in a]
     assert sources == []
     (icon,) = page.all("link")
@@ -138,11 +139,9 @@ def test_a_measured_number_opens_its_seeds_their_runs_and_its_command(
     made: tuple[Path, str],
 ) -> None:
     path, text = made
-    shown = re.search(
+    (opened,) = re.findall(
         r">20\.20 ± 0\.10 \(3/4\), 1 diverged</button>\s*<div popover.*?</pre>", text, re.S
     )
-    assert shown is not None
-    opened = shown[0]
     for seed, error in ((1, "20.10"), (2, "20.20"), (3, "20.30"), (4, "diverged")):
         assert re.search(rf'<th scope="row">{seed}\s*</th>.*?>{error}', opened, re.S)
     runs = re.findall(r'href="(\.\./results/runs/[0-9a-f]{16}/)"', opened)
@@ -184,55 +183,45 @@ def test_curves_are_text_and_marks_with_names(made: tuple[Path, str]) -> None:
     assert 'role="img"' in figure
 
 
-def test_the_effect_of_a_claim_opens_its_runs(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def opened(shell: Shell, folder: Path, suite: str, shown: str) -> tuple[str, str]:
+    """The page of a suite, and of it the first table that a number opens."""
+    page = folder / "page.html"
+    assert shell("report", suite, "--output", page).code == 0
+    text = page.read_text()
+    found = re.search(rf">{shown}</button>\s*<div popover.*?</table>", text, re.S)
+    assert found is not None
+    return text, found[0]
+
+
+def test_the_effect_of_a_claim_opens_its_runs(tmp_path: Path, shell: Shell) -> None:
     expanded = suite_under("table1_arl_vs_nal")
-    runs = [
-        plant(tmp_path / "results", expanded, f"attention-56/{learning}", 1, test=[9.0, error])
-        for learning, error in (("arl", 5.0), ("nal", 6.0))
-    ]
-    other = plant(tmp_path / "results", expanded, "attention-92/arl", 1, test=[9.0, 5.0])
-    page = tmp_path / "page.html"
-    command = ("report", "table1_arl_vs_nal", "--results", tmp_path / "results", "--output", page)
-    assert invoke(capsys, *command).code == 0
-    opened = re.search(r">\+1\.00</button>\s*<div popover.*?</table>", page.read_text(), re.S)
-    assert opened is not None
-    assert [f"results/runs/{run.key[:16]}/" in opened[0] for run in runs] == [True, True]
-    assert other.key[:16] not in opened[0]
+    errors = {"attention-56/arl": 5.0, "attention-56/nal": 6.0, "attention-92/arl": 5.0}
+    runs = [plant(tmp_path, expanded, cell, 1, test=[9.0, error]) for cell, error in errors.items()]
+    _, table = opened(shell, tmp_path, "table1_arl_vs_nal", r"\+1\.00")
+    assert [f'"runs/{run.key[:16]}/' in table for run in runs] == [True, True, False]
 
 
 def test_the_effect_of_a_claim_about_sizes_opens_the_size_of_every_run(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, shell: Shell
 ) -> None:
-    with_signals(tmp_path / "results", "attention-164/arl", 1, 1000.0, 1.0)
-    with_signals(tmp_path / "results", "attention-164/nal", 1, 100.0, 1.0, diverged=True)
-    page = tmp_path / "page.html"
-    command = ("report", "mechanism", "--results", tmp_path / "results", "--output", page)
-    assert invoke(capsys, *command).code == 0
-    opened = re.search(r">×10</button>\s*<div popover.*?</table>", page.read_text(), re.S)
-    assert opened is not None
-    rows = re.findall(r'<tr>\s*<th scope="row">.*?</tr>', opened[0], re.S)
+    with_signals(tmp_path, "attention-164/arl", 1, 1000.0, 1.0)
+    with_signals(tmp_path, "attention-164/nal", 1, 100.0, 1.0, diverged=True)
+    page, table = opened(shell, tmp_path, "mechanism", "×10")
+    rows = re.findall(r'<tr>\s*<th scope="row">.*?</tr>', table, re.S)
     assert [re.findall(r'data-value="([0-9.]+)"', row) for row in rows] == [["3.0"], ["2.0"]]
-    strip = page.read_text()
-    assert re.search(r'class="dot hollow".*?<title>measured ×10</title>', strip, re.S)
-    assert re.search(r'class="axis".*?>×1</span>', strip)
+    assert re.search(r'class="dot hollow".*?<title>measured ×10</title>', page, re.S)
+    assert re.search(r'class="axis".*?>×1</span>', page)
 
 
 def test_a_size_that_was_not_finite_stands_empty_in_the_row_of_its_own_run(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, shell: Shell
 ) -> None:
     for seed, size in ((1, 0.0), (2, 100.0), (3, 1000.0)):  # no power of ten is 0
-        with_signals(tmp_path / "results", "attention-164/arl", seed, size, 0.0)
-    page = tmp_path / "page.html"
-    command = ("report", "mechanism", "--results", tmp_path / "results", "--output", page)
-    assert invoke(capsys, *command).code == 0
-    opened = re.search(r">2\.50 ± 0\.71 \(2/\d\)</button>\s*<div popover.*?</table>",
-                       page.read_text(), re.S)  # fmt: skip
-    assert opened is not None
-    rows = re.findall(r'<tr>\s*<th scope="row">.*?</tr>', opened[0], re.S)
+        with_signals(tmp_path, "attention-164/arl", seed, size, 0.0)
+    page, table = opened(shell, tmp_path, "mechanism", r"2\.50 ± 0\.71 \(2/\d\)")
+    rows = re.findall(r'<tr>\s*<th scope="row">.*?</tr>', table, re.S)
     assert [re.findall(r'data-value="([0-9.]+)"', row) for row in rows] == [[], ["2.0"], ["3.0"]]
-    assert "not measured" in page.read_text()  # the gradients
+    assert "not measured" in page  # the gradients
 
 
 def test_claims_are_grouped_by_their_table() -> None:
@@ -242,10 +231,8 @@ def test_claims_are_grouped_by_their_table() -> None:
     )
     text = page_of(Table(("claim", "effect", "suite"), rows, "lrl", (2,), by_last=True))
     bodies = re.findall(r"<tbody>.*?</tbody>", text, re.S)
-    assert [re.findall(r"<th [^>]*>(\w+)\s*<", body) for body in bodies] == [
-        ["one", "a", "c"],
-        ["two", "b"],
-    ]
+    named = [re.findall(r"<th [^>]*>(\w+)\s*<", body) for body in bodies]
+    assert named == [["one", "a", "c"], ["two", "b"]]
     assert len(Page(text).all("th", scope="col")) == 2
 
 
@@ -276,10 +263,8 @@ def test_no_text_becomes_markup_script_or_template() -> None:
     "target", ["javascript:alert(1)", " JavaScript:alert(1)", "data:text/html,x"]
 )
 def test_a_link_that_could_run_something_leads_nowhere(target: str) -> None:
-    (link,) = [
-        a for a in Page(page_of(Paragraph((Link("go", target),)))).all("a") if "class" not in a
-    ]
-    assert link["href"] == "#"
+    links = Page(page_of(Paragraph((Link("go", target),)))).all("a")
+    assert [link["href"] for link in links if "class" not in link] == ["#"]
 
 
 def test_an_interval_beyond_its_axis_ends_in_an_arrow() -> None:
@@ -310,9 +295,6 @@ def test_groups_of_columns_have_a_title_above_them() -> None:
 
 
 def test_own_script_is_small_and_the_policy_allows_it_alone() -> None:
-    import base64
-    import hashlib
-
     script = (RENDER / "page.js").read_bytes()
     assert len(script) <= 10_000
     digest = base64.b64encode(hashlib.sha256(script).digest()).decode()

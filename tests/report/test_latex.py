@@ -24,7 +24,7 @@ from resbench.report.document import (
     Strong,
     Table,
     Verdict,
-)
+)  # fmt: skip
 from resbench.report.render import render
 from resbench.report.render.latex import ROWS, escape
 
@@ -41,21 +41,15 @@ HOSTILE = (
 def document() -> Document:
     """Every kind of block and of cell, with hostile texts wherever there is one."""
     cells = tuple(
-        (
-            text,
-            Number(text, 1.0, mark="≠", notes=(1, 12)),
-            Link(text, f"https://example.org/{text}"),
-        )
+        (text, Number(text, 1.0, mark="≠", notes=(1, 12)), Link(text, f"https://a.org/{text}"))
         for text in HOSTILE
     )
     numbers = (("a", Number("5.60 ± 0.28 (2/5), 1 diverged"), Link("b", "page.md")),)
     blocks: list[Block] = []
     for text in HOSTILE:
-        for level in (1, 2, 3, 4):
-            blocks.append(Heading(level, text))
-        blocks.append(
-            Paragraph((text, Strong(text), Verdict(text), Link(text, "https://a.b/%7E#x")))
-        )
+        blocks += [Heading(level, text) for level in (1, 2, 3, 4)]
+        link = Link(text, "https://a.b/%7E#x")
+        blocks.append(Paragraph((text, Strong(text), Verdict(text), link)))
         blocks += [Items((text, text), numbered=True), Command(text), Figure(text, text)]
         blocks += [Fold(text, ()), Table((text, f"{text}\nunder", text), cells, "lrl", (2,))]
     blocks += [Items(()), Table(("x", "y\nz", "w"), cells + numbers, "lrl", (2,))]
@@ -120,12 +114,10 @@ def test_a_character_is_text_or_its_number_and_never_a_command() -> None:
         r"\textbackslash{}a\_\{b\}\textasciicircum{}c\textasciitilde{}\#1 50\% \$x\$ \& "
         r"\textless{}\textbar{}\textgreater{}"
     )
-    assert escape("é ç Å 中 ≠ ⁴") == (
-        r"\'{e} \c{c} \r{A} \texttt{U+4E2D} \(\neq\) \textsuperscript{4}"
-    )
-    assert escape("--x `--set a_b='c'`") == (
-        r"-{}-x \texttt{-{}-set a\_b=\textquotesingle{}c\textquotesingle{}}"
-    )
+    accents = r"\'{e} \c{c} \r{A} \texttt{U+4E2D} \(\neq\) \textsuperscript{4}"
+    assert escape("é ç Å 中 ≠ ⁴") == accents
+    code = r"-{}-x \texttt{-{}-set a\_b=\textquotesingle{}c\textquotesingle{}}"
+    assert escape("--x `--set a_b='c'`") == code
 
 
 def test_a_long_table_is_parted_with_its_header_on_each_part() -> None:

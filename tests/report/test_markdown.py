@@ -21,7 +21,7 @@ from resbench.report.document import (
     Strong,
     Table,
     plain,
-)
+)  # fmt: skip
 from resbench.report.render.markdown import escape, render
 
 HOSTILE = [

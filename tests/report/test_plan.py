@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -20,17 +19,17 @@ from resbench.report.plan_page import answer, plan_document
 from resbench.report.render import render
 from resbench.report.tables import table_blocks
 from resbench.runner.devices import Device
-from resbench.suite.expand import parsed_claims
+from resbench.store.records import RunRecord
+from resbench.suite.expand import Expanded, parsed_claims
 from resbench.suite.load import load_suite, suite_names
 from tests import factory
-from tests.cli.invoke import invoke
+from tests.cli.invoke import Shell
 from tests.factory import JPEG, plant, suite_under
 from tests.mini import suite_of, write_suite
 from tests.stats.arms import arm, judged
 
-SUITE = "table1_arl_vs_nal"
+SUITE, ARL, NAL = "table1_arl_vs_nal", "attention-56/arl", "attention-56/nal"
 CPU = Device("cpu", "CPU")
-Capture = pytest.CaptureFixture[str]
 
 
 def powers(suite: str = SUITE) -> dict[str, Power]:
@@ -145,18 +144,16 @@ def test_the_correction_that_is_named_is_the_one_that_was_used(
 
 
 def test_seeds_that_no_look_takes_first_decide_nothing_unless_the_first_are_recorded(
-    tmp_path: Path, capsys: Capture
+    tmp_path: Path, shell: Shell
 ) -> None:
     def answers() -> tuple[set[int], str]:
-        asked = "--seeds", "4,5,6", "--results", tmp_path, "--format", "json"
-        page = json.loads(invoke(capsys, "plan", "table3_mask", *asked).out)
-        (suite,) = page["suites"]
+        (suite,) = shell.json("plan table3_mask --seeds 4,5,6")["suites"]
         (text,) = {claim["answer"] for claim in suite["claims"]}
         return {claim["seeds"] for claim in suite["claims"]}, text
 
     assert answers() == ({0}, "3 seeds")
-    out = invoke(capsys, "plan", "table3_mask", "--seeds", "4,5,6", "--results", tmp_path).out
-    assert "seeds 1, 2, 3 are judged first" in " ".join(out.split())
+    said = shell("plan table3_mask --seeds 4,5,6").words
+    assert "seeds 1, 2, 3 are judged first" in said
     for cell, expected in (("local", ({0}, "3 seeds")), ("encoder-decoder", ({6}, "6 are enough"))):
         for seed in (1, 2, 3):
             factory.finish(tmp_path, suite_under("table3_mask"), cell, seed, 5.0)
@@ -219,14 +216,19 @@ def test_fewer_than_three_seeds_detect_nothing() -> None:
         assert math.isinf(power.detectable_pp)
 
 
+def runs_of(
+    results: Path, expanded: Expanded, errors: dict[str, tuple[float, ...]]
+) -> dict[str, list[RunRecord]]:
+    """Finished runs by their cells."""
+    return {
+        cell: factory.finish_all(results, expanded, {cell: own}) for cell, own in errors.items()
+    }
+
+
 def test_the_sd_is_measured_once_a_cell_has_two_runs(tmp_path: Path) -> None:
     expanded = declared(load_suite(SUITE))
-    errors = {"attention-56/arl": (5.0, 5.2, 5.4), "attention-56/nal": (6.0, 6.8, 7.6),
-              "attention-92/arl": (5.0,)}  # fmt: skip
-    runs = {
-        cell: [factory.finish(tmp_path, expanded, cell, s, e) for s, e in enumerate(own, 1)]
-        for cell, own in errors.items()
-    }
+    errors = {ARL: (5.0, 5.2, 5.4), NAL: (6.0, 6.8, 7.6), "attention-92/arl": (5.0,)}
+    runs = runs_of(tmp_path, expanded, errors)
     found = {power.claim.id: power.spread for power in claim_powers(expanded, runs)}
     pooled = math.sqrt((2 * 0.2**2 + 2 * 0.8**2) / 4)
     for claim, whose in (("arl-beats-nal-56", "the claim's"), ("arl-beats-nal-92", "this table's")):
@@ -239,13 +241,8 @@ def test_four_runs_of_the_cells_of_a_claim_are_too_few_for_an_sd_of_their_own(
     tmp_path: Path,
 ) -> None:
     expanded = declared(load_suite(SUITE))
-    errors = {"attention-56/arl": (5.0, 5.4), "attention-56/nal": (6.0, 6.4),
-              "attention-92/arl": (5.0, 6.0, 7.0)}  # fmt: skip
-    runs = {
-        cell: [factory.finish(tmp_path, expanded, cell, s, e) for s, e in enumerate(own, 1)]
-        for cell, own in errors.items()
-    }
-    spread = claim_powers(expanded, runs)[0].spread
+    errors = {ARL: (5.0, 5.4), NAL: (6.0, 6.4), "attention-92/arl": (5.0, 6.0, 7.0)}
+    spread = claim_powers(expanded, runs_of(tmp_path, expanded, errors))[0].spread
     assert spread.source == "measured, 7 runs of this table's cells"
     assert spread.sd_pp == pytest.approx(math.sqrt((2 * 0.08 + 2 * 1.0) / 4))
 
@@ -288,37 +285,38 @@ def test_a_run_that_serves_two_tables_is_counted_and_timed_once() -> None:
     assert sum(len(c["todo"]) for suite in page.data["suites"] for c in suite["cells"]) == 33
 
 
-def test_a_measured_rate_gives_a_time(tmp_path: Path, capsys: Capture) -> None:
+def test_a_measured_rate_gives_a_time(tmp_path: Path, shell: Shell) -> None:
     expanded = suite_under("table3_mask")
     here = {"device": "cpu", "device_name": cpu_name()}
     plant(tmp_path, expanded, "local", 1, test=[9.0, 6.0], environment=here)
-    command = ("plan", "table3_mask", "--devices", "cpu", "--results", tmp_path)
-    page = json.loads(invoke(capsys, *command, "--format", "json").out)
+    page = shell.json("plan table3_mask --devices cpu")
     local = page["suites"][0]["cells"][0]
     seconds = 160_000 * 64 / 900 * (1 + 60 / 1200)  # steps x batch, images/s, evaluation on top
     assert [run["left_s"] for run in local["todo"]] == pytest.approx([seconds, seconds])
     assert page["estimated_runs"] == 6
 
 
-def test_data_that_is_not_available_is_said_and_no_error(tmp_path: Path, capsys: Capture) -> None:
+def test_data_that_is_not_available_is_said_and_no_error(tmp_path: Path, shell: Shell) -> None:
     nowhere = tmp_path / "none"
-    command = ("plan", "table2_depth", "--results", nowhere, "--format", "markdown")
-    outcome = invoke(capsys, *command)
+    outcome = shell("plan table2_depth --format markdown --results", nowhere)
     assert outcome.code == 0
     for name in ("cifar10", "cifar100"):
         assert f"{name}: not available. Run `resbench data fetch {name}`" in outcome.out
     assert not nowhere.exists()
 
 
-def test_the_command_that_is_shown_runs_this_plan(tmp_path: Path, capsys: Capture) -> None:
-    arguments = ("table3_mask", "--tier", "cpu", "--seeds", "5", "--results", tmp_path / "a b")
-    out = invoke(capsys, "plan", *arguments, "--format", "markdown").out
-    assert f"$ resbench run table3_mask --tier cpu --seeds 5 --results '{tmp_path / 'a b'}'" in out
+def test_the_command_that_is_shown_runs_this_plan(tmp_path: Path, shell: Shell) -> None:
+    plan, folder = (
+        "plan table3_mask --format markdown --tier cpu --seeds 5 --results",
+        tmp_path / "a b",
+    )
+    said = f"$ resbench run table3_mask --tier cpu --seeds 5 --results '{folder}'"
+    assert said in shell(plan, folder).out
 
 
-def test_a_counted_table_has_nothing_to_plan(capsys: Capture) -> None:
-    for words in ((), ("--cell", "attention-56")):
-        assert "Nothing to train" in invoke(capsys, "plan", "table5_architecture", *words).out
+def test_a_counted_table_has_nothing_to_plan(shell: Shell) -> None:
+    for words in ("", " --cell attention-56"):
+        assert "Nothing to train" in shell(f"plan table5_architecture{words}").out
 
 
 def test_a_plan_for_other_data_names_it(tmp_path: Path) -> None:

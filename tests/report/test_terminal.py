@@ -12,7 +12,7 @@ from resbench.report.document import (
     Link,
     Paragraph,
     Table,
-)
+)  # fmt: skip
 from resbench.report.render.terminal import render
 
 WIDE = Table(

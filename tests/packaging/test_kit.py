@@ -7,7 +7,6 @@ import shlex
 import shutil
 import tomllib
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -57,18 +56,12 @@ def test_commands_options_and_choices_are_completed(
     assert f"plain,{expected}" in done.stdout.splitlines()
 
 
-def steps() -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = yaml.safe_load(WORKFLOW.read_text("utf-8"))["jobs"]["smoke"][
-        "steps"
-    ]
-    return found
-
-
 def test_the_commands_of_the_workflow_run_in_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """After `make demo`, whose result is planted here: tests/packaging/test_make.py has its own."""
-    make, *commands = [shlex.split(step["run"]) for step in steps() if "run" in step]
+    steps = yaml.safe_load(WORKFLOW.read_text("utf-8"))["jobs"]["smoke"]["steps"]
+    make, *commands = [shlex.split(step["run"]) for step in steps if "run" in step]
     assert make == ["make", "demo"]
     recipe = re.search(r"^demo:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text("utf-8"), re.M)
     assert recipe is not None

@@ -21,14 +21,9 @@ def make(folder: Path, *arguments: str, **env: str) -> subprocess.CompletedProce
     """Run make in ``folder`` without the settings of a make that runs these tests."""
     clean = {key: value for key, value in os.environ.items() if not key.startswith("MAKE")}
     return subprocess.run(
-        ["make", *arguments],
-        cwd=folder,
-        env={**clean, **env},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+        ["make", *arguments], cwd=folder, env={**clean, **env}, stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
 
 
 @pytest.fixture
@@ -39,11 +34,13 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def stamp(checkout: Path) -> None:
-    """Pretend that everything was installed a moment ago."""
+@pytest.fixture
+def installed(checkout: Path) -> Path:
+    """Return such a folder where everything was installed a moment ago."""
     (checkout / ".venv" / "bin").mkdir(parents=True)
     for name in ("bin/uv", "installed", "installed-test"):
         (checkout / ".venv" / name).touch()
+    return checkout
 
 
 def test_too_old_a_python_is_refused_in_one_line_that_says_what_to_do(checkout: Path) -> None:
@@ -65,27 +62,24 @@ def test_a_broken_python_is_passed_over_for_the_next_one(checkout: Path) -> None
     assert "chosen: -m venv .venv" in result.stdout
 
 
-def test_nothing_is_installed_while_the_environment_is_up_to_date(checkout: Path) -> None:
-    stamp(checkout)
-    assert "pip install" not in make(checkout, "--dry-run", "test").stdout
+def test_nothing_is_installed_while_the_environment_is_up_to_date(installed: Path) -> None:
+    assert "pip install" not in make(installed, "--dry-run", "test").stdout
 
 
 @pytest.mark.parametrize("changed", ["pyproject.toml", "constraints.txt"])
-def test_changed_requirements_are_installed(checkout: Path, changed: str) -> None:
-    stamp(checkout)
+def test_changed_requirements_are_installed(installed: Path, changed: str) -> None:
     later = time.time() + 10
-    os.utime(checkout / changed, (later, later))
-    output = make(checkout, "--dry-run", "test").stdout
+    os.utime(installed / changed, (later, later))
+    output = make(installed, "--dry-run", "test").stdout
     assert "-e '.'" in output
     assert "-e '.[test]'" in output
     assert "-c constraints.txt" in output
 
 
-def test_wheel_folders_of_pip_are_handed_to_uv(checkout: Path) -> None:
-    stamp(checkout)
-    executable(checkout / ".venv/bin/pip", "echo wheels-of-pip")
-    (checkout / ".venv" / "installed").unlink()
-    output = make(checkout, "--dry-run", "demo", PIP_FIND_LINKS="wheels-a wheels-b").stdout
+def test_wheel_folders_of_pip_are_handed_to_uv(installed: Path) -> None:
+    executable(installed / ".venv/bin/pip", "echo wheels-of-pip")
+    (installed / ".venv" / "installed").unlink()
+    output = make(installed, "--dry-run", "demo", PIP_FIND_LINKS="wheels-a wheels-b").stdout
     for folder in ("wheels-a", "wheels-b", "wheels-of-pip"):
         assert f"--find-links {folder}" in output
 

@@ -1,10 +1,12 @@
-"""The repository carries nothing of the machine it was written on, and no large files."""
+"""The repository carries nothing of the machine it was written on, and one name a thing."""
 
 from __future__ import annotations
 
+import ast
 import re
 import shutil
 import subprocess
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -51,6 +53,14 @@ def test_every_link_and_every_test_that_a_page_names_is_there() -> None:
 def test_no_file_is_larger_than_2_mib(files: list[Path]) -> None:
     assert (ROOT / "pyproject.toml") in files
     assert [str(path) for path in files if path.stat().st_size > LIMIT_BYTES] == []
+
+
+def test_no_two_classes_of_the_package_have_the_same_name() -> None:
+    trees = (ast.parse(path.read_text()) for path in ROOT.glob("benchmark/resbench/**/*.py"))
+    classes = [node.name for tree in trees for node in tree.body if isinstance(node, ast.ClassDef)]
+    times = Counter(name for name in classes if not name.startswith("_"))
+    assert len(times) > 100
+    assert [name for name, count in times.items() if count > 1] == []
 
 
 @pytest.mark.parametrize("root", ["home", "mnt", "opt", "root", "Users", "work"])

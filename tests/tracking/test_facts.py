@@ -40,18 +40,11 @@ def test_overridden_settings_tell_two_runs_of_a_cell_apart() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"cells": []},
-        {"cells": [["../../etc", "a"]]},
-        {"cells": [["suite", "a/../b"]]},
-        {"cells": [["suite", "' OR 1=1"]]},
-        {"cells": [["suite"]]},
-        {"cells": "x"},
-        {"cells": None},
-        {"data": {}},
-        {"data": 3},
-        {"overrides": 3},
+        {"cells": []}, {"cells": "x"}, {"cells": None}, {"cells": [["suite"]]},
+        {"cells": [["../../etc", "a"]]}, {"cells": [["suite", "a/../b"]]},
+        {"cells": [["suite", "' OR 1=1"]]}, {"data": {}}, {"data": 3}, {"overrides": 3},
     ],
-)
+)  # fmt: skip
 def test_a_context_that_resbench_did_not_write_is_refused_in_one_line(change: Any) -> None:
     with pytest.raises(EnvironmentFault, match=r"^run 0{16}: not exported") as caught:
         started(spec_of(), {**context_of(), **change})
@@ -76,9 +69,15 @@ def test_any_value_becomes_short_printable_text(value: Any) -> None:
 
 
 def test_a_run_that_has_not_started_is_none(tmp_path: Path) -> None:
-    (tmp_path / "runs" / KEY[:16]).mkdir(parents=True)
     run = RunFolder(tmp_path, KEY)
+    run.path.mkdir(parents=True)
     assert read_facts(run) is None
+
+
+def facts_of(run: RunFolder) -> Facts:
+    facts = read_facts(run)
+    assert facts is not None
+    return facts
 
 
 def test_a_linked_artifact_is_not_followed(tmp_path: Path) -> None:
@@ -87,17 +86,14 @@ def test_a_linked_artifact_is_not_followed(tmp_path: Path) -> None:
     secret.write_text("secret")
     run.log.unlink()
     run.log.symlink_to(secret)
-    facts = read_facts(run)
-    assert facts is not None
-    assert facts.artifacts == ("spec.json", "record.json", "predictions.npz")
+    assert facts_of(run).artifacts == ("spec.json", "record.json", "predictions.npz")
 
 
 def test_a_finished_run_says_where_it_was_trained_and_by_what(tmp_path: Path) -> None:
     run = stopped(tmp_path)
     record = complete(run, device_name="a GPU")
-    facts = read_facts(run)
-    assert facts is not None
-    said = {name: facts.tags[f"resbench.{name}"] for name in ("device", "torch", "code", "resumed")}
+    tags = facts_of(run).tags
+    said = {name: tags[f"resbench.{name}"] for name in ("device", "torch", "code", "resumed")}
     assert said == {
         "device": "a GPU", "torch": record.environment.torch, "code": record.code.label,
         "resumed": "0",
@@ -108,7 +104,6 @@ def test_a_failure_keeps_its_reason(tmp_path: Path) -> None:
     run = stopped(tmp_path, status=Status.FAILED)
     state = json.loads(run.state.read_text())
     run.state.write_text(json.dumps({**state, "reason": "the loss\nwas \x1b[31mred"}))
-    facts = read_facts(run)
-    assert facts is not None
+    facts = facts_of(run)
     assert facts.tags["resbench.reason"] == r"the loss\nwas \x1b[31mred"
     assert facts.status is Status.FAILED

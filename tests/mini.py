@@ -224,6 +224,15 @@ def python(folder: Path, code: str, *arguments: str, **variables: str) -> str:
     return done.stdout
 
 
+def raising(error: BaseException) -> Callable[..., Any]:
+    """Return what raises this error, whatever it is called with."""
+
+    def raise_it(*_: Any, **__: Any) -> Any:
+        raise error
+
+    return raise_it
+
+
 def executable(path: Path, body: str) -> Path:
     """Write a shell script that stands for a tool."""
     path.write_text(f"#!/bin/sh\n{body}\n", encoding="utf-8")

@@ -36,6 +36,7 @@ from tests.data.archives import (
     write_parquet,
 )
 from tests.factory import Hostile
+from tests.mini import raising
 
 FILENAME, FOLDER = "cifar-10-python.tar.gz", "cifar-10-batches-py"
 
@@ -225,10 +226,8 @@ def test_a_wrong_download_is_refused(served: Path, tmp_path: Path) -> None:
 def test_without_a_network_it_says_what_to_download_and_where_to_put_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: object, **__: object) -> None:
-        raise socket.gaierror(-3, "Temporary failure in name resolution")
-
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    refused = socket.gaierror(-3, "Temporary failure in name resolution")
+    monkeypatch.setattr(socket, "getaddrinfo", raising(refused))
     for variable in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.delenv(variable, raising=False)
     with pytest.raises(EnvironmentFault) as caught:

@@ -39,18 +39,30 @@ def problem(folder: Path, name: str = "cifar10") -> str:
     return str(caught.value)
 
 
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A sound CIFAR-10 with two training files and a test file, which name no classes."""
+    return make_parquet_folder(tmp_path / "made")
+
+
+@pytest.fixture
+def named(folder: Path) -> Path:
+    """That folder, with the same names of the classes in all of its files."""
+    for path in folder.iterdir():
+        name_classes(path, "abcdefghij")
+    return folder
+
+
 def one_file(folder: Path, images: list[bytes], labels: np.ndarray) -> Path:
-    """A folder whose training set is one file with these rows."""
-    make_parquet_folder(folder)
-    (folder / TRAIN_1).unlink()
-    (folder / TRAIN_0).unlink()
-    path = folder / "train-0.parquet"
-    write_parquet(path, images, labels)
-    return path
+    """Make one file with these rows the whole training set."""
+    for path in folder.glob("train-*"):
+        path.unlink()
+    write_parquet(folder / "train-0.parquet", images, labels)
+    return folder / "train-0.parquet"
 
 
-def test_files_are_joined(tmp_path: Path) -> None:
-    images = load_folder(make_parquet_folder(tmp_path / "made"))
+def test_files_are_joined(folder: Path) -> None:
+    images = load_folder(folder)
     expected, labels = in_order(*make_images(10, 4))
     np.testing.assert_array_equal(images.train_images, expected)
     np.testing.assert_array_equal(images.train_labels, labels)
@@ -66,7 +78,7 @@ def name_classes(path: Path, names: Sequence[str], column: str = "label") -> Non
     pq.write_table(table, path)
 
 
-def named(images: Images) -> list[tuple[bytes, str]]:
+def with_names(images: Images) -> list[tuple[bytes, str]]:
     """The pixels of every image, with the name of its class."""
     pixels = np.concatenate([images.train_images, images.test_images])
     labels = np.concatenate([images.train_labels, images.test_labels])
@@ -76,28 +88,22 @@ def named(images: Images) -> list[tuple[bytes, str]]:
     )
 
 
-def test_class_names_come_from_the_schema(tmp_path: Path) -> None:
-    folder = make_parquet_folder(tmp_path / "made")
-    for path in folder.iterdir():
-        name_classes(path, "abcdefghij")
-    assert load_folder(folder).class_names == tuple("abcdefghij")
+def test_class_names_come_from_the_schema(named: Path) -> None:
+    assert load_folder(named).class_names == tuple("abcdefghij")
 
 
 @pytest.mark.parametrize("file", ["test-00000-of-00001.parquet", TRAIN_0, TRAIN_1])
 def test_labels_are_mapped_by_name_where_one_file_numbers_its_classes_otherwise(
-    tmp_path: Path, file: str
+    named: Path, file: str
 ) -> None:
-    folder = make_parquet_folder(tmp_path / "made")
-    for path in folder.iterdir():
-        name_classes(path, "abcdefghij")
-    expected = load_folder(folder)
-    table = pq.read_table(folder / file)
+    expected = load_folder(named)
+    table = pq.read_table(named / file)
     reversed_ = pa.array([9 - label for label in table["label"].to_pylist()])
-    pq.write_table(table.set_column(1, "label", reversed_), folder / file)
-    name_classes(folder / file, "jihgfedcba")
-    assert named(load_folder(folder)) == named(expected)
-    name_classes(folder / file, "abcdefghij")
-    assert load_folder(folder).fingerprint != expected.fingerprint, "the control"
+    pq.write_table(table.set_column(1, "label", reversed_), named / file)
+    name_classes(named / file, "jihgfedcba")
+    assert with_names(load_folder(named)) == with_names(expected)
+    name_classes(named / file, "abcdefghij")
+    assert load_folder(named).fingerprint != expected.fingerprint, "the control"
 
 
 @pytest.mark.parametrize(
@@ -109,16 +115,12 @@ def test_labels_are_mapped_by_name_where_one_file_numbers_its_classes_otherwise(
     ],
 )
 def test_files_whose_classes_have_other_names_are_refused(
-    tmp_path: Path, names: str, text: str
+    named: Path, names: str, text: str
 ) -> None:
-    folder = make_parquet_folder(tmp_path / "made")
-    for path in folder.iterdir():
-        name_classes(path, "abcdefghij")
-    name_classes(folder / TRAIN_1, names)
-    text = text.format(first=folder / TRAIN_0)
-    assert problem(folder) == f"{folder / TRAIN_1}: {text}"
-    name_classes(folder / TRAIN_0, names[:9])
-    assert problem(folder).startswith(f"{folder / TRAIN_0}: its schema names 9 classes, expected")
+    name_classes(named / TRAIN_1, names)
+    assert problem(named) == f"{named / TRAIN_1}: {text.format(first=named / TRAIN_0)}"
+    name_classes(named / TRAIN_0, names[:9])
+    assert problem(named).startswith(f"{named / TRAIN_0}: its schema names 9 classes, expected")
 
 
 def test_cifar100_reads_fine_label(tmp_path: Path) -> None:
@@ -133,79 +135,71 @@ def test_cifar100_reads_fine_label(tmp_path: Path) -> None:
     assert found.class_names == names
 
 
-def test_jpeg_images_are_read_as_they_decode(tmp_path: Path) -> None:
+def test_jpeg_images_are_read_as_they_decode(folder: Path) -> None:
     files = [io.BytesIO() for _ in IMAGES]
     for image, file in zip(IMAGES, files, strict=True):
         Image.fromarray(image).save(file, format="JPEG", quality=75)
-    one_file(tmp_path, [file.getvalue() for file in files], LABELS)
+    one_file(folder, [file.getvalue() for file in files], LABELS)
     pixels = np.stack([np.asarray(Image.open(file)) for file in files])
-    found = load_folder(tmp_path)
+    found = load_folder(folder)
     np.testing.assert_array_equal(found.train_images, in_order(pixels, LABELS)[0])
 
 
-def test_a_split_without_images_is_refused(tmp_path: Path) -> None:
-    path = make_parquet_folder(tmp_path / "made") / "test-00000-of-00001.parquet"
+def test_a_split_without_images_is_refused(folder: Path) -> None:
+    path = folder / "test-00000-of-00001.parquet"
     pq.write_table(pq.read_table(path).slice(0, 0), path)
-    assert problem(tmp_path / "made") == f"{tmp_path / 'made'}: no test images."
+    assert problem(folder) == f"{folder}: no test images."
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
-def test_missing_split_is_named(tmp_path: Path, split: str) -> None:
-    folder = make_parquet_folder(tmp_path / "made")
+def test_missing_split_is_named(folder: Path, split: str) -> None:
     for path in folder.glob(f"{split}-*"):
         path.unlink()
     assert f"made: {split}-*.parquet is missing" in problem(folder)
 
 
-def test_wrong_columns_are_listed(tmp_path: Path) -> None:
-    folder = make_parquet_folder(tmp_path / "made")
+def test_wrong_columns_are_listed(folder: Path) -> None:
     pq.write_table(pa.table({"image": ["x"], "label": [0.5]}), folder / TRAIN_0)
     text = problem(folder)
     assert f"{TRAIN_0}: expected the columns img {{bytes, path}} and label (integer)" in text
     assert "found image: string, label: double" in text
 
 
-def test_a_column_that_is_there_twice_is_refused(tmp_path: Path) -> None:
-    folder = make_parquet_folder(tmp_path / "made")
+def test_a_column_that_is_there_twice_is_refused(folder: Path) -> None:
     table = pq.read_table(folder / TRAIN_0)
     pq.write_table(table.append_column("label", table["label"]), folder / TRAIN_0)
     assert "label: int64, label: int64." in problem(folder)
 
 
-def test_metadata_that_is_nested_too_deep_names_no_classes(tmp_path: Path) -> None:
-    folder = make_parquet_folder(tmp_path / "made")
+def test_metadata_that_is_nested_too_deep_names_no_classes(folder: Path) -> None:
     deep = {"huggingface": '{"info":' + "[" * 100_000 + "]" * 100_000 + "}"}
     table = pq.read_table(folder / TRAIN_0).replace_schema_metadata(deep)
     pq.write_table(table, folder / TRAIN_0)
     assert load_folder(folder).class_names == tuple("0123456789")
 
 
-def test_cifar10_given_as_cifar100_is_refused(tmp_path: Path) -> None:
-    assert "fine_label (integer), found img:" in problem(make_parquet_folder(tmp_path), "cifar100")
+def test_cifar10_given_as_cifar100_is_refused(folder: Path) -> None:
+    assert "fine_label (integer), found img:" in problem(folder, "cifar100")
 
 
-def test_undecodable_image_names_its_row(tmp_path: Path) -> None:
+def test_undecodable_image_names_its_row(folder: Path) -> None:
     gif = io.BytesIO()
     Image.fromarray(IMAGES[0]).save(gif, format="GIF")
     for bad in (b"", b"not an image", GOOD[3][:60], GOOD[3][:-40], gif.getvalue()):
-        path = one_file(tmp_path / "made", [*GOOD[:3], bad, *GOOD[4:]], LABELS)
-        assert f"{path}: row 3: the image cannot be decoded: " in problem(tmp_path / "made")
+        path = one_file(folder, [*GOOD[:3], bad, *GOOD[4:]], LABELS)
+        assert f"{path}: row 3: the image cannot be decoded: " in problem(folder)
 
 
-def test_missing_image_and_missing_label_are_refused(tmp_path: Path) -> None:
-    folder = make_parquet_folder(tmp_path / "made")
+def test_missing_image_and_missing_label_are_refused(folder: Path) -> None:
     table = pq.read_table(folder / TRAIN_0)
-    rows = table.to_pylist()
-    pq.write_table(
-        pa.Table.from_pylist([{"img": None, "label": 1}, *rows], schema=table.schema),
-        folder / TRAIN_0,
-    )
-    assert f"{TRAIN_0}: row 0: the image cannot be decoded" in problem(folder)
-    pq.write_table(
-        pa.Table.from_pylist([{**rows[0], "label": None}, *rows], schema=table.schema),
-        folder / TRAIN_0,
-    )
-    assert f"{TRAIN_0}: 1 rows have no label" in problem(folder)
+    whole = table.to_pylist()
+    for row, said in (
+        ({"img": None, "label": 1}, "row 0: the image cannot be decoded"),
+        ({**whole[0], "label": None}, "1 rows have no label"),
+    ):
+        rows = pa.Table.from_pylist([row, *whole], schema=table.schema)
+        pq.write_table(rows, folder / TRAIN_0)
+        assert f"{TRAIN_0}: {said}" in problem(folder)
 
 
 @pytest.mark.parametrize(
@@ -220,14 +214,13 @@ def test_missing_image_and_missing_label_are_refused(tmp_path: Path) -> None:
     ],
 )
 def test_rows_of_another_size_mode_or_class_are_refused(
-    tmp_path: Path, first: np.ndarray, labels: np.ndarray, text: str
+    folder: Path, first: np.ndarray, labels: np.ndarray, text: str
 ) -> None:
-    one_file(tmp_path, [png(first), *GOOD[1:]], labels)
-    assert text in problem(tmp_path)
+    one_file(folder, [png(first), *GOOD[1:]], labels)
+    assert text in problem(folder)
 
 
-def test_damaged_file_is_refused_or_another_data_set(tmp_path: Path) -> None:
-    folder = make_parquet_folder(tmp_path / "made")
+def test_damaged_file_is_refused_or_another_data_set(folder: Path) -> None:
     original = load_folder(folder)
     whole, randoms = (folder / TRAIN_0).read_bytes(), random.Random(0)
     messages = []

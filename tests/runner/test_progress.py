@@ -16,21 +16,14 @@ from resbench.runner.devices import Device
 from resbench.runner.plan import PlannedRun
 from resbench.runner.progress import Progress
 from resbench.runner.throughput import Speed, Throughput
-from resbench.store.metrics import EpochMetrics, EpochTiming
+from resbench.store.metrics import EpochTiming
 from resbench.store.state import Status
 
+from ..factory import metrics_of
 from .planning import planned
 
 CPU = Device("cpu", "CPU")
-METRICS = EpochMetrics(
-    epoch=2,
-    step=8,
-    lr=0.1,
-    train_loss=1.0,
-    train_top1_err=20.0,
-    test_loss=1.0,
-    test_top1_err=12.345,
-)
+METRICS = structs.replace(metrics_of(0, 2), step=8, test_top1_err=12.345)
 TIMING = EpochTiming(epoch=2, duration_s=1.0, images_per_s=64.0, eval_s=0.0)
 EPOCH = Epoch("key", 4, 16, METRICS, TIMING)
 

@@ -94,6 +94,17 @@ class Stage:
         self.notes = Notes()
         return Session(runs, chosen, throughput or Throughput(), self.notes).run()
 
+    def when(self, kind: type[Event], action: Callable[[worker.Worker], object]) -> None:
+        """Have ``action`` follow each event of a kind that a worker reports."""
+        heard = worker.Worker.heard
+
+        def hear(source: worker.Worker, event: Event) -> None:
+            heard(source, event)
+            if isinstance(event, kind):
+                action(source)
+
+        self.monkeypatch.setattr(worker.Worker, "heard", hear)
+
     def attempts(self) -> list[list[str]]:
         """Process, seed and key of each attempt."""
         return [line.split() for line in (self.folder / "attempts").read_text().splitlines()]
@@ -253,28 +264,18 @@ def test_a_worker_that_trains_ends_its_epoch_after_a_stop(
     stage: Stage, leap: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stop_takes_long(leap, monkeypatch)
-
-    def event(_: Notes, run: PlannedRun, event: RunEvent) -> None:
-        if isinstance(event, Epoch):
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    monkeypatch.setattr(Notes, "event", event)
+    stage.when(Epoch, lambda _: ask_to_stop())
     stage.work(stage.plan(1), "obedient")
     assert stage.ends()["interrupted"] == "after epoch 1 of 2"
 
 
-def test_a_worker_that_is_killed_while_it_is_idle_costs_no_run(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    heard = worker.Worker.heard
+def test_a_worker_that_is_killed_while_it_is_idle_costs_no_run(stage: Stage) -> None:
+    def kill_the_first(idle: worker.Worker) -> None:
+        if len(stage.attempts()) == 1:
+            idle.process.kill()
+            wait_until(lambda: gone(psutil.Process(idle.process.pid)), "the worker's end")
 
-    def hear(self: worker.Worker, event: Event) -> None:
-        heard(self, event)
-        if isinstance(event, Idle) and len(stage.attempts()) == 1:
-            self.process.kill()
-            wait_until(lambda: gone(psutil.Process(self.process.pid)), "the worker's end")
-
-    monkeypatch.setattr(worker.Worker, "heard", hear)
+    stage.when(Idle, kill_the_first)
     summary = stage.work(stage.plan(3))
     assert list(summary.ended.values()) == ["done"] * 3
     assert len({pid for pid, *_ in stage.attempts()}) == 2
@@ -283,18 +284,13 @@ def test_a_worker_that_is_killed_while_it_is_idle_costs_no_run(
 def test_a_worker_that_was_idle_for_long_is_not_silent_when_it_is_given_a_run(
     stage: Stage, leap: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    heard, start, silent_s = worker.Worker.heard, worker.Worker.start, list[float]()
-
-    def hear(self: worker.Worker, event: Event) -> None:
-        heard(self, event)
-        if isinstance(event, Idle):
-            leap(2000)
+    start, silent_s = worker.Worker.start, list[float]()
 
     def begin(self: worker.Worker, *group: Any) -> None:
         start(self, *group)
         silent_s.append(worker.time.monotonic() - self.heard_at)
 
-    monkeypatch.setattr(worker.Worker, "heard", hear)
+    stage.when(Idle, lambda _: leap(2000))
     monkeypatch.setattr(worker.Worker, "start", begin)
     summary = stage.work(stage.plan(2))
     assert list(summary.ended.values()) == ["done"] * 2
@@ -333,14 +329,13 @@ def test_a_worker_that_takes_long_and_reports_in_the_end_is_kept(
 
 
 def test_a_session_that_was_suspended_ends_no_worker_for_its_silence(
-    stage: Stage, leap: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
+    stage: Stage, leap: Callable[[float], None]
 ) -> None:
-    def event(_: Notes, run: PlannedRun, event: RunEvent) -> None:
-        if isinstance(event, Epoch):
-            leap(2000)
-            os.kill(os.getpid(), signal.SIGTERM)
+    def suspend_and_stop(_: worker.Worker) -> None:
+        leap(2000)
+        ask_to_stop()
 
-    monkeypatch.setattr(Notes, "event", event)
+    stage.when(Epoch, suspend_and_stop)
     stage.work(stage.plan(1), "obedient")
     assert stage.ends() == {"interrupted": "after epoch 1 of 2"}
 
@@ -579,13 +574,17 @@ def test_what_another_process_trains_is_left_to_it(stage: Stage) -> None:
     assert (summary.left, summary.elsewhere) == (runs, {run.key})
 
 
+def ask_to_stop() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 def signal_at_first_attempt(stage: Stage) -> None:
     """Ask this process to stop once a worker has taken its first run."""
 
     def send() -> None:
         while not (stage.folder / "attempts").exists():
             time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGTERM)
+        ask_to_stop()
 
     threading.Thread(target=send).start()
 

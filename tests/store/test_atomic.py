@@ -189,15 +189,6 @@ def test_what_is_no_json_object_is_a_value_error(text: str) -> None:
         load_object(text)
 
 
-@pytest.mark.parametrize("number", [float("nan"), float("inf")])
-def test_a_number_that_is_not_finite_is_not_written(tmp_path: Path, number: float) -> None:
-    path = tmp_path / "rows.jsonl"
-    append_line(path, ROWS[0])
-    with pytest.raises(ValueError, match="JSON"):
-        append_line(path, {"loss": number})
-    assert [json.loads(line) for line in whole_lines(path)] == ROWS[:1]
-
-
 def test_any_text_survives_json() -> None:
     value = {"path": os.fsdecode(b"\xff\xfe"), "name": TEXT}
     text = dump_json(value)

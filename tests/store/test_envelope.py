@@ -13,6 +13,7 @@ from resbench.store.envelope import load_checkpoint, open_sealed, save_checkpoin
 from resbench.store.layout import RunFolder
 
 from ..factory import Hostile, loaded
+from ..mini import raising
 
 FIRST, SECOND = b"first " * 200, b"second " * 300
 
@@ -99,10 +100,8 @@ def test_both_generations_are_dropped_when_the_run_is_recorded(run: RunFolder) -
 def test_disk_that_is_full_when_synced_costs_neither_generation(
     run: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(descriptor: int) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(os, "fsync", full)
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    monkeypatch.setattr(os, "fsync", raising(full))
     with pytest.raises(EnvironmentFault, match=r"checkpoint\.bin: No space left on device"):
         save_checkpoint(run, b"third")
     assert open_sealed(run.checkpoint.read_bytes()) == SECOND

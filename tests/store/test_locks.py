@@ -15,12 +15,9 @@ import pytest
 from resbench.errors import EnvironmentFault, StorageFault
 from resbench.store import locks
 from resbench.store.atomic import temporary_in
-from resbench.store.layout import RunFolder
 from resbench.store.locks import is_locked, try_lock
-from resbench.store.state import Status, read_state, write_state
 
-from ..factory import unfinished
-from ..mini import state_of, wait_until
+from ..mini import raising, wait_until
 
 HOLD = """
 import os, subprocess, sys, time
@@ -143,10 +140,7 @@ def test_folder_replaced_while_locking_is_refused(
 def test_file_system_without_locks_is_named_with_a_remedy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    def refuse(descriptor: int, operation: int) -> None:
-        raise OSError(number, os.strerror(number))
-
-    monkeypatch.setattr(locks.fcntl, "flock", refuse)
+    monkeypatch.setattr(locks.fcntl, "flock", raising(OSError(number, os.strerror(number))))
     with pytest.raises(StorageFault, match=r"\.lock: this file system cannot lock files") as told:
         try_lock(tmp_path)
     assert "Choose a results folder on a local disk" in str(told.value)
@@ -156,10 +150,7 @@ def test_file_system_without_locks_is_named_with_a_remedy(
 def test_a_folder_that_cannot_be_swept_is_not_left_locked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(folder: Path) -> None:
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
-
-    monkeypatch.setattr(locks, "sweep", refuse)
+    monkeypatch.setattr(locks, "sweep", raising(OSError(errno.EIO, os.strerror(errno.EIO))))
     with pytest.raises(StorageFault, match="Input/output error"):
         try_lock(tmp_path)
     assert not is_locked(tmp_path)
@@ -172,23 +163,3 @@ def test_planted_lock_link_is_not_followed(tmp_path: Path) -> None:
     with pytest.raises(EnvironmentFault, match="Links are not followed"):
         try_lock(folder)
     assert not (tmp_path / "outside").exists()
-
-
-def test_state_tells_who_runs_and_that_it_is_gone(tmp_path: Path) -> None:
-    run = unfinished(tmp_path, epochs=0)
-    with locks.wait_lock(run.path):
-        write_state(run, Status.RUNNING, epoch=7)
-        written = state_of(run)
-        assert (written.status, written.pid) == (Status.RUNNING, os.getpid())
-    state = state_of(run)
-    assert (state.status, state.epoch) == (Status.INTERRUPTED, 7)
-    assert state.reason == f"process {os.getpid()} on {written.host} is gone"
-
-
-def test_unreadable_state_decides_nothing(tmp_path: Path) -> None:
-    run = RunFolder(tmp_path, "0" * 16)
-    run.path.mkdir(parents=True)
-    assert read_state(run) is None
-    for text in (b"", b"{", b'{"status": "odd"}', b'{"status": "running"}', b"[]"):
-        run.state.write_bytes(text)
-        assert read_state(run) is None

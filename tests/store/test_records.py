@@ -178,7 +178,6 @@ def test_every_edit_of_a_record_is_noticed(tmp_path: Path) -> None:
         (lambda f: f["result"].update(test_top1_err=None), "has every result"),
         (lambda f: f["result"].update(test_top1_err=-1.0), r"result\.test_top1_err: "),
         (lambda f: f["files"].pop("predictions.npz"), r"predictions\.npz is missing from it"),
-        (lambda f: f["files"].update({"metrics.jsonl": "0" * 64}), r"metrics\.jsonl next to it"),
         (lambda f: f["files"].update({"../x": "0" * 64}), "files"),
     ],
 )
@@ -277,33 +276,24 @@ def test_copied_run_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "said"),
+    ("name", "off", "said"),
     [
-        ("test_top1_err", 1.0, "the predictions give"),
+        ("test_top1_err", 0.005, "the predictions give"),  # less than one image of 10,000
         ("test_loss", 0.01, "the predictions give"),
-        ("train_loss", 0.01, r"metrics\.jsonl gives"),
-        ("best_epoch", 2, r"metrics\.jsonl gives 1"),
-        ("best_test_top1_err", 0.0, r"metrics\.jsonl gives"),
-        ("epoch", 2, r"metrics\.jsonl gives 3"),
+        ("train_loss", 1e-9, "metrics.jsonl gives"),
+        ("best_epoch", 1, "metrics.jsonl gives 1"),
+        ("best_test_top1_err", -1e-9, "metrics.jsonl gives"),
+        ("epoch", -1, "metrics.jsonl gives 3"),
     ],
 )
-def test_forged_number_is_found_by_recomputing(
-    tmp_path: Path, name: str, value: float, said: str
+def test_a_forged_number_that_is_a_little_off_is_found_by_recomputing(
+    tmp_path: Path, name: str, off: float, said: str
 ) -> None:
     run = completed(tmp_path)
+    value = fields_of(run)["result"][name] + off
     forge(run, lambda fields: fields["result"].update({name: value}))
     read_record(run)  # everything fits but the number
-    problems = verify_run(run)
-    assert any(f"{name} is {value}" in problem for problem in problems)
-    assert any(re.search(said, problem) for problem in problems)
-
-
-@pytest.mark.parametrize(("name", "by"), [("test_top1_err", 0.005), ("test_loss", 0.01)])
-def test_a_number_that_is_a_little_off_is_found(tmp_path: Path, name: str, by: float) -> None:
-    """By less than one image of 10,000."""
-    run = completed(tmp_path)
-    forge(run, lambda fields: fields["result"].update({name: fields["result"][name] + by}))
-    assert any("the predictions give" in problem for problem in verify_run(run))
+    assert any(f"{name} is {value} but {said}" in problem for problem in verify_run(run))
 
 
 @pytest.mark.parametrize("more", [1, -1])

@@ -166,19 +166,14 @@ def edit_draws(run: RunFolder) -> None:
     ("changes", "said"),
     [
         ({}, ()),
-        (
-            {"shift": 0.125},
-            (
-                "metrics.jsonl: different from epoch 1 on",
-                "trained on a CPU, torch 2.13.0 here, on another CPU",
-            ),
-        ),
+        ({"shift": 0.125}, ("metrics.jsonl: different from epoch 1 on",
+                            "trained on a CPU, torch 2.13.0 here, on another CPU")),
         ({"epochs": 2}, ("result.epoch 3 against 2", "metrics.jsonl: different from epoch 3 on")),
         ({"edit": edit_predictions}, ("predictions.npz: 4 of 40 images classified differently",)),
         ({"edit": edit_draws}, ("data.noise_hash abc against def", "against 5")),
     ],
     ids=["identical", "metrics", "shorter", "predictions", "draws"],
-)
+)  # fmt: skip
 def test_of_two_runs_of_a_key_the_one_here_stays_and_every_other_number_is_named(
     tmp_path: Path, here: Path, changes: dict[str, Any], said: Sequence[str]
 ) -> None:

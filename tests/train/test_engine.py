@@ -21,7 +21,7 @@ from resbench.train import engine, environment
 from resbench.train.lane import EVAL_BATCH, Diverged, Lane
 from resbench.train.optim import Optimizer
 
-from ..mini import REPORT, spec_of
+from ..mini import REPORT, raising, spec_of
 from .live import (
     CPU,
     assert_live_weights,
@@ -178,11 +178,7 @@ def test_a_step_that_fails_leaves_no_stream_of_the_capture_unjoined(
     """Else the capture cannot be ended and its memory stays lost to the runs one at a time."""
     lanes = [lane_of(graph(seed=seed)) for seed in (1, 2, 3)]
     driver = engine.GraphEngine(lanes, compile_units=False)
-
-    def no_memory(*_: Tensor) -> Tensor:
-        raise torch.OutOfMemoryError("out of memory")
-
-    monkeypatch.setattr(lanes[1], "train_step", no_memory)
+    monkeypatch.setattr(lanes[1], "train_step", raising(torch.OutOfMemoryError("out of memory")))
     origin = Stream()
     monkeypatch.setattr(torch.cuda, "current_stream", lambda _device: origin)
     with pytest.raises(torch.OutOfMemoryError):

@@ -127,10 +127,12 @@ def test_the_signature_has_what_chooses_kernels(monkeypatch: pytest.MonkeyPatch)
     assert plain["cpu_capability"] == torch.backends.cpu.get_cpu_capability()
     assert plain["cpu_model"]
     assert plain["cuda"] is None
-    monkeypatch.setenv("MKL_CBWR", "COMPATIBLE")
     monkeypatch.setenv("HOME", "/")
-    variables = plain["kernel_variables"] | {"MKL_CBWR": "COMPATIBLE"}
-    assert signature(CPU) == {**plain, "kernel_variables": variables}
+    chosen = {"MKL_CBWR": "COMPATIBLE", "PYTORCH_TUNABLEOP_ENABLED": "1",
+              "CUBLAS_EMULATE_SINGLE_PRECISION": "1"}  # fmt: skip
+    for name, value in chosen.items():
+        monkeypatch.setenv(name, value)
+    assert signature(CPU) == {**plain, "kernel_variables": plain["kernel_variables"] | chosen}
 
 
 def test_what_a_compiler_is_told_counts_for_compiled_runs_only(
@@ -145,14 +147,6 @@ def test_what_a_compiler_is_told_counts_for_compiled_runs_only(
         known = environment(CPU, engine)["kernel_variables"]
         assert "TORCHINDUCTOR_CACHE_DIR" not in known
         assert ("TORCH_COMPILE_DISABLE" in known) == (engine == "graph+compile")
-
-
-@pytest.mark.parametrize("name", ["PYTORCH_TUNABLEOP_ENABLED", "CUBLAS_EMULATE_SINGLE_PRECISION"])
-def test_what_chooses_the_kernels_of_a_gpu_counts(
-    monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    monkeypatch.setenv(name, "1")
-    assert signature(CPU)["kernel_variables"][name] == "1"
 
 
 def test_on_a_gpu_the_versions_of_cuda_and_cudnn_count_and_the_processor_does_not(

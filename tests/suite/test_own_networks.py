@@ -50,6 +50,12 @@ FAMILY = Family(Toy, build)
 """
 
 
+def toy_with(head: str, layers: str) -> str:
+    """The file with definitions of its own, and with ``layers`` before the last two."""
+    text = TOY.replace("    return nn", f"{head}\n    return nn")
+    return text.replace("GlobalMean(),", f"{layers}, GlobalMean(),")
+
+
 def toy_suite(**model: Any) -> dict[str, Any]:
     suite = suite_of(total=1)
     whole = {"family": "toy", "name": "toy-2", "kernel": 3, "width": 1.0, **model}
@@ -191,9 +197,7 @@ def test_a_network_may_keep_what_it_computes_and_use_a_layer_twice(tmp_path: Pat
 
     twice = conv(c, c, 1)
 """
-    layers = "twice, twice, Kept(), GlobalMean(),"
-    text = TOY.replace("    return nn", f"{head}    return nn").replace("GlobalMean(),", layers)
-    done = trained(tmp_path, text)
+    done = trained(tmp_path, toy_with(head, "twice, twice, Kept()"))
     assert (done.status, done.text) == ("done", "")
     assert "2.weight" in done.weights
     assert "3.weight" not in done.weights
@@ -222,7 +226,8 @@ def test_a_rule_of_the_user_s_own_is_an_error_at_the_line_of_the_model(
         assert said in str(error.value)
 
 
-DRAWN = """\
+def test_every_weight_of_a_network_is_that_of_its_seed(tmp_path: Path) -> None:
+    head = """\
     import torch
 
     class Drawn(nn.Module):
@@ -233,15 +238,8 @@ DRAWN = """\
 
         def forward(self, x):
             return self.up(x) * self.own[:, None, None]
-
 """
-
-
-def test_every_weight_of_a_network_is_that_of_its_seed(tmp_path: Path) -> None:
-    text = TOY.replace("    return nn", f"{DRAWN}    return nn").replace(
-        "GlobalMean(),", "Drawn(), GlobalMean(),"
-    )
-    (tmp_path / "networks.py").write_text(text)
+    (tmp_path / "networks.py").write_text(toy_with(head, "Drawn()"))
     cell = expanded(tmp_path, toy_suite()).cell("arl")
 
     def weights(seed: int, before: int) -> dict[str, Tensor]:
@@ -265,12 +263,8 @@ def test_what_a_network_draws_in_training_is_that_of_the_seed_and_the_epoch(tmp_
     class Dropped(nn.Module):
         def forward(self, x):
             return x * random.random() + np.random.rand()
-
 """
-    text = TOY.replace("    return nn", f"{head}    return nn").replace(
-        "GlobalMean(),", "Dropped(), GlobalMean(),"
-    )
-    (tmp_path / "networks.py").write_text(text)
+    (tmp_path / "networks.py").write_text(toy_with(head, "Dropped()"))
     spec = expanded(tmp_path, toy_suite()).cell("arl").at_seed(1)
     lanes = [lane_of(spec), lane_of(spec)]
     losses = [train_epoch(lane, epoch) for epoch in (1, 2) for lane in lanes]
@@ -333,10 +327,7 @@ def test_options_are_checked_in_their_place(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (
-            "import os\nimport torchh\n",
-            ":2: cannot use these networks: ModuleNotFoundError: ",
-        ),
+        ("import os\nimport torchh\n", ":2: cannot use these networks: ModuleNotFoundError: "),
         ("def build(:\n", ":1: cannot use these networks: SyntaxError: invalid syntax"),
         ("\n\nraise SystemExit(3)\n", ":3: cannot use these networks: SystemExit: 3."),
         ("FAMILY = 3\n", ":1: cannot use these networks: it has no FAMILY, an instance of"),

@@ -8,12 +8,10 @@ import os
 import time
 import weakref
 from collections import defaultdict
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -32,20 +30,13 @@ from resbench.train.attempt import Attempt
 from resbench.train.engine import OnStep
 from resbench.train.lane import Diverged, Evaluation, Lane
 
-from ..mini import outputs, spec_of, state_of
+from ..mini import outputs, raising, spec_of, state_of
 from .live import Worker, evaluated, finished, lane_of
 
 SPEC = spec_of(training__schedule__total=2, training__batch_size=32)
 ECC = "CUDA error: uncorrectable ECC error encountered"
 TORCH = str(torch.__version__)
 SECOND = structs.replace(SPEC, seed=2)
-
-
-def raising(error: BaseException) -> Callable[..., Any]:
-    def raise_it(*_: Any, **__: Any) -> Any:
-        raise error
-
-    return raise_it
 
 
 def behind_a_capture(error: Exception) -> Exception:
@@ -145,14 +136,6 @@ def test_a_failed_run_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyP
         patch.setattr(jobs, "train", raising(MemoryError()))
         assert Worker(tmp_path).run(SPEC)[0][1] == "oom"
     finished(tmp_path, SPEC)
-
-
-def test_a_locked_run_is_left_alone(tmp_path: Path) -> None:
-    worker = Worker(tmp_path)
-    worker.folder(SPEC).create()
-    with wait_lock(worker.folder(SPEC).path):
-        assert worker.run(SPEC)[0][1] == "running"
-        assert {path.name for path in worker.folder(SPEC).path.iterdir()} == {".lock"}
 
 
 def test_a_recorded_run_is_not_trained_again(tmp_path: Path) -> None:
@@ -394,7 +377,7 @@ def test_a_pack_logs_to_its_first_run_the_others_name_it_and_a_recorded_one_gets
     assert worker.folder(recorded).log.read_bytes() == before
 
 
-def test_one_run_of_a_pack_may_be_at_work_elsewhere_or_damaged(tmp_path: Path) -> None:
+def test_a_run_that_is_at_work_elsewhere_or_damaged_is_left_alone(tmp_path: Path) -> None:
     worker = Worker(tmp_path)
     third = structs.replace(SPEC, seed=3)
     for spec in (SECOND, third):
@@ -402,6 +385,7 @@ def test_one_run_of_a_pack_may_be_at_work_elsewhere_or_damaged(tmp_path: Path) -
     worker.folder(third).spec.write_text("{}")
     with wait_lock(worker.folder(SECOND).path):
         ends = {key: outcome for key, outcome, _ in worker.run(SPEC, SECOND, third)}
+        assert {path.name for path in worker.folder(SECOND).path.iterdir()} == {".lock"}
     assert ends == {SPEC.key: "done", SECOND.key: "running", third.key: "failed"}
     assert worker.said(Fault) == []
 

@@ -127,15 +127,7 @@ def test_other_seeds_and_epochs_see_other_draws_of_the_same_images() -> None:
     assert not torch.equal(weights[0], weights[2])
 
 
-def test_one_purpose_draws_from_its_own_seed() -> None:
-    plain = lane_of(spec_of(), 1)
-    calm = lane_of(spec_of(training__augment__kind="none"), 1)
-    noisy = lane_of(spec_of(**NOISY), 1)
-    assert torch.equal(plain.draws.index, calm.draws.index)
-    assert torch.equal(plain.draws.params, noisy.draws.params)
-
-
-def test_order_and_augmentation_of_an_epoch_have_seeds_of_their_own() -> None:
+def test_order_augmentation_and_noise_of_an_epoch_have_seeds_of_their_own() -> None:
     """The draws of a specification are part of NUMERICS."""
     spec = spec_of(seed=2)
     lane = lane_of(spec, 3)
@@ -143,12 +135,14 @@ def test_order_and_augmentation_of_an_epoch_have_seeds_of_their_own() -> None:
     def seeded(purpose: str) -> torch.Generator:
         return torch.Generator().manual_seed(derive_seed(2, purpose, 3))
 
-    assert torch.equal(lane.draws.index, torch.randperm(64, generator=seeded("order")))
+    order = torch.randperm(64, generator=seeded("order"))
     crops = draw(spec.training.augment, 64, (8, 8), seeded("augment"))
-    assert torch.equal(lane.draws.params, crops)
     noisy = lane_of(spec_of(seed=2, **NOISY, data__noise="redrawn"), 3)
     labels = noisy.images.noisy_labels(derive_seed(2, "noise", 3))
     assert np.array_equal(noisy.pipeline.labels, labels)
+    for each in (lane, noisy):
+        assert torch.equal(each.draws.index, order)
+        assert torch.equal(each.draws.params, crops)
 
 
 def test_a_subset_is_drawn_by_seeds_of_the_data_and_says_which_images_it_has() -> None:

@@ -68,7 +68,8 @@ def test_a_run_of_equal_key_with_another_number_is_named_and_exits_1(
     sides: Sides, shell: Shell
 ) -> None:
     shutil.rmtree(run_of(sides[1], 2).path)
-    plant(sides[1], suite_under(SUITE), CELL, 2, test=[9.0, 7.0, 6.3], environment={"torch": "9.9"})
+    plant(sides[1], suite_under(SUITE), CELL, 2, test=[9.0, 7.0, 6.3], environment={"torch": "9.9"},
+          code={"commit": "d" * 40})  # fmt: skip
     outcome = shell("compare", *sides, "--format", "markdown")
     assert outcome.code == 1
     for text in (
@@ -76,7 +77,7 @@ def test_a_run_of_equal_key_with_another_number_is_named_and_exits_1(
         "result.test_top1_err 6.2 against 6.3",
         "predictions.npz: 1 of 1,000 images classified differently",
         "metrics.jsonl: different from epoch 1 on",  # of its loss
-        "Torch 2.13.0 against 9.9",
+        "Code 0.1.0 c0ffeec0ff against 0.1.0 dddddddddd; torch 2.13.0 against 9.9",
     ):
         assert text in outcome.out
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import shutil
 import time
 import weakref
 from collections import defaultdict
@@ -20,7 +21,7 @@ from msgspec import structs
 from safetensors.torch import load
 
 from resbench.errors import EnvironmentFault
-from resbench.protocol import AtStep, Epoch, Fault, Unfit
+from resbench.protocol import AtStep, Epoch, Fault, Job, Unfit
 from resbench.store.locks import wait_lock
 from resbench.store.predictions import read_predictions
 from resbench.store.records import read_record, read_weights
@@ -375,6 +376,21 @@ def test_a_pack_logs_to_its_first_run_the_others_name_it_and_a_recorded_one_gets
     assert b"said by native code" in worker.folder(SPEC).log.read_bytes()
     assert SPEC.key[:16] in worker.folder(SECOND).log.read_text()
     assert worker.folder(recorded).log.read_bytes() == before
+
+
+def test_a_results_folder_that_is_removed_while_a_pack_loads_fails_its_runs_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def resume(job: Job, *others: Any) -> Attempt:
+        found = real(job, *others)
+        if job.key == SECOND.key:
+            shutil.rmtree(worker.results)
+        return found
+
+    real, worker = jobs._resume, Worker(tmp_path / "results")
+    monkeypatch.setattr(jobs, "_resume", resume)
+    gone = f"{worker.folder(SPEC).log}: No such file or directory. Check the path and run again."
+    assert worker.run(SPEC, SECOND) == [(spec.key, "failed", gone) for spec in (SPEC, SECOND)]
 
 
 def test_a_run_that_is_at_work_elsewhere_or_damaged_is_left_alone(tmp_path: Path) -> None:

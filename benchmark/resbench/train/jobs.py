@@ -17,6 +17,7 @@ import torch
 from resbench.data.sources import load
 from resbench.errors import EnvironmentFault, ResbenchError, StorageFault, UsageError
 from resbench.protocol import DEVICE_FAULT, End, Fault, Job, Unfit
+from resbench.store.atomic import faults_at
 from resbench.store.layout import RunFolder
 from resbench.store.locks import try_lock
 from resbench.store.records import read_record, write_spec
@@ -124,9 +125,10 @@ def _train(attempts: list[Attempt], control: Control) -> list[End]:
     ends, is_sound = list[End](), True
     for together in groups.values():
         why = Status.INTERRUPTED, ""
-        with _log_to(*(attempt.folder for attempt in together)):
+        with ExitStack() as logged:
             try:
                 if is_sound:
+                    logged.enter_context(_log_to(*(attempt.folder for attempt in together)))
                     train(together, control)
             except Exception as error:
                 why = _cause(error, control)
@@ -169,7 +171,8 @@ def _log_to(run: RunFolder, *packed: RunFolder) -> Iterator[None]:
     for other in packed:
         with suppress(OSError), os.fdopen(_open_log(other), "w") as file:
             print(f"trained together with run {run.key[:16]}, whose log has all output", file=file)
-    log = _open_log(run)
+    with faults_at(run.log):
+        log = _open_log(run)
     before = {number: os.dup(number) for number in (1, 2)}
     try:
         for number in before:

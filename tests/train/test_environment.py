@@ -123,7 +123,7 @@ def test_the_digest_is_of_the_modules_that_can_change_a_number(
 
 def test_the_signature_has_what_chooses_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MKL_CBWR", raising=False)
-    plain = signature(CPU)
+    plain = signature(CPU, "eager")
     assert plain["cpu_capability"] == torch.backends.cpu.get_cpu_capability()
     assert plain["cpu_model"]
     assert plain["cuda"] is None
@@ -132,7 +132,10 @@ def test_the_signature_has_what_chooses_kernels(monkeypatch: pytest.MonkeyPatch)
               "CUBLAS_EMULATE_SINGLE_PRECISION": "1"}  # fmt: skip
     for name, value in chosen.items():
         monkeypatch.setenv(name, value)
-    assert signature(CPU) == {**plain, "kernel_variables": plain["kernel_variables"] | chosen}
+    assert signature(CPU, "eager") == {
+        **plain,
+        "kernel_variables": plain["kernel_variables"] | chosen,
+    }
 
 
 def test_what_a_compiler_is_told_counts_for_compiled_runs_only(
@@ -156,7 +159,7 @@ def test_on_a_gpu_the_versions_of_cuda_and_cudnn_count_and_the_processor_does_no
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(torch.backends.cudnn, "version", lambda: 92301)
     gpu = torch.device("cuda")
-    found = signature(gpu)
+    found = signature(gpu, "eager")
     assert (found["device_name"], found["cuda"], found["cudnn"]) == ("a GPU", "13.0", 92301)
     assert "cpu_model" not in found
     whole = environment(gpu)

@@ -25,7 +25,7 @@ from resbench.store.state import Status, write_state
 from resbench.train.checkpoint import dump, read_meta, restore
 from resbench.train.control import Emit
 from resbench.train.environment import signature
-from resbench.train.lane import Diverged, EpochTotals, Evaluation, Lane
+from resbench.train.lane import Diverged, Evaluation, Lane
 
 CHECKPOINT_SHARE = 0.02
 """At most this share of a run's time goes into writing checkpoints."""
@@ -52,7 +52,8 @@ class Attempt:
     def __init__(self, job: Job, folder: RunFolder, lane: Lane, emit: Emit) -> None:
         self.job, self.folder, self.lane, self.emit = job, folder, lane, emit
         self.key = job.key
-        lane.on_test_batch = self._sign_of_life
+        # Says that an evaluation is still running: a worker silent for too long is killed.
+        lane.on_test_batch = lambda: emit(AtStep(self.key, lane.epoch_steps.stop, lane.steps.total))
         images, network = lane.images, json.dumps(job.spec["model"], sort_keys=True)
         self.model = _model_facts(
             type(lane.spec.model), network, images.num_classes, images.train_images.shape[1]
@@ -121,14 +122,15 @@ class Attempt:
             return True
         return self.counters.epoch >= self.lane.steps.epochs
 
-    def end_epoch(self, totals: EpochTotals, *, duration_s: float, packed: int) -> None:
+    def end_epoch(self, *, duration_s: float, packed: int) -> None:
         """Evaluate, append the epoch's lines, and write a checkpoint when it is time.
 
         Raises:
-            Diverged: the last step has left weights whose loss is not finite; nothing is written.
+            Diverged: a loss was not finite, or that of the weights is not; nothing is written.
         """
-        start = time.perf_counter()
         lane, images, training = self.lane, self.lane.images, self.lane.spec.training
+        totals = lane.epoch_totals()
+        start = time.perf_counter()
         self.evaluation = lane.evaluate(images.test_images, images.test_labels)
         val: Evaluation | None = None
         if n := training.val_in_train:
@@ -161,10 +163,6 @@ class Attempt:
         age = time.monotonic() - self._saved_at
         if not self.finished and age * CHECKPOINT_SHARE >= self._save_cost_s:
             self.checkpoint()
-
-    def _sign_of_life(self) -> None:
-        """Report that an evaluation is still running: a worker silent for too long is killed."""
-        self.emit(AtStep(self.key, self.lane.epoch_steps.stop, self.lane.steps.total))
 
     def checkpoint(self) -> None:
         """Write the state of the last whole epoch, unless it is written already.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from resbench.process import STOP_SIGNALS
 from resbench.protocol import AtStep, Event
@@ -25,7 +25,7 @@ class Control:
     deadline: float | None = None
     heartbeat_s: float = 1.0
     stop: bool = False
-    _last: float = field(default=float("-inf"))
+    _last: float = float("-inf")
 
     def install(self) -> None:
         """Stop at the next step after a signal; more of them change nothing.

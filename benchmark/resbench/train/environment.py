@@ -138,7 +138,7 @@ def _runs_on(arch: str, has: tuple[int, int]) -> bool:
     return built <= has and (found[1] == "compute" or built[0] == has[0])
 
 
-def signature(device: torch.device, engine: str = "eager") -> dict[str, Any]:
+def signature(device: torch.device, engine: str) -> dict[str, Any]:
     """Return what must be equal for a run under an engine to continue bit for bit.
 
     Libraries choose their kernels by the instruction sets of the processor, and oneDNN and MKL

@@ -22,7 +22,7 @@ from torch.func import functional_call
 from resbench.data.pipeline import Pipeline
 from resbench.models import build
 from resbench.models.layers import initialize
-from resbench.suite.schedule import Steps, resolve
+from resbench.suite.schedule import resolve
 from resbench.suite.spec import RunSpec, derive_seed
 from resbench.train.environment import without_fallbacks
 from resbench.train.optim import Optimizer
@@ -69,7 +69,7 @@ class Lane:
     ) -> None:
         """Share the images on the device with ``like`` if they are the same."""
         self.spec, self.device, self.images = spec, device, images
-        self.steps: Steps = resolve(spec, len(images.train_images))
+        self.steps = resolve(spec, len(images.train_images))
         self.epoch_steps = range(0)
         """The steps of the epoch under way, counted from 0 at the run's start."""
         training = spec.training
@@ -192,7 +192,7 @@ class Lane:
         return loss.detach()
 
     def epoch_totals(self) -> EpochTotals:
-        """Return the epoch's mean training loss and errors; the only sync.
+        """Return the epoch's mean training loss and errors.
 
         Raises:
             Diverged: a loss of the epoch was not finite.
@@ -218,14 +218,12 @@ class Lane:
     def evaluate(self, images_NHWC: np.ndarray, labels: np.ndarray) -> Evaluation:
         """Evaluate uint8 images [N, H, W, 3], in order, without augmentation."""
         self.model.eval()
-        batches = self.pipeline.eval_batches(images_NHWC, EVAL_BATCH[self.device.type])
+        logits = []
         with without_fallbacks(self.device):
-            logits_NK = torch.cat([self._eval_batch(x_BCHW) for x_BCHW in batches])
-        return score(logits_NK.cpu(), labels)
-
-    def _eval_batch(self, x_BCHW: Tensor) -> Tensor:
-        self.on_test_batch()
-        return self.eval_forward(x_BCHW)
+            for x_BCHW in self.pipeline.eval_batches(images_NHWC, EVAL_BATCH[self.device.type]):
+                self.on_test_batch()
+                logits.append(self.eval_forward(x_BCHW))
+        return score(torch.cat(logits).cpu(), labels)
 
     def release_graphs(self) -> None:
         """Drop what an engine has captured, and the gradients in its memory."""

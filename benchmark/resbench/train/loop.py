@@ -8,7 +8,7 @@ from functools import partial
 from resbench.train.attempt import Attempt
 from resbench.train.control import Control, Interrupted
 from resbench.train.engine import make_engine
-from resbench.train.lane import Diverged, EpochTotals
+from resbench.train.lane import Diverged
 from resbench.train.recording import finish
 
 
@@ -50,20 +50,13 @@ def train(attempts: list[Attempt], control: Control) -> None:
 
 
 def _end_epoch(live: list[Attempt], start: float) -> list[tuple[Attempt, Diverged | None]]:
-    """Read totals, evaluate, write; return the attempts that have ended, and what diverged."""
-    totals: list[EpochTotals | Diverged] = []
-    for attempt in live:
-        try:
-            totals.append(attempt.lane.epoch_totals())
-        except Diverged as diverged:
-            totals.append(diverged)
+    """Evaluate and write; return the attempts that have ended, and what diverged."""
+    live[0].lane.loss_sum.item()  # waits for a GPU, where one graph has the steps of all
     duration_s = time.perf_counter() - start
     ended: list[tuple[Attempt, Diverged | None]] = []
-    for attempt, total in zip(live, totals, strict=True):
+    for attempt in live:
         try:
-            if isinstance(total, Diverged):
-                raise total
-            attempt.end_epoch(total, duration_s=duration_s, packed=len(live))
+            attempt.end_epoch(duration_s=duration_s, packed=len(live))
             if attempt.finished:
                 ended.append((attempt, None))
         except Diverged as diverged:

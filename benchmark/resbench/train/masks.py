@@ -143,13 +143,9 @@ class Observed:
 
 
 def observe(run: RunFolder, record: RunRecord, images: Images, rows: Sequence[int]) -> Observed:
-    """Show test images to a run's network with its final weights, on the CPU.
+    """Show the test images at ``rows``, as in its predictions, to a run's network, on the CPU.
 
-    Args:
-        run: its folder, with the weights.
-        record: its record.
-        images: the data set that it was trained on.
-        rows: positions among its test images, as in its predictions.
+    With its final weights; ``images`` are the data set that it was trained on.
 
     Raises:
         UsageError: a row that is not there, or a network without Attention Modules.

@@ -22,7 +22,7 @@ from resbench.train.masks import measure_signals
 PURPOSES = ("init", "order", "augment", "noise", "dropout")
 
 
-def finish(attempt: Attempt, diverged: Diverged | None = None) -> None:
+def finish(attempt: Attempt, diverged: Diverged | None) -> None:
     """Write predictions, kept weights and, last, the record; then drop the checkpoints.
 
     A run that ``diverged`` has neither predictions nor final weights.

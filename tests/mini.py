@@ -12,9 +12,12 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, get_args
+
+from msgspec.structs import fields
 
 from resbench.data.sources import identify
+from resbench.models import Family
 from resbench.protocol import Job
 from resbench.store.layout import RunFolder
 from resbench.store.state import RunState, read_state
@@ -26,6 +29,12 @@ RESBENCH = str(Path(sys.executable).with_name("resbench"))
 Done = subprocess.CompletedProcess[str]
 PATIENCE_S = 300
 """For anything that a loaded machine may be slow at."""
+
+
+def names_of(family: Family) -> tuple[str, ...]:
+    """The networks of a family."""
+    (declared,) = (field.type for field in fields(family.network) if field.name == "name")
+    return get_args(declared)
 
 
 def suite_of(

@@ -10,6 +10,7 @@ import torch
 
 from resbench.models import build, own_family
 from tests.cli.invoke import invoke
+from tests.mini import names_of
 
 ROOT = Path(__file__).resolve().parents[2]
 DOC = ROOT / "docs" / "adding-a-paper.md"
@@ -106,9 +107,9 @@ def test_the_network_that_the_document_shows_is_a_family_whose_networks_learn(
     file = tmp_path / "networks.py"
     file.write_text(text, encoding="utf-8")
     family = own_family(file)
-    assert family.names == ("plain-2", "plain-4")
+    assert names_of(family) == ("plain-2", "plain-4")
     layers = []
-    for name in family.names:
+    for name in names_of(family):
         model = build("plain", name, kernel=3, code=family.code, width=0.5)
         loss = torch.nn.functional.cross_entropy(model(torch.randn(4, 3, 8, 8)), torch.arange(4))
         loss.backward()

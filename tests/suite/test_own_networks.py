@@ -21,7 +21,7 @@ from resbench.suite.load import load_suite
 from resbench.suite.spec import key_of
 from resbench.suite.yaml import DocumentError
 
-from ..mini import changed, resbench, run_folders, suite_of, write_suite
+from ..mini import changed, names_of, resbench, run_folders, suite_of, write_suite
 from ..train.live import Worker, lane_of, train_epoch
 
 TOY = """\
@@ -294,7 +294,7 @@ def test_the_file_may_look_up_what_any_module_can(tmp_path: Path) -> None:
     file = tmp_path / "networks.py"
     text = TOY.replace("toy-2", "toy-3").replace("\n\n\nclass", "\n\nHERE = __file__\n\n\nclass")
     file.write_text(f"from __future__ import annotations\n\n{text}")
-    assert own_family(file).names == ("toy-3",)
+    assert names_of(own_family(file)) == ("toy-3",)
 
 
 def test_only_the_file_next_to_a_suite_that_asks_for_it_is_run(

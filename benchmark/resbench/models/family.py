@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -95,12 +95,6 @@ class Family:
     def name(self) -> str:
         """The family's name in suites."""
         return str(self.network.__struct_config__.tag)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The networks of the family."""
-        (declared,) = (f.type for f in msgspec.structs.fields(self.network) if f.name == "name")
-        return get_args(declared)
 
     def of(self, name: str, width: float, options: Mapping[str, Any]) -> Network:
         """Return a network; options that are not given are the usual ones.

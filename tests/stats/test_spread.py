@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from resbench.stats.contrasts import put_to_test
 from resbench.stats.guard import guessing_error, last_fall, near_guessing, still_falling
 from resbench.stats.spread import (
     Arm,
@@ -18,7 +19,6 @@ from resbench.stats.spread import (
     reference_variance,
     sampling_sd,
     strangers,
-    uneven,
 )
 from tests.stats.arms import arm
 
@@ -97,7 +97,8 @@ def test_sampling_sd_is_the_binomial_one_and_never_zero() -> None:
 def test_an_arm_is_uneven_when_one_seed_diverged_or_is_a_stranger_to_the_others(
     errors: tuple[float, ...], diverged: list[int], expected: bool
 ) -> None:
-    assert uneven(arm("a", *errors, diverged=diverged), 0.04) == expected
+    arms = arm("a", *errors, diverged=diverged), arm("b", 5.0, 5.1, 5.2)
+    assert put_to_test(arms, (-1, 1), ()).uneven == (("a",) if expected else ())
 
 
 @pytest.mark.parametrize(("n", "apart"), [(3, 1), (5, 1), (5, 2), (8, 3)])
@@ -111,7 +112,7 @@ def test_seeds_are_strangers_if_the_nearest_of_them_is_for_all_seeds_and_numbers
     )
     for share, expected in ((0.99, False), (1.01, True)):
         far = [np.mean(rest) + share * limit + i / 10 for i in range(apart)]
-        assert uneven(arm("a", *rest, *far), 0.04) == expected
+        assert bool(strangers(arm("a", *rest, *far), 0.04)) == expected
 
 
 def test_a_lucky_seed_is_found_beside_one_that_failed() -> None:
@@ -142,7 +143,7 @@ def test_a_seed_that_failed_in_an_arm_of_the_same_kind_may_have_failed_here_unse
 @pytest.mark.parametrize("n", [3, 5, 8])
 def test_at_most_one_even_arm_in_a_hundred_is_called_uneven(n: int) -> None:
     rng = np.random.default_rng(n)
-    found = [uneven(arm("a", *rng.normal(5, 0.2, n)), 0.04) for _ in range(3000)]
+    found = [bool(strangers(arm("a", *rng.normal(5, 0.2, n)), 0.04)) for _ in range(3000)]
     assert np.mean(found) <= 0.01 + 3 * math.sqrt(0.01 / 3000)
 
 

@@ -12,14 +12,7 @@ from dataclasses import dataclass
 from itertools import chain, pairwise
 from typing import TYPE_CHECKING
 
-from resbench.stats.spread import (
-    Arm,
-    hidden_shift,
-    moderated,
-    reference_variance,
-    strangers,
-    uneven,
-)
+from resbench.stats.spread import Arm, hidden_shift, moderated, reference_variance, strangers
 from resbench.stats.textbook import Interval, cdf, interval_of, rank_p, summarise
 from resbench.suite.claims import ParsedClaim
 
@@ -144,9 +137,8 @@ def put_to_test(
     others = [arm for arm in suite if arm.cell not in cells]
     references = [reference_variance(arm.chance_variance, others) for arm in arms]
     found = estimate(arms, weights, references)
-    odd = tuple(
-        arm.cell for arm, reference in zip(arms, references, strict=True) if uneven(arm, reference)
-    )
+    far = [strangers(arm, reference) for arm, reference in zip(arms, references, strict=True)]
+    odd = tuple(arm.cell for arm, off in zip(arms, far, strict=True) if off or arm.diverged)
     hidden = math.fsum(
         abs(w) * hidden_shift(arm, others, better=alike or w * found.effect < 0)
         for w, arm in zip(weights, arms, strict=True)
@@ -160,10 +152,7 @@ def put_to_test(
     p, opposite_p = rank_p(better.ranked, worse.ranked), rank_p(worse.ranked, better.ranked)
     # Ranks do not see how bad a failure is, nor how good a lucky seed: then an arm that is to be
     # better must be so on average too.
-    lucky = [
-        min(strangers(arm, reference), default=0.0) < 0
-        for arm, reference in zip(arms, references, strict=True)
-    ]
+    lucky = [min(off, default=0.0) < 0 for off in far]
     if better.cell in odd or lucky[1]:
         p = max(p, found.p_above() or 0.0)
     if worse.cell in odd or lucky[0]:

@@ -156,11 +156,6 @@ def moderated(variance: float, n: int, reference: float) -> tuple[float, float]:
     return max(variance, raised), n - 1 + PRIOR_DF * fade
 
 
-def uneven(arm: Arm, reference: float) -> bool:
-    """Whether a run diverged, or some seeds lie too far from the others for a t-test of means."""
-    return bool(arm.diverged) or bool(strangers(arm, reference))
-
-
 def strangers(arm: Arm, reference: float) -> list[float]:
     """Return by how many points seeds lie off the mean of the others, where that is too far.
 

@@ -32,8 +32,7 @@ class JudgedClaim(ClaimVerdict):
 
 def judge_claims(table: TableRuns) -> tuple[JudgedClaim, ...]:
     """Judge the suite's claims on the runs of this table alone."""
-    questions = _questions(table)
-    found = judge_questions(questions) if questions else ()
+    found = judge_questions(_questions(table))
     pairs = zip(table.expanded.loaded.suite.claims, found, strict=True)
     return tuple(JudgedClaim(claim=claim, **vars(verdict)) for claim, verdict in pairs)
 

@@ -53,10 +53,9 @@ def buy(runs: Sequence[PlannedTime], workers: int, budget_s: float) -> list[Plan
     for run in runs:
         bought: Literal["whole", "part"] | None = None
         if run.record is None:
-            start = heapq.heappop(free_at)
-            end = start + run.left_s
+            start, end = free_at[0], free_at[0] + run.left_s
             bought = "whole" if end <= budget_s else "part" if start < budget_s else None
-            heapq.heappush(free_at, end)
+            heapq.heapreplace(free_at, end)
         found.append(replace(run, bought=bought))
     return found
 

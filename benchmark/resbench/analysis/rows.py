@@ -35,7 +35,7 @@ CLAIM_COLUMNS = (
     "p_against", "p_against_adjusted", "p_smaller", "p_smaller_adjusted", "p_images", "n", "look",
     "diverged", "diverged_later", "verdict", "at_published_setting",
 )  # fmt: skip
-"""The same for a claim."""
+"""What a row of a claim has, in this order."""
 
 
 def run_rows(report: Report, records: Mapping[str, RunRecord], *, strays: bool = True) -> list[Row]:
@@ -136,15 +136,15 @@ def _value(table: JudgedTable, value: JudgedValue) -> Row:
 
 
 def _claim(table: JudgedTable, claim: JudgedClaim) -> Row:
-    low, high = claim.interval or (None, None)
-    return {
+    said, (low, high) = claim.claim, claim.interval or (None, None)
+    found = {
+        **vars(claim),
         **_where(table),
-        "claim": claim.claim.id,
-        "text": one_line(claim.claim.text),
-        "source": one_line(claim.claim.place),
-        "metric": claim.claim.metric,
-        "step": claim.step,
-        "ours": claim.claim.ours,
+        "claim": said.id,
+        "text": one_line(said.text),
+        "source": one_line(said.place),
+        "metric": said.metric,
+        "ours": said.ours,
         "published": _rounded(claim.published_pp),
         "effect": _rounded(claim.effect_pp),
         "interval_95_low": _rounded(low),
@@ -152,20 +152,10 @@ def _claim(table: JudgedTable, claim: JudgedClaim) -> Row:
         "superiority": _rounded(claim.superiority),
         "se": _rounded(claim.se_pp),
         "df": _rounded(claim.df),
-        "p": claim.p,
-        "p_adjusted": claim.p_adjusted,
-        "p_against": claim.p_against,
-        "p_against_adjusted": claim.p_against_adjusted,
-        "p_smaller": claim.p_smaller,
-        "p_smaller_adjusted": claim.p_smaller_adjusted,
-        "p_images": claim.p_images,
-        "n": claim.n,
-        "look": claim.look,
         "diverged": sum(claim.diverged.values()),
         "diverged_later": sum(claim.diverged_later.values()),
-        "verdict": claim.verdict,
-        "at_published_setting": claim.at_published_setting,
     }
+    return {name: found[name] for name in CLAIM_COLUMNS}
 
 
 def _rounded(value: float | None) -> float | None:

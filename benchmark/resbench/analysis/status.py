@@ -21,13 +21,6 @@ from resbench.suite.load import Loaded
 from resbench.suite.schedule import resolve
 
 STATES = ("done", "diverged", "running", "interrupted", "failed", "to do")
-_STATE = {
-    Status.RUNNING: "running",
-    Status.OOM: "failed",
-    Status.FAILED: "failed",
-    Status.TIMEOUT: "failed",
-}
-"""What an unfinished run counts as; one that no process holds was interrupted."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +116,10 @@ def table_status(table: TableRuns) -> TableStatus:
 
 
 def _state(run: UnfinishedRun) -> str:
-    return "interrupted" if run.state is None else _STATE.get(run.state.status, "interrupted")
+    status = run.state.status if run.state else Status.INTERRUPTED
+    if status is Status.RUNNING:
+        return "running"
+    return "failed" if status.is_failure else "interrupted"
 
 
 def _stopped(tables: Sequence[TableRuns], results: Results) -> list[StoppedRun]:

@@ -25,6 +25,7 @@ from resbench.protocol import AtStep, Epoch, Fault, Job, Unfit
 from resbench.store.locks import wait_lock
 from resbench.store.predictions import read_predictions
 from resbench.store.records import read_record, read_weights
+from resbench.store.scan import scan
 from resbench.store.state import Status
 from resbench.train import attempt, control, jobs, loop
 from resbench.train.attempt import Attempt
@@ -195,6 +196,21 @@ def test_a_mistake_of_the_suite_costs_its_own_run_only(tmp_path: Path) -> None:
     assert outcome == "failed"
     assert "10000" in text
     assert worker.said(Fault) == []
+
+
+def test_a_run_that_cannot_even_start_leaves_a_folder_that_says_which_run_it_is(
+    tmp_path: Path,
+) -> None:
+    networks = tmp_path / "networks.py"
+    networks.write_text("def (")  # edited while the run was waiting
+    worker = Worker(tmp_path)
+    ((_, outcome, text),) = worker.run(SPEC, networks=networks)
+    assert (outcome, "networks.py:1: " in text) == ("failed", True)
+    found = scan(tmp_path)
+    assert found.problems == ()
+    (run,) = found.incomplete
+    assert run.started is not None
+    assert run.started["key"] == SPEC.key
 
 
 # -- environment ---------------------------------------------------------------------------------

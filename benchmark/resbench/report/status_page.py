@@ -24,7 +24,14 @@ def status_document(status: FolderStatus) -> Document:
     waiting = [f"{t.suite} ({t.runs['to do']})" for t in status.tables if not t.setting]
     if waiting:
         blocks.append(Paragraph(f"Not run yet, with the number of runs: {listed(waiting)}."))
-    jobs, stopped = map(_job_line, status.jobs), map(stopped_line, status.unfinished)
+    jobs = map(_job_line, status.jobs)
+    stopped = [stopped_line(run) for run in status.unfinished if run.cells]
+    others = [stopped_line(run) for run in status.unfinished if not run.cells]
+    elsewhere = (
+        f"{count(len(others), 'unfinished run')} in no cell of these suites. The command of "
+        "another suite resumes them; if the suite or its networks.py was edited, nothing does, and "
+        f"their folders in {status.results}/runs can be removed:"
+    )
     strays = (
         f"{count(len(status.orphans), 'finished run')} in no cell of these suites: a suite "
         "or its networks.py was edited, or another suite, another version or --set made them. "
@@ -32,7 +39,8 @@ def status_document(status: FolderStatus) -> Document:
     )
     refused = f"{count(len(status.problems), 'folder')} refused and not counted:"
     blocks += items_below("Slurm jobs; each is a worker that takes the next free run:", list(jobs))
-    blocks += items_below("Unfinished runs; repeat their commands to resume them:", list(stopped))
+    blocks += items_below("Unfinished runs; repeat their commands to resume them:", stopped)
+    blocks += items_below(elsewhere, others)
     blocks += items_below(strays, status.orphans)
     blocks += items_below(refused, status.problems)
     return Document(blocks, status)
@@ -41,8 +49,8 @@ def status_document(status: FolderStatus) -> Document:
 def stopped_line(run: StoppedRun) -> str:
     """Return where a run belongs, how far it is and why it stopped."""
     more = len(run.cells) - 1
-    cell = " ".join(run.cells[0]) if run.cells else "in no cell of these suites,"
-    where = f"{cell}{f' +{more}' if more > 0 else ''} seed {run.seed}"
+    cell = " ".join(run.cells[0]) + " " if run.cells else ""
+    where = f"{cell}{f'+{more} ' if more > 0 else ''}seed {run.seed}"
     if run.status is None:
         return f"{where}: started, no state ({run.key[:16]})"
     of = "" if run.epochs is None else f" of {run.epochs}"

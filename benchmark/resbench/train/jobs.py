@@ -91,10 +91,10 @@ def _enter(job: Job, control: Control, held: ExitStack, like: Lane | None) -> At
 
 
 def _resume(job: Job, folder: RunFolder, control: Control, like: Lane | None) -> Attempt:
+    write_spec(folder, job.spec, job.context)  # first, so that the folder says which run it is
     with _reported(Unfit, control):
         device = _device(job)
     spec = _spec(job)
-    write_spec(folder, job.spec, job.context)
     with _reported(Fault, control):
         images = _load(job.source)
     lane = Lane(spec, prepare_images(spec, images), device, like)

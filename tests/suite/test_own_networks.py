@@ -15,13 +15,15 @@ from torch import Tensor
 
 from resbench.errors import UsageError
 from resbench.models import build, own_family
+from resbench.models.count import count_parameters
 from resbench.store.records import RunRecord, read_record
 from resbench.suite.expand import Context, DataChoice, Expanded, expand
 from resbench.suite.load import load_suite
 from resbench.suite.spec import key_of
 from resbench.suite.yaml import DocumentError
+from resbench.train.attempt import Attempt
 
-from ..mini import changed, names_of, resbench, run_folders, suite_of, write_suite
+from ..mini import changed, job_of, names_of, resbench, run_folders, suite_of, write_suite
 from ..train.live import Worker, lane_of, train_epoch
 
 TOY = """\
@@ -252,6 +254,21 @@ def test_every_weight_of_a_network_is_that_of_its_seed(tmp_path: Path) -> None:
     for name in ("2.own", "2.up.weight", "0.weight"):
         assert torch.equal(first[name], again[name])
         assert not torch.equal(first[name], other[name])
+
+
+def test_the_size_in_a_record_is_that_of_the_network_that_was_trained(tmp_path: Path) -> None:
+    """Also where a network draws its shape: each seed has another."""
+    text = TOY.replace("settings.channels(8)", "__import__('random').randint(1, 1000)")
+    (tmp_path / "networks.py").write_text(text)
+    cell = expanded(tmp_path, toy_suite()).cell("arl")
+    worker, sizes = Worker(tmp_path / "results"), []
+    for spec in map(cell.at_seed, (1, 2, 3)):
+        job = job_of(spec, worker.results, networks=tmp_path / "networks.py")
+        lane = lane_of(spec)
+        attempt = Attempt(job, worker.folder(spec), lane, lambda _event: None)
+        sizes.append(count_parameters(lane.model))
+        assert attempt.model.parameters == sizes[-1]
+    assert len(set(sizes)) == 3
 
 
 def test_what_a_network_draws_in_training_is_that_of_the_seed_and_the_epoch(tmp_path: Path) -> None:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
+import copy
 import math
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Any
 
-import msgspec
 from safetensors import SafetensorError
 
 from resbench.errors import EnvironmentFault
-from resbench.models import Network, build
 from resbench.models.count import count_macs, count_parameters
 from resbench.protocol import AtStep, End, Epoch, Job, Unfit, Warned
 from resbench.store.envelope import load_checkpoint, save_checkpoint
@@ -54,11 +51,12 @@ class Attempt:
         self.key = job.key
         # Says that an evaluation is still running: a worker silent for too long is killed.
         lane.on_test_batch = lambda: emit(AtStep(self.key, lane.epoch_steps.stop, lane.steps.total))
-        images, network = lane.images, json.dumps(job.spec["model"], sort_keys=True)
-        self.model = _model_facts(
-            type(lane.spec.model), network, images.num_classes, images.train_images.shape[1]
-        )
+        network = copy.deepcopy(lane.model)  # it may keep what it computes
+        px = lane.images.train_images.shape[1]
+        self.model = ModelFacts(parameters=count_parameters(network), macs=count_macs(network, px))
         """Counted before training, so that a network that cannot be counted is not trained."""
+        if not self.model.macs:
+            raise ValueError("networks.py: no convolution or linear layer of it computes anything")
         now = datetime.now(UTC).isoformat(timespec="seconds")
         self.signature = signature(lane.device, lane.spec.engine)
         self.counters = Counters(started=now, signature=self.signature)
@@ -177,15 +175,3 @@ class Attempt:
         self.saved_epoch, self._saved_at = self.counters.epoch, time.monotonic()
         write_state(self.folder, Status.RUNNING, epoch=self.saved_epoch)
         self._save_cost_s = time.perf_counter() - start
-
-
-@lru_cache(maxsize=64)
-def _model_facts(kind: type[Network], network: str, num_classes: int, image_px: int) -> ModelFacts:
-    """Count a network, which is there as JSON: a user's options may have no hash."""
-    # Not on the meta device: its arithmetic of shapes loads the compiler, seconds a process.
-    options = msgspec.to_builtins(msgspec.json.decode(network, type=kind))
-    model = build(**options, num_classes=num_classes)
-    facts = ModelFacts(parameters=count_parameters(model), macs=count_macs(model, image_px))
-    if not facts.macs:
-        raise ValueError("networks.py: no convolution or linear layer of it computes anything")
-    return facts

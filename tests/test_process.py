@@ -85,12 +85,13 @@ def test_output_that_is_not_utf_8_is_taken_as_it_is() -> None:
 
 def test_a_results_folder_that_is_not_utf_8_is_refused_in_one_line(tmp_path: Path) -> None:
     write_suite(tmp_path, suite_of(total=1))
-    command = f"{RESBENCH} run mini.yaml --cell arl --results $(printf 'caf\\351')"
-    done = shell(tmp_path, command)
-    assert done.returncode == 2, done.stderr
-    last = done.stderr.splitlines()[-1]
-    assert last.endswith("caf\\udce9: this name is not UTF-8. Choose another.")
-    assert "Traceback" not in done.stderr
+    for words in ("run mini.yaml --cell arl", "status --format json", "report --output r.html"):
+        done = shell(tmp_path, f"{RESBENCH} {words} --results $(printf 'caf\\351')")
+        assert done.returncode == 2, done.stderr
+        place, _, said = done.stderr.splitlines()[-1].partition(": ")
+        assert "caf\\udce9" in place
+        assert said == "this name is not UTF-8. Choose another."
+        assert "Traceback" not in done.stderr
 
 
 def test_where_no_temporary_folder_can_be_used_the_results_hold_such_files(

@@ -10,7 +10,6 @@ import msgspec
 from msgspec import Struct
 
 from resbench.data.sources import Source
-from resbench.errors import UsageError
 from resbench.store.metrics import EpochMetrics, EpochTiming
 from resbench.store.state import Status
 
@@ -109,8 +108,5 @@ decode_event = msgspec.json.Decoder(Event).decode
 
 
 def encode(message: Event | list[Job]) -> bytes:
-    """Return a message as a line; UsageError where a path in it is not UTF-8."""
-    try:
-        return _encoder.encode(message) + b"\n"
-    except UnicodeEncodeError as error:
-        raise UsageError(f"{error.object}: this name is not UTF-8. Choose another.") from error
+    """Return a message as a line; UnicodeEncodeError where a path in it is not UTF-8."""
+    return _encoder.encode(message) + b"\n"

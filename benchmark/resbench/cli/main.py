@@ -105,6 +105,9 @@ def main() -> None:
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(ExitCode.OK)  # the reader of our output stopped reading, as `head` does
+    except UnicodeEncodeError as error:  # no JSON and no file can hold such a name
+        print(f"{error.object}: this name is not UTF-8. Choose another.", file=sys.stderr)
+        sys.exit(ExitCode.USAGE)
     except OSError as error:
         from resbench.store.atomic import fault
 

@@ -300,6 +300,13 @@ def extra(name: str) -> Edit:
     return lambda members: members.append((tarfile.TarInfo(name), b"x"))
 
 
+def folder_first(members: Members) -> None:
+    """What `tar cf` of a whole folder begins with."""
+    header = tarfile.TarInfo("results")
+    header.type = tarfile.DIRTYPE
+    members.insert(0, (header, b""))
+
+
 RUN = "runs/0123456789abcdef"
 NO_PLACE = "not a file of a run"
 NOT_PLAIN = "is not a plain file"
@@ -331,7 +338,11 @@ HOSTILE: dict[str, tuple[Edit, str]] = {
     "second manifest": (extra(MANIFEST), "is in it twice"),
 }
 UNLISTED: dict[str, tuple[Edit, str]] = {
-    "no manifest": (lambda members: members.pop(0), f"does not begin with {MANIFEST}"),
+    "no manifest": (
+        lambda members: members.pop(0),
+        f"not a pack, it does not begin with {MANIFEST}",
+    ),
+    "tar of a results folder": (folder_first, f"not a pack, it does not begin with {MANIFEST}"),
     "member lost": (lambda members: members.pop(3), "is in its manifest only"),
     "not listed": (extra(f"{RUN}/record.json"), "not in its manifest"),
     "newer format": (put(0, b'{"format": 2, "files": {}}'), "format 2; this resbench reads 1"),

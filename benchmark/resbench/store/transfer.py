@@ -175,13 +175,17 @@ def _members(tar: tarfile.TarFile) -> Iterator[tuple[str, bytes]]:
     listed: dict[str, Any] | None = None
     for member in iter(tar.next, None):  # one by one: a negative size would turn the reader back
         name, kind = member.name, member.type
+        if listed is None and name != MANIFEST:
+            raise Refused(
+                f"not a pack, it does not begin with {MANIFEST}; `resbench pack` makes packs"
+            )
         if kind != tarfile.REGTYPE or member.pax_headers or not 0 <= member.size <= MAX_BYTES:
             raise Refused(f"{name!r} is not a plain file of at most {MAX_BYTES >> 20} MiB")
         file = tar.extractfile(member)
         assert file is not None, "a plain file has content"
         content = file.read()
         if listed is None:
-            listed = _manifest(name, content)
+            listed = _manifest(content)
         elif name not in listed or not _MEMBER.fullmatch(name):
             raise Refused(f"{name!r} is in it twice, not in its manifest, or not a file of a run")
         elif listed.pop(name) != _digest(content):
@@ -192,9 +196,7 @@ def _members(tar: tarfile.TarFile) -> Iterator[tuple[str, bytes]]:
         raise Refused(f"{min(listed)!r} is in its manifest only" if listed else "it is empty")
 
 
-def _manifest(name: str, data: bytes) -> dict[str, Any]:
-    if name != MANIFEST:
-        raise Refused(f"it does not begin with {MANIFEST}")
+def _manifest(data: bytes) -> dict[str, Any]:
     try:
         manifest = load_object(data)
     except ValueError as error:

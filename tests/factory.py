@@ -170,7 +170,7 @@ def diverge(results: Path, expanded: Expanded, cell: str, seed: int) -> RunRecor
     run = begin(results, expanded, cell, seed)
     spec = expanded.cell(cell).at_seed(seed)
     nothing: dict[str, Any] = dict.fromkeys(Result.__struct_fields__)
-    result = Result(**(nothing | {"epoch": 0, "step": 7}))
+    result = Result(**(nothing | {"epoch": 0, "step": 0}))
     reason = "the loss is nan at step 7"
     return write_record(run, _record(expanded, spec, cell, result, reason))
 

@@ -16,6 +16,7 @@ from msgspec import structs
 from resbench.errors import EnvironmentFault
 from resbench.store.atomic import dump_json
 from resbench.store.layout import RunFolder
+from resbench.store.metrics import EpochMetrics, read_epochs
 from resbench.store.predictions import error_from_predictions, write_predictions
 from resbench.store.records import (
     RunRecord,
@@ -59,10 +60,13 @@ def forge(run: RunFolder, edit: Forgery = lambda _: None) -> None:
 
 
 def diverged(run: RunFolder, **wrong: Any) -> RunRecord:
-    """The record of a run that diverged in epoch 2."""
-    base = record_of(run, 0)
+    """The record of a run that diverged after its second epoch."""
+    base, rows = record_of(run, 0), read_epochs(run.metrics, EpochMetrics)[:2]
+    best = min(rows, key=lambda row: row.test_top1_err)
+    known = {"epoch": 2, "step": rows[1].step, "best_epoch": best.epoch,
+             "best_test_top1_err": best.test_top1_err}  # fmt: skip
     nothing = dict.fromkeys(base.result.__struct_fields__, None)
-    result = structs.replace(base.result, **(nothing | {"epoch": 2, "step": 27}))
+    result = structs.replace(base.result, **(nothing | known))
     facts = {"status": "diverged", "result": result, "reason": "loss is NaN at step 27"}
     return structs.replace(base, **(facts | wrong))
 
@@ -307,7 +311,18 @@ def test_wrong_number_of_images_is_found(tmp_path: Path, more: int) -> None:
 def test_diverged_run_with_an_epoch_too_many_is_found(tmp_path: Path) -> None:
     run = unfinished(tmp_path, epochs=3)
     write_record(run, diverged(run))
-    assert verify_run(run) == (f"{run.record}: it diverged in epoch 2 but has 3 epochs.",)
+    assert f"{run.record}: epoch is 2 but metrics.jsonl gives 3." in verify_run(run)
+
+
+@pytest.mark.parametrize("name", ["epoch", "step", "best_epoch", "best_test_top1_err"])
+def test_a_number_of_a_diverged_run_that_its_epochs_do_not_give_is_found(
+    tmp_path: Path, name: str
+) -> None:
+    run = unfinished(tmp_path, epochs=2)
+    write_record(run, diverged(run))
+    forge(run, lambda fields: fields["result"].update({name: fields["result"][name] + 1}))
+    (problem,) = verify_run(run)
+    assert f": {name} is " in problem
 
 
 @pytest.mark.parametrize(("above", "refused"), [(1.0, False), (-1.0, True)])

@@ -29,6 +29,22 @@ def test_every_run_of_a_suite_is_in_exactly_one_state(tmp_path: Path, shell: She
     }  # fmt: skip
 
 
+def test_what_all_settings_have_in_common_is_said_once_and_no_column_is_empty(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    for name, cell in (("table3_mask", "local"), ("table1_arl_vs_nal", "attention-56/nal")):
+        factory.finish(tmp_path, suite_under(name), cell, 1, 6.0)
+    common = "data cifar10 · fp32 · eager engine"
+    found = invoke(capsys, "status", "--results", tmp_path, "--format", "markdown").out
+    assert found.count(common) == found.count(f"All of these: {common}.") == 1
+    assert re.search(r"\| suite +\| setting +\| +done \| +to do \|\n", found)
+    other = suite_under("table3_mask", data={"cifar10": JPEG})
+    factory.finish(tmp_path, other, "local", 1, 6.0)
+    found = invoke(capsys, "status", "--results", tmp_path, "--format", "markdown").out
+    assert found.count(common) == 2
+    assert "All of these" not in found
+
+
 @pytest.mark.parametrize(
     ("state", "epoch", "reason", "said"),
     [
@@ -78,9 +94,8 @@ def test_named_suites_are_shown_and_no_others(tmp_path: Path, shell: Shell) -> N
     shown = re.sub("[ \xa0]+", " ", text)
     assert "table4_noise" not in shown
     assert "- table3_mask local seed 2: started, no state (" in shown
-    header = r"^\| suite \| setting \| done \| diverged \| running \| interrupt"
-    assert re.search(header, shown, re.M)
-    assert re.search(r"^\| table3_mask \| .* \| 1 \| \| \| 1 \|", shown, re.M)
+    assert re.search(r"^\| suite \| setting \| done \| interrupted \| to do \|$", shown, re.M)
+    assert re.search(r"^\| table3_mask \| .* \| 1 \| 1 \| 7 \|$", shown, re.M)
 
 
 def test_settings_are_listed_apart_with_the_command_that_resumes(

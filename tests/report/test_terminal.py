@@ -42,6 +42,11 @@ def test_a_narrow_terminal_parts_a_table_between_groups_and_repeats_the_first_co
     assert terminal(WIDE, width=120).count("Attention-56") == 1
 
 
+def test_the_name_of_a_row_is_never_broken() -> None:
+    name, words = "table6_arl_vs_nal_report", "words that may be wrapped wherever a blank is"
+    assert name in terminal(Table(("suite", "setting", "claims"), ((name, words, words),), "lll"))
+
+
 def test_text_is_never_taken_for_markup_and_escape_sequences_do_not_reach_the_terminal() -> None:
     evil = "\x1b]0;title\x07\x1b[31mred\u202e [red]x[/red]"
     text = terminal(Heading(1, evil), Paragraph(evil), Items((evil,)), Command(evil),

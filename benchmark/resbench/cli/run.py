@@ -35,7 +35,8 @@ if TYPE_CHECKING:
               help="How many workers to submit.")  # fmt: skip
 @click.option("--slurm", "sbatch", multiple=True, metavar="KEY=VALUE",
               help="An option of sbatch. Repeatable.")  # fmt: skip
-@click.option("--print-script", is_flag=True, hidden=True)
+@click.option("--print-script", is_flag=True,
+              help="Print the script for sbatch and submit nothing.")  # fmt: skip
 @click.option("--submitted", hidden=True)
 def command(
     suites: tuple[str, ...],

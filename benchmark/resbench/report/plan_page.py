@@ -178,8 +178,8 @@ def _overview(suites: Sequence[Expanded], groups: Sequence[Cells]) -> Iterator[B
         rows.append((expanded.loaded.suite.name, *(counts if runs else ("counted", "", "", ""))))
     yield Table(("suite", "cells", "done", "to do", "left on\none worker"), rows, "lrrrr")
     yield Paragraph(
-        "A run that several suites need is trained once. For one suite in detail: "
-        "`resbench plan SUITE`."
+        f"All of tier {suites[0].context.tier}; `--tier` plans another. A run that several suites "
+        "need is trained once. For one suite in detail: `resbench plan SUITE`."
     )
 
 

@@ -15,12 +15,20 @@ def status_document(status: FolderStatus) -> Document:
         Heading(1, "Status"),
         Paragraph(f"{status.results}: {count(status.records, 'finished run')}."),
     ]
+    begun = [table for table in status.tables if table.setting]
+    # what all settings end in is said once
+    ends = {(table.setting or "").partition(" · ")[2] for table in begun}
+    cut = f" · {ends.pop()}" if len(ends) == 1 and len(begun) > 1 else ""
+    states = [s for s in STATES if s in ("done", "to do") or any(t.runs[s] for t in begun)]
     rows = [
-        (table.suite, table.setting, *(str(table.runs[state] or "") for state in STATES))
-        for table in status.tables if table.setting
+        (table.suite, (table.setting or "").removesuffix(cut),
+         *(str(table.runs[state] or "") for state in states))
+        for table in begun
     ]  # fmt: skip
     if rows:
-        blocks.append(Table(("suite", "setting", *STATES), rows, "ll" + "r" * len(STATES)))
+        blocks.append(Table(("suite", "setting", *states), rows, "ll" + "r" * len(states)))
+    if cut:
+        blocks.append(Paragraph(f"All of these: {cut.removeprefix(' · ')}."))
     waiting = [f"{t.suite} ({t.runs['to do']})" for t in status.tables if not t.setting]
     if waiting:
         blocks.append(Paragraph(f"Not run yet, with the number of runs: {listed(waiting)}."))

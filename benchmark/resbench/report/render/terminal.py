@@ -104,7 +104,11 @@ def _grid(table: doc.Table, columns: list[int], fits: bool) -> Grid:
     for i in columns:
         title, right = table.header[i].split("\n"), table.align[i] == "r"
         texts = [] if right else [doc.shown(row[i]) for row in table.rows]
-        whole = fits and all(cell_len(line) <= _WORDS for line in title + texts)
+        # the names of rows are never broken
+        whole = all(
+            cell_len(line) <= _WORDS and (fits or (i == 0 and " " not in line))
+            for line in title + texts
+        )
         justify: Literal["left", "right"] = "right" if right else "left"
         header = Text("\n".join(map(doc.plain, title)))
         grid.add_column(header, justify=justify, no_wrap=whole, overflow="fold")

@@ -43,6 +43,22 @@ def test_a_run_that_no_training_set_can_feed_hides_no_other(
     assert "1 finished run" in found.out or "5.00" in found.out
 
 
+def test_a_report_of_everything_begins_with_what_was_found_and_is_brief_on_a_terminal(
+    tmp_path: Path, shell: Shell
+) -> None:
+    suite = suite_under("table3_mask", tier="cpu")
+    for seed in (1, 2, 3):
+        plant(tmp_path, suite, "local", seed, test=[40.0, 20 + seed / 10])
+        plant(tmp_path, suite, "encoder-decoder", seed, test=[30.0, 10 + seed / 10])
+    text, page = (shell("report", "--format", name).out for name in ("text", "markdown"))
+    found = "The encoder-decoder mask beats local convolutions: "
+    for shown in (text, page):
+        assert found in shown.partition("Suites")[0]
+    assert "resbench report SUITE" in " ".join(text.split())
+    assert "at the end of training" not in text
+    assert "Ledger of every setting" in page
+
+
 def test_a_report_says_what_its_tables_leave_out(tmp_path: Path, shell: Shell) -> None:
     """Unfinished runs, and those of a suite that has been edited since."""
     path = write_suite(tmp_path)

@@ -30,17 +30,17 @@ def test_every_run_of_a_suite_is_in_exactly_one_state(tmp_path: Path, shell: She
 
 
 def test_what_all_settings_have_in_common_is_said_once_and_no_column_is_empty(
-    tmp_path: Path, capsys: Capture
+    tmp_path: Path, shell: Shell
 ) -> None:
     for name, cell in (("table3_mask", "local"), ("table1_arl_vs_nal", "attention-56/nal")):
         factory.finish(tmp_path, suite_under(name), cell, 1, 6.0)
     common = "data cifar10 · fp32 · eager engine"
-    found = invoke(capsys, "status", "--results", tmp_path, "--format", "markdown").out
+    found = shell("status", "--format", "markdown").out
     assert found.count(common) == found.count(f"All of these: {common}.") == 1
     assert re.search(r"\| suite +\| setting +\| +done \| +to do \|\n", found)
     other = suite_under("table3_mask", data={"cifar10": JPEG})
     factory.finish(tmp_path, other, "local", 1, 6.0)
-    found = invoke(capsys, "status", "--results", tmp_path, "--format", "markdown").out
+    found = shell("status", "--format", "markdown").out
     assert found.count(common) == 2
     assert "All of these" not in found
 

@@ -118,6 +118,19 @@ def test_every_note_number_leads_to_a_note() -> None:
     assert "From a log." in notes
 
 
+def test_the_first_table_of_a_suite_has_the_notes_of_all() -> None:
+    """At tier cpu, rungs of the ladder are the same experiment; each has a note that says so."""
+    for tier in ("paper", "cpu"):
+        suite = suite_under("ladder", tier=tier)
+        factory.finish(RESULTS, suite, "epochs-5/half/arl", 1, 40.0)
+    blocks = report_document(report(["ladder"], read_results(RESULTS))).blocks
+    rows = [row for block in blocks if isinstance(block, Table) for row in block.rows]
+    numbers = {n for row in rows for cell in row for n in getattr(cell, "notes", ())}
+    (notes,) = (block.items for block in blocks if isinstance(block, Items) and block.numbered)
+    assert numbers == set(range(1, len(notes) + 1))
+    assert any("the same experiment as" in str(note) for note in notes)
+
+
 def test_claims_are_confirmed_at_the_published_setting_and_hold_here_in_another() -> None:
     verdicts = re.compile(r"\| (confirmed|contradicted|holds here|undecided) \|")
     suite = suite_under(SUITE)

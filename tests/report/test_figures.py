@@ -312,6 +312,11 @@ def test_sizes_within_networks_stand_at_their_means_with_every_run(tmp_path: Pat
     assert [label.get_text() for label in figure.axes[2].get_xticklabels()] == [
         "Attention-56", "Attention-92", "Attention-236\n(1 step)",
     ]  # fmt: skip
+    assert "Diverged" not in figure.get_suptitle()
+    with_signals(tmp_path, "attention-236/nal", 1, 1.0, 1.0, diverged=True)
+    figure = figures.signals(judged(tmp_path, "mechanism"), str(tmp_path))
+    assert figure is not None
+    assert "Diverged: Attention-236 (1 step), NAL." in figure.get_suptitle()
 
 
 def test_hostile_labels_are_drawn_as_text(tmp_path: Path) -> None:

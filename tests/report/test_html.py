@@ -183,6 +183,13 @@ def test_curves_are_text_and_marks_with_names(made: tuple[Path, str]) -> None:
     assert 'role="img"' in figure
 
 
+def test_figures_of_all_widths_have_letters_of_one_size(made: tuple[Path, str]) -> None:
+    drawn = re.findall(r'viewBox="0 0 (\S+) \S+" style="--width: (\S+)rem"', made[1])
+    assert len(drawn) == 3
+    assert len({width for width, _ in drawn}) > 1
+    assert len({round(float(rem) / float(width), 3) for width, rem in drawn}) == 1
+
+
 def opened(shell: Shell, folder: Path, suite: str, shown: str) -> tuple[str, str]:
     """The page of a suite, and of it the first table that a number opens."""
     page = folder / "page.html"

@@ -44,8 +44,8 @@ def command(
 ) -> int:
     """Compare the published numbers with the measured ones, with uncertainty.
 
-    Without SUITE: every shipped suite. A report only reads files, so it is valid at any time,
-    however many runs are done.
+    Without SUITE: every shipped suite, as text in brief. A report only reads files, so it is valid
+    at any time, however many runs are done.
 
     --site replaces or removes only files that an earlier --site wrote. A README.md next to DIR gets
     the claims between its marks results:begin and results:end.
@@ -107,8 +107,10 @@ def _format(given: str | None, output: Path | None) -> str:
 def _document(
     found: Report, suites: Sequence[str], results: Path, format_: str, output: Path | None
 ) -> Document:
-    from resbench.report.report_page import report_document
+    from resbench.report.report_page import report_document, summary_document
 
+    if format_ == "text" and not suites:
+        return summary_document(found)
     if not FORMATS[format_].figures:
         return report_document(found, suites=suites)
     from resbench.report.site import draw, link_to_runs

@@ -211,7 +211,9 @@ def signals(judged: JudgedTable, results: str) -> Figure | None:
         axes.set_xticks(range(len(rows)), [_wrapped(row, 13) for row in rows], fontsize=7)
         axes.grid(axis="x", visible=False)
     _legend_below(figure, parts[0])
-    _title(figure, judged, seeds="every run, and the mean")
+    lost = [v.cell for v in judged.values if v.metric in SIGNAL_METRICS and v.diverged]
+    gone = listed(dict.fromkeys(cells[cell].label for cell in lost))
+    _title(figure, judged, gone and f"diverged: {gone}", seeds="every run, and the mean")
     return figure
 
 
@@ -437,8 +439,8 @@ _MARKERS = "osv^PXhd"
 _PUBLISHED: Mapping[str, Any] = {
     "marker": "D",
     "linestyle": "none",
-    "markersize": 5,
-    "markerfacecolor": "white",
+    "markersize": 6,
+    "markerfacecolor": "none",  # else it would hide a measured mark at the same place
     "markeredgecolor": "black",
 }
 

@@ -52,24 +52,43 @@ def report_document(
     statistics.
     """
     figures = figures or {}
+    several = index or len(report.by_suite) > 1
+    told = several and report.runs
     blocks: list[doc.Block] = [
         doc.Heading(1, "Replication report"),
-        *_finding(report),
+        *(_finding(report) if told else _settings(report, _elsewhere(report))),
+        *_refused(report),
         _sources(report),
     ]
     blocks += figures.get(README, ())
-    several = index or len(report.by_suite) > 1
     if several:
-        shown = list(report.claims())
-        claims = [*_claims(report, shown, runs), *_how_far(shown)]
+        claims = _claims(report, list(report.claims()), runs)
         claims += figures.get(ALL, ()) if index else ()  # elsewhere the table itself draws them
         blocks += _section("Claims", [*claims, _method(report, method)])
         blocks += _section("Suites", [_suites_table(report, links=index)])
     blocks += _suites(report, figures, runs, legend=not several) if not index else ()
     blocks += _section("What the masks do", _masks(figures))
     blocks += _section("Published errors", [*_published(report), *_mislabelled(report)])
-    blocks += _section("Where the runs come from", _provenance(report))
+    origin = [*(_settings(report) if told else ()), *_provenance(report)]
+    blocks += _section("Where the runs come from", origin)
     blocks += _section("Run it again", _again(report, suites)) if not index else ()
+    return doc.Document(blocks, report, cell_rows(report))
+
+
+def summary_document(report: Report) -> doc.Document:
+    """Return what was found in many suites without their tables, for a terminal."""
+    blocks = [
+        doc.Heading(1, "Replication report"),
+        *_finding(report, most=None),
+        *_refused(report),
+        _sources(report),
+        *_section("Suites", [_suites_table(report, links=False)]),
+        *_section("Published errors", _published(report)),
+        doc.Paragraph(
+            "Tables, claims and runs: `resbench report SUITE` shows one suite, `resbench report "
+            "--output report.html` everything."
+        ),
+    ]
     return doc.Document(blocks, report, cell_rows(report))
 
 
@@ -82,25 +101,8 @@ def suite_document(report: Report, suite: str, figures: Figures) -> doc.Document
 
 
 def readme_blocks(report: Report, figures: Figures, folder: str) -> list[doc.Block]:
-    """Return what was found, in words and in one picture, for a README above the pages' ``folder``.
-
-    What is decided comes first, of that the claims of the sources.
-    """
-    claims = list(report.claims(closest=True))
-    asked = [claim.claim for tables in report.by_suite.values() for claim in tables[0].claims]
-    ours = sum(claim.ours for claim in asked)
-    said = f" The sources make {count(len(asked) - ours, 'claim')} and we add {ours}"
-    said += f"; {len(claims)} have runs so far"
-    said += f": {_verdicts(claim for _, claim in claims)}." if claims else "."
-    blocks: list[doc.Block] = [
-        doc.Paragraph([doc.Strong("What the runs show."), said, _elsewhere(report)])
-    ]
-    claims.sort(key=_interest)
-    unclear = text.ambiguous((table.suite, claim.claim) for table, claim in claims)
-    lines = [_claim_line(*pair, unclear) for pair in claims[:MOST_CLAIMS]]
-    blocks += [doc.Items(lines)] if lines else []
-    blocks += _settings(report, [table for table, _ in claims])
-    blocks += _how_far(claims)
+    """Return what was found, in words and a picture, for a README above the pages' ``folder``."""
+    blocks = list(_finding(report))
     blocks += [replace(drawn, path=f"{folder}/{drawn.path}") for drawn in figures.get(README, ())]
     way = doc.Link(f"{folder}/", f"{folder}/README.md")
     more = (
@@ -110,12 +112,34 @@ def readme_blocks(report: Report, figures: Figures, folder: str) -> list[doc.Blo
     return [*blocks, doc.Paragraph([way, more])]
 
 
-def _interest(pair: tuple[JudgedTable, JudgedClaim]) -> tuple[bool, bool, bool, bool, int]:
-    """Sort key: what is decided, what a source claims, and errors before sizes come first."""
+def _finding(report: Report, most: int | None = MOST_CLAIMS) -> Iterator[doc.Block]:
+    """Yield what was found, in words, with no more than ``most`` claims.
+
+    Claims of the sources come first, and what the runs say something of before what is undecided.
+    """
+    claims = list(report.claims(closest=True))
+    asked = [claim.claim for tables in report.by_suite.values() for claim in tables[0].claims]
+    ours = sum(claim.ours for claim in asked)
+    said = f" The sources make {count(len(asked) - ours, 'claim')} and we add {ours}"
+    said += f"; {len(claims)} have runs so far"
+    said += f": {_verdicts(claim for _, claim in claims)}." if claims else "."
+    yield doc.Paragraph([doc.Strong("What the runs show."), said, _elsewhere(report)])
+    claims.sort(key=_interest)
+    unclear = text.ambiguous((table.suite, claim.claim) for table, claim in claims)
+    if lines := [_claim_line(*pair, unclear) for pair in claims[:most]]:
+        yield doc.Items(lines)
+    changes = {table.setting.name: table.setting.changes for table, _ in claims}
+    if told := [f"{text.sentence(name)}: {what}." for name, what in changes.items() if what]:
+        yield doc.Paragraph(" ".join(told))
+    yield from _how_far(claims)
+
+
+def _interest(pair: tuple[JudgedTable, JudgedClaim]) -> tuple[bool, bool, bool, bool, bool, int]:
+    """Sort key: what the runs say something of, what a source claims, and what is decided first."""
     verdict, claim = pair[1].verdict, pair[1].claim
+    open_, leans = verdict == "undecided", verdict in text.UNDECIDED
     about_sizes = claim.metric in SIGNAL_METRICS
-    unsure = verdict in text.UNDECIDED
-    return unsure, claim.ours, verdict == "not_learnt", about_sizes, -pair[1].n
+    return open_, claim.ours, verdict == "not_learnt", leans, about_sizes, -pair[1].n
 
 
 def _section(title: str, blocks: Iterable[doc.Block]) -> list[doc.Block]:
@@ -155,20 +179,23 @@ def _claim_line(table: JudgedTable, claim: JudgedClaim, unclear: set[str]) -> do
     )
 
 
-def _finding(report: Report) -> Iterator[doc.Block]:
-    """Yield what was run, setting by setting, with the verdicts; then what was refused."""
+def _settings(report: Report, caution: str = "") -> Iterator[doc.Block]:
+    """Yield what was run, setting by setting, with the verdicts."""
     if report.runs:
         settings = count(len(report.by_setting), "setting")
         said = f"{count(len(report.runs), 'run')} in {settings}."
-        yield doc.Paragraph(said + _elsewhere(report))
+        yield doc.Paragraph(said + caution)
         yield doc.Items([_setting_line(name, found) for name, found in report.by_setting.items()])
     else:
         some = f" The results folder has {count(report.recorded, 'run')} for other tables or none."
         yield doc.Paragraph(
             f"No run of these tables is recorded yet.{some if report.recorded else ''}"
         )
+
+
+def _refused(report: Report) -> list[doc.Block]:
     refused = f"Refused as damaged, and in no table ({len(report.problems)}):"
-    yield from doc.items_below(refused, report.problems)
+    return doc.items_below(refused, report.problems)
 
 
 def _elsewhere(report: Report) -> str:
@@ -182,13 +209,6 @@ def _elsewhere(report: Report) -> str:
         f" No run is at the published setting{nothing if n else ''}, and a verdict on a claim "
         "holds for its setting only."
     )
-
-
-def _settings(report: Report, tables: Iterable[JudgedTable]) -> Iterator[doc.Paragraph]:
-    """Yield what the settings of these tables are, away from the published one."""
-    changes = {table.setting.name: table.setting.changes for table in tables}
-    if said := [f"{text.sentence(name)}: {what}." for name, what in changes.items() if what]:
-        yield doc.Paragraph(" ".join(said))
 
 
 def _setting_line(name: str, tables: Sequence[JudgedTable]) -> doc.Prose:
@@ -228,7 +248,10 @@ def _suites_table(report: Report, *, links: bool) -> doc.Table:
     rows: list[list[doc.Cell]] = []
     for table in report.tables:
         kinds = Counter(value.verdict for value in table.values)
-        signs = [f"{kinds[kind]} {text.VALUES[kind][0]}" for kind in text.VALUES if kinds[kind]]
+        told = [
+            f"{kind} {kinds[kind]}" for kind in text.VALUES
+            if kinds[kind] and kind != "not_comparable"
+        ]  # fmt: skip
         asked = sum(len(cell.seeds) for cell in table.cells)
         waiting = f"{len(table.claims)} not run" if table.claims else ""
         page = f"{table.suite}.md"
@@ -236,7 +259,7 @@ def _suites_table(report: Report, *, links: bool) -> doc.Table:
             *([doc.Link(table.suite, page), table.title] if links else [table.suite]),
             table.setting.name if table.has_runs else "",
             f"{len(table.runs)}/{asked}" if table.trained else "counted",
-            listed(signs),
+            listed(told),
             _verdicts(claim for claim in table.claims if claim.has_runs) or waiting,
         ])  # fmt: skip
     header = ("suite", *(["table"] if links else []), "setting", "runs", "values", "claims")
@@ -253,7 +276,7 @@ def _claims(
         else table.suite
         for table, _ in claims
     ]  # fmt: skip
-    return [claims_table(claims, {"suite": suites}, runs), doc.Paragraph(EFFECTS)] if claims else []
+    return [claims_table(claims, runs, suites), doc.Paragraph(EFFECTS)] if claims else []
 
 
 def _how_far(claims: Iterable[tuple[JudgedTable, JudgedClaim]]) -> Iterator[doc.Paragraph]:
@@ -442,7 +465,7 @@ def _suite(
         )
     for table in tables:
         results = report.results if runs else ""
-        yield from table_blocks(table, first=table is tables[0], results=results, runs=runs)
+        yield from table_blocks(table, tables, results=results, runs=runs)
         yield from figures.get((suite, table.setting.id), ())
     if legend and any(claim.has_runs for table in tables for claim in table.claims):
         yield doc.Paragraph(EFFECTS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from statistics import fmean
 
@@ -31,20 +31,27 @@ EFFECTS = (
 
 
 def table_blocks(
-    table: JudgedTable, *, first: bool = True, results: str = "", runs: str = ""
+    table: JudgedTable,
+    tables: Sequence[JudgedTable] = (),
+    *,
+    results: str = "",
+    runs: str = "",
 ) -> Iterator[doc.Block]:
     """Yield one table with everything that belongs to it.
 
-    Notes and the ledger are about the source, so they are below the ``first`` table of a suite.
-    Errors by class are read from ``results``, if given. ``runs`` is the path of the folder of runs
-    from the document; numbers have details with it.
+    Of all ``tables`` of its suite, the first has the ledger and everyone's notes. Errors by class
+    are read from ``results``, if given. ``runs`` is the path of the folder of runs from the
+    document; numbers have details with it.
     """
+    tables = tables or (table,)
+    first = table is tables[0]
+    noted = dict.fromkeys(n for one in tables for value in one.values for n in text.notes_of(value))
+    notes = list(noted)
     if table.trained:
         yield doc.Heading(3, text.sentence(table.setting.label))
     if table.setting.changes:
         yield doc.Paragraph(f"{text.sentence(table.setting.changes)}.")
-    main, notes = _main_table(table, runs)
-    yield main
+    yield _main_table(table, notes, runs)
     yield from _legend(table)
     if notes:
         yield doc.Items(notes, numbered=True) if first else doc.Paragraph("Notes as above.")
@@ -71,24 +78,26 @@ def table_blocks(
 
 def claims_table(
     found: Sequence[tuple[JudgedTable, JudgedClaim]],
-    more: Mapping[str, Sequence[str]],
     runs: str = "",
+    suites: Sequence[str] = (),
 ) -> doc.Table:
     """Return a row for each claim with runs, all on one axis.
 
-    ``more`` has columns to add, ``runs`` is the path of the folder of runs from the document.
+    ``runs`` is the path of the folder of runs from the document. Claims of several ``suites`` are
+    grouped by them; those of one suite come with their place in the source.
     """
     # factors and percentage points have no axis in common: then only the latter are drawn
     sizes = all(claim.claim.metric in SIGNAL_METRICS for _, claim in found)
     axis = _axis([c for _, c in found if (c.claim.metric in SIGNAL_METRICS) == sizes])
-    mixed = any(claim.claim.metric in SIGNAL_METRICS for _, claim in found)
-    unit = "factor" if sizes else "pp or ×" if mixed else "pp"
+    unit = "factor" if sizes else "pp"
     header = ("claim", f"published\n{unit}", f"measured\n{unit}", "interval\n95%", "verdict",
-              "published\nevidence", "seeds", "p\nadjusted", *more)  # fmt: skip
+              "published\nevidence", "seeds", "p\nadjusted")  # fmt: skip
     rows: list[list[doc.Cell]] = []
     for i, (table, claim) in enumerate(found):
         verdict = text.CLAIMS[claim.verdict]
-        ours = " (A claim of ours.)" if claim.claim.ours else ""
+        origin = ["a claim of ours"] if claim.claim.ours else []
+        origin += [] if suites else [claim.claim.place.rstrip(".")]
+        whose = f" ({text.sentence('; '.join(origin))}.)" if origin else ""
         step = f" (Step: {claim.step}.)" if claim.step else ""
         lost = f" ({text.sentence(text.lost_runs(claim))}.)" if claim.diverged else ""
         said = doc.Heading(5, claim.claim.text), doc.Paragraph(text.claim_sentence(claim))
@@ -97,7 +106,7 @@ def claims_table(
         drawn = (claim.claim.metric in SIGNAL_METRICS) == sizes
         marks = (claim.effect_pp, claim.interval, claim.published_pp) if drawn else (None,) * 3
         rows.append([
-            f"{claim.claim.text}{ours}{step}{lost}",
+            f"{claim.claim.text}{whose}{step}{lost}",
             doc.Number(text.amount(claim, claim.published_pp), claim.published_pp),
             doc.Number(text.amount(claim, claim.effect_pp), claim.effect_pp, details=details),
             doc.Effect(text.amounts(claim, claim.interval), *marks, axis, verdict.tone, sizes),
@@ -105,10 +114,11 @@ def claims_table(
             text.published_evidence(claim),
             doc.Number(str(seeds), seeds),
             doc.Number(text.p_value(p), p),
-            *(column[i] for column in more.values()),
+            *suites[i:i + 1],
         ])  # fmt: skip
-    align, groups = "lrrrllrr" + "l" * len(more), (4, 3 + len(more))
-    return doc.Table(header, rows, align, groups, by_last="suite" in more)
+    if not suites:
+        return doc.Table(header, rows, "lrrrllrr", (4, 3))
+    return doc.Table((*header, "suite"), rows, "lrrrllrrl", (4, 4), by_last=True)
 
 
 def _axis(claims: Sequence[JudgedClaim]) -> tuple[float, float]:
@@ -149,16 +159,13 @@ def _run_cells(run: Run, metric: Metric, number: float | None, runs: str) -> tup
     return str(run.seed), doc.Number(shown or run.status, number), link
 
 
-def _main_table(table: JudgedTable, runs: str) -> tuple[doc.Table, list[str]]:
-    """Return the table in the source's shape, and its notes in reading order.
+def _main_table(table: JudgedTable, notes: Sequence[str], runs: str) -> doc.Table:
+    """Return the table in the source's shape, its numbers with those of their ``notes``.
 
     A column becomes three: published, measured and their difference, where there is any.
     """
-    notes: dict[str, int] = {}
     numbers = {
-        (value.row, value.column): [
-            notes.setdefault(note, len(notes) + 1) for note in text.notes_of(value)
-        ]
+        (value.row, value.column): [notes.index(note) + 1 for note in text.notes_of(value)]
         for value in table.values
     }
     header, groups = [table.row_header], list[int]()
@@ -183,7 +190,7 @@ def _main_table(table: JudgedTable, runs: str) -> tuple[doc.Table, list[str]]:
         columns += parts.values()
         groups.append(len(parts))
     rows = list(zip(*columns, strict=True))
-    return doc.Table(header, rows, "l" + "r" * (len(header) - 1), groups), list(notes)
+    return doc.Table(header, rows, "l" + "r" * (len(header) - 1), groups)
 
 
 def _measured(table: JudgedTable, value: JudgedValue, runs: str) -> doc.Number:
@@ -226,9 +233,7 @@ def _claims(table: JudgedTable, runs: str) -> Iterator[doc.Block]:
     """Yield the claims that have runs as a table, and name the others."""
     judged = [claim for claim in table.claims if claim.has_runs]
     if judged:
-        paired = [text.amounts(claim, claim.paired_interval) for claim in judged]
-        more = {"paired by\nseed, 95%": paired, "source": [c.claim.place for c in judged]}
-        yield claims_table([(table, claim) for claim in judged], more, runs)
+        yield claims_table([(table, claim) for claim in judged], runs)
     if waiting := [_waiting(claim) for claim in table.claims if not claim.has_runs]:
         yield doc.Fold(f"Claims without runs here ({len(waiting)})", [doc.Items(waiting)])
 

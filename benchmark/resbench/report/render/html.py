@@ -164,14 +164,18 @@ def _place(effect: doc.Effect, value: float) -> float:
 
 
 def _drawn(figure: doc.Figure, number: int) -> Markup:
-    """Return a figure's SVG with names of its own, for all figures of a page share one space."""
+    """Return a figure's SVG with names of its own, for all figures of a page share one space.
+
+    All have one scale, so that their letters are of one size: 9 inches fill the width.
+    """
     svg = re.sub(r"<metadata>.*?</metadata>", "", figure.svg.decode(), flags=re.DOTALL)
     svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>f{number}-", svg)
-    head = re.search(r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', svg)
+    head = re.search(r'<svg [^>]*?(viewBox="\S+ \S+ (\S+) [^"]*")[^>]*>', svg)
     if head is None:
         return Markup("")
     label = f'role="img" aria-label="{escape(doc.plain(figure.alt))}"'
-    return Markup(f"<svg {label} {head[1]}>{svg[head.end() :]}")
+    width = f'style="--width: {60 * float(head[2]) / (9 * 72):.4g}rem"'
+    return Markup(f"<svg {label} {head[1]} {width}>{svg[head.end() :]}")
 
 
 def _sections(document: doc.Document) -> list[tuple[str, str, list[doc.Block]]]:

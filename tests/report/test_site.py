@@ -23,7 +23,7 @@ from resbench.report.site import BEGIN, DRAWN, END, GENERATED, build_site, draw,
 from resbench.suite.expand import DataChoice
 from resbench.suite.load import load_tier, suite_names
 from tests import factory
-from tests.cli.invoke import invoke
+from tests.cli.invoke import Shell
 from tests.committed import changed, copy_of
 from tests.factory import JPEG, plant, suite_under
 from tests.mini import edited_suite
@@ -55,6 +55,11 @@ def built(results: Path, *suites: str) -> tuple[Report, dict[str, bytes]]:
     return found, build_site(found, draw(found), Path("results"), "../results/runs")
 
 
+def readme(found: Report) -> str:
+    """What the README says of a report, without figures."""
+    return render(Document(readme_blocks(found, {}, "reports")), "markdown")
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
     """Reports of a suite with three seeds at two noise levels and one at a third, written twice.
@@ -78,17 +83,16 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
 
 
 def test_a_second_time_changes_no_byte_nor_does_an_unfinished_run(site: Site) -> None:
-    assert (
-        site.first == len(shipped()) + 8
-    )  # their index, one page of all, 5 figures, the README above
+    # and their index, one page of all, 5 figures, the README above
+    assert site.first == len(shipped()) + 8
     assert site.again == []
 
 
 def test_every_link_leads_to_a_file_and_every_figure_stands_on_a_page(site: Site) -> None:
-    for page in [*site.reports.glob("*.md"), site.reports.parent / "README.md"]:
+    pages = [*site.reports.glob("*.md"), site.reports.parent / "README.md"]
+    for page in pages:
         for target in re.findall(r"\]\(((?!https:)[^)#]+)\)", page.read_text()):
             assert (page.parent / target).is_file(), f"{page.name}: {target}"
-    pages = [*site.reports.glob("*.md"), site.reports.parent / "README.md"]
     text = "".join(page.read_text() for page in pages)
     drawn = sorted(path.name for path in site.reports.glob("figures/*.svg"))
     assert [name for name in drawn if f"figures/{name}" not in text] == []
@@ -117,11 +121,9 @@ def test_a_claim_is_shown_in_every_setting_that_can_decide_it_the_closest_first(
         ("30%", "3", f"{SUITE}, {tiny}"), ("50%", "2", f"{SUITE}, {cpu}"),
     ]  # fmt: skip
     assert list(found.by_setting) == [cpu, tiny]
-    readme = render(Document(tuple(readme_blocks(found, {}, "reports"))), "markdown")
+    said = readme(found)
     told = re.findall(
-        r"^- Attention-92 .* at (\d+%) label noise: .* in tier (\w+) · cifar10-jpeg75 ",
-        readme,
-        re.M,
+        r"^- Attention-92 .* at (\d+%) label noise: .* in tier (\w+) · cifar10-jpeg75 ", said, re.M
     )
     assert sorted(told) == [("10%", "cpu"), ("30%", "tiny"), ("50%", "cpu")]
     assert "26 runs in 2 settings." in page
@@ -180,18 +182,14 @@ def test_no_page_has_a_time_a_path_or_an_empty_place(site: Site) -> None:
 def test_the_page_says_what_was_run_and_that_no_published_number_is_judged(site: Site) -> None:
     text = site.page("README.md")
     assert "14 runs in 1 setting" in text
-    assert (
-        "published setting: nothing here confirms or refutes any of the 67 published errors" in text
-    )
+    assert "nothing here confirms or refutes any of the 67 published errors" in text
     assert "Tier cpu · cifar10-jpeg75 (not the published data set): 14 runs, 4.9 dev" in text
     said = "5 claims have runs: order at this stage of training 2, undecided 1. Setting: "
     assert f"{said}{load_tier('cpu')[0].title}." in text
     assert "published errors, 0 have runs at the published setting" in text
     for verdict in ("✓", "↓", "↑", "replicated", "confirmed"):
         assert verdict not in text
-    far = (
-        r"networks are \d\d\.\d to \d\d\.\d % \(guessing gives 90 %\) in tier cpu · cifar10-jpeg75 "
-    )
+    far = r"networks are \d\d\.\d to \d\d\.\d % \(guessing gives 90 %\) in tier cpu · cifar10-jp"
     for page in (text, (site.reports.parent / "README.md").read_text()):
         assert re.search(far, page)
 
@@ -233,8 +231,7 @@ def test_a_published_size_is_a_factor_as_the_measured_one_is(tmp_path: Path) -> 
     for cell, size in (("attention-164/arl", 10.0), ("attention-164/nal", 1.0)):
         factory.with_signals(tmp_path / "results", cell, 1, size, 1.0)
     found = report([str(path)], read_results(tmp_path / "results"))
-    said = render(Document(readme_blocks(found, {}, "reports")), "markdown")
-    assert "Measured ×10, 1 seed; published ×3.16." in said
+    assert "Measured ×10, 1 seed; published ×3.16." in readme(found)
     page = re.sub("[ \xa0]+", " ", render(report_document(found), "markdown"))
     assert "| ×3.16 | ×10 |" in page
 
@@ -246,7 +243,7 @@ def test_two_claims_of_the_same_words_name_their_suites(tmp_path: Path) -> None:
         for network, error in (("attention-56", 30.0), ("attention-92", 60.0)):
             plant(tmp_path, suite, network, 1, test=[90.0, error])
     found = report(names, read_results(tmp_path))
-    said = render(Document(readme_blocks(found, {}, "reports")), "markdown")
+    said = readme(found)
     figure = claims(found.by_setting)
     assert figure is not None
     rows = [" ".join(row.get_text().split()) for row in figure.axes[0].get_yticklabels()]
@@ -255,8 +252,7 @@ def test_two_claims_of_the_same_words_name_their_suites(tmp_path: Path) -> None:
         assert sum(f" ({name})" in row for row in rows) == 2
     plant(tmp_path, suite_under(names[0], tier="tiny"), "attention-56", 1, test=[90.0, 30.0])
     found = report(names[:1], read_results(tmp_path))
-    said = render(Document(readme_blocks(found, {}, "reports")), "markdown")
-    assert "(suite " not in said, "one suite in two tiers is one suite"
+    assert "(suite " not in readme(found), "one suite in two tiers is one suite"
 
 
 def test_a_chain_in_the_readme_names_the_step_that_its_numbers_are_of(tmp_path: Path) -> None:
@@ -264,7 +260,7 @@ def test_a_chain_in_the_readme_names_the_step_that_its_numbers_are_of(tmp_path: 
     for error, depth in enumerate((164, 128, 92, 56), 4):
         plant(tmp_path, suite, f"attention-{depth}/arl", 1, test=[9.0, error])
     found = report([SUITE_OF_DEPTHS], read_results(tmp_path))
-    said = render(Document(readme_blocks(found, {}, "reports")), "markdown")
+    said = readme(found)
     assert re.search(
         r"in tier paper\. Of its step attention-\d+/arl \\< attention-\d+/arl: measured "
         r"\+1\.00 pp, 1 seed; published \+0\.\d\d pp\.", said,
@@ -292,8 +288,7 @@ def test_a_run_of_a_cell_that_departs_from_its_source_is_not_at_the_published_se
     def outcomes() -> str:
         found = report([str(path)], read_results(results))
         page = render(report_document(found), "markdown")
-        readme = render(Document(readme_blocks(found, {}, "reports")), "markdown")
-        assert (nowhere in page) == (nowhere in readme) == ("0 have runs at" in page)
+        assert (nowhere in page) == (nowhere in readme(found)) == ("0 have runs at" in page)
         assert (nowhere in page) == ("Setting: a smaller batch." in page)
         (said,) = re.findall(r"published errors, (.*?)\. The published setting", page)
         return str(said)
@@ -320,9 +315,8 @@ def test_the_range_of_test_errors_covers_only_cells_that_claims_about_errors_com
 
 def test_sizes_within_networks_never_take_the_place_of_errors(tmp_path: Path) -> None:
     expanded = suite_under("table3_mask", tier="cpu")
-    for cell, error in (("local", 30.0), ("encoder-decoder", 20.0)):
-        for seed in (1, 2, 3):
-            plant(tmp_path, expanded, cell, seed, test=[error, error + seed / 10])
+    errors = {"local": (30.1, 30.2, 30.3), "encoder-decoder": (20.1, 20.2, 20.3)}
+    factory.finish_all(tmp_path, expanded, errors)
     for cell, size in (("attention-164/arl", 10.0), ("attention-164/nal", 1.0)):
         for seed in (1, 2, 3, 4):  # more runs than the table of errors has
             factory.with_signals(tmp_path, cell, seed, size, 20.0 / size)
@@ -399,7 +393,7 @@ def test_an_effect_of_diverged_runs_says_so_and_has_no_interval(tmp_path: Path) 
         factory.diverge(tmp_path, suite, "attention-164/nal", seed)
     factory.diverge(tmp_path, suite, "attention-128/arl", 1)
     found = report(["table1_arl_vs_nal"], read_results(tmp_path))
-    said = render(Document(readme_blocks(found, {}, "reports")), "markdown")
+    said = readme(found)
     (line,) = (line for line in said.splitlines() if line.startswith("- Attention residual"))
     assert "3 seeds (3 runs diverged, counted as guessing); published +2.87 pp." in line
     assert "interval" not in line
@@ -409,9 +403,8 @@ def test_an_effect_of_diverged_runs_says_so_and_has_no_interval(tmp_path: Path) 
     (table,) = found.with_runs
     figure = published_and_measured(table)
     assert figure is not None
-    assert "Attention-128\n(diverged)" in [
-        label.get_text() for label in figure.axes[1].get_xticklabels()
-    ]
+    labels = [label.get_text() for label in figure.axes[1].get_xticklabels()]
+    assert "Attention-128\n(diverged)" in labels
 
 
 def test_a_published_error_with_runs_at_its_own_setting_is_counted_there(tmp_path: Path) -> None:
@@ -424,13 +417,11 @@ def test_a_published_error_with_runs_at_its_own_setting_is_counted_there(tmp_pat
 
     own, other = suite_under("table3_mask"), suite_under("table3_mask", tier="cpu")
     factory.diverge(tmp_path / "far", other, "local", 1)
-    assert told(tmp_path / "far", "table3_mask").startswith(
-        "0 have runs at the published setting, 1 only in another setting "
-    )
+    far = "0 have runs at the published setting, 1 only in another setting "
+    assert told(tmp_path / "far", "table3_mask").startswith(far)
     factory.diverge(tmp_path / "near", own, "local", 1)
-    assert told(tmp_path / "near", "table3_mask").startswith(
-        "1 have runs at the published setting (1 diverged), 0 only in another setting "
-    )
+    near = "1 have runs at the published setting (1 diverged), 0 only in another setting "
+    assert told(tmp_path / "near", "table3_mask").startswith(near)
     unlike = "table6_arl_vs_nal_report"
     expanded = suite_under(unlike)
     for cell in expanded.cells:
@@ -477,7 +468,7 @@ def test_a_figure_of_masks_in_the_folder_is_shown_and_kept(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("name", ["README.md", "depth.md", "figures", ""])
 def test_a_file_of_somebody_else_in_the_way_is_refused_before_anything_is_written(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+    tmp_path: Path, shell: Shell, name: str
 ) -> None:
     folder = tmp_path / "reports"
     mine = folder / name
@@ -485,44 +476,41 @@ def test_a_file_of_somebody_else_in_the_way_is_refused_before_anything_is_writte
     mine.write_bytes("meine Größe\n".encode("latin-1"))
     (tmp_path / "none").mkdir()
     before = sorted(tmp_path.rglob("*"))
-    named = ("report", "depth", "--results", tmp_path / "none", "--site", folder)
-    outcome = invoke(capsys, *named)
+    outcome = shell("report depth --site", folder, "--results", tmp_path / "none")
     assert (outcome.code, outcome.out, outcome.err.count("\n")) == (2, "", 1)
     assert outcome.err.startswith(f"{mine}: not written by resbench; `--site {folder}` would")
     assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_nothing_outside_the_folder_is_touched_but_a_readme_with_marks(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, shell: Shell
 ) -> None:
     (tmp_path / "README.md").write_text("no marks\n")
     (tmp_path / "runs").mkdir()
-    site = ("report", "--results", tmp_path, "--site", tmp_path / "a b")
-    assert invoke(capsys, *site).code == 0
+    pages = tmp_path / "a b"
+    assert shell("report --site", pages).code == 0
     assert (tmp_path / "README.md").read_text() == "no marks\n"
-    assert "often it is wrong: docs/statistics.md." in (tmp_path / "a b" / "README.md").read_text()
+    assert "often it is wrong: docs/statistics.md." in (pages / "README.md").read_text()
     (tmp_path / "README.md").write_text(README)
-    assert invoke(capsys, *site).err.startswith("1 file changed for ")
+    assert shell("report --site", pages).err.startswith("1 file changed for ")
     assert "(a%20b/README.md)" in (tmp_path / "README.md").read_text()
-    assert invoke(capsys, *site, "--format", "csv").code == 2
+    assert shell("report --format csv --site", pages).code == 2
 
 
 def test_a_site_of_named_suites_has_their_pages_and_counts_their_runs_alone(
-    site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    site: Site, tmp_path: Path, shell: Shell
 ) -> None:
     changes = {f"name: {SUITE}\n": "name: own\n", "30%": "30 %"}
     path = edited_suite(tmp_path / "own.yaml", SUITE, changes)
     pages = tmp_path / "pages"
     where = ("--results", site.results, "--site", pages)
-    assert invoke(capsys, "report", path, "table3_mask", *where).code == 0
+    assert shell("report", path, "table3_mask", *where).code == 0
     assert {page.name for page in pages.glob("*.md")} == {"README.md", "own.md", "table3_mask.md"}
     assert "14 runs in 1 setting." in (pages / "README.md").read_text()
-    assert invoke(capsys, "report", "table3_mask", *where).code == 0
+    assert shell("report table3_mask", *where).code == 0
     assert {page.name for page in pages.glob("*.md")} == {"README.md", "table3_mask.md"}
-    assert (
-        "No run of these tables is recorded yet. The results folder has 14 runs"
-        in (pages / "README.md").read_text()
-    )
+    told = "No run of these tables is recorded yet. The results folder has 14 runs"
+    assert told in (pages / "README.md").read_text()
 
 
 def test_results_elsewhere_are_linked_and_named_where_they_are(tmp_path: Path) -> None:

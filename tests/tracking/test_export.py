@@ -28,12 +28,15 @@ from resbench.suite.spec import key_of
 from resbench.tracking.export import MLFLOW_STATUS, Exported, Exporter, _make, _mlflow
 from resbench.tracking.mirror import DIGEST
 
-from ..cli.invoke import invoke
+from ..cli.invoke import Shell
 from ..factory import CELL, EPOCHS, SUITE, complete, context_of, finish, spec_of, suite_under
 from ..faults.storage_strike import refuse
 from ..mini import changed, edited_suite, python, ran, wait_until
 from .tables import NAME, Tables, finished, stopped, training, worked
 
+Patch = pytest.MonkeyPatch
+DONE = [(SUITE, NAME, "FINISHED")]
+"""What MLflow has of a finished run of seed 0."""
 SYNC = [sys.executable, "-m", "resbench", "sync", "--results"]
 
 
@@ -48,7 +51,7 @@ def everything(tables: Tables) -> list[object]:
 
 
 def test_a_run_that_is_gone_before_it_was_written_whole_does_not_stay_running(
-    results: Path, tables: Tables, monkeypatch: pytest.MonkeyPatch
+    results: Path, tables: Tables, monkeypatch: Patch
 ) -> None:
     def killed(*_: object) -> None:
         raise SystemExit
@@ -70,25 +73,18 @@ def test_a_run_that_is_gone_before_it_was_written_whole_does_not_stay_running(
 def test_the_store_holds_every_number_of_the_files(results: Path, tables: Tables) -> None:
     run = finished(results)
     assert sync(results).written == 1
-    expected = []
+    expected: dict[tuple[str, int], float] = {}
     for file in (run.metrics, run.timing):
         for row in map(json.loads, file.read_text().splitlines()):
             epoch = row.pop("epoch")
-            expected += [(n, epoch, v) for n, v in row.items() if n not in ("step", "packed")]
+            expected |= {(n, epoch): v for n, v in row.items() if n not in ("step", "packed")}
     points = tables.points("key NOT LIKE '%_published'")
-    found = [(name.partition("/")[2], step, value) for name, step, value in points]
-    for (name, step, value), (as_name, at, said) in zip(
-        sorted(found), sorted(expected), strict=True
-    ):
-        assert (name, step) == (as_name, at)
-        assert value == pytest.approx(said, rel=1e-6)
-    assert {name.partition("/")[0] for name, *_ in points} == {
-        "error",
-        "loss",
-        "schedule",
-        "timing",
-    }
-    assert tables.runs() == [(SUITE, NAME, "FINISHED")]
+    found = {(name.partition("/")[2], step): value for name, step, value in points}
+    assert found == pytest.approx(expected, rel=1e-6)
+    assert len(found) == len(points)
+    groups = {name.partition("/")[0] for name, *_ in points}
+    assert groups == {"error", "loss", "schedule", "timing"}
+    assert tables.runs() == DONE
     params = dict(tables.query("SELECT key, value FROM params"))
     assert params["training.optim.lr"] == "0.1"
     assert params["training.schedule.drops"] == '[{"at": 1.5, "factor": 0.1}]'
@@ -133,9 +129,8 @@ def test_points_lie_where_training_was_and_a_run_lasts_as_long(
     run = finished(results)
     sync(results)
     started = datetime.fromisoformat(read_record(run).timing.started).timestamp()
-    assert tables.query("SELECT start_time, end_time - start_time FROM runs") == [
-        (1000 * started, 4800)
-    ]
+    lasted = tables.query("SELECT start_time, end_time - start_time FROM runs")
+    assert lasted == [(1000 * started, 4800)]
     times = "SELECT m.timestamp - r.start_time FROM metrics m JOIN runs r USING (run_uuid) "
     assert tables.query(f"{times} WHERE key = 'loss/test_loss' ORDER BY step") == [
         (1600,), (3200,), (4800,),
@@ -170,14 +165,14 @@ def test_the_published_value_is_that_of_the_suite_next_to_the_results(
     assert [v for *_, v in tables.points("key LIKE '%_published'")] == [5.52]
     suite.write_text("version: 9")
     assert sync(results).problems == ()
-    assert tables.runs() == [(SUITE, NAME, "FINISHED")]
+    assert tables.runs() == DONE
 
 
 def test_sync_puts_the_report_of_a_suite_into_one_run_and_renews_it(
-    results: Path, tables: Tables, capsys: pytest.CaptureFixture[str]
+    results: Path, tables: Tables, shell: Shell
 ) -> None:
     def page() -> str:
-        assert invoke(capsys, "sync", "--results", results).code == 0
+        assert shell("sync --results", results).code == 0
         [path] = (results / "mlartifacts").rglob("report.html")
         return path.read_text()
 
@@ -197,10 +192,10 @@ def test_sync_puts_the_report_of_a_suite_into_one_run_and_renews_it(
 
 
 def test_a_report_is_renewed_by_runs_that_were_trained_for_another_table(
-    results: Path, capsys: pytest.CaptureFixture[str]
+    results: Path, shell: Shell
 ) -> None:
     def page() -> str:
-        assert invoke(capsys, "sync", "--results", results).code == 0
+        assert shell("sync --results", results).code == 0
         pages = (path.read_text() for path in (results / "mlartifacts").rglob("report.html"))
         return next(page for page in pages if "attention_type" in page)
 
@@ -232,12 +227,12 @@ def test_a_report_is_renewed_where_a_claim_of_its_suite_was_edited(results: Path
 
 
 def test_a_suite_that_no_report_can_be_made_of_stops_no_other(
-    results: Path, tables: Tables, capsys: pytest.CaptureFixture[str]
+    results: Path, tables: Tables, shell: Shell
 ) -> None:
     finished(results, cells=((SUITE, CELL), ("table3_mask", "encoder-decoder")))
     suite = suites_of_ones_own(results) / f"{SUITE}.yaml"
     edited_suite(suite, SUITE, {"model.learning: nal": "model.learning: nall"})
-    found = invoke(capsys, "sync", "--results", results)
+    found = shell("sync --results", results)
     assert found.code == 1
     assert found.out.endswith("mlflow.db: 1 written, 0 unchanged, 1 not exported.\n")
     assert found.err.startswith(f"report of {SUITE}: {suite}:")
@@ -258,11 +253,8 @@ def test_an_experiment_names_its_source_and_has_a_view_that_mlflow_reads(
     assert {name: type(value) for name, value in view.items()} == {
         "name": str, "createdAt": int, "state": str,
     }  # fmt: skip
-    state = json.loads(view["state"])
-    assert state["selectedColumns"][:2] == [
-        "metrics.`error/test_top1_err`",
-        "metrics.`error/test_top1_err_published`",
-    ]
+    state, error = json.loads(view["state"]), "metrics.`error/test_top1_err"
+    assert state["selectedColumns"][:2] == [f"{error}`", f"{error}_published`"]
     assert set(state["columnWidths"]) == set(state["columnOrder"]) == set(state["selectedColumns"])
     import mlflow
 
@@ -323,9 +315,7 @@ def test_where_nothing_has_changed_mlflow_is_not_even_imported(results: Path) ->
             stopped(results, seed=2)
 
 
-def test_only_new_epochs_are_written(
-    results: Path, tables: Tables, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_new_epochs_are_written(results: Path, tables: Tables, monkeypatch: Patch) -> None:
     from mlflow import MlflowClient
 
     written: list[set[int]] = []
@@ -357,7 +347,7 @@ def test_a_lost_digest_is_written_again_without_duplicates(results: Path, tables
 
 
 def test_runs_beyond_the_first_page_of_an_answer_are_found(
-    results: Path, tables: Tables, monkeypatch: pytest.MonkeyPatch
+    results: Path, tables: Tables, monkeypatch: Patch
 ) -> None:
     from mlflow import MlflowClient
 
@@ -385,7 +375,7 @@ def test_an_interrupted_run_that_resumes_stays_one_run(results: Path, tables: Ta
     complete(run)
     sync(results)
     assert tables.query("SELECT run_uuid FROM runs") == [before]
-    assert tables.runs() == [(SUITE, NAME, "FINISHED")]
+    assert tables.runs() == DONE
     assert tables.tags("resbench.status") == ["done"]
 
 
@@ -398,10 +388,8 @@ def test_epochs_that_were_trained_again_replace_the_lost_ones(
         rewind(path, 1)  # the last checkpoint was of epoch 1
     worked(run, 2, 2, seconds=7.0)
     sync(results)
-    assert tables.points("key = 'timing/duration_s'") == [
-        ("timing/duration_s", 1, 1.5),
-        ("timing/duration_s", 2, 7.0),
-    ]
+    took = tables.points("key = 'timing/duration_s'")
+    assert [(epoch, value) for _, epoch, value in took] == [(1, 1.5), (2, 7.0)]
     assert len(tables.runs()) == 1
 
 
@@ -433,7 +421,7 @@ def test_a_run_in_training_that_cannot_be_read_for_once_stays_running(
 
 
 def test_a_file_that_gets_its_name_while_a_run_is_looked_at_is_no_problem(
-    results: Path, monkeypatch: pytest.MonkeyPatch
+    results: Path, monkeypatch: Patch
 ) -> None:
     run, scan = finished(results), os.scandir
     (run.path / ".tmp-half").touch()
@@ -487,7 +475,7 @@ def test_a_run_of_this_folder_that_was_cut_off_is_seen_next_to_one_of_another(
 
 
 @pytest.fixture
-def team(results: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def team(results: Path, monkeypatch: Patch) -> Path:
     """The database of a store for several folders."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{results / 'mlflow.db'}")
     return results / "mlflow.db"
@@ -502,7 +490,7 @@ def test_two_folders_with_other_numbers_for_one_key_are_told_apart(
     complete(other, label="other")
     assert [sync(tmp_path / name).written for name in ("a", "b", "a", "b")] == [1, 1, 0, 0]
     tables = Tables(team)
-    assert tables.runs() == [(SUITE, NAME, "FINISHED")] * 2
+    assert tables.runs() == DONE * 2
     assert {Path(text).name for text in tables.tags("resbench.results")} == {"a", "b"}
     view = dict(tables.query("SELECT key, value FROM experiment_tags"))
     assert "resbench.results" in view["mlflow.sharedViewState.resbench"]
@@ -542,7 +530,7 @@ def test_a_deleted_experiment_of_ours_comes_back(results: Path, tables: Tables) 
     MlflowClient(f"sqlite:///{results / 'mlflow.db'}").delete_experiment("1")
     assert tables.runs() == []
     sync(results)
-    assert tables.runs() == [(SUITE, NAME, "FINISHED")]
+    assert tables.runs() == DONE
 
 
 @pytest.mark.parametrize("group_writable", [True, False])
@@ -565,17 +553,21 @@ def test_a_store_is_the_groups_where_the_folder_is(tmp_path: Path, group_writabl
 
 
 def test_a_forged_record_is_named_and_the_others_are_exported(
-    results: Path, tables: Tables, capsys: pytest.CaptureFixture[str]
+    results: Path, tables: Tables, shell: Shell
 ) -> None:
     forged = finished(results, seed=1)
     finished(results, seed=2)
     forged.record.write_text(forged.record.read_text().replace('"done"', '"diverged"'))
-    found = invoke(capsys, "sync", "--results", results)
+    found = shell("sync --results", results)
     assert found.code == 1
     assert found.out.endswith("mlflow.db: 1 written, 0 unchanged, 1 not exported.\n")
     (problem,) = found.err.splitlines()
     assert str(forged.record) in problem
     assert [name for _, name, _ in tables.runs()] == ["report", f"s2 {CELL}"]
+
+
+def refusal(**code: int) -> Exception:
+    return _mlflow().exceptions.MlflowException("not this one", **code)
 
 
 def as_of_a_server(results: Path) -> Exporter:
@@ -588,22 +580,16 @@ def as_of_a_server(results: Path) -> Exporter:
 @pytest.mark.parametrize(
     ("call", "error"),
     [
-        (
-            "log_batch",
-            lambda: _mlflow().exceptions.MlflowException("not this one", error_code=1000),
-        ),
+        ("log_batch", lambda: refusal(error_code=1000)),
         ("log_artifact", lambda: ImportError("not this one: No module named 'boto3'")),
         ("log_artifact", lambda: OSError("not this one: 413")),
-        ("log_artifact", lambda: _mlflow().exceptions.MlflowException("not this one")),  # 500
+        ("log_artifact", lambda: refusal()),  # 500
     ],
 )
 def test_what_a_server_refuses_is_named_every_time_and_tried_once_by_each_export(
-    results: Path,
-    tables: Tables,
-    monkeypatch: pytest.MonkeyPatch,
-    call: str,
+    results: Path, tables: Tables, monkeypatch: Patch, call: str,
     error: Callable[[], Exception],
-) -> None:
+) -> None:  # fmt: skip
     client, exporter = _mlflow().MlflowClient, as_of_a_server(results)
     monkeypatch.chdir(results)  # where a server of this test would put files
     finished(results, seed=1)
@@ -628,14 +614,12 @@ def test_what_a_server_refuses_is_named_every_time_and_tried_once_by_each_export
         assert problem.startswith(f"run {refused.key[:16]}: MLflow refuses it: not this one")
     assert made == 4, "three runs and the page, none of them twice"
     later = as_of_a_server(results)
-    assert [(done.written, done.problems) for done in (later.export(), later.export())] == [
-        (1, ()),
-        (0, ()),
-    ]
+    mended = later.export(), later.export()
+    assert [(done.written, done.problems) for done in mended] == [(1, ()), (0, ())]
 
 
 def test_a_report_that_a_server_does_not_take_is_not_shown_as_running(
-    results: Path, tables: Tables, monkeypatch: pytest.MonkeyPatch
+    results: Path, tables: Tables, monkeypatch: Patch
 ) -> None:
     def refuse(*_: object) -> None:
         raise OSError("413")
@@ -653,7 +637,7 @@ def test_any_folder_name_will_do(tmp_path: Path, empty_database: Path) -> None:
     finished(folder)
     shutil.copy(empty_database, folder / "mlflow.db")
     assert [sync(folder).written, sync(folder).written] == [1, 0]
-    assert Tables(folder / "mlflow.db").runs() == [(SUITE, NAME, "FINISHED")]
+    assert Tables(folder / "mlflow.db").runs() == DONE
     assert len(list((folder / "mlartifacts").rglob("record.json"))) == 1
 
 
@@ -784,7 +768,7 @@ def test_a_database_of_another_mlflow_or_of_none_is_one_line_with_a_remedy_that_
     (results / "mlflow.db").unlink()
     elsewhere = results.rename(results.parent / "again")  # MLflow keeps a removed file open
     assert sync(elsewhere).written == 1
-    assert Tables(elsewhere / "mlflow.db").runs() == [(SUITE, NAME, "FINISHED")]
+    assert Tables(elsewhere / "mlflow.db").runs() == DONE
 
 
 def test_a_database_of_several_folders_is_nobody_s_to_throw_away(
@@ -799,7 +783,7 @@ def test_a_database_of_several_folders_is_nobody_s_to_throw_away(
 
 @pytest.mark.parametrize("uri", ["file:///tmp/mlruns", "mlruns", "sqlite://", "sqlite:///a?b=c"])
 def test_a_store_that_is_not_supported_is_refused(
-    results: Path, uri: str, monkeypatch: pytest.MonkeyPatch
+    results: Path, uri: str, monkeypatch: Patch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     with pytest.raises(UsageError, match="sqlite:///FILE"):

@@ -24,6 +24,8 @@ from ..faults.running import ARL, failing, prepare, spec
 from ..mini import PATIENCE_S, python, resbench, started, suite_of, wait_until, write_suite
 from .tables import NAME, Tables, finished, stopped, training, worked
 
+Patch = pytest.MonkeyPatch
+
 
 def test_curves_grow_while_a_run_works_and_end_honestly(results: Path, tables: Tables) -> None:
     run = stopped(results, epochs=1)
@@ -96,8 +98,7 @@ def test_a_follower_that_is_killed_is_made_good_by_sync(results: Path, tables: T
         follower.process.kill()
         worked(run, 2, EPOCHS)
         complete(run)
-    warning = follower.close(30)
-    assert warning is not None
+    warning = str(follower.close(30))
     assert f"`resbench sync --results {results}` completes that" in warning
     assert "exit code -9" in warning
     assert tables.runs() == [(SUITE, NAME, "RUNNING")]
@@ -108,7 +109,7 @@ def test_a_follower_that_is_killed_is_made_good_by_sync(results: Path, tables: T
 
 
 def test_a_person_who_does_not_wait_gets_the_warning_and_no_follower_stays(
-    results: Path, monkeypatch: pytest.MonkeyPatch
+    results: Path, monkeypatch: Patch
 ) -> None:
     finished(results)
     with silent_server(results) as uri:
@@ -123,8 +124,7 @@ def test_a_person_who_does_not_wait_gets_the_warning_and_no_follower_stays(
             return communicate()
 
         monkeypatch.setattr(follower.process, "communicate", interrupted)
-        warning = follower.close(120)
-    assert warning is not None
+        warning = str(follower.close(120))
     assert warning.endswith("completes that. Ctrl-C ended it.")
     assert follower.process.returncode == -signal.SIGKILL
 
@@ -165,14 +165,13 @@ def unsupported(_: Path) -> Iterator[str]:
     ],
 )
 def test_a_store_that_fails_is_one_warning_and_is_filled_later(
-    results: Path, tables: Tables, monkeypatch: pytest.MonkeyPatch, store: object, reason: str
+    results: Path, tables: Tables, monkeypatch: Patch, store: object, reason: str
 ) -> None:
     finished(results)
     with store(results) as uri:  # type: ignore[operator]
         monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
         monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
-        warning = Follower(results).close(120)
-    assert warning is not None
+        warning = str(Follower(results).close(120))
     assert reason in warning
     assert "secret" not in warning
     assert "\n" not in warning
@@ -185,8 +184,7 @@ def test_a_store_that_fails_is_one_warning_and_is_filled_later(
 def test_a_run_that_cannot_be_exported_is_named_in_the_warning(results: Path) -> None:
     forged = finished(results)
     forged.record.write_text(forged.record.read_text().replace('"done"', '"diverged"'))
-    warning = Follower(results).close(120)
-    assert warning is not None
+    warning = str(Follower(results).close(120))
     assert warning.startswith("not all runs are in MLflow")
     assert str(forged.record) in warning
 
@@ -196,24 +194,19 @@ def test_a_follower_that_hangs_is_given_up(results: Path) -> None:
     follower = Follower(results)
     assert follower.process is not None
     os.kill(follower.process.pid, signal.SIGSTOP)
-    warning = follower.close(0.5)
-    assert warning is not None
+    warning = str(follower.close(0.5))
     assert "longer than 0.5 s" in warning
     assert follower.process.returncode == -signal.SIGKILL
 
 
-def test_without_mlflow_there_is_one_line_and_no_process(
-    results: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_mlflow_there_is_one_line_and_no_process(results: Path, monkeypatch: Patch) -> None:
     find = importlib.util.find_spec
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name: None if name == "mlflow" else find(name)
     )
     follower = Follower(results)
     assert follower.process is None
-    warning = follower.close(1)
-    assert warning is not None
-    assert warning.endswith("mlflow is not installed.")
+    assert str(follower.close(1)).endswith("mlflow is not installed.")
 
 
 def test_the_runner_needs_neither_mlflow_nor_torch(tmp_path: Path) -> None:

@@ -9,16 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from ..mini import ran, started
-from .running import ARL, failing, kill_parent, prepare, spec, wait_for_epochs
+from ..mini import started
+from .running import ARL, failing, kill_parent, prepare, ran_well, spec, wait_for_epochs
 
 
 @pytest.fixture(scope="session")
 def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the ARL run was trained without a break."""
     folder = prepare(tmp_path_factory.mktemp("unbroken"))
-    done = ran(folder, *ARL)
-    assert done.returncode == 0, done.stderr
+    ran_well(folder, *ARL)
     return folder
 
 

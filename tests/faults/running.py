@@ -19,14 +19,7 @@ from resbench.store.locks import is_locked
 from resbench.store.records import RunRecord, read_record
 from resbench.suite.spec import RunSpec
 
-from ..mini import (
-    RESBENCH,
-    changed,
-    spec_of,
-    suite_of,
-    wait_until,
-    write_suite,
-)
+from ..mini import RESBENCH, Done, changed, outputs, ran, spec_of, suite_of, wait_until, write_suite
 
 EPOCHS, IMAGES = 12, 32
 """A run of two steps an epoch: one is met in its middle, and still takes about a second."""
@@ -118,8 +111,23 @@ def nobody_at_work(folder: Path) -> bool:
     return not any(is_locked(path) for path in (folder / "results" / "runs").iterdir())
 
 
-def temporaries(folder: Path) -> list[Path]:
-    return list(folder.rglob(".tmp-*"))
+def assert_left_in_order(folder: Path) -> None:
+    """Nobody is at work, and no temporary file is left."""
+    assert nobody_at_work(folder)
+    assert list(folder.rglob(".tmp-*")) == []
+
+
+def ran_well(folder: Path, *command: str, **variables: str) -> Done:
+    """Run a command that must end with exit code 0."""
+    done = ran(folder, *command, **variables)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def assert_ends_as(unbroken: Path, folder: Path, *command: str) -> None:
+    """Run a command, after which the runs of ``folder`` have the bits of unbroken ones."""
+    ran_well(folder, *(command or ARL))
+    assert outputs(folder / "results") == outputs(unbroken / "results")
 
 
 def failing(faults: Mapping[str, str], command: tuple[str, ...] = RUN) -> tuple[str, ...]:

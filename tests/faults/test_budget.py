@@ -13,17 +13,18 @@ from resbench.store.records import write_record, write_spec
 from resbench.store.state import Status
 
 from .. import factory
-from ..mini import PATIENCE_S, outputs, ran, run_folders, state_of
+from ..mini import PATIENCE_S, run_folders, state_of
 from .running import (
     ARL,
+    assert_ends_as,
+    assert_left_in_order,
     epochs_in,
     failing,
-    nobody_at_work,
     prepare,
+    ran_well,
     record_in,
     run_in,
     spec,
-    temporaries,
 )
 
 
@@ -34,16 +35,12 @@ def test_a_budget_stops_a_run_that_the_same_command_resumes_to_the_same_bits(
     dawdling, budget_s = failing({spec().key: "dawdle"}, ARL), 6
     while not epochs_in(run):  # starting up takes its time on a busy machine
         assert budget_s < PATIENCE_S
-        done = ran(tmp_path, *dawdling, "--budget", f"{budget_s}s")
-        assert done.returncode == 0, done.stderr
+        done = ran_well(tmp_path, *dawdling, "--budget", f"{budget_s}s")
         assert "Left: mini arl seed 1. Run the same command to resume." in done.stderr
         budget_s *= 2
     assert state_of(run).status is Status.INTERRUPTED
-    assert nobody_at_work(tmp_path)
-    assert temporaries(tmp_path) == []
-    done = ran(tmp_path, *ARL, "--budget", "1h")
-    assert done.returncode == 0, done.stderr
-    assert outputs(tmp_path / "results") == outputs(unbroken / "results")
+    assert_left_in_order(tmp_path)
+    assert_ends_as(unbroken, tmp_path, *ARL, "--budget", "1h")
     assert record_in(tmp_path).timing.pieces > 1
 
 
@@ -60,8 +57,7 @@ def test_a_budget_shorter_than_an_epoch_says_so_and_starts_nothing(tmp_path: Pat
     record = factory.record_of(run, 0, cpu_name())
     timing = replace(record.timing, images_per_s=1.0, eval_s=0.0)
     write_record(run, replace(record, spec=slow.canonical(), timing=timing))
-    done = ran(tmp_path, *ARL, "--budget", "25s")
-    assert done.returncode == 0, done.stderr
+    done = ran_well(tmp_path, *ARL, "--budget", "25s")
     said = "too short to start any of these runs and train one epoch; the shortest epoch takes"
     assert f"{said} about 32 s." in done.stderr
     assert len(run_folders(results)) == 1

@@ -10,7 +10,18 @@ from resbench.machine import cpu_model
 
 from ..mini import RESBENCH, changed, outputs, python, ran, run_folders, write_suite
 from ..tracking.tables import Tables
-from .running import ARL, EPOCHS, SUITE, copy_of, epochs_in, prepare, record_in, run_in
+from .running import (
+    ARL,
+    EPOCHS,
+    SUITE,
+    assert_ends_as,
+    copy_of,
+    epochs_in,
+    prepare,
+    ran_well,
+    record_in,
+    run_in,
+)
 
 ODD = "a b %41 # \u00fc\u2603 'q' $x *?["
 
@@ -21,8 +32,7 @@ def test_odd_folders_and_another_working_directory_give_the_same_bits(
     folder = prepare(tmp_path / ODD)
     results = tmp_path / f"{ODD} results"
     command = (RESBENCH, "run", f"{ODD}/mini.yaml", "--results", f"{ODD} results")
-    done = ran(tmp_path, *command, "--cell", "arl", "--no-mirror")
-    assert done.returncode == 0, done.stderr
+    ran_well(tmp_path, *command, "--cell", "arl", "--no-mirror")
     assert outputs(results) == outputs(unbroken / "results")
     assert [path.name for path in folder.iterdir()] == ["mini.yaml"]
 
@@ -36,8 +46,7 @@ def test_an_edited_suite_trains_anew_and_keeps_the_old_record(
     assert "Nothing to do: 1 run recorded" in again.stderr
     edited = changed(SUITE, {"base.training.optim.lr": 0.01})
     write_suite(tmp_path, edited)
-    done = ran(tmp_path, *ARL)
-    assert done.returncode == 0, done.stderr
+    ran_well(tmp_path, *ARL)
     new = outputs(tmp_path / "results")
     assert len(run_folders(tmp_path / "results")) == 2
     assert {name: new[name] for name in old} == old
@@ -61,8 +70,7 @@ def test_other_kernels_on_the_same_processor_are_refused_unless_accepted_and_the
     assert "pass --accept-environment" in refused.stderr
     assert not run_in(tmp_path).record.exists()
     assert epochs_in(run_in(tmp_path)) == epochs_in(run_in(killed)), "nothing was lost"
-    done = ran(tmp_path, *ARL, "--accept-environment", **other)
-    assert done.returncode == 0, done.stderr
+    ran_well(tmp_path, *ARL, "--accept-environment", **other)
     after = record_in(tmp_path).environment
     assert after.cpu_capability == "DEFAULT"
     assert after.cpu_model == before.cpu_model == cpu_model()
@@ -79,9 +87,7 @@ def test_modules_in_the_working_directory_are_not_imported(unbroken: Path, tmp_p
     for name in names:
         (tmp_path / f"{name}.py").write_text("open('I_WAS_RUN', 'w')")
     mirrored = (word for word in ARL if word != "--no-mirror")
-    done = ran(tmp_path, *mirrored)
-    assert done.returncode == 0, done.stderr
-    assert outputs(tmp_path / "results") == outputs(unbroken / "results")
+    assert_ends_as(unbroken, tmp_path, *mirrored)
     assert [status for *_, status in Tables(tmp_path / "results/mlflow.db").runs()] == ["FINISHED"]
     assert not (tmp_path / "I_WAS_RUN").exists()
     python(tmp_path, "import mlflow")

@@ -6,8 +6,7 @@ import os
 import stat
 from pathlib import Path
 
-from ..mini import ran
-from .running import ARL, prepare
+from .running import ARL, prepare, ran_well
 
 
 def test_every_file_of_a_results_folder_can_be_written_by_its_group(tmp_path: Path) -> None:
@@ -15,8 +14,7 @@ def test_every_file_of_a_results_folder_can_be_written_by_its_group(tmp_path: Pa
     results = tmp_path / "results"
     results.mkdir()
     results.chmod(0o2775)
-    done = ran(tmp_path, "bash", "-c", 'umask 002; "$@"', "sh", *ARL)
-    assert done.returncode == 0, done.stderr
+    ran_well(tmp_path, "bash", "-c", 'umask 002; "$@"', "sh", *ARL)
     modes = {path.relative_to(results): path.stat().st_mode for path in results.rglob("*")}
     assert Path("resbench.json") in modes
     assert any(path.name == "record.json" for path in modes)

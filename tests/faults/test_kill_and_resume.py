@@ -11,18 +11,20 @@ from resbench.store.envelope import open_sealed, seal
 from resbench.train.checkpoint import read_meta
 
 from ..factory import Hostile
-from ..mini import outputs, ran, started, state_of
+from ..mini import outputs, started, state_of
 from .running import (
     ARL,
+    assert_ends_as,
+    assert_left_in_order,
     copy_of,
     epochs_in,
     failing,
     kill_parent,
     nobody_at_work,
     prepare,
+    ran_well,
     record_in,
     run_in,
-    temporaries,
     wait_for_epochs,
     workers_of,
 )
@@ -55,11 +57,9 @@ def test_a_run_killed_at_random_moments_ends_bit_for_bit_as_an_unbroken_one(
     while struck < 2 and strike(tmp_path, rng):
         struck += 1
     assert struck >= 1
-    done = ran(tmp_path, *ARL)
-    assert done.returncode == 0, done.stderr
-    assert outputs(tmp_path / "results") == outputs(unbroken / "results")
+    assert_ends_as(unbroken, tmp_path)
     assert record_in(tmp_path).timing.pieces > 1
-    assert temporaries(tmp_path) == []
+    assert_left_in_order(tmp_path)
 
 
 def test_a_killed_command_takes_its_worker_with_it_and_frees_the_run(killed: Path) -> None:
@@ -75,8 +75,7 @@ def test_control_a_resumed_run_that_forgets_its_epoch_ends_differently(
     unbroken: Path, killed: Path, tmp_path: Path
 ) -> None:
     copy_of(killed, tmp_path)
-    done = ran(tmp_path, *failing({"*": "forget"}, ARL))
-    assert done.returncode == 0, done.stderr
+    ran_well(tmp_path, *failing({"*": "forget"}, ARL))
     ours, theirs = outputs(tmp_path / "results"), outputs(unbroken / "results")
     different = {name.partition("/")[2] for name in ours if ours[name] != theirs[name]}
     assert different == {"metrics.jsonl", "predictions.npz"}
@@ -88,8 +87,7 @@ def test_damaged_and_hostile_checkpoints_are_set_aside_and_change_nothing(
     run = run_in(copy_of(killed, tmp_path))
     run.checkpoint_prev.write_bytes(run.checkpoint.read_bytes()[:-100])
     run.checkpoint.write_bytes(seal(pickle.dumps(Hostile(tmp_path / "executed"))))
-    done = ran(tmp_path, *ARL)
-    assert done.returncode == 0, done.stderr
+    done = ran_well(tmp_path, *ARL)
     for path in (run.checkpoint, run.checkpoint_prev):
         assert f"warning: {path}: " in done.stderr
         assert path.with_name(f"{path.name}.corrupt").exists()

@@ -8,7 +8,7 @@ from pathlib import Path
 from resbench.store.metrics import EpochTiming, read_epochs
 
 from ..mini import PATIENCE_S, outputs, run_folders, started
-from .running import EPOCHS, RUN, epochs_in, nobody_at_work, prepare, record_in, run_in, temporaries
+from .running import EPOCHS, RUN, assert_left_in_order, epochs_in, prepare, record_in, run_in
 
 
 def test_commands_at_once_train_every_run_exactly_once(unbroken: Path, tmp_path: Path) -> None:
@@ -28,5 +28,4 @@ def test_commands_at_once_train_every_run_exactly_once(unbroken: Path, tmp_path:
         assert record_in(tmp_path, learning).timing.pieces == 1
     ours, theirs = outputs(tmp_path / "results"), outputs(unbroken / "results")
     assert {name: ours[name] for name in theirs} == theirs
-    assert nobody_at_work(tmp_path)
-    assert temporaries(tmp_path) == []
+    assert_left_in_order(tmp_path)

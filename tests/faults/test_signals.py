@@ -8,9 +8,11 @@ from pathlib import Path
 
 from resbench.store.state import Status
 
-from ..mini import PATIENCE_S, outputs, ran, started, state_of
+from ..mini import PATIENCE_S, started, state_of
 from .running import (
     ARL,
+    assert_ends_as,
+    assert_left_in_order,
     epochs_in,
     failing,
     gone,
@@ -19,7 +21,6 @@ from .running import (
     record_in,
     run_in,
     spec,
-    temporaries,
     wait_for_epochs,
     workers_of,
 )
@@ -46,11 +47,8 @@ def test_signals_stop_a_run_and_it_resumes_to_the_same_end(unbroken: Path, tmp_p
         assert state.epoch is not None
         assert 0 < state.epoch <= epochs_in(run)[-1]
         assert gone(worker)
-        assert nobody_at_work(tmp_path)
-        assert temporaries(tmp_path) == []
-    done = ran(tmp_path, *ARL)
-    assert done.returncode == 0, done.stderr
-    assert outputs(tmp_path / "results") == outputs(unbroken / "results")
+        assert_left_in_order(tmp_path)
+    assert_ends_as(unbroken, tmp_path)
     assert record_in(tmp_path).timing.pieces == 4
 
 

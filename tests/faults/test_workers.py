@@ -13,15 +13,14 @@ from resbench.store.state import Status
 from ..mini import PATIENCE_S, Done, outputs, ran, started, state_of
 from .running import (
     ARL,
-    copy_of,
+    assert_left_in_order,
     epochs_in,
     failing,
-    nobody_at_work,
     prepare,
+    ran_well,
     record_in,
     run_in,
     spec,
-    temporaries,
 )
 
 FAULTS = ("starve", "abort", "hang")
@@ -65,8 +64,7 @@ def test_misfortunes_cost_only_their_own_runs(aftermath: Aftermath) -> None:
     assert "1 done, 2 failed" in aftermath.done.stderr
     assert "Traceback" not in aftermath.done.stderr
     assert record_in(aftermath.folder, seed=4).status == "done"
-    assert nobody_at_work(aftermath.folder)
-    assert temporaries(aftermath.folder) == []
+    assert_left_in_order(aftermath.folder)
 
 
 def test_a_run_without_memory_is_out_of_memory(aftermath: Aftermath) -> None:
@@ -95,20 +93,7 @@ def test_a_worker_that_hangs_is_ended(aftermath: Aftermath) -> None:
 def test_a_run_whose_worker_is_killed_after_its_record_is_done(
     unbroken: Path, tmp_path: Path
 ) -> None:
-    done = ran(prepare(tmp_path), *failing({spec().key: "mute"}, ARL))
-    assert done.returncode == 0, done.stderr
+    done = ran_well(prepare(tmp_path), *failing({spec().key: "mute"}, ARL))
     assert "recorded before its worker ended" in done.stderr
     assert state_of(run_in(tmp_path)).status is Status.DONE
     assert outputs(tmp_path / "results") == outputs(unbroken / "results")
-
-
-@pytest.mark.slow
-def test_failed_runs_are_tried_again_and_resume(
-    aftermath: Aftermath, unbroken: Path, tmp_path: Path
-) -> None:
-    copy_of(aftermath.folder, tmp_path)
-    done = ran(tmp_path, *failing({}), "--cell", "arl", "--seeds", "1")
-    assert done.returncode == 0, done.stderr
-    ours = outputs(tmp_path / "results")
-    theirs = outputs(unbroken / "results")
-    assert {name: ours[name] for name in theirs} == theirs

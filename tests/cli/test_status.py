@@ -124,13 +124,13 @@ def test_runs_of_a_suite_that_was_edited_since_are_strays(tmp_path: Path, shell:
 
 
 def test_unfinished_runs_that_no_named_suite_resumes_are_not_said_to_resume(
-    tmp_path: Path, capsys: Capture
+    tmp_path: Path, shell: Shell
 ) -> None:
     write_state(factory.begin(tmp_path, suite_under("table3_mask"), "local", 1), Status.INTERRUPTED)
     mine = suite_under(str(write_suite(tmp_path)))
     stray = factory.begin(tmp_path, mine, "arl", 1)
     write_state(stray, Status.FAILED, reason="networks.py: has changed")
-    shown = invoke(capsys, "status", "--results", tmp_path, "--format", "markdown").out
+    shown = shell("status --format markdown").out
     resumed, others = shown.split("1 unfinished run in no cell of these suites.")
     assert "resume them:\n\n- table3_mask local seed 1: interrupted" in resumed
     assert f"{tmp_path}/runs can be removed:" in others

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 from safetensors import SafetensorError
 
 from resbench.errors import EnvironmentFault

@@ -39,14 +39,12 @@ def table_blocks(
 ) -> Iterator[doc.Block]:
     """Yield one table with everything that belongs to it.
 
-    Of all ``tables`` of its suite, the first has the ledger and everyone's notes. Errors by class
-    are read from ``results``, if given. ``runs`` is the path of the folder of runs from the
-    document; numbers have details with it.
+    Of all ``tables`` of its suite, the first has the ledger, and notes that others need not repeat.
+    Errors by class are read from ``results``, if given. ``runs`` is the path of the folder of runs
+    from the document; numbers have details with it.
     """
-    tables = tables or (table,)
-    first = table is tables[0]
-    noted = dict.fromkeys(n for one in tables for value in one.values for n in text.notes_of(value))
-    notes = list(noted)
+    above = tables[0] if tables else table
+    first, notes = table is above, _notes(table)
     if table.trained:
         yield doc.Heading(3, text.sentence(table.setting.label))
     if table.setting.changes:
@@ -54,7 +52,8 @@ def table_blocks(
     yield _main_table(table, notes, runs)
     yield from _legend(table)
     if notes:
-        yield doc.Items(notes, numbered=True) if first else doc.Paragraph("Notes as above.")
+        told = not first and notes == _notes(above)
+        yield doc.Paragraph("Notes as above.") if told else doc.Items(notes, numbered=True)
     if first and table.footnotes:
         yield doc.Items(table.footnotes)
     if table.claims:
@@ -157,6 +156,11 @@ def _run_cells(run: Run, metric: Metric, number: float | None, runs: str) -> tup
         shown = f"{number:.4g}"
     link = doc.Link(run.key[:16], f"{runs}/{run.key[:16]}/")
     return str(run.seed), doc.Number(shown or run.status, number), link
+
+
+def _notes(table: JudgedTable) -> list[str]:
+    """Return the notes of a table in reading order, each once."""
+    return list(dict.fromkeys(note for value in table.values for note in text.notes_of(value)))
 
 
 def _main_table(table: JudgedTable, notes: Sequence[str], runs: str) -> doc.Table:

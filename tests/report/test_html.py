@@ -130,6 +130,16 @@ def test_the_notes_of_a_table_are_those_of_its_own_suite() -> None:
         assert [notes[one], notes[two]] == [f"{name} one", f"{name} two"]
 
 
+def test_a_number_opens_the_note_of_its_own_table_or_else_the_one_above() -> None:
+    table = Table(("row", "value"), (("a", Number("5", notes=(1,))),), "lr")
+    parts: list[Block] = [Heading(3, "near"), table, Items(("own",), numbered=True)]
+    parts += [Heading(3, "far"), table, Items(("other",), numbered=True)]
+    text = page_of(Heading(2, "Suite"), *parts, Heading(3, "farther"), table)
+    notes = dict(re.findall(r'<li id="([^"]+)">(\w+)', text))
+    opened = [notes[name] for name in re.findall(r'<a href="#([^"]+)" aria-label="note', text)]
+    assert opened == ["own", "other", "own"]
+
+
 def test_two_numbered_lists_of_one_part_have_names_of_their_own() -> None:
     text = page_of(Heading(2, "Tier"), *[Items(("a", "b"), numbered=True)] * 2)
     assert len(set(re.findall(r'<li id="([^"]+)">', text))) == 4

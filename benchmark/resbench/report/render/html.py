@@ -50,6 +50,7 @@ def render(document: doc.Document) -> str:
         "coded": _coded,
         "href": _href,
         "titles": _titles,
+        "notes_at": _notes_at,
         "tone": lambda mark: _TONES.get(mark, "open"),
         "place": _place,
         "amount": _amount,
@@ -100,6 +101,20 @@ def _anchor(text: str, used: set[str]) -> str:
     name = next(name for name in names if name not in used)
     used.add(name)
     return name
+
+
+def _notes_at(blocks: Sequence[doc.Block], at: int) -> str:
+    """Return what tells the notes of a table, or this list of notes, from those of other tables.
+
+    They are below the table and before the next one; where there are none, the first are meant.
+    """
+    if not isinstance(blocks[at], doc.Table | doc.Items):
+        return ""
+    lists = [i for i, b in enumerate(blocks) if isinstance(b, doc.Items) and b.numbered]
+    later = (i for i, b in enumerate(blocks) if i > at and isinstance(b, doc.Heading))
+    end = next(later, len(blocks))
+    own = next((n for n, i in enumerate(lists) if at <= i < end), 0)
+    return f"-{own + 1}" if own else ""
 
 
 def _grouped(table: doc.Table) -> tuple[doc.Table, list[tuple[str, list[Sequence[doc.Cell]]]]]:

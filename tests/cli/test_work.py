@@ -87,7 +87,7 @@ def soon(seconds: float) -> str:
 
 def script_for_arl(folder: Path) -> str:
     """What would be submitted to train one run."""
-    return resbench(folder, "run", "mini.yaml", "--cell=arl", "-j1", "--print-script").stdout
+    return resbench(folder, "run", "mini.yaml", "--cell=arl", "-j1", "--executor=print").stdout
 
 
 @pytest.mark.slow
@@ -110,7 +110,7 @@ def test_the_script_has_the_options_of_user_suite_and_command_line_in_this_order
     config.mkdir()
     (config / "executors.yaml").write_text("slurm: {account: mine, partition: a, time: 1:30:00}\n")
     (tmp_path / "executors.yaml").write_text("slurm:\n  partition: b\n  exclusive:\n")
-    words = (*RUN, "slurm", "--workers", "9", "--print-script", "--slurm", "time=4:00:00")
+    words = (*RUN, "print", "--workers", "9", "--slurm", "time=4:00:00")
     done = resbench(
         tmp_path, *words, "--cell", "arl", "--slurm=comment=two words",
         RESBENCH_CONFIG_DIR=str(config),
@@ -137,10 +137,10 @@ def test_the_script_has_the_options_of_user_suite_and_command_line_in_this_order
         (("--workers", "2"), "--workers and --slurm: need --executor slurm."),
         (("--slurm", "time=1"), "--workers and --slurm: need --executor slurm."),
         (("--executor", "slurm", "--budget", "1h"), "Set that limit with --slurm time=1:30:00."),
-        (("--print-script", "--slurm", "array=1"), "sbatch option array: resbench sets it."),
-        (("--print-script", "--slurm", "wait"), "sbatch option wait: resbench sets it."),
-        (("--print-script", "--slurm", "-p=x"), "sbatch option -p: use its long name"),
-        (("--print-script", "--slurm", "time=1\nrm x"), "sbatch option time: use its long name"),
+        (("--executor=print", "--slurm", "array=1"), "sbatch option array: resbench sets it."),
+        (("--executor=print", "--slurm", "wait"), "sbatch option wait: resbench sets it."),
+        (("--executor=print", "--slurm", "-p=x"), "sbatch option -p: use its long name"),
+        (("--executor=print", "--slurm", "time=1\nrm x"), "sbatch option time: use its long name"),
     ],
 )
 def test_wrong_options_are_refused_in_one_line(
@@ -156,7 +156,7 @@ def test_wrong_options_are_refused_in_one_line(
 def test_a_wrong_executors_file_is_refused_with_its_place(text: str, tmp_path: Path) -> None:
     write_suite(tmp_path)
     (tmp_path / "executors.yaml").write_text(text)
-    done = resbench(tmp_path, "run", "mini.yaml", "--print-script")
+    done = resbench(tmp_path, "run", "mini.yaml", "--executor=print")
     assert done.returncode == 2
     assert done.stderr
     assert all(line.startswith("executors.yaml:1:") for line in done.stderr.splitlines())
@@ -240,7 +240,7 @@ def test_workers_are_submitted_shown_and_cancelled(slurm: Slurm, tmp_path: Path)
         "`resbench status` shows them, `resbench cancel` ends them.\n"
     )
     script = (slurm.bin / "sbatch.script").read_text()
-    assert script == resbench(tmp_path, *words, "--print-script").stdout
+    assert script == resbench(tmp_path, *words, "--executor=print").stdout
     place = (tmp_path / "results").resolve()
     slurm.answer("squeue", f"echo '7_0|RUNNING|1:00:00|node3|None|{place}'")
     slurm.answer("scancel")
@@ -256,7 +256,7 @@ def test_a_worker_stops_90_s_or_a_quarter_of_the_time_before_the_limit_of_its_jo
 ) -> None:
     write_suite(tmp_path)
     monkeypatch.chdir(tmp_path)
-    *_, submitted = shell("run mini.yaml --print-script").out.split()
+    *_, submitted = shell("run mini.yaml --executor print").out.split()
     deadlines: list[float] = []
 
     def train(runs: object, settings: SessionSettings, *_: object, **__: object) -> PlanEnd:
@@ -304,7 +304,7 @@ def test_a_job_has_the_time_until_its_limit(slurm: Slurm, monkeypatch: Patch) ->
 
 def test_a_worker_of_another_suite_or_code_trains_nothing(tmp_path: Path) -> None:
     write_suite(tmp_path, suite_of(total=1))
-    *_, submitted = resbench(tmp_path, "run", "mini.yaml", "--print-script").stdout.split()
+    *_, submitted = resbench(tmp_path, "run", "mini.yaml", "--executor=print").stdout.split()
     write_suite(tmp_path, suite_of(total=2))
     done = resbench(tmp_path, "run", "mini.yaml", submitted)
     assert done.returncode == 3

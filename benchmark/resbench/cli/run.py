@@ -29,14 +29,12 @@ if TYPE_CHECKING:
 @click.option("--keep-weights", is_flag=True,
               help="Store final weights too, for `resbench masks`.")  # fmt: skip
 @click.option("--no-mirror", is_flag=True, help="Do not export to MLflow.")
-@click.option("--executor", type=click.Choice(["slurm", "local"]), metavar="NAME",
-              help="slurm submits workers; local starts them here.")  # fmt: skip
+@click.option("--executor", type=click.Choice(["slurm", "local", "print"]), metavar="NAME",
+              help="slurm submits workers; local and print try it out.")  # fmt: skip
 @click.option("--workers", type=click.IntRange(min=1), metavar="N",
               help="How many workers to submit.")  # fmt: skip
 @click.option("--slurm", "sbatch", multiple=True, metavar="KEY=VALUE",
               help="An option of sbatch. Repeatable.")  # fmt: skip
-@click.option("--print-script", is_flag=True,
-              help="Print the script for sbatch and submit nothing.")  # fmt: skip
 @click.option("--submitted", hidden=True)
 def command(
     suites: tuple[str, ...],
@@ -50,7 +48,6 @@ def command(
     executor: str | None,
     workers: int | None,
     sbatch: tuple[str, ...],
-    print_script: bool,
     submitted: str | None,
     **options: Any,
 ) -> int:
@@ -63,7 +60,7 @@ def command(
     from resbench.store.scan import scan
 
     deadline = None if budget is None else time.monotonic() + parse_budget(budget)
-    elsewhere = print_script or executor is not None
+    elsewhere = executor is not None
     if not elsewhere and (workers or sbatch):
         raise UsageError("--workers and --slurm: need --executor slurm.")
     if elsewhere and budget:
@@ -92,11 +89,11 @@ def command(
         work.say(f"Nothing to do: {count(recorded, 'run')} recorded in {results}. See {see}.")
         return ExitCode.OK
     ready = work.with_data(todo)
-    if elsewhere:
+    if executor is not None:
         files = [suite.loaded.document.path for suite in expanded]
         workers = min(workers or 1, len(ready))
         script = work.worker_script(files, runs, workers, sbatch, folder)
-        return work.submit(script, None if print_script else executor, workers, folder)
+        return work.submit(script, executor, workers, folder)
     used = work.workers_on(chosen[: len(ready)], devices)
     work.say(f"{count(len(ready), 'run')} to do, {recorded} recorded in {results}; {used}")
     settings = SessionSettings(

@@ -30,7 +30,7 @@ from resbench.suite.schema import Executors
 from resbench.suite.yaml import load_document
 from resbench.words import count, duration, invocation
 
-OWN = ("executor", "workers", "sbatch", "print_script", "submitted")
+OWN = ("executor", "workers", "sbatch", "submitted")
 """The options of `run` that say who trains; ``--submitted`` makes a worker."""
 RESULT_LINES = 8
 """What a plan's end shows of its tables; the report has the rest."""
@@ -75,12 +75,12 @@ def with_data(runs: Sequence[PlannedRun]) -> list[PlannedRun]:
 # -- elsewhere -------------------------------------------------------------------------------------
 
 
-def submit(script: str, executor: str | None, workers: int, results: Path) -> int:
-    """Start workers by ``script``, or without an executor print it; return the exit code."""
+def submit(script: str, executor: str, workers: int, results: Path) -> int:
+    """Start workers by ``script``, or print it; return the exit code."""
     logs = cluster.jobs_folder(results)
     logs.mkdir(exist_ok=True)
     started = count(workers, "worker")
-    if executor is None:
+    if executor == "print":
         click.echo(script, nl=False)
     elif executor == "local":
         say(f"{started} here; logs: {logs}/")

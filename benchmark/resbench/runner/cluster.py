@@ -1,7 +1,7 @@
 """Slurm: workers are submitted, never runs. The results folder with its locks is their queue.
 
 A worker is an ordinary ``resbench run`` in a job. The script that is submitted is the one that
-``--print-script`` shows and ``--executor local`` starts here. submitit's would not do: it
+``--executor print`` shows and ``--executor local`` starts here. submitit's would not do: it
 needs a pickle that only submitit's driver creates.
 """
 

@@ -42,7 +42,7 @@ def invoke(capsys: pytest.CaptureFixture[str], *arguments: object) -> Outcome:
 
 @dataclass(frozen=True)
 class Shell:
-    """The command line, with one results folder where a test names no other; None: with none."""
+    """The command line; ``results`` is added where a test names no folder, unless it is None."""
 
     capsys: pytest.CaptureFixture[str]
     results: Path | None

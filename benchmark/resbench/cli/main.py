@@ -95,7 +95,8 @@ def main() -> None:
         verb = [word for word in sys.argv[1:2] if word in VERBS]
         where = at.command_path if at else " ".join(["resbench", *verb])
         said = " ".join(error.format_message().split())
-        if verb and getattr(error, "option_name", "") == "--tier":
+        reads_runs = any(p.name == "results" for p in (at.command.params if at else ()))
+        if reads_runs and getattr(error, "option_name", "") == "--tier":
             said = f"no --tier here: {verb[0]} takes the runs of every tier. Leave it out."
         end = "" if said.endswith((".", "?", ")")) else "."
         print(f"{where}: {said}{end} See `{where} --help`.", file=sys.stderr)

@@ -60,16 +60,15 @@ def command(
     from resbench.store.scan import scan
 
     deadline = None if budget is None else time.monotonic() + parse_budget(budget)
-    elsewhere = executor is not None
-    if not elsewhere and (workers or sbatch):
+    if not executor and (workers or sbatch):
         raise UsageError("--workers and --slurm: need --executor slurm.")
-    if elsewhere and budget:
+    if executor and budget:
         raise UsageError(
             "--budget: a submitted worker stops at its job's time limit. Set that limit with "
             "--slurm time=1:30:00."
         )
     signals = note_signals() if submitted else []
-    expanded, runs, chosen = plan_request(suites, devices=None if elsewhere else devices, **options)
+    expanded, runs, chosen = plan_request(suites, devices=None if executor else devices, **options)
     if pack > 1:
         _check_pack(pack, expanded[0].context, chosen)
     if not runs:
@@ -89,7 +88,7 @@ def command(
         work.say(f"Nothing to do: {count(recorded, 'run')} recorded in {results}. See {see}.")
         return ExitCode.OK
     ready = work.with_data(todo)
-    if executor is not None:
+    if executor:
         files = [suite.loaded.document.path for suite in expanded]
         workers = min(workers or 1, len(ready))
         script = work.worker_script(files, runs, workers, sbatch, folder)

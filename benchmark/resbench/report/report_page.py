@@ -53,13 +53,10 @@ def report_document(
     """
     figures = figures or {}
     several = index or len(report.by_suite) > 1
-    told = several and report.runs
-    blocks: list[doc.Block] = [
-        doc.Heading(1, "Replication report"),
-        *(_finding(report) if told else _settings(report, _elsewhere(report))),
-        *_refused(report),
-        _sources(report),
-    ]
+    summarised = several and report.runs
+    blocks = _opening(
+        report, _finding(report) if summarised else _settings(report, _elsewhere(report))
+    )
     blocks += figures.get(README, ())
     if several:
         claims = _claims(report, list(report.claims()), runs)
@@ -69,7 +66,7 @@ def report_document(
     blocks += _suites(report, figures, runs, legend=not several) if not index else ()
     blocks += _section("What the masks do", _masks(figures))
     blocks += _section("Published errors", [*_published(report), *_mislabelled(report)])
-    origin = [*(_settings(report) if told else ()), *_provenance(report)]
+    origin = [*(_settings(report) if summarised else ()), *_provenance(report)]
     blocks += _section("Where the runs come from", origin)
     blocks += _section("Run it again", _again(report, suites)) if not index else ()
     return doc.Document(blocks, report, cell_rows(report))
@@ -78,10 +75,7 @@ def report_document(
 def summary_document(report: Report) -> doc.Document:
     """Return what was found in many suites without their tables, for a terminal."""
     blocks = [
-        doc.Heading(1, "Replication report"),
-        *_finding(report, most=None),
-        *_refused(report),
-        _sources(report),
+        *_opening(report, _finding(report, most=None)),
         *_section("Suites", [_suites_table(report, links=False)]),
         *_section("Published errors", _published(report)),
         doc.Paragraph(
@@ -129,8 +123,8 @@ def _finding(report: Report, most: int | None = MOST_CLAIMS) -> Iterator[doc.Blo
     if lines := [_claim_line(*pair, unclear) for pair in claims[:most]]:
         yield doc.Items(lines)
     changes = {table.setting.name: table.setting.changes for table, _ in claims}
-    if told := [f"{text.sentence(name)}: {what}." for name, what in changes.items() if what]:
-        yield doc.Paragraph(" ".join(told))
+    if changed := [f"{text.sentence(name)}: {what}." for name, what in changes.items() if what]:
+        yield doc.Paragraph(" ".join(changed))
     yield from _how_far(claims)
 
 
@@ -193,9 +187,15 @@ def _settings(report: Report, caution: str = "") -> Iterator[doc.Block]:
         )
 
 
-def _refused(report: Report) -> list[doc.Block]:
+def _opening(report: Report, summary: Iterable[doc.Block]) -> list[doc.Block]:
+    """Return how a report begins: its ``summary``, what was refused, and the sources."""
     refused = f"Refused as damaged, and in no table ({len(report.problems)}):"
-    return doc.items_below(refused, report.problems)
+    return [
+        doc.Heading(1, "Replication report"),
+        *summary,
+        *doc.items_below(refused, report.problems),
+        _sources(report),
+    ]
 
 
 def _elsewhere(report: Report) -> str:
@@ -248,7 +248,7 @@ def _suites_table(report: Report, *, links: bool) -> doc.Table:
     rows: list[list[doc.Cell]] = []
     for table in report.tables:
         kinds = Counter(value.verdict for value in table.values)
-        told = [
+        agreement = [
             f"{kind} {kinds[kind]}" for kind in text.VALUES
             if kinds[kind] and kind != "not_comparable"
         ]  # fmt: skip
@@ -259,7 +259,7 @@ def _suites_table(report: Report, *, links: bool) -> doc.Table:
             *([doc.Link(table.suite, page), table.title] if links else [table.suite]),
             table.setting.name if table.has_runs else "",
             f"{len(table.runs)}/{asked}" if table.trained else "counted",
-            listed(told),
+            listed(agreement),
             _verdicts(claim for claim in table.claims if claim.has_runs) or waiting,
         ])  # fmt: skip
     header = ("suite", *(["table"] if links else []), "setting", "runs", "values", "claims")
@@ -465,7 +465,7 @@ def _suite(
         )
     for table in tables:
         results = report.results if runs else ""
-        yield from table_blocks(table, tables, results=results, runs=runs)
+        yield from table_blocks(table, tables[0], results=results, runs=runs)
         yield from figures.get((suite, table.setting.id), ())
     if legend and any(claim.has_runs for table in tables for claim in table.claims):
         yield doc.Paragraph(EFFECTS)

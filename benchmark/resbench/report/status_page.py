@@ -15,20 +15,22 @@ def status_document(status: FolderStatus) -> Document:
         Heading(1, "Status"),
         Paragraph(f"{status.results}: {count(status.records, 'finished run')}."),
     ]
-    begun = [table for table in status.tables if table.setting]
-    # what all settings end in is said once
-    ends = {(table.setting or "").partition(" · ")[2] for table in begun}
-    cut = f" · {ends.pop()}" if len(ends) == 1 and len(begun) > 1 else ""
-    states = [s for s in STATES if s in ("done", "to do") or any(t.runs[s] for t in begun)]
+    started = [table for table in status.tables if table.setting]
+    settings = [table.setting or "" for table in started]
+    # the first part of a setting is its tier; where the others are the same, they are below
+    ends = {setting.partition(" · ")[2] for setting in settings}
+    shared = ends.pop() if len(ends) == 1 and len(settings) > 1 else ""
+    if shared:
+        settings = [setting.removesuffix(f" · {shared}") for setting in settings]
+    states = [s for s in STATES if s in ("done", "to do") or any(t.runs[s] for t in started)]
     rows = [
-        (table.suite, (table.setting or "").removesuffix(cut),
-         *(str(table.runs[state] or "") for state in states))
-        for table in begun
-    ]  # fmt: skip
+        (table.suite, setting, *(str(table.runs[state] or "") for state in states))
+        for table, setting in zip(started, settings, strict=True)
+    ]
     if rows:
         blocks.append(Table(("suite", "setting", *states), rows, "ll" + "r" * len(states)))
-    if cut:
-        blocks.append(Paragraph(f"All of these: {cut.removeprefix(' · ')}."))
+    if shared:
+        blocks.append(Paragraph(f"All of these: {shared}."))
     waiting = [f"{t.suite} ({t.runs['to do']})" for t in status.tables if not t.setting]
     if waiting:
         blocks.append(Paragraph(f"Not run yet, with the number of runs: {listed(waiting)}."))

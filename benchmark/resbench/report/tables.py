@@ -31,20 +31,16 @@ EFFECTS = (
 
 
 def table_blocks(
-    table: JudgedTable,
-    tables: Sequence[JudgedTable] = (),
-    *,
-    results: str = "",
-    runs: str = "",
+    table: JudgedTable, first: JudgedTable | None = None, *, results: str = "", runs: str = ""
 ) -> Iterator[doc.Block]:
     """Yield one table with everything that belongs to it.
 
-    Of all ``tables`` of its suite, the first has the ledger, and notes that others need not repeat.
+    The ``first`` table of its suite has the ledger, and notes that others need not repeat.
     Errors by class are read from ``results``, if given. ``runs`` is the path of the folder of runs
     from the document; numbers have details with it.
     """
-    above = tables[0] if tables else table
-    first, notes = table is above, _notes(table)
+    first = first or table
+    is_first, notes = table is first, _notes(table)
     if table.trained:
         yield doc.Heading(3, text.sentence(table.setting.label))
     if table.setting.changes:
@@ -52,9 +48,9 @@ def table_blocks(
     yield _main_table(table, notes, runs)
     yield from _legend(table)
     if notes:
-        told = not first and notes == _notes(above)
-        yield doc.Paragraph("Notes as above.") if told else doc.Items(notes, numbered=True)
-    if first and table.footnotes:
+        repeated = not is_first and notes == _notes(first)
+        yield doc.Paragraph("Notes as above.") if repeated else doc.Items(notes, numbered=True)
+    if is_first and table.footnotes:
         yield doc.Items(table.footnotes)
     if table.claims:
         yield doc.Heading(4, "Claims")
@@ -65,7 +61,7 @@ def table_blocks(
         hours = sum(run.total_s for run in table.runs.values()) / 3600
         yield doc.Paragraph(f"Cost: {count(len(table.runs), 'run')}, {hours:.2f} device hours.")
     if table.settings:
-        yield from _provenance(table, ledger=first)
+        yield from _provenance(table, ledger=is_first)
     if table.trained and table.lacks_runs:
         yield doc.Paragraph("To train the missing runs:")
         yield doc.Command(table.command)

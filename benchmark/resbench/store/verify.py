@@ -46,8 +46,8 @@ def _against_epochs(record: RunRecord, rows: list[EpochMetrics]) -> list[str]:
     last = asdict(rows[-1]) if rows else {"epoch": 0, "step": 0}
     kept = result.__struct_fields__ if done else ("epoch", "step")
     expected = {name: last[name] for name in kept if name in last}
-    expected["best_test_top1_err"] = best.test_top1_err if best else None
-    expected["best_epoch"] = best.epoch if best else None
+    found = (best.test_top1_err, best.epoch) if best else (None, None)
+    expected["best_test_top1_err"], expected["best_epoch"] = found
     return [
         f"{name} is {getattr(result, name)} but metrics.jsonl gives {value}"
         for name, value in expected.items()

@@ -400,8 +400,16 @@ def ends(judged: JudgedTable) -> str:
 
 @_grid()
 def svg(figure: Figure) -> bytes:
-    """Return a figure as SVG; the same records give the same bytes."""
-    return picture(figure, "svg")
+    """Return a figure as SVG; the same records give the same bytes.
+
+    A fifth shorter than matplotlib writes it: fonts are named once, and a hundredth of a point is
+    not seen.
+    """
+    drawn = picture(figure, "svg").decode()
+    if fonts := re.search(r"font-family: [^;]*", drawn):
+        drawn = drawn.replace(f"{fonts[0]}; ", "").replace(">*{", f">text{{{fonts[0]}}} *{{", 1)
+    drawn = re.sub(r' transform="rotate\(-?0 [^"]*"', "", drawn)
+    return re.sub(r"<[^>]*>", lambda tag: _PRECISE.sub(_hundredths, tag[0]), drawn).encode()
 
 
 def picture(figure: Figure, suffix: str, **options: Any) -> bytes:
@@ -443,6 +451,13 @@ _PUBLISHED: Mapping[str, Any] = {
     "markerfacecolor": "none",  # else it would hide a measured mark at the same place
     "markeredgecolor": "black",
 }
+
+
+_PRECISE = re.compile(r"\d+\.\d{3,}")
+
+
+def _hundredths(number: re.Match[str]) -> str:
+    return f"{float(number[0]):.2f}".rstrip("0").rstrip(".")
 
 
 def _figure(width: float, height: float) -> Any:

@@ -95,6 +95,20 @@ def test_a_published_error_counts_at_home_in_whichever_table_its_run_is() -> Non
     assert ", 2 have runs at the published setting" in shown(document())
 
 
+def test_a_run_that_changed_on_its_way_is_told_apart_from_the_others() -> None:
+    suite, said = suite_under(SUITE), "a run from start to end may give other numbers"
+    factory.finish(RESULTS, suite, NAL, 1, 9.0, train=9.0)
+    assert said not in shown(document())
+    changes = ("epoch 1: torch: 2.13 -> 9.9",)
+    record = factory.plant(
+        RESULTS, suite, ARL, 1, test=[5.0, 5.0], environment={"engine_notes": changes}
+    )
+    text = shown(document())
+    assert said in text
+    assert f"- {record.key[:16]}, after epoch 1: torch: 2.13 -\\> 9.9" in text
+    assert "1 run resumed with other code or in another environment" in text
+
+
 def test_an_undecided_effect_the_other_way_shows_the_p_against_the_claim() -> None:
     suite = suite_under("table3_mask")
     errors = {"encoder-decoder": (6.1, 6.2, 6.3), "local": (6.0, 6.1, 6.2)}

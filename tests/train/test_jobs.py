@@ -31,6 +31,7 @@ from resbench.store.state import Status
 from resbench.train import attempt, control, jobs, loop
 from resbench.train.attempt import Attempt
 from resbench.train.engine import OnStep
+from resbench.train.environment import code_version
 from resbench.train.lane import Diverged, Evaluation, Lane
 
 from ..mini import outputs, raising, spec_of, state_of
@@ -244,6 +245,23 @@ def test_another_torch_or_choice_of_kernels_is_refused_unless_accepted_and_then_
     other_torch, other_kernels = record.environment.engine_notes
     assert other_torch == f"epoch 1: torch: {TORCH} -> 9.9"
     assert other_kernels.startswith("epoch 1: kernel_variables: {")
+
+
+def test_a_run_that_other_code_continues_says_so_in_its_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = spec_of(training__schedule__total=3, training__batch_size=32)
+    worker = Worker(tmp_path).stop_after(1)
+    worker.run(spec)
+    mine = code_version()
+    other = structs.replace(mine, version="9.9", source_sha256="f" * 64)
+    monkeypatch.setattr(attempt, "code_version", lambda: other)
+    for _ in range(2):
+        worker = Worker(tmp_path).stop_after(2)
+        worker.run(spec)
+    record = read_record(worker.folder(spec))
+    note = f"epoch 1: code: {mine.label} -> {other.label}"
+    assert record.environment.engine_notes == (note,), "once, though it was resumed twice"
 
 
 # -- packs ---------------------------------------------------------------------------------------

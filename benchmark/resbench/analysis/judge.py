@@ -81,6 +81,9 @@ class Run:
     data: str
     data_fingerprint: str
     code: str
+    """Of its last epochs."""
+    changes: tuple[str, ...]
+    """What was different each time it was resumed: the code or, by permission, the environment."""
     device: str
     torch: str
     images_per_s: float
@@ -353,6 +356,7 @@ def _run(record: RunRecord) -> Run:
         data.label,
         data.fingerprint,
         record.code.label,
+        machine.engine_notes,
         machine.device_name,
         machine.torch,
         timing.images_per_s,

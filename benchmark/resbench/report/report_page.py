@@ -410,6 +410,11 @@ def _provenance(report: Report) -> Iterator[doc.Block]:
     for what, found in where.items():
         each = [f"{name} ({count(n, 'run')})" for name, n in sorted(found.items())]
         yield doc.Paragraph(f"{what}: {'; '.join(each)}.")
+    if changed := sum(bool(run.changes) for run in runs):
+        yield doc.Paragraph(
+            f"{count(changed, 'run')} resumed with other code or in another environment: the "
+            "tables of runs say what changed."
+        )
     yield doc.Paragraph(
         "The tables of each suite name the run keys behind every number. In the results folder, "
         "`runs/KEY/` holds the specification, the metrics of every epoch and the prediction for "

@@ -323,7 +323,17 @@ def _runs_fold(table: JudgedTable) -> doc.Fold:
          run.code, run.data_fingerprint[:16], run.device)
         for cell in table.cells for run in cell.runs
     ]  # fmt: skip
-    return doc.Fold(f"Runs ({len(rows)})", [doc.Table(header, rows, "lrlrllll")])
+    changed = {
+        run.key: f"{run.key[:16]}, after {'; '.join(run.changes)}"
+        for cell in table.cells for run in cell.runs if run.changes
+    }  # fmt: skip
+    return doc.Fold(f"Runs ({len(rows)})", [
+        doc.Table(header, rows, "lrlrllll"),
+        *doc.items_below(
+            "Not trained in one environment by one code: a run from start to end may give other "
+            "numbers than these.", list(changed.values()),
+        ),
+    ])  # fmt: skip
 
 
 def _classes_fold(table: JudgedTable, results: str) -> Iterator[doc.Block]:

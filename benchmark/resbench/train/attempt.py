@@ -18,11 +18,11 @@ from resbench.protocol import AtStep, End, Epoch, Job, Unfit, Warned
 from resbench.store.envelope import load_checkpoint, save_checkpoint
 from resbench.store.layout import RunFolder
 from resbench.store.metrics import EpochMetrics, EpochTiming, append_epoch, read_epochs, rewind
-from resbench.store.records import ModelFacts
+from resbench.store.records import Code, ModelFacts
 from resbench.store.state import Status, write_state
 from resbench.train.checkpoint import dump, read_meta, restore
 from resbench.train.control import Emit
-from resbench.train.environment import signature
+from resbench.train.environment import code_version, signature
 from resbench.train.lane import Diverged, Evaluation, Lane
 
 CHECKPOINT_SHARE = 0.02
@@ -38,10 +38,13 @@ class Counters:
     pieces: int = 0
     """Attempts that contributed epochs."""
     signature: dict[str, Any] = field(default_factory=dict)
+    code: Code | None = None
+    """None in checkpoints of earlier versions."""
     started: str = ""
     """UTC, ISO 8601."""
     changes: list[str] = field(default_factory=list)
-    """Differences of environment under which the run was resumed by permission."""
+    """What was different each time the run was resumed: the code, or the environment, where that
+    was permitted."""
 
 
 class Attempt:
@@ -60,7 +63,7 @@ class Attempt:
             raise ValueError("networks.py: no convolution or linear layer of it computes anything")
         now = datetime.now(UTC).isoformat(timespec="seconds")
         self.signature = signature(lane.device, lane.spec.engine)
-        self.counters = Counters(started=now, signature=self.signature)
+        self.counters = Counters(started=now, signature=self.signature, code=code_version())
         self.rows: list[EpochMetrics] = []
         """Of the epochs behind the run, as metrics.jsonl has them."""
         self.evaluation: Evaluation | None = None
@@ -109,8 +112,11 @@ class Attempt:
             )
             self.emit(Unfit(text, self.key))
             raise EnvironmentFault(text)
+        before, code = self.counters.code, code_version()
+        if before is not None and before.source_sha256 != code.source_sha256:
+            changes.append(f"code: {before.label} -> {code.label}")
         self.counters.changes += [f"epoch {self.counters.epoch}: {change}" for change in changes]
-        self.counters.signature = now
+        self.counters.signature, self.counters.code = now, code
 
     @property
     def finished(self) -> bool:

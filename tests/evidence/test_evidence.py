@@ -83,7 +83,8 @@ def test_what_the_plan_can_detect_and_the_errors_it_names_are_those_computed(shi
         (7, "a difference of {:.2f} pp with power 0.8; with 1 pp, one of {:.2f} pp."),
         (5, "For a family of five, {} it is {:.2f} and {:.2f} pp."),
     ):
-        found = [detectable(3, sd * math.sqrt(2), 2, alpha=ALPHA / tests) for sd in (0.5, 1.0)]
+        sds = [sd * math.sqrt(2) for sd in (0.5, 1.0)]
+        found = [detectable(3, sd, (-1, 1), alpha=ALPHA / tests) for sd in sds]
         which = ["the claims that the sources make in part 1,"] if tests == 5 else []
         assert said.format(*which, *found) in page
     suite = load_suite("table1_arl_vs_nal").suite

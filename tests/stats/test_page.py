@@ -126,9 +126,9 @@ def test_the_worked_example_is_what_its_two_runs_give(shipped: Path) -> None:
         f"{flips:.2f}",
         f"NAL alone is right on {alone[1]} images, ARL alone on {alone[0]:,}",
         f"McNemar's p is {one_sided:.2g} for",
-        f"difference of {detectable(3, flips, 2):.2f} pp",
-        f"one of {detectable(3, flips, 2, alpha=0.01):.2f} after correction for the five claims",
-        f"eight find {detectable(8, flips, 2, alpha=0.01):.2f}",
+        f"difference of {detectable(3, flips, (-1, 1)):.2f} pp",
+        f"one of {detectable(3, flips, (-1, 1), alpha=0.01):.2f} after correction for the five claims",
+        f"eight find {detectable(8, flips, (-1, 1), alpha=0.01):.2f}",
         f"= {found.published_z:.1f} sd: weak",
     )
     assert (found.verdict, found.look) == ("undecided", 0)

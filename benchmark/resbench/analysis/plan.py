@@ -127,12 +127,13 @@ def _power(
     steps = steps_of(parsed)
     seeds = _seeds(expanded, parsed, recorded)
     spread = _spread(expanded, claim, parsed, runs)
-    sd = spread.sd_pp * math.hypot(*steps[0].weights)
+    weights = steps[0].weights
+    sd = spread.sd_pp * math.hypot(*weights)
     published = min(published_steps(expanded, claim, parsed), default=None)
     # All tests of a claim must reject: the steps of a chain, the two of an equivalence.
     tests = len(steps) if claim.margin_pp is None else 2
     sought = published if claim.margin_pp is None else float(claim.margin_pp)
-    arms, strictest = len(steps[0].arms), ALPHA / claims
+    strictest = ALPHA / claims
     return Power(
         claim,
         seeds,
@@ -140,8 +141,8 @@ def _power(
         spread,
         published,
         sought,
-        detectable(seeds, sd, arms, alpha=strictest, power=per_test_power(tests)),
-        first_look(sought or 0.0, sd, arms, alpha=strictest, tests=tests),
+        detectable(seeds, sd, weights, alpha=strictest, power=per_test_power(tests)),
+        first_look(sought or 0.0, sd, weights, alpha=strictest, tests=tests),
     )
 
 

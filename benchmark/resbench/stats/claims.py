@@ -371,4 +371,4 @@ def _seeds_needed(e: _Evidence, step: Step, found: Estimate, claims: int) -> int
         delta = min(q.published)
     if not math.isfinite(sd) and q.planning_sd is not None:
         sd = q.planning_sd * math.hypot(*step.weights)
-    return first_look(delta, sd, len(step.arms), alpha=ALPHA / claims, tests=tests)
+    return first_look(delta, sd, step.weights, alpha=ALPHA / claims, tests=tests)

@@ -236,6 +236,17 @@ def test_a_published_size_is_a_factor_as_the_measured_one_is(tmp_path: Path) -> 
     assert "| ×3.16 | ×10 |" in page
 
 
+def test_verdicts_on_claims_of_ours_are_counted_apart_from_those_of_the_sources(
+    tmp_path: Path,
+) -> None:
+    for cell, size in (("attention-164/arl", 10.0), ("attention-164/nal", 1.0)):
+        for seed in (1, 2, 3):
+            factory.with_signals(tmp_path, cell, seed, size, 20.0 / size)
+    found = report(["mechanism", "table3_mask"], read_results(tmp_path))
+    said = readme(found)
+    assert "The sources make 1 claim, 0 with runs so far. We add 5 claims, 3 with runs" in said
+
+
 def test_two_claims_of_the_same_words_name_their_suites(tmp_path: Path) -> None:
     names = ("table7_cifar10_report", "table8_cifar100_report")
     for name in names:

@@ -6,14 +6,15 @@ import math
 import re
 from collections.abc import Sequence
 from functools import cache
+from itertools import combinations
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import correlation, fmean, stdev
 from typing import get_args
 
 import pytest
 
 from resbench.analysis.arms import arm_of
-from resbench.analysis.results import seed_of
+from resbench.analysis.results import measured, seed_of
 from resbench.analysis.tables import predictions_of
 from resbench.report.text import CLAIMS
 from resbench.stats.cells import CellKind
@@ -26,6 +27,8 @@ from resbench.store.layout import RunFolder
 from resbench.store.metrics import EpochMetrics, read_epochs
 from resbench.store.records import RunRecord
 from resbench.store.scan import scan
+from resbench.suite.schema import Metric
+from tests.factory import suite_under
 from tests.stats.arms import NEVER_RUN
 from tools import simulate
 
@@ -41,7 +44,7 @@ ROWS = (
 )
 
 
-def measured() -> dict[str, list[float]]:
+def simulated() -> dict[str, list[float]]:
     """Return the rows of the page's tables by label, and their headers in order."""
     section = PAGE.partition(simulate.BEGIN)[2].partition(simulate.END)[0]
     rows = [line.strip("| ").split(" | ") for line in section.splitlines() if line[:1] == "|"]
@@ -52,13 +55,13 @@ def measured() -> dict[str, list[float]]:
 
 
 def test_every_scenario_of_the_script_is_on_the_page() -> None:
-    found = measured()
+    found = simulated()
     assert {*simulate.EQUAL, *simulate.PUBLISHED} <= found.keys()
     assert set(ROWS) <= found.keys()
 
 
 def test_no_false_verdict_is_more_frequent_than_the_page_promises() -> None:
-    found = measured()
+    found = simulated()
     noise = 3 * math.sqrt(5 * 95 / 1000)  # of a rate of 5 % in 1,000 studies, at least as many
     for label in simulate.EQUAL:
         most = 10 if label.startswith("14 arms of") else 5  # named under Limits, as are these:
@@ -72,7 +75,7 @@ def test_no_false_verdict_is_more_frequent_than_the_page_promises() -> None:
 
 @pytest.mark.parametrize("label", ROWS)
 def test_the_functions_still_give_the_numbers_of_the_page(label: str) -> None:
-    page = measured()[label]
+    page = simulated()[label]
     tables = simulate.tables(REPETITIONS, [label]).values()
     ((_, *again),) = [row for table in tables for row in table]
     for ours, theirs in zip(map(float, again), page, strict=True):
@@ -80,6 +83,7 @@ def test_the_functions_still_give_the_numbers_of_the_page(label: str) -> None:
         assert abs(ours - theirs) <= 4 * math.sqrt(rate * (100 - rate) / REPETITIONS) + 0.1
 
 
+TWO = (-1.0, 1.0)
 EXAMPLE = PAGE.partition("## A worked example")[2].partition("\n## ")[0]
 
 
@@ -120,15 +124,14 @@ def test_the_worked_example_is_what_its_two_runs_give(shipped: Path) -> None:
     assert one is not None
     assert other is not None
     alone = [int((one > other).sum()), int((one < other).sum())]
-    one_sided = mcnemar(one[0], other[0]) / 2
     said(
         f"difference is {found.effect_pp:.2f}; chance flips of the images alone give it an sd of "
         f"{flips:.2f}",
         f"NAL alone is right on {alone[1]} images, ARL alone on {alone[0]:,}",
-        f"McNemar's p is {one_sided:.2g} for",
-        f"difference of {detectable(3, flips, (-1, 1)):.2f} pp",
-        f"one of {detectable(3, flips, (-1, 1), alpha=0.01):.2f} after correction for the five claims",
-        f"eight find {detectable(8, flips, (-1, 1), alpha=0.01):.2f}",
+        f"McNemar's p, two-sided, is {mcnemar(one[0], other[0]):.2g} for",
+        f"difference of {detectable(3, flips, TWO):.2f} pp",
+        f"one of {detectable(3, flips, TWO, alpha=0.01):.2f} after correction for the five claims",
+        f"eight find {detectable(8, flips, TWO, alpha=0.01):.2f}",
         f"= {found.published_z:.1f} sd: weak",
     )
     assert (found.verdict, found.look) == ("undecided", 0)
@@ -175,6 +178,28 @@ def test_the_arms_of_the_example_pass_the_learning_guard_as_nearly_as_it_says(
         f"the errors fell by {falls[0]:.2f} (ARL) and {falls[1]:.2f} (NAL), and chance alone "
         f"explains up to {limits[0]:.2f} and {limits[1]:.2f}"
     )
+
+
+@pytest.mark.parametrize(
+    ("suites", "tier", "metric"),
+    [
+        (("table1_arl_vs_nal", "table3_mask", "attention_type"), "cpu", "test_top1_err"),
+        (("table6_arl_vs_nal_report",), "cpu", "test_top1_err"),
+        (("mechanism",), "paper", "gradient_at_start"),
+    ],
+)
+def test_the_correlation_of_arms_at_equal_seeds_is_that_of_the_records(
+    shipped: Path, suites: Sequence[str], tier: str, metric: Metric
+) -> None:
+    records = scan(shipped).records
+    arms = {}
+    for suite in (suite_under(name, tier=tier) for name in suites):
+        for cell in suite.cells:
+            keys = tuple(cell.at_seed(seed).key for seed in suite.declared_seeds)
+            numbers = (measured(records[key], metric) for key in keys)
+            arms[keys] = [number for number in numbers if number is not None]
+    pairs = [correlation(*pair) for pair in combinations(arms.values(), 2)]
+    assert f"({fmean(pairs):.2f} over {len(pairs)} pairs)" in PAGE.partition("## Limits")[2]
 
 
 def test_every_verdict_has_a_row_that_says_when_it_is_given() -> None:

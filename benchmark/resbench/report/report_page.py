@@ -113,10 +113,13 @@ def _finding(report: Report, most: int | None = MOST_CLAIMS) -> Iterator[doc.Blo
     """
     claims = list(report.claims(closest=True))
     asked = [claim.claim for tables in report.by_suite.values() for claim in tables[0].claims]
-    ours = sum(claim.ours for claim in asked)
-    said = f" The sources make {count(len(asked) - ours, 'claim')} and we add {ours}"
-    said += f"; {len(claims)} have runs so far"
-    said += f": {_verdicts(claim for _, claim in claims)}." if claims else "."
+    said = ""
+    for who, ours in (("The sources make", False), ("We add", True)):
+        known = [claim for _, claim in claims if claim.claim.ours == ours]
+        if n := sum(claim.ours == ours for claim in asked):
+            said += f" {who} {count(n, 'claim')}, {len(known)} with runs so far"
+            said += f": {_verdicts(known)}." if known else "."
+    said = said or " No suite here makes a claim."
     yield doc.Paragraph([doc.Strong("What the runs show."), said, _elsewhere(report)])
     claims.sort(key=_interest)
     unclear = text.ambiguous((table.suite, claim.claim) for table, claim in claims)
@@ -345,7 +348,8 @@ def _published(report: Report) -> Iterator[doc.Block]:
             f"Of {len(errors)} published errors, {len(errors) - len(open_)} have runs at the "
             f"published setting{f' ({verdicts})' if verdicts else ''}, {elsewhere} only in another "
             f"setting and {len(open_) - elsewhere} nowhere. The published setting is the source's: "
-            "its data set, network, schedule and batch size."
+            "its data set, network, schedule and batch size. A number that several tables have "
+            "counts in each."
         )
     counted = [v.verdict for tables in report.by_suite.values() for v in tables[0].values]
     same, other = counted.count("equal"), counted.count("differs")

@@ -1,8 +1,9 @@
 """What a contrast can detect, and the look it would take.
 
 Differences and sds are percentage points; `sd` is the contrast's at one run per arm, `weights` are
-those of its arms, which spread alike. Tests are one-sided, at alpha divided by the number of looks. The power is that of the test itself, averaged
-over the spreads that the runs may show, for arms that spread as their reference says.
+those of its arms, which spread alike. Tests are one-sided, at alpha divided by the number of looks.
+The power is that of the test itself, averaged over the spreads that the runs may show, for arms
+that spread as their reference says.
 """
 
 from __future__ import annotations
@@ -77,8 +78,8 @@ def _found(delta: float, n: int, sd: float, weights: Sequence[float], alpha: flo
 def _hurdles(n: int, parts: tuple[float, ...], alpha: float) -> NDArray[np.float64]:
     """Return what a contrast must exceed, in its true standard errors, for many possible spreads.
 
-    ``parts`` are the arms' squared weights. Each arm's variance is drawn evenly from its chi-square distribution, then moderated as in the
-    test itself, with a reference that is right.
+    ``parts`` are the arms' squared weights. Each arm's variance is drawn evenly from its chi-square
+    distribution, then moderated as in the test itself, with a reference that is right.
     """
     import numpy as np
     from scipy import special

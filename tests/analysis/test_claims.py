@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from msgspec import structs
 
@@ -18,7 +19,7 @@ from resbench.store.layout import RunFolder
 from resbench.suite.load import load_suite
 from tests import factory
 from tests.factory import JPEG, plant, suite_under
-from tests.stats.arms import arm
+from tests.stats.arms import arm, predicted
 from tests.stats.arms import judged as judged_arms
 
 Make = Callable[..., None]
@@ -409,6 +410,20 @@ def test_the_p_that_is_shown_is_the_one_that_the_verdict_rests_on(
     assert found.verdict == verdict
     assert deciding_p(found) == (getattr(found, side), getattr(found, f"{side}_adjusted"))
     assert deciding_p(found)[0] is not None
+
+
+def test_p_for_other_test_images_points_the_way_of_the_p_before_it() -> None:
+    rng = np.random.default_rng(4)
+    rates = (("a", 5.0), ("b", 7.0), ("c", 7.1))
+    good, bad, close = (predicted(name, rate, rng) for name, rate in rates)
+    right = of_terms("<", [good, bad], others={"c": close})
+    wrong = of_terms("<", [bad, good], others={"c": close})
+    chain = of_terms("monotone_increasing", [bad, good, close])
+    assert (right.verdict, wrong.verdict, chain.verdict) == ("confirmed", *["contradicted"] * 2)
+    assert right.p_images
+    for claim, p in ((right, 1), (wrong, 1), (chain, 2)):  # against one of two steps
+        said = f" {p_value(p * right.p_images)} if test images also count as drawn by chance"
+        assert said in claim_sentence(claim)
 
 
 def test_a_published_difference_stands_beside_effects_of_its_own_setting_alone() -> None:

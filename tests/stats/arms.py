@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from resbench.stats.claims import ClaimVerdict, Question, judge_questions
 from resbench.stats.spread import Arm
 from resbench.suite.claims import Operator, ParsedClaim
@@ -20,6 +22,13 @@ def arm(
     """An arm with seeds from 1; ``chance`` is its variance at an error, ``diverged`` are seeds."""
     images = at * (100 - at) / chance
     return Arm(cell, tuple(range(1, len(errors) + 1)), errors, images, frozenset(diverged))
+
+
+def predicted(name: str, error: float, rng: np.random.Generator) -> Arm:
+    """An arm of three runs that keep what they got right of 2,000 images; the error in percent."""
+    correct = rng.random((3, 2000)) >= error / 100
+    found = tuple(float(e) for e in 100 * (1 - correct.mean(axis=1)))
+    return Arm(name, (1, 2, 3), found, 2000, kept=dict(enumerate(correct, 1)))
 
 
 def question(operator: Operator, terms: Sequence[Arm | tuple[Arm, Arm]], **more: Any) -> Question:

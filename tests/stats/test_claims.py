@@ -13,7 +13,7 @@ from scipy import stats
 from resbench.stats.claims import ClaimVerdict
 from resbench.stats.multiplicity import seeds_in_order
 from resbench.stats.spread import Arm
-from tests.stats.arms import SMALL, arm, judged
+from tests.stats.arms import SMALL, arm, judged, predicted
 
 ARL = (5.31, 5.62, 5.48)
 NAL = (6.95, 6.70, 6.99)
@@ -415,20 +415,14 @@ def test_arms_are_not_alike_while_failures_may_be_hidden_in_either(like: str) ->
 # --------------------------------------------------------------------------- guard and images
 
 
-def predicted(name: str, rate: float, rng: np.random.Generator) -> Arm:
-    correct = rng.random((3, 2000)) >= rate
-    found = tuple(float(e) for e in 100 * (1 - correct.mean(axis=1)))
-    return Arm(name, (1, 2, 3), found, 2000, kept=dict(enumerate(correct, 1)))
-
-
 def test_other_test_images_are_asked_about_where_predictions_are_kept() -> None:
     rng = np.random.default_rng(4)
-    arms = [predicted("a", 0.05, rng), predicted("b", 0.09, rng)]
+    arms = [predicted("a", 5, rng), predicted("b", 9, rng)]
     verdict = judged("<", arms)
     assert (verdict.p or 1) <= (verdict.p_images or 0) < 0.01
     assert judged("<", [arms[0], replace(arms[1], kept={})]).p_images is None
     assert judged("~", arms, margin=1.0).p_images is None
-    close = predicted("c", 0.091, rng)
+    close = predicted("c", 9.1, rng)
     chain = judged("monotone_increasing", [*arms, close])
     assert chain.p_images == judged("<", [arms[1], close], others={"a": arms[0]}).p_images
     assert (chain.p_images or 0) > 0.05

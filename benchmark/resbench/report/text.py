@@ -79,7 +79,7 @@ def claim_sentence(claim: JudgedClaim) -> str:
         size = f"difference {effect:+.2f} pp, margin {claim.claim.margin_pp:g} pp"
     published = amount(claim, claim.published_pp) if claim.at_published_setting else ""
     p, adjusted = map(p_value, deciding_p(claim))
-    pairs, images = claim.superiority, p_value(claim.p_images)
+    pairs, images = claim.superiority, p_value(_images_p(claim))
     numbers = (
         size,
         f"step {claim.step}" if claim.step else "",
@@ -102,14 +102,29 @@ def lost_runs(claim: JudgedClaim) -> str:
 
 def deciding_p(claim: JudgedClaim) -> tuple[float | None, float | None]:
     """Return the p that the verdict rests on, alone and adjusted: for, against, or smaller."""
-    if claim.verdict in ("contradicted", "reversed_here", "leans_against"):
-        return claim.p_against, claim.p_against_adjusted
-    reversed_ = claim.claim.margin_pp is None and (claim.effect_pp or 0.0) < 0
-    if claim.verdict in ("undecided", "not_learnt") and reversed_:
-        return claim.p_against, claim.p_against_adjusted  # of the two, what is nearer to a verdict
     if claim.verdict == "smaller":
         return claim.p_smaller, claim.p_smaller_adjusted
+    if _is_against(claim):
+        return claim.p_against, claim.p_against_adjusted
     return claim.p, claim.p_adjusted
+
+
+def _is_against(claim: JudgedClaim) -> bool:
+    """Whether the p to show is that against the claim: where nothing is decided, the smaller."""
+    if claim.verdict in ("undecided", "not_learnt"):
+        return claim.claim.margin_pp is None and (claim.effect_pp or 0.0) < 0
+    return claim.verdict in ("contradicted", "reversed_here", "leans_against")
+
+
+def _images_p(claim: JudgedClaim) -> float | None:
+    """Return p for other test images too, in the direction of the p that the verdict rests on."""
+    if claim.p_images is None or claim.verdict == "smaller":
+        return None
+    if not _is_against(claim):
+        return claim.p_images
+    # against a chain is what is against one of its steps; the largest p for is that of one step
+    steps = len(claim.cells) - 1 if claim.step else 1
+    return min(1.0, steps * (1 - claim.p_images))
 
 
 def _cautions(claim: JudgedClaim) -> Iterator[str]:

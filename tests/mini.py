@@ -259,6 +259,7 @@ def started(folder: Path, *command: str, **variables: str) -> Iterator[subproces
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,  # as a terminal's job: a group that can be signalled
     )
     try:
         yield process

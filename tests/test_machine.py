@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import platform
 from pathlib import Path
 
 import pytest
 
 from resbench import machine
+
+from .mini import executable
 
 
 @pytest.fixture
@@ -57,6 +60,23 @@ def test_without_a_quota_all_cores_count(groups: Path, text: str) -> None:
     assert machine.cores() == 8
     grant(groups, "4:cpu:/", "cpu", cpu__cfs_quota_us="-1", cpu__cfs_period_us="100000")
     assert machine.cores() == 8
+
+
+def test_processors_of_apple_are_told_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Mac has no /proc/cpuinfo, and Python calls each of them "arm"."""
+    monkeypatch.setattr(machine, "CPUINFO", tmp_path / "missing")
+    body = '[ "$*" = "-n machdep.cpu.brand_string" ] && cat "${0%/*}/brand"'
+    monkeypatch.setattr(machine, "SYSCTL", executable(tmp_path / "sysctl", body))
+    for brand in ("Apple M1", "Apple M4 Pro"):
+        (tmp_path / "brand").write_text(f"{brand}\n")
+        machine._cpu.cache_clear()
+        assert machine.cpu_name() == brand
+    (tmp_path / "brand").unlink()
+    machine._cpu.cache_clear()
+    assert machine.cpu_name() == (platform.processor() or platform.machine()), "sysctl failed"
+    machine._cpu.cache_clear()
 
 
 def test_processors_of_one_name_are_told_apart(

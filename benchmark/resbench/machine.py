@@ -6,12 +6,14 @@ import math
 import os
 import platform
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
 CGROUP = Path("/proc/self/cgroup")
 MOUNT = Path("/sys/fs/cgroup")
 CPUINFO = Path("/proc/cpuinfo")
+SYSCTL = Path("/usr/sbin/sysctl")
 JOB_VARIABLES = ("SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURM_JOB_ID")
 """What Slurm tells a process of the job that it is in."""
 
@@ -37,15 +39,26 @@ def _cpu() -> dict[str, str]:
     try:
         first, _, _ = CPUINFO.read_text(errors="replace").partition("\n\n")
     except OSError:
-        return {}
+        return _cpu_of_macos()
     pairs = (line.partition(":") for line in first.splitlines())
     return {name.strip(): value.strip() for name, _, value in pairs}
 
 
+def _cpu_of_macos() -> dict[str, str]:
+    """Return the name of the processor; Python itself calls every one of Apple's "arm"."""
+    import subprocess
+
+    with suppress(OSError, subprocess.SubprocessError):
+        command = (SYSCTL, "-n", "machdep.cpu.brand_string")
+        named = subprocess.run(command, capture_output=True, text=True, check=True)
+        return {"model name": named.stdout.strip()}
+    return {}
+
+
 def cores() -> int:
     """Return how many cores this process may use, by affinity, Slurm and a container's quota."""
-    known = hasattr(os, "sched_getaffinity")
-    allowed = len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
+    affinity = getattr(os, "sched_getaffinity", None)
+    allowed = len(affinity(0)) if affinity else os.cpu_count() or 1
     slurm = os.environ.get("SLURM_CPUS_ON_NODE", "")  # not every cluster binds a job to its cores
     if slurm.isdigit():
         allowed = min(allowed, int(slurm))

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from resbench.suite import load
 from resbench.suite.load import suite_folder, suite_names
 from tests.cli.invoke import Shell
 from tests.mini import REPORT, changed, edited_suite, suite_of, write_suite
@@ -256,6 +258,20 @@ def test_a_folder_stands_for_the_files_in_it(tmp_path: Path, shell: Shell) -> No
     assert done.code == 0
     assert "sources.yaml: 1 source: ok" in done.out
     assert "table1.yaml: 2 cells" in done.out
+
+
+def test_what_a_mac_leaves_next_to_files_on_other_disks_is_no_suite(
+    tmp_path: Path, shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(suite_folder(), tmp_path / "suites")
+    for name in ("smoke", "tiers/tiny", "protocols/wang2017"):
+        path = tmp_path / f"suites/{name}.yaml"
+        path.with_name(f"._{path.name}").write_bytes(b"\0\5\x16\7\0\2\0\0Mac OS X")
+    monkeypatch.setattr(load, "suite_folder", lambda: tmp_path / "suites")
+    for words in ("plan", "validate", f"validate {tmp_path}/suites"):
+        assert shell(*words.split()).code == 0
+    for words in ("plan x", "plan smoke --tier x"):
+        assert "._" not in shell(*words.split()).err
 
 
 def test_options_of_slurm_may_lie_next_to_a_suite(tmp_path: Path, shell: Shell) -> None:

@@ -530,7 +530,7 @@ def test_what_others_have_in_hand_or_have_finished_is_not_left(tmp_path: Path) -
 
 def test_a_signal_to_local_workers_stops_them_cleanly(tmp_path: Path) -> None:
     prepare(tmp_path)
-    with started(tmp_path, "setsid", RESBENCH, *RUN, "local", "--cell", "arl") as process:
+    with started(tmp_path, RESBENCH, *RUN, "local", "--cell", "arl") as process:
         wait_for_epochs(tmp_path, process, 1)
         os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does
         process.communicate(timeout=PATIENCE_S)

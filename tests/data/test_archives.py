@@ -5,6 +5,7 @@ import io
 import os
 import pickle
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -221,6 +222,18 @@ def test_a_wrong_download_is_refused(served: Path, tmp_path: Path) -> None:
     assert archive_of("cifar10").md5 in str(caught.value)
     with pytest.raises(EnvironmentFault, match="not the published cifar10"):
         loaded("cifar10", tmp_path / "here")
+
+
+def test_a_python_without_certificates_is_told_where_to_get_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: unable to get local issuer"
+    error = ssl.SSLCertVerificationError(1, text)
+    monkeypatch.setattr(socket, "getaddrinfo", raising(error))
+    for variable in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.delenv(variable, raising=False)
+    with pytest.raises(EnvironmentFault, match=r"first run its 'Install Certificates\.command'"):
+        fetch("cifar10", tmp_path / "here")
 
 
 def test_without_a_network_it_says_what_to_download_and_where_to_put_it(

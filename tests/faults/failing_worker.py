@@ -48,7 +48,7 @@ def fail_at_step(control: Control, keys: list[str], total: int, step: int) -> No
         torch.empty(1 << 60, dtype=torch.uint8)
     elif faults.get(keys[0]) == "dawdle" and steps_here > STEP:
         while True:
-            control.check()
+            before_step(control, keys, total, step)
             time.sleep(0.01)
     elif step == STEP and (text := faults.get(device_name)):
         raise RuntimeError(text)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
+import termios
 from pathlib import Path
 
 import pytest
@@ -34,8 +36,9 @@ def test_a_terminal_that_is_closed_ends_no_training(unbroken: Path, tmp_path: Pa
     prepare(tmp_path)
     screen, end = os.openpty()
     process = subprocess.Popen(
-        ["setsid", "--ctty", *ARL], cwd=tmp_path, env=own_environment(tmp_path, TERM="xterm"),
-        stdin=end, stdout=end, stderr=end, text=True,
+        ARL, cwd=tmp_path, env=own_environment(tmp_path, TERM="xterm"),
+        stdin=end, stdout=end, stderr=end, text=True, start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # its terminal, not just a file
     )  # fmt: skip
     os.close(end)
     try:

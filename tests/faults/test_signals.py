@@ -31,7 +31,7 @@ def test_signals_stop_a_run_and_it_resumes_to_the_same_end(unbroken: Path, tmp_p
     run = run_in(prepare(tmp_path))
     for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 138)):
         dawdling = failing({spec().key: "dawdle"}, ARL)
-        with started(tmp_path, "setsid", *dawdling) as process:
+        with started(tmp_path, *dawdling) as process:
             wait_for_epochs(tmp_path, process, len(epochs_in(run)))
             (worker,) = workers_of(process)
             (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)

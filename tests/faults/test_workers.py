@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,7 +78,7 @@ def test_a_crash_of_native_code_is_reported_with_the_end_of_the_log(aftermath: A
     (logs,) = re.findall(r"tried again next time; logs: (.*)$", aftermath.done.stderr, re.M)
     found = [aftermath.folder / log for log in logs.split(", ")]
     assert "native code gives up" in "".join(log.read_text() for log in found)
-    text = "signal 6 (Aborted); its log says: terminate called: native code gives up"
+    text = f"signal 6 ({signal.strsignal(6)}); its log says: terminate called: native code gives up"
     assert text in aftermath.line("abort")
     status, reason = aftermath.reason("abort")
     assert status is Status.FAILED

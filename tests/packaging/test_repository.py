@@ -50,6 +50,12 @@ def test_every_link_and_every_test_that_a_page_names_is_there() -> None:
         assert [str(path) for path in named if not path.exists()] == [], page.name
 
 
+def test_what_a_mac_leaves_in_folders_makes_no_checkout_dirty(files: list[Path]) -> None:
+    assert files
+    for name in (".DS_Store", "benchmark/resbench/.DS_Store", "benchmark/resbench/._words.py"):
+        assert subprocess.run(["git", "check-ignore", "-q", name], cwd=ROOT).returncode == 0, name
+
+
 def test_no_file_is_larger_than_2_mib(files: list[Path]) -> None:
     assert (ROOT / "pyproject.toml") in files
     assert [str(path) for path in files if path.stat().st_size > LIMIT_BYTES] == []

@@ -132,6 +132,7 @@ def test_workers_have_the_users_variables_and_one_thread(monkeypatch: pytest.Mon
         monkeypatch.setenv(name, value)
     found = worker_variables()
     assert {name: found[name] for name in given} == given | {"OMP_NUM_THREADS": "1"}
+    assert found["VECLIB_MAXIMUM_THREADS"] == "1", "of Accelerate, which OMP_NUM_THREADS is not for"
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ FAKE = Path(__file__).with_name("fake_worker.py")
 CPU = Device("cpu", "CPU")
 GPUS = [Device("cuda:0", "NVIDIA H100"), Device("cuda:1", "NVIDIA H100")]
 ECC = "CUDA error: uncorrectable ECC error encountered"
-
+ABORTED = signal.strsignal(signal.SIGABRT)
 KILLED = "killed by signal 9 from outside, as the kernel does when memory runs out"
 
 
@@ -139,10 +139,10 @@ def test_every_run_ends_once_and_one_process_serves_them_all(stage: Stage) -> No
 @pytest.mark.parametrize(
     ("death", "outcome", "text"),
     [
-        ("abort", "failed", "the worker ended with signal 6 (Aborted)"),
+        ("abort", "failed", f"the worker ended with signal 6 ({ABORTED})"),
         ("exit", "failed", "the worker ended with exit code 1: cannot go on"),
         ("kill", "failed", KILLED),
-        ("terminated", "failed", "the worker ended with signal 15 (Terminated)"),
+        ("terminated", "failed", f"the worker ended with signal 15 ({signal.strsignal(15)})"),
     ],
 )
 def test_a_death_costs_only_its_own_run(stage: Stage, death: str, outcome: str, text: str) -> None:
@@ -203,7 +203,7 @@ def test_the_log_of_this_attempt_says_why_its_worker_died(
     stage: Stage, words: str, said: str
 ) -> None:
     summary = stage.work(logged(stage, words), "abort", devices=GPUS[:1])
-    assert stage.ends()["failed"] == f"the worker ended with signal 6 (Aborted){said}"
+    assert stage.ends()["failed"] == f"the worker ended with signal 6 ({ABORTED}){said}"
     assert list(summary.ended.values()) == ["failed", "done"], "the device is not at fault"
 
 

@@ -193,6 +193,30 @@ def test_of_two_runs_of_a_key_the_one_here_stays_and_every_other_number_is_named
     assert snapshot(here) == before
 
 
+def test_a_run_is_replaced_where_a_file_that_is_removed_keeps_a_name_until_it_is_closed(
+    packed: Path, here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on NFS: no folder can be removed while a lock in it is held."""
+    unlink = os.unlink
+
+    def renamed(path: str, *, dir_fd: int | None = None) -> None:
+        facts = os.stat(path, dir_fd=dir_fd, follow_symlinks=False)
+        if any(os.path.samestat(facts, os.fstat(lock.fileno())) for lock in locks._held):
+            kept = Path(path).with_name(".nfs1")
+            os.rename(path, kept, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+        else:
+            unlink(path, dir_fd=dir_fd)
+
+    run = unfinished(here, 0, epochs=1)
+    wait_lock(run.path).release()
+    (tmp_path / "no.tar").write_bytes(b"")
+    monkeypatch.setattr(os, "unlink", renamed)
+    assert len(merge(here, [packed]).added) == 2
+    assert list((here / "runs").glob(".aside-*")) == []
+    assert len(merge(tmp_path / "new", [tmp_path / "no.tar"]).refused) == 1
+    assert not (tmp_path / "new").exists()
+
+
 def test_run_being_trained_here_is_left_alone(packed: Path, here: Path) -> None:
     run = unfinished(here, 0, epochs=1)
     before = snapshot(run.path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -15,9 +16,11 @@ from pathlib import Path
 import psutil
 import pytest
 
+from resbench.cli import ui
 from resbench.cli.ui import command as ui_command
 from resbench.errors import EnvironmentFault, UsageError
 from resbench.tracking.export import Exporter
+from resbench.tracking.mirror import find_mirror
 
 from ..factory import EPOCHS, SUITE, complete
 from ..mini import resbench
@@ -123,6 +126,36 @@ def test_a_taken_port_is_named(results: Path) -> None:
         port = taken.getsockname()[1]
         with pytest.raises(UsageError, match=f"--port {port}: Address already in use"):
             ui_command.main(["--results", str(results), "--port", str(port)], standalone_mode=False)
+
+
+def test_a_port_that_is_answered_is_taken_although_it_could_be_bound(
+    results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on macOS, where AirPlay answers at port 5000 of every address."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        monkeypatch.setattr(socket.socket, "bind", lambda *_: None)
+        with pytest.raises(UsageError, match=f"--port {port}: Address already in use"):
+            ui_command.main(["--results", str(results), "--port", str(port)], standalone_mode=False)
+
+
+def test_a_group_of_processes_that_have_all_ended_is_no_fault(
+    results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """macOS refuses to signal it, where Linux finds no such group."""
+    killpg = os.killpg
+
+    def refused(group: int, number: int) -> None:
+        if number == signal.SIGKILL:
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+        killpg(group, number)
+
+    monkeypatch.setattr(ui, "PYTHON", ("sh", "-c", "exec sleep 600"))
+    monkeypatch.setattr(ui, "_wait", lambda *_: None)
+    monkeypatch.setattr(os, "killpg", refused)
+    with ui._serving(find_mirror(results), free_port()) as server:
+        pass
+    assert server.returncode == -signal.SIGTERM
 
 
 @pytest.mark.slow

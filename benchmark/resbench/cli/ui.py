@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -23,14 +24,15 @@ from resbench.words import one_line
 if TYPE_CHECKING:
     from resbench.tracking.mirror import Mirror
 
-HOST = "127.0.0.1"
+HOST, PORT = "127.0.0.1", 5001
+"""MLflow's own port, 5000, is that of AirPlay on a Mac."""
 STOP_S = 10.0
 _SERVER_VARIABLES = ("MLFLOW_", "_MLFLOW_", "UVICORN_", "GUNICORN_", "FLASK_", "WEB_CONCURRENCY")
 
 
 @click.command("ui")
 @results_option
-@click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True)
+@click.option("--port", type=click.IntRange(1, 65535), default=PORT, show_default=True)
 def command(results: Path, port: int) -> int:
     """Serve the MLflow UI of the results, on this machine only, until Ctrl-C.
 
@@ -66,6 +68,8 @@ def command(results: Path, port: int) -> int:
 @contextmanager
 def _serving(mirror: Mirror, port: int) -> Iterator[subprocess.Popen[bytes]]:
     """Start the server, wait until it answers, and stop it at the end of the block."""
+    if _answers(port):  # some systems would bind it all the same, macOS next to AirPlay
+        raise UsageError(f"--port {port}: {os.strerror(errno.EADDRINUSE)}. Choose another port.")
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -100,7 +104,8 @@ def _serving(mirror: Mirror, port: int) -> Iterator[subprocess.Popen[bytes]]:
             yield server
         finally:
             for number in (signal.SIGTERM, signal.SIGKILL):
-                with suppress(ProcessLookupError, subprocess.TimeoutExpired):
+                # macOS refuses where all processes of the group have ended: PermissionError
+                with suppress(OSError, subprocess.TimeoutExpired):
                     os.killpg(server.pid, number)
                     server.wait(STOP_S)
 
@@ -108,11 +113,15 @@ def _serving(mirror: Mirror, port: int) -> Iterator[subprocess.Popen[bytes]]:
 def _wait(server: subprocess.Popen[bytes], port: int, log: IO[bytes], mirror: Mirror) -> None:
     """Wait until the server listens, which it does once it can answer."""
     while server.poll() is None:
-        with socket.socket() as probe:
-            if probe.connect_ex((HOST, port)) == 0:
-                return
+        if _answers(port):
+            return
         time.sleep(0.1)
     log.seek(0)
     lines = log.read().decode(errors="replace").strip().splitlines() or ["it wrote no log"]
     why = one_line(next((line for line in reversed(lines) if "Error" in line), lines[-1]))
     raise EnvironmentFault(f"the MLflow UI did not start: {why.rstrip('.')}. {mirror.remedy}")
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((HOST, port)) == 0

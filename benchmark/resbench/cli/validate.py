@@ -34,9 +34,11 @@ def command(suites: tuple[str, ...]) -> int:
 
 def _files(names: Iterable[str]) -> list[str]:
     """Return the names, each once; in the place of a folder the files in it."""
+    from resbench.suite.load import YAML_FILES
+
     found: dict[str, None] = {}
     for name in names:
-        inside = sorted(map(str, Path(name).glob("*.yaml"))) if Path(name).is_dir() else []
+        inside = sorted(map(str, Path(name).glob(YAML_FILES))) if Path(name).is_dir() else []
         found |= dict.fromkeys(inside or [name])
     return list(found)
 

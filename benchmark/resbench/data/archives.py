@@ -71,9 +71,12 @@ def download(archive: Archive, directory: Path) -> Path:
         directory.mkdir(parents=True, exist_ok=True)
         kind(directory, download=True)
     except (OSError, RuntimeError) as error:  # URLError is an OSError; a wrong MD5 a RuntimeError
+        why = str(error).rstrip(".")
+        if "CERTIFICATE_VERIFY_FAILED" in why:
+            why += " (Python of python.org on a Mac: first run its 'Install Certificates.command')"
         raise EnvironmentFault(
-            f"{archive.filename} could not be fetched into {directory}: "
-            f"{str(error).rstrip('.')}. By hand: download {archive.url} (MD5 {archive.md5}) to "
+            f"{archive.filename} could not be fetched into {directory}: {why}. "
+            f"By hand: download {archive.url} (MD5 {archive.md5}) to "
             f"{directory / archive.filename}."
         ) from error
     return directory / archive.folder

@@ -44,6 +44,7 @@ def worker_variables() -> dict[str, str]:
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # as nvidia-smi numbers, by which a device is chosen
         "OMP_NUM_THREADS": "1",
         "MKL_NUM_THREADS": "1",
+        "VECLIB_MAXIMUM_THREADS": "1",  # of Accelerate, which computes on a Mac
         # Two busy-waiting OpenMP teams on shared cores slow a step down twentyfold.
         "OMP_WAIT_POLICY": "PASSIVE",
         "CUBLAS_WORKSPACE_CONFIG": ":4096:8",

@@ -134,15 +134,14 @@ def merge(results: Path, archives: Sequence[Path]) -> MergeReport:
     lock = try_lock(results / "runs", tries=200)  # a `run` that starts holds it for a moment
     if lock is None:
         raise EnvironmentFault(f"{results}: another merge works here. Wait for its end.")
-    with lock:
-        try:
-            with faults_at(results):
-                for archive in archives:
-                    _merge_one(results, archive, report)
-        finally:
-            made_here = {MARKER, LOCK_NAME, "runs"}  # a run that starts may have added files
-            if is_new and made_here.issuperset(os.listdir(results)) and not run_names(results):
-                shutil.rmtree(results)
+    try:
+        with lock, faults_at(results):
+            for archive in archives:
+                _merge_one(results, archive, report)
+    finally:
+        made_here = {MARKER, LOCK_NAME, "runs"}  # a run that starts may have added files
+        if is_new and made_here.issuperset(os.listdir(results)) and not run_names(results):
+            shutil.rmtree(results)
     return report
 
 
@@ -235,24 +234,25 @@ def _admit(staged: RunFolder, here: RunFolder) -> bool:
     if lock is None:
         raise Refused("is being trained here now; merge again when it has ended")
     with lock:
-        if not os.path.lexists(here.record):
-            aside = here.path.with_name(f"{ASIDE}{here.path.name}")
-            os.rename(here.path, aside)
-            os.rename(staged.path, here.path)
-            fsync_path(here.path.parent)
-            shutil.rmtree(aside)
-            return True
-        from resbench.store.verify import differences  # numpy: light verbs start without it
+        if os.path.lexists(here.record):
+            from resbench.store.verify import differences  # numpy: light verbs start without it
 
-        ours = read_record(here)
-        if found := differences((here, ours), (staged, theirs)):
-            where = (ours.environment, theirs.environment)
-            a, b = (f"{x.device_name}, torch {x.torch}" for x in where)
-            raise Refused(
-                f"this folder has it with other numbers: {'; '.join(found)} (trained on {a} here, "
-                f"on {b} in the pack). The run here stays; remove it first to take the packed one"
-            )
-    return False
+            ours = read_record(here)
+            if found := differences((here, ours), (staged, theirs)):
+                where = (ours.environment, theirs.environment)
+                a, b = (f"{x.device_name}, torch {x.torch}" for x in where)
+                raise Refused(
+                    f"this folder has it with other numbers: {'; '.join(found)} (trained on {a} "
+                    f"here, on {b} in the pack). The run here stays; remove it first to take the "
+                    "packed one"
+                )
+            return False
+        aside = here.path.with_name(f"{ASIDE}{here.path.name}")
+        os.rename(here.path, aside)
+        os.rename(staged.path, here.path)
+        fsync_path(here.path.parent)
+    shutil.rmtree(aside)  # now that the lock in it is closed: NFS keeps a name for an open file
+    return True
 
 
 @contextmanager

@@ -18,6 +18,8 @@ from resbench.words import one_line
 
 SOURCES, EXECUTORS = "sources.yaml", "executors.yaml"
 """The files next to suites that are none."""
+YAML_FILES = "[!.]*.yaml"
+"""The files of a folder; a Mac leaves ``._NAME.yaml`` next to each on other disks and in tars."""
 PAPER = Tier(version=1, name="paper", title="Paper", description="As the source declares it.")
 
 
@@ -209,12 +211,12 @@ def _cited(
 
 
 def _suites_in(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("*.yaml") if path.name not in (SOURCES, EXECUTORS))
+    return sorted(path for path in folder.glob(YAML_FILES) if path.name not in (SOURCES, EXECUTORS))
 
 
 def _files(kind: str, suite: Path | None) -> dict[str, Path]:
     folders = [suite_folder()] if suite is None else [suite_folder(), suite.absolute().parent]
-    return {path.stem: path for root in folders for path in sorted((root / kind).glob("*.yaml"))}
+    return {path.stem: path for root in folders for path in sorted((root / kind).glob(YAML_FILES))}
 
 
 def _check_name(name: str, document: YamlDocument) -> None:

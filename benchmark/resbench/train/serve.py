@@ -57,10 +57,12 @@ def main() -> None:
 
 
 def _die_with_parent() -> None:
-    """Have the kernel end this process with its parent; elsewhere the end of its input does."""
-    if sys.platform != "linux":
-        return
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    """Have the kernel end this process with its parent.
+
+    Other systems than Linux cannot: there it stops at the first step whose event nobody reads.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     parent = os.environ.get("RESBENCH_PARENT")
     if parent is not None and int(parent) != os.getppid():
         sys.exit(1)  # it died before the call above

@@ -173,5 +173,5 @@ def _spread(expanded: Expanded, claim: Claim, parsed: ParsedClaim, runs: Runs) -
         return Spread(USUAL_SD_PP, "assumed, the usual sd at the paper's schedule", False)
     specs = (expanded.cell(cell).spec for cell in parsed.cells)
     images = min(spec.data.test_size for spec in specs if spec is not None)
-    reason = f"assumed, the largest that chance alone gives on {images:,} test images"
+    reason = f"assumed, what chance alone gives on {images:,} test images; seeds may spread more"
     return Spread(sampling_sd(50.0, images), reason, False)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import re
+import sys
 import tomllib
-from importlib.metadata import PackageNotFoundError, requires
+from importlib.metadata import PackageNotFoundError, packages_distributions, requires
+from itertools import chain
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -12,7 +15,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-DECLARED = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["test"]]
+DECLARED = [*PROJECT["dependencies"], *chain(*PROJECT["optional-dependencies"].values())]
 CUDA = re.compile("cuda|nvidia|triton")
 
 
@@ -44,6 +47,27 @@ def needs(name: str) -> list[str]:
         return requires(name) or []
     except PackageNotFoundError:
         return []
+
+
+def imported() -> set[str]:
+    """Return the modules that the package imports, but for its own and the standard library's."""
+    files = (ROOT / "benchmark" / "resbench").rglob("*.py")
+    nodes = [node for path in files for node in ast.walk(ast.parse(path.read_bytes()))]
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module}
+    return {name.partition(".")[0] for name in names} - sys.stdlib_module_names - {"resbench"}
+
+
+def test_every_package_that_resbench_imports_is_declared() -> None:
+    declared = {canonicalize_name(Requirement(text).name) for text in PROJECT["dependencies"]}
+    providers = packages_distributions()
+    undeclared = [
+        module
+        for module in sorted(imported())
+        if declared.isdisjoint(map(canonicalize_name, providers[module]))
+    ]
+    assert {"torch", "yaml", "numpy"} <= imported()
+    assert undeclared == []
 
 
 def test_every_package_of_the_closure_is_pinned() -> None:

@@ -1,4 +1,7 @@
-"""Figures of a judged table, as SVG that depends on the records alone: no dates, no random ids.
+"""Figures of a judged table, as SVG without dates and random ids.
+
+The same records give the same bytes under the same versions of matplotlib and NumPy: matplotlib's
+releases place text differently, and its ids are hashes of how NumPy writes numbers.
 
 seaborn and matplotlib take seconds to import, so only the functions here import them. Colours are
 seaborn's colour-blind palette; measured is filled and solid, published is open and dashed.
@@ -400,7 +403,7 @@ def ends(judged: JudgedTable) -> str:
 
 @_grid()
 def svg(figure: Figure) -> bytes:
-    """Return a figure as SVG; the same records give the same bytes.
+    """Return a figure as SVG.
 
     A fifth shorter than matplotlib writes it: fonts are named once, and a hundredth of a point is
     not seen.

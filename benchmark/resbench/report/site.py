@@ -1,6 +1,8 @@
 """``reports/``: a page for every suite, figures and the replication report, from records alone.
 
 The same records give the same bytes: nothing here knows the time, the machine or its own version.
+Figures also depend on the versions of matplotlib and NumPy; `make reports` draws with the pinned
+ones.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from typing import Any
 
@@ -66,6 +67,9 @@ def main() -> None:
 def _schema(kind: type[msgspec.Struct]) -> dict[str, Any]:
     """Return a class's own schema with those of its parts in ``$defs``."""
     definitions = json.loads(json.dumps(msgspec.json.schema(kind)))["$defs"]  # lists for tuples
+    for definition in definitions.values():
+        if "description" in definition:  # a docstring, which Python 3.13 has already unindented
+            definition["description"] = inspect.cleandoc(definition["description"])
     return {**definitions.pop(kind.__name__), "$defs": definitions}
 
 

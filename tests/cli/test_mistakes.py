@@ -49,7 +49,7 @@ def check(outcome: Outcome, code: int, *texts: str) -> None:
         ("run", ["resbench run: Missing argument 'SUITE...'."]),
         ("run mini.yaml --sedes 3", ["No such option", "--seeds", "See `resbench run --help`."]),
         ("report smoke --tier cpu", ["no --tier here: report takes the runs of every tier."]),
-        ("models --tier cpu", ["resbench models: No such option '--tier'. See"]),
+        ("models --tier cpu", ["resbench models: No such option", "--tier", "See `resbench m"]),
         ("run smok", ["unknown suite 'smok'. Did you mean 'smoke'?", "by its file"]),
         ("run none.yaml", ["none.yaml: no such suite file. Shipped suites:"]),
         ("run .", [".: a folder. Name a suite in it: mini.yaml"]),

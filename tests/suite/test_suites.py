@@ -168,7 +168,7 @@ def test_a_published_error_is_compared_with_a_measured_one_on_the_same_images(
         if metric in ERROR_METRICS and really in MEASURED:
             assert MEASURED[really] == metric, f"{name} {row}/{column}"
         if value.really is not None and value.claims is None:  # only a source claims a split
-            assert value.place in {"figure", "log", "notebook"}, f"{name} {row}/{column}"
+            assert value.place in {"a figure", "a log", "a notebook"}, f"{name} {row}/{column}"
 
 
 @pytest.mark.parametrize("name", ["table6_arl_vs_nal_report", "table7_cifar10_report",

@@ -113,9 +113,8 @@ $(BIN)/uv:
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
 
 # One version of each package for all platforms; torch pins the CUDA packages of its build itself.
-# The MLflow mirror was measured with SQLAlchemy 2.0.
 constraints: | $(BIN)/uv
-	printf 'uv\nsqlalchemy<2.1\n' | $(BIN)/uv pip compile --quiet --upgrade --universal \
+	echo uv | $(BIN)/uv pip compile --quiet --upgrade --universal \
 		--fork-strategy fewest --no-annotate --no-header --all-extras -o $(VENV)/resolved.txt \
 		pyproject.toml -
 	{ grep '^#' constraints.txt; sed -E 's/ ;.*//; /^(cuda|nvidia|triton)/d' $(VENV)/resolved.txt; } \

@@ -7,6 +7,8 @@ import random
 import time
 from pathlib import Path
 
+import pytest
+
 from resbench.store.envelope import open_sealed, seal
 from resbench.train.checkpoint import read_meta
 
@@ -48,6 +50,7 @@ def strike(folder: Path, rng: random.Random) -> bool:
     return True
 
 
+@pytest.mark.slow  # as make soak does more often
 def test_a_run_killed_at_random_moments_ends_bit_for_bit_as_an_unbroken_one(
     unbroken: Path, tmp_path: Path
 ) -> None:

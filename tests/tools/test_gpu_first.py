@@ -142,6 +142,7 @@ def test_gradients_that_are_no_numbers_are_a_fault() -> None:
     assert "fault" in gpu_first._apart("cpu", whole, broken, most=1.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [gpu_first.KINDS[i] for i in (1, 5)], ids=" ".join)
 def test_rounding_in_another_order_is_no_fault_of_a_gpu(
     monkeypatch: pytest.MonkeyPatch, kind: tuple[str, str]

@@ -66,6 +66,7 @@ def test_a_command_whose_store_fails_ends_well_with_one_warning(tmp_path: Path) 
     assert "1 done" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_runner_that_is_killed_leaves_no_running_run(results: Path, tables: Tables) -> None:
     run = stopped(results, epochs=1)
     code = (

@@ -56,7 +56,7 @@ def fake_cuda(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return library
 
 
-SLOW = [kind for kind in KINDS if kind not in ("arl", "report")]
+SLOW = [kind for kind in KINDS if kind != "arl"]
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ def invoke(capsys: pytest.CaptureFixture[str], *arguments: object) -> Outcome:
 
 @dataclass(frozen=True)
 class Shell:
-    """The command line; ``results`` is added where a test names no folder, unless it is None."""
+    """The command line; adds ``results``, if not None, to commands without a results folder."""
 
     capsys: pytest.CaptureFixture[str]
     results: Path | None

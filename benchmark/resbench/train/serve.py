@@ -59,7 +59,7 @@ def main() -> None:
 def _die_with_parent() -> None:
     """Have the kernel end this process with its parent.
 
-    Other systems than Linux cannot: there it stops at the first step whose event nobody reads.
+    Only Linux can. On other systems it stops at the first step whose event cannot be sent.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)

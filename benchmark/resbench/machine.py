@@ -6,9 +6,10 @@ import math
 import os
 import platform
 from collections.abc import Iterator
-from contextlib import suppress
 from functools import cache
 from pathlib import Path
+
+from resbench.process import output_of
 
 CGROUP = Path("/proc/self/cgroup")
 MOUNT = Path("/sys/fs/cgroup")
@@ -39,20 +40,11 @@ def _cpu() -> dict[str, str]:
     try:
         first, _, _ = CPUINFO.read_text(errors="replace").partition("\n\n")
     except OSError:
-        return _cpu_of_macos()
+        # macOS has no such file, and Python calls every Apple processor "arm".
+        brand = output_of(str(SYSCTL), "-n", "machdep.cpu.brand_string", timeout_s=10)
+        return {} if brand is None else {"model name": brand.strip()}
     pairs = (line.partition(":") for line in first.splitlines())
     return {name.strip(): value.strip() for name, _, value in pairs}
-
-
-def _cpu_of_macos() -> dict[str, str]:
-    """Return the name of the processor; Python itself calls every one of Apple's "arm"."""
-    import subprocess
-
-    with suppress(OSError, subprocess.SubprocessError):
-        command = (SYSCTL, "-n", "machdep.cpu.brand_string")
-        named = subprocess.run(command, capture_output=True, text=True, check=True)
-        return {"model name": named.stdout.strip()}
-    return {}
 
 
 def cores() -> int:

@@ -68,11 +68,11 @@ def command(results: Path, port: int) -> int:
 @contextmanager
 def _serving(mirror: Mirror, port: int) -> Iterator[subprocess.Popen[bytes]]:
     """Start the server, wait until it answers, and stop it at the end of the block."""
-    if _answers(port):  # some systems would bind it all the same, macOS next to AirPlay
-        raise UsageError(f"--port {port}: {os.strerror(errno.EADDRINUSE)}. Choose another port.")
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
+            if _answers(port):  # macOS would bind it all the same, next to AirPlay
+                raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
             probe.bind((HOST, port))
         except OSError as error:
             raise UsageError(f"--port {port}: {error.strerror}. Choose another port.") from error

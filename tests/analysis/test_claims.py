@@ -485,9 +485,9 @@ def test_arms_that_are_claimed_to_be_alike_get_no_words_of_an_order() -> None:
         assert found.verdict == "undecided"
         assert "in the claimed order" not in claim_sentence(found)
         assert deciding_p(found) == (found.p, found.p_adjusted)
-        assert published_evidence(found) == "strong (3.2 sd)"
+        assert published_evidence(found) == "3.2 sd apart"
         other = of_arms("~", *errors, margin=0.5, published=[-0.9], at_published_setting=False)
-        assert published_evidence(other) == "strong (3.2 sd)"
+        assert published_evidence(other) == "3.2 sd apart"
 
 
 @pytest.mark.parametrize(

@@ -69,8 +69,9 @@ IMAGES = "50,001 is more than the 50,000 training images."
          ":32:3: unknown row: 'lokal'. Did you mean 'local'?"),
         ({"    error:\n      value: \"6.48\"": "    eror:\n      value: \"6.48\""},
          ":33:5: unknown column: 'eror'. Did you mean 'error'?"),
-        ({'"6.48"': '"about 6"'}, ":34:7: 'about 6' is not a number."),
-        ({'"6.48"': '"-6.48"'}, ":34:7: '-6.48' is not a number."),
+        ({'"6.48"': '"about 6"'}, ":34:7: 'about 6' is not a number like \"5.46\"."),
+        ({'"6.48"': '"-6.48"'}, ":34:7: '-6.48' is not a number like"),
+        ({'"6.48"': '"6.48 ± 0.1"'}, "such as ±, goes into 'note'; a blank cell is null."),
         ({"{label: Top-1 (err %)}": "{label: Top-1 (err %), where: {mask: local}}"},
          ":29:43: column 'error' cannot choose a level of the axis of the rows. Delete it."),
         ({'"6.48"': '"648"'}, ":34:7: 648 is not an error in percent."),
@@ -87,16 +88,20 @@ IMAGES = "50,001 is more than the 50,000 training images."
         ({STATED: "published_pp: about 1"}, "'published_pp' in 'claims[0]'"),
         ({STATED: 'published_pp: "nan"'}, "'published_pp' in 'claims[0]'"),
         ({"claims:\n": "claims:\n  - {id: encoder-decoder-beats-local, text: again, place: here,\n"
-          "     claim: error(local) > error(encoder-decoder)}\n"}, "the ids of claims must differ"),
+          "     claim: error(local) > error(encoder-decoder)}\n"},
+         "'claims': two have the id 'encoder-decoder-beats-local'; change one."),
         ({"  data.name:": "  data.nam:"},
          "unknown setting 'data.nam'. Did you mean 'data.name'?"),
         ({"  data.name:": "  training.schedule.drops.at:"},
          "unknown setting 'training.schedule.drops.at'. Did you mean 'training.schedule.drops'?"),
         ({"model.mask: local_same_units": "model.mask: loca"}, "local_same_units"),
         ({"base:\n": "base:\n  training: {schedule: {drops: [{at: 160001, factor: 0.1}]}}\n"},
-         "a drop comes after the end, the total"),
+         "a drop at 160001 comes after the end, the total of 160000."),
         ({"base:\n": "base:\n  training: {schedule: {warmup: {until: 70000, lr: 0.1}}}\n"},
-         "the warm-up ends after the first drop"),
+         "the warm-up until 70000 ends after the first drop or the end, at 64000."),
+        ({"base:\n": "base:\n  batch_size: 8\n"}, "key 'batch_size'. Write training.batch_size."),
+        ({"base:\n": "base:\n  training.batch_size: 50001\n"},
+         f":13:3: training.batch_size (suite): {IMAGES}"),
         ({"base:\n": "base:\n  training: {batch_size: 50001}\n"},
          f"training.batch_size (suite): {IMAGES}"),
         ({"base:\n": "base:\n  training: {val_in_train: 50001}\n"},
@@ -116,12 +121,12 @@ IMAGES = "50,001 is more than the 50,000 training images."
         ({'value: "6.48"\n': 'value: "6.48"\n      really: train_aug\n'}, "published errors of "
          "different splits: training error under augmentation (local), test error (encoder-dec"),
         ({'"6.48"': '"93.52"'}, "'published_pp' is 0.96, and the cells differ"),
-        ({'"0.96"': '"0.69"'}, "'published_pp' is 0.69, and the cells differ by 0.96\n"),
-        ({'"0.96"': '"-0.96"'}, "'published_pp' is -0.96, and the cells differ by 0.96\n"),
+        ({'"0.96"': '"0.69"'}, "is 0.69, and the cells differ by 0.96. Correct one of them.\n"),
+        ({'"0.96"': '"-0.96"'}, "is -0.96, and the cells differ by 0.96. Correct one of them.\n"),
         ({BEATS: "error(local) < error(encoder-decoder)"},
-         "'published_pp' is 0.96, and the cells differ by -0.96\n"),
+         "'published_pp' is 0.96, and the cells differ by -0.96. Correct one of them.\n"),
         ({BEATS: "gap(local, encoder-decoder) < gap(encoder-decoder, local)"},
-         "'published_pp' is 0.96, and the cells differ by -1.92\n"),
+         "'published_pp' is 0.96, and the cells differ by -1.92. Correct one of them.\n"),
     ],
 )  # fmt: skip
 def test_what_no_table_or_training_can_use_is_found_in_its_place(
@@ -213,6 +218,19 @@ def test_a_typo_in_the_marks_of_a_protocol_is_found(tmp_path: Path, shell: Shell
     assert "unknown setting 'training.bn_epss'. Did you mean 'training.bn_eps'?" in found.err
 
 
+def test_a_typo_in_a_mark_of_an_option_of_ones_own_networks_is_found(
+    tmp_path: Path, shell: Shell
+) -> None:
+    (tmp_path / "networks.py").write_text(TOY)
+    mark = {"origin": "paper", "place": "here"}
+    path = write_suite(tmp_path, toy_suite() | {"provenance": {"model.kernel": mark}})
+    assert shell("validate", path).code == 0
+    path = write_suite(tmp_path, toy_suite() | {"provenance": {"model.widht": mark}})
+    found = shell("validate", path)
+    assert found.code == 2
+    assert "unknown setting 'model.widht'. Did you mean 'model.width'?" in found.err
+
+
 def test_protocols_and_tiers_have_the_names_of_their_files(tmp_path: Path, shell: Shell) -> None:
     path, shipped = write_suite(tmp_path), suite_folder()
     for kind, name in (("protocols", "wang2017"), ("tiers", "tiny")):
@@ -258,6 +276,9 @@ def test_a_folder_stands_for_the_files_in_it(tmp_path: Path, shell: Shell) -> No
     assert done.code == 0
     assert "sources.yaml: 1 source: ok" in done.out
     assert "table1.yaml: 2 cells" in done.out
+    named = shell("plan", *sorted((tmp_path / "smith2024").glob("*.yaml")))
+    assert named.code == 2
+    assert "sources.yaml: serves the suites next to it and is none. Leave it out.\n" in named.err
 
 
 def test_what_a_mac_leaves_next_to_files_on_other_disks_is_no_suite(

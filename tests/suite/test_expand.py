@@ -237,6 +237,14 @@ def test_an_unknown_cell_is_named_with_the_nearest(tmp_path: Path) -> None:
         expanded(tmp_path).cell("arI")
 
 
+def test_base_takes_dotted_settings_as_levels_do(tmp_path: Path) -> None:
+    base = suite_of()["base"] | {"training.optim.lr": 0.5}
+    dotted = spec(expanded(tmp_path, suite_of() | {"base": base}), "arl")
+    nested = spec(expanded(tmp_path, changed(suite_of(), {"base.training.optim.lr": 0.5})), "arl")
+    assert dotted.training.optim.lr == 0.5
+    assert dotted.key == nested.key
+
+
 def test_data_sets_are_found_in_every_layer(tmp_path: Path) -> None:
     level = load_suite(str(write_suite(tmp_path, with_level({"data": {"name": "cifar10"}}))))
     assert data_names(level) == ["cifar10", "digits"]

@@ -9,6 +9,7 @@ from resbench.analysis.names import SAME_SPLIT, SPLITS
 from resbench.data.fit import check_fit
 from resbench.models import FAMILIES
 from resbench.suite.claims import ParsedClaim
+from resbench.suite.connections import unmarked
 from resbench.suite.expand import Expanded, expand, parsed_claims, published_values
 from resbench.suite.load import load_suite, load_tier, tier_files
 from resbench.suite.schema import Claim, Metric, Split, half_width
@@ -32,6 +33,7 @@ def check_suite(name: str) -> dict[str, int]:
 
         for cell in (cell for cell in expanded.cells if cell.leaves):
             counted_network(loaded, cell)
+    _check_options(expanded)
     _check_claims(expanded)
     file = loaded.document.path
     own = {c.spec.model.family for c in expanded.cells if c.spec is not None} - FAMILIES.keys()
@@ -50,6 +52,18 @@ def check_suite(name: str) -> dict[str, int]:
         "published": sum(value.value is not None for *_, value in published_values(suite)),
         "claims": len(suite.claims),
     }
+
+
+def _check_options(expanded: Expanded) -> None:
+    """Check marks of the options of a user's own networks, which loading did not know."""
+    loaded = expanded.loaded
+    options = {".".join(path) for cell in expanded.cells for path in cell.leaves}
+    problems = list[Problem]()
+    for document in (loaded.document, loaded.protocol_document):
+        marks = [found for found in unmarked(document.value) if found[0][-1] not in options]
+        problems += document.error(marks).problems
+    if problems:
+        raise DocumentError(problems)
 
 
 def _check_claims(expanded: Expanded) -> None:
@@ -105,4 +119,4 @@ def _contradiction(expanded: Expanded, claim: Claim, parsed: ParsedClaim) -> str
     if abs(difference - float(claim.published_pp)) <= rounding + 1e-9:
         return None
     stated = f"'published_pp' is {claim.published_pp}"
-    return f"{stated}, and the cells differ by {difference:.4g}"
+    return f"{stated}, and the cells differ by {difference:.4g}. Correct one of them."

@@ -54,7 +54,7 @@ def published_evidence(claim: JudgedClaim) -> str:
     if z is None:
         return ""
     if claim.claim.margin_pp is not None:
-        z = abs(z)  # of arms that are alike, neither is the better one
+        return f"{abs(z):.1f} sd apart"  # a large difference is no evidence that arms are alike
     if z <= -1:
         return f"against ({z:.1f} sd)"
     words = {1.0: "within noise", 2.0: "weak", 3.0: "fair", math.inf: "strong"}

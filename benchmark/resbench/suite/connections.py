@@ -129,7 +129,8 @@ def _published(
                 continue
             sign = "-?" if metric in SIGNAL_METRICS else ""  # those are logarithms
             if not re.fullmatch(rf"{sign}[0-9]+(\.[0-9]+)?", value.value):
-                yield (*at, "value"), f"'{value.value}' is not a number."
+                more = "What else is published, such as ±, goes into 'note'; a blank cell is null."
+                yield (*at, "value"), f"'{value.value}' is not a number like \"5.46\". {more}"
             elif metric in ERROR_METRICS and float(value.value) > 100:
                 yield (*at, "value"), f"{value.value} is not an error in percent."
 

@@ -24,7 +24,15 @@ from resbench.suite.claims import ParsedClaim, parse_claim
 from resbench.suite.load import PAPER, Loaded, load_networks
 from resbench.suite.messages import problems
 from resbench.suite.schema import Metric, PaperValue, Shrunk, Suite, Tier
-from resbench.suite.spec import Engine, Precision, RunSpec, Schedule, plain_to, specification
+from resbench.suite.spec import (
+    Engine,
+    Precision,
+    RunSpec,
+    Schedule,
+    plain_to,
+    setting_paths,
+    specification,
+)
 from resbench.suite.yaml import DocumentError, Keys, Position, Problem, YamlDocument
 
 Path_ = tuple[str, ...]
@@ -204,8 +212,7 @@ def _shared(loaded: Loaded) -> dict[Path_, Leaf]:
     protocol = loaded.protocol
     parts = {part: getattr(protocol, part) for part in PARTS}
     _set(leaves, parts, f"protocol {protocol.name}", loaded.protocol_document.at)
-    for part, value in loaded.suite.base.items():
-        _apply(leaves, (part,), value, "suite", loaded.document.at, ("base", part))
+    _set(leaves, loaded.suite.base, "suite", loaded.document.at, "base")
     return leaves
 
 
@@ -334,7 +341,7 @@ def _checked(leaves: Mapping[Path_, Leaf], loaded: Loaded, context: Context, see
     foreign = {path[0]: leaf.position for path, leaf in leaves.items() if path[0] not in PARTS}
     if foreign:
         raise DocumentError(
-            Problem(at, f"unknown key '{name}'.{did_you_mean(name, PARTS)}")
+            Problem(at, f"unknown key '{name}'.{_in_full(name) or did_you_mean(name, PARTS)}")
             for name, at in foreign.items()
         )
     for (part, name), of in _FOUND.items():
@@ -360,6 +367,12 @@ def _checked(leaves: Mapping[Path_, Leaf], loaded: Loaded, context: Context, see
     except ValueError:
         found = problems(kind, value)
         raise DocumentError(_located(keys, text, leaves, loaded) for keys, text in found) from None
+
+
+def _in_full(name: str) -> str:
+    """Return the settings that end in a name."""
+    ends = [path for path in setting_paths() if path.endswith(f".{name}")]
+    return f" Write {' or '.join(ends)}." if ends else ""
 
 
 def _own_network(model: Any, loaded: Loaded) -> type[Network] | None:

@@ -61,6 +61,8 @@ def find_suite(name: str) -> Path:
     path = Path(name)
     is_path = path.suffix in {".yaml", ".yml"} or len(path.parts) > 1
     if is_path and path.is_file():
+        if path.name in (SOURCES, EXECUTORS):  # of smith/*.yaml
+            raise UsageError(f"{name}: serves the suites next to it and is none. Leave it out.")
         return path
     shipped = suite_names()
     if path.is_dir() and name not in shipped:
@@ -130,7 +132,7 @@ def load_networks(file: Path) -> Family:
         lines = [frame.lineno for frame in trace if frame.filename == str(file)]
         line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else 1
         kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
-        text = f"{file}:{line}: cannot use these networks: {kind}{error}."
+        text = f"{file}:{line}: cannot use these networks: {kind}{str(error).rstrip('.')}."
         raise UsageError(one_line(text)) from None
 
 

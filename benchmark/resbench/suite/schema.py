@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from msgspec import Meta
@@ -191,8 +192,9 @@ class Suite(Frozen, kw_only=True):
 
     def __post_init__(self) -> None:
         _check_seeds(self.seeds)
-        if len({claim.id for claim in self.claims}) != len(self.claims):
-            raise ValueError("the ids of claims must differ from each other", "claims")
+        ids = Counter(claim.id for claim in self.claims)
+        if len(ids) != len(self.claims):
+            raise ValueError(f"two have the id '{ids.most_common(1)[0][0]}'; change one", "claims")
 
 
 class Protocol(Frozen):

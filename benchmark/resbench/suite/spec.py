@@ -172,9 +172,12 @@ class Schedule(Frozen):
         whole(self, "total")
         drops = [drop.at for drop in self.drops]
         if max(drops, default=0) > self.total:
-            raise ValueError("a drop comes after the end, the total", "drops")
-        if self.warmup and self.warmup.until > min(drops, default=self.total):
-            raise ValueError("the warm-up ends after the first drop, or after the end", "warmup")
+            text = f"a drop at {max(drops)} comes after the end, the total of {self.total}"
+            raise ValueError(text, "drops")
+        first = min(drops, default=self.total)
+        if self.warmup and self.warmup.until > first:
+            text = f"the warm-up until {self.warmup.until} ends after the first drop or the end"
+            raise ValueError(f"{text}, at {first}", "warmup")
 
 
 class EarlyStopping(Frozen):

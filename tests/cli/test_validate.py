@@ -192,19 +192,14 @@ def test_a_stated_difference_that_the_published_numbers_bear_out_is_valid(
          "no run measures val_in_train_err. Set training.val_in_train above 0."),
     ],
 )  # fmt: skip
-def test_cells_that_cannot_be_what_they_say_are_found(
+def test_cells_that_cannot_be_what_they_say_are_found_before_they_are_trained(
     tmp_path: Path, shell: Shell, changes: dict[str, Any], message: str
 ) -> None:
-    found = shell("validate", write_suite(tmp_path, changed(suite_of(), changes)))
-    assert (found.code, found.out) == (2, "")
-    assert message in found.err
-
-
-def test_run_refuses_two_cells_of_one_experiment(tmp_path: Path, shell: Shell) -> None:
-    copied = changed(suite_of(), {"matrix.learning.nal": {"label": "NAL"}})
-    found = shell("run", write_suite(tmp_path, copied))
-    assert (found.code, found.out) == (2, "")
-    assert "cell 'nal' is the same experiment as 'arl'" in found.err
+    suite = write_suite(tmp_path, changed(suite_of(), changes))
+    for verb in ("validate", "run"):
+        found = shell(verb, suite)
+        assert (found.code, found.out) == (2, "")
+        assert message in found.err
 
 
 def test_a_typo_in_the_marks_of_a_protocol_is_found(tmp_path: Path, shell: Shell) -> None:

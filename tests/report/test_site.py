@@ -274,7 +274,7 @@ def test_a_chain_in_the_readme_names_the_step_that_its_numbers_are_of(tmp_path: 
     found = report([SUITE_OF_DEPTHS], read_results(tmp_path))
     said = readme(found)
     assert re.search(
-        r"in tier paper\. Of its step attention-\d+/arl \\< attention-\d+/arl: measured "
+        r"in tier paper\. Of its step Attention-\d+, ARL below Attention-\d+, ARL: measured "
         r"\+1\.00 pp, 1 seed; published \+0\.\d\d pp\.", said,
     )  # fmt: skip
     figure = claims(found.by_setting)

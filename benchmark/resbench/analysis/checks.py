@@ -33,8 +33,7 @@ def check_suite(name: str) -> dict[str, int]:
 
         for cell in (cell for cell in expanded.cells if cell.leaves):
             counted_network(loaded, cell)
-    _check_options(expanded)
-    _check_claims(expanded)
+    check_declared(expanded)
     file = loaded.document.path
     own = {c.spec.model.family for c in expanded.cells if c.spec is not None} - FAMILIES.keys()
     shipped = tier_files()
@@ -52,6 +51,16 @@ def check_suite(name: str) -> dict[str, int]:
         "published": sum(value.value is not None for *_, value in published_values(suite)),
         "claims": len(suite.claims),
     }
+
+
+def check_declared(expanded: Expanded) -> None:
+    """Check marks and claims of a suite as its source declares it.
+
+    Raises:
+        DocumentError: a mark of no setting, or claims that no run of the suite can answer.
+    """
+    _check_options(expanded)
+    _check_claims(expanded)
 
 
 def _check_options(expanded: Expanded) -> None:

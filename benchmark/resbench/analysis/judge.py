@@ -161,6 +161,11 @@ class JudgedTable:
         counts = Counter(origin for _, origin in {(e.path, e.origin) for e in self.settings})
         return {origin: counts[origin] for origin in get_args(Origin) if counts[origin]}
 
+    def step_of(self, claim: JudgedClaim) -> str:
+        """Return the step of a chain that a claim's numbers are of, in words; else nothing."""
+        words = {cell.cell: cell.label for cell in self.cells} | {"<": "below", ">": "above"}
+        return " ".join(words[word] for word in (claim.step or "").split())
+
     def label_of(self, value: JudgedValue) -> str:
         """Return the labels of a value's row and column."""
         return f"{self.rows[value.row]}, {self.columns[value.column].label}"

@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from resbench.analysis.checks import check_declared
+from resbench.analysis.declared import declared
 from resbench.analysis.names import cells_of
 from resbench.analysis.plan import PlannedTime
 from resbench.data.fit import check_fit
@@ -67,6 +69,8 @@ def plan_request(
         ResbenchError: every problem that the user can fix.
     """
     loaded = [(suite, load_tier(tier, suite.document.path)) for suite in load_suites(suites)]
+    for one, _ in loaded:
+        check_declared(declared(one))
     overrides = tuple(map(parse_override, set_))
     if twice := [key for key, n in Counter(key for key, _ in overrides).items() if n > 1]:
         raise UsageError(f"--set {twice[0]}: is given twice. Leave one out.")

@@ -70,7 +70,7 @@ _STYLE: dict[str, Any] = {
 
 
 _METADATA: Mapping[str, Any] = {
-    "svg": {"Date": None, "Creator": None},
+    "svg": dict.fromkeys(("Date", "Creator", "Format", "Type")),  # all that there is
     "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
     "png": {"Software": None},
 }

@@ -166,7 +166,7 @@ def _claim_line(table: JudgedTable, claim: JudgedClaim, unclear: set[str]) -> do
     if claim.effect_pp is None:
         found = "No seed has run in all its cells"
     if claim.step:
-        found = f"Of its step {claim.step}: {found[:1].lower()}{found[1:]}"
+        found = f"Of its step {table.step_of(claim)}: {found[:1].lower()}{found[1:]}"
     lost = f" ({text.lost_runs(claim)})" if claim.diverged else ""
     suite = f" (suite {table.suite})" if claim.claim.text in unclear else ""
     return (

@@ -93,7 +93,7 @@ def claims_table(
         origin = ["a claim of ours"] if claim.claim.ours else []
         origin += [] if suites else [claim.claim.place.rstrip(".")]
         whose = f" ({text.sentence('; '.join(origin))}.)" if origin else ""
-        step = f" (Step: {claim.step}.)" if claim.step else ""
+        step = f" (Step: {table.step_of(claim)}.)" if claim.step else ""
         lost = f" ({text.sentence(text.lost_runs(claim))}.)" if claim.diverged else ""
         said = doc.Heading(5, claim.claim.text), doc.Paragraph(text.claim_sentence(claim))
         details = (*said, *_runs_of(table, claim, runs))

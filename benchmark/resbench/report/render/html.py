@@ -183,8 +183,7 @@ def _drawn(figure: doc.Figure, number: int) -> Markup:
 
     All have one scale, so that their letters are of one size: 9 inches fill the width.
     """
-    svg = re.sub(r"<metadata>.*?</metadata>", "", figure.svg.decode(), flags=re.DOTALL)
-    svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>f{number}-", svg)
+    svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>f{number}-", figure.svg.decode())
     head = re.search(r'<svg [^>]*?(viewBox="\S+ \S+ (\S+) [^"]*")[^>]*>', svg)
     if head is None:
         return Markup("")

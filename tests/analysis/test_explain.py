@@ -146,6 +146,14 @@ def test_another_tier_and_another_data_set_come_first(tmp_path: Path) -> None:
     assert found[-len(symptoms) :] == symptoms
 
 
+def test_a_changed_list_is_shown_and_work_only_where_it_differs(tmp_path: Path) -> None:
+    no_drops = suite_under(SUITE, overrides=(("training.schedule.drops", []),))
+    plant(tmp_path, no_drops, CELL, 1, test=FLAT)
+    said = finding_sentence(findings(tmp_path)["other_setting"])
+    assert 'training.schedule.drops [] (source [{"at": 64000, "factor": 0.1}' in said
+    assert "trains on" not in said
+
+
 def test_causes_come_before_symptoms_and_what_explains_more_comes_first(tmp_path: Path) -> None:
     for seed, error in enumerate((9.0, 9.4, 9.8), 1):
         plant(tmp_path, suite_under(SUITE), CELL, seed, test=[9.0, 8.0, error, error])

@@ -191,18 +191,19 @@ def _settings(subject: _Subject) -> Iterator[Finding]:
 
 
 def _changes(entries: Sequence[Entry], source: Cell) -> list[list[Any]]:
-    """Return setting, value and the source's other value for each scalar that was changed.
+    """Return setting, value and the source's other value for each setting that was changed.
 
-    Of what the suite itself sets, no other value is known.
+    Of what the suite itself sets, no other value is known. Lists follow from a scalar next to them,
+    as drops do from the length of a schedule: they are given where no scalar was changed.
     """
     values = {".".join(path): leaf.value for path, leaf in source.leaves.items()}
     found: list[list[Any]] = []
-    for entry in (entry for entry in entries if not isinstance(entry.value, list)):
+    for entry in entries:
         if entry.of_suite:
             found.append([entry.path, entry.value])
         elif (other := values.get(entry.path, entry.value)) != entry.value:
             found.append([entry.path, entry.value, other])
-    return found
+    return [change for change in found if not isinstance(change[1], list)] or found
 
 
 def _network(subject: _Subject) -> Iterator[Finding]:

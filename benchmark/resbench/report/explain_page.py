@@ -146,6 +146,8 @@ def _value(value: object) -> str:
 
 def _work(f: Mapping[str, Any]) -> str:
     seen, source = f["images"], f["source_images"]
+    if seen == source:
+        return ""
     share = f"{100 * seen / source:.3g} % of the source's {source:,}" if source else "source: none"
     return f"trains on {seen:,} images in all, {share}"
 

@@ -220,6 +220,15 @@ def test_a_typo_in_a_mark_of_an_option_of_ones_own_networks_is_found(
     mark = {"origin": "paper", "place": "here"}
     path = write_suite(tmp_path, toy_suite() | {"provenance": {"model.kernel": mark}})
     assert shell("validate", path).code == 0
+    shipped = suite_of() | {"provenance": {"model.kernel": mark}}
+    shipped["base"]["model"] = {
+        "family": "wang2017",
+        "learning": "arl",
+        "activation": "mixed",
+        "mask": "encoder-decoder",
+        **shipped["base"]["model"],
+    }
+    assert shell("validate", write_suite(tmp_path, shipped)).code == 0, "a protocol is shared"
     path = write_suite(tmp_path, toy_suite() | {"provenance": {"model.widht": mark}})
     found = shell("validate", path)
     assert found.code == 2

@@ -66,7 +66,7 @@ def temporary_in(folder: Path, prefix: str = TEMPORARY) -> Path:
 
 def fsync_path(path: Path) -> None:
     """Make a file's content, or the names in a folder, durable."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     except OSError as error:
@@ -114,7 +114,7 @@ def read_file(path: Path, limit: int = 64 << 20) -> bytes | None:
 
     A link, a pipe and a file of more than ``limit`` bytes are faults.
     """
-    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
     with faults_at(path), suppress(FileNotFoundError), open(os.open(path, flags), "rb") as file:
         facts = os.fstat(file.fileno())
         if not stat.S_ISREG(facts.st_mode):
@@ -159,7 +159,7 @@ def append_line(path: Path, row: Mapping[str, Any]) -> None:
     On an error, also the ValueError of a number that is not finite, the earlier lines stay whole.
     """
     line = f"{dump_json(row)}\n".encode()
-    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
     with faults_at(path):
         with open(os.open(path, flags, 0o666), "r+b", buffering=0) as file:
             old = file.readall()

@@ -48,7 +48,7 @@ os.register_at_fork(after_in_child=_forget_in_child)
 
 def lock_file(path: Path, *, block: bool) -> Lock | None:
     """Return the lock that ``path`` stands for, or None when ``block`` is off and it is held."""
-    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
     try:
         lock = Lock(os.open(path, flags, 0o666), "r+")
         _held.add(lock)
@@ -105,7 +105,7 @@ def _swept(lock: Lock, folder: Path) -> Lock:
 def is_locked(folder: Path) -> bool:
     """Say whether a process works in ``folder`` now, without making anything."""
     try:
-        descriptor = os.open(folder / LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        descriptor = os.open(folder / LOCK_NAME, os.O_RDONLY | os.O_NOFOLLOW)
     except OSError:
         return False
     try:

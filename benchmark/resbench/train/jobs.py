@@ -188,7 +188,7 @@ def _log_to(run: RunFolder, *packed: RunFolder) -> Iterator[None]:
 
 
 def _open_log(run: RunFolder) -> int:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
     return os.open(run.log, flags, 0o666)
 
 

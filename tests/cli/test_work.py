@@ -317,6 +317,17 @@ def test_a_worker_of_another_suite_or_code_trains_nothing(tmp_path: Path) -> Non
     assert resbench(tmp_path, "run", "mini.yaml", "--no-mirror", submitted).returncode == 0
 
 
+def test_another_line_of_code_is_another_submission(tmp_path: Path, monkeypatch: Patch) -> None:
+    for name in ("__init__.py", "stats/cells.py"):
+        (tmp_path / "resbench" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "resbench" / name).write_text("")
+    monkeypatch.setattr("resbench.__file__", str(tmp_path / "resbench" / "__init__.py"))
+    before = cluster.fingerprint(())
+    assert cluster.fingerprint(()) == before
+    (tmp_path / "resbench" / "stats" / "cells.py").write_text("MARGIN_PP = 2.0\n")
+    assert cluster.fingerprint(()) != before
+
+
 def test_a_worker_makes_no_results_folder_where_the_shared_one_is_missing(tmp_path: Path) -> None:
     write_suite(tmp_path)
     done = resbench(tmp_path, "run", "mini.yaml", "--submitted=0")

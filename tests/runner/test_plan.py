@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -112,6 +113,35 @@ def test_seeds_of_one_network_are_packed_on_a_gpu_only(tmp_path: Path) -> None:
     eager, fp32 = planned(tmp_path, suite), planned(tmp_path, suite, engine="graph")
     for device, alone in ((CPU, runs), (GPU, eager), (GPU, fp32)):
         assert len(queue_of(alone, pack=2).take(device)) == 1
+
+
+ONE_PACK = {"seed": 2, "data__clean_ratio": 0.7, "data__noise": "redrawn"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *ONE_PACK.items(),
+        ("model__learning", "nal"),
+        ("data__train_images", 48),
+        ("data__test_images", 48),
+        ("data__first", 128),
+        ("data__image_px", 16),
+        ("training__batch_size", 8),
+        ("training__optim__lr", 0.1),
+        ("training__schedule__total", 1),
+        ("tier", "tiny"),
+    ],
+)
+def test_only_seed_and_label_noise_may_differ_within_a_pack(
+    tmp_path: Path, name: str, value: Any
+) -> None:
+    run, *_ = planned(tmp_path)
+    fast = {"engine": "graph", "precision": "bf16"}
+    specs = spec_of(**fast), spec_of(**fast, **{name: value})
+    runs = [PlannedRun(spec.key, spec, run.source, run.context, 0) for spec in specs]
+    assert runs[0].key != runs[1].key
+    assert len(queue_of(runs, pack=2).take(GPU)) == (2 if name in ONE_PACK else 1)
 
 
 def test_packs_that_memory_does_not_suffice_for_are_halved_and_others_are_not(

@@ -215,6 +215,12 @@ def test_a_fault_of_the_device_is_found_anywhere_in_the_log_of_a_dead_worker(sta
     assert ECC in stage.warnings()[0]
 
 
+def test_words_of_a_fault_in_the_log_of_a_cpu_worker_cost_its_run_alone(stage: Stage) -> None:
+    summary = stage.work(logged(stage, ECC), "abort")
+    assert list(summary.ended.values()) == ["failed", "done"]
+    assert (summary.faults, stage.warnings()) == ([], [])
+
+
 @pytest.fixture
 def leap(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Return what puts the clock of limits forward, by seconds."""
@@ -606,6 +612,16 @@ def test_what_does_not_fit_in_the_time_is_left(stage: Stage) -> None:
     assert sorted(summary.ended.values()) == ["done", "interrupted"]
     assert [run.spec.seed for run in summary.left] == [1]
     assert summary.epoch_s == pytest.approx(64 / 100 * 1.5), "as of the epoch before"
+
+
+def test_of_what_is_left_the_shortest_epoch_is_named(stage: Stage) -> None:
+    long = suite_of("long")
+    long["base"]["data"]["train_images"] = 640
+    runs, throughput = planned(stage.folder, long, suite_of()), Throughput()
+    summary = stage.work(runs, throughput=throughput, deadline=time.monotonic())
+    epochs_s = [throughput.epoch_seconds(run.spec, CPU) for run in runs]
+    assert (summary.left, summary.ended) == (runs, {})
+    assert summary.epoch_s == min(epochs_s) < max(epochs_s)
 
 
 def test_memory_of_the_parent_is_flat_over_a_thousand_runs(

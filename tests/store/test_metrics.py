@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import msgspec
@@ -110,6 +112,21 @@ def test_epochs_lost_before_the_checkpoint_are_named(tmp_path: Path) -> None:
     run = unfinished(tmp_path, epochs=2)
     with pytest.raises(EnvironmentFault, match="2 epochs, but the checkpoint is of epoch 3"):
         rewind(run.metrics, 3)
+
+
+def test_a_rewind_that_the_disk_refuses_loses_no_epoch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = unfinished(tmp_path, epochs=2)
+    before = run.metrics.read_bytes()
+
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(EnvironmentFault, match="No space left"):
+        rewind(run.metrics, 1)
+    assert run.metrics.read_bytes() == before
 
 
 def test_a_missing_file_holds_no_epochs_and_is_not_made_by_rewinding(tmp_path: Path) -> None:

@@ -120,6 +120,14 @@ def test_diverged_run_holds_no_number_and_its_reason(tmp_path: Path) -> None:
             write_record(run, diverged(run, **wrong))
 
 
+def test_the_record_of_a_diverged_run_names_its_specification_too(tmp_path: Path) -> None:
+    run = unfinished(tmp_path, epochs=2)
+    write_record(run, diverged(run))
+    forge(run, lambda fields: fields["files"].pop("spec.json"))
+    with pytest.raises(EnvironmentFault, match=r"spec\.json is missing from it"):
+        read_record(run)
+
+
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
 def test_number_that_is_not_finite_makes_no_record(tmp_path: Path, number: float) -> None:
     run = unfinished(tmp_path)
@@ -373,8 +381,14 @@ def plant_file(run: RunFolder) -> None:
     run.path.write_text("")
 
 
+def plant_link_to_nothing(run: RunFolder) -> None:
+    run.record.unlink()
+    run.record.symlink_to("gone")
+
+
 BAD: list[Callable[[RunFolder], object]] = [
     plant_link,
+    plant_link_to_nothing,
     plant_file,
     lambda run: run.path.rename(run.path.with_name("copy\n\x1b[31mof it")),
     plant_pipe,

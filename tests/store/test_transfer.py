@@ -18,6 +18,7 @@ from msgspec import structs
 
 from resbench.errors import EnvironmentFault
 from resbench.store import locks, transfer
+from resbench.store.atomic import dump_json
 from resbench.store.layout import RunFolder, open_for_writing
 from resbench.store.locks import wait_lock
 from resbench.store.predictions import write_predictions
@@ -104,6 +105,20 @@ def test_weights_and_links_stay_and_their_run_is_whole_without_them(tmp_path: Pa
     assert verify_run(RunFolder(tmp_path / "here", run.key)) == ()
     assert merge(tmp_path / "there", [tmp_path / "out.tar"]).identical == [run.path.name]
     assert run.weights.read_bytes() == b"precious"
+
+
+def test_a_run_that_starts_sweeps_no_pack_that_is_being_written_into_its_folder(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = completed(here)
+
+    def started(*args: Any, **kwargs: Any) -> str:
+        open_for_writing(here)
+        return dump_json(*args, **kwargs)
+
+    monkeypatch.setattr(transfer, "dump_json", started)  # of the manifest, the first in the tar
+    assert pack(here, here / "out.tar") == ([run.path.name], [])
+    assert (here / "out.tar").exists()
 
 
 # -- merging

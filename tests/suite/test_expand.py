@@ -255,6 +255,9 @@ def test_data_sets_are_found_in_every_layer(tmp_path: Path) -> None:
         "cifar100",
         "digits",
     ]
+    tier = Tier(version=1, name="t", title="T", description="D",
+                families={"wang2017": {"data.name": "cifar10"}})  # fmt: skip
+    assert data_names(dotted, tier) == ["cifar10", "cifar100", "digits"]
     both = expanded(tmp_path, with_level({"data": {"name": "cifar10"}}))
     assert spec(both, "nal").data.id == "md5:cifar10"
     moved = expanded(tmp_path, overrides=(("data.name", "cifar10"),))

@@ -130,6 +130,14 @@ def test_an_axis_of_the_table_comes_from_the_tables_source(
     assert (entry.origin, entry.place) == mark
 
 
+def test_an_axis_that_the_suite_marks_has_that_mark(tmp_path: Path) -> None:
+    mark = {"origin": "deviation", "place": "mine", "reason": "of interest"}
+    suite = mini.suite_of() | {"provenance": {"model.learning": mark}}
+    entry = entries(str(mini.write_suite(tmp_path, suite)), "nal")["model.learning"]
+    assert entry.layer == "matrix learning"
+    assert (entry.origin, entry.place, entry.reason) == tuple(mark.values())
+
+
 def test_every_value_that_a_tier_changes_is_a_deviation() -> None:
     cell = "attention-92/nal"
     paper = entries("table6_arl_vs_nal_report", cell)

@@ -36,6 +36,13 @@ def test_epochs_count_full_batches() -> None:
     assert [half.lr(step) for step in range(6)] == pytest.approx([0.05] * 2 + [0.005] * 4)
 
 
+def test_a_part_of_an_epoch_is_the_nearest_number_of_steps() -> None:
+    steps = steps_of(1600, unit="epoch", total=0.57, drops=[{"at": 0.29, "factor": 0.1}])
+    assert (steps.per_epoch * 0.57, steps.per_epoch * 0.29) < (57, 29)  # in floating point
+    assert steps.total == 57
+    assert [at for at, _ in steps.changes] == [0, 29]
+
+
 def test_a_batch_larger_than_the_training_set_is_refused_with_what_to_do() -> None:
     with pytest.raises(UsageError, match=r"batch_size 16 .* 15 images\. Lower"):
         steps_of(15)

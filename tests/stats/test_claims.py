@@ -82,6 +82,13 @@ def test_a_difference_below_the_smallest_of_interest_is_never_confirmed() -> Non
         assert judged("<", arms).verdict == kind
 
 
+@pytest.mark.parametrize("error", [5.0, 5.5])  # 5.6 - 5.5 is 0.09999999999999964
+def test_the_smallest_difference_of_interest_is_enough(error: float) -> None:
+    arms = [arm(name, *[e] * 8, chance=SMALL) for name, e in (("a", error), ("b", error + 0.1))]
+    assert judged("<", arms).verdict == "confirmed"
+    assert judged("<", arms[::-1]).verdict == "contradicted"
+
+
 # ---------------------------------------------------------------------------------------- looks
 
 
@@ -372,6 +379,8 @@ def test_the_step_that_decides_a_chain_is_the_one_that_is_shown() -> None:
     found = chain(5.0, 5.05, 5.75, published=[0.02, 5.0])
     assert (found.verdict, found.step, found.published_pp) == ("smaller", "a1 < a2", 5.0)
     assert found.effect_pp == pytest.approx(0.7)
+    level = chain(5.0, 5.05, 5.75, published=[0.0, 5.0])  # a step that cannot be smaller
+    assert level.p_smaller == found.p_smaller, "counts among the steps"
 
 
 def test_a_growing_gap_is_a_trend_over_its_levels() -> None:
@@ -396,6 +405,8 @@ def test_arms_are_alike_or_apart_by_two_one_sided_tests() -> None:
     assert judged("~", apart, margin=0.5).verdict == "undecided"  # a difference, not a larger one
     lost = arm("b", 5.1, 5.0, 90.0, diverged=[3])
     assert judged("~", [arms[0], lost], margin=1.0).verdict == "undecided"
+    uneven = judged("~", [arms[0], arm("b", 5.1, 5.0, 9.0)], margin=50.0)
+    assert (uneven.verdict, uneven.p, uneven.uneven) == ("undecided", None, ("b",))
 
 
 @pytest.mark.parametrize("like", ["x/arl", "z/nal"])
@@ -428,6 +439,18 @@ def test_other_test_images_are_asked_about_where_predictions_are_kept() -> None:
     assert (chain.p_images or 0) > 0.05
     ranked = judged("<", [replace(arms[0], errors=(5.0, 5.1, 30.0)), arms[1]])
     assert (ranked.uneven, ranked.p_images) == (("a",), None)
+    gaps = [(arms[0], arms[1]), (predicted("d", 5, rng), predicted("e", 15, rng))]
+    assert judged("gap_grows", gaps).p_images is None
+
+
+def test_whatever_networks_show_that_have_not_learnt_is_their_order_at_this_stage() -> None:
+    for shift, kind in ((0.3, "leans_for"), (-0.3, "leans_against"), (1.5, "confirmed")):
+        arms = [arm("a", 5.0, 5.1, 5.2), arm("b", *(e + shift for e in (5.0, 5.1, 5.2)))]
+        assert judged("<", arms).verdict == kind
+        assert judged("<", arms, not_learnt=["a"]).verdict == "not_learnt"
+    assert judged("<", [arms[0], Arm("b", (), ())], not_learnt=["a"]).verdict == "not_run"
+    even = [arm("a", 5.0, 5.1, 5.2), arm("b", 5.1, 5.0, 5.2)]
+    assert judged("<", even, not_learnt=["a"]).verdict == "undecided"
 
 
 def test_the_look_that_finds_the_published_difference_is_named() -> None:

@@ -215,7 +215,7 @@ def _sides(q: Question, tests: Sequence[Tested], *, decides: bool) -> tuple[_Sid
     All steps must hold: the largest p (intersection-union test, Berger 1982). One step suffices
     against: the smallest, times the steps that it could have been.
     """
-    weakest = max(range(len(tests)), key=lambda i: _weakness(tests[i]))
+    weakest = max(range(len(tests)), key=lambda i: (tests[i].p or 0.0, -tests[i].estimate.effect))
     unknown = _Side(None, weakest)
     if not decides:
         return unknown, unknown, unknown
@@ -252,11 +252,6 @@ def _any(pvalues: Sequence[float | None], otherwise: int) -> _Side:
     return _Side(min(1.0, len(pvalues) * p), step)
 
 
-def _weakness(test: Tested) -> tuple[bool, float, float]:
-    """Sort key: the step with an unknown p, then with the largest."""
-    return (test.p is None, test.p or 0.0, -test.estimate.effect)
-
-
 def _kind(e: _Evidence, adjusted: Sequence[float | None]) -> tuple[ClaimKind, _Side]:
     """Return the verdict, and the side that carries it.
 
@@ -281,7 +276,7 @@ def _kind_of_learnt(e: _Evidence, adjusted: Sequence[float | None]) -> tuple[Cla
     if e.question.claim.operator == "~":
         enough = [not e.hidden] * 2
     else:
-        least = SMALLEST_PP + e.hidden
+        least = SMALLEST_PP + e.hidden - 1e-9  # 5.6 - 5.5 is a little below 0.1
         effects = [test.estimate.effect for test in e.tests]
         enough = [min(effects) >= least, effects[against.step] <= -least]
     here = e.question.at_published_setting

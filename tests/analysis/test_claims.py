@@ -14,11 +14,13 @@ from resbench.analysis.claims import JudgedClaim, judge_claims
 from resbench.analysis.judge import report
 from resbench.analysis.results import read_results
 from resbench.analysis.tables import fill
+from resbench.analysis.values import judge_values
 from resbench.report.text import amount, claim_sentence, deciding_p, p_value, published_evidence
 from resbench.store.layout import RunFolder
 from resbench.suite.load import load_suite
 from tests import factory
 from tests.factory import JPEG, plant, suite_under
+from tests.mini import edited_suite
 from tests.stats.arms import arm, predicted
 from tests.stats.arms import judged as judged_arms
 
@@ -53,9 +55,35 @@ def test_a_claim_is_at_the_published_setting_by_its_own_data(tmp_path: Path) -> 
             factory.finish(tmp_path, plain, cell, seed, error + seed / 10)
         factory.finish(tmp_path, own, "attention-56/cifar10", seed, 9)
     found = report(["depth"], read_results(tmp_path))
-    ((_, claim),) = found.claims()
+    ((table, claim),) = found.claims()
     assert claim.verdict == "confirmed"
-    assert any(table.setting.published for table in found.with_runs)
+    assert [t.setting.published for t in found.with_runs] == [True, False]
+    assert table is found.tables[0]
+
+
+def test_a_claim_over_two_data_sets_is_at_the_published_setting_if_both_are(tmp_path: Path) -> None:
+    changes = {
+        "error(attention-452/cifar10) < error(resnet-1001/cifar10)":
+            "error(attention-92/cifar10) < error(attention-92/cifar100)",
+        'published_pp: "0.74"': 'published_pp: "16.72"',
+    }  # fmt: skip
+    path = str(edited_suite(tmp_path / "depth.yaml", "depth", changes))
+    mixed = suite_under(path, data={"cifar10": JPEG})
+    for seed in (1, 2, 3):
+        for data, error in (("cifar10", 5), ("cifar100", 22)):
+            factory.finish(tmp_path, mixed, f"attention-92/{data}", seed, error + seed / 10)
+    claim = judged(tmp_path, path, table=1)["attention-452-beats-resnet-1001-cifar10"]
+    assert claim.verdict == "holds_here"
+    assert claim.published_pp == pytest.approx(16.72)
+
+
+def test_the_range_of_a_chain_is_not_taken_for_one_of_its_steps(tmp_path: Path) -> None:
+    middle = '\n    cifar100: {value: "21.16", facts: [wang.t6.Attention-236.c100]}'
+    path = str(edited_suite(tmp_path / "depth.yaml", "depth", {middle: ""}))
+    whole, part = (judged(tmp_path, s)["deeper-is-better-cifar100"] for s in ("depth", path))
+    assert whole.published_pp == pytest.approx(0.71)
+    assert part.claim.published_pp == "1.26"
+    assert part.published_pp is None
 
 
 def test_a_claim_about_a_baseline_at_another_protocol_than_its_own_is_not_confirmed(
@@ -68,12 +96,16 @@ def test_a_claim_about_a_baseline_at_another_protocol_than_its_own_is_not_confir
     found = report(["depth"], read_results(tmp_path))
     ((table, claim),) = found.claims()
     assert claim.verdict == "holds_here"
+    assert table.setting.published  # other cells of it keep to the source
     values = {(value.row, value.column): value for value in table.values if value.values}
     resnet, attention = values["resnet-1001", "cifar100"], values["attention-452", "cifar100"]
     assert resnet.verdict == "not_comparable"
     assert "training.batch_size" in resnet.departures
     assert attention.verdict == "undecided"
     assert (attention.reasons, attention.departures) == ((), ())
+    factory.finish(tmp_path / "alone", suite, "resnet-1001/cifar100", 1, 26.0)
+    (alone,) = report(["depth"], read_results(tmp_path / "alone")).tables
+    assert not alone.setting.published  # a cell without runs does not speak for those that have
 
 
 def test_at_the_source_s_schedule_other_images_are_another_setting(
@@ -139,6 +171,12 @@ def test_a_claim_about_training_errors_is_judged_on_training_errors(
     assert item.claim.metric == "train_top1_err"
     assert item.verdict == "confirmed"
     assert item.p_images is None
+    suite, folder = suite_under("table6_arl_vs_nal_report", tier="cpu"), tmp_path / "falling"
+    for seed in (1, 2, 3):  # on the test images only
+        for cell, train in (("attention-56/arl", 5.0), ("attention-56/nal", 9.0)):
+            plant(folder, suite, cell, seed, test=[90.0] * 8 + [40.0, 30.0], train=[train] * 10)
+    found = judged(folder, "table6_arl_vs_nal_report")
+    assert [len(found[f"nal-costs-56{on}"].not_learnt) for on in ("", "-test")] == [0, 2]
 
 
 def test_arms_of_two_settings_do_not_meet(tmp_path: Path, make: Make) -> None:
@@ -150,7 +188,11 @@ def test_arms_of_two_settings_do_not_meet(tmp_path: Path, make: Make) -> None:
 
 @pytest.mark.parametrize(
     ("context", "planned"),
-    [({}, True), ({"tier": "tiny"}, False), ({"overrides": (("training.optim.lr", 0.05),)}, False)],
+    [
+        ({}, True),
+        ({"tier": "tiny"}, False),
+        ({"overrides": (("training.optim.lr", 0.05),)}, False),
+    ],
 )
 def test_one_seed_plans_others_only_where_the_assumed_spread_is_the_suites(
     tmp_path: Path, make: Make, context: dict[str, Any], planned: bool
@@ -238,6 +280,7 @@ CPU = {"tier": "cpu", "data": {"cifar10": JPEG}}
         (CPU, (60.0, 60.0), "not_learnt"),  # near guessing
         (CPU, (30.0, 20.0), "not_learnt"),  # still falling
         ({}, (60.0, 60.0), "confirmed"),  # at the source's own schedule, that is the outcome
+        ({"data": {"cifar10": JPEG}}, (60.0, 60.0), "holds_here"),
     ],
 )
 def test_networks_that_have_not_learnt_get_no_verdict_on_the_claim(
@@ -260,12 +303,12 @@ def test_half_of_guessing_is_more_among_more_classes(tmp_path: Path) -> None:
 
 
 def test_a_run_after_the_look_makes_no_arm_learnt(tmp_path: Path) -> None:
-    for nal in ((46.0, 46.0), (30.0, 45.5)):  # near guessing; still falling
-        for later in (30.0, 45.0):
+    for nal in ((46.0, 46.0), (30.0, 20.0)):  # near guessing; still falling
+        for later in ((30.0, 30.0), (45.0, 45.0), (5.0, 60.0)):
             folder = tmp_path / f"{nal} {later}"
             arms = {"attention-56/arl": (10, 10), "attention-56/nal": nal}
             found = planted(folder, CPU, **arms)
-            test = [90.0] * 8 + [later, later]
+            test = [90.0] * 8 + [*later]
             plant(folder, suite_under(SUITE, **CPU), "attention-56/nal", 4, test=test)
             again = judged(folder)["arl-beats-nal-56"]
             assert found.not_learnt == again.not_learnt == ("attention-56/nal",)
@@ -282,6 +325,7 @@ def test_a_setting_whose_seeds_complete_no_look_does_not_speak_for_the_others(
                 plant(tmp_path, expanded, cell, seed, test=[error, error + seed / 10])
     found = report(["table3_mask"], read_results(tmp_path))
     assert [table.setting.tier for table in found.tables] == ["cpu", "tiny"]
+    assert [tables[0].setting.tier for tables in found.by_setting.values()] == ["cpu", "tiny"]
     shown = [(table.setting.tier, claim.look) for table, claim in found.claims(closest=True)]
     assert shown == [("tiny", 3)]
 
@@ -328,6 +372,7 @@ def test_a_size_of_nothing_is_no_power_of_ten(tmp_path: Path) -> None:
     found = judged(tmp_path, "mechanism")
     assert found["values-fade"].missing == ("attention-164/arl",)
     assert found["gradient-grows"].effect_pp == pytest.approx(3.0)
+    assert found["gradient-grows"].seeds_needed is None  # no spread is usual for powers of ten
 
 
 def test_of_a_run_that_diverged_the_sizes_before_count_and_no_guess_stands_for_those_after(
@@ -360,6 +405,14 @@ def test_a_suite_that_departs_from_its_source_never_speaks_for_it(tmp_path: Path
     assert not table.setting.published
     assert table.setting.label.startswith("own setting, not the published one")
     assert "half the padding at half the size" in table.setting.changes
+    assert table.setting.images_seen == 40 * (50_000 // 64) * 64  # of its longest runs
+
+
+def value_of_arl(tmp_path: Path) -> tuple[int, float | None]:
+    """The look of a published number, and the p that it is replicated."""
+    table, *_ = fill(load_suite(SUITE), read_results(tmp_path))
+    found = next(v for v in judge_values(table) if v.cell == "attention-56/arl" and v.is_error)
+    return found.look, found.p_within
 
 
 def test_seeds_that_nobody_declared_do_not_choose_what_is_looked_at(
@@ -367,12 +420,13 @@ def test_seeds_that_nobody_declared_do_not_choose_what_is_looked_at(
 ) -> None:
     """A look takes the declared seeds, then 1, 2, 3 and so on, whatever else was run."""
     make(**{"attention-56/arl": (5.0, 5.1, 5.2), "attention-56/nal": (6.0, 6.1, 6.2)})
-    before = judged(tmp_path)["arl-beats-nal-56"]
+    before, number = judged(tmp_path)["arl-beats-nal-56"], value_of_arl(tmp_path)
     for seed, error in ((0, 50.0), (6, 1.0), (7, 1.0)):
         for cell in ("attention-56/arl", "attention-56/nal"):
             factory.finish(tmp_path, suite_under(SUITE), cell, seed, error, train=error)
     after = judged(tmp_path)["arl-beats-nal-56"]
     assert (after.look, after.effect_pp, after.p) == (before.look, before.effect_pp, before.p)
+    assert value_of_arl(tmp_path) == number
 
 
 def of_arms(operator: Any, *errors: tuple[float, ...], **more: Any) -> JudgedClaim:

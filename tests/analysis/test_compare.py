@@ -137,6 +137,9 @@ def test_runs_under_other_keys_are_two_arms(
     assert (found.verdict, found.n) == (verdict, len(errors_a))
     assert found.difference == pytest.approx(difference, abs=1e-3)
     assert (found.interval[0] < 0 < found.interval[1]) == (verdict == "no_difference")
+    for arm, errors in ((found.a, errors_a), (found.b, errors_b)):
+        assert arm.seeds == tuple(range(1, len(errors) + 1))
+        assert arm.errors == pytest.approx(errors)
 
 
 def test_the_p_of_a_comparison_is_two_sided_as_its_interval_is(tmp_path: Path) -> None:
@@ -144,6 +147,7 @@ def test_the_p_of_a_comparison_is_two_sided_as_its_interval_is(tmp_path: Path) -
     assert found.interval[0] < 0 < found.interval[1]
     assert found.p is not None
     assert 0.05 < found.p < 0.1
+    assert found.p_images == pytest.approx(found.p)  # images that flip by chance add nothing
 
 
 def test_after_ranks_nothing_is_said_of_other_test_images(tmp_path: Path) -> None:

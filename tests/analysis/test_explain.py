@@ -52,6 +52,7 @@ def test_with_nothing_run_it_says_so_and_tells_what_is_known(tmp_path: Path, she
         ("ladder", "epochs-5/half/arl", 60.0, 50.0, None, None),  # no source to fit as
         (SUITE, CELL, 5.6, 0.1, None, None),  # fits as published
         (NOISE, NOISY, 25.0, 12.0, "memorised", 25.0 - 5.79),
+        (NOISE, NOISY, 5.0, 12.0, "memorised", None),  # and yet it is better than published
         (NOISE, NOISY, 6.0, 29.5, None, None),  # by less than a point
         (NOISE, NOISY, 6.0, 31.0, None, None),  # wrong on the corrupted labels alone
     ],
@@ -163,6 +164,11 @@ def test_causes_come_before_symptoms_and_what_explains_more_comes_first(tmp_path
     sizes = [finding.points for finding in found if finding.points]
     assert len(sizes) == 3
     assert sizes == sorted(sizes, reverse=True)
+    order = [Finding("other_data", None, {}, comparable=False), Finding("size", 0.2, {}),
+             Finding("size", 0.1, {}), Finding("inferred", None, {}), Finding("size", 0.09, {}),
+             Finding("seeds", 0.3, {})]  # fmt: skip
+    mixed = [order[i] for i in (5, 3, 1, 4, 0, 2)]
+    assert sorted(mixed, key=lambda finding: finding.rank) == order
 
 
 def test_runs_of_several_versions_and_images_are_named(tmp_path: Path) -> None:

@@ -298,6 +298,13 @@ def test_a_narrow_network_says_nothing_about_the_published_size(bench: Bench) ->
     assert bench.value("attention-92/params").mean is None  # not run, and not in the catalogue
 
 
+def test_the_size_of_a_network_that_its_own_suite_makes_narrow_is_judged(bench: Bench) -> None:
+    bench.edit("{model.name: attention-56}", "{model: {name: attention-56, width: 0.5}}")
+    bench.edit('params: {value: "1.0"}', 'params: {value: "0.3"}')
+    bench.make(ARL, 50.0)
+    assert bench.value("attention-56/params").verdict == "differs"
+
+
 def test_a_network_of_full_width_has_the_published_size_however_it_is_trained(bench: Bench) -> None:
     bench.make(ARL, 50.0, context={"overrides": (("training.optim.lr", 0.05),)})
     assert bench.value("attention-56/params").verdict == "equal"

@@ -206,10 +206,7 @@ def _partners(a: BySpec, b: BySpec) -> Iterator[tuple[str, str]]:
 
 def _pair(cell: str, *sides: tuple[Side, Mapping[int, RunRecord]]) -> CellPair:
     kept = predictions_of(
-        RunFolder(side.results, run.key)
-        for side, runs in sides
-        for run in runs.values()
-        if run.status == "done"
+        RunFolder(side.results, run.key) for side, runs in sides for run in runs.values()
     )
     results = [
         arm_of(f"{name} {cell}", runs.values(), "test_top1_err", kept)

@@ -187,7 +187,6 @@ def _judge_error(
         verdict = "shown"
     elif reasons:
         verdict = "not_comparable"
-    lost = verdict == "not_run" and value.diverged
     interval, difference = found.interval, found.difference
     rests = found.look and verdict != "not_comparable" and not arm.diverged
     if value.mean is not None and not rests:
@@ -196,7 +195,7 @@ def _judge_error(
     return replace(
         value,
         verdict=verdict,
-        reasons=reasons if verdict == "not_comparable" or lost else (),
+        reasons=reasons if verdict == "not_comparable" else (),
         look=found.look,
         # the difference of two unlike errors means nothing
         difference=None if unlike or not value.values else finite(difference),

@@ -183,7 +183,7 @@ class Lane:
         elif not loss.isfinite():
             return loss.detach()
         self.optimizer.step()
-        self.loss_sum.add_(loss.detach().double())
+        self.loss_sum.add_(loss.detach())
         wrong_B = logits_BK.detach().argmax(1) != label_B
         self.wrong.add_(wrong_B.sum())
         if self.noisy:

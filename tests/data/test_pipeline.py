@@ -49,10 +49,13 @@ def test_crop_flip_equals_a_naive_loop_that_subtracts_then_pads_then_crops(
     images = random_images(n, height, width, seed)
     made = pipeline(images, augment_of("crop_flip", pad_px=pad, flip=flip), normalise="mean_image")
     draws = epoch(made, n, seed)
-    batch = made.gather(draws.index, draws.params)
+    # and the crop of the last image that reads the very end of the tensor
+    indices = torch.cat([draws.index, torch.tensor([n - 1])])
+    params = torch.cat([draws.params, torch.tensor([[2 * pad, 2 * pad, 0]])])
+    batch = made.gather(indices, params)
     mean = (images.sum(axis=0) / n).astype(np.float32)
     scaled = (images.astype(np.float32) - mean) * np.float32(1 / 255)
-    for x, index, (top, left, mirrored) in zip(batch, draws.index, draws.params, strict=True):
+    for x, index, (top, left, mirrored) in zip(batch, indices, params, strict=True):
         padded = np.pad(scaled[index], ((pad, pad), (pad, pad), (0, 0)))
         crop = padded[top : top + height, left : left + width]
         expected = crop[:, ::-1] if mirrored else crop
@@ -195,7 +198,8 @@ def test_pipelines_of_the_same_images_share_them_and_not_their_labels() -> None:
     images = random_images(4)
     first = pipeline(images, augment_of("crop_flip"), normalise="mean_image")
     make = partial(Pipeline, images, augment=first.augment, normalise="mean_image")
-    second, alone = make(np.ones(4, np.int64), like=first), make(np.ones(4, np.int64))
+    labels = np.ones(4, np.int64)
+    second, alone = make(labels, like=first), make(labels)
     assert second._packed.data_ptr() == first._packed.data_ptr()
     draws = alone.draw_epoch(1, 4, generator(), generator(1))
     x_alone, x_second = (one.gather(draws.index, draws.params) for one in (alone, second))
@@ -203,6 +207,7 @@ def test_pipelines_of_the_same_images_share_them_and_not_their_labels() -> None:
     assert torch.equal(alone.normalise_eval(images), second.normalise_eval(images))
     second.labels.zero_()
     assert torch.equal(alone.labels, torch.ones(4, dtype=torch.int64))
+    assert labels.all()
 
 
 @pytest.mark.gpu

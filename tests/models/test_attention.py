@@ -31,11 +31,16 @@ def modules(model: nn.Module) -> list[AttentionModule]:
 
 
 def observe(model: nn.Module) -> list[dict[str, Tensor]]:
-    """Run the model once; per Attention Module, return its T, M and the H its last units get."""
+    """Run the model once; per Attention Module, return its T and M, what each is computed of, and
+    the H its last units get."""
     seen: list[dict[str, Tensor]] = [{} for _ in modules(model)]
     for module, tensors in zip(modules(model), seen, strict=True):
-        module.trunk.register_forward_hook(lambda *call, into=tensors: into.update(T=call[-1]))
-        module.mask.register_forward_hook(lambda *call, into=tensors: into.update(M=call[-1]))
+        for part, branch in (("T", module.trunk), ("M", module.mask)):
+            branch.register_forward_hook(
+                lambda _, arguments, result, into=tensors, part=part: into.update(
+                    {part: result, f"{part} of": arguments[0]}
+                )
+            )
         module.after.register_forward_pre_hook(
             lambda _, arguments, into=tensors: into.update(H=arguments[0])
         )
@@ -50,6 +55,7 @@ def test_arl_is_one_plus_mask_times_trunk_and_nal_is_mask_times_trunk(family: st
         assert len(seen) == 3
         for part in seen:
             T, M = part["T"], part["M"]
+            assert torch.equal(part["T of"], part["M of"]), "side by side, on one input"
             expected, other = (1 + M) * T, M * T
             if learning == "nal":
                 expected, other = other, expected
@@ -90,6 +96,8 @@ def test_a_spatial_mask_is_the_sigmoid_of_a_standardised_map() -> None:
         std = z.std((2, 3), correction=0)
         torch.testing.assert_close(std, torch.ones_like(std), atol=1e-2, rtol=0)
     assert (spatial_attention(torch.full((1, 2, 4, 4), 3.0)) == 0.5).all(), "a constant map"
+    four = torch.tensor([[0.0, 0.0], [2.0, 2.0]]).expand(1, 1, 2, 2)  # few pixels: 1 off the mean
+    torch.testing.assert_close(spatial_attention(four), torch.sigmoid(four - 1), atol=1e-5, rtol=0)
 
 
 def bilinear(x: Tensor, like: Tensor) -> Tensor:

@@ -154,6 +154,14 @@ def test_an_arm_with_a_failing_seed_must_be_better_on_average_too() -> None:
     assert (found.p or 0) > 0.5
 
 
+def test_means_never_show_more_of_an_uneven_arm_than_ranks_do() -> None:
+    lucky, far = arm("a", 5.0, 5.1, 5.2, 5.1, 4.0), arm("b", 20.0, 20.1, 20.2, 20.1, 20.0)
+    found, mirrored = (put_to_test(arms, (-1, 1), ()) for arms in ([lucky, far], [far, lucky]))
+    assert found.uneven == ("a",)
+    assert (found.estimate.p_above() or 1) < 1e-4
+    assert found.p == mirrored.opposite_p == pytest.approx(1 / 252)
+
+
 def test_a_trend_over_an_uneven_arm_is_not_tested() -> None:
     arms = [arm(name, 5.0, 5.1, 5.2) for name in "abc"] + [arm("d", 5.0, 5.1, 90.0, diverged=[3])]
     found = put_to_test(arms, (1, -1, -1, 1), ())
@@ -175,3 +183,6 @@ def test_images_that_flip_by_chance_alone_add_nothing_to_either_side() -> None:
     assert found == pytest.approx(stats.t.sf(1.0, 4), abs=0.002)
     mirrored = other_images_p(Estimate(-0.5, 1.0, 0.5, 4.0, 3), b, a)
     assert mirrored == pytest.approx(1 - found)
+    halves = np.eye(2, dtype=bool).repeat(100, axis=1)  # one run of two errs on every image
+    found = other_images_p(Estimate(0.5, 1.0, 0.5, 4.0, 2), halves, halves)
+    assert found == pytest.approx(stats.t.sf(1.0, 4)), "nor take anything from that of the seeds"

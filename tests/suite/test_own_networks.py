@@ -192,7 +192,12 @@ def test_a_network_may_keep_what_it_computes_and_use_a_layer_twice(tmp_path: Pat
     class Kept(nn.Module):
         ones = None
 
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("calls", torch.zeros(()))
+
         def forward(self, x):
+            self.calls += 1
             if self.ones is None:
                 self.ones = torch.ones(x.shape[1:])
             return x * self.ones
@@ -203,6 +208,7 @@ def test_a_network_may_keep_what_it_computes_and_use_a_layer_twice(tmp_path: Pat
     assert (done.status, done.text) == ("done", "")
     assert "2.weight" in done.weights
     assert "3.weight" not in done.weights
+    assert done.weights["4.calls"] == 4 + 1, "steps and a test batch; what checks is a copy"
 
 
 @pytest.mark.parametrize(

@@ -37,10 +37,12 @@ def test_epochs_count_full_batches() -> None:
 
 
 def test_a_part_of_an_epoch_is_the_nearest_number_of_steps() -> None:
-    steps = steps_of(1600, unit="epoch", total=0.57, drops=[{"at": 0.29, "factor": 0.1}])
+    drops, warmup = [{"at": 0.29, "factor": 0.1}], {"until": 0.07, "lr": 0.01}
+    steps = steps_of(1600, unit="epoch", total=0.57, drops=drops, warmup=warmup)
     assert (steps.per_epoch * 0.57, steps.per_epoch * 0.29) < (57, 29)  # in floating point
     assert steps.total == 57
-    assert [at for at, _ in steps.changes] == [0, 29]
+    assert [at for at, _ in steps.changes] == [0, 7, 29]
+    assert steps_of(1600, unit="epoch", total=0.001, drops=[]).total == 1  # the least there is
 
 
 def test_a_batch_larger_than_the_training_set_is_refused_with_what_to_do() -> None:

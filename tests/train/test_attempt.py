@@ -29,10 +29,11 @@ from resbench.train import attempt
 from resbench.train import lane as lane_module
 from resbench.train.checkpoint import read_meta
 from resbench.train.lane import Evaluation, Lane
+from resbench.train.masks import measure_signals
 
 from ..factory import loaded
 from ..mini import REPORT, outputs, spec_of
-from .live import Worker, finished, prepared
+from .live import Worker, finished, lane_of, prepared
 
 SPEC = spec_of(training__schedule__total=3, training__batch_size=32)
 WITH_VAL = structs.replace(SPEC.training, val_in_train=16)
@@ -70,8 +71,12 @@ def test_a_finished_run_is_recorded_from_its_last_epoch(tmp_path: Path) -> None:
     timed = read_epochs(worker.folder(SPEC).timing, EpochTiming)
     for row in timed:
         assert row.images_per_s * row.duration_s == pytest.approx(64, rel=0.1)
-    speeds = [row.images_per_s for row in timed]
-    assert 0.99 * min(speeds) < record.timing.images_per_s < 1.01 * max(speeds)
+    train_s, eval_s = sum(row.duration_s for row in timed), sum(row.eval_s for row in timed)
+    seen = sum(row.images_per_s * row.duration_s for row in timed)
+    assert record.timing.images_per_s == pytest.approx(seen / train_s, abs=0.01)
+    assert record.timing.total_s == pytest.approx(train_s + eval_s, abs=2e-3)
+    start = lane_of(SPEC)
+    assert record.signals_at_start == measure_signals(start, start.model) != record.signals_at_end
     assert record.environment.threads == 1
     assert verify_run(worker.folder(SPEC)) == ()
     assert not worker.folder(SPEC).checkpoint.exists()
@@ -245,6 +250,7 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_it_gives_the_same_
     assert warning.endswith("set aside as checkpoint.bin.corrupt.")
     assert (folder.path / "checkpoint.bin.corrupt").exists()
     assert worker.epochs() == [2, 3]
+    assert [row.epoch for row in read_epochs(folder.timing, EpochTiming)] == [1, 2, 3]
 
 
 def test_a_checkpoint_of_an_earlier_version_counted_more_and_gives_the_same_end(
@@ -279,6 +285,12 @@ def test_metrics_that_were_lost_are_named_and_nothing_is_made_up(stopped: Worker
     assert outcome == "failed"
     assert "0 epochs, but the checkpoint is of epoch 2" in text
     assert not stopped.folder(SPEC).record.exists()
+
+
+def test_a_resumed_run_that_stops_within_an_epoch_says_where_it_resumes(stopped: Worker) -> None:
+    stopped.on_event = lambda event: setattr(stopped.control, "stop", isinstance(event, AtStep))
+    assert stopped.run(SPEC)[0][1:] == ("interrupted", "after epoch 2 of 3")
+    assert stopped.epochs() == []
 
 
 def test_a_signal_at_an_epochs_end_loses_nothing(
@@ -316,8 +328,8 @@ def test_checkpoints_take_no_more_than_their_share_of_the_time(
     monkeypatch.setattr(attempt, "save_checkpoint", slow_disk)
     worker = Worker(tmp_path)
     worker.on_event = pass_epoch
-    assert worker.run(spec_of(training__schedule__total=9))[0][1] == "done"
-    assert saved == [1, 4, 7], "0.2 s of writing are worth 10 s of training"
+    assert worker.run(spec_of(training__schedule__total=10))[0][1] == "done"
+    assert saved == [1, 4, 7], "0.2 s of writing are worth 10 s of training, and the end none"
 
 
 # -- diverging -----------------------------------------------------------------------------------
@@ -331,6 +343,7 @@ def test_a_diverged_run_is_recorded_with_its_step_and_never_repeated(tmp_path: P
     record = record_of(worker, spec)
     assert (record.status, record.reason) == (outcome, text)
     assert (record.result.test_top1_err, record.result.epoch) == (None, 0)
+    assert worker.folder(spec).metrics.read_bytes() == b"", "there, and empty"
     assert verify_run(worker.folder(spec)) == ()
     before = worker.folder(spec).record.read_bytes()
     assert Worker(tmp_path).run(spec)[0][1:] == ("diverged", "already recorded")

@@ -317,6 +317,8 @@ def test_a_packed_run_is_what_it_would_be_alone_and_shares_its_images(
     first, second = tandem[0].lanes
     assert first.pipeline._packed is second.pipeline._packed
     assert outputs(tmp_path / "packed") == alone
+    folders = [Worker(tmp_path / name).folder(SPEC) for name in ("packed", "alone")]
+    assert [read_record(folder).timing.packed for folder in folders] == [2, 1]
 
 
 def test_a_run_that_ends_early_leaves_the_pack_and_the_rest_continues(
@@ -487,8 +489,14 @@ def test_a_stop_names_the_epoch_from_which_the_run_resumes(
     assert (outcome, text, state.epoch) == ("interrupted", "after epoch 0 of 2", 0)
 
 
-def test_an_epoch_that_cannot_end_in_time_is_not_started(tmp_path: Path) -> None:
+def test_an_epoch_that_cannot_end_in_time_is_not_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     worker = Worker(tmp_path)
     fields = {"deadline": time.monotonic() + 60, "epoch_s": 100.0}
     assert worker.run(SPEC, **fields)[0][1:] == ("interrupted", "after epoch 0 of 2")
     assert not any(isinstance(event, AtStep) for event in worker.events)
+    clock = itertools.count(0.0, 1e7)  # the first epoch says what the next one takes
+    monkeypatch.setattr(loop, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    ((_, *end),) = Worker(tmp_path / "measured").run(SPEC, deadline=time.monotonic() + 1e6)
+    assert end == ["interrupted", "after epoch 1 of 2"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import random
 from dataclasses import replace
 from typing import Any
 
@@ -19,11 +20,11 @@ from resbench.errors import UsageError
 from resbench.suite.spec import derive_seed
 from resbench.train import masks
 from resbench.train.engine import make_engine
-from resbench.train.lane import EVAL_BATCH, Bf16Forward, Diverged, Lane, score
+from resbench.train.lane import EVAL_BATCH, Bf16Forward, Diverged, Lane, score, seed_generators
 from resbench.train.masks import measure_signals
 
 from ..mini import REPORT, spec_of
-from .live import evaluated, lane_of, prepared, state_of, train_epoch
+from .live import CPU, evaluated, lane_of, prepared, state_of, train_epoch
 
 NOISY = {"data__clean_ratio": 0.5}
 
@@ -161,6 +162,15 @@ def test_no_more_images_are_checked_in_training_than_there_are() -> None:
         prepared(spec_of(training__val_in_train=65))
 
 
+def test_an_epoch_has_the_batches_that_the_images_fill_which_are_there() -> None:
+    """A folder of images may have fewer than the published data set."""
+    images = prepared(spec_of())
+    half = {name: getattr(images, name)[:40] for name in ("train_images", "train_labels")}
+    lane = Lane(spec_of(), replace(images, **half, clean_labels=half["train_labels"]), CPU)
+    lane.begin_epoch(1)
+    assert (lane.steps.per_epoch, lane.epoch_steps, len(lane.draws.index)) == (2, range(2), 32)
+
+
 def test_the_first_images_are_as_many_as_their_run_says() -> None:
     some = {"data__train_images": None, "data__first": 1438}
     assert len(prepared(spec_of(**some)).train_images) == 1438
@@ -184,6 +194,16 @@ def test_dropout_repeats_at_an_epoch_and_not_at_another() -> None:
         states.append(torch.get_rng_state())
     assert torch.equal(states[0], states[2])
     assert not torch.equal(states[0], states[1])
+
+
+def test_a_seed_is_that_of_all_that_a_network_may_draw_from() -> None:
+    drawn = []
+    for seed in (1, 1, 2):
+        seed_generators(seed)
+        drawn.append((torch.rand(()).item(), random.random(), float(np.random.rand())))
+    one, again, other = drawn
+    assert one == again
+    assert all(a != b for a, b in zip(one, other, strict=True))
 
 
 def test_evaluation_drops_nothing_and_changes_nothing() -> None:
@@ -253,6 +273,13 @@ def test_errors_on_clean_and_on_corrupted_labels_add_up_to_the_training_error() 
     assert corrupted_error is not None
     both = (1 - corrupted) * clean_error + corrupted * corrupted_error
     assert both == pytest.approx(error)
+    lane = lane_of(spec_of(**NOISY, training__batch_size=64), 1)
+    index, params = lane.batch(0)
+    said = copy.deepcopy(lane.model)(lane.pipeline.gather(index, params)).argmax(1)
+    lane.clean_labels[index] = said
+    lane.pipeline.labels[index] = (said + torch.arange(64) % 2) % 10  # every other one is corrupted
+    lane.train_step(index, params)
+    assert lane.epoch_totals()[1:] == (50.0, 0.0, 100.0)
 
 
 def test_totals_of_an_epoch_count_nothing_of_the_one_before() -> None:
@@ -353,7 +380,8 @@ def test_a_score_is_cross_entropy_and_error_of_the_logits() -> None:
     result = score(logits, labels)
     assert result.top1_err == 50.0
     exact = logits.double()
-    assert result.loss == pytest.approx(float(F.cross_entropy(exact, torch.tensor(labels))))
+    loss = float(F.cross_entropy(exact, torch.tensor(labels)))
+    assert result.loss == pytest.approx(loss, rel=1e-12), "in float64"
     assert result.pred.tolist() == [0, 2, 1, 0]
     expected = torch.softmax(exact, 1)[torch.arange(4), torch.tensor(labels)]
     np.testing.assert_allclose(result.prob_true, expected, rtol=1e-6)

@@ -502,7 +502,7 @@ def test_nothing_outside_the_folder_is_touched_but_a_readme_with_marks(
     pages = tmp_path / "a b"
     assert shell("report --site", pages).code == 0
     assert (tmp_path / "README.md").read_text() == "no marks\n"
-    assert "often it is wrong: docs/statistics.md." in (pages / "README.md").read_text()
+    assert "often it is wrong: docs/statistics.md of resbench." in (pages / "README.md").read_text()
     (tmp_path / "README.md").write_text(README)
     assert shell("report --site", pages).err.startswith("1 file changed for ")
     assert "(a%20b/README.md)" in (tmp_path / "README.md").read_text()

@@ -318,7 +318,7 @@ def _method(report: Report, path: str) -> doc.Paragraph:
         "of claims in the suite, counting its sources' claims and ours separately. Errors are "
         "those of the last epoch, never of the best epoch on the test set. What each verdict means "
         "and how often it is wrong: ",
-        doc.Link("docs/statistics.md", path) if path else "docs/statistics.md", ".",
+        doc.Link("docs/statistics.md", path) if path else "docs/statistics.md of resbench", ".",
     ))  # fmt: skip
 
 

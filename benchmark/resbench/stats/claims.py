@@ -215,7 +215,8 @@ def _sides(q: Question, tests: Sequence[Tested], *, decides: bool) -> tuple[_Sid
     All steps must hold: the largest p (intersection-union test, Berger 1982). One step suffices
     against: the smallest, times the steps that it could have been.
     """
-    weakest = max(range(len(tests)), key=lambda i: (tests[i].p or 0.0, -tests[i].estimate.effect))
+    weakness = [(t.p is None, t.p or 0.0, -t.estimate.effect) for t in tests]  # unknown is weakest
+    weakest = weakness.index(max(weakness))
     unknown = _Side(None, weakest)
     if not decides:
         return unknown, unknown, unknown

@@ -19,6 +19,7 @@ from resbench.analysis.results import read_results
 from resbench.report.document import Document, Items, Table
 from resbench.report.render import FORMATS, render
 from resbench.report.report_page import report_document
+from resbench.report.text import CLAIMS, VALUES
 from resbench.store import scan
 from resbench.store.layout import RunFolder
 from resbench.store.records import RunRecord, read_record
@@ -58,6 +59,19 @@ def document() -> Document:
 def shown(found: Document) -> str:
     """A document as Markdown, with one blank between words."""
     return re.sub("[ \xa0]+", " ", render(found, "markdown"))
+
+
+def test_the_words_the_tone_and_the_sign_of_a_verdict_are_its_own() -> None:
+    others = {"smaller": "smaller than published", "not_learnt": "order at this stage of training"}
+    tones = dict.fromkeys(("confirmed", "holds_here"), "for")
+    tones |= dict.fromkeys(("contradicted", "reversed_here"), "against")
+    for kind, verdict in CLAIMS.items():
+        words = others.get(kind, kind.replace("_", " "))
+        assert (verdict.text, verdict.tone) == (words, tones.get(kind, "open")), kind
+    for value, (_, meaning) in VALUES.items():
+        assert meaning.startswith(value.replace("_", " ")), value
+    signs = {"better": "↓", "worse": "↑", "equal": "=", "differs": "≠"}
+    assert {value: VALUES[value][0] for value in VALUES if value in signs} == signs
 
 
 def test_with_nothing_run_a_table_shows_what_is_published_and_what_would_train_it() -> None:

@@ -248,6 +248,35 @@ def test_verdicts_on_claims_of_ours_are_counted_apart_from_those_of_the_sources(
     assert "The sources make 1 claim, 0 with runs so far. We add 5 claims, 3 with runs" in said
 
 
+def test_what_two_tables_or_two_settings_share_is_counted_once_and_what_is_decided_comes_first(
+    tmp_path: Path,
+) -> None:
+    """Attention-56 with ARL is also a cell of attention_type."""
+    cpu = suite_under(SUITE_OF_DEPTHS, tier="cpu")
+    seeds = {
+        "arl": {56: 1, 92: 4, 164: 2},
+        "nal": {56: 3, 92: 4, 128: 3, 164: 3},  # worse with depth: a claim of ours
+    }
+    for learning, each in seeds.items():
+        for depth, n in each.items():
+            for seed in range(1, n + 1):
+                error = round(20 + seed / 10 + (depth / 12 if learning == "nal" else 0), 1)
+                factory.finish(tmp_path, cpu, f"attention-{depth}/{learning}", seed, error)
+    factory.finish(tmp_path, suite_under(SUITE_OF_DEPTHS), "attention-92/nal", 1, 6.0)
+    found = report([SUITE_OF_DEPTHS, "attention_type"], read_results(tmp_path))
+    line = r"^- .*?(\S+): \*\*(.*?)\*\* .*?(\d) seeds?; "
+    told = re.findall(line, readme(found), re.M)
+    assert told == [
+        ("Attention-92", "holds here", "3"), ("worse", "holds here", "3"),
+        ("Attention-164", "undecided", "2"), ("Attention-56", "undecided", "1"),
+    ]  # fmt: skip
+    page = render(report_document(found), "markdown")
+    assert "Tier cpu, on cifar10: 20 runs, 7.0 device hours; 4 of 9 claims have runs" in page
+    assert "9 claims in all; those without runs" in page
+    assert "1 have runs at the published setting (1 undecided), 7 only in another setting" in page
+    assert "No run is at the published setting" not in page
+
+
 def test_two_claims_of_the_same_words_name_their_suites(tmp_path: Path) -> None:
     names = ("table7_cifar10_report", "table8_cifar100_report")
     for name in names:

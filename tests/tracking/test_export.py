@@ -393,13 +393,38 @@ def test_epochs_that_were_trained_again_replace_the_lost_ones(
     assert len(tables.runs()) == 1
 
 
+def test_epochs_that_a_killed_export_had_written_are_replaced_when_they_are_trained_again(
+    results: Path, tables: Tables, monkeypatch: Patch
+) -> None:
+    from mlflow import MlflowClient
+
+    run, log = stopped(results, epochs=1), MlflowClient.log_batch
+    sync(results)
+    worked(run, 2, 2)
+
+    def killed(*given: Any, **named: Any) -> None:
+        log(*given, **named)
+        raise SystemExit
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "log_batch", killed)
+        with pytest.raises(SystemExit):
+            sync(results)
+    for path in (run.metrics, run.timing):
+        rewind(path, 1)
+    worked(run, 2, 2, seconds=7.0)
+    sync(results)
+    took = tables.points("key = 'timing/duration_s'")
+    assert [(epoch, value) for _, epoch, value in took] == [(1, 1.5), (2, 7.0)]
+
+
 def test_a_run_in_training_is_running_until_its_process_ends(results: Path, tables: Tables) -> None:
-    run = stopped(results, epochs=1)
+    run, exporter = stopped(results, epochs=1), Exporter(results)
     with training(run):
-        report = sync(results)
+        report = exporter.export()
         assert (report.written, report.running) == (1, 1)
         assert tables.runs() == [(SUITE, NAME, "RUNNING")]
-    assert sync(results).running == 0
+    assert exporter.export().running == 0, "although no file has changed"
     assert tables.runs() == [(SUITE, NAME, "KILLED")]
 
 

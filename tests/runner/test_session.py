@@ -26,6 +26,7 @@ from resbench.runner.progress import Progress
 from resbench.runner.session import PlanEnd, Session, SessionSettings
 from resbench.runner.throughput import Speed, Throughput
 from resbench.store.layout import RunFolder, open_for_writing
+from resbench.store.locks import wait_lock
 from resbench.store.state import Status
 
 from ..faults.running import gone
@@ -577,6 +578,15 @@ def test_a_run_trained_elsewhere_is_taken_when_it_is_free(stage: Stage) -> None:
 def test_what_another_process_trains_is_left_to_it(stage: Stage) -> None:
     (run,) = runs = stage.plan(1)
     summary = stage.work(runs, "locked once", wait=False)
+    assert (summary.left, summary.elsewhere) == (runs, {run.key})
+
+
+def test_a_budget_ends_the_wait_for_another_process(stage: Stage) -> None:
+    (run,) = runs = stage.plan(1)
+    folder = RunFolder(stage.results, run.key)
+    folder.create()
+    with wait_lock(folder.path):
+        summary = stage.work(runs, "locked once", deadline=time.monotonic() + 1)
     assert (summary.left, summary.elsewhere) == (runs, {run.key})
 
 

@@ -202,6 +202,14 @@ def test_one_seed_plans_others_only_where_the_assumed_spread_is_the_suites(
     assert (found.seeds_needed is not None) == planned
 
 
+def test_no_spread_is_usual_for_a_suite_that_departs_from_its_source(tmp_path: Path) -> None:
+    expanded = suite_under("ladder", data={"cifar10": JPEG})
+    for cell, error in (("arl", 5.0), ("nal", 12.0)):
+        factory.finish(tmp_path, expanded, f"epochs-5/half/{cell}", 1, error)
+    (found,) = (c for c in judged(tmp_path, "ladder").values() if c.effect_pp is not None)
+    assert (found.effect_pp, found.seeds_needed) == (pytest.approx(7.0), None)
+
+
 @pytest.mark.parametrize(
     ("context", "margin", "said"),
     [

@@ -254,6 +254,9 @@ def test_an_assumed_sd_says_so_and_grows_with_a_small_test_set() -> None:
     assert small.sd_pp == pytest.approx(100 * 0.5 / math.sqrt(128), rel=0.01)
     assert "assumed" in paper.source
     assert "assumed, what chance alone gives on 128 test images; seeds may" in small.source
+    departed = claim_powers(declared(load_suite("ladder")), {})[0].spread
+    assert departed.sd_pp == pytest.approx(100 * 0.5 / math.sqrt(10_000))
+    assert "assumed, what chance alone gives on 10,000 test images" in departed.source
 
 
 @pytest.mark.parametrize("tier", ["paper", "tiny"])

@@ -72,7 +72,7 @@ def _questions(table: TableRuns) -> list[Question]:
                 ],
                 ours=claim.ours,
                 usual_sd=usual_sd,
-                planning_sd=usual_sd if as_declared(context) else None,
+                planning_sd=usual_sd if whole else None,
             )
         )
     return questions

@@ -11,7 +11,12 @@ from dataclasses import dataclass, replace
 from statistics import variance
 from typing import Literal
 
-from resbench.analysis.declared import as_declared, published_steps
+from resbench.analysis.declared import (
+    as_declared,
+    keeps_to_source,
+    ledgers_of,
+    published_steps,
+)
 from resbench.analysis.results import all_measured
 from resbench.stats.contrasts import steps_of
 from resbench.stats.multiplicity import ALPHA, seeds_in_order
@@ -169,7 +174,7 @@ def _spread(expanded: Expanded, claim: Claim, parsed: ParsedClaim, runs: Runs) -
             return Spread(math.sqrt(squares / df), f"measured, {n} runs of {whose}", True)
     if claim.metric in SIGNAL_METRICS:
         return Spread(math.inf, "before two runs of a cell measure it", False)
-    if as_declared(expanded.context):
+    if as_declared(expanded.context) and keeps_to_source(ledgers_of(expanded)):
         return Spread(USUAL_SD_PP, "assumed, the usual sd at the paper's schedule", False)
     specs = (expanded.cell(cell).spec for cell in parsed.cells)
     images = min(spec.data.test_size for spec in specs if spec is not None)

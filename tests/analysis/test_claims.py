@@ -188,11 +188,7 @@ def test_arms_of_two_settings_do_not_meet(tmp_path: Path, make: Make) -> None:
 
 @pytest.mark.parametrize(
     ("context", "planned"),
-    [
-        ({}, True),
-        ({"tier": "tiny"}, False),
-        ({"overrides": (("training.optim.lr", 0.05),)}, False),
-    ],
+    [({}, True), ({"tier": "tiny"}, False), ({"overrides": (("training.optim.lr", 0.05),)}, False)],
 )
 def test_one_seed_plans_others_only_where_the_assumed_spread_is_the_suites(
     tmp_path: Path, make: Make, context: dict[str, Any], planned: bool

@@ -11,12 +11,7 @@ from dataclasses import dataclass, replace
 from statistics import variance
 from typing import Literal
 
-from resbench.analysis.declared import (
-    as_declared,
-    keeps_to_source,
-    ledgers_of,
-    published_steps,
-)
+from resbench.analysis.declared import as_declared, keeps_to_source, ledgers_of, published_steps
 from resbench.analysis.results import all_measured
 from resbench.stats.contrasts import steps_of
 from resbench.stats.multiplicity import ALPHA, seeds_in_order
@@ -118,20 +113,27 @@ def claim_powers(
     claims = expanded.loaded.suite.claims
     sizes = Counter(claim.ours for claim in claims)  # claims of ours are a family of their own
     pairs = zip(claims, parsed_claims(expanded), strict=True)
+    usual = as_declared(expanded.context) and keeps_to_source(ledgers_of(expanded))
     return tuple(
-        _power(expanded, claim, parsed, runs, recorded, sizes[claim.ours])
+        _power(
+            expanded,
+            claim,
+            parsed,
+            _spread(expanded, claim, parsed, runs, usual=usual),
+            recorded,
+            sizes[claim.ours],
+        )
         for claim, parsed in pairs
         if all(expanded.cell(cell).spec is not None for cell in parsed.cells)
     )
 
 
 def _power(
-    expanded: Expanded, claim: Claim, parsed: ParsedClaim, runs: Runs, recorded: Container[str],
-    claims: int,
+    expanded: Expanded, claim: Claim, parsed: ParsedClaim, spread: Spread,
+    recorded: Container[str], claims: int,
 ) -> Power:  # fmt: skip
     steps = steps_of(parsed)
     seeds = _seeds(expanded, parsed, recorded)
-    spread = _spread(expanded, claim, parsed, runs)
     weights = steps[0].weights
     sd = spread.sd_pp * math.hypot(*weights)
     published = min(published_steps(expanded, claim, parsed), default=None)
@@ -163,7 +165,10 @@ def _seeds(expanded: Expanded, parsed: ParsedClaim, recorded: Container[str]) ->
     return len(list(there))
 
 
-def _spread(expanded: Expanded, claim: Claim, parsed: ParsedClaim, runs: Runs) -> Spread:
+def _spread(
+    expanded: Expanded, claim: Claim, parsed: ParsedClaim, runs: Runs, *, usual: bool
+) -> Spread:
+    """Return the sd of a run, measured or assumed: the ``usual`` one of a source's own schedule."""
     own, every = (parsed.cells, "the claim's cells", OWN_DF), (runs, "this table's cells", 1)
     for cells, whose, enough in (own, every):
         measured = (all_measured(runs.get(cell, ()), claim.metric).values() for cell in cells)
@@ -174,7 +179,7 @@ def _spread(expanded: Expanded, claim: Claim, parsed: ParsedClaim, runs: Runs) -
             return Spread(math.sqrt(squares / df), f"measured, {n} runs of {whose}", True)
     if claim.metric in SIGNAL_METRICS:
         return Spread(math.inf, "before two runs of a cell measure it", False)
-    if as_declared(expanded.context) and keeps_to_source(ledgers_of(expanded)):
+    if usual:
         return Spread(USUAL_SD_PP, "assumed, the usual sd at the paper's schedule", False)
     specs = (expanded.cell(cell).spec for cell in parsed.cells)
     images = min(spec.data.test_size for spec in specs if spec is not None)

@@ -70,11 +70,11 @@ _STYLE: dict[str, Any] = {
 
 
 _METADATA: Mapping[str, Any] = {
-    "svg": dict.fromkeys(("Date", "Creator", "Format", "Type")),  # all that there is
+    "svg": dict.fromkeys(("Date", "Creator", "Format", "Type")),
     "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
     "png": {"Software": None},
 }
-"""What would make two calls differ, by format."""
+"""What is left out, by format: what would make two calls differ, and of an SVG all the rest."""
 
 
 @contextmanager

@@ -181,7 +181,7 @@ def made_predictions(error: float, seed: int) -> Predictions:
     wrong = np.random.default_rng(seed).permutation(IMAGES)[: round(IMAGES * error / 100)]
     pred, prob = label.copy(), np.full(IMAGES, 0.9, np.float32)
     pred[wrong], prob[wrong] = (label[wrong] + 1) % 10, 0.05
-    return Predictions(pred, prob, label)
+    return Predictions(pred, prob, label, np.arange(IMAGES, dtype=np.int32))
 
 
 def _record(
@@ -245,6 +245,11 @@ def made_record(
             cpu="a CPU",
             os="Linux",
             engine_notes=(),
+            cpu_model="x86_64",
+            cpu_capability="AVX2",
+            onednn_isa=None,
+            cudnn=None,
+            kernel_variables={},
         ),
         code=Code(version="0.1.0", commit=None, dirty=None, source_sha256="0" * 64),
         seeds={"order": 2**62 + 1},

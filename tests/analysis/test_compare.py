@@ -215,7 +215,7 @@ def test_other_test_images_are_compared_by_their_errors_alone(tmp_path: Path) ->
             np.roll(kept.prob_true, 1),
             np.roll(kept.label, 1),
         )
-        write_predictions(run.predictions, Predictions(pred, prob, label))
+        write_predictions(run.predictions, Predictions(pred, prob, label, kept.index))
         write_record(run, record)
     (found,) = compared(a, b).cells
     assert found.p_images is None

@@ -97,6 +97,8 @@ IMAGES = "50,001 is more than the 50,000 training images."
         ({"model.mask: local_same_units": "model.mask: loca"}, "local_same_units"),
         ({"base:\n": "base:\n  training: {schedule: {drops: [{at: 160001, factor: 0.1}]}}\n"},
          "a drop at 160001 comes after the end, the total of 160000."),
+        ({"base:\n": "base:\n  training.schedule.drops:"
+          " [{at: 2, factor: 0.1}, {at: 1, factor: 0.1}]\n"}, "put them in order"),
         ({"base:\n": "base:\n  training: {schedule: {warmup: {until: 70000, lr: 0.1}}}\n"},
          "the warm-up until 70000 ends after the first drop or the end, at 64000."),
         ({"base:\n": "base:\n  batch_size: 8\n"}, "key 'batch_size'. Write training.batch_size."),

@@ -92,7 +92,7 @@ def test_commands_that_start_at_once_take_no_probe_from_each_other(
     def after_another_start(path: str, **options: int) -> None:
         if not raced:
             raced.append(path)
-            wait_lock(tmp_path).release()
+            wait_lock(tmp_path).close()
         unlink(path, **options)
 
     # As on NFS, Lustre and GPFS, where a file without a name has one for a moment.

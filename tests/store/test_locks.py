@@ -101,7 +101,7 @@ def test_lock_is_taken_again_after_release_and_sweeps_what_a_killed_writer_left(
         with locks.wait_lock(tmp_path) as lock:
             assert not left.exists()
             assert try_lock(tmp_path) is None
-        lock.release()  # a second time: does nothing
+        lock.close()  # a second time: does nothing
 
 
 def test_looking_makes_no_file_and_disturbs_no_one(
@@ -115,7 +115,7 @@ def test_looking_makes_no_file_and_disturbs_no_one(
     monkeypatch.setattr(locks.time, "sleep", lambda _: os.close(probe))
     lock = try_lock(tmp_path)
     assert lock is not None
-    lock.release()
+    lock.close()
 
 
 def test_folder_replaced_while_locking_is_refused(

@@ -223,7 +223,7 @@ def test_a_run_is_replaced_where_a_file_that_is_removed_keeps_a_name_until_it_is
             unlink(path, dir_fd=dir_fd)
 
     run = unfinished(here, 0, epochs=1)
-    wait_lock(run.path).release()
+    wait_lock(run.path).close()
     (tmp_path / "no.tar").write_bytes(b"")
     monkeypatch.setattr(os, "unlink", renamed)
     assert len(merge(here, [packed]).added) == 2
@@ -266,7 +266,7 @@ def test_a_merge_waits_for_a_run_that_starts(
 
     def sleep(_: float) -> None:
         if next(pauses) == 100:
-            starting.release()
+            starting.close()
 
     monkeypatch.setattr(locks, "time", SimpleNamespace(sleep=sleep))
     assert len(merge(here, [packed]).added) == 2

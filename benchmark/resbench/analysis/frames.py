@@ -98,8 +98,7 @@ class Frames:
     def _predictions_of(self, key: str) -> pd.DataFrame:
         found = read_predictions(RunFolder(self.results, key).predictions)
         columns = {"label": found.label, "pred": found.pred, "prob_true": found.prob_true}
-        image = range(len(found.label)) if found.index is None else found.index
-        return pd.DataFrame({"run": key[:16], "image": image, **columns})
+        return pd.DataFrame({"run": key[:16], "image": found.index, **columns})
 
 
 def load(results: str | Path = "results", suites: Sequence[str] = ()) -> Frames:

@@ -35,12 +35,10 @@ class Lock(io.FileIO):
         super().close()
         _held.discard(self)
 
-    release = close
-
 
 def _forget_in_child() -> None:
     for lock in list(_held):
-        lock.release()  # closes the child's descriptor only: the parent still holds the lock
+        lock.close()  # closes the child's descriptor only: the parent still holds the lock
 
 
 os.register_at_fork(after_in_child=_forget_in_child)
@@ -57,7 +55,7 @@ def lock_file(path: Path, *, block: bool) -> Lock | None:
             if not os.path.samestat(os.fstat(lock.fileno()), os.lstat(path)):
                 raise FileNotFoundError(errno.ENOENT, "The folder was replaced meanwhile")
         except BaseException:
-            lock.release()
+            lock.close()
             raise
     except BlockingIOError:
         return None
@@ -97,7 +95,7 @@ def _swept(lock: Lock, folder: Path) -> Lock:
     try:
         sweep(folder)
     except OSError as error:
-        lock.release()
+        lock.close()
         raise fault(folder, error) from error
     return lock
 

@@ -34,8 +34,7 @@ class Predictions:
     pred: npt.NDArray[np.int16]
     prob_true: npt.NDArray[np.float32]
     label: npt.NDArray[np.int16]
-    index: npt.NDArray[np.int32] | None = None
-    """None in files of NUMERICS 1, whose rows stand in the order of the data set's own files."""
+    index: npt.NDArray[np.int32]
 
     def __post_init__(self) -> None:
         shape = (len(self.label),)
@@ -52,18 +51,18 @@ class Predictions:
             raise ValueError("a class is negative")
         if not np.all((self.prob_true >= 0) & (self.prob_true <= 1)):
             raise ValueError("prob_true is not between 0 and 1 everywhere")
-        if self.index is not None and not np.all(np.diff(self.index, prepend=-1) > 0):
+        if not np.all(np.diff(self.index, prepend=-1) > 0):
             raise ValueError("index does not ascend from 0")
 
     def _arrays(self) -> dict[str, npt.NDArray[Any]]:
-        return {name: a for name in _TYPES if (a := getattr(self, name)) is not None}
+        return {name: getattr(self, name) for name in _TYPES}
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
     """Write an npz whose bytes depend on the arrays alone: no times, no compression."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        archive.comment = ORDER if predictions.index is not None else b""
+        archive.comment = ORDER
         for name, values in predictions._arrays().items():
             member = zipfile.ZipInfo(f"{name}.npy")  # dated 1980, the zip format's zero
             member.create_system = 3
@@ -85,12 +84,11 @@ def read_predictions(path: Path) -> Predictions:
         raise EnvironmentFault(f"{path}: missing; the run's numbers cannot be recomputed.")
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            if archive.comment not in (ORDER, b""):
+            if archive.comment != ORDER:
                 raise ValueError("its comment is not that of its format")
-            names = list(_TYPES) if archive.comment else list(_TYPES)[:-1]
-            if archive.namelist() != [f"{name}.npy" for name in names]:
+            if archive.namelist() != [f"{name}.npy" for name in _TYPES]:
                 raise ValueError(f"holds {archive.namelist()}")
-            return Predictions(**{name: _read_member(archive, name) for name in names})
+            return Predictions(**{name: _read_member(archive, name) for name in _TYPES})
     except Exception as error:  # numpy parses headers as Python, and raises what that raises
         raise EnvironmentFault(
             f"{path}: not readable as predictions ({error or type(error).__name__}). "

@@ -98,14 +98,13 @@ class Environment(Frozen):
     cpu: str
     os: str
     engine_notes: tuple[str, ...]
-    # None here and below in records of earlier versions.
-    cpu_model: str | None = None
+    cpu_model: str
     """Vendor, family and model."""
-    cpu_capability: str | None = None
+    cpu_capability: str
     """The instruction sets that torch uses, as below those that oneDNN uses."""
-    onednn_isa: str | None = None
-    cudnn: int | None = None
-    kernel_variables: dict[str, str] = msgspec.field(default_factory=dict)
+    onednn_isa: str | None
+    cudnn: int | None
+    kernel_variables: dict[str, str]
     """Variables that make libraries choose other kernels, where set."""
 
 

@@ -54,7 +54,7 @@ def resolve(spec: RunSpec, train_images: int | None = None) -> Steps:
     changes = [(0, lr)]
     if schedule.warmup is not None:
         changes = [(0, schedule.warmup.lr), (round(schedule.warmup.until * per_unit), lr)]
-    for drop in sorted(schedule.drops, key=lambda drop: drop.at):
+    for drop in schedule.drops:
         lr *= drop.factor
         changes.append((round(drop.at * per_unit), lr))
     return Steps(max(1, round(schedule.total * per_unit)), per_epoch, tuple(changes))

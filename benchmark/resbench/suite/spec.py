@@ -171,6 +171,8 @@ class Schedule(Frozen):
     def __post_init__(self) -> None:
         whole(self, "total")
         drops = [drop.at for drop in self.drops]
+        if drops != sorted(drops):
+            raise ValueError("a drop comes before the one above it; put them in order", "drops")
         if max(drops, default=0) > self.total:
             text = f"a drop at {max(drops)} comes after the end, the total of {self.total}"
             raise ValueError(text, "drops")

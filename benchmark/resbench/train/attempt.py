@@ -33,15 +33,15 @@ CHECKPOINT_SHARE = 0.02
 class Counters:
     """What a checkpoint holds next to the tensors."""
 
+    started: str
+    """UTC, ISO 8601."""
+    signature: dict[str, Any]
+    code: Code
+    """Of the last attempt, as the signature."""
     epoch: int = 0
     """Whole epochs behind the run."""
     pieces: int = 0
     """Attempts that contributed epochs."""
-    signature: dict[str, Any] = field(default_factory=dict)
-    code: Code | None = None
-    """None in checkpoints of earlier versions."""
-    started: str = ""
-    """UTC, ISO 8601."""
     changes: list[str] = field(default_factory=list)
     """What was different each time the run was resumed: the code, or the environment, where that
     was permitted."""
@@ -113,7 +113,7 @@ class Attempt:
             self.emit(Unfit(text, self.key))
             raise EnvironmentFault(text)
         before, code = self.counters.code, code_version()
-        if before is not None and before.source_sha256 != code.source_sha256:
+        if before.source_sha256 != code.source_sha256:
             changes.append(f"code: {before.label} -> {code.label}")
         self.counters.changes += [f"epoch {self.counters.epoch}: {change}" for change in changes]
         self.counters.signature, self.counters.code = now, code

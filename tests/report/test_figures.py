@@ -12,10 +12,10 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from resbench.analysis.judge import JudgedTable, report
+from resbench.analysis import SCHEMA
+from resbench.analysis.judge import JudgedTable, Report, report
 from resbench.analysis.results import read_results
 from resbench.report import figures
-from resbench.report.text import sentence
 from tests.factory import JPEG, plant, suite_under, with_signals
 from tests.mini import suite_of, write_suite
 
@@ -50,8 +50,16 @@ def figure_of(kind: str, results: Path, suite: str) -> Any:
     return figure
 
 
-def claims_of(settings: dict[str, list[JudgedTable]]) -> Any:
-    figure = figures.claims(settings)
+def report_of(*tables: JudgedTable) -> Report:
+    return Report(SCHEMA, "", "", 0, (), tables, {}, {})
+
+
+def in_setting(table: JudgedTable, name: str, images_seen: int) -> JudgedTable:
+    return replace(table, setting=replace(table.setting, name=name, images_seen=images_seen))
+
+
+def claims_of(*tables: JudgedTable) -> Any:
+    figure = figures.claims(report_of(*tables))
     assert figure is not None
     return figure
 
@@ -60,7 +68,7 @@ def drawn(results: Path) -> bytes:
     """Every kind of figure of the noise table, as SVG, one after the other."""
     table = judged(results, NOISE)
     found = [draw(table, str(results)) for draw in PER_TABLE]
-    found.append(figures.claims({"tier cpu": [table]}))
+    found.append(figures.claims(report_of(table)))
     return b"".join(figures.svg(figure) for figure in found if figure is not None)
 
 
@@ -120,10 +128,9 @@ def test_a_layout_that_differs_in_its_last_digits_makes_the_same_bytes(
 
 @pytest.mark.parametrize("kind", ["learning_curves", "noise", "claims"])
 def test_every_figure_names_its_tier_and_its_data_set(results: Path, kind: str) -> None:
-    where = "tier cpu · cifar10-jpeg75 (not the published data set) · fp32"
     if kind == "claims":
-        figure = claims_of({where: [judged(results, NOISE)]})
-        assert sentence(where) in texts(figure)
+        figure = claims_of(judged(results, NOISE))
+        assert "Tier cpu · cifar10-jpeg75 (not the published data set)." in texts(figure)
     else:  # one seed has no standard deviation
         figure = figure_of(kind, results, NOISE)
         assert "Tier cpu, data cifar10-jpeg75 (not the" in texts(figure)
@@ -138,7 +145,7 @@ def test_nothing_leaves_a_figure_or_runs_into_its_title(results: Path, suite: st
 
     table = judged(results, suite)
     drawn = [draw(table, str(results)) for draw in PER_TABLE]
-    drawn += [figures.claims({"tier cpu": [table]}), figures.published_and_measured(table)]
+    drawn += [figures.claims(report_of(table)), figures.published_and_measured(table)]
     assert sum(figure is not None for figure in drawn) >= (1 if suite == "mechanism" else 4)
     for figure in filter(None, drawn):
         canvas = FigureCanvasAgg(figure)
@@ -156,7 +163,7 @@ def test_nothing_run_is_nothing_drawn(tmp_path: Path) -> None:
     table = judged(tmp_path, NOISE)
     assert figures.learning_curves(table, str(tmp_path)) is None
     assert figures.noise(table, str(tmp_path)) is None
-    assert figures.claims({"tier cpu": [table]}) is None
+    assert figures.claims(report_of(table)) is None
     assert figures.published_and_measured(table) is None
 
 
@@ -250,7 +257,7 @@ def test_published_errors_stand_at_their_noise_levels(results: Path) -> None:
 
 def test_a_claim_stands_at_its_effect_with_its_interval(results: Path) -> None:
     table = judged(results, "table3_mask")
-    claim, lines = table.claims[0], claims_of({"tier cpu": [table]}).axes[0].lines
+    claim, lines = table.claims[0], claims_of(table).axes[0].lines
     interval, effect, published = (list(line.get_xdata()) for line in lines[-3:])
     assert (interval, effect) == (list(claim.interval or ()), [claim.effect_pp])
     assert published == [pytest.approx(0.96)]
@@ -261,12 +268,12 @@ def test_a_claim_of_ours_says_so_and_sizes_are_in_no_figure_of_claims(
 ) -> None:
     sizes, expanded = judged(results, "mechanism"), suite_under("optimizer")
     assert any(claim.has_runs for claim in sizes.claims)
-    assert figures.claims({"near": [sizes]}) is None
+    assert figures.claims(report_of(sizes)) is None
     for cell, error in (("adam/lr-1e-4", 20.0), ("nesterov-sgd/lr-1e-4", 21.0)):
         plant(tmp_path, expanded, cell, 1, test=[50.0, error])
     plant(tmp_path, expanded, "nesterov-sgd/lr-1e-1", 1, test=[50.0, 22.0])
     table = judged(tmp_path, "optimizer")
-    figure = claims_of({"near": [table, sizes]})
+    figure = claims_of(table, sizes)
     assert "Claims about errors" in texts(figure)
     shown = [" ".join(text.get_text().split()) for text in figure.axes[0].get_yticklabels()]
     drawn = [claim.claim for claim in table.claims if claim.has_runs]
@@ -278,19 +285,20 @@ def test_claims_without_any_difference_stand_at_zero(tmp_path: Path) -> None:
     expanded = suite_under("optimizer")
     for cell in ("adam/lr-1e-4", "nesterov-sgd/lr-1e-1"):
         plant(tmp_path, expanded, cell, 1, test=[50.0, 20.0])
-    low, high = claims_of({"near": [judged(tmp_path, "optimizer")]}).axes[0].get_xlim()
+    low, high = claims_of(judged(tmp_path, "optimizer")).axes[0].get_xlim()
     assert low < 0 < high
 
 
 def test_claims_of_several_settings_share_a_figure_and_differ_in_marker(results: Path) -> None:
-    mask, noise = judged(results, "table3_mask"), judged(results, NOISE)
-    figure = claims_of({"near": [noise], "far": [noise, mask]})
+    noise, mask = judged(results, NOISE), judged(results, "table3_mask")
+    far = [in_setting(table, "far", 1) for table in (noise, mask)]
+    figure = claims_of(in_setting(noise, "near", 2), *far)
     lines = [line for line in figure.axes[0].lines if line.get_marker() in ("o", "s")]
     at = [(line.get_marker(), y) for line in lines for y in line.get_ydata()]
-    assert at[0] == ("s", 0.0)  # table 3's claim, in one setting
-    pairs = [("o", -0.15), ("s", 0.15)]  # those of table 4, in both
-    rows = range(1, 1 + sum(claim.has_runs for claim in noise.claims))
-    assert at[1:] == [(marker, pytest.approx(i + y)) for i in rows for marker, y in pairs]
+    pairs = [("o", -0.15), ("s", 0.15)]  # table 4's claims, in both settings
+    rows = range(sum(claim.has_runs for claim in noise.claims))
+    assert at[:-1] == [(marker, pytest.approx(i + y)) for i in rows for marker, y in pairs]
+    assert at[-1] == ("s", len(rows))  # table 3's claim, in one
     assert [label.get_text() for label in figure.legends[0].get_texts()][-2:] == ["near", "far"]
 
 

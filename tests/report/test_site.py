@@ -285,7 +285,7 @@ def test_two_claims_of_the_same_words_name_their_suites(tmp_path: Path) -> None:
             plant(tmp_path, suite, network, 1, test=[90.0, error])
     found = report(names, read_results(tmp_path))
     said = readme(found)
-    figure = claims(found.by_setting)
+    figure = claims(found)
     assert figure is not None
     rows = [" ".join(row.get_text().split()) for row in figure.axes[0].get_yticklabels()]
     for name in names:
@@ -306,7 +306,7 @@ def test_a_chain_in_the_readme_names_the_step_that_its_numbers_are_of(tmp_path: 
         r"in tier paper\. Of its step Attention-\d+, ARL below Attention-\d+, ARL: measured "
         r"\+1\.00 pp, 1 seed; published \+0\.\d\d pp\.", said,
     )  # fmt: skip
-    figure = claims(found.by_setting)
+    figure = claims(found)
     assert figure is not None
     assert "Of a chain: one of its steps." in figure.get_suptitle()
 

@@ -76,6 +76,12 @@ def is_number(text: str) -> bool:
     return re.fullmatch(r"\d+(\.\d+)?(e-\d+)?", text) is not None
 
 
+def test_the_tables_of_the_sources_are_listed_first_and_in_order() -> None:
+    tables, others = NAMES[:8], NAMES[8:]
+    assert [name.partition("_")[0] for name in tables] == [f"table{n}" for n in range(1, 9)]
+    assert others == sorted(others)
+
+
 def test_every_shipped_protocol_is_that_of_a_suite() -> None:
     used = {loaded(name).protocol.name for name in NAMES}
     assert used == {path.stem for path in suite_folder().glob("protocols/*.yaml")}

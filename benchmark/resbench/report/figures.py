@@ -26,7 +26,7 @@ import numpy as np
 
 from resbench.analysis.claims import JudgedClaim
 from resbench.analysis.classes import errors_by_class
-from resbench.analysis.judge import JudgedTable, epochs_of
+from resbench.analysis.judge import JudgedTable, Report, epochs_of
 from resbench.analysis.names import data_label, listed, set_label
 from resbench.datasets import DATA_SETS
 from resbench.report.document import plain
@@ -319,21 +319,23 @@ def published_and_measured(judged: JudgedTable) -> Figure | None:
 
 
 @_grid()
-def claims(settings: Mapping[str, Sequence[JudgedTable]]) -> Figure | None:
+def claims(report: Report) -> Figure | None:
     """Draw the effect of every claim about errors next to the published one, by setting."""
-    found: dict[tuple[str, int], dict[str, JudgedClaim]] = {}
-    for name, tables in settings.items():
-        for table in tables:
-            for number, item in enumerate(table.claims):
-                if item.effect_pp is not None and item.claim.metric not in SIGNAL_METRICS:
-                    found.setdefault((table.suite, number), {})[name] = item
-    if not found:
+    suites, rows = list[str](), list[dict[str, JudgedClaim]]()
+    for suite, tables in report.by_suite.items():
+        for same in zip(*(table.claims for table in tables), strict=True):
+            row = {
+                table.setting.name: item for table, item in zip(tables, same, strict=True)
+                if item.effect_pp is not None and item.claim.metric not in SIGNAL_METRICS
+            }  # fmt: skip
+            if row:
+                suites.append(suite)
+                rows.append(row)
+    if not rows:
         return None
     import seaborn as sns
 
-    found = dict(sorted(found.items()))
-    rows = list(found.values())
-    names = [name for name in settings if any(name in row for row in rows)]
+    names = [name for name in report.by_setting if any(name in row for row in rows)]
     figure = _figure(WIDTH_IN, 1.5 + (0.24 + 0.12 * len(names)) * len(rows))
     axes = figure.subplots()
     palette = sns.color_palette("colorblind")
@@ -356,7 +358,8 @@ def claims(settings: Mapping[str, Sequence[JudgedTable]]) -> Figure | None:
             axes.plot(item.effect_pp, y, marker[name], gid=f"effect-{i}-{j}", **look)
         for value in {item.published_pp for item in row.values()} - {None}:
             axes.plot(value, i, gid=f"published-{i}", **_PUBLISHED)
-    claimed = [(suite, next(iter(row.values())).claim) for (suite, _), row in found.items()]
+    firsts = (next(iter(row.values())).claim for row in rows)
+    claimed = list(zip(suites, firsts, strict=True))
     unclear = ambiguous(claimed)
     said = [
         f"{claim.text.rstrip('.')}{f' ({suite})' if claim.text in unclear else ''}"

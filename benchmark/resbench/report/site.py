@@ -113,7 +113,7 @@ def draw(found: Report, *, claims: bool = True) -> dict[tuple[str, str], tuple[F
             if (kind in {"noise", "signals"} or not shown_elsewhere)
             and (figure := make(table, found.results)) is not None
         )
-    if claims and (figure := figures.claims(found.by_setting)) is not None:
+    if claims and (figure := figures.claims(found)) is not None:
         alt = "Published and measured effects of the claims about errors, as in the table of claims"
         drawn[ALL] = (Figure("figures/claims.svg", alt, figures.svg(figure)),)
     shown = found.headline

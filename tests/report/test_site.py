@@ -61,6 +61,12 @@ def readme(found: Report) -> str:
     return render(Document(readme_blocks(found, {}, "reports")), "markdown")
 
 
+def told(found: Report) -> list[list[str]]:
+    """The claims in the README: words, published, measured, interval, verdict, seeds."""
+    rows = re.findall(r"^\| (?!claim )(.*)\|$", readme(found), re.M)
+    return [[" ".join(cell.split()) for cell in row.split("|")] for row in rows]
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
     """Reports of a suite with three seeds at two noise levels and one at a third, written twice.
@@ -122,11 +128,10 @@ def test_a_claim_is_shown_in_every_setting_that_can_decide_it_the_closest_first(
         ("30%", "3", f"{SUITE}, {tiny}"), ("50%", "2", f"{SUITE}, {cpu}"),
     ]  # fmt: skip
     assert list(found.by_setting) == [cpu, tiny]
-    said = readme(found)
-    told = re.findall(
-        r"^- Attention-92 .* at (\d+%) label noise: .* in tier (\w+) · cifar10-jpeg75 ", said, re.M
-    )
-    assert sorted(told) == [("10%", "cpu"), ("30%", "tiny"), ("50%", "cpu")]
+    words = r"^Tier (\w+) · cifar10-jpeg75|^\| Attention-92 .* at (\d+%) label noise"
+    assert re.findall(words, readme(found), re.M) == [
+        ("cpu", ""), ("", "10%"), ("", "50%"), ("tiny", ""), ("", "30%"),
+    ]  # fmt: skip
     assert "26 runs in 2 settings." in page
 
 
@@ -218,7 +223,7 @@ def test_the_readme_is_refreshed_between_its_marks_alone(site: Site) -> None:
     block, _, after = rest.partition(END)
     assert (before, after) == ("# Ours\n\n", "\n\nrest\n")
     assert "stale words" not in block
-    assert "Attention-92 beats ResNet-164 at 70% label noise: " in block
+    assert "| Attention-92 beats ResNet-164 at 70% label noise. " in block
     assert "(reports/figures/headline.svg)" in block
 
 
@@ -232,7 +237,7 @@ def test_a_published_size_is_a_factor_as_the_measured_one_is(tmp_path: Path) -> 
     for cell, size in (("attention-164/arl", 10.0), ("attention-164/nal", 1.0)):
         factory.with_signals(tmp_path / "results", cell, 1, size, 1.0)
     found = report([str(path)], read_results(tmp_path / "results"))
-    assert "Measured ×10, 1 seed; published ×3.16." in readme(found)
+    assert ["×3.16", "×10", "", "undecided", "1"] in [row[1:] for row in told(found)]
     page = re.sub("[ \xa0]+", " ", render(report_document(found), "markdown"))
     assert "| ×3.16 | ×10 |" in page
 
@@ -264,11 +269,9 @@ def test_what_two_tables_or_two_settings_share_is_counted_once_and_what_is_decid
                 factory.finish(tmp_path, cpu, f"attention-{depth}/{learning}", seed, error)
     factory.finish(tmp_path, suite_under(SUITE_OF_DEPTHS), "attention-92/nal", 1, 6.0)
     found = report([SUITE_OF_DEPTHS, "attention_type"], read_results(tmp_path))
-    line = r"^- .*?(\S+): \*\*(.*?)\*\* .*?(\d) seeds?; "
-    told = re.findall(line, readme(found), re.M)
-    assert told == [
-        ("Attention-92", "holds here", "3"), ("worse", "holds here", "3"),
-        ("Attention-164", "undecided", "2"), ("Attention-56", "undecided", "1"),
+    assert [[row[0].split(".")[0].split()[-1], *row[4:]] for row in told(found)] == [
+        ["Attention-92", "holds here", "3"], ["worse", "holds here", "3"],
+        ["Attention-164", "undecided", "2"], ["Attention-56", "undecided", "1"],
     ]  # fmt: skip
     page = render(report_document(found), "markdown")
     assert "Tier cpu, on cifar10: 20 runs, 7.0 device hours; 4 of 9 claims have runs" in page
@@ -284,16 +287,16 @@ def test_two_claims_of_the_same_words_name_their_suites(tmp_path: Path) -> None:
         for network, error in (("attention-56", 30.0), ("attention-92", 60.0)):
             plant(tmp_path, suite, network, 1, test=[90.0, error])
     found = report(names, read_results(tmp_path))
-    said = readme(found)
+    said = told(found)
     figure = claims(found)
     assert figure is not None
     rows = [" ".join(row.get_text().split()) for row in figure.axes[0].get_yticklabels()]
     for name in names:
-        assert said.count(f" (suite {name}): **undecided**") == 2
+        assert sum(row[0].endswith(f"(Suite {name}.)") for row in said) == 2
         assert sum(f" ({name})" in row for row in rows) == 2
     plant(tmp_path, suite_under(names[0], tier="tiny"), "attention-56", 1, test=[90.0, 30.0])
     found = report(names[:1], read_results(tmp_path))
-    assert "(suite " not in readme(found), "one suite in two tiers is one suite"
+    assert "(Suite " not in readme(found), "one suite in two tiers is one suite"
 
 
 def test_a_chain_in_the_readme_names_the_step_that_its_numbers_are_of(tmp_path: Path) -> None:
@@ -301,11 +304,11 @@ def test_a_chain_in_the_readme_names_the_step_that_its_numbers_are_of(tmp_path: 
     for error, depth in enumerate((164, 128, 92, 56), 4):
         plant(tmp_path, suite, f"attention-{depth}/arl", 1, test=[9.0, error])
     found = report([SUITE_OF_DEPTHS], read_results(tmp_path))
-    said = readme(found)
-    assert re.search(
-        r"in tier paper\. Of its step Attention-\d+, ARL below Attention-\d+, ARL: measured "
-        r"\+1\.00 pp, 1 seed; published \+0\.\d\d pp\.", said,
-    )  # fmt: skip
+    ((words, published, *measured),) = told(found)
+    step = r"\(Step: Attention-\d+, ARL below Attention-\d+, ARL\.\)"
+    assert re.search(step, words)
+    assert re.fullmatch(r"\+0\.\d\d", published)
+    assert measured == ["+1.00", "", "undecided", "1"]
     figure = claims(found)
     assert figure is not None
     assert "Of a chain: one of its steps." in figure.get_suptitle()
@@ -366,14 +369,14 @@ def test_sizes_within_networks_never_take_the_place_of_errors(tmp_path: Path) ->
     assert found.headline.suite == "table3_mask"
     text = render(Document(readme_blocks(found, draw(found), "reports")), "markdown")
     assert "figures/headline.svg" in text
-    first, *rest = re.findall(r"^- (.*?)\.?: \*\*", text, re.M)
-    assert first == "The encoder-decoder mask beats local convolutions"
-    assert rest[:2] == [
+    first, *rest = (row[0] for row in told(found))
+    assert first == "The encoder-decoder mask beats local convolutions."
+    assert [words.partition(".")[0] for words in rest[:2]] == [
         "At the start, the last features of Attention-164 are smaller under NAL than under ARL",
         "At the start, the gradient at the first convolution of Attention-164 is larger under NAL "
         "than under ARL",
     ]
-    assert text.count("; a claim of ours.") == len(rest)
+    assert all("(A claim of ours.)" in words for words in rest)
     (far,) = re.findall(r"Test errors of these networks are .*", text)
     assert "in tier cpu; the published ones" in far
     assert "mechanism" not in far
@@ -423,8 +426,9 @@ def test_arms_without_a_common_seed_are_told_and_not_drawn(tmp_path: Path) -> No
     factory.finish(tmp_path, suite, "attention-56/arl", 1, 5.5)
     factory.finish(tmp_path, suite, "attention-56/nal", 2, 5.9)
     found = report(["table1_arl_vs_nal"], read_results(tmp_path))
-    said = render(Document(readme_blocks(found, draw(found), "reports")), "markdown")
-    assert "in tier paper. No seed has run in all its cells; published +0.37 pp." in said
+    assert draw(found)
+    ((_, *numbers),) = told(found)
+    assert numbers == ["+0.37", "", "", "undecided", "0"]
 
 
 def test_an_effect_of_diverged_runs_says_so_and_has_no_interval(tmp_path: Path) -> None:
@@ -434,10 +438,9 @@ def test_an_effect_of_diverged_runs_says_so_and_has_no_interval(tmp_path: Path) 
         factory.diverge(tmp_path, suite, "attention-164/nal", seed)
     factory.diverge(tmp_path, suite, "attention-128/arl", 1)
     found = report(["table1_arl_vs_nal"], read_results(tmp_path))
-    said = readme(found)
-    (line,) = (line for line in said.splitlines() if line.startswith("- Attention residual"))
-    assert "3 seeds (3 runs diverged, counted as guessing); published +2.87 pp." in line
-    assert "interval" not in line
+    (line,) = (row for row in told(found) if row[0].startswith("Attention residual"))
+    assert "(3 runs diverged, counted as guessing.)" in line[0]
+    assert (line[1], line[3], line[5]) == ("+2.87", "", "3")
     (row,) = (row for row in built(tmp_path)[1]["README.md"].decode().splitlines()
               if row.startswith("| Attention residual") and "Attention-164" in row)  # fmt: skip
     assert "(3 runs diverged, counted as guessing.)" in row

@@ -18,7 +18,7 @@ from resbench.analysis.values import JudgedValue
 from resbench.datasets import DATA_SETS
 from resbench.report import document as doc
 from resbench.report import text
-from resbench.report.tables import EFFECTS, claims_table, table_blocks
+from resbench.report.tables import AS_CLAIMED, EFFECTS, claims_in_brief, claims_table, table_blocks
 from resbench.stats.guard import guessing_error
 from resbench.suite.schema import SIGNAL_METRICS
 from resbench.words import count
@@ -27,7 +27,7 @@ Figures = Mapping[tuple[str, str], tuple[doc.Figure, ...]]
 """By suite and id of the setting; those of all suites have neither."""
 ALL, README, MASKS = ("", ""), ("", "README"), ("", "masks")
 MOST_CLAIMS = 6
-"""Listed in a README."""
+"""Shown in a README."""
 JUDGED = ("replicated", "better", "worse", "undecided")
 """Verdicts on a published error at its own setting."""
 AT_HOME = (*JUDGED, "not comparable", "diverged")
@@ -75,7 +75,7 @@ def report_document(
 def summary_document(report: Report) -> doc.Document:
     """Return what was found in many suites without their tables, for a terminal."""
     blocks = [
-        *_opening(report, _finding(report, most=None)),
+        *_opening(report, _finding(report, most=len(list(report.claims())))),
         *_section("Suites", [_suites_table(report, links=False)]),
         *_section("Published errors", _published(report)),
         doc.Paragraph(
@@ -96,7 +96,7 @@ def suite_document(report: Report, suite: str, figures: Figures) -> doc.Document
 
 def readme_blocks(report: Report, figures: Figures, folder: str) -> list[doc.Block]:
     """Return what was found, in words and a picture, for a README above the pages' ``folder``."""
-    blocks = list(_finding(report))
+    blocks = list(_finding(report, MOST_CLAIMS))
     blocks += [replace(drawn, path=f"{folder}/{drawn.path}") for drawn in figures.get(README, ())]
     way = doc.Link(f"{folder}/", f"{folder}/README.md")
     more = (
@@ -106,8 +106,8 @@ def readme_blocks(report: Report, figures: Figures, folder: str) -> list[doc.Blo
     return [*blocks, doc.Paragraph([way, more])]
 
 
-def _finding(report: Report, most: int | None = MOST_CLAIMS) -> Iterator[doc.Block]:
-    """Yield what was found, in words, with no more than ``most`` claims.
+def _finding(report: Report, most: int = 0) -> Iterator[doc.Block]:
+    """Yield what was found, in words, and a table of no more than ``most`` claims.
 
     Claims of the sources come first, and what the runs say something of before what is undecided.
     """
@@ -121,13 +121,15 @@ def _finding(report: Report, most: int | None = MOST_CLAIMS) -> Iterator[doc.Blo
             said += f": {_verdicts(known)}." if known else "."
     said = said or " No suite here makes a claim."
     yield doc.Paragraph([doc.Strong("What the runs show."), said, _elsewhere(report)])
-    claims.sort(key=_interest)
-    unclear = text.ambiguous((table.suite, claim.claim) for table, claim in claims)
-    if lines := [_claim_line(*pair, unclear) for pair in claims[:most]]:
-        yield doc.Items(lines)
-    changes = {table.setting.name: table.setting.changes for table, _ in claims}
-    if changed := [f"{text.sentence(name)}: {what}." for name, what in changes.items() if what]:
-        yield doc.Paragraph(" ".join(changed))
+    if most:
+        claims = sorted(claims, key=_interest)[:most]
+    for name, changes in {t.setting.name: t.setting.changes for t, _ in claims}.items():
+        if most or changes:
+            yield doc.Paragraph(f"{text.sentence(name)}{f': {changes}' if changes else ''}.")
+        if most:
+            yield claims_in_brief([pair for pair in claims if pair[0].setting.name == name])
+    if most and claims:
+        yield doc.Paragraph(AS_CLAIMED)
     yield from _how_far(claims)
 
 
@@ -149,31 +151,6 @@ def _verdicts(claims: Iterable[JudgedClaim]) -> str:
     kinds = Counter(text.CLAIMS[claim.verdict].text for claim in claims)
     words = dict.fromkeys(verdict.text for verdict in text.CLAIMS.values())
     return listed(f"{word} {kinds[word]}" for word in words if kinds[word])
-
-
-def _claim_line(table: JudgedTable, claim: JudgedClaim, unclear: set[str]) -> doc.Prose:
-    """Return what became of a claim: verdict, effect, interval, number of runs, setting.
-
-    It names the suite where the claim's words are ``unclear``: other suites claim the same.
-    """
-    known = f", 95 % interval {text.amounts(claim, claim.interval)}" if claim.interval else ""
-    unit = "" if claim.claim.metric in SIGNAL_METRICS else " pp"
-    published = text.amount(claim, claim.published_pp)
-    source = f"published {published}{unit}" if published else "published without a number"
-    source = "a claim of ours" if claim.claim.ours else source
-    seeds = count(claim.look or claim.n, "seed")
-    found = f"Measured {text.amount(claim, claim.effect_pp)}{unit}{known}, {seeds}"
-    if claim.effect_pp is None:
-        found = "No seed has run in all its cells"
-    if claim.step:
-        found = f"Of its step {table.step_of(claim)}: {found[:1].lower()}{found[1:]}"
-    lost = f" ({text.lost_runs(claim)})" if claim.diverged else ""
-    suite = f" (suite {table.suite})" if claim.claim.text in unclear else ""
-    return (
-        f"{claim.claim.text.rstrip('.')}{suite}: ",
-        doc.Strong(text.CLAIMS[claim.verdict].text),
-        f" in {table.setting.name}. {found}{lost}; {source}.",
-    )
 
 
 def _settings(report: Report, caution: str = "") -> Iterator[doc.Block]:

@@ -19,9 +19,12 @@ from resbench.suite.metrics import METRICS
 from resbench.suite.schema import ERROR_METRICS, SIGNAL_METRICS, Metric
 from resbench.words import count
 
-EFFECTS = (
+AS_CLAIMED = (
     "Effects are in percentage points, or factors (×) for sizes within a network; positive, or "
-    "above ×1, means as claimed. For a chain of networks, the numbers are those of one step: the "
+    "above ×1, means as claimed."
+)
+EFFECTS = (
+    f"{AS_CLAIMED} For a chain of networks, the numbers are those of one step: the "
     "one that decides, else the weakest. For a growing gap, the effect is the rise of a fitted "
     "line from the first level to the last. Published evidence is the published difference divided "
     "by the sd of a difference between two single runs, measured at the published setting or else "
@@ -114,6 +117,17 @@ def claims_table(
     if not suites:
         return doc.Table(header, rows, "lrrrllrr", (4, 3))
     return doc.Table((*header, "suite"), rows, "lrrrllrrl", (4, 4), by_last=True)
+
+
+def claims_in_brief(found: Sequence[tuple[JudgedTable, JudgedClaim]]) -> doc.Table:
+    """Return the same without p and the evidence, and with a suite only where words need it."""
+    suites = [table.suite for table, _ in found]
+    unclear = text.ambiguous((table.suite, claim.claim) for table, claim in found)
+    whole, rows = claims_table(found, suites=suites), list[list[doc.Cell]]()
+    for (table, claim), (said, *numbers) in zip(found, whole.rows, strict=True):
+        suite = f" (Suite {table.suite}.)" if claim.claim.text in unclear else ""
+        rows.append([f"{doc.shown(said)}{suite}", *numbers[:4], numbers[5]])
+    return doc.Table((*whole.header[:5], whole.header[6]), rows, "lrrrlr")
 
 
 def _axis(claims: Sequence[JudgedClaim]) -> tuple[float, float]:

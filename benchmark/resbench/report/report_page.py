@@ -123,13 +123,14 @@ def _finding(report: Report, most: int = 0) -> Iterator[doc.Block]:
     yield doc.Paragraph([doc.Strong("What the runs show."), said, _elsewhere(report)])
     if most:
         claims = sorted(claims, key=_interest)[:most]
-    for name, changes in {t.setting.name: t.setting.changes for t, _ in claims}.items():
-        if most or changes:
-            yield doc.Paragraph(f"{text.sentence(name)}{f': {changes}' if changes else ''}.")
-        if most:
-            yield claims_in_brief([pair for pair in claims if pair[0].setting.name == name])
+    changes = {table.setting.name: table.setting.changes for table, _ in claims}
+    for name, what in changes.items() if most else ():
+        yield doc.Paragraph(f"{text.sentence(name)}{f': {what}' if what else ''}.")
+        yield claims_in_brief([pair for pair in claims if pair[0].setting.name == name])
     if most and claims:
         yield doc.Paragraph(AS_CLAIMED)
+    elif changed := [f"{text.sentence(name)}: {what}." for name, what in changes.items() if what]:
+        yield doc.Items(changed)
     yield from _how_far(claims)
 
 

@@ -96,14 +96,14 @@ def suite_document(report: Report, suite: str, figures: Figures) -> doc.Document
 
 def readme_blocks(report: Report, figures: Figures, folder: str) -> list[doc.Block]:
     """Return what was found, in words and a picture, for a README above the pages' ``folder``."""
-    blocks = list(_finding(report, MOST_CLAIMS))
-    blocks += [replace(drawn, path=f"{folder}/{drawn.path}") for drawn in figures.get(README, ())]
+    first, *rest = _finding(report, MOST_CLAIMS)
+    drawn = [replace(one, path=f"{folder}/{one.path}") for one in figures.get(README, ())]
     way = doc.Link(f"{folder}/", f"{folder}/README.md")
     more = (
         " has every claim and table, what differs from the published setting, and the runs behind "
         "it all."
     )
-    return [*blocks, doc.Paragraph([way, more])]
+    return [first, *drawn, *rest, doc.Paragraph([way, more])]
 
 
 def _finding(report: Report, most: int = 0) -> Iterator[doc.Block]:

@@ -38,6 +38,18 @@ def test_every_problem_of_every_suite_is_shown_with_its_position_and_exit_2(
     assert any("unknown suite 'nothing'" in line for line in lines)
 
 
+@pytest.mark.parametrize("kind", ["protocols/wang2017", "tiers/cpu"])
+def test_a_file_that_serves_suites_is_called_so_in_one_line(shell: Shell, kind: str) -> None:
+    file = suite_folder() / f"{kind}.yaml"
+    for verb in ("validate", "plan"):
+        found = shell(verb, file)
+        assert found.code == 2
+        said = f"one of the {kind.partition('/')[0]}, not a suite. Name a suite that uses it"
+        (line,) = found.err.splitlines()
+        assert line.startswith(f"{file}:")
+        assert said in line
+
+
 def test_a_wrong_value_hides_nothing_that_is_wrong_between_the_other_parts(
     tmp_path: Path, shell: Shell
 ) -> None:

@@ -86,6 +86,10 @@ def load_suite(name: str) -> Loaded:
         UsageError: a file cannot be read.
     """
     document = load_document(find_suite(name))
+    kind = document.path.absolute().parent.name
+    if kind in ("protocols", "tiers") and "matrix" not in document.value:
+        text = f"one of the {kind}, not a suite. Name a suite that uses it: both are checked then."
+        raise document.error([((), text)])
     suite, protocol, problems = None, None, list[Problem]()
     networks = document.path.absolute().parent / "networks.py"
     own = networks.is_file()

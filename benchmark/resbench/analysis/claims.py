@@ -13,7 +13,7 @@ from resbench.analysis.tables import TableRuns
 from resbench.datasets import DATA_SETS
 from resbench.errors import ResbenchError
 from resbench.stats.claims import ClaimVerdict, Question, judge_questions
-from resbench.stats.guard import last_fall, near_guessing, still_falling
+from resbench.stats.guard import guessing_error, last_fall, near_guessing, still_falling
 from resbench.stats.multiplicity import complete_look, seeds_in_order
 from resbench.stats.spread import USUAL_SD_PP, Arm
 from resbench.store.layout import RunFolder
@@ -83,14 +83,16 @@ def _has_learnt(table: TableRuns, metric: Metric, arm: Arm) -> bool:
     runs = [run for run in table.cells[arm.cell].done if seed_of(run) in arm.seeds]
     if not runs:
         return True  # the claim is not run, or all its runs diverged
-    falls = _falls(table, runs, metric)
     errors = arm.ended.values()
     classes = DATA_SETS[runs[0].data.name].classes
+    falls = _falls(table, runs, metric, guessing_error(classes))
     near = bool(errors) and near_guessing(math.fsum(errors) / len(errors), classes)
     return not near and not still_falling(falls, arm.chance_variance)
 
 
-def _falls(table: TableRuns, runs: Iterable[RunRecord], metric: Metric) -> list[float]:
+def _falls(
+    table: TableRuns, runs: Iterable[RunRecord], metric: Metric, guessing: float
+) -> list[float]:
     """Return how far each run's error fell over the last tenth of its epochs, where it is known."""
     found = []
     for run in runs:
@@ -99,6 +101,6 @@ def _falls(table: TableRuns, runs: Iterable[RunRecord], metric: Metric) -> list[
         except ResbenchError:
             continue
         errors = [getattr(epoch, metric) for epoch in epochs]
-        if None not in errors and (fall := last_fall(errors)) is not None:
-            found.append(fall)
+        if errors and None not in errors:
+            found.append(last_fall(errors, guessing))
     return found

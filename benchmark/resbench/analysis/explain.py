@@ -17,7 +17,8 @@ from resbench.analysis.names import cell_labels, listed, rerun_command, setting_
 from resbench.analysis.results import Results
 from resbench.analysis.tables import CellRuns, TableRuns, empty, fill
 from resbench.analysis.values import JudgedValue, full_width, judge_values, parameters
-from resbench.stats.guard import fall_limit, last_fall, still_falling
+from resbench.datasets import DATA_SETS
+from resbench.stats.guard import fall_limit, guessing_error, last_fall, still_falling
 from resbench.stats.spread import Arm
 from resbench.store.layout import RunFolder
 from resbench.store.metrics import EpochMetrics, read_epochs
@@ -257,8 +258,9 @@ def _fit(subject: _Subject) -> Iterator[Finding]:
 
 def _curve(subject: _Subject) -> Iterator[Finding]:
     """Find out whether the test error still falls at the end, by the learning guard's measure."""
-    curves = ([epoch.test_top1_err for epoch in rows] for rows in subject.epochs)
-    falls = [fall for fall in map(last_fall, curves) if fall is not None]
+    curves = ([epoch.test_top1_err for epoch in rows] for rows in subject.epochs if rows)
+    guessing = guessing_error(DATA_SETS[subject.spec.data.name].classes)
+    falls = [last_fall(curve, guessing) for curve in curves]
     chance, n = subject.arm.chance_variance, len(falls)
     if still_falling(falls, chance):
         fall, limit = math.fsum(falls) / n, fall_limit(chance, n)

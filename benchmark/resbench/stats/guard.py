@@ -19,10 +19,12 @@ def near_guessing(mean_error: float, classes: int) -> bool:
     return mean_error > guessing_error(classes) / 2
 
 
-def last_fall(errors: Sequence[float]) -> float | None:
-    """Return a run's fall over the last tenth of its epochs, at least one; None for one epoch."""
-    n = len(errors)
-    return errors[n * 9 // 10 - 1] - errors[-1] if n > 1 else None
+def last_fall(errors: Sequence[float], guessing: float) -> float:
+    """Return a run's fall over the last tenth of its epochs, at least one.
+
+    Before its first epoch a network has the error of ``guessing``.
+    """
+    return [guessing, *errors][len(errors) * 9 // 10] - errors[-1]
 
 
 def fall_limit(chance_variance: float, runs: int) -> float:

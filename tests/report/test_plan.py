@@ -237,6 +237,18 @@ def test_the_sd_is_measured_once_a_cell_has_two_runs(tmp_path: Path) -> None:
         assert f"6 runs of {whose} cells" in found[claim].source
 
 
+def test_runs_that_are_close_by_luck_do_not_promise_that_any_difference_is_found(
+    tmp_path: Path,
+) -> None:
+    expanded = declared(load_suite(SUITE))
+    runs = runs_of(tmp_path, expanded, {ARL: (5.0, 5.1)})
+    luck, assumed = (claim_powers(expanded, known)[0] for known in (runs, {}))
+    assert luck.spread.measured
+    assert luck.spread.sd_pp == pytest.approx(math.sqrt((2 * 0.2**2 + 0.1**2 / 2) / 3))
+    assert "2 runs of this table's cells, raised as so few may be alike" in luck.spread.source
+    assert 0.8 * assumed.detectable_pp < luck.detectable_pp < assumed.detectable_pp
+
+
 def test_four_runs_of_the_cells_of_a_claim_are_too_few_for_an_sd_of_their_own(
     tmp_path: Path,
 ) -> None:

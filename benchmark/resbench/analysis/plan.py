@@ -16,7 +16,7 @@ from resbench.analysis.results import all_measured
 from resbench.stats.contrasts import steps_of
 from resbench.stats.multiplicity import ALPHA, seeds_in_order
 from resbench.stats.power import detectable, first_look, per_test_power
-from resbench.stats.spread import USUAL_SD_PP, sampling_sd
+from resbench.stats.spread import USUAL_SD_PP, moderated, sampling_sd
 from resbench.store.records import RunRecord
 from resbench.suite.claims import ParsedClaim
 from resbench.suite.expand import Expanded, parsed_claims
@@ -168,7 +168,12 @@ def _seeds(expanded: Expanded, parsed: ParsedClaim, recorded: Container[str]) ->
 def _spread(
     expanded: Expanded, claim: Claim, parsed: ParsedClaim, runs: Runs, *, usual: bool
 ) -> Spread:
-    """Return the sd of a run, measured or assumed: the ``usual`` one of a source's own schedule."""
+    """Return the sd of a run, measured or assumed.
+
+    One that is measured is raised towards the assumed one as the test raises that of an arm: two
+    runs may be close by luck, and would promise that any difference is found.
+    """
+    assumed = _assumed(expanded, claim, parsed, usual=usual)
     own, every = (parsed.cells, "the claim's cells", OWN_DF), (runs, "this table's cells", 1)
     for cells, whose, enough in (own, every):
         measured = (all_measured(runs.get(cell, ()), claim.metric).values() for cell in cells)
@@ -176,7 +181,16 @@ def _spread(
         n = sum(map(len, groups))
         df, squares = n - len(groups), math.fsum((len(g) - 1) * variance(g) for g in groups)
         if squares > 0 and df >= enough:
-            return Spread(math.sqrt(squares / df), f"measured, {n} runs of {whose}", True)
+            found, source = squares / df, f"measured, {n} runs of {whose}"
+            if assumed.sd_pp**2 > found and math.isfinite(assumed.sd_pp):
+                found, _ = moderated(found, df + 1, assumed.sd_pp**2)
+                source += ", raised as so few may be alike by luck"
+            return Spread(math.sqrt(found), source, True)
+    return assumed
+
+
+def _assumed(expanded: Expanded, claim: Claim, parsed: ParsedClaim, *, usual: bool) -> Spread:
+    """Return the sd of a run before any is measured: the ``usual`` one of a source's schedule."""
     if claim.metric in SIGNAL_METRICS:
         return Spread(math.inf, "before two runs of a cell measure it", False)
     if usual:

@@ -236,10 +236,12 @@ def _power_blocks(expanded: Expanded, powers: Sequence[Power]) -> Iterator[Block
     skipped = fewest < len(expanded.seeds)
     first = f"; seeds {listed(expanded.declared_seeds)} are judged first" if skipped else ""
     alike = any(power.claim.margin_pp is not None for power in powers)
+    margin = "; of cells claimed to be alike, the margin that they would be shown to keep"
     shown = " (or that show two cells to be alike, if that is claimed)" if alike else ""
     yield Items([
         "Detects: the smallest true difference that these seeds find with probability 0.8 at a "
-        f"level of {ALPHA:.0%}, after Holm's correction for {family}{ours}{few}{first}.",
+        f"level of {ALPHA:.0%}, after Holm's correction for {family}{ours}"
+        f"{margin if alike else ''}{few}{first}.",
         "Seeds for the published: the fewest of 3, 5 and 8 seeds (the looks) that find "
         f"a true difference as large as the published one{shown}; in a chain, in every step.",
         f"Sd of one run: {sources}.",

@@ -307,6 +307,16 @@ def test_half_of_guessing_is_more_among_more_classes(tmp_path: Path) -> None:
     assert (claim.not_learnt, claim.verdict) == ((), "holds_here")
 
 
+def test_networks_of_one_epoch_have_not_learnt(tmp_path: Path) -> None:
+    suite = suite_under(SUITE, tier="cpu")
+    for cell, error in (("attention-56/arl", 20.0), ("attention-56/nal", 30.0)):
+        for seed in (1, 2, 3):
+            plant(tmp_path, suite, cell, seed, test=[error])
+    claim = judged(tmp_path)["arl-beats-nal-56"]
+    assert claim.verdict == "not_learnt"
+    assert claim.not_learnt == ("attention-56/arl", "attention-56/nal")
+
+
 def test_a_run_after_the_look_makes_no_arm_learnt(tmp_path: Path) -> None:
     for nal in ((46.0, 46.0), (30.0, 20.0)):  # near guessing; still falling
         for later in ((30.0, 30.0), (45.0, 45.0), (5.0, 60.0)):
@@ -391,6 +401,9 @@ def test_of_a_run_that_diverged_the_sizes_before_count_and_no_guess_stands_for_t
     grows, recover = found["gradient-grows"], found["values-recover"]
     assert (grows.n, grows.verdict, grows.diverged) == (3, "holds_here", {})
     assert (recover.n, recover.verdict) == (2, "undecided")
+    said = claim_sentence(recover)
+    assert "not all of the first 3 seeds have been measured" in said  # all three have run
+    assert "the next look lacks attention-164/nal seed 2" in said
     (table,) = report(["mechanism"], read_results(tmp_path)).tables
     shown = {(value.cell, value.metric): value for value in table.values}
     start, end = (shown["attention-164/nal", f"value_at_{when}"] for when in ("start", "end"))
@@ -508,6 +521,16 @@ def test_a_sentence_says_what_would_decide_a_claim_that_is_not_decided() -> None
         found = of_terms("<", odd, seeds=range(1, 9), published=[published])
         assert (found.look, found.seeds_needed) == (3, 5)
         assert "would probably decide it" not in claim_sentence(found)
+    tiny = [arm("a", 1.0, 1.02, 1.04, chance=1e-9), arm("b", 1.04, 1.06, 1.08, chance=1e-9)]
+    less = of_terms("<", tiny, seeds=range(1, 9), published=[0.05])  # than any verdict is about
+    assert (less.verdict, less.seeds_needed) == ("leans_for", None)
+    like = [arm("56/arl", 5.0, 5.3, 5.6), arm("56/nal", 6.5, 6.8, 7.1)]
+    failed = {f"{i}/nal": arm(f"{i}/nal", *LOW) for i in (128, 164)}
+    failed["92/arl"] = arm("92/arl", 5.0, 5.1, 30.0)
+    held = of_terms("<", like, others=failed, seeds=range(1, 9), published=[0.8])
+    assert (held.verdict, held.seeds_needed) == ("leans_for", 5)
+    assert "would probably decide it" not in claim_sentence(held)  # more seeds may fail too
+    assert "may explain the whole effect" in claim_sentence(held)
     done = claim_sentence(of_arms("<", LOW, HIGH, seeds=range(1, 9), published=[0.6]))
     assert "waits for" not in done
     assert "would probably decide it" not in done
@@ -547,6 +570,9 @@ def test_arms_that_are_claimed_to_be_alike_get_no_words_of_an_order() -> None:
         assert published_evidence(found) == "3.2 sd apart"
         other = of_arms("~", *errors, margin=0.5, published=[-0.9], at_published_setting=False)
         assert published_evidence(other) == "3.2 sd apart"
+    sizes = replace(found, claim=structs.replace(found.claim, metric="value_at_end"))
+    assert "Undecided: ratio ×0.398, margin ×3.16, " in claim_sentence(sizes)
+    assert " pp" not in claim_sentence(sizes)
 
 
 @pytest.mark.parametrize(

@@ -94,6 +94,11 @@ def test_seeds_explain_as_much_as_one_more_run_may_differ(tmp_path: Path) -> Non
     variance, df = moderated(0.04, 3, chance)
     most = stats.t.ppf(0.975, df) * (variance * 4 / 3) ** 0.5 + 0.005
     assert seeds.points == pytest.approx(most, rel=0.05)
+    assert "by the first" not in finding_sentence(seeds)
+    plant(tmp_path, suite_under(SUITE), CELL, 4, test=[30.0])
+    later = findings(tmp_path)["seeds"]
+    assert later.points == seeds.points
+    assert "; by the first 3, one more run is expected" in finding_sentence(later)
 
 
 def test_the_luck_of_a_median_is_compared_with_a_median(tmp_path: Path) -> None:

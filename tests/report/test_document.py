@@ -9,23 +9,27 @@ import json
 import os
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from resbench.analysis.declared import declared
 from resbench.analysis.judge import report
 from resbench.analysis.results import read_results
 from resbench.report.document import Document, Items, Table
 from resbench.report.render import FORMATS, render
-from resbench.report.report_page import report_document
+from resbench.report.report_page import report_document, summary_document
 from resbench.report.text import CLAIMS, VALUES
 from resbench.store import scan
 from resbench.store.layout import RunFolder
 from resbench.store.records import RunRecord, read_record
-from resbench.suite.expand import DataChoice
+from resbench.suite.expand import DataChoice, expand
+from resbench.suite.load import load_suite, load_tier
 from tests import factory
 from tests.factory import JPEG, suite_under
+from tests.mini import suite_of, write_suite
 
 Patch = pytest.MonkeyPatch
 HERE = Path(__file__).parent
@@ -180,6 +184,62 @@ def test_claims_are_confirmed_at_the_published_setting_and_hold_here_in_another(
     text = shown(document())
     assert verdicts.findall(text) == ["holds here"]
     assert not re.search("confirmed|contradicted|replicated", text, re.IGNORECASE)
+
+
+def written(folder: str, name: str, claims: list[dict[str, Any]], **more: Any) -> str:
+    """A suite of the user's own about digits, without published numbers."""
+    said = {"text": f"Claim of {name}.", "place": "section 1"}
+    claims = [{"id": f"c{i}", **said, **claim} for i, claim in enumerate(claims)]
+    Path(folder).mkdir()
+    return str(write_suite(Path(folder), suite_of(name, **more) | {"claims": claims}))
+
+
+def test_a_report_of_suites_without_claims_speaks_of_none() -> None:
+    suites = [written(name, name, []) for name in ("one", "two")]
+    factory.finish(RESULTS, suite_under(suites[1]), "arl", 1, 20.0)
+    for chosen in (suites, suites[1:]):
+        text = shown(report_document(report(chosen, read_results(RESULTS))))
+        assert "No run is at the published setting." in text
+        assert "## Claims" not in text
+        assert "A claim is judged" not in text
+
+
+def test_two_tiers_of_one_name_are_two_settings_and_nothing_unpublished_is_compared() -> None:
+    suites, claim = [], {"claim": "error(arl) < error(nal)"}
+    for name, epochs in (("one", 1), ("two", 2)):
+        suites.append(written(name, name, [claim]))
+        tier = Path(name, "tiers", "mine.yaml")
+        tier.parent.mkdir()
+        schedule = {"unit": "epoch", "total": epochs}
+        made = {"version": 1, "name": "mine", "title": f"{epochs} in all", "description": "Mine.",
+                "families": {"wang2017": {}}, "schedule": schedule}  # fmt: skip
+        tier.write_text(json.dumps(made))
+        loaded = declared(load_suite(suites[-1]))
+        context = replace(loaded.context, tier="mine")
+        suite = expand(loaded.loaded, context, load_tier("mine", Path(suites[-1])))
+        factory.finish(RESULTS, suite, "arl", 1, 20.0)
+        factory.finish(RESULTS, suite, "nal", 1, 30.0)
+    found = report(suites, read_results(RESULTS))
+    brief, whole = (render(make(found), "markdown") for make in (summary_document, report_document))
+    for epochs, name in ((1, "one"), (2, "two")):
+        _, _, below = brief.partition(f"Tier mine · digits (not the published data set): {epochs} ")
+        rows = [line for line in below.splitlines() if line.startswith("| Claim")]
+        assert f"Claim of {name}." in rows[0]
+    assert "4 runs in 2 settings." in whole
+    assert "Test errors of these networks are 20.0 to 30.0 %" in whole
+    assert "fully trained" not in whole
+
+
+def test_a_difference_of_cells_that_are_claimed_to_be_alike_is_not_as_claimed() -> None:
+    alike = {"claim": "error(arl) ~ error(nal)", "margin_pp": 0.5}
+    order: dict[str, Any] = {"claim": "error(arl) < error(nal)"}
+    for name, claims, told in (("one", [order], False), ("two", [order, alike], True)):
+        suite = written(name, name, claims)
+        for cell in ("arl", "nal"):
+            factory.finish(Path(name), suite_under(suite), cell, 1, 20.0)
+        found = report([suite], read_results(Path(name)))
+        for document in (report_document(found), summary_document(found)):
+            assert ("claimed to be alike" in shown(document)) == told
 
 
 def test_a_table_for_each_setting_the_source_s_own_first_and_the_ledger_once() -> None:

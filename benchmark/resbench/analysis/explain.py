@@ -233,8 +233,8 @@ def _runs(subject: _Subject) -> Iterator[Finding]:
         reach = (value.interval[1] - value.interval[0]) / 2 if value.interval else None
         median = value.published.median_of if value.published else None
         runs = len(value.values)
-        spread = {"runs": runs, "sd": value.sd, "reach": reach, "median_of": median,
-                  "published": bool(value.number)}  # fmt: skip
+        spread = {"runs": runs, "sd": value.sd, "reach": reach, "look": value.look,
+                  "median_of": median, "published": bool(value.number)}  # fmt: skip
         yield Finding("seeds", reach, spread)
 
 

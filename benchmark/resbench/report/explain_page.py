@@ -104,7 +104,8 @@ def _words(code: Code, f: Mapping[str, Any]) -> str:
             if f["reach"] is not None:
                 reach = f"±{f['reach']:.2f} pp"
                 more = text.more_runs(f["median_of"])
-                said += f", sd {f['sd']:.2f} pp; {more} is expected within {reach}"
+                first = f"by the first {f['look']}, " if f["look"] < f["runs"] else ""
+                said += f", sd {f['sd']:.2f} pp; {first}{more} is expected within {reach}"
             if f["median_of"]:
                 luck = f"is a median of {f['median_of']}, so that luck moves it less"
             return f"seeds: {said}." + (f" The published number {luck}." if f["published"] else "")

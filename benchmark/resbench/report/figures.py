@@ -377,6 +377,8 @@ def claims(report: Report) -> Figure | None:
     few = any(item.n < MIN_SEEDS for item in judged)
     hollow = f" Hollow: fewer than {MIN_SEEDS} seeds." if few else ""
     steps = " Of a chain: one of its steps." if any(item.step for item in judged) else ""
+    alike = any(item.claim.margin_pp is not None for item in judged)
+    steps += " Claimed to be alike: second minus first." if alike else ""
     what = f"{where}. Effect and 95% interval over runs.{steps}{hollow}"
     _head(figure, "Claims about errors", what)
     return figure

@@ -5,6 +5,7 @@ All are made of the same sections, so that they cannot contradict each other.
 
 from __future__ import annotations
 
+import itertools
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ from resbench.analysis.values import JudgedValue
 from resbench.datasets import DATA_SETS
 from resbench.report import document as doc
 from resbench.report import text
-from resbench.report.tables import AS_CLAIMED, EFFECTS, claims_in_brief, claims_table, table_blocks
+from resbench.report.tables import claims_in_brief, claims_table, effects, table_blocks
 from resbench.stats.guard import guessing_error
 from resbench.suite.schema import SIGNAL_METRICS
 from resbench.words import count
@@ -58,10 +59,11 @@ def report_document(
         report, _finding(report) if summarised else _settings(report, _elsewhere(report))
     )
     blocks += figures.get(README, ())
-    if several:
+    if several and any(table.claims for table in report.tables):
         claims = _claims(report, list(report.claims()), runs)
         claims += figures.get(ALL, ()) if index else ()  # elsewhere the table itself draws them
         blocks += _section("Claims", [*claims, _method(report, method)])
+    if several:
         blocks += _section("Suites", [_suites_table(report, links=index)])
     blocks += _suites(report, figures, runs, legend=not several) if not index else ()
     blocks += _section("What the masks do", _masks(figures))
@@ -123,15 +125,20 @@ def _finding(report: Report, most: int = 0) -> Iterator[doc.Block]:
     yield doc.Paragraph([doc.Strong("What the runs show."), said, _elsewhere(report)])
     if most:
         claims = sorted(claims, key=_interest)[:most]
-    changes = {table.setting.name: table.setting.changes for table, _ in claims}
-    for name, what in changes.items() if most else ():
+    settings = dict.fromkeys(_meaning(table) for table, _ in claims)
+    for name, what in settings if most else ():
         yield doc.Paragraph(f"{text.sentence(name)}{f': {what}' if what else ''}.")
-        yield claims_in_brief([pair for pair in claims if pair[0].setting.name == name])
+        yield claims_in_brief([pair for pair in claims if _meaning(pair[0]) == (name, what)])
     if most and claims:
-        yield doc.Paragraph(AS_CLAIMED)
-    elif changed := [f"{text.sentence(name)}: {what}." for name, what in changes.items() if what]:
+        yield effects((claim for _, claim in claims), brief=True)
+    elif changed := [f"{text.sentence(name)}: {what}." for name, what in settings if what]:
         yield doc.Items(changed)
     yield from _how_far(claims)
+
+
+def _meaning(table: JudgedTable) -> tuple[str, str]:
+    """Return a setting and what it changes: suites in two folders may have tiers of one name."""
+    return table.setting.name, table.setting.changes
 
 
 def _interest(pair: tuple[JudgedTable, JudgedClaim]) -> tuple[bool, bool, bool, bool, bool, int]:
@@ -157,10 +164,12 @@ def _verdicts(claims: Iterable[JudgedClaim]) -> str:
 def _settings(report: Report, caution: str = "") -> Iterator[doc.Block]:
     """Yield what was run, setting by setting, with the verdicts."""
     if report.runs:
-        settings = count(len(report.by_setting), "setting")
-        said = f"{count(len(report.runs), 'run')} in {settings}."
+        settings: dict[tuple[str, str], list[JudgedTable]] = {}
+        for table in itertools.chain(*report.by_setting.values()):
+            settings.setdefault(_meaning(table), []).append(table)
+        said = f"{count(len(report.runs), 'run')} in {count(len(settings), 'setting')}."
         yield doc.Paragraph(said + caution)
-        yield doc.Items([_setting_line(name, found) for name, found in report.by_setting.items()])
+        yield doc.Items([_setting_line(*setting, found) for setting, found in settings.items()])
     else:
         some = f" The results folder has {count(report.recorded, 'run')} for other tables or none."
         yield doc.Paragraph(
@@ -186,19 +195,17 @@ def _elsewhere(report: Report) -> str:
     n = len(_errors(report))
     which = f"any of the {n} published errors" if n > 1 else "the one published error"
     nothing = f": nothing here confirms or refutes {which}"
-    return (
-        f" No run is at the published setting{nothing if n else ''}, and a verdict on a claim "
-        "holds for its setting only."
-    )
+    only = ", and a verdict on a claim holds for its setting only"
+    claims = any(table.claims for table in report.tables)
+    return f" No run is at the published setting{nothing if n else ''}{only if claims else ''}."
 
 
-def _setting_line(name: str, tables: Sequence[JudgedTable]) -> doc.Prose:
+def _setting_line(name: str, changes: str, tables: Sequence[JudgedTable]) -> doc.Prose:
     """Return what a setting is, what was run in it, and the verdicts on its claims."""
     runs = {key: run for table in tables for key, run in table.runs.items()}
     hours = sum(run.total_s for run in runs.values()) / 3600
     own = {choice.label for table in tables for choice in table.setting.data if choice.published}
     data = f", on {listed(sorted(own))}" if own else ""  # the name has all others
-    changes = tables[0].setting.changes
     asked = sum(len(table.claims) for table in tables)
     judged = [claim for table in tables for claim in table.claims if claim.has_runs]
     with_runs = f"none of {count(asked, 'claim')} has runs in all its cells"
@@ -257,22 +264,25 @@ def _claims(
         else table.suite
         for table, _ in claims
     ]  # fmt: skip
-    return [claims_table(claims, runs, suites), doc.Paragraph(EFFECTS)] if claims else []
+    meaning = effects(claim for _, claim in claims)
+    return [claims_table(claims, runs, suites), meaning] if claims else []
 
 
 def _how_far(claims: Iterable[tuple[JudgedTable, JudgedClaim]]) -> Iterator[doc.Paragraph]:
     """Yield how far the networks behind claims have come, away from the published setting."""
     far: dict[str, list[JudgedCell]] = {}
+    published = False
     for table, claim in claims:
         if not table.setting.published and claim.claim.metric not in SIGNAL_METRICS:
             own = (cell for cell in table.cells if cell.cell in claim.cells)
             far.setdefault(table.setting.name, []).extend(own)
+            published |= bool(table.published_test_errors)
     known = {name: _error_range(cells) for name, cells in far.items()}
     if ranges := [f"{errors} in {name}" for name, errors in known.items() if errors]:
+        whole = "; the published ones are of fully trained networks" if published else ""
         yield doc.Paragraph(
-            f"Test errors of these networks are {listed(ranges)}; the published ones are of "
-            "fully trained networks. The order here may show no more than which network learns "
-            "faster."
+            f"Test errors of these networks are {listed(ranges)}{whole}. The order here may show "
+            "no more than which network learns faster."
         )
 
 
@@ -454,5 +464,6 @@ def _suite(
         results = report.results if runs else ""
         yield from table_blocks(table, tables[0], results=results, runs=runs)
         yield from figures.get((suite, table.setting.id), ())
-    if legend and any(claim.has_runs for table in tables for claim in table.claims):
-        yield doc.Paragraph(EFFECTS)
+    judged = [claim for table in tables for claim in table.claims if claim.has_runs]
+    if legend and judged:
+        yield effects(judged)

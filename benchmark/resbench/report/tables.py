@@ -31,6 +31,16 @@ EFFECTS = (
     "a usual value. With no failure in 3, 5 or 8 seeds, up to 63, 45 or 31 % of runs may still "
     "fail."
 )
+ALIKE = (
+    " Where two cells are claimed to be alike, the effect is the second's error minus the first's, "
+    "and no sign is as claimed."
+)
+
+
+def effects(claims: Iterable[JudgedClaim], *, brief: bool = False) -> doc.Paragraph:
+    """Return what the numbers of these claims mean."""
+    alike = any(claim.claim.margin_pp is not None for claim in claims)
+    return doc.Paragraph((AS_CLAIMED if brief else EFFECTS) + (ALIKE if alike else ""))
 
 
 def table_blocks(
@@ -248,8 +258,16 @@ def _claims(table: JudgedTable, runs: str) -> Iterator[doc.Block]:
     judged = [claim for claim in table.claims if claim.has_runs]
     if judged:
         yield claims_table([(table, claim) for claim in judged], runs)
-    if waiting := [_waiting(claim) for claim in table.claims if not claim.has_runs]:
-        yield doc.Fold(f"Claims without runs here ({len(waiting)})", [doc.Items(waiting)])
+    waiting = [claim for claim in table.claims if not claim.has_runs]
+    if waiting:
+        lacking = dict.fromkeys(map(_lacking, waiting))
+        title = f"Claims {' or '.join(lacking)} here ({len(waiting)})"
+        yield doc.Fold(title, [doc.Items(list(map(_waiting, waiting)))])
+
+
+def _lacking(judged: JudgedClaim) -> str:
+    """Return what a claim's cells lack: a run that diverged may not have measured a size."""
+    return "not measured" if judged.claim.metric in SIGNAL_METRICS else "without runs"
 
 
 def _waiting(judged: JudgedClaim) -> str:
@@ -259,7 +277,7 @@ def _waiting(judged: JudgedClaim) -> str:
     if claim.published_pp and claim.metric in SIGNAL_METRICS:
         published = f"published ×{text.factor(float(claim.published_pp))}"
     some = len(judged.missing) < len(judged.cells)
-    lacking = f"without runs: {listed(judged.missing)}" if some else ""
+    lacking = f"{_lacking(judged)}: {listed(judged.missing)}" if some else ""
     return f"{claim.text} ({'; '.join(filter(None, (f'{own}{claim.place}', published, lacking)))})"
 
 

@@ -40,7 +40,7 @@ VALUES: dict[ValueKind, tuple[str, str]] = {
     ),
     "better": ("↓", "better: the measured error is lower, by more than chance explains"),
     "worse": ("↑", "worse: the measured error is higher, by more than chance explains"),
-    "undecided": ("?", "undecided: too few runs, or runs that differ too much"),
+    "undecided": ("?", "undecided: too few runs, runs that differ too much, or one that diverged"),
     "equal": ("=", "equal to the published value, after rounding"),
     "differs": ("≠", "differs from the published value"),
     "not_comparable": ("○", "not comparable with the published value"),
@@ -77,6 +77,8 @@ def claim_sentence(claim: JudgedClaim) -> str:
     size = f"{_size(claim, effect)} {way}" if effect else "no difference"
     if claim.claim.margin_pp is not None:
         size = f"difference {effect:+.2f} pp, margin {claim.claim.margin_pp:g} pp"
+        if claim.claim.metric in SIGNAL_METRICS:
+            size = f"ratio {amount(claim, effect)}, margin ×{factor(claim.claim.margin_pp)}"
     published = amount(claim, claim.published_pp) if claim.at_published_setting else ""
     p, adjusted = map(p_value, deciding_p(claim))
     pairs, images = claim.superiority, p_value(_images_p(claim))
@@ -137,24 +139,31 @@ def _cautions(claim: JudgedClaim) -> Iterator[str]:
         decides = "ranks decide" if claim.p is not None else "this claim cannot be tested"
         yield f"the runs of {listed(claim.uneven)} spread too far for a t-test: {decides}"
     if claim.hidden_pp:
+        does = f"explain {_size(claim, claim.hidden_pp)} of the effect"
+        if claim.claim.margin_pp is not None:
+            does = f"hide a difference of {_size(claim, claim.hidden_pp)}"
+        elif claim.hidden_pp >= abs(claim.effect_pp or 0.0):
+            does = "explain the whole effect"
         yield (
             "in a similar cell one seed's error was far from the others'; such seeds, not drawn "
-            f"here, may explain {_size(claim, claim.hidden_pp)} of the effect"
+            f"here, may {does}"
         )
     if claim.not_learnt:
         cells = listed(claim.not_learnt)
         yield f"{cells} had not finished learning; more training may reverse the order"
+    # a size that was due after a run had diverged is missing for good
+    sizes = claim.claim.metric in SIGNAL_METRICS
     if not claim.look:
-        yield "not all of the first 3 seeds have run"
+        yield f"not all of the first 3 seeds have {'been measured' if sizes else 'run'}"
     if claim.verdict not in UNDECIDED:
         return
     if claim.waiting:
         lacking = listed(f"{cell} seed {seed}" for cell, seed in claim.waiting[:3])
         more = f" and {len(claim.waiting) - 3} more" if len(claim.waiting) > 3 else ""
-        yield f"the next look waits for {lacking}{more}"
-    # how many seeds would decide by ranks, or after a late failure, a t-test cannot tell
-    uneven = claim.uneven or claim.diverged_later
-    if (claim.seeds_needed or 0) > claim.look and not claim.not_learnt and not uneven:
+        yield f"the next look {'lacks' if sizes else 'waits for'} {lacking}{more}"
+    # how many seeds would decide by ranks, or over failures late or hidden, a t-test cannot tell
+    untold = claim.uneven or claim.diverged_later or claim.hidden_pp or claim.not_learnt
+    if (claim.seeds_needed or 0) > claim.look and not untold:
         published = claim.at_published_setting and claim.published_pp is not None
         true = f"the true difference is the {'published' if published else 'measured'} one"
         if claim.claim.margin_pp is not None:

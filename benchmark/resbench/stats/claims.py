@@ -365,6 +365,8 @@ def _seeds_needed(e: _Evidence, step: Step, found: Estimate, claims: int) -> int
         delta, tests = q.margin, 2
     elif q.at_published_setting and q.published:
         delta = min(q.published)
+    if q.margin is None and delta < SMALLEST_PP:
+        return None  # however many seeds show it
     if not math.isfinite(sd) and q.planning_sd is not None:
         sd = q.planning_sd * math.hypot(*step.weights)
     return first_look(delta, sd, step.weights, alpha=ALPHA / claims, tests=tests)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -96,6 +97,22 @@ def test_failing_gpu_tests_are_a_fault(monkeypatch: pytest.MonkeyPatch, code: in
     found = [finding for phase in phases.values() for finding in phase(ON_GPU)]
     assert [("fault" in finding) for finding in found] == [code != 0] * 2
     assert [command[command.index("-k") + 1] for command in asked] == ["not compile", "compile"]
+
+
+def test_what_a_bare_machine_is_told_to_bring_is_all_that_its_tests_need_of_pytest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    page = (gpu_first.ROOT / "docs" / "speed.md").read_text("utf-8")
+    (packages,) = re.findall(r"pip install --target=FOLDER ([^`]+)`", page)
+    plugins = [f"-p{name}" for name in re.findall(r"pytest-(\w+)", packages)]
+    real = subprocess.run
+
+    def collect(command: list[str], cwd: Path) -> Any:
+        return real([*command, *plugins, "--collect-only"], cwd=cwd, capture_output=True)
+
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    monkeypatch.setattr(subprocess, "run", collect)
+    assert list(gpu_first.tests(ON_GPU, "compile")) == [{"exit_code": 0}]
 
 
 @pytest.mark.parametrize("wrong", ["", "graph", "bf16", "cuda"])

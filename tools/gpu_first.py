@@ -12,7 +12,6 @@ phases of each. On ``--device cpu`` it shows that everything works, and measures
 from __future__ import annotations
 
 import argparse
-import gc
 import json
 import os
 import signal
@@ -32,6 +31,7 @@ from msgspec.structs import replace
 from resbench.runner.worker import worker_variables
 from resbench.suite.spec import RunSpec
 from resbench.train.environment import environment, find_device, set_up_device
+from resbench.train.jobs import free_memory
 from tools.speed.comparisons import Bench
 from tools.speed.ours import ATTENTION_92, Ours, spec_of
 from tools.speed.peer import Peer
@@ -151,8 +151,7 @@ def compiled(bench: Bench) -> Iterator[Finding]:
 def _timed_steps(bench: Bench, number: int, lanes: int, **changes: Any) -> Finding:
     on_gpu = bench.device.type == "cuda"
     if on_gpu:
-        gc.collect()  # the graphs of the way before refer to themselves
-        torch.cuda.empty_cache()
+        free_memory()
         torch.cuda.reset_peak_memory_stats(bench.device)
     started = time.perf_counter()
     ours = Ours(bench.spec(ATTENTION_92, **changes), bench.device, number, lanes=lanes)

@@ -61,7 +61,7 @@ def run_group(jobs: list[Job], control: Control) -> list[End]:
                 ends.append(entered)
         ends += _train(attempts, control)
     del attempts
-    _free_memory()
+    free_memory()
     return ends
 
 
@@ -249,8 +249,11 @@ def _little_is_free() -> bool:
     return True
 
 
-def _free_memory() -> None:
-    gc.collect()
+def free_memory() -> None:
+    """Free what runs before have left on the GPU; none of their graphs may be replayed again."""
+    gc.collect()  # graphs refer to themselves
     if torch.cuda.is_initialized():
         with suppress(RuntimeError):  # an error before has left no context to free anything in
+            # torch keeps 32 MiB for cuBLAS by thread and stream, and each graph has new streams.
+            torch._C._cuda_clearCublasWorkspaces()
             torch.cuda.empty_cache()

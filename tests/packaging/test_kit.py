@@ -46,14 +46,16 @@ def test_the_line_of_the_page_makes_a_script_for_each_shell(shell: str, tmp_path
 @pytest.mark.parametrize(
     ("words", "expected"),
     [("resbench re", "report"), ("resbench run --keep", "--keep-weights"),
-     ("resbench report --format la", "latex")],
+     ("resbench report --format la", "latex"), ("resbench run smith2024/ta", "smith2024/ta"),
+     ("resbench compare res", "res")],
 )  # fmt: skip
-def test_commands_options_and_choices_are_completed(
+def test_commands_options_choices_and_files_are_completed(
     words: str, expected: str, tmp_path: Path
 ) -> None:
     asked = {"COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
     done = ran(tmp_path, RESBENCH, **asked, _RESBENCH_COMPLETE="bash_complete")
-    assert f"plain,{expected}" in done.stdout.splitlines()
+    kind = "file" if words.endswith(expected) else "plain"
+    assert f"{kind},{expected}" in done.stdout.splitlines()
 
 
 def test_the_commands_of_the_workflow_run_in_order(

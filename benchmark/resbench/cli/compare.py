@@ -11,8 +11,8 @@ from resbench.errors import ExitCode
 
 
 @click.command("compare")
-@click.argument("a", metavar="A")
-@click.argument("b", metavar="B")
+@click.argument("a", type=click.Path(), metavar="A")
+@click.argument("b", type=click.Path(), metavar="B")
 @results_to_read_option()
 @format_option()
 def command(a: str, b: str, results: Path, format_: str | None) -> int:

@@ -10,7 +10,7 @@ from resbench.cli.options import format_option, results_to_read_option, show
 
 
 @click.command("explain")
-@click.argument("suite", metavar="SUITE")
+@click.argument("suite", type=click.Path(), metavar="SUITE")
 @click.argument("cell", metavar="CELL")
 @results_to_read_option()
 @format_option()

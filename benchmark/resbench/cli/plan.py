@@ -12,7 +12,7 @@ from resbench.cli.options import format_option, parse_budget, planning_options, 
 
 
 @click.command("plan")
-@click.argument("suites", nargs=-1, metavar="[SUITE]...")
+@click.argument("suites", nargs=-1, type=click.Path(), metavar="[SUITE]...")
 @planning_options
 @format_option()
 def command(

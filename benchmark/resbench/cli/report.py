@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @click.command("report")
-@click.argument("suites", nargs=-1, metavar="[SUITE]...")
+@click.argument("suites", nargs=-1, type=click.Path(), metavar="[SUITE]...")
 @results_to_read_option()
 @format_option(rows=True)
 @click.option("--rows", type=click.Choice(["cells", "runs", "claims"]), metavar="NAME",

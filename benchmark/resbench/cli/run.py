@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @click.command("run")
-@click.argument("suites", nargs=-1, required=True, metavar="SUITE...")
+@click.argument("suites", nargs=-1, required=True, type=click.Path(), metavar="SUITE...")
 @planning_options
 @click.option("--pack", type=click.IntRange(1, 15), default=1, metavar="N",
               help="Seeds of one network at once, on a GPU.")  # fmt: skip

@@ -12,7 +12,7 @@ from resbench.errors import EnvironmentFault
 
 
 @click.command("status")
-@click.argument("suites", nargs=-1, metavar="[SUITE]...")
+@click.argument("suites", nargs=-1, type=click.Path(), metavar="[SUITE]...")
 @results_to_read_option()
 @format_option()
 def command(suites: tuple[str, ...], results: Path, format_: str | None) -> None:

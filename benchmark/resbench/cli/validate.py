@@ -12,7 +12,7 @@ from resbench.words import count
 
 
 @click.command("validate")
-@click.argument("suites", nargs=-1, metavar="[SUITE]...")
+@click.argument("suites", nargs=-1, type=click.Path(), metavar="[SUITE]...")
 def command(suites: tuple[str, ...]) -> int:
     """Check suite files.
 

@@ -460,6 +460,15 @@ def test_a_budget_is_not_called_too_short_where_another_process_has_the_runs(
         assert [line[: len(text)] for line, text in zip(lines, said, strict=True)] == said
 
 
+def test_an_epoch_shorter_than_the_budget_is_no_reason_that_the_budget_is_too_short(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    short = "The budget is too short to start any of these runs and train one epoch"
+    for epoch_s, takes in ((0.3, ""), (32.0, "; the shortest epoch takes about 32 s")):
+        work.conclude(PlanEnd(left=planned(tmp_path), epoch_s=epoch_s), [], tmp_path)
+        assert capsys.readouterr().err.splitlines()[1] == f"{short}{takes}."
+
+
 def test_a_signal_that_came_before_the_training_starts_none(tmp_path: Path) -> None:
     runs, settings = planned(tmp_path), SessionSettings(tmp_path, choose("cpu", 1))
     end = work.train(runs, settings, scan(tmp_path), mirror=True, signals=(signal.SIGTERM,))

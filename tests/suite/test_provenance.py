@@ -220,6 +220,10 @@ def test_a_suites_own_source_gives_its_mark_and_its_framework(tmp_path: Path) ->
     assert (found["tier"].origin, found["tier"].place) == ("report", "Table 3")
     assert found["precision"].reason == "the default of JAX at the time"
     assert load_suite(path).cited == "Smith et al. 2024, Table 3"
+    unknown = OWN["smith2024"] | {"framework": "unknown"}
+    path = write(tmp_path, "smith2024", {}, {"smith2024": unknown})
+    found = entries(path, "arl")
+    assert "unknown" not in f"{found['precision'].reason} {found['engine'].reason}"
     path = write(tmp_path, "wang2017", {}, {"wang2017": OWN["smith2024"]})
     assert load_suite(path).cited == "Smith et al. 2024, Table 3"  # own before shipped
 

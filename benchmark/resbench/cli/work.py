@@ -261,8 +261,8 @@ def _say_what_is_left(summary: PlanEnd) -> None:
     """List the runs that can resume; if no epoch fitted the budget, say how long one takes."""
     free = [run for run in summary.left if run.key not in summary.elsewhere]
     if free and not (summary.epochs or summary.faults or summary.signal):
-        epoch_s = summary.epoch_s
-        takes = "" if epoch_s is None else f"; the shortest epoch takes about {duration(epoch_s)}"
+        epoch_s = summary.epoch_s or 0.0  # starting takes seconds: less explains nothing
+        takes = f"; the shortest epoch takes about {duration(epoch_s)}" if epoch_s >= 1 else ""
         say(f"The budget is too short to start any of these runs and train one epoch{takes}.")
     labels = [run.label for run in summary.left]
     more = f"; and {len(labels) - 5} more" if len(labels) > 5 else ""

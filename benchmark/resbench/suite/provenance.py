@@ -102,6 +102,8 @@ def _inferred(reason: str) -> Mark:
 def _context_mark(expanded: Expanded, path: Path_, spec: RunSpec) -> Mark:
     """Return the mark of what no file sets: the images, and how the run is computed."""
     framework = expanded.loaded.sources[0].framework
+    unknown = framework == "unknown"
+    default = "the usual choice" if unknown else f"the default of {framework}"
     choice = expanded.context.data.get(spec.data.name)
     match path:
         case ("model", "code"):
@@ -112,16 +114,16 @@ def _context_mark(expanded: Expanded, path: Path_, spec: RunSpec) -> Mark:
         case ("tier",) if spec.tier != PAPER.name:
             return _deviation(f"tier {spec.tier}", expanded.tier.title)
         case ("engine",) if framework.lower() != "pytorch":
-            used = "an unknown framework" if framework == "unknown" else framework
-            return _deviation(f"engine {spec.engine}", f"PyTorch where the source used {used}")
+            used = "does not name a framework" if unknown else f"used {framework}"
+            return _deviation(f"engine {spec.engine}", f"PyTorch where the source {used}")
         case ("engine",) if spec.engine == "eager":
             return _inferred("PyTorch's plain loop")
         case ("engine",):
             return _deviation(f"engine {spec.engine}", "CUDA graphs; the source does not say so")
         case ("precision",) if spec.precision == "fp32":
-            return _inferred(f"the default of {framework} at the time")
+            return _inferred(f"{default} at the time")
         case ("precision",):
-            return _deviation(f"precision {spec.precision}", f"fp32 was the default of {framework}")
+            return _deviation(f"precision {spec.precision}", f"fp32 was {default}")
         case ("seed",):
             return _inferred("the source names no seeds; they are the suite's")
     return _source_mark(expanded.loaded)

@@ -61,7 +61,7 @@ def run_of(folder: Path, seed: int, **context: Any) -> RunFolder:
 def test_copies_are_identical_and_exit_0(sides: Sides, shell: Shell) -> None:
     outcome = shell("compare", *sides)
     assert outcome.code == 0
-    assert "3 runs of equal key: identical in every bit that repeats." in outcome.out
+    assert "3 runs with the same key: errors, curves and predictions are identical." in outcome.out
 
 
 def test_a_run_of_equal_key_with_another_number_is_named_and_exits_1(
@@ -257,7 +257,7 @@ def test_cells_that_no_runner_noted_are_no_cells_and_the_run_counts_by_its_key(
     for command, said in (
         ("status", "5 finished runs."),
         (f"report {SUITE}", "8.00 ± 0.00 (5)"),
-        ("compare paper paper", "5 runs of equal key: identical"),
+        ("compare paper paper", "5 runs with the same key: errors, curves and predictions are "),
     ):
         found = shell(f"{command} --format markdown --results", tmp_path)
         assert (found.code, found.err) == (0, "")

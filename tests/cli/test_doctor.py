@@ -142,7 +142,7 @@ def test_a_server_of_mlflow_that_does_not_answer_is_a_fault(
 @pytest.mark.parametrize(
     ("answer", "text"),
     [
-        (b"HTTP/1.0 200 OK\r\n\r\n", "answers; whether it takes runs, the first export shows"),
+        (b"HTTP/1.0 200 OK\r\n\r\n", "answers; the first export shows whether it accepts runs"),
         (b"HTTP/1.0 401 Unauthorized\r\n\r\n", "answers; it wants the credentials"),
         (b"HTTP/1.0 404 Not Found\r\n\r\n", None),
         (b"SSH-2.0\r\n", None),

@@ -136,7 +136,7 @@ def test_a_plan_says_which_recorded_runs_an_edit_has_put_out_of_use(
     write_suite(tmp_path, changed(suite_of(seeds=(1, 2)), {"base.training.batch_size": 8}))
     edited = shell("plan --devices cpu", *options)
     assert "4 runs to do, 0 recorded" in edited.out
-    assert edited.err.startswith("warning: 2 runs to do again: what is recorded is from before")
+    assert edited.err.startswith("warning: 2 runs to do again: the suite, its protocol,")
     other = shell("plan --devices cpu --set training.optim.lr=0.1", *options)
     assert (other.code, other.err) == (0, ""), "another setting"
 

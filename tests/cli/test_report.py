@@ -68,7 +68,7 @@ def test_a_report_says_what_its_tables_leave_out(tmp_path: Path, shell: Shell) -
     plant(tmp_path, begun, "arl", 1, test=[9.0])
     assert "none of its tables" not in shell("report", path).out
     write_suite(tmp_path, changed(suite_of(), {"base.training.batch_size": 32}))
-    said = "1 finished run of a suite of this name in none of its tables"
+    said = "1 finished run made for a suite of this name but in none of its tables"
     assert said in shell("report", path).words
     write_suite(tmp_path)
     factory.begin(tmp_path / "new", suite_under(str(path), tier="tiny"), "arl", 1)

@@ -114,7 +114,7 @@ def test_a_published_error_counts_at_home_in_whichever_table_its_run_is() -> Non
 
 
 def test_a_run_that_changed_on_its_way_is_told_apart_from_the_others() -> None:
-    suite, said = suite_under(SUITE), "a run from start to end may give other numbers"
+    suite, said = suite_under(SUITE), "an uninterrupted run may give other numbers"
     factory.finish(RESULTS, suite, NAL, 1, 9.0, train=9.0)
     assert said not in shown(document())
     changes = ("epoch 1: torch: 2.13 -> 9.9",)

@@ -341,9 +341,9 @@ def test_a_run_of_a_cell_that_departs_from_its_source_is_not_at_the_published_se
     plant(results, suite, "attention-164/arl", 1, test=[9.0, 6.0])
     factory.diverge(results, suite, "attention-164/nal", 1)
     only = "2 only in another setting and"
-    assert outcomes() == f"0 have runs at the published setting, {only} 6 nowhere"
+    assert outcomes() == f"0 have runs at the published setting, {only} 6 in none"
     plant(results, suite, "attention-56/arl", 1, test=[9.0, 6.0])
-    assert outcomes() == f"1 have runs at the published setting (1 undecided), {only} 5 nowhere"
+    assert outcomes() == f"1 have runs at the published setting (1 undecided), {only} 5 in none"
 
 
 def test_the_range_of_test_errors_covers_only_cells_that_claims_about_errors_compare(

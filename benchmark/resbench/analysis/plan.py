@@ -181,10 +181,10 @@ def _spread(
         n = sum(map(len, groups))
         df, squares = n - len(groups), math.fsum((len(g) - 1) * variance(g) for g in groups)
         if squares > 0 and df >= enough:
-            found, source = squares / df, f"measured, {n} runs of {whose}"
+            found, source = squares / df, f"measured on {whose}"
             if assumed.sd_pp**2 > found and math.isfinite(assumed.sd_pp):
                 found, _ = moderated(found, df + 1, assumed.sd_pp**2)
-                source += ", raised as so few may be alike by luck"
+                source += ", raised because so few runs may be alike by luck"
             return Spread(math.sqrt(found), source, True)
     return assumed
 
@@ -192,7 +192,7 @@ def _spread(
 def _assumed(expanded: Expanded, claim: Claim, parsed: ParsedClaim, *, usual: bool) -> Spread:
     """Return the sd of a run before any is measured: the ``usual`` one of a source's schedule."""
     if claim.metric in SIGNAL_METRICS:
-        return Spread(math.inf, "before two runs of a cell measure it", False)
+        return Spread(math.inf, "unknown before two runs of a cell measure it", False)
     if usual:
         return Spread(USUAL_SD_PP, "assumed, the usual sd at the paper's schedule", False)
     specs = (expanded.cell(cell).spec for cell in parsed.cells)

@@ -167,7 +167,7 @@ def _mlflow(results: Path) -> str:
                 f"{mirror.fill_command} exports them later."
             ) from error
         # /health needs no password even where runs do
-        return f"{mirror.shown} answers; whether it takes runs, the first export shows"
+        return f"{mirror.shown} answers; the first export shows whether it accepts runs"
     if not mirror.database.exists():
         return f"{mirror.shown} will be made by the first run"
     with mirror.turn(10):

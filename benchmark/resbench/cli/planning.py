@@ -140,8 +140,8 @@ def warnings_of(runs: Iterable[PlannedRun], found: Scan) -> list[str]:
     lines = list(found.problems)
     if again:
         lines.append(
-            f"{count(again, 'run')} to do again: what is recorded is from before a change of the "
-            "suite, its protocol, its networks.py, a tier or resbench itself. It stays."
+            f"{count(again, 'run')} to do again: the suite, its protocol, its networks.py, a tier "
+            "or resbench has changed since they were recorded. The old records stay."
         )
     return lines
 

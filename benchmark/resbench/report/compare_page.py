@@ -40,7 +40,7 @@ def compare_document(found: Comparison) -> Document:
         ]
     blocks += _cells(found.cells) if found.cells else ()
     if found.left_out:
-        blocks.append(Fold(f"Without a partner ({len(found.left_out)})", [Items(found.left_out)]))
+        blocks.append(Fold(f"Not compared ({len(found.left_out)})", [Items(found.left_out)]))
     return Document(blocks, found)
 
 
@@ -49,8 +49,8 @@ def _summary(found: Comparison) -> str:
     parts = []
     if found.same_key:
         n, bad = len(found.same_key), len(found.disagreeing)
-        agree = f"{bad} disagree." if bad else "identical in every bit that repeats."
-        parts.append(f"{count(n, 'run')} of equal key: {agree}")
+        agree = f"{bad} disagree." if bad else "errors, curves and predictions are identical."
+        parts.append(f"{count(n, 'run')} with the same key: {agree}")
     if found.cells:
         kinds = [pair.verdict for pair in found.cells]
         decided = sum(pair.p_holm is not None for pair in found.cells)
@@ -59,7 +59,8 @@ def _summary(found: Comparison) -> str:
             f"decide: B better in {kinds.count('b_better')}, worse in {kinds.count('b_worse')} "
             f"(Holm, {ALPHA:.0%})."
         )
-    return " ".join(parts) or "Nothing to compare: no run of A has a partner in B."
+    none = "Nothing to compare: A and B have no cell in common, or several settings of it."
+    return " ".join(parts) or none
 
 
 def _cells(pairs: Sequence[CellPair]) -> Iterator[Block]:

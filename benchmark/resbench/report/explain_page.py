@@ -56,11 +56,12 @@ def _blocks(loaded: Loaded, explanation: Explanation) -> Iterator[Block]:
 def _value_line(loaded: Loaded, value: JudgedValue, notes: Sequence[str]) -> str:
     label = loaded.suite.table.columns[value.column].label
     parts = [f"{label}: {f'published {value.number}' if value.number else 'nothing published'}"]
-    if value.mean is not None or value.built:
+    if value.mean is not None:
         parts.append(f"measured {text.measured(value)}")
     if value.difference is not None and value.is_error:
         parts.append(f"difference {text.signed(value.difference)}")
-    said = dict.fromkeys([f"{', '.join(parts)}.", text.value_sentence(value), *notes])
+    verdict = [] if value.is_error and value.verdict == "shown" else [text.value_sentence(value)]
+    said = dict.fromkeys([f"{', '.join(parts)}.", *verdict, *notes])
     return " ".join(said)
 
 
@@ -81,7 +82,7 @@ def _words(code: Code, f: Mapping[str, Any]) -> str:
             return f"{f['where']}: {said}. This is another experiment: {why}."
         case "deviation":
             said = ": ".join(filter(None, [f["reason"], _changes(f)])).rstrip(".")
-            return f"{f['where']}: {said}. A known difference."
+            return f"{f['where']}: {said}."
         case "inferred":
             said = f"{count(len(f['settings']), 'inferred setting')}: {listed(f['settings'])}"
             why = "its authors may have chosen otherwise"
@@ -91,7 +92,7 @@ def _words(code: Code, f: Mapping[str, Any]) -> str:
             if f["narrow"]:
                 said += " at full width. A narrow network fits less than the published one."
             else:
-                said += " expected. It is not the network that the catalogue describes."
+                said += " expected. This is not the network that its family lists."
             return f"size of the network: {said}"
         case "unlike_runs":
             return f"runs that are not alike: {listed(f['kinds'])}. Compare them seed by seed."

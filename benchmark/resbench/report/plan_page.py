@@ -25,8 +25,8 @@ ESTIMATES = (
     "about two; the first run of each kind replaces the estimate by a measurement."
 )
 OWN_SIZE = (
-    "The size of a network of your own is unknown before its first run: its estimate is that of a "
-    "middling network, and may be wrong by any factor."
+    "The size of a network of your own is unknown before its first run: until then its time may be "
+    "wrong by any factor."
 )
 UNPROVEN = (
     "On a GPU, `--engine graph` is expected to be about four times as fast, and `--precision bf16` "
@@ -227,7 +227,7 @@ def _power_blocks(expanded: Expanded, powers: Sequence[Power]) -> Iterator[Block
     ]  # fmt: skip
     header = ("claim", "published", "seeds", "sd", "detects", "seeds for\nthe published")
     yield Table(header, rows, "lrrrrl")
-    sources = listed(dict.fromkeys(f"{_size(p, p.spread.sd_pp)} {p.spread.source}" for p in powers))
+    sources = "; ".join(dict.fromkeys(power.spread.source for power in powers))
     sizes = {power.claim.ours: power.family for power in powers}
     family = count(sizes.get(False, 0) or sizes[True], "claim")
     ours = f" ({sizes[True]} for ours)" if len(sizes) > 1 else ""

@@ -335,8 +335,8 @@ def _published(report: Report) -> Iterator[doc.Block]:
         yield doc.Paragraph(
             f"Of {len(errors)} published errors, {len(errors) - len(open_)} have runs at the "
             f"published setting{f' ({verdicts})' if verdicts else ''}, {elsewhere} only in another "
-            f"setting and {len(open_) - elsewhere} nowhere. The published setting is the source's: "
-            "its data set, network, schedule and batch size. A number that several tables have "
+            f"setting and {len(open_) - elsewhere} in none. The published setting is the source's: "
+            "its data set, network, schedule and batch size. A number in several tables "
             "counts in each."
         )
     counted = [v.verdict for tables in report.by_suite.values() for v in tables[0].values]
@@ -456,9 +456,9 @@ def _suite(
         yield doc.Paragraph(f"{count(n, 'unfinished run')}: `resbench status` lists them.")
     if n := report.outdated.get(suite):
         yield doc.Paragraph(
-            f"{count(n, 'finished run')} of a suite of this name in none of its tables: since then "
-            "the suite, its protocol, its networks.py or a tier has changed, or what resbench "
-            "computes; or another suite has the same name."
+            f"{count(n, 'finished run')} made for a suite of this name but in none of its tables: "
+            "the suite, its protocol, its networks.py, a tier or resbench has changed since, or "
+            "another suite has the same name."
         )
     for table in tables:
         results = report.results if runs else ""

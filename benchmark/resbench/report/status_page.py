@@ -38,14 +38,14 @@ def status_document(status: FolderStatus) -> Document:
     stopped = [stopped_line(run) for run in status.unfinished if run.cells]
     others = [stopped_line(run) for run in status.unfinished if not run.cells]
     elsewhere = (
-        f"{count(len(others), 'unfinished run')} in no cell of these suites. The command of "
-        "another suite resumes them; if the suite or its networks.py was edited, nothing does, and "
+        f"{count(len(others), 'unfinished run')} in no cell of these suites. The commands "
+        "that started them resume them, unless a suite or its networks.py has changed since; then "
         f"their folders in {status.results}/runs can be removed:"
     )
     strays = (
-        f"{count(len(status.orphans), 'finished run')} in no cell of these suites: a suite "
-        "or its networks.py was edited, or another suite, another version or --set made them. "
-        "They were trained for:"
+        f"{count(len(status.orphans), 'finished run')} in no cell of these suites: they were made "
+        "by another suite (name it to see them) or with --set, or a suite, its networks.py or "
+        "resbench has changed since. They were trained for:"
     )
     refused = f"{count(len(status.problems), 'folder')} refused and not counted:"
     blocks += items_below("Slurm jobs; each is a worker that takes the next free run:", list(jobs))

@@ -362,8 +362,8 @@ def _runs_fold(table: JudgedTable) -> doc.Fold:
     return doc.Fold(f"Runs ({len(rows)})", [
         doc.Table(header, rows, "lrlrllll"),
         *doc.items_below(
-            "Not trained in one environment by one code: a run from start to end may give other "
-            "numbers than these.", list(changed.values()),
+            "Trained in several environments or by several versions of the code: an uninterrupted "
+            "run may give other numbers.", list(changed.values()),
         ),
     ])  # fmt: skip
 

@@ -243,12 +243,15 @@ def notes_of(value: JudgedValue) -> list[str]:
     if published is None:
         return notes
     claimed, really = published.claims, published.really or published.claims
-    label = METRICS[value.metric].label
+    kind, label = SPLITS[really] if really else "", METRICS[value.metric].label
+    alike = kind == label
     if really and really != claimed:
         said = f"as {SPLITS[claimed]}" if claimed else "without naming a split"
-        notes.append(f"Published {said}; really: {SPLITS[really]}. Measured: {label}.")
+        kinds = f", like the measured one: {label}" if alike else f": {kind}. Measured: {label}"
+        notes.append(f"Published {said}; really{kinds}.")
     elif really and really != "test":
-        notes.append(f"Published: {SPLITS[really]}. Measured: {label}.")
+        both = f"and measured: {label}" if alike else f"as {kind}. Measured: {label}"
+        notes.append(f"Published {both}.")
     notes += [f"Median of {published.median_of} runs."] if published.median_of else []
     notes += [published.note] if published.note else []
     notes += [f"Published in {published.place.rstrip('.')}."] if published.place else []

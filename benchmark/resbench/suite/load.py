@@ -63,7 +63,7 @@ def find_suite(name: str) -> Path:
     is_path = path.suffix in {".yaml", ".yml"} or len(path.parts) > 1
     if is_path and path.is_file():
         if path.name in (SOURCES, EXECUTORS):  # of smith/*.yaml
-            raise UsageError(f"{name}: serves the suites next to it and is none. Leave it out.")
+            raise UsageError(f"{name}: not a suite; it serves the suites next to it. Leave it out.")
         return path
     shipped = suite_names()
     if path.is_dir() and name not in shipped:

@@ -126,7 +126,7 @@ def test_a_person_who_does_not_wait_gets_the_warning_and_no_follower_stays(
 
         monkeypatch.setattr(follower.process, "communicate", interrupted)
         warning = str(follower.close(120))
-    assert warning.endswith("completes that. Ctrl-C ended it.")
+    assert warning.endswith("completes that. Ctrl-C ended the export.")
     assert follower.process.returncode == -signal.SIGKILL
 
 

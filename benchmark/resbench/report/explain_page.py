@@ -75,7 +75,7 @@ def _words(code: Code, f: Mapping[str, Any]) -> str:
             why = "It is a different quantity, so a difference from it means nothing."
             return f"the published number: {said}. {why}"
         case "other_data":
-            return f"{f['where']}: {reason}. Errors on other images are other errors."
+            return f"{f['where']}: {reason}. Errors on different images cannot be compared."
         case "other_setting":
             said = "; ".join(filter(None, [_changes(f), _work(f)]))
             why = "its errors cannot be compared with the published ones"

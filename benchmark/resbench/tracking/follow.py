@@ -61,14 +61,16 @@ class Follower:
             try:
                 output, _ = self.process.communicate(timeout=patience_s)
                 code = self.process.returncode
-                ended = f"It ended with exit code {code}." if code else ""
+                ended = f"The export ended with exit code {code}." if code else ""
                 self._warning = next(reversed(output.splitlines()), ended)
             except (subprocess.TimeoutExpired, KeyboardInterrupt) as error:
                 self.process.kill()
                 self.process.communicate()
                 interrupted = isinstance(error, KeyboardInterrupt)
                 self._warning = (
-                    "Ctrl-C ended it." if interrupted else f"It took longer than {patience_s:g} s."
+                    "Ctrl-C ended the export."
+                    if interrupted
+                    else f"The export took longer than {patience_s:g} s."
                 )
         if not self._warning:
             return None

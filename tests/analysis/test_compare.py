@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -274,3 +275,4 @@ def test_what_a_diverged_run_counts_as_is_said(tmp_path: Path, shell: Shell) -> 
     (found,) = compared(a, b).cells
     assert found.difference == pytest.approx((9.0 + 9.3 + 90.0) / 3 - 6.2)
     assert found.b.mean == pytest.approx(9.15)
+    assert found.interval == (-math.inf, math.inf)  # a guess has no spread that means anything

@@ -152,6 +152,13 @@ def test_another_tier_and_another_data_set_come_first(tmp_path: Path) -> None:
     assert found[-len(symptoms) :] == symptoms
 
 
+def test_a_setting_that_changes_no_value_is_not_called_another_experiment(tmp_path: Path) -> None:
+    same = suite_under(SUITE, overrides=(("training.batch_size", 64),))
+    factory.finish(tmp_path, same, CELL, 1, 6.0)
+    said = finding_sentence(findings(tmp_path)["other_setting"])
+    assert said.startswith("not comparable · --set training.batch_size: changes no value")
+
+
 def test_a_changed_list_is_shown_and_work_only_where_it_differs(tmp_path: Path) -> None:
     no_drops = suite_under(SUITE, overrides=(("training.schedule.drops", []),))
     plant(tmp_path, no_drops, CELL, 1, test=FLAT)

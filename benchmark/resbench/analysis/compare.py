@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -83,7 +84,7 @@ class CellPair:
     """Seeds of the comparison."""
     difference: float
     interval: tuple[float, float]
-    """At 95 %; infinite while the spread is unknown."""
+    """At 95 %; infinite where the spread is unknown, or a run diverged."""
     p: float | None
     """Two-sided over runs, by t or by ranks; None while the spread is unknown."""
     p_images: float | None
@@ -221,7 +222,9 @@ def _pair(cell: str, *sides: tuple[Side, Mapping[int, RunRecord]]) -> CellPair:
     kind: PairKind = "too_few_seeds"
     if estimate.n == 1 and p_images is not None:
         kind = "networks_differ" if p_images <= ALPHA else "networks_alike"
-    ends = estimate.interval()
+    # errors of guessing have no spread that means anything
+    lost = any(arm.diverged for arm in results)
+    ends = (-math.inf, math.inf) if lost else estimate.interval()
     return CellPair(cell, a, b, kind, estimate.n, estimate.effect, ends, p, p_images)
 
 

@@ -78,6 +78,9 @@ def _words(code: Code, f: Mapping[str, Any]) -> str:
             return f"{f['where']}: {reason}. Errors on different images cannot be compared."
         case "other_setting":
             said = "; ".join(filter(None, [_changes(f), _work(f)]))
+            if not said:  # a tier of other seeds alone, or a --set to the source's own value
+                why = "only runs as declared are compared with published numbers"
+                return f"{f['where']}: changes no value of this cell, but {why}."
             why = "its errors cannot be compared with the published ones"
             return f"{f['where']}: {said}. This is another experiment: {why}."
         case "deviation":

@@ -269,6 +269,10 @@ def test_an_assumed_sd_says_so_and_grows_with_a_small_test_set() -> None:
     departed = claim_powers(declared(load_suite("ladder")), {})[0].spread
     assert departed.sd_pp == pytest.approx(100 * 0.5 / math.sqrt(10_000))
     assert "assumed, what chance alone gives on 10,000 test images" in departed.source
+    report = suite_under("table6_arl_vs_nal_report", tier="tiny")
+    training = claim_powers(report, {})[0].spread
+    assert training.sd_pp == pytest.approx(100 * 0.5 / math.sqrt(256), rel=0.01)
+    assert "on 256 training images" in training.source
 
 
 @pytest.mark.parametrize("tier", ["paper", "tiny"])

@@ -195,7 +195,12 @@ def _assumed(expanded: Expanded, claim: Claim, parsed: ParsedClaim, *, usual: bo
         return Spread(math.inf, "unknown before two runs of a cell measure it", False)
     if usual:
         return Spread(USUAL_SD_PP, "assumed, the usual sd at the paper's schedule", False)
-    specs = (expanded.cell(cell).spec for cell in parsed.cells)
-    images = min(spec.data.test_size for spec in specs if spec is not None)
-    reason = f"assumed, what chance alone gives on {images:,} test images; seeds may spread more"
+    specs = [spec for cell in parsed.cells if (spec := expanded.cell(cell).spec) is not None]
+    images, which = min(spec.data.test_size for spec in specs), "test"
+    if claim.metric == "train_top1_err":
+        images, which = min(spec.data.train_size for spec in specs), "training"
+    elif claim.metric == "val_in_train_err":
+        held = (spec.training.val_in_train or spec.data.test_size for spec in specs)
+        images, which = min(held), "validation"
+    reason = f"assumed, what chance alone gives on {images:,} {which} images; seeds may spread more"
     return Spread(sampling_sd(50.0, images), reason, False)

@@ -315,6 +315,13 @@ def test_a_measured_rate_gives_a_time(tmp_path: Path, shell: Shell) -> None:
     assert page["estimated_runs"] == 6
 
 
+def test_data_that_no_run_needs_any_more_is_not_asked_for(tmp_path: Path, shell: Shell) -> None:
+    plant(tmp_path, suite_under("table3_mask"), "local", 1, test=[9.0, 6.0])
+    for seeds, asked in (("1", False), ("2", True)):
+        outcome = shell(f"plan table3_mask --cell local --devices cpu --seeds {seeds}")
+        assert ("not available" in outcome.out) == asked
+
+
 def test_data_that_is_not_available_is_said_and_no_error(tmp_path: Path, shell: Shell) -> None:
     nowhere = tmp_path / "none"
     outcome = shell("plan table2_depth --format markdown --results", nowhere)

@@ -36,7 +36,7 @@ def command(
         expanded,
         planned_times(runs, found, devices[0]),
         devices,
-        missing_data(runs),
+        missing_data(run for run in runs if run.key not in found.records),
         shlex.join(["resbench", *this_command("run", "format_")]),
         None if budget is None else parse_budget(budget),
         overview=not suites,

@@ -28,7 +28,7 @@ Figures = Mapping[tuple[str, str], tuple[doc.Figure, ...]]
 """By suite and id of the setting; those of all suites have neither."""
 ALL, README, MASKS = ("", ""), ("", "README"), ("", "masks")
 MOST_CLAIMS = 6
-"""Shown in a README."""
+"""Shown in a README and on a terminal."""
 JUDGED = ("replicated", "better", "worse", "undecided")
 """Verdicts on a published error at its own setting."""
 AT_HOME = (*JUDGED, "not comparable", "diverged")
@@ -77,12 +77,12 @@ def report_document(
 def summary_document(report: Report) -> doc.Document:
     """Return what was found in many suites without their tables, for a terminal."""
     blocks = [
-        *_opening(report, _finding(report, most=len(list(report.claims())))),
+        *_opening(report, _finding(report, MOST_CLAIMS)),
         *_section("Suites", [_suites_table(report, links=False)]),
         *_section("Published errors", _published(report)),
         doc.Paragraph(
-            "Tables, claims and runs: `resbench report SUITE` shows one suite, `resbench report "
-            "--output report.html` everything."
+            "All claims, tables and runs: `resbench report SUITE` shows one suite, "
+            "`resbench report --output report.html` everything."
         ),
     ]
     return doc.Document(blocks, report, cell_rows(report))

@@ -281,6 +281,22 @@ def test_a_claim_of_ours_says_so_and_sizes_are_in_no_figure_of_claims(
     assert [claim.ours for claim in drawn] == [False, True]
 
 
+def test_a_figure_says_which_way_cells_that_are_claimed_to_be_alike_differ(
+    results: Path, tmp_path: Path
+) -> None:
+    claim = {"id": "alike", "text": "They are alike.", "place": "section 1", "margin_pp": 1.0}
+    suite = suite_of() | {"claims": [claim | {"claim": "error(arl) ~ error(nal)"}]}
+    path = str(write_suite(tmp_path, suite))
+    for cell in ("arl", "nal"):
+        plant(tmp_path / "results", suite_under(path), cell, 1, test=[50.0, 20.0])
+    said = "Claimed to be alike: second minus first."
+    for table, told in (
+        (judged(tmp_path / "results", path), True),
+        (judged(results, NOISE), False),
+    ):
+        assert (said in texts(claims_of(table))) == told
+
+
 def test_claims_without_any_difference_stand_at_zero(tmp_path: Path) -> None:
     expanded = suite_under("optimizer")
     for cell in ("adam/lr-1e-4", "nesterov-sgd/lr-1e-1"):

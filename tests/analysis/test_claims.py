@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from msgspec import structs
 
 from resbench.analysis.arms import arm_of
@@ -84,6 +86,35 @@ def test_the_range_of_a_chain_is_not_taken_for_one_of_its_steps(tmp_path: Path) 
     assert whole.published_pp == pytest.approx(0.71)
     assert part.claim.published_pp == "1.26"
     assert part.published_pp is None
+
+
+def test_the_difference_of_the_ends_is_not_taken_for_the_rise_of_a_line_through_four_gaps(
+    tmp_path: Path,
+) -> None:
+    suite = load_suite("table4_noise").suite
+    (gap,) = (claim for claim in suite.claims if claim.claim.startswith("gap"))
+    whole = judged(tmp_path, "table4_noise")[gap.id].published_pp
+    noise = ("10", "30", "50", "70")
+    gaps = [f"gap(noise-{n}/resnet-164, noise-{n}/attention-92)" for n in noise]
+    for shown, stated in ((4, None), (3, 2.16)):
+        path = edited_suite(tmp_path / "noise.yaml", "table4_noise", {})
+        content = yaml.safe_load(path.read_text())
+        content |= {"published": {}, "claims": [{
+            "id": "grows", "text": "The gap grows.", "place": "section 4.1",
+            "claim": " < ".join(gaps[:shown]), "published_pp": "2.16",
+        }]}  # fmt: skip
+        path.write_text(json.dumps(content))
+        assert judged(tmp_path, str(path))["grows"].published_pp == stated
+    assert whole is not None
+
+
+def test_a_claim_without_a_seed_in_all_its_cells_says_what_it_waits_for(
+    make: Make, tmp_path: Path
+) -> None:
+    make(**{PAIR[0]: (5.0,)})
+    factory.finish(tmp_path, suite_under(SUITE), PAIR[1], 2, 7.0)
+    said = claim_sentence(judged(tmp_path)["arl-beats-nal-56"])
+    assert said.startswith("Undecided: not all of the first 3 seeds have run; the next look waits")
 
 
 def test_a_claim_about_a_baseline_at_another_protocol_than_its_own_is_not_confirmed(

@@ -231,7 +231,7 @@ def test_two_tiers_of_one_name_are_two_settings_and_nothing_unpublished_is_compa
 
 
 def test_a_difference_of_cells_that_are_claimed_to_be_alike_is_not_as_claimed() -> None:
-    alike = {"claim": "error(arl) ~ error(nal)", "margin_pp": 0.5}
+    alike = {"claim": "error(arl) ~ error(nal)", "margin_pp": 0.5, "text": "Both are alike"}
     order: dict[str, Any] = {"claim": "error(arl) < error(nal)"}
     for name, claims, told in (("one", [order], False), ("two", [order, alike], True)):
         suite = written(name, name, claims)
@@ -240,6 +240,7 @@ def test_a_difference_of_cells_that_are_claimed_to_be_alike_is_not_as_claimed() 
         found = report([suite], read_results(Path(name)))
         for document in (report_document(found), summary_document(found)):
             assert ("claimed to be alike" in shown(document)) == told
+        assert ("- Both are alike. Undecided" in shown(report_document(found))) == told
 
 
 def test_a_table_for_each_setting_the_source_s_own_first_and_the_ledger_once() -> None:

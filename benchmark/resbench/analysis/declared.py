@@ -93,6 +93,6 @@ def published_steps(expanded: Expanded, claim: Claim, parsed: ParsedClaim) -> tu
             sum(w * published[name] for w, name in zip(step.weights, step.arms, strict=True))
             for step in steps
         )
-    if claim.published_pp is None or len(steps) > 1:
-        return ()  # of a chain, only the whole range may be stated
+    if claim.published_pp is None or len(steps) > 1 or len(parsed.terms) > 3:
+        return ()  # stated is the difference of the ends: no step's, nor a line's through four gaps
     return (float(claim.published_pp),)

@@ -343,7 +343,8 @@ def _sentences(table: JudgedTable) -> Iterator[doc.Block]:
     told = ("replicated", "better", "worse", "undecided", "differs")
     values = (value for value in table.values if value.verdict in told)
     found = [f"{table.label_of(value)}: {text.value_sentence(value)}" for value in values]
-    found += [f"{c.claim.text} {text.claim_sentence(c)}" for c in table.claims if c.has_runs]
+    claims = (claim for claim in table.claims if claim.has_runs)
+    found += [f"{c.claim.text.rstrip('.')}. {text.claim_sentence(c)}" for c in claims]
     if found:
         yield doc.Fold("Verdicts in words", [doc.Items(found)])
 

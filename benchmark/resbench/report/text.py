@@ -72,7 +72,8 @@ def claim_sentence(claim: JudgedClaim) -> str:
     """Return a claim's verdict, its numbers and the cautions about them in one sentence."""
     verdict, effect = sentence(CLAIMS[claim.verdict].text), claim.effect_pp
     if effect is None:
-        return f"{verdict}."
+        why = "; ".join(_cautions(claim)) if claim.has_runs else ""  # no seed has run in all cells
+        return f"{verdict}{f': {why}' if why else ''}."
     way = "as claimed" if effect > 0 else "the other way"
     size = f"{_size(claim, effect)} {way}" if effect else "no difference"
     if claim.claim.margin_pp is not None:

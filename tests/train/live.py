@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from msgspec import structs
 from torch import Tensor
@@ -16,7 +17,7 @@ from resbench.protocol import AtStep, Epoch, Event, Fault, Unfit, Warned
 from resbench.store.layout import RunFolder, open_for_writing
 from resbench.store.metrics import EpochMetrics, read_epochs
 from resbench.suite.spec import RunSpec
-from resbench.train.checkpoint import dump
+from resbench.train.checkpoint import dump, restore
 from resbench.train.control import Control
 from resbench.train.engine import make_engine
 from resbench.train.jobs import run_group
@@ -106,6 +107,33 @@ def assert_live_weights(lane: Lane) -> None:
     plain = evaluated(lane)
     assert captured.loss == plain.loss != first.loss
     assert np.array_equal(captured.pred, plain.pred)
+
+
+LEAPS = {"data__train_images": 32, "training__optim__lr": 1.0}
+"""Changes to what a GPU trains: one step an epoch, after which the weights are others."""
+
+
+def assert_same_computation(lane: Lane, plain: Lane) -> None:
+    """Check that the kernels of two lanes, which leap, compute the same but for rounding.
+
+    From the same weights, for a difference of one rounding grows from step to step. They are not
+    the first ones, for kernels may keep those that they were made with, or have no gradients of
+    others.
+    """
+    engines = [make_engine([one]) for one in (lane, plain)]
+    for epoch in (1, 2):
+        engines[0].run_epoch(epoch, lambda _step: None)
+        mine = evaluated(lane).loss
+    restore(dump(lane.model, lane.optimizer, {}), plain.model, plain.optimizer)
+    assert mine == pytest.approx(evaluated(plain).loss, rel=0.05)
+    losses, learn = [], []
+    for one, engine in zip((lane, plain), engines, strict=True):
+        engine.run_epoch(3, lambda _step: None)
+        losses.append(one.epoch_totals().train_loss)
+        grads = {name: p.grad for name, p in one.model.named_parameters()}
+        learn.append({name for name, grad in grads.items() if grad is not None and grad.any()})
+    assert losses[0] == pytest.approx(losses[1], rel=0.05)
+    assert learn[0] == learn[1]
 
 
 # -- whole runs ----------------------------------------------------------------------------------

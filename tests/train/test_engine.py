@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.func import functional_call
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -24,7 +25,9 @@ from resbench.train.optim import Optimizer
 from ..mini import REPORT, raising, spec_of
 from .live import (
     CPU,
+    LEAPS,
     assert_live_weights,
+    assert_same_computation,
     evaluated,
     gpu_spec,
     lane_of,
@@ -241,6 +244,43 @@ def test_what_the_gpu_tests_train_can_be_made() -> None:
     for spec in (gpu_spec(engine="eager"), gpu_spec(**{**REPORT, "engine": "eager"})):
         lane = lane_of(spec, 1)
         assert len(lane.images.test_labels) % 100  # a captured evaluation has a partial batch
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_kernels_that_round_in_another_order_pass_the_test_of_compiled_ones(
+    precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lane = lane_of(gpu_spec(engine="graph", precision=precision, **LEAPS))
+    plain = lane_of(gpu_spec(engine="eager", precision=precision, **LEAPS))
+    forward = plain.forward
+
+    def with_other_kernels(x_BCHW: Tensor) -> Tensor:
+        with monkeypatch.context() as patch:
+            patch.setattr(torch.backends.mkldnn, "enabled", False)
+            return forward(x_BCHW)
+
+    plain.forward = with_other_kernels
+    assert_same_computation(lane, plain)
+
+
+@pytest.mark.parametrize("with_gradients", [True, False])
+def test_kernels_that_keep_the_weights_that_they_were_made_with_do_not(
+    with_gradients: bool,
+) -> None:
+    lane, plain = (lane_of(gpu_spec(engine="graph", **LEAPS)) for _ in range(2))
+    kernels = {name: p for name, p in lane.model.named_parameters() if p.dim() == 4}
+    first = {name: kernel.detach().clone() for name, kernel in kernels.items()}
+
+    def with_first_weights(x_BCHW: Tensor) -> Tensor:
+        kept = {
+            name: first[name] + (kernel - kernel.detach()) * with_gradients
+            for name, kernel in kernels.items()
+        }
+        return functional_call(lane.model, kept, (x_BCHW,))
+
+    lane.forward = with_first_weights
+    with pytest.raises(AssertionError):
+        assert_same_computation(lane, plain)
 
 
 @pytest.mark.slow

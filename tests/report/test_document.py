@@ -204,6 +204,13 @@ def test_a_report_of_suites_without_claims_speaks_of_none() -> None:
         assert "A claim is judged" not in text
 
 
+def test_a_brief_report_without_runs_says_whether_there_are_others() -> None:
+    factory.finish(RESULTS, suite_under(written("one", "one", [])), "arl", 1, 20.0)
+    text = shown(summary_document(report(["table1_arl_vs_nal"], read_results(RESULTS))))
+    assert "No run of these tables is recorded yet. The results folder has 1 run for other" in text
+    assert "No run is at the published setting" not in text  # nobody has looked at the other's
+
+
 def test_two_tiers_of_one_name_are_two_settings_and_nothing_unpublished_is_compared() -> None:
     suites, claim = [], {"claim": "error(arl) < error(nal)"}
     for name, epochs in (("one", 1), ("two", 2)):

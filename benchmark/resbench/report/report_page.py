@@ -77,7 +77,7 @@ def report_document(
 def summary_document(report: Report) -> doc.Document:
     """Return what was found in many suites without their tables, for a terminal."""
     blocks = [
-        *_opening(report, _finding(report, MOST_CLAIMS)),
+        *_opening(report, _finding(report, MOST_CLAIMS) if report.runs else _settings(report)),
         *_section("Suites", [_suites_table(report, links=False)]),
         *_section("Published errors", _published(report)),
         doc.Paragraph(

@@ -118,6 +118,25 @@ def test_the_spread_between_seeds_is_that_of_the_records(shipped: Path) -> None:
     assert said.format(len(sds), sds[0], sds[-1]) + f"more than {median(sds):.2f}:" in page
 
 
+def test_the_table_of_attention_92_is_what_the_records_say(shipped: Path) -> None:
+    page = (ROOT / "docs" / "evidence.md").read_text()
+    rows = re.findall(r"^\| as (.*), (validation|test) images \| (.*) \| (.*) \|$", page, re.M)
+    assert len(rows) == 4
+    runs = scan(shipped).records
+    suites = {
+        "stated": ("table7_cifar10_report", "attention-56", "attention-92"),
+        "its code ran": ("report_as_run", "attention-56-arl", "attention-92-arl"),
+    }
+    metrics = {"validation": "val_in_train_err", "test": "test_top1_err"}
+    for how, images, *said in rows:
+        suite, *cells = suites[how]
+        expanded = suite_under(suite, tier="cpu")
+        for cell, number in zip(cells, said, strict=True):
+            keys = [expanded.cell(cell).at_seed(seed).key for seed in (1, 2, 3)]
+            errors = [getattr(runs[key].result, metrics[images]) for key in keys]
+            assert number == f"{sum(errors) / 3:.2f}"
+
+
 def test_the_table_of_speeds_is_what_was_measured(shipped: Path) -> None:
     page = (ROOT / "docs" / "speed.md").read_text().partition("## Measured")[2]
     rows = re.findall(

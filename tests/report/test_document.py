@@ -208,7 +208,8 @@ def test_a_brief_report_without_runs_says_whether_there_are_others() -> None:
     factory.finish(RESULTS, suite_under(written("one", "one", [])), "arl", 1, 20.0)
     text = shown(summary_document(report(["table1_arl_vs_nal"], read_results(RESULTS))))
     assert "No run of these tables is recorded yet. The results folder has 1 run for other" in text
-    assert "No run is at the published setting" not in text  # nobody has looked at the other's
+    # the runs of other suites are not read here
+    assert "No run is at the published setting" not in text
 
 
 def test_two_tiers_of_one_name_are_two_settings_and_nothing_unpublished_is_compared() -> None:

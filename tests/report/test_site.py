@@ -61,7 +61,7 @@ def readme(found: Report) -> str:
     return render(Document(readme_blocks(found, {}, "reports")), "markdown")
 
 
-def told(found: Report) -> list[list[str]]:
+def readme_claims(found: Report) -> list[list[str]]:
     """The claims in the README: words, published, measured, interval, verdict, seeds."""
     rows = re.findall(r"^\| (?!claim )(.*)\|$", readme(found), re.M)
     return [[" ".join(cell.split()) for cell in row.split("|")] for row in rows]
@@ -237,7 +237,7 @@ def test_a_published_size_is_a_factor_as_the_measured_one_is(tmp_path: Path) -> 
     for cell, size in (("attention-164/arl", 10.0), ("attention-164/nal", 1.0)):
         factory.with_signals(tmp_path / "results", cell, 1, size, 1.0)
     found = report([str(path)], read_results(tmp_path / "results"))
-    assert ["×3.16", "×10", "", "undecided", "1"] in [row[1:] for row in told(found)]
+    assert ["×3.16", "×10", "", "undecided", "1"] in [row[1:] for row in readme_claims(found)]
     page = re.sub("[ \xa0]+", " ", render(report_document(found), "markdown"))
     assert "| ×3.16 | ×10 |" in page
 
@@ -269,7 +269,7 @@ def test_what_two_tables_or_two_settings_share_is_counted_once_and_what_is_decid
                 factory.finish(tmp_path, cpu, f"attention-{depth}/{learning}", seed, error)
     factory.finish(tmp_path, suite_under(SUITE_OF_DEPTHS), "attention-92/nal", 1, 6.0)
     found = report([SUITE_OF_DEPTHS, "attention_type"], read_results(tmp_path))
-    assert [[row[0].split(".")[0].split()[-1], *row[4:]] for row in told(found)] == [
+    assert [[row[0].split(".")[0].split()[-1], *row[4:]] for row in readme_claims(found)] == [
         ["Attention-92", "holds here", "3"], ["worse", "holds here", "3"],
         ["Attention-164", "undecided", "2"], ["Attention-56", "undecided", "1"],
     ]  # fmt: skip
@@ -287,7 +287,7 @@ def test_two_claims_of_the_same_words_name_their_suites(tmp_path: Path) -> None:
         for network, error in (("attention-56", 30.0), ("attention-92", 60.0)):
             plant(tmp_path, suite, network, 1, test=[90.0, error])
     found = report(names, read_results(tmp_path))
-    said = told(found)
+    said = readme_claims(found)
     figure = claims(found)
     assert figure is not None
     rows = [" ".join(row.get_text().split()) for row in figure.axes[0].get_yticklabels()]
@@ -304,7 +304,7 @@ def test_a_chain_in_the_readme_names_the_step_that_its_numbers_are_of(tmp_path: 
     for error, depth in enumerate((164, 128, 92, 56), 4):
         plant(tmp_path, suite, f"attention-{depth}/arl", 1, test=[9.0, error])
     found = report([SUITE_OF_DEPTHS], read_results(tmp_path))
-    ((words, published, *measured),) = told(found)
+    ((words, published, *measured),) = readme_claims(found)
     step = r"\(Step: Attention-\d+, ARL below Attention-\d+, ARL\.\)"
     assert re.search(step, words)
     assert re.fullmatch(r"\+0\.\d\d", published)
@@ -369,7 +369,7 @@ def test_sizes_within_networks_never_take_the_place_of_errors(tmp_path: Path) ->
     assert found.headline.suite == "table3_mask"
     text = render(Document(readme_blocks(found, draw(found), "reports")), "markdown")
     assert "figures/headline.svg" in text
-    first, *rest = (row[0] for row in told(found))
+    first, *rest = (row[0] for row in readme_claims(found))
     assert first == "The encoder-decoder mask beats local convolutions."
     assert [words.partition(".")[0] for words in rest[:2]] == [
         "At the start, the last features of Attention-164 are smaller under NAL than under ARL",
@@ -427,7 +427,7 @@ def test_arms_without_a_common_seed_are_told_and_not_drawn(tmp_path: Path) -> No
     factory.finish(tmp_path, suite, "attention-56/nal", 2, 5.9)
     found = report(["table1_arl_vs_nal"], read_results(tmp_path))
     assert draw(found)
-    ((_, *numbers),) = told(found)
+    ((_, *numbers),) = readme_claims(found)
     assert numbers == ["+0.37", "", "", "undecided", "0"]
 
 
@@ -438,7 +438,7 @@ def test_an_effect_of_diverged_runs_says_so_and_has_no_interval(tmp_path: Path) 
         factory.diverge(tmp_path, suite, "attention-164/nal", seed)
     factory.diverge(tmp_path, suite, "attention-128/arl", 1)
     found = report(["table1_arl_vs_nal"], read_results(tmp_path))
-    (line,) = (row for row in told(found) if row[0].startswith("Attention residual"))
+    (line,) = (row for row in readme_claims(found) if row[0].startswith("Attention residual"))
     assert "(3 runs diverged, counted as guessing.)" in line[0]
     assert (line[1], line[3], line[5]) == ("+2.87", "", "3")
     (row,) = (row for row in built(tmp_path)[1]["README.md"].decode().splitlines()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from resbench.analysis.results import measured, seed_of
+from resbench.analysis.results import error_images, measured, seed_of
 from resbench.analysis.tables import TableRuns
 from resbench.datasets import DATA_SETS
 from resbench.stats.guard import guessing_error
@@ -57,7 +57,6 @@ def _number(run: RunRecord, metric: Metric) -> float | None:
 
 
 def _images(run: RunRecord, metric: Metric) -> int:
-    """Return how many images an error was measured on."""
-    if metric == "val_in_train_err":
-        return int(run.spec["training"]["val_in_train"]) or run.data.test_images
-    return run.data.test_images if metric == "test_top1_err" else run.data.train_images
+    train, test = run.data.train_images, run.data.test_images
+    held = int(run.spec["training"]["val_in_train"])
+    return error_images(metric, train=train, test=test, val_in_train=held)

@@ -12,7 +12,7 @@ from statistics import variance
 from typing import Literal
 
 from resbench.analysis.declared import as_declared, keeps_to_source, ledgers_of, published_steps
-from resbench.analysis.results import all_measured
+from resbench.analysis.results import all_measured, error_images
 from resbench.stats.contrasts import steps_of
 from resbench.stats.multiplicity import ALPHA, seeds_in_order
 from resbench.stats.power import detectable, first_look, per_test_power
@@ -195,12 +195,17 @@ def _assumed(expanded: Expanded, claim: Claim, parsed: ParsedClaim, *, usual: bo
         return Spread(math.inf, "unknown before two runs of a cell measure it", False)
     if usual:
         return Spread(USUAL_SD_PP, "assumed, the usual sd at the paper's schedule", False)
-    specs = [spec for cell in parsed.cells if (spec := expanded.cell(cell).spec) is not None]
-    images, which = min(spec.data.test_size for spec in specs), "test"
-    if claim.metric == "train_top1_err":
-        images, which = min(spec.data.train_size for spec in specs), "training"
-    elif claim.metric == "val_in_train_err":
-        held = (spec.training.val_in_train or spec.data.test_size for spec in specs)
-        images, which = min(held), "validation"
+    images = min(
+        error_images(
+            claim.metric,
+            train=spec.data.train_size,
+            test=spec.data.test_size,
+            val_in_train=spec.training.val_in_train,
+        )
+        for cell in parsed.cells
+        if (spec := expanded.cell(cell).spec) is not None
+    )
+    kinds = {"train_top1_err": "training", "val_in_train_err": "validation"}
+    which = kinds.get(claim.metric, "test")
     reason = f"assumed, what chance alone gives on {images:,} {which} images; seeds may spread more"
     return Spread(sampling_sd(50.0, images), reason, False)

@@ -105,6 +105,13 @@ def all_measured(runs: Iterable[RunRecord], metric: Metric) -> dict[str, float]:
     return {key: number for key, number in found.items() if number is not None}
 
 
+def error_images(metric: Metric, *, train: int, test: int, val_in_train: int) -> int:
+    """Return how many images an error is measured on."""
+    if metric == "val_in_train_err":
+        return val_in_train or test
+    return test if metric == "test_top1_err" else train
+
+
 def identity_of(spec: Mapping[str, Any], numerics: int) -> str:
     """Return what all seeds of a cell share: the key of its run at seed 0."""
     return key_of({**spec, "seed": 0}, numerics)

@@ -36,7 +36,7 @@ from resbench.stats.guard import guessing_error
 from resbench.stats.power import MIN_SEEDS
 from resbench.store.metrics import EpochMetrics
 from resbench.suite.metrics import METRICS
-from resbench.suite.schema import SIGNAL_METRICS
+from resbench.suite.schema import SIGNAL_METRICS, Claim
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -321,7 +321,7 @@ def published_and_measured(judged: JudgedTable) -> Figure | None:
 @_grid()
 def claims(report: Report) -> Figure | None:
     """Draw the effect of every claim about errors next to the published one, by setting."""
-    suites, rows = list[str](), list[dict[str, JudgedClaim]]()
+    claimed, rows = list[tuple[str, Claim]](), list[dict[str, JudgedClaim]]()
     for suite, tables in report.by_suite.items():
         for same in zip(*(table.claims for table in tables), strict=True):
             row = {
@@ -329,7 +329,7 @@ def claims(report: Report) -> Figure | None:
                 if item.effect_pp is not None and item.claim.metric not in SIGNAL_METRICS
             }  # fmt: skip
             if row:
-                suites.append(suite)
+                claimed.append((suite, same[0].claim))
                 rows.append(row)
     if not rows:
         return None
@@ -358,8 +358,6 @@ def claims(report: Report) -> Figure | None:
             axes.plot(item.effect_pp, y, marker[name], gid=f"effect-{i}-{j}", **look)
         for value in {item.published_pp for item in row.values()} - {None}:
             axes.plot(value, i, gid=f"published-{i}", **_PUBLISHED)
-    firsts = (next(iter(row.values())).claim for row in rows)
-    claimed = list(zip(suites, firsts, strict=True))
     unclear = ambiguous(claimed)
     said = [
         f"{claim.text.rstrip('.')}{f' ({suite})' if claim.text in unclear else ''}"

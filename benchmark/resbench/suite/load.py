@@ -54,7 +54,7 @@ def suite_folder() -> Path:
 def suite_names() -> list[str]:
     """Return the names of the shipped suites, the tables of the sources first."""
     names = (path.stem for path in _suites_in(suite_folder()))
-    return sorted(names, key=lambda name: (not name.startswith("table"), name))
+    return sorted(names, key=lambda name: not name.startswith("table"))
 
 
 def find_suite(name: str) -> Path:

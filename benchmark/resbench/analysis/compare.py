@@ -222,9 +222,7 @@ def _pair(cell: str, *sides: tuple[Side, Mapping[int, RunRecord]]) -> CellPair:
     kind: PairKind = "too_few_seeds"
     if estimate.n == 1 and p_images is not None:
         kind = "networks_differ" if p_images <= ALPHA else "networks_alike"
-    # errors of guessing have no spread that means anything
-    lost = any(arm.diverged for arm in results)
-    ends = (-math.inf, math.inf) if lost else estimate.interval()
+    ends = found.interval or (-math.inf, math.inf)
     return CellPair(cell, a, b, kind, estimate.n, estimate.effect, ends, p, p_images)
 
 

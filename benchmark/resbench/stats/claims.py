@@ -295,15 +295,12 @@ def _kind_of_learnt(e: _Evidence, adjusted: Sequence[float | None]) -> tuple[Cla
 
 def _verdict(e: _Evidence, adjusted: Sequence[float | None], claims: int) -> ClaimVerdict:
     q, (kind, side) = e.question, _kind(e, adjusted)
-    cells, step, found = q.claim.cells, e.steps[side.step], e.tests[side.step].estimate
+    cells, step, test = q.claim.cells, e.steps[side.step], e.tests[side.step]
+    found = test.estimate
     picked = [e.arms[cell] for cell in step.arms]
     is_order = len(picked) == 2 and q.margin is None and all(arm.n for arm in picked)
-    interval = found.interval()
-    # one of two runs would mislead, and errors of guessing have no spread that means anything
-    lost = any(arm.diverged for arm in picked)
-    known = e.look > 0 and math.isfinite(interval[0]) and not lost
     published = q.published[side.step] if q.published else None
-    uneven = {cell for test in e.tests for cell in test.uneven}
+    uneven = {cell for each in e.tests for cell in each.uneven}
     of_chain = {
         "monotone_increasing": " < ".join(step.arms),
         "monotone_decreasing": " > ".join(reversed(step.arms)),
@@ -314,11 +311,11 @@ def _verdict(e: _Evidence, adjusted: Sequence[float | None], claims: int) -> Cla
         n=len(_shared_seeds(q)),
         look=e.look,
         published_pp=published,
-        published_z=_published_z(q, step, math.nan if lost else found.sd, published),
+        published_z=_published_z(q, step, math.nan if test.diverged else found.sd, published),
         effect_pp=finite(found.effect),
         se_pp=finite(found.se),
         df=finite(found.df),
-        interval=interval if known else None,
+        interval=test.interval if e.look else None,  # one of two runs would mislead
         paired_interval=paired_interval(picked, step.weights) if e.look else None,
         superiority=superiority(picked[0].ranked, picked[1].ranked) if is_order else None,
         p=e.sides[0].p,

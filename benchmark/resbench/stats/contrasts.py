@@ -103,6 +103,14 @@ class Tested:
     """Arms that a t-test of means cannot be trusted with; two arms are then tested by ranks."""
     hidden: float = 0.0
     """Points of the effect that seeds may take which the arms' runs did not show."""
+    diverged: bool = False
+    """Whether a run of an arm did: errors of guessing have no spread that means anything."""
+
+    @property
+    def interval(self) -> Interval | None:
+        """The interval of the contrast; None while its spread is unknown, or if a run diverged."""
+        ends = self.estimate.interval()
+        return None if self.diverged or not math.isfinite(ends[0]) else ends
 
 
 def estimate(
@@ -144,10 +152,11 @@ def put_to_test(
         for w, arm in zip(weights, arms, strict=True)
         if arm.n
     )
+    lost = any(arm.diverged for arm in arms)
     if not odd:
-        return Tested(found, found.p_above(), found.p_below(), odd, hidden)
+        return Tested(found, found.p_above(), found.p_below(), odd, hidden, lost)
     if len(arms) != 2 or found.n < 2:
-        return Tested(found, None, None, odd, hidden)
+        return Tested(found, None, None, odd, hidden, lost)
     better, worse = arms
     p, opposite_p = rank_p(better.ranked, worse.ranked), rank_p(worse.ranked, better.ranked)
     # Ranks do not see how bad a failure is, nor how good a lucky seed: then an arm that is to be
@@ -157,7 +166,7 @@ def put_to_test(
         p = max(p, found.p_above() or 0.0)
     if worse.cell in odd or lucky[0]:
         opposite_p = max(opposite_p, found.p_below() or 0.0)
-    return Tested(found, p, opposite_p, odd, hidden)
+    return Tested(found, p, opposite_p, odd, hidden, lost)
 
 
 def paired_interval(arms: Sequence[Arm], weights: Sequence[float]) -> Interval | None:

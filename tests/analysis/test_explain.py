@@ -167,6 +167,19 @@ def test_a_changed_list_is_shown_and_work_only_where_it_differs(tmp_path: Path) 
     assert "trains on" not in said
 
 
+def test_drops_that_a_tier_leaves_out_and_what_it_switches_off_are_shown(tmp_path: Path) -> None:
+    suite, cell = "table6_arl_vs_nal_report", "attention-56/arl"
+    plant(tmp_path, suite_under(suite, tier="cpu"), cell, 1, test=FLAT)
+    (setting,) = explain(load_suite(suite), cell, read_results(tmp_path))
+    (other,) = (found for found in setting.findings if found.code == "other_setting")
+    changed = {path: values for path, *values in other.facts["changes"]}
+    assert [len(drops) for drops in changed["training.schedule.drops"]] == [1, 7]
+    assert changed["training.early_stopping"] == [None, {"patience": 10}]
+    plant(tmp_path, suite_under(SUITE, tier="cpu"), CELL, 1, test=FLAT)
+    scaled = findings(tmp_path)["other_setting"].facts["changes"]  # as many drops as the source
+    assert "training.schedule.drops" not in {path for path, *_ in scaled}
+
+
 def test_causes_come_before_symptoms_and_what_explains_more_comes_first(tmp_path: Path) -> None:
     for seed, error in enumerate((9.0, 9.4, 9.8), 1):
         plant(tmp_path, suite_under(SUITE), CELL, seed, test=[9.0, 8.0, error, error])

@@ -194,17 +194,24 @@ def _settings(subject: _Subject) -> Iterator[Finding]:
 def _changes(entries: Sequence[Entry], source: Cell) -> list[list[Any]]:
     """Return setting, value and the source's other value for each setting that was changed.
 
-    Of what the suite itself sets, no other value is known. Lists follow from a scalar next to them,
-    as drops do from the length of a schedule: they are given where no scalar was changed.
+    Of what the suite itself sets, no other value is known. Lists of one length follow from a scalar
+    next to them, as drops do from the length of a schedule: they are given where no scalar changed.
     """
     values = {".".join(path): leaf.value for path, leaf in source.leaves.items()}
     found: list[list[Any]] = []
     for entry in entries:
+        prefix = f"{entry.path}."  # of what a tier switches off the source has parts only
+        parts = {p.removeprefix(prefix): v for p, v in values.items() if p.startswith(prefix)}
+        other = values.get(entry.path, parts or entry.value)
         if entry.of_suite:
             found.append([entry.path, entry.value])
-        elif (other := values.get(entry.path, entry.value)) != entry.value:
+        elif other != entry.value:
             found.append([entry.path, entry.value, other])
-    return [change for change in found if not isinstance(change[1], list)] or found
+    return [change for change in found if not _follows(*change[1:])] or found
+
+
+def _follows(value: Any, other: Any = None) -> bool:
+    return isinstance(value, list) and (other is None or len(value) == len(other))
 
 
 def _network(subject: _Subject) -> Iterator[Finding]:

@@ -180,6 +180,13 @@ def test_without_slurm_one_line_says_so(tmp_path: Path) -> None:
         assert (done.returncode, done.stdout, done.stderr.count("\n")) == (3, "", 1)
         assert "not on the PATH. Run this on a login node of a Slurm cluster." in done.stderr
     assert resbench(tmp_path, "status", PATH=str(few)).stderr == "", "which needs no Slurm"
+    installed = few / "squeue"  # its words, where its package is there, but no cluster
+    why = "squeue: fatal: Could not establish a configuration source"
+    installed.write_text(f"#!{few}/bash\necho '{why}' >&2; exit 1\n")
+    installed.chmod(0o755)
+    done = resbench(tmp_path, "cancel", PATH=str(few))
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (3, "", 1)
+    assert f"{why} (squeue). Run this on a login node of a Slurm cluster." in done.stderr
 
 
 @pytest.mark.parametrize(

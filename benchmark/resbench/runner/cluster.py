@@ -44,6 +44,7 @@ _BUSY = re.compile(
 """What commands of Slurm say while its controller restarts or has too much to do."""
 _UNCONFIGURED = re.compile(r"configuration (source|file)|slurm\.conf")
 """What they say where Slurm's package is installed, but no cluster."""
+_WHERE = "Run this on a login node of a Slurm cluster."
 
 
 @dataclass(frozen=True)
@@ -257,12 +258,11 @@ def _ask(command: Sequence[str], text: str | None) -> str:
             command, input=text, env=env, capture_output=True, text=True, timeout=60
         )
     except FileNotFoundError:
-        raise EnvironmentFault(
-            f"{command[0]}: not on the PATH. Run this on a login node of a Slurm cluster."
-        ) from None
+        raise EnvironmentFault(f"{command[0]}: not on the PATH. {_WHERE}") from None
     except subprocess.TimeoutExpired:
         raise EnvironmentFault(f"{command[0]}: timed out. Try again later.") from None
     if done.returncode != 0:
         why = one_line((done.stderr.strip().splitlines() or ["failed"])[-1])
-        raise EnvironmentFault(f"{why.rstrip('.')} ({command[0]}).")
+        what_to_do = f" {_WHERE}" if _UNCONFIGURED.search(why) else ""
+        raise EnvironmentFault(f"{why.rstrip('.')} ({command[0]}).{what_to_do}")
     return done.stdout

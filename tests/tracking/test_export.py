@@ -9,7 +9,8 @@ import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import datetime
 from itertools import product
@@ -25,8 +26,9 @@ from resbench.store.records import read_record, write_spec
 from resbench.store.state import Status
 from resbench.suite.load import suite_folder
 from resbench.suite.spec import key_of
+from resbench.tracking import facts
 from resbench.tracking.export import MLFLOW_STATUS, Exported, Exporter, _make, _mlflow
-from resbench.tracking.mirror import DIGEST
+from resbench.tracking.mirror import DIGEST, Mirror
 
 from ..cli.invoke import Shell
 from ..factory import CELL, EPOCHS, SUITE, complete, context_of, finish, spec_of, suite_under
@@ -475,6 +477,61 @@ def test_a_run_whose_files_are_gone_does_not_stay_running(results: Path, tables:
     shutil.rmtree(results / "runs")
     sync(results)
     assert [status for _, _, status in tables.runs()] == ["KILLED", "RUNNING"]
+
+
+def test_a_run_finished_for_another_table_does_not_stay_running_in_the_first(
+    results: Path, tables: Tables
+) -> None:
+    run = stopped(results, epochs=1, cells=[("table3_mask", "mixed")])
+    with training(run):
+        sync(results)
+        assert tables.runs() == [("table3_mask", "s0 mixed", "RUNNING")]
+        worked(run, 2, EPOCHS)
+        complete(run)
+    sync(results)
+    assert tables.runs() == [*DONE, ("table3_mask", "s0 mixed", "KILLED")]
+
+
+def test_an_export_that_had_to_wait_does_not_write_what_is_out_of_date(
+    results: Path, tables: Tables, monkeypatch: Patch
+) -> None:
+    run, turn = stopped(results, epochs=1), Mirror.turn
+
+    @contextmanager
+    def late_turn(mirror: Mirror, wait_s: float) -> Iterator[None]:
+        monkeypatch.setattr(Mirror, "turn", turn)
+        trained.close()
+        complete(run)
+        sync(results)
+        with turn(mirror, wait_s):
+            yield
+
+    with ExitStack() as trained:
+        trained.enter_context(training(run))
+        sync(results)
+        worked(run, 2, EPOCHS)
+        monkeypatch.setattr(Mirror, "turn", late_turn)
+        sync(results)
+    assert tables.runs() == DONE
+
+
+def test_an_epoch_that_ends_while_a_run_is_read_is_written_once_and_whole(
+    results: Path, tables: Tables, monkeypatch: Patch
+) -> None:
+    run, exporter, read = stopped(results, epochs=1), Exporter(results), facts.read_epochs
+
+    def read_before_an_epoch(*arguments: Any) -> Any:
+        rows = read(*arguments)
+        monkeypatch.setattr(facts, "read_epochs", read)
+        worked(run, 2, 2)
+        return rows
+
+    with training(run):
+        monkeypatch.setattr(facts, "read_epochs", read_before_an_epoch)
+        exporter.export()
+        exporter.export()
+    assert len(tables.points("key = 'timing/duration_s'")) == 2
+    assert tables.query("SELECT lifecycle_stage FROM runs") == [("active",)]
 
 
 # -- shared stores --------------------------------------------------------------------------------

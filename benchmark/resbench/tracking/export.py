@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -118,6 +118,26 @@ class Exported:
     """One line for everything that could not be exported."""
 
 
+@dataclass(frozen=True)
+class _Due:
+    """What the files say, and what of it the store does not hold."""
+
+    runs: list[Facts]
+    problems: list[str]
+    unread: set[str]
+    wanted: dict[str, CellRun]
+    """By digest."""
+    digests: set[str]
+    """Of all runs and reports."""
+    held: Set[str]
+    """Digests that are in the store."""
+    missing: list[CellRun]
+    stale: dict[str, str]
+    """Suite -> digest of its report."""
+    lost: bool
+    """Whether the store shows a run as running that the files do not."""
+
+
 class _NoArtifacts(Exception):
     """A server takes no files."""
 
@@ -151,6 +171,35 @@ class Exporter:
         Raises:
             EnvironmentFault: the store does not answer; nothing is lost.
         """
+        due = self._compare()
+        written = set[str]()
+        if due.missing or due.stale or due.lost:
+            with self._plainly(), self.mirror.turn(self.wait_s):
+                due = self._compare()  # while this one waited, another may have written newer facts
+                suites = sorted({*(run.suite for run in due.missing), *due.stale})
+                experiments = {suite: self._experiment(suite) for suite in suites}
+                known = self._search()  # after that: deleted experiments come back with their runs
+                for cell_run in due.missing:
+                    key = cell_run.facts.key
+                    with self._refusing(cell_run.digest, f"run {key[:16]}"):
+                        if self._put(experiments[cell_run.suite], known, cell_run):
+                            written.add(key)
+                self._end_lost(known, due)
+                for suite, digest in due.stale.items():
+                    with self._refusing(digest, f"report of {suite}"):
+                        self._put_page(experiments[suite], known, suite, digest)
+        self._exported = due.digests - self._refused.keys()
+        refused = {d: why for d, why in self._refused.items() if d in due.digests - due.held}
+        keys = {due.wanted[digest].facts.key for digest in refused if digest in due.wanted}
+        return Exported(
+            written=len(written - keys),
+            unchanged=len(due.runs) - len(written | keys),
+            running=sum(facts.status is Status.RUNNING for facts in due.runs),
+            problems=(*due.problems, *dict.fromkeys(refused.values())),
+        )
+
+    def _compare(self) -> _Due:
+        """Compare the files with the store."""
         runs, problems, unread = self._find()
         cell_runs = [
             CellRun(facts, suite, cell, self._published(suite))
@@ -168,31 +217,8 @@ class Exporter:
         known_digests = held.keys() | self._refused.keys()
         missing = [run for digest, run in wanted.items() if digest not in known_digests]
         stale = {suite: digest for digest, suite in pages.items() if digest not in known_digests}
-        written = set[str]()
-        if missing or stale or lost:
-            with self._plainly(), self.mirror.turn(self.wait_s):
-                suites = sorted({*(run.suite for run in missing), *stale})
-                experiments = {suite: self._experiment(suite) for suite in suites}
-                known = self._search()  # after that: deleted experiments come back with their runs
-                for cell_run in missing:
-                    key = cell_run.facts.key
-                    with self._refusing(cell_run.digest, f"run {key[:16]}"):
-                        if self._put(experiments[cell_run.suite], known, cell_run):
-                            written.add(key)
-                self._end_lost(known, {facts.key[:16] for facts in runs} | unread)
-                for suite, digest in stale.items():
-                    with self._refusing(digest, f"report of {suite}"):
-                        self._put_page(experiments[suite], known, suite, digest)
         digests = wanted.keys() | pages.keys()
-        self._exported = digests - self._refused.keys()
-        refused = {d: why for d, why in self._refused.items() if d in digests and d not in held}
-        keys = {wanted[digest].facts.key for digest in refused if digest in wanted}
-        return Exported(
-            written=len(written - keys),
-            unchanged=len(runs) - len(written | keys),
-            running=sum(facts.status is Status.RUNNING for facts in runs),
-            problems=(*problems, *dict.fromkeys(refused.values())),
-        )
+        return _Due(runs, problems, unread, wanted, digests, held.keys(), missing, stale, lost)
 
     @contextmanager
     def _refusing(self, digest: str, what: str) -> Iterator[None]:
@@ -385,12 +411,17 @@ class Exporter:
             self._client.log_text(run.info.run_id, page, "report.html")
         self._client.set_tag(run.info.run_id, DIGEST, digest)
 
-    def _end_lost(self, known: list[MlflowRun], names: set[str]) -> None:
-        """End runs that the store shows as running, and that are not among those of this folder."""
+    def _end_lost(self, known: list[MlflowRun], due: _Due) -> None:
+        """End what the store shows as running, and what this folder does not have in that cell.
+
+        A run can be started for one table and finished for another, whose cell its record names.
+        """
+        here = {(run.suite, run.cell, run.facts.key) for run in due.wanted.values()}
         for run in known:
             tags = run.data.tags
             ours = run.info.status == "RUNNING" and tags.get(FOLDER) == self.mirror.folder
-            if ours and tags.get(KEY, "")[:16] not in names:
+            what = tags.get(SUITE), tags.get(CELL), tags.get(KEY, "")
+            if ours and what not in here and what[2][:16] not in due.unread:
                 self._client.set_terminated(run.info.run_id, "KILLED")
 
     @contextmanager

@@ -170,9 +170,11 @@ def _course(run: RunFolder, record: RunRecord | None) -> tuple[Status, float, di
 
 
 def _epochs(run: RunFolder) -> tuple[tuple[Mapping[str, float], ...], tuple[float, ...]]:
+    # First, because a worker writes the timing of an epoch before its metrics.
+    rows = read_epochs(run.metrics, EpochMetrics)
     times = {row.epoch: row for row in read_epochs(run.timing, EpochTiming)}
     epochs, seconds, elapsed_s = [], [], 0.0
-    for row in read_epochs(run.metrics, EpochMetrics):
+    for row in rows:
         values = _grouped(row)
         if time := times.get(row.epoch):
             values |= _grouped(time)

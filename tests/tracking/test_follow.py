@@ -200,6 +200,25 @@ def test_a_follower_that_hangs_is_given_up(results: Path) -> None:
     assert follower.process.returncode == -signal.SIGKILL
 
 
+def test_an_export_that_hangs_when_the_input_ends_does_not_outlive_it_for_long(
+    results: Path, monkeypatch: Patch
+) -> None:
+    finished(results)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", str(100 * PATIENCE_S))
+    code = "from resbench.tracking import follow; follow.LAST_EXPORT_S = 1; follow.main()"
+    command = [sys.executable, "-c", code, str(results)]
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.getsockname()[1]}")
+        with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
+            server.settimeout(PATIENCE_S)
+            with server.accept()[0]:
+                try:
+                    process.communicate(timeout=PATIENCE_S)
+                finally:
+                    process.kill()
+    assert process.returncode == -signal.SIGALRM
+
+
 def test_without_mlflow_there_is_one_line_and_no_process(results: Path, monkeypatch: Patch) -> None:
     find = importlib.util.find_spec
     monkeypatch.setattr(

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -84,15 +84,15 @@ def main() -> None:
     for number in STOP_SIGNALS:  # for the runner, which then ends the input
         signal.signal(number, signal.SIG_IGN)
     os.nice(5)  # training goes first, but not alone: what it writes is to be seen
-    exporter, pause_s = Exporter(results, WAIT_S), 0.0
-    while not select.select([0], [], [], pause_s)[0]:
+    exporter, pause_s, ended = Exporter(results, WAIT_S), 0.0, threading.Event()
+    threading.Thread(target=_await_end, args=(ended,), daemon=True).start()
+    while not ended.wait(pause_s):
         started = time.monotonic()
         try:
             exporter.export()
             pause_s = EVERY_S + time.monotonic() - started  # never more than half of a core
         except ResbenchError:
             pause_s = RETRY_S  # the last attempt reports it
-    signal.alarm(LAST_EXPORT_S)  # whatever hangs below MLflow must not outlive the runner
     if os.getppid() != parent:  # it was killed, and its workers are about to end
         time.sleep(DYING_S)
     try:
@@ -101,6 +101,13 @@ def main() -> None:
         problems = (error,)
     for problem in problems:
         print(one_line(problem), flush=True)
+
+
+def _await_end(ended: threading.Event) -> None:
+    """Note the end of the input, also while an export is under way."""
+    os.read(0, 1)
+    signal.alarm(LAST_EXPORT_S)  # whatever hangs below MLflow must not outlive the runner
+    ended.set()
 
 
 if __name__ == "__main__":

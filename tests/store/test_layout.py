@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from resbench.errors import EnvironmentFault, UsageError
+from resbench.store import layout
 from resbench.store.atomic import temporary_in
 from resbench.store.layout import RunFolder, is_marked, open_for_writing
-from resbench.store.locks import wait_lock
+from resbench.store.locks import Lock, wait_lock
 from resbench.store.scan import scan
 from resbench.store.verify import verify_run
 from resbench.suite.schema import IDENTIFIER
@@ -100,6 +101,23 @@ def test_commands_that_start_at_once_take_no_probe_from_each_other(
     monkeypatch.setattr(os, "unlink", after_another_start)
     open_for_writing(tmp_path)
     assert raced
+
+
+def test_commands_that_start_at_once_in_a_new_folder_mark_it_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLflow tells a folder from its copies by that file."""
+    found = list[os.stat_result]()
+
+    def wait_for_another_start(folder: Path) -> Lock:
+        monkeypatch.setattr(layout, "wait_lock", wait_lock)
+        open_for_writing(folder)
+        found.append((folder / "resbench.json").stat())
+        return wait_lock(folder)
+
+    monkeypatch.setattr(layout, "wait_lock", wait_for_another_start)
+    open_for_writing(tmp_path)
+    assert os.path.samestat(found[0], (tmp_path / "resbench.json").stat())
 
 
 def test_runs_that_lost_their_marker_get_it_back(tmp_path: Path) -> None:

@@ -165,13 +165,13 @@ def open_for_writing(results: Path) -> None:
     runs = results / "runs"
     try:
         results.mkdir(parents=True, exist_ok=True)
-        marked = is_marked(results)  # nothing is written into the folder of another format
+        is_marked(results)  # nothing is written into the folder of another format
         with tempfile.TemporaryFile(dir=results, prefix=UNSWEPT) as file:
             file.write(_PROBE)
             file.flush()
             os.fsync(file.fileno())
         with wait_lock(results):
-            if not marked:
+            if not is_marked(results):  # by now: MLflow knows the folder by this very file
                 write_atomic(results / MARKER, f"{dump_json({'format': FORMAT})}\n".encode())
         with suppress(FileExistsError):  # also where a link leads nowhere
             runs.mkdir()

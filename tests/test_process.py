@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -75,6 +76,17 @@ def test_the_interpreter_starts_the_command_without_the_working_directory(
     done = shell(tmp_path, f"{sys.executable} {how} plan smoke --format json")
     assert done.returncode == 0, done.stderr
     assert '"workers"' in done.stdout
+
+
+@pytest.mark.parametrize(("start", "code"), [("", 129), ("trap '' HUP; ", 0)])
+def test_a_command_under_nohup_survives_the_terminal(tmp_path: Path, start: str, code: int) -> None:
+    """As `nohup resbench ui`; the first is the control."""
+    program = (
+        "import os, signal; from resbench.process import unwind_on_signals; "
+        "unwind_on_signals(); os.kill(os.getpid(), signal.SIGHUP)"
+    )
+    line = f"{start}exec {shlex.quote(sys.executable)} -c {shlex.quote(program)}"
+    assert shell(tmp_path, line).returncode == code
 
 
 def test_output_that_is_not_utf_8_is_taken_as_it_is() -> None:

@@ -97,9 +97,13 @@ def need_temporary_files(folder: Path) -> None:
 
 
 def unwind_on_signals() -> None:
-    """Turn SIGTERM and SIGHUP into an exception, so that files and children are cleaned up."""
+    """Turn SIGTERM and SIGHUP into an exception, so that files and children are cleaned up.
+
+    One that is ignored stays so: ``nohup`` keeps a command when its terminal is closed.
+    """
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda received, _: sys.exit(128 + received))
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda received, _: sys.exit(128 + received))
 
 
 def output_of(*command: str, timeout_s: float) -> str | None:

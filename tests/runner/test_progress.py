@@ -6,10 +6,12 @@ import io
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec import structs
 from rich.console import Console
+from rich.table import Table
 
 from resbench.protocol import AtStep, Epoch, Warned
 from resbench.runner.devices import Device
@@ -110,6 +112,25 @@ def test_a_terminal_shows_what_is_under_way_and_when_it_ends(tmp_path: Path) -> 
     evaluated = structs.replace(EPOCH, timing=structs.replace(TIMING, eval_s=2.0))
     progress.event(arl, evaluated)
     assert progress.remaining_s() == pytest.approx(3 * 2 + 4), "evaluation takes time too"
+
+
+def test_a_run_that_ends_while_the_display_is_drawn_does_not_stop_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rich draws in a thread of its own."""
+    arl, nal = planned(tmp_path)
+    progress = progress_of([arl, nal])
+    for run in (arl, nal):
+        progress.began(run, "cpu")
+    add_row = Table.add_row
+
+    def add_row_late(*cells: Any, **options: Any) -> None:
+        progress.put_back(arl)
+        add_row(*cells, **options)
+
+    monkeypatch.setattr(Table, "add_row", add_row_late)
+    progress.console.print(progress._table())
+    assert "mini nal seed 1" in written(progress)
 
 
 def test_a_run_is_one_line_of_a_narrow_terminal(tmp_path: Path) -> None:

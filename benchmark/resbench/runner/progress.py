@@ -141,7 +141,7 @@ class Progress:
         wide = self.console.width >= WIDE
         others = (Column(no_wrap=True) for _ in range(5 if wide else 3))
         runs = Table.grid(Column(), *others, padding=(0, 2))
-        for run in self.under_way.values():
+        for run in list(self.under_way.values()):  # in rich's thread: runs begin and end meanwhile
             runs.add_row(*run.cells(wide=wide))
         past_s, left_s = time.monotonic() - self.began_at, self.remaining_s()
         bar = ProgressBar(total=max(1e-9, past_s + left_s), completed=past_s, width=20)

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from msgspec import to_builtins
 
+import resbench
 from resbench.stats.multiplicity import ALPHA
 from resbench.stats.power import detectable
 from resbench.store.atomic import dump_json
@@ -135,6 +136,18 @@ def test_the_table_of_attention_92_is_what_the_records_say(shipped: Path) -> Non
             keys = [expanded.cell(cell).at_seed(seed).key for seed in (1, 2, 3)]
             errors = [getattr(runs[key].result, metrics[images]) for key in keys]
             assert number == f"{sum(errors) / 3:.2f}"
+
+
+def test_what_is_said_of_the_difference_of_attention_92_is_what_its_claims_say(
+    shipped: Path,
+) -> None:
+    page = (ROOT / "docs" / "evidence.md").read_text()
+    claims = resbench.load(shipped).claims.query("claim == 'attention-92-fails-test' and n > 0")
+    of = claims.set_index("suite")
+    alike, run = of.loc["table7_cifar10_report"], of.loc["report_as_run"]
+    ends = -alike["interval_95_high"], -alike["interval_95_low"]
+    said = "errs less by {:.2f} pp, 95 % interval {:+.2f} to {:+.2f}, where as its code ran it errs"
+    assert said.format(-alike["effect"], *ends) + f" more by {run['effect']:.2f}." in page
 
 
 def test_the_table_of_speeds_is_what_was_measured(shipped: Path) -> None:

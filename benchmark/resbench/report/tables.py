@@ -25,7 +25,8 @@ AS_CLAIMED = (
 )
 EFFECTS = (
     f"{AS_CLAIMED} For a chain of networks, the numbers are those of one step: the "
-    "one that decides, else the weakest. For a growing gap, the effect is the rise of a fitted "
+    "one that decides, else the weakest. Intervals are those of one claim and one look; p is "
+    "adjusted for all. For a growing gap, the effect is the rise of a fitted "
     "line from the first level to the last. Published evidence is the published difference divided "
     "by the sd of a difference between two single runs, measured at the published setting or else "
     "a usual value. With no failure in 3, 5 or 8 seeds, up to 63, 45 or 31 % of runs may still "
@@ -72,7 +73,11 @@ def table_blocks(
         yield doc.Heading(4, "Every cell, at the end of training")
         yield _cells_table(table)
         hours = sum(run.total_s for run in table.runs.values()) / 3600
-        yield doc.Paragraph(f"Cost: {count(len(table.runs), 'run')}, {hours:.2f} device hours.")
+        yield doc.Paragraph(
+            f"Cost: {count(len(table.runs), 'run')}, {hours:.2f} device hours; those of a cell are "
+            "of all its seeds. Machines may have done other work meanwhile: times do not rank "
+            "networks."
+        )
     if table.settings:
         yield from _provenance(table, ledger=is_first)
     if table.trained and table.lacks_runs:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,11 +32,14 @@ class Outcome:
 
 def invoke(capsys: pytest.CaptureFixture[str], *arguments: object) -> Outcome:
     """Run ``resbench ARGUMENTS`` in this process, through the real entry point."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONSAFEPATH", "1")  # which the command sets, and which is put back here
         patch.setattr(sys, "argv", ["resbench", *map(str, arguments)])
         with pytest.raises(SystemExit) as stopped:
             entry.main()
+    for number, handler in before.items():
+        signal.signal(number, handler)
     out, err = capsys.readouterr()
     return Outcome(int(stopped.value.code or 0), out, err)
 

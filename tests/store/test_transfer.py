@@ -7,6 +7,8 @@ import json
 import os
 import random
 import shutil
+import signal
+import sys
 import tarfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -36,6 +38,7 @@ from ..factory import (
     record_of,
     unfinished,
 )
+from ..mini import ran
 
 Members = list[tuple[tarfile.TarInfo, bytes]]
 Edit = Callable[[Members], object]
@@ -241,6 +244,24 @@ def test_run_being_trained_here_is_left_alone(packed: Path, here: Path) -> None:
     assert (name, "being trained here now" in reason) == (run.path.name, True)
     assert len(report.added) == 1
     assert snapshot(run.path) == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_a_command_that_writes_a_file_leaves_nothing_of_it(
+    tmp_path: Path, number: int
+) -> None:
+    completed(tmp_path / "results")
+    code = (
+        "import os\n"
+        "from resbench.cli.main import main\n"
+        "from resbench.store import transfer\n"
+        "def strike(*_, **__): os.kill(os.getpid(), int(os.environ['NUMBER']))\n"
+        "transfer.dump_json = strike\n"
+        "main()"
+    )
+    done = ran(tmp_path, sys.executable, "-c", code, "pack", "runs.tar", NUMBER=str(int(number)))
+    assert (done.returncode, done.stderr) == (128 + number, "")
+    assert os.listdir(tmp_path) == ["results"]
 
 
 def test_damaged_record_here_is_named_not_overwritten(packed: Path, here: Path) -> None:

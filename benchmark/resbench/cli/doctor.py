@@ -16,7 +16,7 @@ import click
 
 from resbench.cli.options import data_option, results_option
 from resbench.errors import EnvironmentFault, ExitCode, ResbenchError
-from resbench.process import PYTHON, unwind_on_signals
+from resbench.process import PYTHON
 from resbench.words import one_line
 
 ROOM_GIB = 1.0
@@ -42,7 +42,6 @@ def command(results: Path, data: tuple[str, ...], device: str) -> int:
 
     Trains for some seconds in a folder of its own, which it removes. Exit 3 if a check fails.
     """
-    unwind_on_signals()
     code, made = ExitCode.OK, list[Path]()
     with ExitStack() as held:
         checks: dict[str, Callable[[], str]] = {

@@ -11,7 +11,7 @@ import click
 
 from resbench import __version__
 from resbench.errors import ExitCode, ResbenchError, did_you_mean
-from resbench.process import settle
+from resbench.process import settle, unwind_on_signals
 
 VERBS = {
     "run": "Train what a suite needs and has not run yet.",
@@ -76,6 +76,7 @@ def cli() -> None:
 def main() -> None:
     """Run the command line; never end in a traceback for what a user can cause."""
     settle()
+    unwind_on_signals()
     if (asked := os.environ.get(COMPLETE)) is not None:
         from click.shell_completion import shell_complete
 

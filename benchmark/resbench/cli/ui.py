@@ -18,7 +18,7 @@ import click
 
 from resbench.cli.options import results_option
 from resbench.errors import EnvironmentFault, ExitCode, UsageError
-from resbench.process import PYTHON, need_temporary_files, unwind_on_signals
+from resbench.process import PYTHON, need_temporary_files
 from resbench.words import one_line
 
 if TYPE_CHECKING:
@@ -49,7 +49,6 @@ def command(results: Path, port: int) -> int:
             f"{mirror.database}: does not exist yet. Create it with {mirror.fill_command}."
         )
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job would ignore it
-    unwind_on_signals()  # the server must not outlive us
     try:
         with _serving(mirror, port) as server:
             experiments = mirror.experiments()

@@ -234,7 +234,7 @@ def test_two_tiers_of_one_name_are_two_settings_and_nothing_unpublished_is_compa
         rows = [line for line in below.splitlines() if line.startswith("| Claim")]
         assert f"Claim of {name}." in rows[0]
     assert "4 runs in 2 settings." in whole
-    assert "Test errors of these networks are 20.0 to 30.0 %" in whole
+    assert "Test errors of the networks behind the claims are 20.0 to 30.0 %" in whole
     assert "fully trained" not in whole
 
 

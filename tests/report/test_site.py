@@ -354,7 +354,7 @@ def test_the_range_of_test_errors_covers_only_cells_that_claims_about_errors_com
         plant(tmp_path, mask, cell, 1, test=[80.0, error])
     plant(tmp_path, sizes, "attention-164/arl", 1, test=[89.0, 88.0])
     page = built(tmp_path)[1]["README.md"].decode()
-    assert "Test errors of these networks are 30.0 to 40.0 % (guessing gives 90 %)" in page
+    assert "networks behind the claims are 30.0 to 40.0 % (guessing gives 90 %)" in page
 
 
 def test_sizes_within_networks_never_take_the_place_of_errors(tmp_path: Path) -> None:
@@ -377,7 +377,7 @@ def test_sizes_within_networks_never_take_the_place_of_errors(tmp_path: Path) ->
         "than under ARL",
     ]
     assert all("(A claim of ours.)" in words for words in rest)
-    (far,) = re.findall(r"Test errors of these networks are .*", text)
+    (far,) = re.findall(r"Test errors of the networks behind the claims are .*", text)
     assert "in tier cpu; the published ones" in far
     assert "mechanism" not in far
 
@@ -417,7 +417,7 @@ def test_all_runs_diverged_leave_no_errors_to_tell(tmp_path: Path) -> None:
     pages = built(tmp_path)[1]
     for name in ("README.md", "table3_mask.md", "index.html"):
         page = pages[name].decode()
-        assert "Test errors of these networks" not in page
+        assert "Test errors of the networks behind the claims" not in page
         assert "at the last epoch: ." not in page
 
 

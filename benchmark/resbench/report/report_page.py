@@ -281,8 +281,8 @@ def _how_far(claims: Iterable[tuple[JudgedTable, JudgedClaim]]) -> Iterator[doc.
     if ranges := [f"{errors} in {name}" for name, errors in known.items() if errors]:
         whole = "; the published ones are of fully trained networks" if published else ""
         yield doc.Paragraph(
-            f"Test errors of these networks are {listed(ranges)}{whole}. The order here may show "
-            "no more than which network learns faster."
+            f"Test errors of the networks behind the claims are {listed(ranges)}{whole}. The order "
+            "here may show no more than which network learns faster."
         )
 
 

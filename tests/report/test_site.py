@@ -195,7 +195,7 @@ def test_the_page_says_what_was_run_and_that_no_published_number_is_judged(site:
     assert "published errors, 0 have runs at the published setting" in text
     for verdict in ("✓", "↓", "↑", "replicated", "confirmed"):
         assert verdict not in text
-    far = r"networks are \d\d\.\d to \d\d\.\d % \(guessing gives 90 %\) in tier cpu · cifar10-jp"
+    far = r"the claims are \d\d\.\d to \d\d\.\d % \(guessing gives 90 %\) in tier cpu · cifar10-jp"
     for page in (text, (site.reports.parent / "README.md").read_text()):
         assert re.search(far, page)
 

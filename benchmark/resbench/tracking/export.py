@@ -412,7 +412,7 @@ class Exporter:
         self._client.set_tag(run.info.run_id, DIGEST, digest)
 
     def _end_lost(self, known: list[MlflowRun], due: _Due) -> None:
-        """End what the store shows as running, and what this folder does not have in that cell.
+        """End what the store shows as running but this folder does not have in that cell.
 
         A run can be started for one table and finished for another, whose cell its record names.
         """
@@ -420,8 +420,9 @@ class Exporter:
         for run in known:
             tags = run.data.tags
             ours = run.info.status == "RUNNING" and tags.get(FOLDER) == self.mirror.folder
-            what = tags.get(SUITE), tags.get(CELL), tags.get(KEY, "")
-            if ours and what not in here and what[2][:16] not in due.unread:
+            key = tags.get(KEY, "")
+            known_here = (tags.get(SUITE), tags.get(CELL), key) in here
+            if ours and not known_here and key[:16] not in due.unread:
                 self._client.set_terminated(run.info.run_id, "KILLED")
 
     @contextmanager

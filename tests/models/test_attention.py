@@ -169,6 +169,15 @@ def test_as_trained_changes_only_the_arl_of_attention_56() -> None:
     assert missing <= set(rows("attention-92", as_trained=True))
 
 
+def test_the_head_norm_is_the_last_thing_before_the_average_pool() -> None:
+    model = network("report2019", head_norm=True)
+    rows = [row for row, _ in model.named_children()]
+    assert rows[rows.index("avg_pool") - 1] == "head_norm"
+    assert isinstance(model.get_submodule("head_norm"), BNReLU)
+    plain = [row for row, _ in network("report2019").named_children()]
+    assert [row for row in rows if row != "head_norm"] == plain
+
+
 def test_dropout_has_the_rate_of_the_network() -> None:
     dropout = network("report2019", dropout=0.25).get_submodule("dropout")
     assert isinstance(dropout, nn.Dropout)

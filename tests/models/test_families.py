@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from msgspec import to_builtins
 from msgspec.structs import asdict, fields, replace
 
 from resbench.models import FAMILIES, ZOO, Network, build, zoo_entry
@@ -39,9 +40,19 @@ def test_what_is_unknown_is_refused_by_name(
     assert message in str(error.value)
 
 
-def test_a_run_states_every_option() -> None:
+def test_a_run_states_every_option_but_a_later_one_that_it_does_not_use() -> None:
+    later = {("report2019", "head_norm")}
     for family in FAMILIES.values():
-        assert all(field.required for field in fields(family.network)), family.name
+        optional = {field.name for field in fields(family.network) if not field.required}
+        assert {(family.name, name) for name in optional} <= later, family.name
+
+
+def test_a_later_option_leaves_the_keys_of_the_runs_before_it() -> None:
+    plain = to_builtins(network("report2019", "attention-56"))
+    assert "head_norm" not in plain
+    assert plain == to_builtins(network("report2019", "attention-56", head_norm=False))
+    changed = to_builtins(network("report2019", "attention-56", head_norm=True))
+    assert changed == {**plain, "head_norm": True}
 
 
 def test_options_left_out_and_options_spelt_out_are_one_network() -> None:

@@ -7,7 +7,9 @@ import math
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
+from resbench.data.digits import read_digits
 from resbench.models import build
 from resbench.models.layers import initialize
 
@@ -72,3 +74,29 @@ def test_biases_and_batch_normalisation_start_neutral_again_after_training() -> 
     assert len(zeros) > len(norms) > 0
     assert all((state[name] == 1).all() for name in ones)
     assert all((state[name] == 0).all() for name in zeros)
+
+
+@pytest.mark.parametrize("head_norm", [False, True])
+def test_the_report_s_network_survives_the_paper_s_learning_rate_only_with_a_norm_in_its_head(
+    head_norm: bool,
+) -> None:
+    digits = read_digits()
+    images = torch.tensor(digits.train_images).permute(0, 3, 1, 2) / 255
+    batches = DataLoader(
+        TensorDataset(images - images.mean(0), torch.tensor(digits.train_labels)), batch_size=128
+    )
+    model = build(
+        "report2019", "attention-56", width=0.25, bn_eps=1e-3, bn_momentum=0.01, head_norm=head_norm
+    )
+    initialize(model, "glorot", torch.Generator().manual_seed(1))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, nesterov=True)
+    losses = []
+    for x, labels in batches:
+        loss = nn.functional.cross_entropy(model.train()(x), labels)
+        losses.append(loss.item())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert all(map(math.isfinite, losses)) == head_norm
+    if head_norm:
+        assert losses[-1] < losses[0] / 2

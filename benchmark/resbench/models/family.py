@@ -20,7 +20,9 @@ class Network(msgspec.Struct, tag_field="family", frozen=True, forbid_unknown_fi
     """One network: its family, its name and width, and in a subclass the family's own options.
 
     A subclass has ``tag="FAMILY"``, the name of the family, and no defaults: a run states
-    everything that can change its result. ``name`` is a Literal of the family's networks.
+    everything that can change its result. Only an option that came after the family's first runs
+    has one, what networks were before it, and ``omit_defaults``: so the keys of those runs stay.
+    ``name`` is a Literal of the family's networks.
     """
 
     name: str

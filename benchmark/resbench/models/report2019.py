@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from resbench.models.layers import Settings
 
 
-class Report2019(Network, tag="report2019", frozen=True):
+class Report2019(Network, tag="report2019", frozen=True, omit_defaults=True):
     """A network of the 2019 report, Table 5 and its authors' code."""
 
     name: Literal["attention-56", "attention-92"]
@@ -38,6 +38,8 @@ class Report2019(Network, tag="report2019", frozen=True):
     """Whether stem and units normalise; without, ReLU alone is left before each convolution."""
     dropout: Annotated[float, Meta(ge=0, lt=1)]
     """Probability of dropping a feature before the classifier."""
+    head_norm: bool = False
+    """Put BN-ReLU before the average pool, as Wang et al.'s networks have it and these had not."""
 
 
 # Bottleneck width, output channels, stride of the unit that opens each stage with attention.
@@ -87,6 +89,8 @@ def build(network: Report2019, num_classes: int, settings: Settings) -> nn.Seque
     rows["stage4_units"] = nn.Sequential(
         make(c, mid, out, 1, settings), *(make(out, mid, out, 1, settings) for _ in range(2))
     )
+    if network.head_norm:
+        rows["head_norm"] = norm_relu(out, settings)
     rows["avg_pool"] = GlobalMean()
     if not bare:
         rows["dropout"] = nn.Dropout(network.dropout)
@@ -120,7 +124,7 @@ LAYERS = {"attention-56": _ROWS, "attention-92": {**_ROWS, **_MORE_MODULES}}
 # fmt: off
 USUAL = {
     "learning": "arl", "unit": "residual", "skips": "code", "fix_trunk": False,
-    "as_trained": False, "batch_norm": True, "dropout": 0.4,
+    "as_trained": False, "batch_norm": True, "dropout": 0.4, "head_norm": False,
 }
 ZOO = (
     ZooEntry("report2019", "attention-56", {}, "Attention-56",
@@ -141,6 +145,9 @@ ZOO = (
         28_326_922, 28_419_172, 688.2, None, 47,
         with_bn_statistics_10=28_366_026,
         note="its ARL lacked the stem's BN-ReLU and the dropout that its NAL had"),
+    ZooEntry("report2019", "attention-56", {"head_norm": True}, "Attention-56, BN-ReLU in the head",
+        28_329_034, 28_421_284, 688.2, None, 47,
+        with_bn_statistics_10=28_370_250),
 )
 PROVENANCE = (
     Part("stem", "5x5, 32 channels, bias", "report", "Table 5"),
@@ -175,7 +182,8 @@ PROVENANCE = (
     Part("Residual Inception Unit, form", "branches as wide as the bottleneck on a shared BN-ReLU, "
          "BN-ReLU between the two 1x1 and before the projection", "inferred", "section 3.2",
          "the prose names the branches only; this keeps the depth of 3 layers"),
-    Part("head", "4x4 average, dropout, linear; no BN-ReLU before", "report-code", "Table 5"),
+    Part("head", "4x4 average, dropout, linear; no BN-ReLU before", "report-code", "Table 5",
+         "the networks of Wang et al. end in one: option head_norm"),
     Part("average pool at other sizes", "mean over what is left", "inferred", "Table 5",
          "the same thing at 32 px"),
     Part("dropout", "0.4", "report-code", "Table 5",

@@ -585,6 +585,9 @@ def test_a_sentence_says_what_holds_a_claim_back() -> None:
     lost = arm("b", *HIGH[:2], 90.0, diverged=[3])
     apart = "the runs of b spread too far for a t-test"
     assert f"{apart}: ranks decide" in claim_sentence(of_terms("<", [like[0], lost]))
+    all_lost = claim_sentence(of_terms("<", [like[0], arm("b", *[90.0] * 3, diverged=[1, 2, 3])]))
+    assert "guessing has no spread for a t-test: ranks decide" in all_lost
+    assert "spread too far" not in all_lost
     gaps = [(like[0], lost), (arm("c", *LOW), arm("d", *HIGH))]
     assert f"{apart}: this claim cannot be tested" in claim_sentence(of_terms("gap_grows", gaps))
     early = [arm("a", 5.0, 5.1), arm("b", 7.0, 90.0, diverged=[2])]

@@ -280,6 +280,20 @@ def test_what_two_tables_or_two_settings_share_is_counted_once_and_what_is_decid
     assert "No run is at the published setting" not in page
 
 
+def test_runs_at_the_published_setting_that_answer_nothing_published_are_not_taken_for_answers(
+    tmp_path: Path,
+) -> None:
+    suite, caution = suite_under("optimizer"), "nothing here confirms or refutes the one published"
+    factory.diverge(tmp_path, suite, "nesterov-sgd/lr-1e-1", 1)
+    found = report(["optimizer"], read_results(tmp_path))
+    there = "What was trained at the published setting, 1 run, belongs to no published error and "
+    assert f"{there}to no whole claim: {caution} error, and a verdict" in readme(found)
+    for cell, answers in (("nesterov-sgd/lr-1e-3", False), ("adam/lr-1e-4", True)):
+        plant(tmp_path, suite, cell, 1, test=[9.0, 6.0])
+        page = readme(report(["optimizer"], read_results(tmp_path)))
+        assert (caution in page) != answers
+
+
 def test_two_claims_of_the_same_words_name_their_suites(tmp_path: Path) -> None:
     names = ("table7_cifar10_report", "table8_cifar100_report")
     for name in names:

@@ -189,15 +189,21 @@ def _opening(report: Report, summary: Iterable[doc.Block]) -> list[doc.Block]:
 
 
 def _elsewhere(report: Report) -> str:
-    """Return the caution where no run is at the published setting."""
-    if any(table.setting.published for table in report.with_runs):
+    """Return the caution where nothing published has been put to the test at its own setting."""
+    errors, near = _errors(report), [t for t in report.with_runs if t.setting.published]
+    judged = any(claim.has_runs for table in near for claim in table.claims)
+    if judged or any(kind in AT_HOME for kinds in errors for kind in kinds):
         return ""
-    n = len(_errors(report))
+    said = "No run is at the published setting"
+    if runs := {key for table in near for key in table.runs}:
+        said = f"What was trained at the published setting, {count(len(runs), 'run')}, "
+        said += "belongs to no published error and to no whole claim"
+    n = len(errors)
     which = f"any of the {n} published errors" if n > 1 else "the one published error"
     nothing = f": nothing here confirms or refutes {which}"
     only = ", and a verdict on a claim holds for its setting only"
     claims = any(table.claims for table in report.tables)
-    return f" No run is at the published setting{nothing if n else ''}{only if claims else ''}."
+    return f" {said}{nothing if n else ''}{only if claims else ''}."
 
 
 def _setting_line(name: str, changes: str, tables: Sequence[JudgedTable]) -> doc.Prose:

@@ -210,11 +210,10 @@ def _main_table(table: JudgedTable, notes: Sequence[str], runs: str) -> doc.Tabl
                 doc.Number(text.signed(v.difference), v.difference, text.mark(v))
                 if v.is_error else doc.Number("") for v in values
             ]  # fmt: skip
+        for i, value in enumerate(values):  # at what the notes are about
+            about = parts["published" if value.number else "measured"]
+            about[i] = replace(about[i], notes=numbers[value.row, name])
         titles = list(parts)
-        parts[titles[0]] = [
-            replace(cell, notes=numbers[value.row, name])
-            for cell, value in zip(parts[titles[0]], values, strict=True)
-        ]
         header += [f"{column.label}\n{titles[0]}" if titles[1:] else column.label, *titles[1:]]
         columns += parts.values()
         groups.append(len(parts))

@@ -138,7 +138,9 @@ def _cautions(claim: JudgedClaim) -> Iterator[str]:
         yield f"{count(runs, 'run')} of {cell} diverged after this look, so that nothing is decided"
     if claim.uneven and claim.look:
         decides = "ranks decide" if claim.p is not None else "this claim cannot be tested"
-        yield f"the runs of {listed(claim.uneven)} spread too far for a t-test: {decides}"
+        far = [cell for cell in claim.uneven if claim.diverged.get(cell) != claim.look]
+        why = f"the runs of {listed(far)} spread too far" if far else "guessing has no spread"
+        yield f"{why} for a t-test: {decides}"
     if claim.hidden_pp:
         does = f"explain {_size(claim, claim.hidden_pp)} of the effect"
         if claim.claim.margin_pp is not None:
